@@ -1,0 +1,190 @@
+"""The lake: which datasets lie in the bucket, their Arrow schemas, and how their objects are named.
+
+An object's key is `bronze/<dataset>/<life>/<partition>/<first>-<last>.parquet`, so names rise with
+time and one listing tells what is new. A life is one existence of a topic: `<topic>.<time>-<id>`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import boto3
+import pyarrow as pa
+from botocore.config import Config
+
+from app.contracts import NOTIONAL_DECIMALS, PRICE_DECIMALS
+from app.settings import Settings
+
+PRICE = pa.decimal128(28, PRICE_DECIMALS)
+VOLUME = pa.decimal128(38, PRICE_DECIMALS)
+NOTIONAL = pa.decimal128(38, NOTIONAL_DECIMALS)
+TIME = pa.timestamp("ms")
+"""UTC without a zone, as TIMESTAMP_NTZ."""
+
+ROW_IDENTITY = ("_topic_id", "_partition", "_offset", "_index")
+
+
+def _schema(*columns: tuple[str, pa.DataType]) -> pa.Schema:
+    """`columns` and, behind them, where each row lay in Kafka."""
+    return pa.schema(
+        [
+            *columns,
+            ("_topic_id", pa.string()),
+            ("_life", pa.string()),
+            ("_partition", pa.int32()),
+            ("_offset", pa.int64()),
+            ("_index", pa.int32()),
+            ("_kafka_time", TIME),
+        ]
+    )
+
+
+_ORIGIN = (("symbol", pa.string()), ("feed", pa.string()), ("source", pa.string()))
+
+DATASETS: dict[str, pa.Schema] = {
+    "trades": _schema(
+        *_ORIGIN,
+        ("connection", pa.string()),
+        ("received_at", TIME),
+        ("trade_time", TIME),
+        ("price", PRICE),
+        ("size", PRICE),
+        ("notional", NOTIONAL),
+        ("conditions", pa.string()),  # codes, sorted, comma separated; "" for none
+        ("session", pa.string()),  # of the trade's minute
+        ("session_date", pa.string()),
+        ("frame", pa.int64()),
+        ("frame_index", pa.int32()),
+        ("repeat_index", pa.int32()),
+    ),
+    "quotes": _schema(
+        *_ORIGIN,
+        ("received_at", TIME),
+        ("quote_time", TIME),
+        ("current_price", PRICE),
+        ("change_amount", PRICE),
+        ("change_percent", PRICE),
+        ("high", PRICE),
+        ("low", PRICE),
+        ("open", PRICE),
+        ("previous_close", PRICE),
+        ("session", pa.string()),  # of the quote's minute
+        ("session_date", pa.string()),
+    ),
+    "coverage": _schema(
+        *_ORIGIN,
+        ("received_at", TIME),
+        ("watermark", TIME),
+        ("minute_start", TIME),
+        ("covered_ms", pa.int32()),
+        ("dark_since", TIME),
+    ),
+    "candles": _schema(
+        ("candle_id", pa.string()),
+        ("symbol", pa.string()),
+        ("feed", pa.string()),
+        ("interval", pa.string()),
+        ("window_start", TIME),
+        ("window_end", TIME),
+        ("session", pa.string()),
+        ("session_date", pa.string()),
+        ("open", PRICE),
+        ("high", PRICE),
+        ("low", PRICE),
+        ("close", PRICE),
+        ("open_time", TIME),
+        ("high_time", TIME),
+        ("low_time", TIME),
+        ("close_time", TIME),
+        ("volume", VOLUME),
+        ("notional", NOTIONAL),
+        ("vwap", pa.float64()),
+        ("trade_count", pa.int64()),
+        ("eligible_count", pa.int64()),
+        ("odd_lot_count", pa.int64()),
+        ("odd_lot_volume", VOLUME),
+        ("zero_volume_count", pa.int64()),
+        ("price_source", pa.string()),
+        ("late_count", pa.int64()),
+        ("out_of_order_count", pa.int64()),
+        ("duplicate_count", pa.int64()),
+        ("first_offset", pa.int64()),
+        ("last_offset", pa.int64()),
+        ("covered_ms", pa.int32()),
+        ("revision", pa.int32()),
+        ("status", pa.string()),
+        ("price_rule", pa.string()),
+        ("schema_version", pa.int32()),
+    ),
+    "rejected": _schema(
+        ("stage", pa.string()),
+        ("reason", pa.string()),
+        ("detail", pa.string()),
+        ("feed", pa.string()),
+        ("source_topic_id", pa.string()),
+        ("source_topic", pa.string()),
+        ("source_partition", pa.int32()),
+        ("source_offset", pa.int64()),
+        ("indices", pa.string()),  # places in the message's trades, comma separated; null: all
+        ("size", pa.int64()),
+        ("sha256", pa.string()),
+        ("payload", pa.string()),
+    ),
+}
+
+
+class ObjectKey(NamedTuple):
+    """The name of an object of the lake, without the namespace's prefix."""
+
+    dataset: str
+    life: str
+    partition: int
+    first_offset: int
+    last_offset: int
+
+    def __str__(self) -> str:
+        return (
+            f"bronze/{self.dataset}/{self.life}/{self.partition:05d}/"
+            f"{self.first_offset:019d}-{self.last_offset:019d}.parquet"
+        )
+
+    @classmethod
+    def parse(cls, key: str) -> ObjectKey | None:
+        """The parts of `key` (without the namespace's prefix), or None when it is no object of a dataset."""
+        parts = key.split("/")
+        if len(parts) != 5 or parts[0] != "bronze" or parts[1] not in DATASETS:
+            return None
+        first, _, last = parts[4].removesuffix(".parquet").partition("-")
+        try:
+            return cls(parts[1], parts[2], int(parts[3]), int(first), int(last))
+        except ValueError:
+            return None
+
+
+def life_name(topic: str, first_timestamp_ms: int, topic_id: str) -> str:
+    """The name of one existence of `topic`; names of later lives sort behind those of earlier ones."""
+    return f"{topic}.{first_timestamp_ms:013d}-{topic_id[:8]}"
+
+
+def life_note_key(life: str) -> str:
+    """Where the archive notes that it has named a life."""
+    return f"bronze/_lives/{life}.json"
+
+
+def s3_client(settings: Settings) -> Any:
+    """A boto3 client for the lake, with time-outs and retries."""
+    secret = settings.aws_secret_access_key
+    access = settings.aws_access_key_id
+    return boto3.client(
+        "s3",
+        endpoint_url=settings.lake_endpoint_url,
+        aws_access_key_id=access.get_secret_value() if access else None,
+        aws_secret_access_key=secret.get_secret_value() if secret else None,
+        region_name=settings.aws_region,
+        config=Config(
+            connect_timeout=5,
+            read_timeout=30,
+            retries={"mode": "standard", "max_attempts": 4},
+            s3={"addressing_style": "path" if settings.lake_endpoint_url else "auto"},
+        ),
+    )

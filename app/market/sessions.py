@@ -1,0 +1,102 @@
+"""Trading sessions: which one a moment belongs to, and on which trading day.
+
+US stocks follow the New York Stock Exchange's calendar: pre-market from 04:00 to the open, regular
+hours from open to close (13:00 on half days), post-market from the close to 20:00 (17:00 on half
+days), all in New York time. Everything else trades around the clock and has the session
+`continuous`, whose trading day is the UTC day.
+
+The calendar's range is fixed, not "a year from today", so that a moment's session never depends on
+when it is asked for.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from enum import StrEnum
+from functools import cache, lru_cache
+from typing import Any, NamedTuple
+from zoneinfo import ZoneInfo
+
+from app.market.symbols import SymbolClass, symbol_class
+
+NEW_YORK = ZoneInfo("America/New_York")
+FIRST_DAY, LAST_DAY = "1990-01-01", "2050-12-31"
+FIRST_MS = 631_152_000_000
+"""1990-01-01 in UTC: trades before it are out of range."""
+END_MS = 2_556_144_000_000
+"""2051-01-01 in UTC: trades from it on are out of range."""
+
+PRE_OPEN_HOUR, POST_CLOSE_HOUR, HALF_DAY_POST_CLOSE_HOUR = 4, 20, 17
+_DAY_MS = 86_400_000
+
+
+class Session(StrEnum):
+    """The part of the trading day that a minute lies in."""
+
+    PRE = "pre"
+    REGULAR = "regular"
+    POST = "post"
+    CLOSED = "closed"
+    CONTINUOUS = "continuous"
+
+
+class SessionOf(NamedTuple):
+    """A session, and the trading day it belongs to (ISO date)."""
+
+    session: Session
+    session_date: str
+
+
+class TradingDay(NamedTuple):
+    """Bounds of one New York trading day, UNIX ms: pre ≤ pre-market < open ≤ regular < close ≤ post < end."""
+
+    pre: int
+    open: int
+    close: int
+    end: int
+
+
+@cache
+def _calendar() -> Any:
+    import exchange_calendars  # imported late: it brings pandas along, which few processes need
+
+    return exchange_calendars.get_calendar("XNYS", start=FIRST_DAY, end=LAST_DAY)
+
+
+@lru_cache(maxsize=4096)
+def trading_day(date: str) -> TradingDay | None:
+    """The bounds of the New York trading day `date` (ISO), or None on weekends and holidays."""
+    calendar = _calendar()
+    if not FIRST_DAY <= date <= LAST_DAY or not calendar.is_session(date):
+        return None
+    opened = calendar.session_open(date).to_pydatetime().astimezone(NEW_YORK)
+    closed = calendar.session_close(date).to_pydatetime().astimezone(NEW_YORK)
+    end_hour = POST_CLOSE_HOUR if closed.hour >= 16 else HALF_DAY_POST_CLOSE_HOUR
+    return TradingDay(
+        pre=_ms(opened.replace(hour=PRE_OPEN_HOUR, minute=0)),
+        open=_ms(opened),
+        close=_ms(closed),
+        end=_ms(closed.replace(hour=end_hour, minute=0)),
+    )
+
+
+def session_of(symbol: str, feed: str, t: int) -> SessionOf:
+    """The session of `symbol` at `t` (UNIX ms). A simulated market is always open."""
+    if feed == "simulated" or symbol_class(symbol) is not SymbolClass.US_STOCK:
+        return SessionOf(Session.CONTINUOUS, _utc_date(t // _DAY_MS))
+    date = datetime.fromtimestamp(t / 1000, NEW_YORK).date().isoformat()
+    day = trading_day(date)
+    if day is None or not day.pre <= t < day.end:
+        return SessionOf(Session.CLOSED, date)
+    if t < day.open:
+        return SessionOf(Session.PRE, date)
+    return SessionOf(Session.REGULAR if t < day.close else Session.POST, date)
+
+
+@lru_cache(maxsize=64)
+def _utc_date(days: int) -> str:
+    return datetime.fromtimestamp(days * 86_400, UTC).date().isoformat()
+
+
+def _ms(moment: datetime) -> int:
+    return round(moment.timestamp() * 1000)

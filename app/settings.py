@@ -1,0 +1,193 @@
+"""Settings: environment variables and `.env`, checked before anything starts."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from dotenv import dotenv_values
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from app.market.symbols import is_symbol
+
+Feed = Literal["live", "simulated", "replay"]
+
+PREFIXES = (
+    "ARCHIVE_",
+    "CANDLE_",
+    "DUCKDB_",
+    "FINNHUB_",
+    "KAFKA_",
+    "LAKE_",
+    "SNOWFLAKE_",
+    "STOCKS_",
+    "TICKHOUSE_",
+)
+DEFAULT_SYMBOLS = "AAPL,MSFT,NVDA,AMZN,GOOGL,META,TSLA,AMD,SPY,QQQ,BINANCE:BTCUSDT"
+
+
+class SettingsError(ValueError):
+    """A setting is wrong; the message is one sentence a user can act on."""
+
+
+class Settings(BaseSettings):
+    """Every setting of every process. The environment goes before `.env`, which goes before defaults."""
+
+    model_config = SettingsConfigDict(
+        env_file=".env",
+        env_file_encoding="utf-8",
+        extra="ignore",
+        frozen=True,
+        env_ignore_empty=True,
+    )
+
+    tickhouse_namespace: str = Field("", pattern=r"^$|^[a-z0-9][a-z0-9-]{0,30}$")
+    tickhouse_feed: Feed = "live"
+    tickhouse_data_dir: Path = Path(".tickhouse")
+    tickhouse_instance: int = Field(0, ge=0, le=999)
+
+    kafka_brokers: str = Field("127.0.0.1:9092", min_length=1)
+    kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    kafka_sasl_mechanism: str | None = None
+    kafka_sasl_username: str | None = None
+    kafka_sasl_password: SecretStr | None = None
+    kafka_ssl_ca_location: Path | None = None
+    kafka_ssl_certificate_location: Path | None = None
+    kafka_ssl_key_location: Path | None = None
+    kafka_ssl_key_password: SecretStr | None = None
+    kafka_partitions: int = Field(4, ge=1, le=1000)
+    kafka_replication_factor: int = Field(1, ge=1, le=9)
+    kafka_retention_hours: int = Field(168, ge=1)
+
+    finnhub_api_key: SecretStr | None = None
+    finnhub_websocket_url: str = Field("wss://ws.finnhub.io", pattern=r"^wss?://")
+    finnhub_rest_url: str = Field("https://finnhub.io/api/v1", pattern=r"^https?://")
+    stocks_symbols: Annotated[tuple[str, ...], NoDecode] = tuple(DEFAULT_SYMBOLS.split(","))
+
+    lake_endpoint_url: str | None = Field(None, pattern=r"^https?://")
+    lake_bucket: str = Field("tickhouse", pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")
+    aws_access_key_id: SecretStr | None = None
+    aws_secret_access_key: SecretStr | None = None
+    aws_region: str = "us-east-1"
+
+    warehouse: Literal["duckdb", "snowflake"] = "duckdb"
+    duckdb_path: Path | None = None
+    snowflake_account: str | None = None
+    snowflake_user: str | None = None
+    snowflake_role: str | None = None
+    snowflake_warehouse: str | None = None
+    snowflake_private_key_path: Path | None = None
+    snowflake_token: SecretStr | None = None
+
+    candle_grace_ms: int = Field(5_000, ge=0, le=60_000)
+    candle_horizon_ms: int = Field(900_000, ge=60_000, le=86_400_000)
+    candle_price_rule: Literal["sip", "all"] = "sip"
+    candle_commit_interval_s: float = Field(1.0, ge=0.1, le=5.0)
+
+    archive_flush_interval_s: float = Field(15.0, ge=1.0, le=300.0)
+
+    @field_validator("stocks_symbols", mode="before")
+    @classmethod
+    def _split_symbols(cls, value: Any) -> Any:
+        parts = value.split(",") if isinstance(value, str) else value
+        symbols = tuple(dict.fromkeys(part.strip().upper() for part in parts if part.strip()))
+        if not symbols:
+            raise ValueError("name at least one symbol, for example AAPL,MSFT,BINANCE:BTCUSDT")
+        for symbol in symbols:
+            if not is_symbol(symbol):
+                raise ValueError(
+                    f"{symbol!r} is not a symbol; write them like AAPL,BINANCE:BTCUSDT"
+                )
+        return symbols
+
+    @model_validator(mode="after")
+    def _horizon_exceeds_grace(self) -> Settings:
+        if self.candle_horizon_ms <= self.candle_grace_ms:
+            raise ValueError("CANDLE_HORIZON_MS must be larger than CANDLE_GRACE_MS")
+        return self
+
+    def named(self, name: str) -> str:
+        """`name` within this namespace: topics, groups, transactional ids."""
+        return f"{self.tickhouse_namespace}-{name}" if self.tickhouse_namespace else name
+
+    @property
+    def home(self) -> Path:
+        """This namespace's folder: state, warehouse, marks of the feed."""
+        folder = self.tickhouse_data_dir / (self.tickhouse_namespace or "default")
+        return folder.resolve()
+
+    @property
+    def state_dir(self) -> Path:
+        return self.home / "state"
+
+    @property
+    def warehouse_path(self) -> Path:
+        """The DuckDB file; its stem is the database's name, STOCKS."""
+        return (self.duckdb_path or self.home / "warehouse" / "STOCKS.duckdb").resolve()
+
+    @property
+    def lake_prefix(self) -> str:
+        """Where this namespace's objects lie in the bucket: `` or `NAMESPACE/`."""
+        return f"{self.tickhouse_namespace}/" if self.tickhouse_namespace else ""
+
+    def kafka_client(self) -> dict[str, Any]:
+        """librdkafka's connection settings, secrets in the clear: hand it to a client, never to a log."""
+        secret = SecretStr.get_secret_value
+        values: dict[str, Any] = {
+            "bootstrap.servers": self.kafka_brokers,
+            "security.protocol": self.kafka_security_protocol.lower(),
+            "sasl.mechanism": self.kafka_sasl_mechanism,
+            "sasl.username": self.kafka_sasl_username,
+            "sasl.password": self.kafka_sasl_password and secret(self.kafka_sasl_password),
+            "ssl.ca.location": self.kafka_ssl_ca_location and str(self.kafka_ssl_ca_location),
+            "ssl.certificate.location": self.kafka_ssl_certificate_location
+            and str(self.kafka_ssl_certificate_location),
+            "ssl.key.location": self.kafka_ssl_key_location and str(self.kafka_ssl_key_location),
+            "ssl.key.password": self.kafka_ssl_key_password and secret(self.kafka_ssl_key_password),
+        }
+        return {key: value for key, value in values.items() if value}
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """The settings of this process.
+
+    :param overrides: values that go before the environment, by field name.
+    :raises SettingsError: a value is wrong; the sentence names the variable, never a secret's value.
+    """
+    for warning in unknown_names():
+        print(f"warning: {warning}", file=sys.stderr)
+    try:
+        return Settings(**overrides)
+    except ValidationError as error:
+        raise SettingsError(_sentence(error)) from None
+
+
+def unknown_names() -> list[str]:
+    """One sentence for each variable that looks like ours and is not, with the nearest known name."""
+    known = {name.upper() for name in Settings.model_fields}
+    in_file = {name: ".env" for name in dotenv_values(".env", interpolate=False)}
+    ours = {name: "the environment" for name in os.environ if name.startswith(PREFIXES)}
+    sentences = []
+    for name, place in sorted({**in_file, **ours}.items()):
+        if name.upper() not in known:
+            near = difflib.get_close_matches(name.upper(), known, n=1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            sentences.append(f"{name} in {place} is not a setting of Tickhouse{hint}")
+    return sentences
+
+
+def _sentence(error: ValidationError) -> str:
+    sentences = []
+    for problem in error.errors(include_url=False, include_context=False):
+        name = str(problem["loc"][0]).upper() if problem["loc"] else ""
+        field = Settings.model_fields.get(name.lower())
+        secret = field is not None and "SecretStr" in str(field.annotation)
+        shown = "" if secret or not name else f" is {problem['input']!r}, which"
+        message = problem["msg"].removeprefix("Value error, ")
+        what = f"{name}{shown} is wrong" if name else "The settings do not fit together"
+        sentences.append(f"{what}: {message}. Set it in the environment or in .env.")
+    return " ".join(sentences)

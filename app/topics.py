@@ -1,0 +1,120 @@
+"""The Kafka topics of a namespace: their names, settings and lives."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from typing import Any
+
+from confluent_kafka import KafkaError, KafkaException, TopicCollection
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from app.contracts import CANDLES_TOPIC, LIVE_TOPIC, REJECTED_TOPIC, STOCKS_TOPIC
+from app.settings import Settings
+
+TOPICS = (STOCKS_TOPIC, CANDLES_TOPIC, LIVE_TOPIC, REJECTED_TOPIC)
+MAX_MESSAGE_BYTES = 8 * 1024 * 1024
+"""What brokers and clients take; contracts keep good messages far below."""
+
+
+class TopicError(RuntimeError):
+    """The broker cannot be reached or a topic is not as it must be; one sentence a user can act on."""
+
+
+def topic_settings(settings: Settings) -> dict[str, str]:
+    """Kafka's settings for every topic of ours."""
+    return {
+        "cleanup.policy": "delete",
+        "retention.ms": str(settings.kafka_retention_hours * 3_600_000),
+        "max.message.bytes": str(MAX_MESSAGE_BYTES),
+        "message.timestamp.type": "CreateTime",
+    }
+
+
+def ensure_topics(settings: Settings, timeout_s: float = 30) -> None:
+    """Create the topics that are missing and check the partition counts of those that are there.
+
+    :raises TopicError: the broker cannot be reached, or a topic has other partitions than set.
+    """
+    admin = AdminClient(settings.kafka_client() | {"log_level": 0})
+    wanted = [settings.named(topic) for topic in TOPICS]
+    new = [
+        NewTopic(
+            name,
+            num_partitions=settings.kafka_partitions,
+            replication_factor=settings.kafka_replication_factor,
+            config=topic_settings(settings),
+        )
+        for name in wanted
+    ]
+    try:
+        for name, done in admin.create_topics(new, request_timeout=timeout_s).items():
+            _created(name, done)
+    except KafkaException as error:
+        raise unreachable(settings, error) from None
+    _check_partitions(admin, settings, wanted, timeout_s)
+
+
+def _created(name: str, done: Any) -> None:
+    try:
+        done.result()
+    except KafkaException as error:
+        kafka_error: KafkaError = error.args[0]
+        if kafka_error.code() in (KafkaError.TOPIC_ALREADY_EXISTS,):
+            return
+        if kafka_error.code() in (KafkaError._TIMED_OUT, KafkaError._TRANSPORT):
+            raise
+        raise TopicError(
+            f"The topic {name} could not be created: {kafka_error.str()}. Create it, or give this "
+            "user the right to."
+        ) from None
+
+
+def _check_partitions(
+    admin: AdminClient, settings: Settings, names: Iterable[str], timeout_s: float
+) -> None:
+    """Wait until every topic is known, then compare its partitions with the setting."""
+    deadline = time.monotonic() + timeout_s
+    for name in names:
+        while True:
+            topic = admin.list_topics(name, timeout=timeout_s).topics[name]
+            if topic.error is None and topic.partitions:
+                break
+            if time.monotonic() > deadline:
+                raise TopicError(f"The topic {name} did not appear within {timeout_s:.0f} s.")
+            time.sleep(0.05)
+        count = len(topic.partitions)
+        if count != settings.kafka_partitions:
+            raise TopicError(
+                f"The topic {name} has {count} partitions, KAFKA_PARTITIONS says "
+                f"{settings.kafka_partitions}. Symbols keep their partition, so the count of a "
+                "topic cannot change: set KAFKA_PARTITIONS to what the topic has, or use another "
+                "TICKHOUSE_NAMESPACE."
+            )
+
+
+def topic_ids(settings: Settings, names: Iterable[str], timeout_s: float = 30) -> dict[str, str]:
+    """Kafka's own id (UUID) of each of the topics `names` that exists: the id of its present life.
+
+    :raises TopicError: the broker cannot be reached.
+    """
+    admin = AdminClient(settings.kafka_client() | {"log_level": 0})
+    found = admin.describe_topics(TopicCollection(list(names)), request_timeout=timeout_s)
+    ids = {}
+    for name, description in found.items():
+        try:
+            ids[name] = str(description.result().topic_id)
+        except KafkaException as error:
+            kafka_error: KafkaError = error.args[0]
+            if kafka_error.code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
+                raise unreachable(settings, error) from None
+    return ids
+
+
+def unreachable(settings: Settings, error: Exception) -> TopicError:
+    """The sentence for a broker that does not answer."""
+    reason = error.args[0].str() if error.args and hasattr(error.args[0], "str") else error
+    return TopicError(
+        f"Kafka at {settings.kafka_brokers} (KAFKA_BROKERS) does not answer: {reason}. Start it, "
+        "or correct the address."
+    )

@@ -1,0 +1,1 @@
+"""Quix Streams applications, and the pure candle core they run."""
