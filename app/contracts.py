@@ -1,4 +1,4 @@
-"""The messages that the parts of Tickhouse promise each other, and the one parser of `stocks-topic`.
+"""The messages that the parts of Tickhouse promise each other, and the parser of `stocks-topic`.
 
 Values are JSON; numbers are JSON numbers with all their digits. The JSON Schemas under
 `docs/contracts/` are generated from these classes (`python -m app.contracts docs/contracts`).
@@ -87,7 +87,7 @@ class Quote(Struct, tag_field="type", tag="quote", gc=False):
 
 
 class Watermark(Struct, tag_field="type", tag="watermark", gc=False):
-    """From here on this source sends nothing of this symbol older than `t`, but what the feed reports late."""
+    """From here on this source sends nothing older than `t`, but what the feed reports late."""
 
     symbol: Symbol
     feed: FeedName
@@ -113,7 +113,7 @@ Message = Trades | Quote | Watermark
 
 
 class Candle(Struct, gc=False):
-    """An OHLCV candle. Consumers upsert on (symbol, interval, window_start): the highest revision wins.
+    """An OHLCV candle. Upsert on (symbol, interval, window_start): the highest revision wins.
 
     Volume is the feed's own, never the consolidated volume of all venues.
     """
@@ -332,7 +332,7 @@ def _in_range(trade: Trade) -> bool:
         if not (_ZERO < p < LIMIT and _ZERO <= v < LIMIT and FIRST_MS <= trade.t < END_MS):
             return False
         trade.p, trade.v = rounded(p), rounded(v)
-        return _ZERO < trade.p and EXACT.multiply(trade.p, trade.v) < LIMIT
+        return trade.p > _ZERO and EXACT.multiply(trade.p, trade.v) < LIMIT
     except InvalidOperation:  # NaN
         return False
 
@@ -354,7 +354,7 @@ def conditions_of(c: list[str] | None) -> tuple[str, ...]:
 
 
 def _decode_slowly(key: bytes | None, value: bytes, feed: str, error: Exception) -> Parsed:
-    """Look at each trade of a message on its own, so that one bad trade does not take others along."""
+    """Look at each trade on its own, so that one bad trade does not take others along."""
     try:
         raw = _decode_raw(value)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

@@ -150,7 +150,7 @@ class ObjectKey(NamedTuple):
 
     @classmethod
     def parse(cls, key: str) -> ObjectKey | None:
-        """The parts of `key` (without the namespace's prefix), or None when it is no object of a dataset."""
+        """The parts of `key` (without the namespace's prefix), or None when it names no dataset."""
         parts = key.split("/")
         if len(parts) != 5 or parts[0] != "bronze" or parts[1] not in DATASETS:
             return None
@@ -162,7 +162,7 @@ class ObjectKey(NamedTuple):
 
 
 def life_name(topic: str, first_timestamp_ms: int, topic_id: str) -> str:
-    """The name of one existence of `topic`; names of later lives sort behind those of earlier ones."""
+    """The name of one existence of `topic`; later lives sort behind earlier ones."""
     return f"{topic}.{first_timestamp_ms:013d}-{topic_id[:8]}"
 
 

@@ -12,6 +12,7 @@ from dotenv import dotenv_values
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from app.errors import TickhouseError
 from app.market.symbols import is_symbol
 
 Feed = Literal["live", "simulated", "replay"]
@@ -30,12 +31,14 @@ PREFIXES = (
 DEFAULT_SYMBOLS = "AAPL,MSFT,NVDA,AMZN,GOOGL,META,TSLA,AMD,SPY,QQQ,BINANCE:BTCUSDT"
 
 
-class SettingsError(ValueError):
+class SettingsError(TickhouseError):
     """A setting is wrong; the message is one sentence a user can act on."""
+
+    exit_code = 2
 
 
 class Settings(BaseSettings):
-    """Every setting of every process. The environment goes before `.env`, which goes before defaults."""
+    """Every setting of every process: environment first, then `.env`, then defaults."""
 
     model_config = SettingsConfigDict(
         env_file=".env",
@@ -135,7 +138,7 @@ class Settings(BaseSettings):
         return f"{self.tickhouse_namespace}/" if self.tickhouse_namespace else ""
 
     def kafka_client(self) -> dict[str, Any]:
-        """librdkafka's connection settings, secrets in the clear: hand it to a client, never to a log."""
+        """librdkafka's connection settings, secrets in the clear: never log them."""
         secret = SecretStr.get_secret_value
         values: dict[str, Any] = {
             "bootstrap.servers": self.kafka_brokers,
@@ -156,7 +159,7 @@ def load_settings(**overrides: Any) -> Settings:
     """The settings of this process.
 
     :param overrides: values that go before the environment, by field name.
-    :raises SettingsError: a value is wrong; the sentence names the variable, never a secret's value.
+    :raises SettingsError: a value is wrong; the sentence names the variable, no secret's value.
     """
     for warning in unknown_names():
         print(f"warning: {warning}", file=sys.stderr)
@@ -167,9 +170,9 @@ def load_settings(**overrides: Any) -> Settings:
 
 
 def unknown_names() -> list[str]:
-    """One sentence for each variable that looks like ours and is not, with the nearest known name."""
+    """A sentence for each variable that looks like ours and is not, with the nearest name."""
     known = {name.upper() for name in Settings.model_fields}
-    in_file = {name: ".env" for name in dotenv_values(".env", interpolate=False)}
+    in_file = dict.fromkeys(dotenv_values(".env", interpolate=False), ".env")
     ours = {name: "the environment" for name in os.environ if name.startswith(PREFIXES)}
     sentences = []
     for name, place in sorted({**in_file, **ours}.items()):

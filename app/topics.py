@@ -10,6 +10,7 @@ from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from app.contracts import CANDLES_TOPIC, LIVE_TOPIC, REJECTED_TOPIC, STOCKS_TOPIC
+from app.errors import TickhouseError
 from app.settings import Settings
 
 TOPICS = (STOCKS_TOPIC, CANDLES_TOPIC, LIVE_TOPIC, REJECTED_TOPIC)
@@ -17,8 +18,8 @@ MAX_MESSAGE_BYTES = 8 * 1024 * 1024
 """What brokers and clients take; contracts keep good messages far below."""
 
 
-class TopicError(RuntimeError):
-    """The broker cannot be reached or a topic is not as it must be; one sentence a user can act on."""
+class TopicError(TickhouseError):
+    """The broker cannot be reached, or a topic is not as it must be."""
 
 
 def topic_settings(settings: Settings) -> dict[str, str]:

@@ -1,1 +1,1 @@
-"""Market rules: sale conditions, sessions, classes of symbols. Imports nothing of the rest of the project."""
+"""Market rules: sale conditions, sessions, classes of symbols. Imports only itself."""

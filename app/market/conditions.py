@@ -78,7 +78,7 @@ FORM_T = "24"
 
 
 class PriceClass(IntEnum):
-    """How well a trade's price counts, best first; a candle's open and close come from its best class."""
+    """How well a price counts, best first; open and close come from a candle's best class."""
 
     LAST = 1
     HIGH_LOW = 2
@@ -95,7 +95,7 @@ PRICE_SOURCE = {
 
 
 class Eligibility(NamedTuple):
-    """What one combination of conditions means for a candle of one session under the tape's rules."""
+    """What one combination of conditions means for a candle of one session."""
 
     price_class: PriceClass
     counts: bool

@@ -48,7 +48,7 @@ class SessionOf(NamedTuple):
 
 
 class TradingDay(NamedTuple):
-    """Bounds of one New York trading day, UNIX ms: pre ≤ pre-market < open ≤ regular < close ≤ post < end."""
+    """Bounds of a New York trading day in UNIX ms: pre-market, open, close, end of post-market."""
 
     pre: int
     open: int

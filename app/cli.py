@@ -1,0 +1,134 @@
+"""The console script `tickhouse`.
+
+Exit codes: 0 done, 1 failed (a sentence on stderr says why), 2 wrong usage or a wrong setting.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from app.errors import TickhouseError
+from app.settings import Settings, load_settings
+
+cli = typer.Typer(
+    name="tickhouse",
+    help="Live trades in, one-minute candles a trader can trust out.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+
+def _settings() -> Settings:
+    from app.log import set_up_logging
+
+    settings = load_settings()
+    set_up_logging(settings)
+    return settings
+
+
+@cli.command()
+def demo() -> None:
+    """Start everything on this machine: Kafka, S3, feed, topologies, Airflow, the page."""
+    from app.embedded.demo import run
+
+    run()
+
+
+@cli.command()
+def produce() -> None:
+    """Take trades and quotes from Finnhub into stocks-topic."""
+    from app.feeds.producer import run
+
+    run(_settings())
+
+
+@cli.command()
+def candles() -> None:
+    """Window trades into one-minute candles (exactly-once)."""
+    from topologies.candles import run
+
+    run(_settings())
+
+
+@cli.command()
+def archive() -> None:
+    """Write trades, quotes, coverage, candles and rejections to the lake."""
+    from topologies.archive import run
+
+    run(_settings())
+
+
+@cli.command()
+def load(
+    build: Annotated[bool, typer.Option(help="Run dbt build behind the load.")] = True,
+) -> None:
+    """Load new objects of the lake into the warehouse, and build gold."""
+    from app.warehouse.commands import run
+
+    run(_settings(), build=build)
+
+
+@cli.command()
+def dashboard(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 for any free port.")] = 8050,
+) -> None:
+    """Serve the live page."""
+    from app.dashboard.server import run
+
+    run(_settings(), host=host, port=port)
+
+
+@cli.command()
+def simulate(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 for any free port.")] = 8060,
+    rate: Annotated[float, typer.Option(min=0.1, help="Trades a second, all symbols.")] = 200.0,
+    seed: Annotated[int, typer.Option(help="Same seed, same market.")] = 1,
+    token: Annotated[str, typer.Option(help="The API key it accepts.")] = "simulated",
+) -> None:
+    """Serve a simulated market that speaks Finnhub's WebSocket and REST protocol."""
+    from app.feeds.simulator.server import run
+
+    run(_settings(), host=host, port=port, rate=rate, seed=seed, token=token)
+
+
+@cli.command()
+def replay(
+    file: Annotated[Path, typer.Argument(help="Trades, Parquet or CSV: symbol, t, p, v [seq, c].")],
+    speed: Annotated[
+        float | None, typer.Option(min=0.001, help="Times real time; default: as fast as it goes.")
+    ] = None,
+) -> None:
+    """Send the trades of a file into stocks-topic."""
+    from app.feeds.replay import run
+
+    run(_settings(), file, speed=speed)
+
+
+@cli.command()
+def backfill(
+    files: Annotated[list[Path], typer.Argument(help="Trades, Parquet or CSV.")],
+    out: Annotated[Path, typer.Option(help="The Parquet file of candles to write.")],
+    price_rule: Annotated[
+        str | None, typer.Option(help="all or sip; default: CANDLE_PRICE_RULE.")
+    ] = None,
+) -> None:
+    """Make candles of trade files without Kafka; every revision is written."""
+    from topologies.backfill import run
+
+    run(_settings(), files, out, price_rule=price_rule)
+
+
+def main() -> None:
+    """Entry point: an error a user can act on is printed as a sentence."""
+    try:
+        cli()
+    except TickhouseError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
