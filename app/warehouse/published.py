@@ -1,0 +1,156 @@
+"""The file that readers open: gold as of the last build, small, checkpointed and never changed.
+
+DuckDB lets one process at a time have a database open, so nobody reads the warehouse itself. Each
+build writes a new file under `published/` beside the warehouse and then renames a one-line pointer
+to it, `current`, that holds the file's name. Readers open read-only what the pointer names and
+reopen when it names another; the last two files are kept, and on Linux and macOS a reader keeps
+what it has open even when its file is deleted.
+
+The file holds one schema, `gold`, with the tables and columns of `TABLES`. Times are TIMESTAMP in
+UTC without a zone, `session_date` is a DATE, numbers are DOUBLE or BIGINT, `is_filled` is BOOLEAN.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from app.settings import Settings
+
+POINTER = "current"
+KEPT = 2
+
+_CANDLE = (
+    "symbol",
+    "candle_time",  # start of the window; [start, end)
+    "candle_end",
+    "candle_low",
+    "candle_high",
+    "candle_open",
+    "candle_close",
+    "trend_line",  # mean of the session's last 20 closes, this one included
+    "volume",
+    "traded_value",  # sum of price times size
+    "vwap",  # null at volume 0
+    "trade_count",
+    "eligible_count",
+    "odd_lot_count",
+    "odd_lot_volume",
+    "zero_volume_count",
+    "late_count",
+    "duplicate_count",
+    "covered_ms",  # ms the feed was connected; null: untold
+    "price_source",  # last, high_low, ineligible, quote
+    "session",  # pre, regular, post, closed, continuous
+    "session_date",
+    "revision",  # 0 is the final candle; of a rollup, the sum of its minutes'
+    "status",  # final, revised; a rollup whose window is not over: partial
+    "feed",  # live, simulated, replay
+    "is_filled",  # false: made of trades
+)
+_ROLLUP = (*_CANDLE, "minute_count")
+
+TABLES: dict[str, tuple[str, ...]] = {
+    "gold_candlestick": _CANDLE,
+    "gold_candlestick_5m": _ROLLUP,
+    "gold_candlestick_15m": _ROLLUP,
+    "gold_candlestick_1h": _ROLLUP,
+    "gold_candlestick_1d": (*_ROLLUP, "pre_volume", "post_volume"),
+    # a row a symbol, of its newest session_date
+    "gold_kpi": (
+        "symbol",
+        "current_price",  # newest of final close and quote
+        "price_basis",  # candle, quote
+        "change_amount",
+        "change_percent",
+        "change_basis",  # previous_close, session_open
+        "reference_price",  # what the change is measured from
+        "day_open",
+        "day_high",
+        "day_low",
+        "volume",
+        "vwap",
+        "traded_value",
+        "trade_count",
+        "candle_count",
+        "as_of",  # time of current_price
+        "staleness_s",  # newest loaded watermark of any symbol minus as_of
+        "watermark",  # newest loaded of this symbol
+        "session",
+        "session_date",
+        "feed",
+    ),
+    # a row a symbol, of its newest session_date
+    "gold_treechart": (
+        "symbol",
+        "sector",
+        "avg_price",  # the session date's vwap
+        "current_price",
+        "volatility",  # percent; null under 10 one-minute returns
+        "relative_volatility",  # volatility over the median of all symbols
+        "return_count",
+        "volume",
+        "traded_value",
+        "change_percent",
+        "session",
+        "session_date",
+        "feed",
+    ),
+    # a row a symbol, and one whose symbol is ALL
+    "gold_gauge": (
+        "symbol",
+        "volume",
+        "sales",  # traded value
+        "usual_volume",  # median of up to 20 earlier session dates up to the same minute, or null
+        "usual_sales",
+        "usual_days",  # how many session dates usual_* comes from
+        "gauge_max",  # 2 x usual_volume; without history the largest so far
+        "gauge_max_sales",
+        "as_of",  # end of the newest candle
+        "session_date",
+        "feed",
+    ),
+    # a row a symbol and session_date
+    "gold_data_quality": (
+        "symbol",
+        "session_date",
+        "candle_count",
+        "trade_count",  # rows of the archive, duplicates and rejected ones too
+        "duplicate_count",
+        "rejected_count",
+        "late_count",
+        "out_of_order_count",
+        "revision_count",
+        "covered_share",  # of its candles' minutes, 0 to 1; null: untold
+        "load_lag_s",  # median of the candles: from Kafka to the warehouse
+        "load_lag_max_s",
+        "feed",
+    ),
+}
+
+KEPT_SESSION_DATES = {
+    "gold_candlestick": 2,
+    "gold_candlestick_5m": 5,
+    "gold_candlestick_15m": 10,
+    "gold_candlestick_1h": 30,
+    "gold_candlestick_1d": 260,
+}
+"""How many session dates of each symbol the file holds; tables that are not named are whole."""
+
+
+def folder(settings: Settings) -> Path:
+    """Where the published files of this namespace lie."""
+    return settings.warehouse_path.parent / "published"
+
+
+def current_path(settings: Settings) -> Path | None:
+    """The file of the last successful build, or None before the first.
+
+    Open it read-only (`duckdb.connect(path, read_only=True)`) and ask again now and then: a new
+    build has a new name.
+    """
+    try:
+        name = (folder(settings) / POINTER).read_text().strip()
+    except FileNotFoundError:
+        return None
+    path = folder(settings) / name
+    return path if name and path.exists() else None
