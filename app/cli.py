@@ -90,12 +90,31 @@ def simulate(
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 for any free port.")] = 8060,
     rate: Annotated[float, typer.Option(min=0.1, help="Trades a second, all symbols.")] = 200.0,
     seed: Annotated[int, typer.Option(help="Same seed, same market.")] = 1,
-    token: Annotated[str, typer.Option(help="The API key it accepts.")] = "simulated",
+    token: Annotated[str, typer.Option(help="API keys it accepts, comma separated.")] = "simulated",
+    symbols_per_connection: Annotated[
+        int, typer.Option(min=1, help="One more is answered with an error frame.")
+    ] = 50,
+    calls_per_minute: Annotated[
+        int, typer.Option(min=0, help="REST calls of a key before 429; 0 for no limit.")
+    ] = 60,
+    delivery_log: Annotated[
+        Path | None, typer.Option(help="Write here what was delivered, JSON lines.")
+    ] = None,
 ) -> None:
     """Serve a simulated market that speaks Finnhub's WebSocket and REST protocol."""
     from app.feeds.simulator.server import run
 
-    run(_settings(), host=host, port=port, rate=rate, seed=seed, token=token)
+    run(
+        _settings(),
+        host=host,
+        port=port,
+        rate=rate,
+        seed=seed,
+        token=token,
+        symbols_per_connection=symbols_per_connection,
+        calls_per_minute=calls_per_minute,
+        delivery_log=delivery_log,
+    )
 
 
 @cli.command()

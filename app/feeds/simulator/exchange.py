@@ -1,0 +1,67 @@
+"""All simulated markets together: who trades how much, and what a quote says."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection
+from random import Random
+
+from app.feeds.simulator.listing import listing
+from app.feeds.simulator.market import MINUTE_MS, SymbolMarket
+from app.feeds.simulator.prints import Print
+from app.feeds.simulator.quotes import UNKNOWN, QuoteBody
+
+_TIDE_PER_MINUTE = 0.0003
+
+
+class Exchange:
+    """The markets of every symbol anybody asked for.
+
+    The same seed, start, rate and sequence of calls give the same prints and quotes.
+
+    :param rate: mean of all prints a second, shared by the symbols that trade.
+    """
+
+    def __init__(self, seed: int, rate: float, now_ms: int) -> None:
+        self.at_ms = now_ms
+        """Up to here the market has been played."""
+        self._seed = seed
+        self._rate = rate
+        self._markets: dict[str, SymbolMarket | None] = {}
+        self._tide = Random(f"{seed}:tide")
+
+    def step(self, end_ms: int, symbols: Collection[str]) -> list[Print]:
+        """The prints of `symbols` reported until `end_ms`, in the order of their steps.
+
+        A symbol that did not trade in the last step begins with this one.
+        """
+        markets = [market for market in map(self._market, symbols) if market]
+        minutes = (end_ms - self.at_ms) / MINUTE_MS
+        tide = self._tide.gauss(0.0, _TIDE_PER_MINUTE * math.sqrt(minutes))
+        all_weights = sum(market.weight for market in markets)
+        prints: list[Print] = []
+        for market in markets:
+            if market.at_ms < self.at_ms:
+                market.skip(self.at_ms)
+            prints += market.step(end_ms, self._rate * market.weight / all_weights, tide)
+        self.at_ms = end_ms
+        return prints
+
+    def skip(self, now_ms: int) -> None:
+        """Go on at `now_ms`, after a pause in which nothing was delivered."""
+        self.at_ms = now_ms
+
+    def quote(self, symbol: str) -> QuoteBody:
+        """The quote of `symbol` as of the last step; zeros and nulls when it is not listed."""
+        market = self._market(symbol)
+        if market is None:
+            return UNKNOWN
+        if market.at_ms < self.at_ms:
+            market.skip(self.at_ms)
+        return market.quote()
+
+    def _market(self, symbol: str) -> SymbolMarket | None:
+        if symbol not in self._markets:
+            listed = listing(self._seed, symbol)
+            self._markets[symbol] = listed and SymbolMarket(self._seed, listed, self.at_ms)
+        return self._markets[symbol]

@@ -1,0 +1,32 @@
+"""A print as Finnhub sends it: the one record that market, frames and quotes share."""
+
+from __future__ import annotations
+
+from msgspec import UNSET, Struct, UnsetType
+
+REGULAR, SWEEP, SOLD_OUT_OF_SEQUENCE, TRADE_THROUGH_EXEMPT = "1", "8", "30", "41"
+
+Conditions = list[str] | None | UnsetType
+"""Sale conditions: a list, null, an empty list, or no such key at all; each occurs in the feed."""
+
+
+class Print(Struct, gc=False):
+    """One trade; fields and their order are the wire's."""
+
+    c: Conditions
+    p: float
+    s: str
+    t: int
+    """When it was executed, UNIX ms: not always when it is reported."""
+    v: float
+    """Shares or coins; 0 is a price update of a crypto exchange, not a trade."""
+
+
+def codes(conditions: Conditions) -> tuple[str, ...]:
+    """The condition codes of a print, whichever way it says that it has none."""
+    return () if conditions is None or conditions is UNSET else tuple(conditions)
+
+
+def as_number(value: float) -> float:
+    """`value` as Finnhub writes it: whole numbers without a decimal point."""
+    return int(value) if value.is_integer() else value
