@@ -51,7 +51,7 @@ class Settings(BaseSettings):
     tickhouse_namespace: str = Field("", pattern=r"^$|^[a-z0-9][a-z0-9-]{0,30}$")
     tickhouse_feed: Feed = "live"
     tickhouse_data_dir: Path = Path(".tickhouse")
-    tickhouse_instance: int = Field(0, ge=0, le=999)
+    tickhouse_instance: int | None = Field(None, ge=0, le=99)
 
     kafka_brokers: str = Field("127.0.0.1:9092", min_length=1)
     kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"

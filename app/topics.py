@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterable
 from typing import Any
@@ -12,6 +13,8 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from app.contracts import CANDLES_TOPIC, LIVE_TOPIC, REJECTED_TOPIC, STOCKS_TOPIC
 from app.errors import TickhouseError
 from app.settings import Settings
+
+logger = logging.getLogger(__name__)
 
 TOPICS = (STOCKS_TOPIC, CANDLES_TOPIC, LIVE_TOPIC, REJECTED_TOPIC)
 MAX_MESSAGE_BYTES = 8 * 1024 * 1024
@@ -30,6 +33,23 @@ def topic_settings(settings: Settings) -> dict[str, str]:
         "max.message.bytes": str(MAX_MESSAGE_BYTES),
         "message.timestamp.type": "CreateTime",
     }
+
+
+class BrokerUnreachableError(TopicError):
+    """No broker answers; it may come back."""
+
+
+def await_topics(settings: Settings, retry_s: float = 5.0) -> None:
+    """Create and check the topics, waiting with a sentence while the broker does not answer.
+
+    :raises TopicError: a topic is not as it must be.
+    """
+    while True:
+        try:
+            return ensure_topics(settings, timeout_s=10)
+        except BrokerUnreachableError as error:
+            logger.warning("%s Trying again.", error)
+            time.sleep(retry_s)
 
 
 def ensure_topics(settings: Settings, timeout_s: float = 30) -> None:
@@ -78,7 +98,10 @@ def _check_partitions(
     deadline = time.monotonic() + timeout_s
     for name in names:
         while True:
-            topic = admin.list_topics(name, timeout=timeout_s).topics[name]
+            try:
+                topic = admin.list_topics(name, timeout=timeout_s).topics[name]
+            except KafkaException as error:
+                raise unreachable(settings, error) from None
             if topic.error is None and topic.partitions:
                 break
             if time.monotonic() > deadline:
@@ -94,12 +117,17 @@ def _check_partitions(
             )
 
 
-def topic_ids(settings: Settings, names: Iterable[str], timeout_s: float = 30) -> dict[str, str]:
+def topic_ids(
+    settings: Settings,
+    names: Iterable[str],
+    timeout_s: float = 30,
+    admin: AdminClient | None = None,
+) -> dict[str, str]:
     """Kafka's own id (UUID) of each of the topics `names` that exists: the id of its present life.
 
     :raises TopicError: the broker cannot be reached.
     """
-    admin = AdminClient(settings.kafka_client() | {"log_level": 0})
+    admin = admin or AdminClient(settings.kafka_client() | {"log_level": 0})
     found = admin.describe_topics(TopicCollection(list(names)), request_timeout=timeout_s)
     ids = {}
     for name, description in found.items():
@@ -112,10 +140,10 @@ def topic_ids(settings: Settings, names: Iterable[str], timeout_s: float = 30) -
     return ids
 
 
-def unreachable(settings: Settings, error: Exception) -> TopicError:
+def unreachable(settings: Settings, error: Exception) -> BrokerUnreachableError:
     """The sentence for a broker that does not answer."""
     reason = error.args[0].str() if error.args and hasattr(error.args[0], "str") else error
-    return TopicError(
+    return BrokerUnreachableError(
         f"Kafka at {settings.kafka_brokers} (KAFKA_BROKERS) does not answer: {reason}. Start it, "
         "or correct the address."
     )

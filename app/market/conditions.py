@@ -86,14 +86,6 @@ class PriceClass(IntEnum):
     QUOTE = 4
 
 
-PRICE_SOURCE = {
-    PriceClass.LAST: "last",
-    PriceClass.HIGH_LOW: "high_low",
-    PriceClass.INELIGIBLE: "ineligible",
-    PriceClass.QUOTE: "quote",
-}
-
-
 class Eligibility(NamedTuple):
     """What one combination of conditions means for a candle of one session."""
 

@@ -1,0 +1,181 @@
+"""The candle core against a model that keeps every trade, and the promises of its market fields."""
+
+from __future__ import annotations
+
+import copy
+from collections import Counter
+from decimal import Decimal
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from app.contracts import Candle, Message, Trade, Trades, Watermark, encode
+from tests.unit.topologies.messages import BASE, MINUTE, messages, trades
+from tests.unit.topologies.naive import NaiveCandles
+from topologies import candle_state
+from topologies.candle import Rules, SymbolCandles, market_fields, newest
+
+RULES = Rules("live", "sip", grace_ms=5_000, horizon_ms=90_000)
+WIDE = Rules("live", "sip", grace_ms=5_000, horizon_ms=900_000)
+
+
+def run(messages: list[Message], rules: Rules = RULES) -> tuple[list[Candle], list[Candle]]:
+    candles = SymbolCandles("SPY", rules, Counter())
+    records, partials = [], []
+    for offset, message in enumerate(messages):
+        outcome = candles.apply(message, offset, None)
+        records += outcome.records
+        partials += outcome.partials
+    return records, partials
+
+
+def last_market_fields(messages: list[Message], rules: Rules = WIDE) -> dict[str, tuple]:
+    """Market fields of each candle's last revision, everything closed by a watermark at the end."""
+    closing = Watermark("SPY", "live", "z", BASE + 20 * MINUTE, BASE + 10 * MINUTE)
+    records, _ = run([*messages, closing], rules)
+    return {key: market_fields(candle) for key, candle in newest(records).items()}
+
+
+@pytest.mark.parametrize("price_rule", ["sip", "all"])
+@settings(max_examples=400, deadline=None)
+@given(data=st.data())
+def test_every_record_equals_that_of_a_model_which_keeps_every_trade(price_rule, data):
+    rules = Rules("live", price_rule, grace_ms=5_000, horizon_ms=90_000)
+    candles, naive = SymbolCandles("SPY", rules, Counter()), NaiveCandles("SPY", rules)
+    for offset, message in enumerate(data.draw(messages())):
+        outcome = candles.apply(copy.deepcopy(message), offset, None)
+        records, partials, rejections = naive.apply(message, offset)
+        assert outcome.records == records
+        assert outcome.partials == partials
+        assert [(r.reason, r.indices) for r in outcome.rejections] == rejections
+        assert candles.watermark == naive.watermark
+
+
+class Disk(dict):
+    """A store of byte values, as `candle_state.Store` needs it."""
+
+    def get_bytes(self, key):
+        return self.get(key)
+
+    def set_bytes(self, key, value):
+        assert isinstance(value, bytes)
+        self[key] = value
+
+    def delete(self, key):
+        self.pop(key, None)
+
+
+@settings(max_examples=300, deadline=None)
+@given(messages(), st.lists(st.booleans(), min_size=25, max_size=25))
+def test_saved_and_loaded_at_any_time_the_records_stay_the_same(messages, restarts):
+    undisturbed = run(messages)
+    disk = Disk()
+    candles = SymbolCandles("SPY", RULES, Counter())
+    records, partials = [], []
+    for offset, (message, restart) in enumerate(zip(messages, restarts, strict=False)):
+        outcome = candles.apply(message, offset, None)
+        records += outcome.records
+        partials += outcome.partials
+        if restart:
+            candle_state.save(candles, "life", offset, disk)
+            head = candle_state.head_of(disk)
+            assert head.offset == offset
+            candles = candle_state.load(head, "SPY", RULES, Counter(), disk)
+    assert (records, partials) == undisturbed
+    assert list(map(encode, records)) == list(map(encode, undisturbed[0]))
+
+
+@settings(max_examples=200, deadline=None)
+@given(messages())
+def test_a_store_holds_nothing_of_windows_that_are_gone(messages):
+    disk = Disk()
+    candles = SymbolCandles("SPY", RULES, Counter())
+    for offset, message in enumerate(messages):
+        candles.apply(message, offset, None)
+        candle_state.save(candles, "life", offset, disk)
+        starts = {int(key[1:].split(b".")[0]) for key in disk if key != b"h"}
+        assert starts == set(candles.windows)
+    candle_state.discard(candle_state.head_of(disk), disk) if disk else None
+    assert not disk
+
+
+def as_messages(trades: list[Trade], sizes: list[int]) -> list[Message]:
+    """`trades` in messages of the given sizes, all received after the newest of them."""
+    rest, out = list(trades), []
+    for size in [*sizes, len(rest)]:
+        part, rest = rest[:size], rest[size:]
+        if part:
+            out.append(Trades("SPY", "live", "a", "c", BASE + 7 * MINUTE, part))
+    return out
+
+
+def number_repeats(trades: list[Trade]) -> list[Trade]:
+    """Give each repeated print its own k, as a connection does."""
+    seen: Counter = Counter()
+    for trade in trades:
+        key = (trade.t, trade.p, trade.v, tuple(sorted(trade.c or [])))
+        trade.k = seen[key]
+        seen[key] += 1
+    return trades
+
+
+many_trades = st.lists(trades, min_size=1, max_size=30).map(number_repeats)
+splits = st.lists(st.integers(1, 5), max_size=30)
+
+
+@settings(max_examples=300, deadline=None)
+@given(many_trades, splits, splits, st.randoms(use_true_random=False), st.data())
+def test_any_order_split_and_duplicates_give_the_same_market_fields(
+    trades, sizes, other_sizes, random, data
+):
+    expected = last_market_fields(as_messages(trades, sizes))
+    by_time: dict[int, list[Trade]] = {}
+    for trade in trades:
+        by_time.setdefault(trade.t, []).append(trade)
+    order = [t for t, ties in by_time.items() for _ in ties]
+    random.shuffle(order)
+    queues = {t: iter(ties) for t, ties in by_time.items()}
+    shuffled = [next(queues[t]) for t in order]  # ties keep their order
+    duplicated = []
+    for trade in shuffled:
+        duplicated.append(trade)
+        earlier = data.draw(st.lists(st.sampled_from(duplicated), max_size=1))
+        duplicated += earlier
+    assert last_market_fields(as_messages(duplicated, other_sizes)) == expected
+
+
+@settings(max_examples=200, deadline=None)
+@given(messages())
+def test_messages_fed_twice_give_the_same_market_fields(messages):
+    messages = [m for m in messages if not isinstance(m, Watermark)]
+    twice = [m for m in messages for _ in range(2)]
+    assert last_market_fields(twice) == last_market_fields(messages)
+
+
+@settings(max_examples=200, deadline=None)
+@given(messages())
+def test_invariants_hold_in_every_record(messages):
+    records, partials = run(messages)
+    for candle in records + partials:
+        assert candle.low <= candle.open <= candle.high
+        assert candle.low <= candle.close <= candle.high
+        assert candle.eligible_count <= candle.trade_count
+        assert candle.odd_lot_volume <= candle.volume
+        assert candle.first_offset <= candle.last_offset
+        assert (candle.vwap is None) == (candle.volume == 0)
+        assert candle.window_start <= candle.open_time <= candle.close_time < candle.window_end
+    revisions: dict[str, int] = {}
+    for candle in records:
+        assert candle.revision == revisions.get(candle.candle_id, -1) + 1
+        revisions[candle.candle_id] = candle.revision
+        assert candle.status == ("revised" if candle.revision else "final")
+
+
+@given(many_trades)
+def test_numbers_are_written_in_one_form(trades):
+    for candle in run(as_messages(trades, []))[1]:
+        text = encode(candle).decode()
+        assert "E+" not in text
+        for number in (candle.open, candle.volume, candle.notional):
+            assert str(number) == str(Decimal(number).normalize()) or number == number.to_integral()

@@ -1,0 +1,137 @@
+"""How a symbol's open minutes lie in the state store: what changed since the last save, no more.
+
+Keys of one symbol: `h` the head, `w<start>` a window, `i<start>.<n>` the n-th chunk of a window's
+identities. A trade's identity is written once, in the chunk of the checkpoint it came with, so a
+busy minute costs what is new in it and not what it already holds.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from decimal import Decimal
+from typing import Protocol
+
+import msgspec
+from msgspec import Struct
+
+from topologies.candle import Identities, Rules, Sources, SymbolCandles, Window
+
+HEAD = b"h"
+
+
+class Store(Protocol):
+    """The part of Quix's `State` that is needed: byte values under byte keys, of one symbol."""
+
+    def get_bytes(self, key: bytes) -> bytes | None: ...
+
+    def set_bytes(self, key: bytes, value: bytes) -> None: ...
+
+    def delete(self, key: bytes) -> None: ...
+
+
+class Head(Struct, array_like=True):
+    """What a symbol's state consists of, beside its windows and identities."""
+
+    life: str
+    """Kafka's id of the input topic this state belongs to."""
+    offset: int
+    """Of the last message applied."""
+    largest_t: int
+    moved_t: int
+    watermark: int
+    partial_slot: int
+    sources: Sources
+    coverage: dict[int, dict[str, int]]
+    changed: list[int]
+    windows: list[int]
+
+
+_encode = msgspec.msgpack.Encoder(decimal_format="string").encode
+_decode_head = msgspec.msgpack.Decoder(Head).decode
+_decode_window = msgspec.msgpack.Decoder(Window).decode
+_decode_chunk = msgspec.msgpack.Decoder(
+    list[tuple[int, Decimal, Decimal, tuple[str, ...], int]]
+).decode
+
+
+def head_of(store: Store) -> Head | None:
+    """The stored head of the symbol behind `store`, or None when there is none."""
+    value = store.get_bytes(HEAD)
+    return None if value is None else _decode_head(value)
+
+
+def save(candles: SymbolCandles, life: str, offset: int, store: Store) -> None:
+    """Write what changed since the last save; the memory is then as the store will be."""
+    for start, chunks in candles.gone:
+        _delete_window(store, start, chunks)
+    candles.gone.clear()
+    for start in candles.touched:
+        window, identities = candles.windows[start], candles.identities[start]
+        if identities.fresh:
+            store.set_bytes(_chunk_key(start, window.chunks), _encode(identities.fresh))
+            identities.fresh = []
+            window.chunks += 1
+        store.set_bytes(_window_key(start), _encode(window))
+    candles.touched.clear()
+    head = Head(
+        life=life,
+        offset=offset,
+        largest_t=candles.largest_t,
+        moved_t=candles.moved_t,
+        watermark=candles.watermark,
+        partial_slot=candles.partial_slot,
+        sources=candles.sources,
+        coverage=candles.coverage,
+        changed=sorted(candles.changed),
+        windows=sorted(candles.windows),
+    )
+    store.set_bytes(HEAD, _encode(head))
+
+
+def load(head: Head, symbol: str, rules: Rules, tally: Counter[str], store: Store) -> SymbolCandles:
+    """The symbol's open minutes as they were saved."""
+    candles = SymbolCandles(symbol, rules, tally)
+    candles.largest_t, candles.moved_t = head.largest_t, head.moved_t
+    candles.watermark, candles.partial_slot = head.watermark, head.partial_slot
+    candles.sources, candles.coverage = head.sources, head.coverage
+    candles.changed = set(head.changed)
+    for start in head.windows:
+        window = _window(store, start)
+        identities = Identities()
+        for n in range(window.chunks):
+            identities.seen.update(_decode_chunk(_required(store, _chunk_key(start, n))))
+        candles.windows[start], candles.identities[start] = window, identities
+    candles.schedule()
+    return candles
+
+
+def discard(head: Head, store: Store) -> None:
+    """Delete everything that belongs to `head`."""
+    for start in head.windows:
+        _delete_window(store, start, _window(store, start).chunks)
+    store.delete(HEAD)
+
+
+def _window(store: Store, start: int) -> Window:
+    return _decode_window(_required(store, _window_key(start)))
+
+
+def _delete_window(store: Store, start: int, chunks: int) -> None:
+    for n in range(chunks):
+        store.delete(_chunk_key(start, n))
+    store.delete(_window_key(start))
+
+
+def _required(store: Store, key: bytes) -> bytes:
+    value = store.get_bytes(key)
+    if value is None:
+        raise KeyError(f"the state store has lost {key!r}; wipe the state folder to rebuild it")
+    return value
+
+
+def _window_key(start: int) -> bytes:
+    return b"w%d" % start
+
+
+def _chunk_key(start: int, n: int) -> bytes:
+    return b"i%d.%d" % (start, n)

@@ -1,0 +1,211 @@
+"""stocks-topic → one-minute candles, exactly-once.
+
+stocks-topic ─> parse ─> window (stateful) ─┬─> candles-1m    final and revised candles
+                                            ├─> candles-live  partial candles
+                                            └─> trades-rejected
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter
+from typing import Any, NamedTuple
+
+from confluent_kafka import KafkaException
+from quixstreams import Application, State, message_context
+from quixstreams.dataframe import StreamingDataFrame
+from quixstreams.exceptions import QuixException
+from quixstreams.kafka.configuration import ConnectionConfig
+from quixstreams.models.serializers import SerializationContext, Serializer
+
+from app.contracts import (
+    CANDLES_TOPIC,
+    LIVE_TOPIC,
+    REJECTED_TOPIC,
+    STOCKS_TOPIC,
+    Candle,
+    Message,
+    Refusal,
+    RefusedMessage,
+    decode,
+    encode,
+)
+from app.settings import Settings
+from app.topics import MAX_MESSAGE_BYTES, BrokerUnreachableError, await_topics
+from topologies.candle import Outcome, Rules
+from topologies.hot_state import CheckpointSink, HotSymbols
+from topologies.instance import Instance, claim_instance
+from topologies.lives import Lives, TopicMadeAgainError
+from topologies.rejections import Origin, rejected
+
+logger = logging.getLogger(__name__)
+
+GROUP = "candles"
+TRANSACTION_TIMEOUT_MS = 10_000
+SESSION_TIMEOUT_MS = 10_000
+RETRY_FIRST_S, RETRY_MAX_S = 1.0, 30.0
+
+
+class Taken(NamedTuple):
+    """A message as it came, and what can be taken of it (None: nothing)."""
+
+    value: bytes | None
+    message: Message | None
+    refusals: list[Refusal]
+    places: tuple[int, ...] | None
+
+
+class CandleSerializer(Serializer):
+    """A candle's JSON value."""
+
+    def __call__(self, value: Candle, ctx: SerializationContext) -> bytes:
+        return encode(value)
+
+
+class Steps:
+    """The named steps of the topology."""
+
+    def __init__(self, settings: Settings, life: str, stocks: StreamingDataFrame) -> None:
+        self._feed = settings.tickhouse_feed
+        self._life = life
+        self._context = stocks.processing_context
+        self._rejected_topic = settings.named(REJECTED_TOPIC)
+        self.tally: Counter[str] = Counter()
+        rules = Rules(
+            settings.tickhouse_feed,
+            settings.candle_price_rule,
+            settings.candle_grace_ms,
+            settings.candle_horizon_ms,
+        )
+        self.symbols = HotSymbols(rules, life, self.tally)
+
+    def parse(self, value: bytes | None, key: Any, timestamp: int, headers: Any) -> Taken:
+        """bytes → a typed message and the refusals of what cannot be taken."""
+        try:
+            message, refusals, places = decode(key, value, self._feed)
+        except RefusedMessage as error:
+            return Taken(value, None, [error.refusal], None)
+        return Taken(value, message, refusals, places)
+
+    def window(
+        self, taken: Taken, key: Any, timestamp: int, headers: Any, state: State[bytes, bytes]
+    ) -> tuple[Candle, ...]:
+        """A message → the candles it completes, revises or moves; rejections go their own way."""
+        outcome = None
+        refusals = taken.refusals
+        if taken.message is not None:
+            outcome = self._apply(taken.message, taken.places, key, state)
+            refusals = [*refusals, *(Refusal(*r) for r in outcome.rejections)]
+        if refusals:
+            self._reject(refusals, taken.value, key)
+        return (*outcome.records, *outcome.partials) if outcome else ()
+
+    def _apply(
+        self,
+        message: Message,
+        places: tuple[int, ...] | None,
+        key: bytes,
+        state: State[bytes, bytes],
+    ) -> Outcome:
+        context = message_context()
+        hot = self.symbols.of(
+            message.symbol, key, context.partition, self._context.checkpoint, state
+        )
+        hot.offset = context.offset
+        return hot.candles.apply(message, context.offset, places)
+
+    def _reject(self, refusals: list[Refusal], value: bytes | None, key: bytes | None) -> None:
+        """Send rejections in the same transaction, to the partition number of their message."""
+        context = message_context()
+        origin = Origin(self._life, context.topic, context.partition, context.offset)
+        for record in rejected(refusals, value, origin, self._feed):
+            self.tally[f"rejected_{record.reason}"] += 1
+            self._context.producer.produce(
+                topic=self._rejected_topic,
+                key=key,
+                value=encode(record),
+                partition=context.partition,
+            )
+
+
+def build(settings: Settings, instance: Instance, lives: Lives) -> Application:
+    """The application, wired and ready to run."""
+    group = settings.named(GROUP)
+    app = Application(
+        broker_address=ConnectionConfig.from_librdkafka_dict(settings.kafka_client()),
+        consumer_group=group,
+        auto_offset_reset="earliest",
+        processing_guarantee="exactly-once",
+        commit_interval=settings.candle_commit_interval_s,
+        state_dir=instance.folder,
+        loglevel=None,
+        broker_availability_timeout=0,
+        consumer_extra_config={
+            "session.timeout.ms": SESSION_TIMEOUT_MS,
+            "heartbeat.interval.ms": SESSION_TIMEOUT_MS // 4,
+            "fetch.message.max.bytes": MAX_MESSAGE_BYTES,
+            "log_level": 3,
+        },
+        producer_extra_config={
+            "transactional.id": instance.transactional_id(group),
+            "transaction.timeout.ms": TRANSACTION_TIMEOUT_MS,
+            "message.max.bytes": MAX_MESSAGE_BYTES,
+            "compression.type": "lz4",
+            "linger.ms": 5,
+            "log_level": 3,
+        },
+    )
+    stocks = app.topic(
+        settings.named(STOCKS_TOPIC), key_deserializer="bytes", value_deserializer="bytes"
+    )
+    records = app.topic(
+        settings.named(CANDLES_TOPIC), key_serializer="bytes", value_serializer=CandleSerializer()
+    )
+    live = app.topic(
+        settings.named(LIVE_TOPIC), key_serializer="bytes", value_serializer=CandleSerializer()
+    )
+
+    trades = app.dataframe(stocks)
+    steps = Steps(settings, lives.input_id(), trades)
+    parsed = trades.apply(steps.parse, metadata=True)
+    candles = parsed.apply(steps.window, stateful=True, metadata=True, expand=True)
+    candles.to_topic(lambda candle, *_: live if candle.status == "partial" else records)
+    candles.sink(CheckpointSink(steps.symbols, before=lives.check))
+    return app
+
+
+def run(settings: Settings) -> None:
+    """Run a worker until it is told to stop; it starts over when Kafka fails it."""
+    with claim_instance(settings.state_dir / GROUP, settings.tickhouse_instance) as instance:
+        retry_s = RETRY_FIRST_S
+        while True:
+            await_topics(settings)
+            lives = Lives(
+                settings, instance.folder, settings.named(GROUP), settings.named(STOCKS_TOPIC)
+            )
+            lives.discard_foreign_state()
+            app = build(settings, instance, lives)
+            lives.note()
+            logger.info("instance %d reads %s", instance.number, settings.named(STOCKS_TOPIC))
+            started = time.monotonic()
+            try:
+                app.run()
+                logger.info("stopped; all that was read is committed")
+                return
+            except (
+                KafkaException,
+                QuixException,
+                BrokerUnreachableError,
+                TopicMadeAgainError,
+            ) as error:
+                if time.monotonic() - started > 60:
+                    retry_s = RETRY_FIRST_S
+                logger.warning(
+                    "%s: %s; starting over from the last commit in %.0f s",
+                    type(error).__name__,
+                    error,
+                    retry_s,
+                )
+            time.sleep(retry_s)
+            retry_s = min(retry_s * 2, RETRY_MAX_S)

@@ -1,0 +1,119 @@
+"""Symbols' open minutes kept hot in memory, and true only while the store says so.
+
+Touching Quix's state for each message costs more than the candle itself. So a symbol lives in
+memory and goes into `State` only when a checkpoint begins to commit: `CheckpointSink.flush` runs
+before Quix produces the changelogs, in the same transaction. What is in memory is proved at the
+first touch of each checkpoint: the store's head must hold the offset that memory was last saved
+at; else (an aborted checkpoint, a partition that was elsewhere meanwhile) memory is dropped and
+loaded anew.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+from quixstreams.sinks.base import BaseSink
+
+from topologies import candle_state
+from topologies.candle import Rules, SymbolCandles
+from topologies.candle_state import Store
+
+logger = logging.getLogger(__name__)
+
+
+class Hot:
+    """One symbol in memory, and where it stands in the store."""
+
+    __slots__ = ("candles", "checkpoint", "offset", "saved_offset", "store")
+
+    def __init__(self, candles: SymbolCandles, saved_offset: int) -> None:
+        self.candles = candles
+        self.saved_offset = saved_offset
+        """The offset in the head that was last written to the store or read from it."""
+        self.offset = saved_offset
+        """Of the last message applied."""
+        self.checkpoint: object = None
+        self.store: Store | None = None
+
+
+class HotSymbols:
+    """All symbols of a worker."""
+
+    def __init__(self, rules: Rules, life: str, tally: Counter[str]) -> None:
+        self._rules = rules
+        self._life = life
+        self._tally = tally
+        self._symbols: dict[tuple[int, bytes], Hot] = {}
+        self._dirty: list[Hot] = []
+
+    def of(self, symbol: str, key: bytes, partition: int, checkpoint: object, store: Store) -> Hot:
+        """The symbol of `key` in `partition`, proved against `store` once a `checkpoint`."""
+        hot = self._symbols.get((partition, key))
+        if hot is None or hot.checkpoint is not checkpoint:
+            hot = self._prove(hot, symbol, (partition, key), store)
+            hot.checkpoint = checkpoint
+            hot.store = store
+            self._dirty.append(hot)
+        return hot
+
+    def _prove(self, hot: Hot | None, symbol: str, place: tuple[int, bytes], store: Store) -> Hot:
+        head = candle_state.head_of(store)
+        stored = head.offset if head is not None and head.life == self._life else -1
+        if hot is not None and hot.offset == hot.saved_offset == stored:
+            return hot
+        if head is None:
+            hot = Hot(SymbolCandles(symbol, self._rules, self._tally), -1)
+        elif head.life != self._life:
+            logger.warning(
+                "%s: its state belongs to another life of the topic (%s) and is discarded",
+                symbol,
+                head.life,
+            )
+            candle_state.discard(head, store)
+            hot = Hot(SymbolCandles(symbol, self._rules, self._tally), -1)
+        else:
+            candles = candle_state.load(head, symbol, self._rules, self._tally, store)
+            hot = Hot(candles, head.offset)
+        self._symbols[place] = hot
+        return hot
+
+    def flush(self) -> None:
+        """Write every symbol touched since the checkpoint began through its store."""
+        dirty, self._dirty = self._dirty, []
+        for hot in dirty:
+            store, hot.store, hot.checkpoint = hot.store, None, None
+            if store is not None:
+                candle_state.save(hot.candles, self._life, hot.offset, store)
+                hot.saved_offset = hot.offset
+
+    def forget(self) -> None:
+        """Drop all memory; what is touched next is loaded from the store."""
+        self._symbols.clear()
+        self._dirty.clear()
+
+
+class CheckpointSink(BaseSink):
+    """Writes hot symbols into the state store when a checkpoint begins to commit.
+
+    :param before: called first at each commit; raises when the checkpoint must not be committed.
+    """
+
+    def __init__(self, symbols: HotSymbols, before: Callable[[], None]) -> None:
+        super().__init__(on_client_connect_success=lambda: None)
+        self._symbols = symbols
+        self._before = before
+
+    def add(self, *_: Any, **__: Any) -> None:
+        """Candles go to their topics, not here."""
+
+    def flush(self) -> None:
+        """Step 1 of `quixstreams.checkpointing.Checkpoint.commit`, before the changelogs."""
+        self._before()
+        self._symbols.flush()
+
+    def on_paused(self) -> None:
+        """The checkpoint was given up."""
+        self._symbols.forget()

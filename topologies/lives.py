@@ -1,0 +1,115 @@
+"""Lives of topics: a topic that was deleted and made again is another one, with other offsets.
+
+A worker's state folder notes the ids of the topics its state belongs to. State of another life is
+wiped before a worker starts, and a worker that finds its topics made again while it runs stops its
+checkpoint and starts over.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+from pathlib import Path
+
+from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from app.settings import Settings
+from app.topics import topic_ids
+
+logger = logging.getLogger(__name__)
+
+NOTE = "lives.json"
+
+
+class TopicMadeAgainError(RuntimeError):
+    """An input or changelog topic has another id than when this worker began."""
+
+
+class Lives:
+    """The ids of a worker's input and changelog topics, noted in its state folder."""
+
+    def __init__(self, settings: Settings, folder: Path, group: str, input_topic: str) -> None:
+        self._settings = settings
+        self._folder = folder
+        self._group = group
+        self._input = input_topic
+        self._changelog_prefix = f"changelog__{group}--"
+        self._admin = AdminClient(settings.kafka_client() | {"log_level": 0})
+        self._known: dict[str, str] = {}
+
+    def discard_foreign_state(self) -> None:
+        """Wipe local state that belongs to topics of another life; called before a worker starts.
+
+        When only the changelog was made again, the minutes it held are lost with it: the group
+        starts over at the input's beginning, so that no candle is built on half of its trades.
+        """
+        noted = self._noted()
+        if not noted:
+            return
+        present = self._present()
+        foreign = {name for name, life in noted.items() if present.get(name) != life}
+        if not foreign:
+            return
+        logger.warning(
+            "%s was deleted or made again: the state of its former life in %s is discarded",
+            " and ".join(sorted(foreign)),
+            self._folder,
+        )
+        shutil.rmtree(self._folder, ignore_errors=True)
+        self._folder.mkdir(parents=True, exist_ok=True)
+        if self._input not in foreign:
+            self._start_over()
+
+    def input_id(self) -> str:
+        """The present id of the input topic."""
+        return topic_ids(self._settings, [self._input], admin=self._admin)[self._input]
+
+    def note(self) -> None:
+        """Note the ids that the worker's state belongs to from now on; all topics exist."""
+        self._known = self._present()
+        self._folder.mkdir(parents=True, exist_ok=True)
+        note = self._folder / f"{NOTE}.new"
+        note.write_text(json.dumps(self._known, indent=2) + "\n")
+        note.replace(self._folder / NOTE)
+
+    def check(self) -> None:
+        """Compare with the broker; called before each flush.
+
+        :raises TopicMadeAgainError: a topic has another id, or none any more.
+        """
+        present = topic_ids(self._settings, self._known, admin=self._admin)
+        for name, life in self._known.items():
+            if present.get(name) != life:
+                raise TopicMadeAgainError(f"the topic {name} was deleted or made again")
+
+    def _present(self) -> dict[str, str]:
+        topics = self._admin.list_topics(timeout=30).topics
+        ours = [name for name in topics if name.startswith(self._changelog_prefix)]
+        return topic_ids(self._settings, [self._input, *ours], admin=self._admin)
+
+    def _noted(self) -> dict[str, str]:
+        try:
+            noted: dict[str, str] = json.loads((self._folder / NOTE).read_text())
+        except (FileNotFoundError, ValueError):
+            return {}
+        return noted
+
+    def _start_over(self) -> None:
+        partitions = [
+            TopicPartition(self._input, number, 0)
+            for number in range(self._settings.kafka_partitions)
+        ]
+        request = [ConsumerGroupTopicPartitions(self._group, partitions)]
+        try:
+            for done in self._admin.alter_consumer_group_offsets(request).values():
+                done.result()
+        except KafkaException as error:
+            logger.warning(
+                "the group %s keeps its offsets, another worker is active: %s",
+                self._group,
+                error.args[0].str(),
+            )
+        else:
+            logger.warning("the group %s starts over at the beginning of its input", self._group)

@@ -1,0 +1,52 @@
+"""Records for trades-rejected: what was refused, why, and enough of it to send it again."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Iterable
+from typing import Literal, NamedTuple
+
+from app.contracts import Refusal, Rejected
+from app.settings import Feed
+
+PAYLOAD_BYTES = 64 * 1024
+
+
+class Origin(NamedTuple):
+    """Where a message lies in Kafka."""
+
+    topic_id: str
+    topic: str
+    partition: int
+    offset: int
+
+
+def rejected(
+    refusals: Iterable[Refusal],
+    value: bytes | None,
+    origin: Origin,
+    feed: Feed,
+    stage: Literal["feed", "candles"] = "candles",
+) -> list[Rejected]:
+    """One record per reason; the first carries the first 64 KiB of the message."""
+    value = value or b""
+    digest = hashlib.sha256(value).hexdigest()
+    payload = base64.b64encode(value[:PAYLOAD_BYTES]).decode()
+    return [
+        Rejected(
+            stage=stage,
+            reason=refusal.reason,
+            detail=refusal.detail,
+            feed=feed,
+            topic=origin.topic,
+            partition=origin.partition,
+            offset=origin.offset,
+            indices=None if refusal.indices is None else list(refusal.indices),
+            size=len(value),
+            sha256=digest,
+            payload=None if index else payload,
+            topic_id=origin.topic_id,
+        )
+        for index, refusal in enumerate(refusals)
+    ]
