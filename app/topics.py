@@ -132,12 +132,17 @@ def topic_ids(
     ids = {}
     for name, description in found.items():
         try:
-            ids[name] = str(description.result().topic_id)
+            ids[name] = _as_kafka_writes(str(description.result().topic_id))
         except KafkaException as error:
             kafka_error: KafkaError = error.args[0]
             if kafka_error.code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
                 raise unreachable(settings, error) from None
     return ids
+
+
+def _as_kafka_writes(topic_id: str) -> str:
+    """librdkafka writes an id in base64 with `/` and `+`, Kafka itself with `_` and `-`."""
+    return topic_id.replace("/", "_").replace("+", "-")
 
 
 def unreachable(settings: Settings, error: Exception) -> BrokerUnreachableError:
