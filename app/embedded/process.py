@@ -57,11 +57,12 @@ class ChildProcess:
         return self._process.poll()
 
     def tail(self, lines: int = TAIL_LINES) -> str:
-        """The last lines that this process wrote."""
+        """The last lines that this process wrote, without the inner lines of stack traces."""
         with self.log.open("rb") as file:
             file.seek(self._log_start)
             text = file.read().decode(errors="replace")
-        return "\n".join(text.splitlines()[-lines:])
+        kept = [line for line in text.splitlines() if not line.startswith("\tat ")]
+        return "\n".join(kept[-lines:])
 
     def interrupt(self) -> None:
         """Ask the group to end (SIGTERM)."""

@@ -26,6 +26,7 @@ _PORTS = (
 )
 _START_S = 60
 _VOLUME_MB = 256
+_PROBE = "_ready"
 
 
 def weed_program() -> Path:
@@ -120,6 +121,7 @@ class S3Server:
             self._check_alive(deadline, timeout_s)
             try:
                 self._ensure_bucket(client)
+                self._ensure_readable(client)
                 return
             except (BotoCoreError, ClientError):
                 time.sleep(0.1)
@@ -162,6 +164,13 @@ class S3Server:
         if self.bucket not in names:
             client.create_bucket(Bucket=self.bucket)
 
+    def _ensure_readable(self, client: Any) -> None:
+        """Read an object of an earlier start, for volumes come up later than buckets."""
+        found = client.list_objects_v2(Bucket=self.bucket, Prefix=_PROBE)
+        if not found.get("KeyCount"):
+            client.put_object(Bucket=self.bucket, Key=_PROBE, Body=b"ready")
+        client.get_object(Bucket=self.bucket, Key=_PROBE)["Body"].read()
+
     def _write_credentials(self) -> Path:
         """The identity file that weed reads; for this user's eyes only."""
         file = self.folder / "credentials.json"
@@ -196,6 +205,7 @@ class S3Server:
             "-s3.port.iceberg=0",
             "-s3.port.lance=0",
             "-master.telemetry=false",
+            "-master.electionTimeout=1s",  # of itself alone; the default costs 20 s at a restart
             f"-master.volumeSizeLimitMB={_VOLUME_MB}",
             "-volume.max=0",
             "-volume.preStopSeconds=0",
