@@ -1,0 +1,66 @@
+# Tickhouse: `make help` lists what there is. Needs git, make and Python 3.11, 3.12 or 3.13.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+# The Python that .venv is made from: make install PYTHON=python3.12
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' \
+	>/dev/null 2>&1 && { command -v $$p; break; }; done)
+BIN := .venv/bin
+STAMP := .venv/.installed
+PYTEST := $(BIN)/pytest
+# JUNIT=FILE writes a report; ARGS goes to pytest: make test ARGS="tests/unit -x"
+PYTEST_OPTIONS = $(if $(JUNIT),--junitxml=$(JUNIT)) $(ARGS)
+
+.PHONY: help
+help: ## This list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 18
+
+.PHONY: demo
+demo: install ## Start everything on this machine; live with FINNHUB_API_KEY, simulated without
+	@exec $(BIN)/tickhouse demo
+
+.PHONY: install
+install: $(STAMP) ## Set up .venv and fetch Kafka and the S3 server; costs nothing when done
+
+$(STAMP): requirements.lock pyproject.toml
+	@PYTHON="$(PYTHON)" bash scripts/install.sh
+	@touch $@
+
+.PHONY: test
+test: lint ## Lint, types and tests on real Kafka, S3 and browser
+	$(PYTEST) -m "not drill" $(PYTEST_OPTIONS)
+
+.PHONY: drills
+drills: install ## The longer tests: crashes, scheduled minutes, fresh-clone walks
+	$(PYTEST) -m drill $(PYTEST_OPTIONS)
+
+.PHONY: lint
+lint: install ## ruff and mypy
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+.PHONY: format
+format: install ## Let ruff write the format
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+.PHONY: bench
+bench: install ## Every benchmark: a table each, and benchmarks/results/NAME.json
+	@mkdir -p benchmarks/results
+	@set -e; for file in benchmarks/[a-z]*.py; do \
+		[ -e "$$file" ] || { echo "There is no benchmark."; break; }; \
+		name=$$(basename "$$file" .py); echo "== $$name"; $(BIN)/python -m "benchmarks.$$name"; \
+	done
+
+.PHONY: contracts
+contracts: install ## Write the JSON Schemas of the messages to docs/contracts
+	$(BIN)/python -m app.contracts docs/contracts
+
+.PHONY: lock
+lock: install ## Resolve requirements.lock anew from pyproject.toml
+	$$(bash scripts/uv.sh "$(PYTHON)") pip compile --universal --python-version 3.11 \
+		--generate-hashes --no-emit-index-url --no-header --group dev pyproject.toml \
+		-o requirements.lock
