@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 failed (a sentence on stderr says why), 2 wrong usage or a
 from __future__ import annotations
 
 import sys
+import warnings
 from pathlib import Path
 from typing import Annotated
 
@@ -146,6 +147,7 @@ def backfill(
 
 def main() -> None:
     """Entry point: an error a user can act on is printed as a sentence."""
+    warnings.filterwarnings("ignore", category=DeprecationWarning)  # of libraries, among themselves
     try:
         cli()
     except TickhouseError as error:

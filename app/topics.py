@@ -145,6 +145,11 @@ def _as_kafka_writes(topic_id: str) -> str:
     return topic_id.replace("/", "_").replace("+", "-")
 
 
+def _as_kafka_prints_it(topic_id: str) -> str:
+    """The id in Kafka's own URL-safe form, which is fit for object keys and file names."""
+    return topic_id.replace("+", "-").replace("/", "_")
+
+
 def unreachable(settings: Settings, error: Exception) -> BrokerUnreachableError:
     """The sentence for a broker that does not answer."""
     reason = error.args[0].str() if error.args and hasattr(error.args[0], "str") else error

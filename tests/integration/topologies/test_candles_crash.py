@@ -1,0 +1,94 @@
+"""kill -9 and worse: the output, read committed, is that of a run that nothing disturbed."""
+
+from __future__ import annotations
+
+import shutil
+import time
+
+from app.contracts import CANDLES_TOPIC, LIVE_TOPIC, REJECTED_TOPIC, STOCKS_TOPIC
+from app.topics import ensure_topics
+from tests.integration.topologies.workload import messages
+from tests.support import (
+    await_,
+    await_consumed,
+    committed_offsets,
+    end_offsets,
+    read_topic,
+    running,
+    send,
+    start,
+    values,
+)
+
+COUNT = 30_000
+OUTPUTS = (CANDLES_TOPIC, LIVE_TOPIC, REJECTED_TOPIC)
+
+
+def outputs(settings):
+    """Every output record by topic, partition and order, without what names this run's topics."""
+    found = {}
+    for topic in OUTPUTS:
+        read = read_topic(settings, topic)
+        records = values(read)
+        for record in records:
+            record.pop("_topic_id", None)
+            record.pop("topic", None)
+        found[topic] = [
+            (message.partition(), message.key(), record)
+            for message, record in zip(read, records, strict=True)
+        ]
+    return found
+
+
+def prepared(make_settings, tmp_path, name):
+    settings = make_settings(
+        kafka_partitions=3, candle_commit_interval_s=0.2, tickhouse_data_dir=tmp_path / name
+    )
+    ensure_topics(settings)
+    return settings
+
+
+def kill_in_mid_run(settings, log, at: float) -> None:
+    """Start a worker and kill -9 it once it has committed the share `at` of its input."""
+    total = sum(end_offsets(settings, STOCKS_TOPIC).values())
+    worker = start(settings, "candles", log=log)
+
+    def far_enough() -> bool:
+        assert worker.poll() is None, log.read_text()
+        done = sum(committed_offsets(settings, STOCKS_TOPIC, "candles").values())
+        return done >= at * total
+
+    await_(far_enough, 60, "the worker's commits")
+    time.sleep(0.07)  # into the next transaction
+    worker.kill()
+    worker.wait()
+    done = sum(committed_offsets(settings, STOCKS_TOPIC, "candles").values())
+    assert done < total, "killed too late to show anything"
+
+
+def test_kill_9_with_and_without_local_state_leaves_the_output_as_undisturbed(
+    make_settings, tmp_path
+):
+    undisturbed = prepared(make_settings, tmp_path, "undisturbed")
+    send(undisturbed, STOCKS_TOPIC, messages(1, COUNT))
+    with running(undisturbed, "candles", log=tmp_path / "undisturbed.log"):
+        await_consumed(undisturbed, STOCKS_TOPIC, "candles")
+    expected = outputs(undisturbed)
+    statuses = {record["status"] for _, _, record in expected[CANDLES_TOPIC]}
+    reasons = {record["reason"] for _, _, record in expected[REJECTED_TOPIC]}
+    assert statuses == {"final", "revised"}
+    assert reasons >= {"schema", "late"}
+
+    killed = prepared(make_settings, tmp_path, "killed")
+    send(killed, STOCKS_TOPIC, messages(1, COUNT))
+    log = tmp_path / "killed.log"
+    kill_in_mid_run(killed, log, at=0.15)
+    kill_in_mid_run(killed, log, at=0.45)
+    shutil.rmtree(killed.state_dir)
+    with running(killed, "candles", log=log):
+        await_consumed(killed, STOCKS_TOPIC, "candles")
+
+    actual = outputs(killed)
+    for topic in OUTPUTS:
+        assert len(actual[topic]) == len(expected[topic]), topic
+        assert actual[topic] == expected[topic], topic
