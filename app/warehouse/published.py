@@ -13,6 +13,7 @@ UTC without a zone, `session_date` is a DATE, numbers are DOUBLE or BIGINT, `is_
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from app.settings import Settings
 
@@ -154,3 +155,59 @@ def current_path(settings: Settings) -> Path | None:
         return None
     path = folder(settings) / name
     return path if name and path.exists() else None
+
+
+def write_tables(warehouse: Any, path: Path) -> None:
+    """Write the tables of gold into a new DuckDB file at `path`, in one go and checkpointed.
+
+    :param warehouse: an open DuckDB connection.
+    """
+    path.unlink(missing_ok=True)
+    warehouse.execute(f"attach '{_escaped(path)}' as published")
+    try:
+        warehouse.execute("create schema published.gold")
+        for table, columns in TABLES.items():
+            warehouse.execute(
+                f"create table published.gold.{table} as {_selection(table, columns)}"
+            )
+        warehouse.execute("checkpoint published")
+    finally:
+        warehouse.execute("detach published")
+
+
+def _selection(table: str, columns: tuple[str, ...]) -> str:
+    """The rows of a gold table that readers need, in an order they mostly ask for."""
+    select = f"select {', '.join(columns)} from GOLD.{table}"
+    if table in KEPT_SESSION_DATES:
+        select += (
+            " qualify dense_rank() over (partition by symbol order by session_date desc)"
+            f" <= {KEPT_SESSION_DATES[table]} order by symbol, candle_time"
+        )
+    return select
+
+
+def point_to(path: Path) -> None:
+    """Make `path` the file that readers open next, and delete all but the last `KEPT`."""
+    pointer = path.parent / POINTER
+    fresh = pointer.with_suffix(".new")
+    fresh.write_text(f"{path.name}\n")
+    fresh.replace(pointer)
+    for old in _files(path.parent)[:-KEPT]:
+        old.unlink()
+
+
+def next_path(settings: Settings) -> Path:
+    """A path that no published file has had."""
+    there = _files(folder(settings))
+    number = int(there[-1].stem.removeprefix("gold-")) + 1 if there else 1
+    folder(settings).mkdir(parents=True, exist_ok=True)
+    return folder(settings) / f"gold-{number:012d}.duckdb"
+
+
+def _files(place: Path) -> list[Path]:
+    """The published files in `place`, oldest first."""
+    return sorted(place.glob("gold-*.duckdb"))
+
+
+def _escaped(path: Path) -> str:
+    return str(path).replace("'", "''")

@@ -1,0 +1,184 @@
+"""The lake as the loader sees it: which objects are new, and the rows of one."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from botocore.exceptions import BotoCoreError, ClientError
+
+from app.errors import TickhouseError
+from app.lake import DATASETS, ROW_IDENTITY, ObjectKey, s3_client
+from app.settings import Settings
+from app.warehouse.interface import Fetched, Folder, LakeObject
+
+log = logging.getLogger("tickhouse.load")
+
+THREADS = 8
+REQUIRED: dict[str, tuple[str, ...]] = {
+    "trades": ("symbol", "feed", "trade_time", "price", "size", "notional", "session_date"),
+    "quotes": ("symbol", "feed", "quote_time", "current_price", "session_date"),
+    "coverage": ("symbol", "feed", "source", "watermark"),
+    "candles": ("symbol", "feed", "interval", "window_start", "session_date", "trade_count"),
+    "rejected": ("stage", "reason"),
+}
+"""Columns without which a row has no place in silver; a null there refuses the object."""
+
+
+class LakeError(TickhouseError):
+    """The lake cannot be read."""
+
+
+class Lake:
+    """This namespace's part of the bucket, read-only.
+
+    :raises LakeError: from any method, when the lake does not answer or refuses.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._client = s3_client(settings)
+        self._prefix = settings.lake_prefix
+
+    def new_objects(self, loaded: dict[Folder, list[str]]) -> list[LakeObject]:
+        """Objects that are not among `loaded`, by folder and in order of their names.
+
+        Each folder is listed from the first of its keys in `loaded` on, so a listing costs what is
+        new, not what is there.
+        """
+        try:
+            with ThreadPoolExecutor(THREADS) as pool:
+                folders = sorted(self._folders(pool))
+                found = pool.map(lambda f: list(self._after(f, loaded.get(f, []))), folders)
+                return [item for items in found for item in items]
+        except (BotoCoreError, ClientError) as error:
+            raise self._unreadable(error) from None
+
+    def fetch(self, objects: Iterable[LakeObject]) -> Iterator[Fetched]:
+        """The objects with their rows, in order; a few are fetched ahead."""
+        items = list(objects)
+        with ThreadPoolExecutor(THREADS) as pool:
+            for start in range(0, len(items), THREADS):
+                for fetched in pool.map(self._fetch, items[start : start + THREADS]):
+                    if fetched is not None:
+                        yield fetched
+
+    def _folders(self, pool: ThreadPoolExecutor) -> Iterator[Folder]:
+        def below(prefix: str) -> list[str]:
+            return list(self._names(prefix))
+
+        datasets = [f"bronze/{dataset}/" for dataset in DATASETS]
+        lives = [life for names in pool.map(below, datasets) for life in names]
+        for names in pool.map(below, lives):
+            for name in names:
+                _, dataset, life, partition, _ = name.split("/")
+                if partition.isdecimal():
+                    yield Folder(dataset, life, int(partition))
+
+    def _names(self, prefix: str) -> Iterator[str]:
+        """The folders directly below `prefix`."""
+        pages = self._client.get_paginator("list_objects_v2").paginate(
+            Bucket=self._settings.lake_bucket, Prefix=self._prefix + prefix, Delimiter="/"
+        )
+        for page in pages:
+            for common in page.get("CommonPrefixes", []):
+                yield common["Prefix"].removeprefix(self._prefix)
+
+    def _after(self, folder: Folder, loaded: list[str]) -> Iterator[LakeObject]:
+        prefix = f"bronze/{folder.dataset}/{folder.life}/{folder.partition:05d}/"
+        start = {"StartAfter": self._prefix + loaded[0]} if loaded else {}
+        known = set(loaded)
+        pages = self._client.get_paginator("list_objects_v2").paginate(
+            Bucket=self._settings.lake_bucket, Prefix=self._prefix + prefix, **start
+        )
+        for page in pages:
+            for item in page.get("Contents", []):
+                name = item["Key"].removeprefix(self._prefix)
+                key = ObjectKey.parse(name)
+                if key is None or str(key) != name:
+                    log.warning("%s is not named as an object of the lake; it is left alone", name)
+                elif name not in known:
+                    yield LakeObject(key, item["ETag"].strip('"'), item["Size"])
+
+    def _fetch(self, item: LakeObject) -> Fetched | None:
+        try:
+            body = self._client.get_object(
+                Bucket=self._settings.lake_bucket, Key=self._prefix + str(item.key)
+            )["Body"].read()
+        except ClientError as error:
+            if error.response["Error"]["Code"] in ("NoSuchKey", "404"):
+                log.warning("%s was listed and is gone; the next load looks again", item.key)
+                return None
+            raise self._unreadable(error) from None
+        except BotoCoreError as error:
+            raise self._unreadable(error) from None
+        return read_object(item, body)
+
+    def _unreadable(self, error: Exception) -> LakeError:
+        place = self._settings.lake_endpoint_url or "AWS S3"
+        bucket = self._settings.lake_bucket
+        code = error.response["Error"]["Code"] if isinstance(error, ClientError) else ""
+        if code in ("NoSuchBucket", "404"):
+            return LakeError(
+                f"The bucket {bucket} (LAKE_BUCKET) does not exist at {place}. Create it, or "
+                "correct the name."
+            )
+        if code in ("AccessDenied", "403", "InvalidAccessKeyId", "SignatureDoesNotMatch"):
+            return LakeError(
+                f"The lake at {place} refuses the bucket {bucket} ({code}). Correct "
+                "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give them the right to read it."
+            )
+        return LakeError(
+            f"The lake at {place} (LAKE_ENDPOINT_URL) cannot be read: {_reason(error)} Start it, "
+            "or correct the address."
+        )
+
+
+def read_object(item: LakeObject, body: bytes) -> Fetched:
+    """The rows of a Parquet file, or the reason why it cannot be loaded."""
+    wanted = DATASETS[item.key.dataset]
+    try:
+        file = pq.ParquetFile(BytesIO(body))
+        reason = schema_reason(file.schema_arrow, wanted)
+        rows = file.read() if reason is None else None
+    except (pa.ArrowException, OSError) as error:
+        return Fetched(item, None, f"it is no readable Parquet file: {_reason(error)}")
+    if rows is not None:
+        reason = null_reason(rows, item.key.dataset)
+    return Fetched(item, None if reason else rows, reason)
+
+
+def schema_reason(found: pa.Schema, wanted: pa.Schema) -> str | None:
+    """How `found` differs from `wanted`, in a sentence's part, or None when it does not."""
+    if found.equals(wanted, check_metadata=False):
+        return None
+    missing = [name for name in wanted.names if name not in found.names]
+    unknown = [name for name in found.names if name not in wanted.names]
+    other = [
+        f"{name} is {found.field(name).type} instead of {wanted.field(name).type}"
+        for name in wanted.names
+        if name in found.names and found.field(name).type != wanted.field(name).type
+    ]
+    parts = [
+        f"columns are missing: {', '.join(missing)}" if missing else "",
+        f"columns are not known: {', '.join(unknown)}" if unknown else "",
+        "; ".join(other),
+    ]
+    return "; ".join(part for part in parts if part) or "its columns stand in another order"
+
+
+def null_reason(rows: pa.Table, dataset: str) -> str | None:
+    """Which columns that every row needs have nulls, or None."""
+    needed = (*REQUIRED[dataset], *ROW_IDENTITY, "_life")
+    empty = [name for name in needed if rows.column(name).null_count]
+    return f"columns must not be null and are: {', '.join(empty)}" if empty else None
+
+
+def _reason(error: Any) -> str:
+    line = str(error).splitlines()[0].strip() if str(error) else type(error).__name__
+    return line if line.endswith(".") else f"{line}."

@@ -1,0 +1,81 @@
+"""The tables of schema RAW: the lake's datasets as they are, and the ledgers.
+
+The types are words that DuckDB and Snowflake share.
+"""
+
+from __future__ import annotations
+
+import pyarrow as pa
+import pyarrow.types as pt
+
+from app.lake import DATASETS
+
+LOAD_LEDGER = {
+    "object_key": "varchar",
+    "dataset": "varchar",
+    "life": "varchar",
+    "partition_number": "integer",
+    "first_offset": "bigint",
+    "last_offset": "bigint",
+    "etag": "varchar",
+    "size_bytes": "bigint",
+    "row_count": "bigint",
+    "status": "varchar",  # loaded, refused
+    "reason": "varchar",  # why refused
+    "load_id": "bigint",
+    "loaded_at": "timestamp",
+}
+BUILD_LEDGER = {
+    "load_id": "bigint",
+    "started_at": "timestamp",
+    "finished_at": "timestamp",
+    "status": "varchar",  # built, failed
+    "project": "varchar",
+    "detail": "varchar",
+}
+LOADED = {"_object": "varchar", "_load_id": "bigint", "_loaded_at": "timestamp"}
+"""What the load adds to each row."""
+
+
+def table_of(dataset: str) -> str:
+    """The RAW table of a dataset."""
+    return f"RAW.{dataset.upper()}"
+
+
+def column_type(kind: pa.DataType) -> str:
+    """The SQL type of an Arrow type, in words that DuckDB and Snowflake share."""
+    if pt.is_decimal(kind):
+        return f"decimal({kind.precision}, {kind.scale})"
+    if pt.is_timestamp(kind):
+        return "timestamp"
+    if pt.is_string(kind):
+        return "varchar"
+    if pt.is_int32(kind):
+        return "integer"
+    if pt.is_int64(kind):
+        return "bigint"
+    if pt.is_float64(kind):
+        return "double"
+    raise TypeError(f"no column type for {kind}")
+
+
+def columns_of(dataset: str) -> dict[str, str]:
+    """The columns of a dataset's RAW table with their SQL types."""
+    return {field.name: column_type(field.type) for field in DATASETS[dataset]} | LOADED
+
+
+def setup_statements() -> list[str]:
+    """The statements that make schema RAW; they change nothing where it is there."""
+    tables = {table_of(dataset): columns_of(dataset) for dataset in DATASETS}
+    tables |= {"RAW.LOAD_LEDGER": LOAD_LEDGER, "RAW.BUILD_LEDGER": BUILD_LEDGER}
+    return ["create schema if not exists RAW", *(_create(*table) for table in tables.items())]
+
+
+def _create(table: str, columns: dict[str, str]) -> str:
+    listed = ", ".join(f"{quoted(name)} {kind}" for name, kind in columns.items())
+    return f"create table if not exists {table} ({listed})"
+
+
+def quoted(name: str) -> str:
+    """`name` as an identifier; only `interval` is a word of SQL."""
+    return '"interval"' if name == "interval" else name
