@@ -1,0 +1,8 @@
+{# An aggregate over the last 20 candles of a group, this one included. #}
+{% macro trailing(aggregate, group, order='window_start') -%}
+    {{ aggregate }} over (
+            partition by {{ group }}
+            order by {{ order }}
+            rows between 19 preceding and current row
+        )
+{%- endmacro %}

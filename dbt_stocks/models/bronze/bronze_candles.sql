@@ -1,0 +1,58 @@
+with source as (
+
+    select * from {{ source('raw', 'candles') }}
+
+),
+
+final as (
+
+    select
+        candle_id,
+        symbol,
+        feed,
+        {{ word('interval') }} as candle_interval,
+        window_start,
+        window_end,
+        session,
+        cast(session_date as date) as session_date,
+        open,
+        high,
+        low,
+        close,
+        open_time,
+        high_time,
+        low_time,
+        close_time,
+        volume,
+        notional,
+        vwap,
+        trade_count,
+        eligible_count,
+        odd_lot_count,
+        odd_lot_volume,
+        zero_volume_count,
+        price_source,
+        late_count,
+        out_of_order_count,
+        duplicate_count,
+        first_offset,
+        last_offset,
+        covered_ms,
+        revision,
+        status,
+        price_rule,
+        schema_version,
+        _topic_id,
+        _life,
+        _partition,
+        _offset,
+        _index,
+        _kafka_time,
+        _object,
+        _load_id,
+        _loaded_at
+    from source
+
+)
+
+select * from final

@@ -1,0 +1,38 @@
+with source as (
+
+    select * from {{ source('raw', 'trades') }}
+
+),
+
+final as (
+
+    select
+        symbol,
+        feed,
+        source as producer,
+        connection,
+        received_at,
+        trade_time,
+        price,
+        size,
+        notional,
+        conditions,
+        session,
+        cast(session_date as date) as session_date,
+        frame,
+        frame_index,
+        repeat_index,
+        _topic_id,
+        _life,
+        _partition,
+        _offset,
+        _index,
+        _kafka_time,
+        _object,
+        _load_id,
+        _loaded_at
+    from source
+
+)
+
+select * from final

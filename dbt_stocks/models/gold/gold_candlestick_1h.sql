@@ -1,0 +1,1 @@
+{{ gold_rollup('1h') }}

@@ -1,0 +1,121 @@
+{{ config(
+    unique_key=['symbol', 'window_start'],
+    bounded_by='window_start'
+) }}
+
+{%- set columns = [
+    'candle_id', 'symbol', 'feed', 'window_start', 'window_end', 'session', 'session_date',
+    'open', 'high', 'low', 'close', 'open_time', 'high_time', 'low_time', 'close_time',
+    'volume', 'notional', 'vwap', 'trade_count', 'eligible_count', 'odd_lot_count',
+    'odd_lot_volume', 'zero_volume_count', 'price_source', 'late_count', 'out_of_order_count',
+    'duplicate_count', 'first_offset', 'last_offset', 'covered_ms', 'revision', 'status',
+    'price_rule', 'schema_version', '_topic_id', '_life', '_partition', '_offset', '_kafka_time',
+    '_load_id', '_loaded_at'
+] %}
+
+with bronze_candles as (
+
+    select * from {{ ref('bronze_candles') }}
+    where candle_interval = '1m'
+
+),
+
+fresh as (
+
+    select {{ columns | join(', ') }} from bronze_candles
+    where {{ is_new('bronze_candles') }}
+
+),
+
+{% if is_incremental() -%}
+
+-- each session that a record came for, from its first minute on that may change
+touched as (
+
+    select symbol, session_date, session, min(window_start) as first_window
+    from fresh
+    group by symbol, session_date, session
+
+),
+
+candidates as (
+
+    select * from fresh
+    union all
+    select seen.{{ columns | join(', seen.') }}
+    from {{ this }} as seen
+    inner join touched
+        on
+            seen.symbol = touched.symbol
+            and seen.session_date = touched.session_date
+            and seen.session = touched.session
+
+),
+
+{%- else -%}
+
+candidates as (
+
+    select * from fresh
+
+),
+
+{%- endif %}
+
+-- within a life the highest revision
+of_life as (
+
+    select * from candidates
+    qualify row_number() over (
+        partition by symbol, window_start, _life
+        order by revision desc, _offset desc, _load_id desc
+    ) = 1
+
+),
+
+-- between lives the larger trade count, of equal ones the newer life
+winners as (
+
+    select * from of_life
+    qualify row_number() over (
+        partition by symbol, window_start
+        order by trade_count desc, _life desc
+    ) = 1
+
+),
+
+with_trend as (
+
+    select
+        winners.*,
+        cast({{ trailing('sum(close)', 'symbol, session_date, session') }} as double)
+        / {{ trailing('count(*)', 'symbol, session_date, session') }} as trend_line,
+        case
+            when session = 'continuous'
+                then {{ elapsed_ms('cast(session_date as timestamp)', 'window_start') }}
+            else {{ elapsed_ms(
+                'cast(session_date as timestamp)', new_york_time('window_start')
+            ) }}
+        end / 60000 as day_minute
+    from winners
+
+),
+
+final as (
+
+    select
+        with_trend.{{ (columns + ['trend_line']) | join(', with_trend.') }},
+        cast(with_trend.day_minute as integer) as day_minute
+    from with_trend
+    {%- if is_incremental() %}
+    inner join touched
+        on
+            with_trend.symbol = touched.symbol
+            and with_trend.session_date = touched.session_date
+            and with_trend.session = touched.session
+    where with_trend.window_start >= touched.first_window
+    {%- endif %}
+
+)
+
+select * from final

@@ -1,0 +1,78 @@
+{{ config(
+    unique_key=['symbol', 'producer', 'minute'],
+    bounded_by='minute'
+) }}
+
+{%- set columns = [
+    'symbol', 'feed', 'producer', 'minute', 'watermark', 'covered_ms', 'dark_since',
+    '_life', '_offset', '_load_id'
+] %}
+
+with bronze_coverage as (
+
+    select * from {{ ref('bronze_coverage') }}
+
+),
+
+fresh as (
+
+    select {{ columns | join(', ') }} from bronze_coverage
+    where {{ is_new('bronze_coverage') }}
+
+),
+
+{% if is_incremental() -%}
+
+touched as (
+
+    select distinct symbol, producer, minute from fresh
+
+),
+
+told as (
+
+    select * from fresh
+    union all
+    select seen.{{ columns | join(', seen.') }}
+    from {{ this }} as seen
+    inner join touched
+        on
+            seen.minute = touched.minute
+            and seen.symbol = touched.symbol
+            and seen.producer = touched.producer
+
+),
+
+{%- else -%}
+
+told as (
+
+    select * from fresh
+
+),
+
+{%- endif %}
+
+-- the newest word on how much of the minute was covered, and how far the source has come
+final as (
+
+    select
+        symbol,
+        feed,
+        producer,
+        minute,
+        max(watermark) over (partition by symbol, producer, minute) as watermark,
+        covered_ms,
+        dark_since,
+        _life,
+        _offset,
+        max(_load_id) over (partition by symbol, producer, minute) as _load_id
+    from told
+    qualify row_number() over (
+        partition by symbol, producer, minute
+        order by case when covered_ms is null then 1 else 0 end, _life desc, _offset desc
+    ) = 1
+
+)
+
+select * from final

@@ -1,0 +1,93 @@
+{{ config(
+    unique_key=['symbol', 'session_date'],
+    bounded_by='session_date'
+) }}
+
+with silver_symbol_days as (
+
+    select * from {{ ref('silver_symbol_days') }}
+    where candle_count > 0
+
+),
+
+silver_candles as (
+
+    select * from {{ ref('silver_candles') }}
+
+),
+
+touched as (
+
+    select symbol, session_date, last_day_minute, _load_id
+    from silver_symbol_days
+    where {{ is_new('silver_symbol_days') }}
+
+),
+
+-- up to 20 session dates before each
+earlier as (
+
+    select
+        touched.symbol,
+        touched.session_date,
+        touched.last_day_minute,
+        silver_symbol_days.session_date as earlier_date
+    from touched
+    inner join silver_symbol_days
+        on
+            touched.symbol = silver_symbol_days.symbol
+            and touched.session_date > silver_symbol_days.session_date
+    qualify row_number() over (
+        partition by touched.symbol, touched.session_date
+        order by silver_symbol_days.session_date desc
+    ) <= 20
+
+),
+
+-- what each had traded by the same minute of its day
+by_minute as (
+
+    select
+        earlier.symbol,
+        earlier.session_date,
+        earlier.earlier_date,
+        coalesce(sum(cast(silver_candles.volume as double)), 0) as volume,
+        coalesce(sum(cast(silver_candles.notional as double)), 0) as notional
+    from earlier
+    left join silver_candles
+        on
+            earlier.symbol = silver_candles.symbol
+            and earlier.earlier_date = silver_candles.session_date
+            and earlier.last_day_minute >= silver_candles.day_minute
+    group by earlier.symbol, earlier.session_date, earlier.earlier_date
+
+),
+
+usual as (
+
+    select
+        symbol,
+        session_date,
+        median(volume) as usual_volume,
+        median(notional) as usual_sales,
+        count(*) as usual_days
+    from by_minute
+    group by symbol, session_date
+
+),
+
+final as (
+
+    select
+        touched.symbol,
+        touched.session_date,
+        usual.usual_volume,
+        usual.usual_sales,
+        coalesce(usual.usual_days, 0) as usual_days,
+        touched._load_id
+    from touched
+    left join usual using (symbol, session_date)
+
+)
+
+select * from final

@@ -1,0 +1,16 @@
+{# Each of `rules` (a name and an expression) holds of every row; a failing row says which does not.
+   One query a table, however many rules, so that the minute's build stays short. #}
+{% test always(model, rules) %}
+select *
+from (
+    select
+        rows_seen.*,
+        case
+            {%- for name, rule in rules.items() %}
+            when not coalesce({{ rule }}, false) then '{{ name }}'
+            {%- endfor %}
+        end as broken_rule
+    from {{ model }} as rows_seen
+) as checked
+where broken_rule is not null
+{% endtest %}
