@@ -7,7 +7,6 @@ import logging
 from collections.abc import Callable, Iterable
 from random import Random
 
-import msgspec
 from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
 
@@ -84,7 +83,7 @@ class Connection:
     def _take(self, raw: str | bytes) -> None:
         try:
             message = client_message(raw)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (ValueError, RecursionError) as error:
             log.warning("connection %d sent %.80r, ignored: %s", self._number, raw, error)
             return
         if message.type == "unsubscribe":

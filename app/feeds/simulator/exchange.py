@@ -27,7 +27,7 @@ class Exchange:
         """Up to here the market has been played."""
         self._seed = seed
         self._rate = rate
-        self._markets: dict[str, SymbolMarket | None] = {}
+        self._markets: dict[str, SymbolMarket] = {}
         self._tide = Random(f"{seed}:tide")
 
     def step(self, end_ms: int, symbols: Collection[str]) -> list[Print]:
@@ -63,5 +63,7 @@ class Exchange:
     def _market(self, symbol: str) -> SymbolMarket | None:
         if symbol not in self._markets:
             listed = listing(self._seed, symbol)
-            self._markets[symbol] = listed and SymbolMarket(self._seed, listed, self.at_ms)
+            if listed is None:
+                return None
+            self._markets[symbol] = SymbolMarket(self._seed, listed, self.at_ms)
         return self._markets[symbol]

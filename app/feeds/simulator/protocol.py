@@ -38,7 +38,11 @@ _decode_client = msgspec.json.Decoder(ClientMessage).decode
 
 
 def client_message(raw: str | bytes) -> ClientMessage:
-    """A client's message; raises `msgspec.DecodeError` when it is none that the feed knows."""
+    """A client's message.
+
+    :raises ValueError: it is none that the feed knows.
+    :raises RecursionError: it is nested deeper than any message.
+    """
     return _decode_client(raw)
 
 
