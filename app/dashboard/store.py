@@ -58,12 +58,14 @@ def bar_of(candle: Candle, feed: str, interval: str = "1m") -> Bar:
     start = candle.window_start
     if not FIRST_MS <= start < END_MS or start % MINUTE_MS:
         raise UnusableCandle(f"window_start {start} is no minute within 1990 to 2050")
-    numbers = [float(getattr(candle, name)) for name in _NUMBERS]
-    if not all(map(math.isfinite, numbers)):
-        raise UnusableCandle("a price or volume beyond what a double holds")
-    return Bar(
-        start,
-        *numbers,
+    bar = Bar(
+        start=start,
+        open=float(candle.open),
+        high=float(candle.high),
+        low=float(candle.low),
+        close=float(candle.close),
+        volume=float(candle.volume),
+        notional=float(candle.notional),
         trade_count=candle.trade_count,
         session=candle.session,
         session_date=candle.session_date,
@@ -73,9 +75,10 @@ def bar_of(candle: Candle, feed: str, interval: str = "1m") -> Bar:
         close_time=candle.close_time,
         last_offset=candle.last_offset,
     )
-
-
-_NUMBERS = ("open", "high", "low", "close", "volume", "notional")
+    numbers = (bar.open, bar.high, bar.low, bar.close, bar.volume, bar.notional)
+    if not all(map(math.isfinite, numbers)):
+        raise UnusableCandle("a price or volume beyond what a double holds")
+    return bar
 
 
 class Series:

@@ -1,0 +1,150 @@
+"""Gold as the page reads it: the last build's file, read-only, until there is a newer one."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from app.dashboard.summary import GoldRow, unix_ms
+from app.errors import TickhouseError
+from app.settings import Settings
+from app.warehouse.published import current_path
+
+log = logging.getLogger("tickhouse.dashboard")
+
+TABLES = ("kpi", "treechart", "gauge", "candlestick")
+BY_SYMBOL = ("kpi", "treechart", "gauge")
+
+
+FileIdentity = tuple[str, int, int]
+
+
+class GoldNotBuilt(TickhouseError):
+    """There is nothing to read yet; the sentence says why."""
+
+
+class Gold:
+    """What one published file holds: tables with a row a symbol in memory, candles on demand."""
+
+    def __init__(self, path: Path) -> None:
+        self.file = identity(path)
+        self.built_at_ms = self.file[1] // 1_000_000
+        self._connection = duckdb.connect(str(path), read_only=True)
+        try:
+            self.tables = {
+                table: self._rows(f"select * from gold.gold_{table}") for table in BY_SYMBOL
+            }
+        except BaseException:
+            self._connection.close()
+            raise
+        self._by_symbol: dict[str, dict[str, Any]] = {}
+        for table in reversed(BY_SYMBOL):
+            for row in self.tables[table]:
+                self._by_symbol.setdefault(row["symbol"], {}).update(row)
+
+    def symbols(self) -> list[str]:
+        """The symbols that have a price, sorted."""
+        return sorted(row["symbol"] for row in self.tables["kpi"])
+
+    def row(self, symbol: str) -> GoldRow | None:
+        """The columns of kpi, treechart and gauge of `symbol` in one row; kpi goes first."""
+        return self._by_symbol.get(symbol)
+
+    def candles(self, symbol: str, limit: int) -> list[dict[str, Any]]:
+        """The last `limit` one-minute candles of `symbol`, oldest first."""
+        newest_first = self._rows(
+            "select * from gold.gold_candlestick where symbol = ? "
+            "order by candle_time desc limit ?",
+            [symbol, limit],
+        )
+        return newest_first[::-1]
+
+    def _rows(self, query: str, parameters: list[Any] | None = None) -> list[dict[str, Any]]:
+        cursor = self._connection.cursor()
+        try:
+            cursor.execute(query, parameters or [])
+            names = [column[0] for column in cursor.description or []]
+            return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+        finally:
+            cursor.close()
+
+
+class GoldReader:
+    """Keeps the newest published gold open.
+
+    `refresh` is called now and then from one thread; `gold` and `problem` may be read from any.
+    """
+
+    def __init__(
+        self, settings: Settings, find: Callable[[Settings], Path | None] = current_path
+    ) -> None:
+        self._settings = settings
+        self._find = find
+        self.gold: Gold | None = None
+        self.problem: str | None = None
+        """Why the newest gold cannot be read; None when it can, or when none was built yet."""
+
+    def refresh(self) -> bool:
+        """Open what the pointer names, if it names another file than before; whether it did."""
+        try:
+            path = self._find(self._settings)
+            if path is None:
+                return self._show(None)
+            if self.gold and identity(path) == self.gold.file:
+                return False
+            return self._show(Gold(path))
+        except (OSError, duckdb.Error, KeyError) as error:
+            self._note(f"Gold cannot be read: {(str(error) or repr(error)).splitlines()[0]}.")
+            return False
+
+    def _show(self, gold: Gold | None) -> bool:
+        """A request may still read what was open before: it closes with its last reader."""
+        changed = gold is not self.gold
+        self.gold, self.problem = gold, None
+        return changed
+
+    def _note(self, problem: str) -> None:
+        if problem != self.problem:
+            log.warning("%s", problem)
+        self.problem = problem
+
+    def need(self) -> Gold:
+        """The gold that is open.
+
+        :raises GoldNotBuilt: there is none.
+        """
+        if self.gold:
+            return self.gold
+        if self.problem:
+            raise GoldNotBuilt(self.problem)
+        if self._settings.warehouse != "duckdb":
+            raise GoldNotBuilt(
+                f"This page reads gold from DuckDB's published file, and WAREHOUSE is "
+                f"{self._settings.warehouse}; it shows live candles only."
+            )
+        raise GoldNotBuilt(
+            "Gold has not been built yet: it appears after the first load and dbt build "
+            "(Airflow runs them each minute, `tickhouse load` once)."
+        )
+
+
+def identity(path: Path) -> FileIdentity:
+    """What tells one published file from another, even when a name is used again."""
+    found = path.stat()
+    return str(path), found.st_mtime_ns, found.st_ino
+
+
+def as_json(row: GoldRow) -> dict[str, Any]:
+    """A row of gold with its times as UNIX ms and its dates as ISO text."""
+    return {name: _plain(value) for name, value in row.items()}
+
+
+def _plain(value: Any) -> Any:
+    moment = unix_ms(value)
+    if moment is not None:
+        return moment
+    return value if isinstance(value, (int, float, str, bool, type(None))) else str(value)

@@ -1,0 +1,217 @@
+"""Reads the candle topics into the live book, for as long as the page runs.
+
+Each topic has a thread and a consumer of its own: `candles-1m` is read committed, `candles-live`
+uncommitted, so that partials are seen before their transaction ends. Nothing is committed: at every
+start the tail of each topic is read again. A third thread asks Kafka for the topics' ids, which
+tells whether it answers and whether a topic was made again.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from typing import NamedTuple
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from app.contracts import CANDLES_TOPIC, LIVE_TOPIC, STOCKS_TOPIC
+from app.dashboard.live import Broker, LiveBook, Record
+from app.errors import TickhouseError
+from app.settings import Settings
+from app.topics import topic_ids, unreachable
+
+log = logging.getLogger("tickhouse.dashboard")
+
+BATCH = 500
+WATCH_INTERVAL_S = 3.0
+RETRY_S = 1.0
+ASK_S = 5.0
+
+
+class Tail(NamedTuple):
+    """How a topic is read: from so many records before each partition's end."""
+
+    topic: str
+    isolation: str
+    records: int
+
+
+TAILS = (
+    Tail(CANDLES_TOPIC, "read_committed", 50_000),
+    Tail(LIVE_TOPIC, "read_uncommitted", 5_000),
+)
+
+
+class TopicReader(threading.Thread):
+    """Feeds one topic into the book; outlives brokers and topics."""
+
+    def __init__(self, settings: Settings, tail: Tail, book: LiveBook) -> None:
+        super().__init__(name=f"read {tail.topic}", daemon=True)
+        self._settings = settings
+        self._tail = tail
+        self._book = book
+        self._state = book.topics[tail.topic]
+        self._stopping = threading.Event()
+        self._again = threading.Event()
+
+    def read_again(self) -> None:
+        """The topic was made again: drop the consumer and begin anew."""
+        self._again.set()
+
+    def stop(self) -> None:
+        self._stopping.set()
+
+    def run(self) -> None:
+        while not self._stopping.is_set():
+            self._again.clear()
+            consumer = Consumer(self._config(), logger=log)
+            try:
+                if self._assign(consumer):
+                    self._read(consumer)
+            except KafkaException as error:
+                self._away(error.args[0])
+            finally:
+                consumer.close()
+            if not self._stopping.is_set():
+                self._stopping.wait(RETRY_S)
+
+    def _config(self) -> dict[str, object]:
+        return self._settings.kafka_client() | {
+            "group.id": self._settings.named("dashboard"),
+            "enable.auto.commit": False,
+            "auto.offset.reset": "earliest",
+            "isolation.level": self._tail.isolation,
+            "fetch.wait.max.ms": 50,
+            "fetch.error.backoff.ms": 100,
+            "reconnect.backoff.max.ms": 2_000,
+            "error_cb": self._reported,
+            "log_level": 0,
+        }
+
+    def _reported(self, error: KafkaError) -> None:
+        """What librdkafka tells of its connections, of any of them."""
+        if error.code() not in (KafkaError._TRANSPORT, KafkaError._RESOLVE):
+            self._away(error)  # of one connection; _ALL_BROKERS_DOWN follows when it was the last
+
+    def _away(self, error: KafkaError) -> None:
+        sentence = str(unreachable(self._settings, KafkaException(error)))
+        self._book.broker = Broker("away", sentence)
+
+    def _assign(self, consumer: Consumer) -> bool:
+        """Begin at the tail of each partition; False while the topic does not exist."""
+        name = self._settings.named(self._tail.topic)
+        topic = consumer.list_topics(name, timeout=ASK_S).topics[name]
+        if topic.error is not None or not topic.partitions:
+            self._wait_for(name, topic.error)
+            return False
+        starts = []
+        for partition in topic.partitions:
+            low, high = consumer.get_watermark_offsets(
+                TopicPartition(name, partition), timeout=ASK_S
+            )
+            start = max(low, high - self._tail.records)
+            starts.append(TopicPartition(name, partition, start))
+        consumer.assign(starts)
+        self._state.state, self._state.detail = "reading", None
+        return True
+
+    def _wait_for(self, name: str, error: KafkaError | None) -> None:
+        self._state.state = "waiting"
+        self._state.detail = f"The topic {name} does not exist yet: `tickhouse candles` makes it."
+        if error is not None and error.code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
+            self._state.detail = f"The topic {name} cannot be read: {error.str()}."
+
+    def _read(self, consumer: Consumer) -> None:
+        while not (self._again.is_set() or self._stopping.is_set()):
+            first = consumer.poll(0.5)
+            if first is None:
+                continue
+            batch = [first, *consumer.consume(BATCH - 1, timeout=0)]
+            if not self._take(batch):
+                return
+
+    def _take(self, batch: list[Message]) -> bool:
+        """Put a batch into the book; False when the topic is gone."""
+        records = []
+        for message in batch:
+            error = message.error()
+            if error is None:
+                records.append(Record(message.value(), message.timestamp()[1]))
+            elif error.code() in _GONE:
+                self._wait_for(self._settings.named(self._tail.topic), error)
+                return False
+            else:
+                self._away(error)
+        if records:
+            self._book.broker = Broker("connected")
+            self._book.take(self._tail.topic, records)
+        return True
+
+
+_GONE = (
+    KafkaError.UNKNOWN_TOPIC_OR_PART,
+    KafkaError._UNKNOWN_TOPIC,
+    KafkaError._UNKNOWN_PARTITION,
+    KafkaError.TOPIC_AUTHORIZATION_FAILED,
+)
+
+
+class LifeWatch(threading.Thread):
+    """Asks Kafka now and then for the ids of the topics, and tells when one was made again."""
+
+    def __init__(
+        self, settings: Settings, book: LiveBook, made_again: Callable[[set[str]], None]
+    ) -> None:
+        super().__init__(name="watch topics", daemon=True)
+        self._settings = settings
+        self._book = book
+        self._made_again = made_again
+        self._stopping = threading.Event()
+        self._ids: dict[str, str] = {}
+
+    def stop(self) -> None:
+        self._stopping.set()
+
+    def run(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                self._ask()
+            except TickhouseError as error:
+                self._book.broker = Broker("away", str(error))
+            self._stopping.wait(WATCH_INTERVAL_S)
+
+    def _ask(self) -> None:
+        names = {self._settings.named(t): t for t in (STOCKS_TOPIC, CANDLES_TOPIC, LIVE_TOPIC)}
+        found = topic_ids(self._settings, names, timeout_s=ASK_S)
+        self._book.broker = Broker("connected")
+        changed = {names[name] for name, life in found.items() if self._ids.get(name, life) != life}
+        self._ids |= found
+        if changed:
+            log.info("topics made again: %s", ", ".join(sorted(changed)))
+            self._book.begin_life()
+            self._made_again(changed)
+
+
+class Readers:
+    """The threads that keep a book fed."""
+
+    def __init__(self, settings: Settings, book: LiveBook) -> None:
+        self._readers = {tail.topic: TopicReader(settings, tail, book) for tail in TAILS}
+        self._watch = LifeWatch(settings, book, self._read_again)
+
+    def _read_again(self, topics: set[str]) -> None:
+        for topic in topics & self._readers.keys():
+            self._readers[topic].read_again()
+
+    def start(self) -> None:
+        for thread in (self._watch, *self._readers.values()):
+            thread.start()
+
+    def stop(self) -> None:
+        """Ask every thread to end, and wait for them a little; they are daemons."""
+        threads: list[TopicReader | LifeWatch] = [self._watch, *self._readers.values()]
+        for thread in threads:
+            thread.stop()
+        for thread in threads:
+            thread.join(timeout=3)

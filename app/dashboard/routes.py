@@ -1,0 +1,203 @@
+"""The page's routes: the page itself, its JSON, and the stream of events."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.datastructures import MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.requests import Request
+from starlette.responses import FileResponse, PlainTextResponse, Response, StreamingResponse
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.dashboard.gold import TABLES, GoldNotBuilt, as_json
+from app.dashboard.page import Page
+from app.dashboard.reader import Readers
+from app.dashboard.stream import Pulse, stream
+
+STATIC = Path(__file__).parent / "static"
+MAX_CANDLES = 1_500
+DEFAULT_CANDLES = 500
+MAX_STREAMS = 200
+GOLD_INTERVAL_S = 1.0
+
+HEADERS = {
+    "content-security-policy": (
+        "default-src 'self'; base-uri 'none'; object-src 'none'; frame-ancestors 'none'; "
+        "form-action 'none'"
+    ),
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cache-control": "no-cache",
+}
+
+
+def create_app(page: Page, readers: Readers, allowed_hosts: list[str]) -> Starlette:
+    """The application: its threads start and end with it.
+
+    :param allowed_hosts: names that a request may ask for, `["*"]` for any.
+    """
+    routes = Routes(page)
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        pulse = routes.pulse = Pulse()
+        page.book.on_change(pulse.strike)
+        gold = asyncio.create_task(_follow_gold(page, pulse))
+        readers.start()
+        try:
+            yield
+        finally:
+            pulse.stop()
+            gold.cancel()
+            await asyncio.to_thread(readers.stop)
+
+    app = Starlette(
+        routes=[
+            Route("/", routes.index),
+            Route("/healthz", routes.healthz),
+            Route("/events", routes.events),
+            Route("/api/symbols", routes.symbols),
+            Route("/api/candles", routes.candles),
+            Route("/api/summary", routes.summary),
+            Route("/api/gold/{table}", routes.gold),
+            Route("/api/status", routes.status),
+            Mount("/static", StaticFiles(directory=STATIC)),
+        ],
+        lifespan=lifespan,
+        middleware=[
+            Middleware(SafeHeaders),
+            Middleware(TrustedHostMiddleware, allowed_hosts=allowed_hosts, www_redirect=False),
+        ],
+        exception_handlers={HTTPException: _sentence, GoldNotBuilt: _not_built},
+    )
+    app.state.stop_streams = routes.stop_streams
+    return app
+
+
+async def _follow_gold(page: Page, pulse: Pulse) -> None:
+    while True:
+        if await asyncio.to_thread(page.gold.refresh):
+            pulse.strike()
+        await asyncio.sleep(GOLD_INTERVAL_S)
+
+
+class Routes:
+    """The endpoints."""
+
+    def __init__(self, page: Page) -> None:
+        self._page = page
+        self._streams = 0
+        self.pulse: Pulse | None = None
+
+    def stop_streams(self) -> None:
+        """End every open stream, so that the server can end."""
+        if self.pulse:
+            self.pulse.stop()
+
+    async def index(self, request: Request) -> Response:
+        return FileResponse(STATIC / "index.html")
+
+    async def healthz(self, request: Request) -> Response:
+        return PlainTextResponse("ok\n")
+
+    async def symbols(self, request: Request) -> Response:
+        return _json({"symbols": self._page.symbols()})
+
+    async def status(self, request: Request) -> Response:
+        return _json(self._page.status())
+
+    async def summary(self, request: Request) -> Response:
+        return Response(self._page.summary(), media_type="application/json")
+
+    async def candles(self, request: Request) -> Response:
+        symbol, limit = self._symbol(request), _limit(request)
+        candles, _ = await asyncio.to_thread(self._page.candles, symbol, limit)
+        return _json({"symbol": symbol, "interval": "1m", "candles": candles})
+
+    async def gold(self, request: Request) -> Response:
+        table = request.path_params["table"]
+        if table not in TABLES:
+            raise HTTPException(404, f"Gold has no {table!r}; ask for one of {', '.join(TABLES)}.")
+        gold = self._page.gold.need()
+        if table == "candlestick":
+            symbol, limit = self._symbol(request), _limit(request)
+            rows = await asyncio.to_thread(gold.candles, symbol, limit)
+        else:
+            rows = gold.tables[table]
+        return _json({"built_at": gold.built_at_ms, "rows": [as_json(row) for row in rows]})
+
+    async def events(self, request: Request) -> Response:
+        symbol = self._symbol(request)
+        if self._streams >= MAX_STREAMS:
+            raise HTTPException(503, f"{MAX_STREAMS} pages are open already; close one.")
+        return StreamingResponse(self._counted(symbol), media_type="text/event-stream")
+
+    async def _counted(self, symbol: str) -> AsyncIterator[bytes]:
+        assert self.pulse is not None
+        self._streams += 1
+        try:
+            async for event in stream(self._page, self.pulse, symbol):
+                yield event
+        finally:
+            self._streams -= 1
+
+    def _symbol(self, request: Request) -> str:
+        symbol = request.query_params.get("symbol", "")
+        if not symbol:
+            raise HTTPException(400, "Say which symbol, as in ?symbol=AAPL.")
+        if symbol not in self._page.symbols():
+            raise HTTPException(
+                404,
+                f"No candle of {symbol[:64]!r} has been seen; /api/symbols lists what there is.",
+            )
+        return symbol
+
+
+def _limit(request: Request) -> int:
+    text = request.query_params.get("limit", str(DEFAULT_CANDLES))
+    if not (text.isascii() and text.isdigit() and len(text) < 6 and 1 <= int(text) <= MAX_CANDLES):
+        raise HTTPException(
+            400, f"The limit {text[:20]!r} must be a whole number from 1 to {MAX_CANDLES}."
+        )
+    return int(text)
+
+
+def _json(value: Any, status: int = 200) -> Response:
+    return Response(msgspec.json.encode(value), status, media_type="application/json")
+
+
+async def _sentence(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    return _json({"error": error.detail}, error.status_code)
+
+
+async def _not_built(request: Request, error: Exception) -> Response:
+    return _json({"error": str(error)}, 503)
+
+
+class SafeHeaders:
+    """Puts `HEADERS` on every response."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in HEADERS.items():
+                    headers[name] = value
+            await send(message)
+
+        await self._app(scope, receive, send_with_headers)

@@ -1,0 +1,110 @@
+"""`tickhouse dashboard`: serves the live page."""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import socket
+import time
+from collections.abc import Callable
+
+import uvicorn
+from starlette.applications import Starlette
+
+from app.contracts import CANDLES_TOPIC, LIVE_TOPIC
+from app.dashboard.gold import GoldReader
+from app.dashboard.live import LiveBook
+from app.dashboard.page import Page
+from app.dashboard.reader import Readers
+from app.dashboard.routes import create_app
+from app.errors import TickhouseError
+from app.settings import Settings
+
+log = logging.getLogger("tickhouse.dashboard")
+
+LOOPBACK_NAMES = ["127.0.0.1", "localhost", "[::1]"]
+GRACE_S = 3
+
+
+class DashboardError(TickhouseError):
+    """The page cannot be served; the sentence says why."""
+
+
+def run(settings: Settings, host: str, port: int) -> None:
+    """Serve the page until it is told to end (Ctrl-C, SIGTERM).
+
+    :param port: 0 for any free one; the address is printed.
+    :raises DashboardError: the address cannot be listened on.
+    """
+    listener = listen(host, port)
+    app = build(settings, host, _now_ms)
+    print(f"The page: {address(listener)}", flush=True)
+    if not is_loopback(host):
+        log.warning("the page listens on %s: whoever reaches it can read it", host)
+    config = uvicorn.Config(
+        app, log_level="warning", access_log=False, timeout_graceful_shutdown=GRACE_S
+    )
+    try:
+        Server(config, app).run(sockets=[listener])
+    except KeyboardInterrupt:
+        return  # uvicorn has ended cleanly and raises the signal again
+
+
+def build(settings: Settings, host: str, clock: Callable[[], int]) -> Starlette:
+    """The application for `settings`, told which `host` it is served on."""
+    book = LiveBook(settings.tickhouse_feed, (CANDLES_TOPIC, LIVE_TOPIC))
+    page = Page(settings, book, GoldReader(settings), clock)
+    hosts = [*LOOPBACK_NAMES, host] if is_loopback(host) else ["*"]
+    return create_app(page, Readers(settings, book), hosts)
+
+
+class Server(uvicorn.Server):
+    """Ends the streams before it waits for connections to close: they would never end."""
+
+    def __init__(self, config: uvicorn.Config, app: Starlette) -> None:
+        super().__init__(config)
+        self._app = app
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._app.state.stop_streams()
+        await super().shutdown(sockets)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket.
+
+    :raises DashboardError: the port is taken, or the host is not of this machine.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise DashboardError(
+            f"The page cannot listen on {host} port {port}: {error.strerror or error}. Choose "
+            "another with --port (0 for any free one) or --host."
+        ) from None
+    listener.listen(128)
+    return listener
+
+
+def address(listener: socket.socket) -> str:
+    """The page's address, for a person to open."""
+    host, port = listener.getsockname()[:2]
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}/"
+
+
+def is_loopback(host: str) -> bool:
+    """Whether nobody outside this machine can reach `host`."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

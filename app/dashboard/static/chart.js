@@ -1,0 +1,154 @@
+// The candlestick chart of one symbol: TradingView's lightweight-charts, fed candle by candle.
+
+import * as format from "./format.js";
+
+const MOST = 3000; // a page left open for days forgets its oldest candles
+const FIRST_VIEW = 120;
+const TREND = 20;
+const STATUS = { partial: "forming", final: "final", revised: "revised" };
+
+const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+
+function tickMark(seconds) {
+  const ms = seconds * 1000;
+  const local = new Date(ms);
+  return local.getHours() === 0 && local.getMinutes() === 0 ? format.day(ms) : format.minute(ms);
+}
+
+export class CandleChart {
+  constructor(element, legend) {
+    const { createChart, CandlestickSeries, HistogramSeries, LineSeries } = window.LightweightCharts;
+    this.element = element;
+    this.legend = legend;
+    this.digits = 2;
+    this.candles = new Map();
+    this.chart = createChart(element, {
+      autoSize: true,
+      layout: { attributionLogo: false }, // the notice and the link stand in the footer
+      timeScale: { timeVisible: true, tickMarkFormatter: tickMark, rightOffset: 3 },
+      localization: { timeFormatter: (seconds) => format.dayAndMinute(seconds * 1000) },
+    });
+    this.prices = this.chart.addSeries(CandlestickSeries, {});
+    this.trend = this.chart.addSeries(LineSeries, {
+      lineWidth: 1, priceLineVisible: false, lastValueVisible: false, crosshairMarkerVisible: false,
+    });
+    this.volumes = this.chart.addSeries(HistogramSeries, { priceFormat: { type: "volume" }, lastValueVisible: false, priceLineVisible: false }, 1);
+    this.chart.panes()[1].setHeight(80);
+    this.chart.subscribeCrosshairMove((move) => this.#tell(move.time ? this.candles.get(move.time * 1000) : null));
+    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.#paint());
+    this.#paint();
+  }
+
+  #paint() {
+    const [up, down, ink, grid] = ["--up", "--down", "--soft", "--grid"].map(css);
+    this.chart.applyOptions({
+      layout: { background: { color: "transparent" }, textColor: ink, panes: { separatorColor: grid } },
+      grid: { vertLines: { color: grid }, horzLines: { color: grid } },
+      timeScale: { borderColor: grid },
+      rightPriceScale: { borderColor: grid },
+    });
+    this.prices.applyOptions({ upColor: up, downColor: down, borderUpColor: up, borderDownColor: down, wickUpColor: up, wickDownColor: down });
+    this.trend.applyOptions({ color: css("--accent") });
+    this.volumes.applyOptions({ color: css("--volume") });
+  }
+
+  setDigits(digits) {
+    if (digits === this.digits) return;
+    this.digits = digits;
+    const written = { type: "price", precision: digits, minMove: 10 ** -digits };
+    this.prices.applyOptions({ priceFormat: written });
+    this.trend.applyOptions({ priceFormat: written });
+    this.#tell(null);
+  }
+
+  show(candles) {
+    this.candles = new Map(candles.map((candle) => [candle.start, candle]));
+    this.#redraw();
+    if (candles.length > FIRST_VIEW) {
+      this.chart.timeScale().setVisibleLogicalRange({ from: candles.length - FIRST_VIEW, to: candles.length + 3 });
+    }
+  }
+
+  merge(candles) {
+    const newest = this.last()?.start ?? -Infinity;
+    const onlyAtTheEnd = candles.every((candle) => candle.start >= newest);
+    for (const candle of candles) this.candles.set(candle.start, candle);
+    if (!onlyAtTheEnd || this.candles.size > MOST) {
+      this.candles = new Map([...this.candles].sort(([a], [b]) => a - b).slice(-MOST / 2));
+      this.#redraw();
+      return;
+    }
+    for (const candle of candles) {
+      this.prices.update(bar(candle));
+      this.volumes.update(volume(candle));
+      this.trend.update({ time: candle.start / 1000, value: this.#trendAt(candle) });
+    }
+    this.#tell(null);
+  }
+
+  last() {
+    return this.newest(1)[0];
+  }
+
+  newest(count) {
+    return [...this.candles.values()].slice(-count);
+  }
+
+  #redraw() {
+    const candles = [...this.candles.values()];
+    this.prices.setData(candles.map(bar));
+    this.volumes.setData(candles.map(volume));
+    this.trend.setData(trendLine(candles));
+    this.#tell(null);
+  }
+
+  #trendAt(candle) {
+    const until = this.newest(TREND + 5).filter((other) => other.start <= candle.start);
+    return trendLine(until).at(-1).value;
+  }
+
+  #tell(candle) {
+    const shown = candle ?? this.last();
+    this.legend.replaceChildren();
+    const last = this.last();
+    this.element.dataset.candles = this.candles.size;
+    if (!shown) return;
+    this.element.dataset.lastStart = last.start;
+    this.element.dataset.lastClose = last.close;
+    this.element.dataset.lastStatus = last.status;
+    const moment = document.createElement("b");
+    moment.append(format.time(shown.start));
+    this.legend.append(moment);
+    for (const [name, key] of [["O", "open"], ["H", "high"], ["L", "low"], ["C", "close"]]) {
+      this.legend.append(`  ${name} `, bold(format.price(shown[key], this.digits)));
+    }
+    this.legend.append("  Volume ", bold(format.compact(shown.volume)), ` · ${statusOf(shown)} · ${shown.session}`);
+  }
+}
+
+export function statusOf(candle) {
+  const revision = candle.status === "revised" ? ` (${candle.revision})` : "";
+  const place = candle.source === "gold" ? ", from the warehouse" : "";
+  return (STATUS[candle.status] ?? candle.status) + revision + place;
+}
+
+function bold(text) {
+  const element = document.createElement("b");
+  element.textContent = text;
+  return element;
+}
+
+const bar = ({ start, open, high, low, close }) => ({ time: start / 1000, open, high, low, close });
+const volume = ({ start, volume }) => ({ time: start / 1000, value: volume ?? 0 });
+
+// Mean of the last closes of the trading day, as gold's trend_line.
+function trendLine(candles) {
+  let closes = [];
+  let date = null;
+  return candles.map((candle) => {
+    if (candle.session_date !== date) [closes, date] = [[], candle.session_date];
+    closes.push(candle.close);
+    if (closes.length > TREND) closes.shift();
+    return { time: candle.start / 1000, value: closes.reduce((sum, close) => sum + close, 0) / closes.length };
+  });
+}

@@ -1,0 +1,225 @@
+"""A symbol's line on the page: live candles and the warehouse's gold, whichever is fresher.
+
+The price comes from whichever is newer. Totals of the trading day (range, volume, traded value)
+come from whichever has seen more of it: they only grow. What needs history (previous close, usual
+volume, volatility) is gold's alone.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+from msgspec import Struct
+
+from app.dashboard.store import Bar
+
+GoldRow = Mapping[str, Any]
+LIVE, GOLD = "live", "gold"
+SESSION_OPEN = "session open"
+
+
+class Totals(Struct, frozen=True):
+    """A trading day so far. `since` is the first minute counted, None where gold counted it."""
+
+    source: str
+    low: float
+    high: float
+    volume: float
+    traded_value: float
+    vwap: float | None
+    since: int | None
+
+
+class Line(Struct, frozen=True, kw_only=True):
+    """What tiles, tree map and gauges show of one symbol; times in UNIX ms."""
+
+    symbol: str
+    digits: int
+    price: float
+    as_of: int
+    price_source: str
+    change_amount: float | None
+    change_percent: float | None
+    change_basis: str | None
+    session: str | None
+    session_date: str
+    totals: Totals
+    sector: str | None = None
+    volatility: float | None = None
+    relative_volatility: float | None = None
+    usual_volume: float | None = None
+    usual_sales: float | None = None
+    usual_days: int | None = None
+
+
+class Gauge(Struct, frozen=True):
+    """A gauge: its value, the usual value by this minute if known, and its end."""
+
+    value: float
+    usual: float | None
+    max: float
+
+
+def line_of(symbol: str, session: list[Bar], gold: GoldRow | None) -> Line | None:
+    """The line of `symbol`.
+
+    :param session: its bars of the newest trading day held, oldest first.
+    :param gold: its columns of gold_kpi, gold_treechart and gold_gauge in one row.
+    :return: None when neither has a price.
+    """
+    gold = gold or {}
+    prices = [found for found in (_live_price(session), _gold_price(gold)) if found]
+    if not prices:
+        return None
+    newest = max(prices, key=lambda found: found.as_of)
+    date = max(found.session_date for found in prices)
+    gold = gold if str(gold.get("session_date")) == date else {"sector": gold.get("sector")}
+    today = session if session and session[0].session_date == date else []
+    reference, basis = _reference(gold, today)
+    return Line(
+        symbol=symbol,
+        digits=display_digits([bar.close for bar in session[-50:]] or [newest.price]),
+        price=newest.price,
+        as_of=newest.as_of,
+        price_source=newest.source,
+        change_amount=newest.price - reference if reference else None,
+        change_percent=(newest.price / reference - 1) * 100 if reference else None,
+        change_basis=basis,
+        session=today[-1].session if today else gold.get("session"),
+        session_date=date,
+        totals=_totals(today, gold, newest.price),
+        sector=gold.get("sector"),
+        volatility=number(gold.get("volatility")),
+        relative_volatility=number(gold.get("relative_volatility")),
+        usual_volume=number(gold.get("usual_volume")),
+        usual_sales=number(gold.get("usual_sales")),
+        usual_days=gold.get("usual_days"),
+    )
+
+
+class _Price(NamedTuple):
+    price: float
+    as_of: int
+    session_date: str
+    source: str
+
+
+def _live_price(session: list[Bar]) -> _Price | None:
+    if not session:
+        return None
+    bar = session[-1]
+    return _Price(bar.close, bar.close_time, bar.session_date, LIVE)
+
+
+def _gold_price(gold: GoldRow) -> _Price | None:
+    price, as_of = number(gold.get("current_price")), unix_ms(gold.get("as_of"))
+    if price is None or as_of is None:
+        return None
+    return _Price(price, as_of, str(gold.get("session_date") or ""), GOLD)
+
+
+def _totals(session: list[Bar], gold: GoldRow, price: float) -> Totals:
+    live = _live_totals(session) if session else None
+    volume = number(gold.get("volume"))
+    if volume is None or (live and live.volume >= volume):
+        return live or Totals(GOLD, price, price, 0.0, 0.0, None, None)
+    seen = [price, number(gold.get("day_low")), number(gold.get("day_high"))]
+    prices = [found for found in seen if found is not None]
+    if live:
+        prices += [live.low, live.high]
+    return Totals(
+        source=GOLD,
+        low=min(prices),
+        high=max(prices),
+        volume=volume,
+        traded_value=number(gold.get("traded_value")) or 0.0,
+        vwap=number(gold.get("vwap")),
+        since=None,
+    )
+
+
+def _live_totals(session: list[Bar]) -> Totals:
+    volume = math.fsum(bar.volume for bar in session)
+    notional = math.fsum(bar.notional for bar in session)
+    return Totals(
+        source=LIVE,
+        low=min(bar.low for bar in session),
+        high=max(bar.high for bar in session),
+        volume=volume,
+        traded_value=notional,
+        vwap=notional / volume if volume else None,
+        since=session[0].start,
+    )
+
+
+def _reference(gold: GoldRow, session: list[Bar]) -> tuple[float | None, str | None]:
+    """The price that the change is against, and its name."""
+    reference = number(gold.get("reference_price"))
+    if reference is not None:
+        return reference, str(gold.get("change_basis") or "").replace("_", " ") or None
+    if session:
+        return session[0].open, SESSION_OPEN
+    return None, None
+
+
+def gauges(lines: Iterable[Line], gold_all: GoldRow | None) -> dict[str, dict[str, Gauge]]:
+    """The gauges of volume and sales for each symbol, and for `ALL`.
+
+    A gauge ends at twice its usual value; with no history, at the largest of all symbols.
+    """
+    lines = list(lines)
+    if not lines:
+        return {}
+    most_volume = max(line.totals.volume for line in lines)
+    most_sales = max(line.totals.traded_value for line in lines)
+    found = {
+        line.symbol: {
+            "volume": _gauge(line.totals.volume, line.usual_volume, most_volume),
+            "sales": _gauge(line.totals.traded_value, line.usual_sales, most_sales),
+        }
+        for line in lines
+    }
+    gold_all = gold_all or {}
+    volume = math.fsum(line.totals.volume for line in lines)
+    sales = math.fsum(line.totals.traded_value for line in lines)
+    found["ALL"] = {
+        "volume": _gauge(volume, number(gold_all.get("usual_volume")), volume),
+        "sales": _gauge(sales, number(gold_all.get("usual_sales")), sales),
+    }
+    return found
+
+
+def _gauge(value: float, usual: float | None, largest: float) -> Gauge:
+    return Gauge(value, usual, max(value, 2 * usual if usual else largest))
+
+
+def display_digits(prices: list[float]) -> int:
+    """How many decimals to show for prices like these: as many as most need, from 2 to 8."""
+    needed = sorted(_decimals(price) for price in prices)
+    usual = needed[len(needed) // 2] if needed else 2
+    magnitude = abs(prices[-1]) if prices else 1
+    most = 2 if magnitude >= 1_000 else 4 if magnitude >= 1 else 6 if magnitude >= 0.01 else 8
+    return min(max(usual, 2), most)
+
+
+def _decimals(price: float) -> int:
+    return len(f"{price:.8f}".rstrip("0").partition(".")[2])
+
+
+def number(value: Any) -> float | None:
+    """`value` as a finite double, or None."""
+    if value is None:
+        return None
+    found = float(value)
+    return found if math.isfinite(found) else None
+
+
+def unix_ms(value: Any) -> int | None:
+    """A warehouse timestamp (naive, UTC) in UNIX ms."""
+    if not isinstance(value, datetime):
+        return None
+    moment = value if value.tzinfo else value.replace(tzinfo=UTC)
+    return round(moment.timestamp() * 1000)
