@@ -1,0 +1,135 @@
+"""The bucket of the lake, as a worker that writes to it sees it."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
+
+from app.errors import TickhouseError
+from app.lake import s3_client
+from app.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+S3_ERRORS = (BotoCoreError, ClientError)
+"""What boto3 raises: no answer, or an answer that says no."""
+
+_TAKEN = (409, 412)
+_NOT_IMPLEMENTED = 501
+
+
+class LakeError(TickhouseError):
+    """The bucket is not there, or does not let us in."""
+
+
+class Bucket:
+    """The part of the bucket that belongs to this namespace; keys go without its prefix.
+
+    Methods raise `S3_ERRORS`; `explain` makes a sentence of them.
+    """
+
+    def __init__(self, settings: Settings, client: Any = None) -> None:
+        self._client = client or s3_client(settings)
+        self._settings = settings
+        self._name = settings.lake_bucket
+        self._prefix = settings.lake_prefix
+
+    def put(self, key: str, body: bytes) -> None:
+        """Write an object."""
+        self._client.put_object(Bucket=self._name, Key=self._prefix + key, Body=body)
+
+    def create(self, key: str, body: bytes) -> bool:
+        """Write an object unless there is one; False when there is.
+
+        Of several workers at once one succeeds, where the server knows conditional writes (S3,
+        MinIO and SeaweedFS do); elsewhere the last one's stands.
+        """
+        where = {"Bucket": self._name, "Key": self._prefix + key, "Body": body}
+        try:
+            self._client.put_object(**where, IfNoneMatch="*")
+        except ClientError as error:
+            if _status(error) in _TAKEN:
+                return False
+            if _status(error) != _NOT_IMPLEMENTED:
+                raise
+            self._client.put_object(**where)
+        return True
+
+    def get(self, key: str) -> bytes | None:
+        """An object's content; None when there is none."""
+        try:
+            found = self._client.get_object(Bucket=self._name, Key=self._prefix + key)
+        except self._client.exceptions.NoSuchKey:
+            return None
+        return bytes(found["Body"].read())
+
+    def keys(self, prefix: str, start_after: str = "") -> Iterator[str]:
+        """The keys under `prefix` behind `start_after`, in order."""
+        pages = self._client.get_paginator("list_objects_v2").paginate(
+            Bucket=self._name,
+            Prefix=self._prefix + prefix,
+            StartAfter=self._prefix + start_after if start_after else "",
+        )
+        for page in pages:
+            for found in page.get("Contents", ()):
+                yield found["Key"].removeprefix(self._prefix)
+
+    def await_access(self, retry_s: float = 10) -> None:
+        """Return when the bucket answers, waiting with a sentence while the server does not.
+
+        :raises LakeError: there is no such bucket, or it refuses these credentials.
+        """
+        while True:
+            try:
+                self._client.head_bucket(Bucket=self._name)
+                return
+            except (ClientError, NoCredentialsError) as error:
+                if isinstance(error, ClientError) and _status(error) >= 500:
+                    logger.warning("%s Trying again.", self.explain(error))
+                else:
+                    raise LakeError(self.explain(error)) from None
+            except BotoCoreError as error:
+                logger.warning("%s Trying again.", self.explain(error))
+            time.sleep(retry_s)
+
+    def explain(self, error: Exception) -> str:
+        """One sentence: what is wrong with the lake, and what to do."""
+        where = self._settings.lake_endpoint_url or f"Amazon S3 in {self._settings.aws_region}"
+        if isinstance(error, NoCredentialsError):
+            return (
+                f"There are no credentials for the lake at {where}; set AWS_ACCESS_KEY_ID and "
+                "AWS_SECRET_ACCESS_KEY."
+            )
+        if not isinstance(error, ClientError):
+            return (
+                f"The lake at {where} (LAKE_ENDPOINT_URL) does not answer: {error}. Start it, or "
+                "correct the address."
+            )
+        code = error.response.get("Error", {}).get("Code", "")
+        if code == "NoSuchBucket" or (
+            _status(error) == 404 and error.operation_name == "HeadBucket"
+        ):
+            return (
+                f"The bucket {self._name} (LAKE_BUCKET) does not exist at {where}; create it, or "
+                "name one that does."
+            )
+        if _status(error) in (401, 403):
+            return (
+                f"The lake at {where} refuses the bucket {self._name} to these credentials "
+                f"({code}); correct AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or grant them "
+                "read, write and list."
+            )
+        if _status(error) == 301:
+            return (
+                f"The bucket {self._name} (LAKE_BUCKET) lies in another region than "
+                f"{self._settings.aws_region}; correct AWS_REGION."
+            )
+        return f"The lake at {where} answered {error.operation_name} with {code}; see its log."
+
+
+def _status(error: ClientError) -> int:
+    return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))

@@ -1,0 +1,284 @@
+"""The archive's sink: batches of Kafka records into Parquet objects of the lake.
+
+At least once: an object is written before its offsets are committed, so a crash between the two
+writes rows again. They carry their identity (topic id, partition, offset, index), by which readers
+merge them, and an object's key and bytes depend on nothing but its rows.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from itertools import groupby
+from typing import Any, NamedTuple, Protocol
+
+from quixstreams.models import HeadersTuples
+from quixstreams.sinks.base import BatchingSink, SinkBackpressureError, SinkBatch
+from quixstreams.sinks.base.item import SinkItem
+
+from app.contracts import RefusedMessage
+from app.errors import TickhouseError
+from app.lake import ObjectKey
+from sinks.bucket import S3_ERRORS, Bucket
+from sinks.lives import LifeNames
+from sinks.parquet import OBJECT_SPAN, OFFSET, Place, build, cuts, parquet
+from sinks.rows import Converter, Row
+
+logger = logging.getLogger(__name__)
+
+RETRY_S = 5.0
+RECORD_BYTES = 300
+"""About what a waiting record takes beside its value."""
+WRITERS = 4
+"""Partitions that are written at once."""
+
+
+class LifeEndedError(TickhouseError):
+    """A topic was deleted or made again: what is read of it from now on is of another life."""
+
+
+class LifeBatch(SinkBatch):
+    """Records of one partition of one life of a topic."""
+
+    def __init__(self, topic: str, partition: int, topic_id: str) -> None:
+        super().__init__(topic, partition)
+        self.topic_id = topic_id
+        self.last_offset = -1
+
+    def take(self, record: SinkItem) -> None:
+        """Append a record; offsets must rise.
+
+        :raises LifeEndedError: they went back, so the topic is not the one it was.
+        """
+        if record.offset <= self.last_offset:
+            raise LifeEndedError(
+                f"The offsets of {self.topic}[{self.partition}] went back from "
+                f"{self.last_offset} to {record.offset}: the topic was made again."
+            )
+        self._buffer.append(record)
+        self.last_offset = record.offset
+
+    def replaced_by(self, records: Iterable[SinkItem]) -> LifeBatch:
+        """A batch of the same place with other records."""
+        other = LifeBatch(self.topic, self.partition, self.topic_id)
+        for record in records:
+            other.take(record)
+        return other
+
+
+class Lives(Protocol):
+    """What the sink must know of its topics' lives."""
+
+    assignments: int
+    """How often partitions were assigned; objects of other workers may be there after each."""
+
+    def id_of(self, topic: str) -> str:
+        """The id that `topic` had when its partitions were assigned to this worker."""
+
+    def present(self, topics: Iterable[str]) -> Mapping[str, str]:
+        """The ids that those of `topics` that exist have now."""
+
+    def former(self, batch: LifeBatch) -> list[SinkItem]:
+        """The records of `batch` that do not belong to the present life of its topic."""
+
+
+class Written(NamedTuple):
+    """What became of a batch."""
+
+    objects: int
+    rows: int
+    skipped: Counter[str]
+
+
+class ParquetS3Sink(BatchingSink):
+    """Writes each partition's batch as one Parquet object a dataset (more when it is large).
+
+    While the lake does not answer it holds the application back (`SinkBackpressureError`).
+
+    >>> sink = ParquetS3Sink(bucket, {"stocks-topic": stocks_rows}, "live", lives)
+    >>> app.dataframe(stocks).sink(sink)
+
+    :param converters: by topic, what makes rows of its records.
+    :param feed: the feed of the namespace; messages of another are skipped.
+    :param lives: which life of a topic is being read.
+    """
+
+    _batches: dict[tuple[str, int], LifeBatch]  # type: ignore[assignment]
+
+    def __init__(
+        self, bucket: Bucket, converters: Mapping[str, Converter], feed: str, lives: Lives
+    ) -> None:
+        super().__init__(on_client_connect_success=lambda: None)
+        self.skipped: Counter[tuple[str, str]] = Counter()
+        """Messages and trades that could not be taken, by topic and reason."""
+        self.size_bytes = 0
+        """About how much memory the waiting records take."""
+        self._bucket = bucket
+        self._names = LifeNames(bucket)
+        self._converters = converters
+        self._feed = feed
+        self._lives = lives
+        self._held: list[LifeBatch] = []
+        self._fences: dict[tuple[str, str, int], int] = {}
+        self._fences_of = -1
+
+    def add(
+        self,
+        value: Any,
+        key: Any,
+        timestamp: int,
+        headers: HeadersTuples,
+        topic: str,
+        partition: int,
+        offset: int,
+    ) -> None:
+        """Keep a record until the next flush."""
+        batch = self._batches.get((topic, partition))
+        if batch is None:
+            batch = LifeBatch(topic, partition, self._lives.id_of(topic))
+            self._batches[topic, partition] = batch
+        batch.take(SinkItem(value, key, timestamp, (), offset))
+        self.size_bytes += RECORD_BYTES + len(value or b"")
+
+    def flush(self) -> None:
+        """Write all waiting records.
+
+        :raises SinkBackpressureError: the lake does not take them; they will be read again.
+        :raises LifeEndedError: a topic is not the one it was; nothing may be committed.
+        """
+        batches = self._take()
+        self._held = batches
+        ended = self._ended(batches)
+        if ended:
+            self.rescue()
+            raise LifeEndedError(
+                f"The topic {' and '.join(ended)} was deleted or made again; what was read of its "
+                "former life is archived, and its present life begins at its first record."
+            )
+        self._held = []
+        try:
+            self._write_all(batches)
+        except S3_ERRORS as error:
+            logger.warning("%s Trying again.", self._bucket.explain(error))
+            raise SinkBackpressureError(RETRY_S) from error
+
+    def rescue(self) -> None:
+        """Write waiting records whose topic is no more: they can never be read again. Drop others.
+
+        Returns only when the lake has taken them.
+        """
+        batches = self._held + self._take()
+        ended = self._ended(batches)
+        former = [b.replaced_by(self._lives.former(b)) for b in batches if b.topic in ended]
+        while True:
+            try:
+                self._write_all([batch for batch in former if not batch.empty()])
+                break
+            except S3_ERRORS as error:
+                logger.warning("%s Trying again.", self._bucket.explain(error))
+                time.sleep(RETRY_S)
+        self._held = []
+
+    def on_paused(self) -> None:
+        """Drop what waits; it will be read again."""
+        self._take()
+
+    def write(self, batch: LifeBatch) -> Written:  # type: ignore[override]
+        """Write the objects of one partition, in order of their offsets."""
+        converter = self._converters[batch.topic]
+        place = Place(
+            batch.topic_id, self._names.known(batch.topic, batch.topic_id), batch.partition
+        )
+        objects = count = 0
+        skipped: Counter[str] = Counter()
+        for _, records in groupby(batch, lambda record: record.offset // OBJECT_SPAN):
+            by_dataset = self._convert(converter, records, skipped)
+            for dataset, rows in by_dataset.items():
+                for chunk in cuts(rows, self._fence(dataset, place, rows[0][OFFSET])):
+                    written = self._put(dataset, chunk, place, skipped)
+                    objects += written > 0
+                    count += written
+        return Written(objects, count, skipped)
+
+    def _take(self) -> list[LifeBatch]:
+        batches = list(self._batches.values())
+        self._batches = {}
+        self.size_bytes = 0
+        return batches
+
+    def _ended(self, batches: list[LifeBatch]) -> list[str]:
+        """The topics that are not what they were when the records of `batches` were read."""
+        topics = {batch.topic for batch in batches}
+        present = self._lives.present(topics) if topics else {}
+        return sorted({b.topic for b in batches if present.get(b.topic) != b.topic_id})
+
+    def _write_all(self, batches: list[LifeBatch]) -> None:
+        self._name_lives(batches)
+        with ThreadPoolExecutor(WRITERS, thread_name_prefix="archive") as pool:
+            done = list(zip(batches, pool.map(self.write, batches), strict=True))
+        for batch, written in done:
+            self.skipped.update({(batch.topic, r): n for r, n in written.skipped.items()})
+            for reason, number in written.skipped.items():
+                logger.warning(
+                    "%d of %s[%d] cannot be taken (%s) and are skipped",
+                    number,
+                    batch.topic,
+                    batch.partition,
+                    reason,
+                )
+        rows, objects = sum(w.rows for _, w in done), sum(w.objects for _, w in done)
+        if objects:
+            logger.info("archived %d rows in %d objects", rows, objects)
+
+    def _name_lives(self, batches: list[LifeBatch]) -> None:
+        """See that each life has its name before partitions are written side by side."""
+        firsts: dict[tuple[str, str], int] = {}
+        for batch in batches:
+            first = min(record.timestamp for record in batch)
+            life = (batch.topic, batch.topic_id)
+            firsts[life] = min(first, firsts.get(life, first))
+        for (topic, topic_id), first in firsts.items():
+            self._names.name(topic, topic_id, first)
+
+    def _convert(
+        self, converter: Converter, records: Iterable[SinkItem], skipped: Counter[str]
+    ) -> dict[str, list[Row]]:
+        by_dataset: dict[str, list[Row]] = defaultdict(list)
+        for record in records:
+            try:
+                dataset, rows, refused = converter(record, self._feed)
+            except RefusedMessage as error:
+                skipped[error.refusal.reason] += 1
+                continue
+            by_dataset[dataset] += rows
+            skipped.update(refused)
+        return {dataset: rows for dataset, rows in by_dataset.items() if rows}
+
+    def _fence(self, dataset: str, place: Place, first: int) -> int:
+        """The largest first offset of the objects from `first` on that are there already."""
+        if self._fences_of != self._lives.assignments:
+            self._fences_of = self._lives.assignments
+            self._fences = {}
+        where = (dataset, place.life, place.partition)
+        if where not in self._fences:
+            folder = f"bronze/{dataset}/{place.life}/{place.partition:05d}/"
+            newest = 0
+            for name in self._bucket.keys(folder, f"{folder}{first:019d}"):
+                key = ObjectKey.parse(name)
+                newest = max(newest, key.first_offset if key else 0)
+            self._fences[where] = newest
+        return self._fences[where]
+
+    def _put(self, dataset: str, rows: list[Row], place: Place, skipped: Counter[str]) -> int:
+        """Write one object; the number of its rows."""
+        table, rows, unfit = build(dataset, rows, place)
+        if unfit:
+            skipped["range"] += unfit
+        if not rows:
+            return 0
+        key = ObjectKey(dataset, place.life, place.partition, rows[0][OFFSET], rows[-1][OFFSET])
+        self._bucket.put(str(key), parquet(table))
+        return len(rows)

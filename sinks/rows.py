@@ -1,0 +1,185 @@
+"""What the archive writes of a message: rows of one dataset, as a pure function of the message.
+
+A row is a tuple of the dataset's columns in their order; what is the same for a whole object (the
+life, the partition) is added when its table is built.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from operator import attrgetter
+from typing import Any, NamedTuple, Protocol
+
+import msgspec
+
+from app.contracts import (
+    Candle,
+    Quote,
+    RefusedMessage,
+    Rejected,
+    Trades,
+    Watermark,
+    conditions_of,
+    decode,
+    decode_candle,
+    decode_rejected,
+    notional,
+)
+from app.lake import DATASETS
+from app.market.sessions import END_MS, FIRST_MS, SessionOf, session_of
+
+MINUTE_MS = 60_000
+OBJECT_COLUMNS = ("_topic_id", "_life", "_partition")
+"""The same in all rows of an object."""
+ROW_COLUMNS = {
+    dataset: tuple(name for name in schema.names if name not in OBJECT_COLUMNS)
+    for dataset, schema in DATASETS.items()
+}
+"""The columns of each dataset's rows, in the order of the tuples; the last three say where in the
+partition a row lay: `_offset`, `_index`, `_kafka_time`."""
+
+Row = tuple[Any, ...]
+
+
+class Record(Protocol):
+    """A Kafka record as Quix hands it on (`SinkItem`)."""
+
+    key: Any
+    value: Any
+    timestamp: int
+    offset: int
+
+
+class Rows(NamedTuple):
+    """The rows of one message, and how many of its trades were refused, by reason."""
+
+    dataset: str
+    rows: list[Row]
+    refused: dict[str, int]
+
+
+Converter = Callable[[Record, str], Rows]
+"""Of a record and the namespace's feed; raises `RefusedMessage` when there is nothing to take."""
+
+
+def stocks_rows(record: Record, feed: str) -> Rows:
+    """The rows of a message of `stocks-topic`: trades, a quote, or a watermark.
+
+    :raises RefusedMessage: the one parser refuses the message; candles records it.
+    """
+    parsed = decode(record.key, record.value, feed)
+    refused = {refusal.reason: len(refusal.indices or ()) for refusal in parsed.refusals}
+    message = parsed.message
+    if isinstance(message, Trades):
+        return Rows("trades", _trade_rows(message, parsed.place, record), refused)
+    if isinstance(message, Quote):
+        return Rows("quotes", [_quote_row(message, record)], refused)
+    return Rows("coverage", [_coverage_row(message, record)], refused)
+
+
+def candle_rows(record: Record, feed: str) -> Rows:
+    """The row of a candle, whatever its interval.
+
+    :raises RefusedMessage: it is no candle of this feed.
+    """
+    candle = _decoded(decode_candle, record, "candle")
+    if candle.feed != feed:
+        raise RefusedMessage("feed", f"the candle is of feed {candle.feed}, not {feed}")
+    if not FIRST_MS <= candle.window_start < candle.window_end <= END_MS:
+        raise RefusedMessage("range", "the candle's window is not within 1990 to 2050")
+    return Rows("candles", [(*_candle_fields(candle), *_place(record))], {})
+
+
+def rejected_rows(record: Record, feed: str) -> Rows:
+    """The row of a rejection record.
+
+    :raises RefusedMessage: it is none of this feed.
+    """
+    rejected = _decoded(decode_rejected, record, "rejection")
+    if rejected.feed != feed:
+        raise RefusedMessage("feed", f"the rejection is of feed {rejected.feed}, not {feed}")
+    return Rows("rejected", [_rejected_row(rejected, record)], {})
+
+
+def _decoded(decoder: Callable[[bytes], Any], record: Record, kind: str) -> Any:
+    if record.value is None:
+        raise RefusedMessage("schema", "the message has no value")
+    try:
+        return decoder(record.value)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise RefusedMessage("schema", f"not a {kind}: {error}") from None
+
+
+def _place(record: Record) -> Row:
+    return (record.offset, 0, record.timestamp)
+
+
+def _trade_rows(message: Trades, place: Callable[[int], int], record: Record) -> list[Row]:
+    symbol, feed, offset, kafka_time = message.symbol, message.feed, record.offset, record.timestamp
+    origin = (symbol, feed, message.source, message.connection, message.received_at)
+    rows = []
+    for number, trade in enumerate(message.trades):
+        session, session_date = _session(symbol, feed, trade.t // MINUTE_MS)
+        rows.append(
+            (
+                *origin,
+                trade.t,
+                trade.p,
+                trade.v,
+                notional(trade.p, trade.v),
+                ",".join(conditions_of(trade.c)),
+                session,
+                session_date,
+                trade.frame,
+                trade.i,
+                trade.k,
+                offset,
+                place(number),
+                kafka_time,
+            )
+        )
+    return rows
+
+
+def _quote_row(quote: Quote, record: Record) -> Row:
+    t = quote.t * 1000
+    session = _session(quote.symbol, quote.feed, t // MINUTE_MS)
+    prices = (quote.c, quote.d, quote.dp, quote.h, quote.l, quote.o, quote.pc)
+    return (*_origin(quote), quote.received_at, t, *prices, *session, *_place(record))
+
+
+def _coverage_row(mark: Watermark, record: Record) -> Row:
+    told = (mark.received_at, mark.t, mark.minute_start, mark.covered_ms, mark.dark_since)
+    return (*_origin(mark), *told, *_place(record))
+
+
+def _origin(message: Quote | Watermark) -> Row:
+    return (message.symbol, message.feed, message.source)
+
+
+def _rejected_row(rejected: Rejected, record: Record) -> Row:
+    indices = rejected.indices
+    return (
+        rejected.stage,
+        rejected.reason,
+        rejected.detail,
+        rejected.feed,
+        rejected.topic_id,
+        rejected.topic,
+        rejected.partition,
+        rejected.offset,
+        None if indices is None else ",".join(map(str, indices)),
+        rejected.size,
+        rejected.sha256,
+        rejected.payload,
+        *_place(record),
+    )
+
+
+_candle_fields: Callable[[Candle], Row] = attrgetter(*ROW_COLUMNS["candles"][:-3])
+
+
+@lru_cache(maxsize=65_536)
+def _session(symbol: str, feed: str, minute: int) -> SessionOf:
+    return session_of(symbol, feed, minute * MINUTE_MS)

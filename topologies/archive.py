@@ -1,0 +1,132 @@
+"""The archive: everything that is in the topics, as Parquet in the lake.
+
+    stocks-topic ──────> trades, quotes, coverage ─┐
+    candles-1m ────────> candles ──────────────────┼─> ParquetS3Sink ─> bronze/
+    trades-rejected ───> rejected ─────────────────┘
+
+At least once, reading committed records only. What the parser of `stocks-topic` refuses is skipped
+with a count: the candles topology records it in `trades-rejected`.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from confluent_kafka import KafkaException
+from quixstreams.exceptions import QuixException
+from quixstreams.kafka import ConnectionConfig
+
+from app.contracts import CANDLES_TOPIC, REJECTED_TOPIC, STOCKS_TOPIC
+from app.settings import Settings
+from app.topics import BrokerUnreachableError, await_topics
+from sinks.bucket import Bucket
+from sinks.parquet_s3 import LifeEndedError, ParquetS3Sink
+from sinks.rows import Converter, candle_rows, rejected_rows, stocks_rows
+from topologies.archive_lives import LifeApplication, TopicLives
+
+logger = logging.getLogger(__name__)
+
+ARCHIVED: dict[str, Converter] = {
+    STOCKS_TOPIC: stocks_rows,
+    CANDLES_TOPIC: candle_rows,
+    REJECTED_TOPIC: rejected_rows,
+}
+"""What is archived: each topic, and the step that makes rows of its messages."""
+
+MAX_WAITING_BYTES = 32 * 1024 * 1024
+"""More waiting than this is written before the flush interval has passed."""
+RESTART_S = (1, 2, 5, 10, 30)
+"""Waits after troubles with Kafka, the last one again and again."""
+STEADY_S = 60
+
+CONSUMER = {
+    "isolation.level": "read_committed",
+    "session.timeout.ms": 10_000,
+    "heartbeat.interval.ms": 3_000,
+    "queued.max.messages.kbytes": 16_384,
+}
+
+
+def build(settings: Settings, lives: TopicLives, lake: ParquetS3Sink) -> LifeApplication:
+    """The application: from each archived topic to the lake."""
+    app = LifeApplication(
+        ConnectionConfig.from_librdkafka_dict(settings.kafka_client()),
+        consumer_group=settings.named("archive"),
+        auto_offset_reset="earliest",
+        processing_guarantee="at-least-once",
+        commit_interval=settings.archive_flush_interval_s,
+        consumer_extra_config=CONSUMER,
+        auto_create_topics=False,
+        use_changelog_topics=False,
+        state_dir=settings.state_dir / "archive",
+        broker_availability_timeout=0,
+        loglevel=None,
+        lives=lives,
+        before_assign=lake.rescue,
+        waiting_bytes=lambda: lake.size_bytes,
+        max_bytes=MAX_WAITING_BYTES,
+    )
+    for name in ARCHIVED:
+        topic = app.topic(
+            settings.named(name), key_deserializer="bytes", value_deserializer="bytes"
+        )
+        app.dataframe(topic).sink(lake)
+    return app
+
+
+def run(settings: Settings) -> None:
+    """Archive until stopped (SIGINT, SIGTERM); while broker or lake are away, wait for them.
+
+    :raises LakeError: the bucket is not there or refuses the credentials.
+    :raises TopicError: a topic is not as it must be.
+    """
+    bucket = Bucket(settings)
+    bucket.await_access()
+    steps = {settings.named(topic): rows for topic, rows in ARCHIVED.items()}
+    troubles = 0
+    while True:
+        await_topics(settings)
+        lives = TopicLives(settings)
+        lake = ParquetS3Sink(bucket, steps, settings.tickhouse_feed, lives)
+        started_s = time.monotonic()
+        try:
+            with own_signals():
+                build(settings, lives, lake).run()
+            return
+        except LifeEndedError as ended:
+            logger.warning("%s", ended)
+        except (QuixException, KafkaException, BrokerUnreachableError) as error:
+            logger.warning("Kafka interrupted the archive (%s); starting over.", _cause(error))
+        troubles = 0 if time.monotonic() - started_s > STEADY_S else troubles + 1
+        time.sleep(RESTART_S[min(troubles, len(RESTART_S) - 1)])
+        _rescue(lake)
+
+
+def _rescue(lake: ParquetS3Sink) -> None:
+    """Save what only memory holds, as soon as the broker answers."""
+    while True:
+        try:
+            return lake.rescue()
+        except (KafkaException, BrokerUnreachableError) as error:
+            logger.warning("%s Trying again.", error)
+            time.sleep(RESTART_S[1])
+
+
+def _cause(error: Exception) -> Exception:
+    cause = error.__cause__
+    return cause if isinstance(cause, Exception) else error
+
+
+@contextmanager
+def own_signals() -> Iterator[None]:
+    """Quix takes SIGINT and SIGTERM while it runs; give them back afterwards."""
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
