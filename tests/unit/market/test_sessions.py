@@ -1,0 +1,74 @@
+"""Which session a moment belongs to."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from app.market.sessions import session_of, trading_day
+from app.market.symbols import SymbolClass, is_symbol, symbol_class
+
+NEW_YORK = ZoneInfo("America/New_York")
+
+
+def at(text: str) -> int:
+    return round(datetime.fromisoformat(text).replace(tzinfo=NEW_YORK).timestamp() * 1000)
+
+
+@pytest.mark.parametrize(
+    ("moment", "session"),
+    [
+        ("2024-07-02 03:59:59.999", "closed"),
+        ("2024-07-02 04:00", "pre"),
+        ("2024-07-02 09:29:59.999", "pre"),
+        ("2024-07-02 09:30", "regular"),
+        ("2024-07-02 15:59:59.999", "regular"),
+        ("2024-07-02 16:00", "post"),
+        ("2024-07-02 19:59:59.999", "post"),
+        ("2024-07-02 20:00", "closed"),
+        ("2024-07-03 13:00", "post"),  # half day
+        ("2024-07-03 16:59", "post"),
+        ("2024-07-03 17:00", "closed"),
+        ("2024-07-04 12:00", "closed"),  # holiday
+        ("2024-07-06 12:00", "closed"),  # Saturday
+        ("2024-03-11 09:30", "regular"),  # the Monday after clocks went forward
+        ("2024-11-04 09:30", "regular"),  # the Monday after clocks went back
+        ("2024-11-04 09:29", "pre"),
+    ],
+)
+def test_us_stocks_follow_new_yorks_clock(moment, session):
+    found = session_of("AAPL", "live", at(moment))
+    assert (found.session, found.session_date) == (session, moment[:10])
+
+
+@pytest.mark.parametrize(("symbol", "feed"), [("BINANCE:BTCUSDT", "live"), ("AAPL", "simulated")])
+def test_what_trades_around_the_clock_has_the_utc_day(symbol, feed):
+    found = session_of(symbol, feed, at("2024-07-04 21:00"))
+    assert (found.session, found.session_date) == ("continuous", "2024-07-05")
+
+
+def test_a_day_without_trading_has_no_bounds():
+    assert trading_day("2024-07-04") is None
+    assert trading_day("1989-12-29") is None
+
+
+@pytest.mark.parametrize(
+    ("symbol", "kind"),
+    [
+        ("AAPL", SymbolClass.US_STOCK),
+        ("BRK.B", SymbolClass.US_STOCK),
+        ("BINANCE:BTCUSDT", SymbolClass.CRYPTO),
+        ("COINBASE:BTC-USD", SymbolClass.CRYPTO),
+        ("GC201312", SymbolClass.FUTURE),
+        ("GC201313", SymbolClass.US_STOCK),
+    ],
+)
+def test_a_symbol_tells_its_class(symbol, kind):
+    assert symbol_class(symbol) is kind
+
+
+@pytest.mark.parametrize("text", ["", "aapl", "A<b>", "A" * 49, "\x00", " A"])
+def test_not_every_text_is_a_symbol(text):
+    assert not is_symbol(text)

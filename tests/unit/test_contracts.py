@@ -1,0 +1,199 @@
+"""The one parser of stocks-topic, and the schemas that promise its form."""
+
+from __future__ import annotations
+
+import json
+from decimal import Decimal
+
+import jsonschema
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from app.contracts import (
+    LIMIT,
+    Quote,
+    RefusedMessage,
+    Trade,
+    Trades,
+    Watermark,
+    decode,
+    encode,
+    json_schemas,
+    notional,
+    rounded,
+)
+from tests.conftest import ROOT
+
+NOW = 1_700_000_000_000
+GOOD = {"t": NOW, "p": 187.25, "v": 100, "c": ["1"], "frame": 3, "i": 0, "k": 0}
+
+
+def value(*trades, **envelope) -> bytes:
+    message = {
+        "type": "trades",
+        "symbol": "AAPL",
+        "feed": "live",
+        "source": "a",
+        "connection": "c",
+        "received_at": NOW,
+        "trades": list(trades) or [GOOD],
+    }
+    return json.dumps(message | envelope).encode()
+
+
+def test_committed_schemas_are_those_of_the_code():
+    folder = ROOT / "docs" / "contracts"
+    written = {path.name: json.loads(path.read_text()) for path in folder.glob("*.json")}
+    assert written == json_schemas(), "run `make contracts`"
+
+
+def test_messages_validate_against_their_schema():
+    schema = json_schemas()["stocks-topic.schema.json"]
+    messages = [
+        Trades("AAPL", "live", "a", "c", NOW, [Trade(NOW, Decimal("1.50"), Decimal(2), None)]),
+        Quote("AAPL", "live", "a", NOW, Decimal("1.5"), *[None] * 6, NOW // 1000),
+        Watermark("AAPL", "live", "a", NOW, NOW, NOW - NOW % 60_000, 1000),
+    ]
+    for message in messages:
+        jsonschema.validate(json.loads(encode(message)), schema)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(json.loads(value(GOOD | {"p": "1.5"})), schema)
+
+
+def test_numbers_keep_all_their_digits_on_the_way():
+    trade = Trade(NOW, Decimal("0.123456789012"), Decimal("9007199254740993"))
+    message = Trades("AAPL", "live", "a", "c", NOW, [trade])
+    assert decode(b"AAPL", encode(message), "live").message == message
+
+
+def test_more_than_12_decimals_are_rounded_half_even():
+    assert rounded(Decimal("0.1234567890125")) == Decimal("0.123456789012")
+    assert rounded(Decimal("0.1234567890135")) == Decimal("0.123456789014")
+    assert rounded(Decimal("167.42000000000002")) == Decimal("167.42")
+    assert notional(Decimal("0.000000000001"), Decimal("0.000000500000")) == Decimal(0)
+    assert notional(Decimal("0.000000000001"), Decimal("0.000001500000")) == Decimal("2e-18")
+
+
+@pytest.mark.parametrize(
+    ("broken", "reason"),
+    [
+        ({"p": None}, "schema"),
+        ({"p": "187.25"}, "schema"),
+        ({"p": "NaN"}, "schema"),
+        ({"p": True}, "schema"),
+        ({"p": [1]}, "schema"),
+        ({"t": "now"}, "schema"),
+        ({"t": 1.5}, "schema"),
+        ({"c": [1]}, "schema"),
+        ({"v": {}}, "schema"),
+        ({"p": 0}, "range"),
+        ({"p": -1}, "range"),
+        ({"v": -1}, "range"),
+        ({"p": 1e16}, "range"),
+        ({"p": 1e9, "v": 1e9}, "range"),
+        ({"p": 1e-13}, "range"),
+        ({"t": 0}, "range"),
+        ({"t": 2**62}, "range"),
+    ],
+)
+def test_a_bad_trade_is_refused_alone(broken, reason):
+    message, refusals, places = decode(b"AAPL", value(GOOD, GOOD | broken, GOOD), "live")
+    assert [(r.reason, r.indices) for r in refusals] == [(reason, (1,))]
+    assert len(message.trades) == 2
+    assert places == (0, 2)
+
+
+@pytest.mark.parametrize("missing", ["t", "p", "v"])
+def test_a_trade_without_a_field_is_refused_alone(missing):
+    bad = {name: x for name, x in GOOD.items() if name != missing}
+    message, refusals, _ = decode(b"AAPL", value(bad, GOOD), "live")
+    assert [(r.reason, r.indices) for r in refusals] == [("schema", (0,))]
+    assert missing in refusals[0].detail
+    assert len(message.trades) == 1
+
+
+@pytest.mark.parametrize(
+    ("key", "payload", "reason"),
+    [
+        (b"AAPL", None, "schema"),
+        (b"AAPL", b"", "schema"),
+        (b"AAPL", b"{", "schema"),
+        (b"AAPL", b"\xff\xfe", "schema"),
+        (b"AAPL", b"[" * 100_000, "schema"),
+        (b"AAPL", b"null", "schema"),
+        (b"AAPL", b'{"type":"other"}', "schema"),
+        (b"AAPL", value(GOOD | {"p": float("nan")}), "schema"),
+        (b"AAPL", value(feed="else"), "schema"),
+        (b"AAPL", value(received_at="x"), "schema"),
+        (b"AAPL", value(received_at=1), "range"),
+        (b"AAPL", value(feed="replay"), "feed"),
+        (None, value(), "key"),
+        (b"", value(), "key"),
+        (b"MSFT", value(), "key"),
+        (b"\xff\xfe", value(), "key"),
+        (b"", value(symbol=""), "key"),
+    ],
+)
+def test_a_message_of_which_nothing_can_be_taken_is_refused(key, payload, reason):
+    with pytest.raises(RefusedMessage) as refused:
+        decode(key, payload, "live")
+    assert refused.value.refusal.reason == reason
+    assert refused.value.refusal.indices is None
+
+
+@pytest.mark.parametrize("change", [{"t": 10**12}, {"c": 1e17}, {"c": "1"}, {"h": "x"}])
+def test_a_bad_quote_is_refused(change):
+    quote = {"type": "quote", "symbol": "AAPL", "feed": "live", "source": "a", "received_at": NOW}
+    quote |= {"c": 1, "d": None, "dp": None, "h": 1, "l": 1, "o": 1, "pc": 1, "t": NOW // 1000}
+    assert decode(b"AAPL", json.dumps(quote).encode(), "live").message.c == 1
+    with pytest.raises(RefusedMessage):
+        decode(b"AAPL", json.dumps(quote | change).encode(), "live")
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner),
+    max_leaves=5,
+)
+
+
+@settings(max_examples=500, deadline=None)
+@given(st.dictionaries(st.sampled_from(["t", "p", "v", "c", "frame", "i", "k"]), json_values))
+def test_whatever_a_trade_holds_it_is_taken_or_refused_and_the_good_one_stays(fields):
+    try:
+        message, refusals, _ = decode(b"AAPL", value(GOOD | fields, GOOD), "live")
+    except RefusedMessage as refused:  # JSON that is none: NaN, Infinity, lone surrogates
+        with pytest.raises((msgspec.DecodeError, UnicodeDecodeError)):
+            msgspec.json.decode(value(GOOD | fields, GOOD))
+        assert refused.refusal.reason == "schema"
+        return
+    refused_places = [i for r in refusals for i in r.indices]
+    assert len(message.trades) + len(refused_places) == 2
+    assert set(refused_places) <= {0}
+    for trade in message.trades:
+        assert 0 < trade.p < LIMIT
+        assert 0 <= trade.v < LIMIT
+
+
+@settings(max_examples=500, deadline=None)
+@given(
+    st.binary(max_size=200)
+    | st.just(value()).flatmap(lambda v: st.integers(0, len(v)).map(lambda n: v[:n]))
+)
+def test_any_bytes_are_taken_or_refused(payload):
+    try:
+        decode(b"AAPL", payload, "live")
+    except RefusedMessage as refused:
+        assert refused.refusal.detail
+
+
+@pytest.mark.parametrize("number", ["1e400000000", "1e-400000000", "1e999999999999999999999"])
+def test_absurd_exponents_are_refused(number):
+    payload = value().replace(b"187.25", number.encode())
+    try:
+        _, refusals, _ = decode(b"AAPL", payload, "live")
+    except RefusedMessage:
+        return
+    assert refusals

@@ -1,0 +1,84 @@
+"""Settings: wrong values and unknown names are told in sentences, secrets in none."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+
+from app.log import RedactingFormatter, secrets_of
+from app.settings import Settings, SettingsError, load_settings, unknown_names
+
+
+@pytest.fixture(autouse=True)
+def empty_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("CANDLE_GRACE_MS", "soon"),
+        ("CANDLE_PRICE_RULE", "best"),
+        ("TICKHOUSE_FEED", "dead"),
+        ("TICKHOUSE_NAMESPACE", "Not OK"),
+        ("FINNHUB_WEBSOCKET_URL", "ftp://x"),
+        ("STOCKS_SYMBOLS", " , "),
+        ("STOCKS_SYMBOLS", "AAPL,<b>"),
+        ("LAKE_BUCKET", "No_Bucket"),
+        ("WAREHOUSE", "excel"),
+        ("KAFKA_PARTITIONS", "0"),
+    ],
+)
+def test_a_wrong_value_is_a_sentence_that_names_the_variable(monkeypatch, name, value):
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError) as error:
+        load_settings()
+    assert name in str(error.value)
+    assert error.value.exit_code == 2
+
+
+def test_a_horizon_below_the_grace_is_a_sentence(monkeypatch):
+    monkeypatch.setenv("CANDLE_GRACE_MS", "60000")
+    monkeypatch.setenv("CANDLE_HORIZON_MS", "60000")
+    with pytest.raises(SettingsError, match="CANDLE_HORIZON_MS must be larger"):
+        load_settings()
+
+
+def test_unknown_names_are_told_with_the_nearest_known_one(monkeypatch, tmp_path):
+    monkeypatch.setenv("KAFKA_BROKRS", "x")
+    Path(".env").write_text("STOCK_SYMBOLS=AAPL\nCANDLE_GRACE_MS=4000\n")
+    first, second = unknown_names()
+    assert "KAFKA_BROKRS" in first
+    assert "did you mean KAFKA_BROKERS?" in first
+    assert "STOCK_SYMBOLS in .env" in second
+    assert "STOCKS_SYMBOLS" in second
+    assert load_settings().candle_grace_ms == 4000
+
+
+def test_a_namespace_prefixes_names_and_folders():
+    settings = Settings(_env_file=None, tickhouse_namespace="x")
+    assert settings.named("stocks-topic") == "x-stocks-topic"
+    assert settings.lake_prefix == "x/"
+    assert settings.home.name == "x"
+    assert settings.warehouse_path.stem == "STOCKS"
+
+
+def test_secrets_are_in_no_representation_and_no_log_line():
+    settings = Settings(
+        _env_file=None,
+        finnhub_api_key=SecretStr("marker-1"),
+        kafka_sasl_password=SecretStr("marker-2"),
+    )
+    assert "marker" not in repr(settings)
+    formatter = RedactingFormatter(secrets_of(settings))
+    try:
+        raise ValueError("wss://x?token=marker-1")
+    except ValueError:
+        record = logging.LogRecord("a", 20, "f", 1, "pw marker-2", None, None)
+        import sys
+
+        record.exc_info = sys.exc_info()
+    assert "marker" not in formatter.format(record)

@@ -1,0 +1,118 @@
+"""Memory is true only while the store says so."""
+
+from __future__ import annotations
+
+from collections import Counter
+from decimal import Decimal
+
+import pytest
+
+from app.contracts import Trade, Trades, Watermark
+from tests.unit.topologies.test_candle_properties import Disk
+from topologies.candle import Rules
+from topologies.hot_state import CheckpointSink, HotSymbols
+
+BASE = 1_700_000_040_000
+RULES = Rules("live")
+
+
+def message(offset: int) -> Trades:
+    t = BASE + offset
+    return Trades("SPY", "live", "a", "c", t, [Trade(t, Decimal(offset + 1), Decimal(1))])
+
+
+class Worker:
+    """Applies messages as the topology does; a checkpoint is any object."""
+
+    def __init__(self, life="life"):
+        self.symbols = HotSymbols(RULES, life, Counter())
+        self.sink = CheckpointSink(self.symbols, before=lambda: None)
+
+    def apply(self, offset: int, checkpoint: object, store: Disk) -> None:
+        hot = self.symbols.of("SPY", b"SPY", 0, checkpoint, store)
+        hot.offset = offset
+        hot.candles.apply(message(offset), offset, None)
+
+    def final(self, checkpoint: object, store: Disk, offset: int = 99):
+        hot = self.symbols.of("SPY", b"SPY", 0, checkpoint, store)
+        end = Watermark("SPY", "live", "a", BASE + 60_000, BASE + 60_000)
+        (candle,) = hot.candles.apply(end, offset, None).records
+        return candle
+
+
+def test_what_a_checkpoint_saved_is_kept_in_memory():
+    store, worker = Disk(), Worker()
+    first, second = object(), object()
+    worker.apply(0, first, store)
+    worker.sink.flush()
+    before = worker.symbols.of("SPY", b"SPY", 0, second, store)
+    worker.apply(1, second, store)
+    assert worker.symbols.of("SPY", b"SPY", 0, second, store) is before
+    assert worker.final(second, store).trade_count == 2
+
+
+def test_memory_is_loaded_anew_when_a_checkpoint_was_aborted_after_its_flush():
+    store, worker = Disk(), Worker()
+    first, second, third = object(), object(), object()
+    worker.apply(0, first, store)
+    worker.sink.flush()
+    committed = Disk(store)
+    worker.apply(1, second, store)
+    worker.sink.flush()  # and then the transaction fails: the store stays as committed
+    worker.apply(1, third, committed)
+    assert worker.final(third, committed).trade_count == 2
+
+
+def test_memory_is_loaded_anew_when_a_checkpoint_was_aborted_before_its_flush():
+    store, worker = Disk(), Worker()
+    first, second, third = object(), object(), object()
+    worker.apply(0, first, store)
+    worker.sink.flush()
+    worker.apply(1, second, store)  # aborted, never flushed
+    worker.apply(1, third, store)
+    candle = worker.final(third, store)
+    assert (candle.trade_count, candle.duplicate_count) == (2, 0)
+
+
+def test_memory_is_loaded_anew_when_the_partition_was_elsewhere_meanwhile():
+    store, worker, other = Disk(), Worker(), Worker()
+    worker.apply(0, first := object(), store)
+    worker.sink.flush()
+    other.apply(1, object(), store)
+    other.sink.flush()
+    worker.apply(2, third := object(), store)
+    assert first is not third
+    assert worker.final(third, store).trade_count == 3
+
+
+def test_state_of_another_life_is_discarded(caplog):
+    store, old = Disk(), Worker("old")
+    old.apply(5, object(), store)
+    old.sink.flush()
+    new = Worker("new")
+    new.apply(0, checkpoint := object(), store)
+    assert "another life" in caplog.text
+    assert new.final(checkpoint, store).trade_count == 1
+    new.sink.flush()
+    assert {key for key in store if key != b"h"} <= {b"w%d" % BASE, b"i%d.0" % BASE}
+
+
+def test_a_checkpoint_that_must_not_be_committed_saves_nothing():
+    store, symbols = Disk(), HotSymbols(RULES, "life", Counter())
+
+    def refuse() -> None:
+        raise RuntimeError("made again")
+
+    sink = CheckpointSink(symbols, before=refuse)
+    symbols.of("SPY", b"SPY", 0, object(), store)
+    with pytest.raises(RuntimeError):
+        sink.flush()
+    assert not store
+
+
+def test_a_paused_sink_forgets_everything():
+    store, worker = Disk(), Worker()
+    worker.apply(0, checkpoint := object(), store)
+    worker.sink.on_paused()
+    worker.apply(0, checkpoint, store)
+    assert worker.final(checkpoint, store).trade_count == 1

@@ -1,0 +1,142 @@
+"""Trade files → candles in a Parquet file: the topology's own core, without Kafka."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from itertools import chain
+from operator import attrgetter
+from pathlib import Path
+from typing import Literal
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from rich.console import Console
+from rich.progress import track
+
+from app.contracts import Candle, FeedName, Message
+from app.errors import TickhouseError
+from app.feeds.replay_messages import messages
+from app.feeds.tradefile import TradeFile, read_trades
+from app.lake import DATASETS
+from app.settings import Settings
+from topologies.candle import Rejection, Rules, SymbolCandles
+
+logger = logging.getLogger(__name__)
+
+FEED: FeedName = "replay"
+SCHEMA = pa.schema([field for field in DATASETS["candles"] if not field.name.startswith("_")])
+"""A row a revision: the candle's own columns of the lake, with the same types."""
+ROWS_A_WRITE = 10_000
+
+_fields = attrgetter(*SCHEMA.names)
+
+
+class BackfillError(TickhouseError):
+    """Wrong use of `tickhouse backfill`."""
+
+    exit_code = 2
+
+
+class Backfill:
+    """Feeds messages, in their order, to the candles of their symbols; keeps what was rejected."""
+
+    def __init__(self, rules: Rules) -> None:
+        self._rules = rules
+        self._symbols: dict[str, SymbolCandles] = {}
+        self.tally: Counter[str] = Counter()
+        self.rejections: Counter[str] = Counter()
+
+    def records(self, messages: Iterable[Message]) -> Iterator[Candle]:
+        """Every record of candles-1m that the messages lead to, revisions included."""
+        for offset, message in enumerate(messages):
+            symbol = message.symbol
+            candles = self._symbols.get(symbol)
+            if candles is None:
+                candles = self._symbols[symbol] = SymbolCandles(symbol, self._rules, self.tally)
+            outcome = candles.apply(message, offset, None)
+            self._count(outcome.rejections)
+            yield from outcome.records
+
+    def _count(self, rejections: list[Rejection]) -> None:
+        for rejection in rejections:
+            self.rejections[rejection.reason] += len(rejection.indices or (0,))
+
+
+def run(settings: Settings, files: list[Path], out: Path, price_rule: str | None) -> None:
+    """Write the candles of `files`, read one behind the other, to `out`.
+
+    :raises TickhouseError: a file cannot be read, `out` cannot be written, the rule is unknown.
+    """
+    rules = Rules(
+        FEED,
+        _checked(price_rule or settings.candle_price_rule),
+        settings.candle_grace_ms,
+        settings.candle_horizon_ms,
+    )
+    read = [read_trades(path) for path in files]
+    for file in read:
+        for bad in file.bad_rows:
+            logger.warning("%s: %s; the row is left out", file.path, bad.reason)
+    trades = chain.from_iterable(read)
+    backfill = Backfill(rules)
+    records = backfill.records(
+        messages(trades, FEED, settings.candle_grace_ms, settings.candle_horizon_ms)
+    )
+    written = write(_shown(records, read), out)
+    left_out = sum(file.bad_count for file in read)
+    rejected = sum(backfill.rejections.values())
+    print(
+        f"{out}: {written} records of candles from {sum(file.rows for file in read)} trades; "
+        f"{rejected} trades rejected as late, {left_out} rows were no trades"
+    )
+
+
+def write(records: Iterable[Candle], out: Path) -> int:
+    """Write candles to `out`, which appears only once it is whole; how many.
+
+    :raises BackfillError: `out` cannot be written.
+    """
+    partial = out.with_name(f"{out.name}.partial")
+    count = 0
+    try:
+        with pq.ParquetWriter(partial, SCHEMA, compression="zstd") as file:
+            for rows in _batches(records):
+                columns = [list(column) for column in zip(*rows, strict=True)]
+                arrays = [
+                    pa.array(column, field.type)
+                    for column, field in zip(columns, SCHEMA, strict=True)
+                ]
+                file.write_table(pa.Table.from_arrays(arrays, schema=SCHEMA))
+                count += len(rows)
+        partial.replace(out)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise BackfillError(f"{out} cannot be written: {error}. Choose another --out.") from None
+    return count
+
+
+def _batches(records: Iterable[Candle]) -> Iterator[list[tuple[object, ...]]]:
+    rows: list[tuple[object, ...]] = []
+    for candle in records:
+        rows.append(_fields(candle))
+        if len(rows) == ROWS_A_WRITE:
+            yield rows
+            rows = []
+    if rows:
+        yield rows
+
+
+def _shown(records: Iterable[Candle], files: list[TradeFile]) -> Iterable[Candle]:
+    """`records`, with progress where somebody watches."""
+    console = Console(stderr=True)
+    names = ", ".join(file.path.name for file in files)
+    return track(records, f"candles of {names}", console=console, disable=not console.is_terminal)
+
+
+def _checked(price_rule: str) -> Literal["sip", "all"]:
+    match price_rule:
+        case "sip" | "all":
+            return price_rule
+    raise BackfillError(f"--price-rule {price_rule} is unknown; it is sip or all.")
