@@ -1,0 +1,106 @@
+"""The DAGs as Airflow reads and runs them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from app.settings import Settings
+from app.warehouse import published
+from tests.conftest import ROOT
+from tests.integration.warehouse.lake_writer import LakeWriter, candle, trade, watermark
+
+IN_AIRFLOW = """
+from airflow.dag_processing.dagbag import DagBag
+
+bag = DagBag({dags!r})
+assert not bag.import_errors, bag.import_errors
+print(sorted(bag.dags))
+{then}
+"""
+
+
+def airflow_environment(home: Path, settings: Settings | None = None) -> dict[str, str]:
+    """The environment of an Airflow process whose tasks see `settings`."""
+    environment = {
+        **os.environ,
+        "AIRFLOW_HOME": str(home),
+        "AIRFLOW__CORE__DAGS_FOLDER": str(ROOT / "airflow" / "dags"),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
+    }
+    if settings is None:
+        return environment
+    assert settings.aws_access_key_id
+    assert settings.aws_secret_access_key
+    return environment | {
+        "TICKHOUSE_NAMESPACE": settings.tickhouse_namespace,
+        "TICKHOUSE_FEED": settings.tickhouse_feed,
+        "TICKHOUSE_DATA_DIR": str(settings.tickhouse_data_dir),
+        "LAKE_ENDPOINT_URL": str(settings.lake_endpoint_url),
+        "LAKE_BUCKET": settings.lake_bucket,
+        "AWS_ACCESS_KEY_ID": settings.aws_access_key_id.get_secret_value(),
+        "AWS_SECRET_ACCESS_KEY": settings.aws_secret_access_key.get_secret_value(),
+    }
+
+
+def run_in_airflow(environment: dict[str, str], then: str = "") -> str:
+    """Read the DAGs in a process of its own, go on with `then`, and give what it printed."""
+    script = IN_AIRFLOW.format(dags=str(ROOT / "airflow" / "dags"), then=then)
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def migrate(environment: dict[str, str]) -> None:
+    """Make Airflow's own database."""
+    airflow = Path(sys.executable).with_name("airflow")
+    subprocess.run([airflow, "db", "migrate"], env=environment, check=True, capture_output=True)
+
+
+@pytest.mark.drill
+def test_minute_in_airflow_loads_builds_and_then_has_nothing_to_do(
+    make_settings: Callable[..., Settings], tmp_path: Path
+) -> None:
+    settings = make_settings()
+    lake = LakeWriter(settings)
+    lake.put("candles", [candle("AAPL", 0, "10 12 9 11")])
+    lake.put("trades", [trade("AAPL", 1, "10")])
+    lake.put("coverage", [watermark("AAPL", 61)])
+    environment = airflow_environment(tmp_path / "airflow", settings)
+    migrate(environment)
+
+    said = run_in_airflow(
+        environment,
+        "load = bag.dags['stock_pipeline'].test()\n"
+        "print('LOAD', {t.task_id: str(t.state) for t in load.get_task_instances()})\n"
+        "build = bag.dags['stock_transform'].test()\n"
+        "print('BUILD', {t.task_id: str(t.state) for t in build.get_task_instances()})\n"
+        "again = bag.dags['stock_pipeline'].test()\n"
+        "print('AGAIN', {t.task_id: str(t.state) for t in again.get_task_instances()})\n",
+    )
+
+    states = dict(
+        line.split(" ", 1) for line in said.splitlines() if line.startswith(("LO", "BU", "AG"))
+    )
+    assert states["LOAD"] == "{'extract': 'success', 'load': 'success'}"
+    assert states["BUILD"] == "{'dbt_build': 'success'}"
+    assert states["AGAIN"] == "{'extract': 'success', 'load': 'skipped'}"
+    assert published.current_path(settings) is not None
+
+
+def test_dags_are_read_without_error(tmp_path: Path) -> None:
+    said = run_in_airflow(airflow_environment(tmp_path / "airflow"))
+
+    assert "['stock_pipeline', 'stock_transform']" in said
