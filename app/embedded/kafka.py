@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import base64
-import socket
 import subprocess
-import time
 import uuid
 from pathlib import Path
 from types import TracebackType
 
 from app.embedded.jars import Progress, kafka_jars
-from app.embedded.ports import LOOPBACK, is_free, remembered_ports
+from app.embedded.ports import LOOPBACK, is_free, listens, remembered_ports
 from app.embedded.process import ChildProcess, EmbeddedError
 
 MAX_MESSAGE_BYTES = 8 * 1024 * 1024
@@ -103,7 +101,7 @@ class KafkaServer:
     def is_running(self) -> bool:
         return self._process is not None and self._process.exit_code() is None
 
-    def launch(self) -> None:
+    def launch(self) -> ChildProcess:
         """Start the broker without waiting for it.
 
         :raises EmbeddedError: jars cannot be had, the port is taken, the folder not formatted.
@@ -120,29 +118,30 @@ class KafkaServer:
         self._process = ChildProcess(
             [*self._java(jars, *heap), "kafka.Kafka", properties], log=self.log, cwd=self.folder
         )
+        return self._process
+
+    def answers(self) -> bool:
+        """Whether clients are served by now."""
+        from confluent_kafka import KafkaException
+        from confluent_kafka.admin import AdminClient
+
+        if not listens(self.port):
+            return False
+        quiet = {"log_level": 0, "error_cb": lambda _error: None}
+        admin = AdminClient({"bootstrap.servers": self.brokers} | quiet)
+        try:
+            return bool(admin.list_topics(timeout=1).brokers)
+        except KafkaException:
+            return False
 
     def wait_ready(self, timeout_s: float = _START_S) -> None:
         """Return when it answers.
 
         :raises EmbeddedError: it ended or did not answer in time; with the tail of its log.
         """
-        from confluent_kafka import KafkaException
-        from confluent_kafka.admin import AdminClient
-
-        deadline = time.monotonic() + timeout_s
-        while not _listens(self.port):
-            self._check_alive(deadline, timeout_s)
-            time.sleep(0.05)
-        admin = AdminClient(
-            {"bootstrap.servers": self.brokers, "log_level": 0, "error_cb": lambda _error: None}
-        )
-        while True:
-            self._check_alive(deadline, timeout_s)
-            try:
-                if admin.list_topics(timeout=1).brokers:
-                    return
-            except KafkaException:
-                continue
+        if self._process is None:
+            raise EmbeddedError("Kafka was not started.")
+        self._process.wait_for(self.answers, "Kafka", timeout_s)
 
     def start(self, timeout_s: float = _START_S) -> KafkaServer:
         """Start the broker and wait until it answers."""
@@ -210,17 +209,6 @@ class KafkaServer:
                 f"{(done.stdout + done.stderr).strip()[-2000:]}"
             )
 
-    def _check_alive(self, deadline: float, timeout_s: float) -> None:
-        if self._process is None:
-            raise EmbeddedError("Kafka was not started.")
-        code = self._process.exit_code()
-        if code is None and time.monotonic() < deadline:
-            return
-        what = f"did not answer within {timeout_s:.0f} s" if code is None else "ended at once"
-        raise EmbeddedError(
-            f"Kafka {what}; its log {self.log} ends with:\n{self._process.tail() or '(nothing)'}"
-        )
-
 
 def _cluster_id() -> str:
     """A random id as Kafka writes them: 16 bytes, base64, never beginning with a dash."""
@@ -228,9 +216,3 @@ def _cluster_id() -> str:
         text = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         if not text.startswith("-"):
             return text
-
-
-def _listens(port: int) -> bool:
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.settimeout(1)
-        return probe.connect_ex((LOOPBACK, port)) == 0

@@ -1,4 +1,4 @@
-"""Free ports on loopback, and remembering them so that a restart finds its clients again."""
+"""Loopback: free ports, remembering them so that a restart is found again, and who answers."""
 
 from __future__ import annotations
 
@@ -6,8 +6,11 @@ import contextlib
 import json
 import random
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
+
+import httpx
 
 from app.embedded.process import EmbeddedError
 
@@ -38,6 +41,23 @@ def is_free(port: int) -> bool:
     return True
 
 
+def listens(port: int) -> bool:
+    """Whether a process takes connections at `port`."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.settimeout(1)
+        return probe.connect_ex((LOOPBACK, port)) == 0
+
+
+def get_json(url: str) -> dict[str, Any] | None:
+    """What a server on this machine answers; None while it does not."""
+    try:
+        answer = httpx.get(url, timeout=2, trust_env=False)
+        value: dict[str, Any] = answer.raise_for_status().json()
+    except (httpx.HTTPError, ValueError):
+        return None
+    return value
+
+
 def free_ports(
     count: int, preferred: Sequence[int] = (), rng: random.Random | None = None
 ) -> list[int]:
@@ -62,9 +82,14 @@ def _hold(held: contextlib.ExitStack, preferred: Sequence[int], rng: random.Rand
     raise EmbeddedError("No free port was found on 127.0.0.1; end what holds them and try again.")
 
 
-def remembered_ports(file: Path, names: Sequence[str]) -> dict[str, int]:
-    """A free port for each of `names`: those noted in `file` where they are free; noted again."""
-    noted = json.loads(file.read_text()) if file.exists() else {}
+def remembered_ports(
+    file: Path, names: Sequence[str], usual: Mapping[str, int] | None = None
+) -> dict[str, int]:
+    """A free port for each of `names`: those noted in `file` where they are free; noted again.
+
+    :param usual: the port that a name takes when none is noted, if it is free.
+    """
+    noted = {**(usual or {}), **(json.loads(file.read_text()) if file.exists() else {})}
     preferred = [int(noted.get(name, 0)) for name in names]
     chosen = dict(zip(names, free_ports(len(names), preferred), strict=True))
     file.parent.mkdir(parents=True, exist_ok=True)

@@ -7,13 +7,15 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from app.errors import TickhouseError
 
 CHILD = Path(__file__).with_name("child.py")
 TAIL_LINES = 15
+POLL_S = 0.05
 
 
 class EmbeddedError(TickhouseError):
@@ -63,6 +65,25 @@ class ChildProcess:
             text = file.read().decode(errors="replace")
         kept = [line for line in text.splitlines() if not line.startswith("\tat ")]
         return "\n".join(kept[-lines:])
+
+    def wait_for(self, ready: Callable[[], bool], name: str, timeout_s: float) -> None:
+        """Return when `ready` says so.
+
+        :raises EmbeddedError: it ended first, or was not ready in time; with the tail of its log.
+        """
+        deadline = time.monotonic() + timeout_s
+        while not ready():
+            if self.exit_code() is not None:
+                raise self.failure(name, "ended at once")
+            if time.monotonic() > deadline:
+                raise self.failure(name, f"did not answer within {timeout_s:.0f} s")
+            time.sleep(POLL_S)
+
+    def failure(self, name: str, what: str) -> EmbeddedError:
+        """The sentence for a part that failed, with the end of its log."""
+        return EmbeddedError(
+            f"{name} {what}; its log {self.log} ends with:\n{self.tail() or '(nothing)'}"
+        )
 
     def interrupt(self) -> None:
         """Ask the group to end (SIGTERM)."""

@@ -6,12 +6,11 @@ import json
 import secrets
 import shutil
 import sysconfig
-import time
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from app.embedded.ports import LOOPBACK, remembered_ports
+from app.embedded.ports import LOOPBACK, listens, remembered_ports
 from app.embedded.process import ChildProcess, EmbeddedError
 
 _PORTS = (
@@ -72,6 +71,14 @@ class S3Server:
         """The value for LAKE_ENDPOINT_URL."""
         return f"http://{LOOPBACK}:{self._ports['s3']}"
 
+    def as_settings(self) -> dict[str, str]:
+        """Where it is and how to sign in."""
+        return {
+            "endpoint_url": self.endpoint_url,
+            "access_key": self.access_key,
+            "secret_key": self.secret_key,
+        }
+
     @property
     def pid(self) -> int | None:
         return self._process.pid if self._process else None
@@ -98,7 +105,7 @@ class S3Server:
             ),
         )
 
-    def launch(self) -> None:
+    def launch(self) -> ChildProcess:
         """Start it without waiting for it.
 
         :raises EmbeddedError: the program is missing or no port is free.
@@ -107,24 +114,30 @@ class S3Server:
         self._ports = remembered_ports(self.folder / "ports.json", _PORTS)
         credentials = self._write_credentials()
         self._process = ChildProcess(self._command(credentials), log=self.log, cwd=self.folder)
+        return self._process
+
+    def answers(self) -> bool:
+        """Whether the bucket is there (created if need be) and objects can be read."""
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        if not listens(self._ports["s3"]):
+            return False
+        try:
+            client = self.client()
+            self._ensure_bucket(client)
+            self._ensure_readable(client)
+        except (BotoCoreError, ClientError):
+            return False
+        return True
 
     def wait_ready(self, timeout_s: float = _START_S) -> None:
         """Return when it answers and the bucket is there.
 
         :raises EmbeddedError: it ended or did not answer in time; with the tail of its log.
         """
-        from botocore.exceptions import BotoCoreError, ClientError
-
-        deadline = time.monotonic() + timeout_s
-        client = self.client()
-        while True:
-            self._check_alive(deadline, timeout_s)
-            try:
-                self._ensure_bucket(client)
-                self._ensure_readable(client)
-                return
-            except (BotoCoreError, ClientError):
-                time.sleep(0.1)
+        if self._process is None:
+            raise EmbeddedError("The S3 server was not started.")
+        self._process.wait_for(self.answers, "The S3 server", timeout_s)
 
     def start(self, timeout_s: float = _START_S) -> S3Server:
         """Start it, wait until it answers, and see to the bucket."""
@@ -220,15 +233,3 @@ class S3Server:
             for kind, suffix in (("", ""), ("grpc-", ".grpc"))
         ]
         return [Path("/tmp") / name for name in names]
-
-    def _check_alive(self, deadline: float, timeout_s: float) -> None:
-        if self._process is None:
-            raise EmbeddedError("The S3 server was not started.")
-        code = self._process.exit_code()
-        if code is None and time.monotonic() < deadline:
-            return
-        what = f"did not answer within {timeout_s:.0f} s" if code is None else "ended at once"
-        raise EmbeddedError(
-            f"The S3 server {what}; its log {self.log} ends with:\n"
-            f"{self._process.tail() or '(nothing)'}"
-        )

@@ -1,0 +1,156 @@
+"""Airflow for one machine: SQLite, few processes, loopback only.
+
+`airflow standalone` listens on every interface, and so do the log servers of scheduler and
+triggerer; so the four parts are started one by one, without log servers.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from app.embedded.ports import LOOPBACK, get_json
+from app.embedded.process import ChildProcess
+from app.embedded.supervisor import Part
+
+USER = "admin"
+REPOSITORY = Path(__file__).resolve().parents[2]
+DAGS = REPOSITORY / "airflow" / "dags"
+_SETUP_S = 180
+_SECRETS = ("fernet_key", "jwt_secret", "secret_key")
+
+COMMANDS = {
+    "airflow-dag-processor": ("dag-processor",),
+    "airflow-api-server": ("api-server",),
+    "airflow-scheduler": ("scheduler", "--skip-serve-logs"),
+    "airflow-triggerer": ("triggerer", "--skip-serve-logs"),
+}
+
+
+class Airflow:
+    """The parts of an Airflow whose database, logs and password lie in `folder`.
+
+    :param variables: the environment of every part and task, Tickhouse's settings among it.
+    :param logs: the folder for the parts' output.
+    """
+
+    def __init__(self, folder: Path, port: int, variables: Mapping[str, str], logs: Path) -> None:
+        self.folder = folder.resolve()
+        self.port = port
+        self.logs = logs
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.password = _password(self.folder / "passwords.json")
+        keys = _keys(self.folder / "secrets.json")
+        self._environment = dict(variables) | airflow_variables(self.folder, port, keys)
+
+    @property
+    def url(self) -> str:
+        """Where a person looks."""
+        return f"http://{LOOPBACK}:{self.port}/"
+
+    def migrate(self) -> ChildProcess:
+        """Start creating or upgrading the metadata database."""
+        return self._airflow("airflow-setup", ("db", "migrate"))
+
+    def wait_migrated(self, setup: ChildProcess, watch: Callable[[], None]) -> None:
+        """Return when the database is ready.
+
+        :param watch: called while waiting.
+        :raises EmbeddedError: it could not be made.
+        """
+
+        def ended() -> bool:
+            watch()
+            return setup.exit_code() == 0
+
+        setup.wait_for(ended, "Airflow's database", _SETUP_S)
+
+    def parts(self) -> list[Part]:
+        """The four processes, to be started when the database is ready."""
+        return [self._part(name, command) for name, command in COMMANDS.items()]
+
+    def is_healthy(self) -> bool:
+        """Whether the API answers and scheduler and DAG processor are alive."""
+        health = get_json(f"{self.url}api/v2/monitor/health")
+        return health is not None and all(
+            health[part]["status"] == "healthy" for part in ("scheduler", "dag_processor")
+        )
+
+    def _part(self, name: str, command: tuple[str, ...]) -> Part:
+        ready = self.is_healthy if name == "airflow-api-server" else lambda: True
+        return Part(
+            name, lambda: self._airflow(name, command), is_ready=ready, ends=0, grace_s=12.0
+        )
+
+    def _airflow(self, name: str, command: tuple[str, ...]) -> ChildProcess:
+        return ChildProcess(
+            [sys.executable, "-m", "airflow", *command],
+            log=self.logs / f"{name}.log",
+            env=self._environment,
+            cwd=self.folder,
+        )
+
+
+def airflow_variables(folder: Path, port: int, keys: Mapping[str, str]) -> dict[str, str]:
+    """Airflow's settings: small, quick to notice a change, and reachable from this machine only."""
+    api = f"http://{LOOPBACK}:{port}"
+    options = {
+        "API__BASE_URL": api,
+        "API__HOST": LOOPBACK,
+        "API__PORT": port,
+        "API__SECRET_KEY": keys["secret_key"],
+        "API__WORKERS": 1,
+        "API_AUTH__JWT_SECRET": keys["jwt_secret"],
+        "CORE__DAGS_ARE_PAUSED_AT_CREATION": False,
+        "CORE__DAGS_FOLDER": DAGS,
+        "CORE__EXECUTION_API_SERVER_URL": f"{api}/execution/",
+        "CORE__EXECUTOR": "LocalExecutor",
+        "CORE__FERNET_KEY": keys["fernet_key"],
+        "CORE__LOAD_EXAMPLES": False,
+        "CORE__PARALLELISM": 2,
+        "CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": folder / "passwords.json",
+        "CORE__SIMPLE_AUTH_MANAGER_USERS": f"{USER}:admin",
+        "DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": 120,
+        "DAG_PROCESSOR__PARSING_PROCESSES": 1,
+        "DAG_PROCESSOR__PRINT_STATS_INTERVAL": 0,
+        "DAG_PROCESSOR__REFRESH_INTERVAL": 120,
+        "DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{folder / 'airflow.db'}",
+        "LOGGING__BASE_LOG_FOLDER": folder / "logs",
+        "SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": 30,
+        "SCHEDULER__SCHEDULER_HEALTH_CHECK_THRESHOLD": 30,
+        "SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": 30,
+        "SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": 10,
+        "USAGE_DATA_COLLECTION__ENABLED": False,
+    }
+    return {
+        "AIRFLOW_HOME": str(folder),
+        "NO_PROXY": "*",  # parts talk to each other on loopback
+    } | {f"AIRFLOW__{name}": str(value) for name, value in options.items()}
+
+
+def _password(file: Path) -> str:
+    """The generated password of `USER`, kept in `file` for this user's eyes only."""
+    known: dict[str, str] = json.loads(file.read_text()) if file.exists() else {}
+    if USER not in known:
+        known = {USER: secrets.token_urlsafe(12)}
+        _write_private(file, known)
+    return known[USER]
+
+
+def _keys(file: Path) -> dict[str, str]:
+    """The keys that Airflow's parts share, made once."""
+    if not file.exists():
+        from cryptography.fernet import Fernet
+
+        made = {name: secrets.token_urlsafe(48) for name in _SECRETS}
+        _write_private(file, made | {"fernet_key": Fernet.generate_key().decode()})
+    known: dict[str, str] = json.loads(file.read_text())
+    return known
+
+
+def _write_private(file: Path, values: Mapping[str, str]) -> None:
+    file.touch(mode=0o600)
+    file.write_text(json.dumps(values))

@@ -1,0 +1,105 @@
+"""What the demo runs: which settings its processes get, and which processes there are."""
+
+from __future__ import annotations
+
+import sysconfig
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import SecretStr
+
+from app.embedded.environment import child_environment
+from app.embedded.ports import LOOPBACK, get_json, listens
+from app.embedded.process import ChildProcess
+from app.embedded.supervisor import Part
+from app.settings import Settings
+
+SIMULATOR_KEY = "simulated"
+PORTS = ("dashboard", "airflow", "simulator")
+USUAL_PORTS = {"dashboard": 8050, "airflow": 8080, "simulator": 8060}
+
+
+def is_live(settings: Settings) -> bool:
+    """Whether the demo runs on Finnhub itself: when there is a key for it."""
+    return settings.finnhub_api_key is not None
+
+
+def demo_settings(settings: Settings) -> Settings:
+    """The user's settings in the demo's own namespace, a namespace for each feed."""
+    feed = "live" if is_live(settings) else "simulated"
+    namespace = settings.tickhouse_namespace or f"demo-{feed}"
+    return settings.model_copy(
+        update={"tickhouse_namespace": namespace, "tickhouse_feed": feed}
+        | ({} if feed == "live" else {"finnhub_api_key": SecretStr(SIMULATOR_KEY)})
+    )
+
+
+def on_servers(
+    settings: Settings,
+    *,
+    brokers: str | None = None,
+    s3: Mapping[str, str] | None = None,
+    simulator_port: int | None = None,
+) -> Settings:
+    """`settings` with the embedded servers in place of what the user did not name.
+
+    :param s3: `endpoint_url`, `access_key` and `secret_key`.
+    """
+    update: dict[str, Any] = {}
+    if brokers:
+        update["kafka_brokers"] = brokers
+    if s3:
+        update["lake_endpoint_url"] = s3["endpoint_url"]
+        update["aws_access_key_id"] = SecretStr(s3["access_key"])
+        update["aws_secret_access_key"] = SecretStr(s3["secret_key"])
+    if simulator_port:
+        update["finnhub_websocket_url"] = f"ws://{LOOPBACK}:{simulator_port}"
+        update["finnhub_rest_url"] = f"http://{LOOPBACK}:{simulator_port}/api/v1"
+    return settings.model_copy(update=update)
+
+
+class Tickhouse:
+    """Tickhouse's own processes with `settings`, their output in `logs`."""
+
+    def __init__(self, settings: Settings, logs: Path, ports: Mapping[str, int]) -> None:
+        self._environment = child_environment(settings)
+        self._logs = logs
+        self._ports = ports
+
+    @property
+    def dashboard_url(self) -> str:
+        return f"http://{LOOPBACK}:{self._ports['dashboard']}/"
+
+    def simulator(self) -> Part:
+        port = self._ports["simulator"]
+        arguments = ("simulate", "--port", str(port), "--token", SIMULATOR_KEY)
+        return self._part(*arguments, is_ready=lambda: listens(port))
+
+    def producer(self) -> Part:
+        return self._part("produce", ends=0)
+
+    def candles(self) -> Part:
+        return self._part("candles")
+
+    def archive(self) -> Part:
+        return self._part("archive")
+
+    def dashboard(self) -> Part:
+        port = str(self._ports["dashboard"])
+        return self._part("dashboard", "--port", port, is_ready=lambda: self.status() is not None)
+
+    def status(self) -> dict[str, Any] | None:
+        """What the page says of the pipeline; None while it does not answer."""
+        return get_json(f"{self.dashboard_url}api/status")
+
+    def _part(
+        self, *arguments: str, is_ready: Callable[[], bool] = lambda: True, ends: int = 1
+    ) -> Part:
+        name = arguments[0]
+        program: list[str | Path] = [Path(sysconfig.get_path("scripts")) / "tickhouse", *arguments]
+
+        def launch() -> ChildProcess:
+            return ChildProcess(program, log=self._logs / f"{name}.log", env=self._environment)
+
+        return Part(name, launch, is_ready=is_ready, ends=ends)
