@@ -5,8 +5,8 @@ Exit codes: 0 done, 1 failed (a sentence on stderr says why), 2 wrong usage or a
 
 from __future__ import annotations
 
+import logging
 import sys
-import warnings
 from pathlib import Path
 from typing import Annotated
 
@@ -147,7 +147,8 @@ def backfill(
 
 def main() -> None:
     """Entry point: an error a user can act on is printed as a sentence."""
-    warnings.filterwarnings("ignore", category=DeprecationWarning)  # of libraries, among themselves
+    logging.captureWarnings(True)  # libraries' deprecations among themselves are no user's matter
+    logging.getLogger("py.warnings").setLevel(logging.ERROR)
     try:
         cli()
     except TickhouseError as error:
