@@ -139,11 +139,10 @@ class Walk:
         """Partials of the minute at `start`, at last its final candle."""
         opened = high = low = self.price
         volume = notional = 0.0
-        at_open = (start // MINUTE) % 1440 in range(810, 830)
         for tick in range(1, ticks + 1):
             self.price *= math.exp(self._random.gauss(0, 0.0002))
             high, low = max(high, self.price), min(low, self.price)
-            size = self._random.expovariate(1 / 40) * (3 if at_open else 1)
+            size = self._random.expovariate(self.price / 7_000)
             volume, notional = volume + size, notional + size * self.price
             self._offset += 1
             final = tick == ticks

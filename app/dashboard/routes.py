@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 from starlette.applications import Starlette
@@ -22,7 +22,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.dashboard.gold import TABLES, GoldNotBuilt, as_json
 from app.dashboard.page import Page
-from app.dashboard.reader import Readers
 from app.dashboard.stream import Pulse, stream
 
 STATIC = Path(__file__).parent / "static"
@@ -42,7 +41,15 @@ HEADERS = {
 }
 
 
-def create_app(page: Page, readers: Readers, allowed_hosts: list[str]) -> Starlette:
+class Threads(Protocol):
+    """What feeds the page's book."""
+
+    def start(self) -> None: ...
+
+    def stop(self) -> None: ...
+
+
+def create_app(page: Page, readers: Threads, allowed_hosts: list[str]) -> Starlette:
     """The application: its threads start and end with it.
 
     :param allowed_hosts: names that a request may ask for, `["*"]` for any.

@@ -10,6 +10,8 @@ from __future__ import annotations
 import math
 from bisect import insort
 from collections.abc import Iterator
+from datetime import date
+from functools import lru_cache
 
 from msgspec import Struct
 
@@ -58,6 +60,8 @@ def bar_of(candle: Candle, feed: str, interval: str = "1m") -> Bar:
     start = candle.window_start
     if not FIRST_MS <= start < END_MS or start % MINUTE_MS:
         raise UnusableCandle(f"window_start {start} is no minute within 1990 to 2050")
+    if not _is_date(candle.session_date):
+        raise UnusableCandle(f"session_date {candle.session_date[:20]!r} is no ISO date")
     bar = Bar(
         start=start,
         open=float(candle.open),
@@ -79,6 +83,14 @@ def bar_of(candle: Candle, feed: str, interval: str = "1m") -> Bar:
     if not all(map(math.isfinite, numbers)):
         raise UnusableCandle("a price or volume beyond what a double holds")
     return bar
+
+
+@lru_cache(maxsize=256)
+def _is_date(text: str) -> bool:
+    try:
+        return date.fromisoformat(text).isoformat() == text
+    except ValueError:
+        return False
 
 
 class Series:
@@ -133,11 +145,11 @@ class Series:
         return list(newest_first)[::-1]
 
     def _newest_session_first(self) -> Iterator[Bar]:
-        date = None
+        newest = None
         for start in reversed(self._starts):
             bar = self._bars[start][0]
-            date = date or bar.session_date
-            if bar.session_date != date:
+            newest = newest or bar.session_date
+            if bar.session_date != newest:
                 return
             yield bar
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Any, NamedTuple
 
 from msgspec import Struct
@@ -19,6 +19,8 @@ from app.dashboard.store import Bar
 GoldRow = Mapping[str, Any]
 LIVE, GOLD = "live", "gold"
 SESSION_OPEN = "session open"
+_MAIN_SESSIONS = ("regular", "continuous")
+_LONG_WEEKEND = timedelta(days=4)
 
 
 class Totals(Struct, frozen=True):
@@ -75,10 +77,11 @@ def line_of(symbol: str, session: list[Bar], gold: GoldRow | None) -> Line | Non
     if not prices:
         return None
     newest = max(prices, key=lambda found: found.as_of)
-    date = max(found.session_date for found in prices)
-    gold = gold if str(gold.get("session_date")) == date else {"sector": gold.get("sector")}
-    today = session if session and session[0].session_date == date else []
-    reference, basis = _reference(gold, today)
+    today = max(found.session_date for found in prices)
+    gold = gold if str(gold.get("session_date")) == today else {"sector": gold.get("sector")}
+    if session and session[0].session_date != today:
+        session = []
+    reference, basis = _reference(gold, session)
     return Line(
         symbol=symbol,
         digits=display_digits([bar.close for bar in session[-50:]] or [newest.price]),
@@ -88,9 +91,9 @@ def line_of(symbol: str, session: list[Bar], gold: GoldRow | None) -> Line | Non
         change_amount=newest.price - reference if reference else None,
         change_percent=(newest.price / reference - 1) * 100 if reference else None,
         change_basis=basis,
-        session=today[-1].session if today else gold.get("session"),
-        session_date=date,
-        totals=_totals(today, gold, newest.price),
+        session=session[-1].session if session else gold.get("session"),
+        session_date=today,
+        totals=_totals(session, gold, newest.price),
         sector=gold.get("sector"),
         volatility=number(gold.get("volatility")),
         relative_volatility=number(gold.get("relative_volatility")),
@@ -116,9 +119,10 @@ def _live_price(session: list[Bar]) -> _Price | None:
 
 def _gold_price(gold: GoldRow) -> _Price | None:
     price, as_of = number(gold.get("current_price")), unix_ms(gold.get("as_of"))
-    if price is None or as_of is None:
+    session_date = gold.get("session_date")
+    if price is None or as_of is None or session_date is None:
         return None
-    return _Price(price, as_of, str(gold.get("session_date") or ""), GOLD)
+    return _Price(price, as_of, str(session_date), GOLD)
 
 
 def _totals(session: list[Bar], gold: GoldRow, price: float) -> Totals:
@@ -126,10 +130,10 @@ def _totals(session: list[Bar], gold: GoldRow, price: float) -> Totals:
     volume = number(gold.get("volume"))
     if volume is None or (live and live.volume >= volume):
         return live or Totals(GOLD, price, price, 0.0, 0.0, None, None)
-    seen = [price, number(gold.get("day_low")), number(gold.get("day_high"))]
-    prices = [found for found in seen if found is not None]
+    seen = [number(gold.get("day_low")), number(gold.get("day_high"))]
     if live:
-        prices += [live.low, live.high]
+        seen += [live.low, live.high]
+    prices = [found for found in seen if found is not None] or [price]
     return Totals(
         source=GOLD,
         low=min(prices),
@@ -160,19 +164,24 @@ def _reference(gold: GoldRow, session: list[Bar]) -> tuple[float | None, str | N
     reference = number(gold.get("reference_price"))
     if reference is not None:
         return reference, str(gold.get("change_basis") or "").replace("_", " ") or None
-    if session:
-        return session[0].open, SESSION_OPEN
-    return None, None
+    main = (bar.open for bar in session if bar.session in _MAIN_SESSIONS)
+    opened = next(main, session[0].open if session else None)
+    return opened, None if opened is None else SESSION_OPEN
 
 
 def gauges(lines: Iterable[Line], gold_all: GoldRow | None) -> dict[str, dict[str, Gauge]]:
     """The gauges of volume and sales for each symbol, and for `ALL`.
 
-    A gauge ends at twice its usual value; with no history, at the largest of all symbols.
+    A gauge ends at twice its usual value; with no history, at the largest of all symbols. `ALL`
+    leaves out symbols that have not traded for more than a long weekend.
     """
     lines = list(lines)
     if not lines:
         return {}
+    newest = max(date.fromisoformat(line.session_date) for line in lines)
+    trading = [
+        line for line in lines if newest - date.fromisoformat(line.session_date) <= _LONG_WEEKEND
+    ]
     most_volume = max(line.totals.volume for line in lines)
     most_sales = max(line.totals.traded_value for line in lines)
     found = {
@@ -183,8 +192,8 @@ def gauges(lines: Iterable[Line], gold_all: GoldRow | None) -> dict[str, dict[st
         for line in lines
     }
     gold_all = gold_all or {}
-    volume = math.fsum(line.totals.volume for line in lines)
-    sales = math.fsum(line.totals.traded_value for line in lines)
+    volume = math.fsum(line.totals.volume for line in trading)
+    sales = math.fsum(line.totals.traded_value for line in trading)
     found["ALL"] = {
         "volume": _gauge(volume, number(gold_all.get("usual_volume")), volume),
         "sales": _gauge(sales, number(gold_all.get("usual_sales")), sales),
@@ -201,7 +210,7 @@ def display_digits(prices: list[float]) -> int:
     needed = sorted(_decimals(price) for price in prices)
     usual = needed[len(needed) // 2] if needed else 2
     magnitude = abs(prices[-1]) if prices else 1
-    most = 2 if magnitude >= 1_000 else 4 if magnitude >= 1 else 6 if magnitude >= 0.01 else 8
+    most = 2 if magnitude >= 1_000 else 4 if magnitude >= 10 else 6 if magnitude >= 0.01 else 8
     return min(max(usual, 2), most)
 
 

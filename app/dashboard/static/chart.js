@@ -141,12 +141,13 @@ function bold(text) {
 const bar = ({ start, open, high, low, close }) => ({ time: start / 1000, open, high, low, close });
 const volume = ({ start, volume }) => ({ time: start / 1000, value: volume ?? 0 });
 
-// Mean of the last closes of the trading day, as gold's trend_line.
+// Mean of the session's last closes, as gold's trend_line.
 function trendLine(candles) {
   let closes = [];
-  let date = null;
+  let before = null;
   return candles.map((candle) => {
-    if (candle.session_date !== date) [closes, date] = [[], candle.session_date];
+    if (before?.session_date !== candle.session_date || before.session !== candle.session) closes = [];
+    before = candle;
     closes.push(candle.close);
     if (closes.length > TREND) closes.shift();
     return { time: candle.start / 1000, value: closes.reduce((sum, close) => sum + close, 0) / closes.length };

@@ -20,7 +20,7 @@ export function signed(value, write) {
   return (value > 0 ? "+" : value < 0 ? "−" : "") + write(Math.abs(value));
 }
 
-export const percent = (value) => signed(value, (size) => `${size.toFixed(2)} %`);
+export const percent = (value) => signed(value, (size) => `${size.toFixed(2)}\u00a0%`);
 
 export const arrow = (value) => (value > 0 ? "▲" : value < 0 ? "▼" : "");
 

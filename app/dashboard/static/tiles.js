@@ -21,11 +21,11 @@ export function drawTiles(line, now, isReplay) {
   }
   const { totals, digits } = line;
   const write = (value) => format.price(value, digits);
-  const since = totals.since == null ? "" : ` since ${format.dayAndMinute(totals.since)}`;
+  const since = totals.since == null ? "" : `, since ${format.dayAndMinute(totals.since)}`;
   const from = `${FROM[totals.source]}${since}`;
   const tile = fill("tile-price", write(line.price), `${FROM[line.price_source]} · ${line.session ?? ""} ${line.session_date}`);
   drawChange(tile.querySelector(".change"), line, write);
-  fill("tile-range", `${write(totals.low)} – ${write(totals.high)}`, from);
+  fill("tile-range", `${write(totals.low)}\u00a0– ${write(totals.high)}`, from);
   fill("tile-volume", format.compact(totals.volume), from).querySelector(".value").title = format.exact(totals.volume);
   fill("tile-vwap", write(totals.vwap), from);
   fill("tile-traded", format.compact(totals.traded_value), from).querySelector(".value").title = format.exact(totals.traded_value);

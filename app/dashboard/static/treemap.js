@@ -45,7 +45,7 @@ export class TreeMap {
     rect.setAttribute("class", shade(line.change_percent));
     for (const [key, value] of Object.entries({ x, y, width, height })) rect.setAttribute(key, Math.max(0, value));
     const short = line.symbol.split(":").at(-1);
-    write(name, short, x + 6, y + 17, short.length * 8 + 10 < width && height > 22);
+    write(name, short, x + 6, y + 17, short.length * 9.4 + 10 < width && height > 22);
     const text = `${format.arrow(line.change_percent)} ${format.percent(line.change_percent)}`;
     write(change, text, x + 6, y + 34, text.length * 7.5 + 10 < width && height > 40);
     if (line.symbol === this.chosen) this.svg.append(group); // its frame lies over its neighbours'

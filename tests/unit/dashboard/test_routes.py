@@ -1,0 +1,202 @@
+"""The page's JSON: its shape, and a sentence for each wrong question. No Kafka, no browser."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+
+from app.contracts import CANDLES_TOPIC, LIVE_TOPIC, Candle, encode
+from app.dashboard.gold import GoldReader
+from app.dashboard.live import LiveBook, Record
+from app.dashboard.page import Page
+from app.dashboard.routes import STATIC, create_app
+from app.dashboard.server import LOOPBACK_NAMES
+from app.settings import Settings
+from tests.candle_maker import MINUTE, START, candle, partial, publish_gold
+
+NOW = START + 10 * MINUTE
+
+
+class NoThreads:
+    def start(self) -> None: ...
+
+    def stop(self) -> None: ...
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(_env_file=None, tickhouse_data_dir=tmp_path, tickhouse_feed="replay")
+
+
+@pytest.fixture
+def book() -> LiveBook:
+    return LiveBook("replay", (CANDLES_TOPIC, LIVE_TOPIC))
+
+
+@pytest.fixture
+def page(settings: Settings, book: LiveBook) -> Page:
+    return Page(settings, book, GoldReader(settings), lambda: NOW)
+
+
+@pytest.fixture
+def client(page: Page) -> Iterator[TestClient]:
+    app = create_app(page, NoThreads(), LOOPBACK_NAMES)
+    with TestClient(app, base_url="http://127.0.0.1") as client:
+        yield client
+
+
+def take(book: LiveBook, *candles: Candle) -> None:
+    book.take(CANDLES_TOPIC, [Record(encode(one), START) for one in candles])
+
+
+def test_candles_come_oldest_first(client: TestClient, book: LiveBook) -> None:
+    take(book, *(candle(minute=m, close=100 + m) for m in (2, 0, 1)), partial(minute=3))
+    answer = client.get("/api/candles", params={"symbol": "AAPL", "limit": 3}).json()
+    assert [one["start"] for one in answer["candles"]] == [START + m * MINUTE for m in (1, 2, 3)]
+    assert answer["candles"][0] == {
+        "start": START + MINUTE,
+        "open": 101.0,
+        "high": 101.0,
+        "low": 101.0,
+        "close": 101.0,
+        "volume": 10.0,
+        "trade_count": 1,
+        "session": "continuous",
+        "session_date": "2023-11-14",
+        "status": "final",
+        "revision": 0,
+        "price_source": "last",
+        "source": "live",
+    }
+
+
+def test_minutes_that_kafka_no_longer_holds_come_from_gold(
+    client: TestClient, page: Page, book: LiveBook, settings: Settings
+) -> None:
+    publish_gold(settings, "1.duckdb", candlestick=[gold_candle(m, 50.0) for m in range(3)])
+    page.gold.refresh()
+    take(book, candle(minute=2, close=102), candle(minute=3, close=103))
+    answer = client.get("/api/candles", params={"symbol": "AAPL", "limit": 3}).json()
+    assert [(c["close"], c["source"]) for c in answer["candles"]] == [
+        (50, "gold"),
+        (102, "live"),
+        (103, "live"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("query", "status", "sentence"),
+    [
+        ("", 400, "Say which symbol"),
+        ("symbol=NOPE", 404, "No candle of 'NOPE' has been seen"),
+        ("symbol=AAPL&limit=0", 400, "from 1 to 1500"),
+        ("symbol=AAPL&limit=1501", 400, "from 1 to 1500"),
+        ("symbol=AAPL&limit=-5", 400, "from 1 to 1500"),
+        ("symbol=AAPL&limit=ten", 400, "The limit 'ten'"),
+        ("symbol=AAPL&limit=%C2%B2", 400, "from 1 to 1500"),
+    ],
+)
+def test_a_wrong_question_is_answered_with_a_sentence(
+    client: TestClient, book: LiveBook, query: str, status: int, sentence: str
+) -> None:
+    take(book, candle())
+    answer = client.get(f"/api/candles?{query}")
+    assert answer.status_code == status
+    assert sentence in answer.json()["error"]
+
+
+def test_the_stream_of_an_unknown_symbol_is_refused(client: TestClient) -> None:
+    answer = client.get("/events?symbol=NOPE")
+    assert answer.status_code == 404
+    assert "NOPE" in answer.json()["error"]
+
+
+def test_a_replay_offers_the_symbols_it_has_seen(client: TestClient, book: LiveBook) -> None:
+    take(book, candle("MSFT"), candle("AAPL"))
+    assert client.get("/api/symbols").json() == {"symbols": ["AAPL", "MSFT"]}
+
+
+def test_gold_is_served_table_by_table(
+    client: TestClient, page: Page, settings: Settings, book: LiveBook
+) -> None:
+    publish_gold(
+        settings,
+        "1.duckdb",
+        kpi=[{"symbol": "AAPL", "current_price": 7.0, "as_of": moment(0)}],
+        candlestick=[gold_candle(0, 50.0)],
+    )
+    page.gold.refresh()
+    (row,) = client.get("/api/gold/kpi").json()["rows"]
+    assert (row["symbol"], row["current_price"], row["as_of"]) == ("AAPL", 7, START)
+    (row,) = client.get("/api/gold/candlestick?symbol=AAPL").json()["rows"]
+    assert (row["candle_time"], row["candle_close"]) == (START, 50)
+    assert client.get("/api/gold/gauge").json()["rows"] == []
+
+
+def test_gold_that_is_not_built_is_a_503_with_a_sentence(client: TestClient) -> None:
+    answer = client.get("/api/gold/kpi")
+    assert answer.status_code == 503
+    assert "has not been built yet" in answer.json()["error"]
+
+
+def test_an_unknown_table_of_gold_is_a_404(client: TestClient) -> None:
+    answer = client.get("/api/gold/secrets")
+    assert answer.status_code == 404
+    assert "kpi, treechart, gauge, candlestick" in answer.json()["error"]
+
+
+def test_status_tells_how_fresh_each_way_is(client: TestClient, book: LiveBook) -> None:
+    take(book, candle(minute=4))
+    book.take(LIVE_TOPIC, [Record(b"{}", START), Record(None, START)])
+    status = client.get("/api/status").json()
+    assert status["feed"] == "replay"
+    assert status["now"] == NOW
+    assert status["last_final_end"] == START + 5 * MINUTE
+    assert status["topics"][CANDLES_TOPIC]["newest_ms"] == START
+    assert status["topics"][LIVE_TOPIC]["unusable"] == 2
+    assert status["gold"]["state"] == "absent"
+
+
+def test_the_summary_has_a_line_a_symbol_and_gauges(client: TestClient, book: LiveBook) -> None:
+    take(book, candle("AAPL", close=10), candle("MSFT", close=20))
+    summary = client.get("/api/summary").json()
+    assert [line["symbol"] for line in summary["lines"]] == ["AAPL", "MSFT"]
+    assert set(summary["gauges"]) == {"AAPL", "MSFT", "ALL"}
+    take(book, candle("AAPL", minute=1, close=11))
+    assert client.get("/api/summary").json()["lines"][0]["price"] == 11
+
+
+def test_another_host_is_refused(client: TestClient) -> None:
+    """A page elsewhere that points its own name at this machine must not read this one."""
+    assert client.get("/api/status", headers={"host": "evil.example"}).status_code == 400
+
+
+def test_every_answer_forbids_foreign_scripts(client: TestClient) -> None:
+    for path in ("/", "/api/status", "/nothing", "/static/main.js"):
+        assert client.get(path).headers["content-security-policy"].startswith("default-src 'self'")
+
+
+def test_the_page_loads_nothing_from_outside_and_is_small() -> None:
+    files = [file for file in STATIC.rglob("*") if file.is_file()]
+    assert sum(file.stat().st_size for file in files) < 500_000
+    html = (STATIC / "index.html").read_text()
+    assert 'src="http' not in html
+    assert "<script>" not in html
+
+
+def test_health(client: TestClient) -> None:
+    assert client.get("/healthz").text == "ok\n"
+
+
+def moment(minute: int) -> datetime:
+    return datetime.fromtimestamp((START + minute * MINUTE) / 1000, UTC).replace(tzinfo=None)
+
+
+def gold_candle(minute: int, price: float) -> dict[str, Any]:
+    names = ("candle_open", "candle_high", "candle_low", "candle_close")
+    return {"symbol": "AAPL", "candle_time": moment(minute)} | dict.fromkeys(names, price)

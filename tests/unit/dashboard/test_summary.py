@@ -1,0 +1,137 @@
+"""A symbol's line: which of live candles and gold each figure comes from."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime
+from typing import Any
+
+import pytest
+
+from app.dashboard.store import Bar, bar_of
+from app.dashboard.summary import Line, display_digits, gauges, line_of
+from tests.candle_maker import MINUTE, START, candle
+
+DAY = "2023-11-14"
+
+
+def bars(*prices: float, **fields: Any) -> list[Bar]:
+    made = (candle(minute=m, close=p, **fields) for m, p in enumerate(prices))
+    return [bar_of(one, "replay") for one in made]
+
+
+def gold_row(as_of: int = START, **columns: Any) -> dict[str, Any]:
+    moment = datetime.fromtimestamp(as_of / 1000, UTC).replace(tzinfo=None)
+    return {
+        "symbol": "AAPL",
+        "current_price": 50.0,
+        "reference_price": 40.0,
+        "change_basis": "previous_close",
+        "day_low": 30.0,
+        "day_high": 60.0,
+        "volume": 5.0,
+        "traded_value": 250.0,
+        "vwap": 50.0,
+        "as_of": moment,
+        "session": "continuous",
+        "session_date": date.fromisoformat(DAY),
+        "relative_volatility": 1.5,
+    } | columns
+
+
+def line(session: list[Bar], gold: dict[str, Any] | None) -> Line:
+    found = line_of("AAPL", session, gold)
+    assert found
+    return found
+
+
+def test_without_either_there_is_no_line() -> None:
+    assert line_of("AAPL", [], None) is None
+
+
+def test_without_gold_all_is_computed_from_live_candles() -> None:
+    found = line(bars(100, 104, 98, 102), None)
+    assert (found.price, found.price_source) == (102, "live")
+    assert (found.change_amount, found.change_basis) == (2, "session open")
+    assert found.change_percent == pytest.approx(2)
+    totals = found.totals
+    assert (totals.low, totals.high, totals.volume, totals.traded_value) == (98, 104, 40, 4040)
+    assert (totals.vwap, totals.source, totals.since) == (101, "live", START)
+
+
+def test_without_live_candles_all_is_gold() -> None:
+    found = line([], gold_row())
+    assert (found.price, found.price_source, found.as_of) == (50, "gold", START)
+    assert (found.totals.source, found.totals.volume, found.totals.since) == ("gold", 5, None)
+
+
+def test_the_price_is_the_newer_of_both() -> None:
+    assert line(bars(100), gold_row(START)).price == 100
+    assert line(bars(100), gold_row(START + MINUTE)).price == 50
+
+
+def test_the_change_is_against_golds_reference_even_for_a_live_price() -> None:
+    found = line(bars(44), gold_row())
+    assert (found.change_amount, found.change_basis) == (4, "previous close")
+    assert found.change_percent == pytest.approx(10)
+
+
+def test_totals_come_from_who_has_seen_more_of_the_day() -> None:
+    assert line(bars(100), gold_row(volume=9.0)).totals.source == "live"
+    gold = line(bars(100), gold_row(volume=11.0)).totals
+    assert (gold.source, gold.volume) == ("gold", 11)
+    assert (gold.low, gold.high) == (30, 100)
+
+
+def test_gold_of_an_earlier_day_gives_no_totals_and_no_reference() -> None:
+    found = line(bars(100, 101), gold_row(session_date=date(2023, 11, 13), volume=999.0))
+    assert (found.totals.source, found.change_basis) == ("live", "session open")
+    assert found.relative_volatility is None
+
+
+def test_the_session_opens_with_the_regular_session() -> None:
+    early = bars(90, session="pre")
+    later = bar_of(candle(minute=1, close=100, session="regular"), "replay")
+    assert line([*early, later], None).change_amount == 0
+
+
+def test_a_gauge_ends_at_twice_the_usual_and_never_below_its_value() -> None:
+    usual = line([], gold_row(usual_volume=4.0, usual_sales=100.0))
+    found = gauges([usual], None)["AAPL"]
+    assert (found["volume"].max, found["volume"].usual) == (8, 4)
+    assert found["sales"].max == 250
+
+
+def test_a_gauge_without_history_ends_at_the_largest_symbol() -> None:
+    small, large = line([], gold_row()), line([], gold_row(symbol="MSFT", volume=70.0))
+    found = gauges([small, Line(**{**_fields(large), "symbol": "MSFT"})], None)
+    assert found["AAPL"]["volume"].max == 70
+    assert found["ALL"]["volume"].value == 75
+
+
+def test_all_leaves_out_what_has_not_traded_for_long() -> None:
+    today, old = line([], gold_row()), line([], gold_row(session_date=date(2023, 11, 9)))
+    assert gauges([today, old], None)["ALL"]["volume"].value == 5
+
+
+def test_no_line_no_gauge() -> None:
+    assert gauges([], None) == {}
+
+
+@pytest.mark.parametrize(
+    ("prices", "digits"),
+    [
+        ([187.0, 187.5], 2),
+        ([187.12, 187.1234, 187.11], 2),
+        ([1.07341, 1.07342, 1.07343], 5),
+        ([93120.123456], 2),
+        ([0.12345], 5),
+        ([0.00001234], 8),
+        ([], 2),
+    ],
+)
+def test_prices_show_the_decimals_that_most_of_them_need(prices: list[float], digits: int) -> None:
+    assert display_digits(prices) == digits
+
+
+def _fields(found: Line) -> dict[str, Any]:
+    return {name: getattr(found, name) for name in Line.__struct_fields__}
