@@ -1,16 +1,19 @@
 {# Each of `rules` (a name and an expression) holds of every row; a failing row says which does not.
    One query a table, however many rules, so that the minute's build stays short. #}
 {% test always(model, rules) %}
-select *
-from (
+with checked as (
+
     select
-        rows_seen.*,
+        *,
         case
             {%- for name, rule in rules.items() %}
             when not coalesce({{ rule }}, false) then '{{ name }}'
             {%- endfor %}
         end as broken_rule
-    from {{ model }} as rows_seen
-) as checked
+    from {{ model }}
+
+)
+
+select * from checked
 where broken_rule is not null
 {% endtest %}
