@@ -62,7 +62,8 @@ def dbt_build(
     """
     selection = [] if whole or full_refresh else ["--select", *MINUTE]
     command = [
-        *(sys.executable, "-m", "dbt.cli.main", "--quiet", "--no-use-colors", "build"),
+        *(sys.executable, "-c", "from dbt.cli.main import cli; cli()"),
+        *("--quiet", "--no-use-colors", "build"),
         *("--target", settings.warehouse, "--exclude-resource-type", "unit_test"),
         *selection,
         *(["--full-refresh"] if full_refresh else []),
