@@ -263,7 +263,7 @@ def decode(key: bytes | None, value: bytes | None, feed: str) -> Parsed:
     if texts:
         return _decode_slowly(key, value, feed, ValueError("a number is written as a text"))
     _check_envelope(message, key, feed)
-    if type(message) is not Trades or all(map(_in_range, message.trades)):
+    if type(message) is not Trades or all(map(in_range, message.trades)):
         return Parsed(message, [], None)
     return _keep(message, list(enumerate(message.trades)), {})
 
@@ -316,7 +316,7 @@ def _keep(
     """`message` with those of `trades` (place, trade) that are in range."""
     kept = []
     for place, trade in trades:
-        if _in_range(trade):
+        if in_range(trade):
             kept.append((place, trade))
         else:
             refused.setdefault("range", (_RANGE, []))[1].append(place)
@@ -325,7 +325,7 @@ def _keep(
     return Parsed(message, refusals, tuple(place for place, _ in kept))
 
 
-def _in_range(trade: Trade) -> bool:
+def in_range(trade: Trade) -> bool:
     """Whether price, size and time are in range; rounds price and size to 12 decimals."""
     p, v = trade.p, trade.v
     try:

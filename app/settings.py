@@ -69,6 +69,7 @@ class Settings(BaseSettings):
     finnhub_api_key: SecretStr | None = None
     finnhub_websocket_url: str = Field("wss://ws.finnhub.io", pattern=r"^wss?://")
     finnhub_rest_url: str = Field("https://finnhub.io/api/v1", pattern=r"^https?://")
+    finnhub_drop_repeated_frames: bool = True
     stocks_symbols: Annotated[tuple[str, ...], NoDecode] = tuple(DEFAULT_SYMBOLS.split(","))
 
     lake_endpoint_url: str | None = Field(None, pattern=r"^https?://")

@@ -1,0 +1,211 @@
+"""What the producer promises of each symbol, and how much of each minute it heard: pure.
+
+A watermark says that nothing of the symbol older than `t` follows, except what the feed itself
+reports late. It also carries the coverage of a minute: its value is told when its end + grace
+has come on the producer's clock, before any trade is sent that was received then or later.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from app.contracts import FeedName, Watermark
+from app.feeds.coverage import MINUTE_MS, Coverage, Mark, minute_of
+
+
+@dataclass(slots=True)
+class _Symbol:
+    coverage: Coverage
+    first_minute: int
+    """The minute it was subscribed in; earlier ones are not this source's to tell."""
+    told: dict[int, int] = field(default_factory=dict)
+    traded: bool = False
+    until_ms: int | None = None
+    """Of a removed symbol: the end of its last minute + horizon."""
+
+
+class Watermarks:
+    """The watermark messages of one source.
+
+    :param symbols: what is subscribed from now on.
+    :param now_ms: the producer's clock, at its start.
+    :param mark: what the producer stored before it was started again.
+    """
+
+    def __init__(
+        self,
+        feed: FeedName,
+        source: str,
+        *,
+        grace_ms: int,
+        horizon_ms: int,
+        symbols: Iterable[str],
+        now_ms: int,
+        mark: Mark | None = None,
+    ) -> None:
+        self._feed = feed
+        self._source = source
+        self._grace_ms = grace_ms
+        self._horizon_ms = horizon_ms
+        self._t = 0
+        self._symbols: dict[str, _Symbol] = {}
+        if mark is not None and mark.at_ms > now_ms:
+            mark = None  # the clock was set back in between: what the mark says lies ahead
+        self._resumed = mark is not None
+        covered = mark.covered if mark else {}
+        for name in dict.fromkeys((*symbols, *covered)):
+            self._symbols[name] = _restored(covered.get(name), minute_of(now_ms))
+        for name in covered.keys() - set(symbols):
+            last = max(covered[name], default=minute_of(now_ms))
+            self._symbols[name].until_ms = last + MINUTE_MS + horizon_ms
+        self._next_minute = min(
+            (one.first_minute for one in self._symbols.values()), default=minute_of(now_ms)
+        )
+
+    def resume(self, now_ms: int, newest_t: int) -> list[Watermark]:
+        """After a restart: the minute the producer died in, and every minute it was away.
+
+        :param newest_t: up to where the feed has told (`Skew.newest_t`).
+        """
+        if not self._resumed:
+            return []
+        messages = self.minutes(now_ms, newest_t)
+        reached = self._rise_to(newest_t)
+        for minute in range(self._next_minute, now_ms + 1, MINUTE_MS):
+            t = min(reached, minute + MINUTE_MS)
+            for name, symbol in self._symbols.items():
+                covered = symbol.coverage.covered_ms(minute, now_ms)
+                messages.append(self._watermark(name, t, now_ms, minute, covered))
+        return messages
+
+    def connected(self, symbols: Iterable[str], now_ms: int) -> None:
+        """`symbols` were subscribed."""
+        for name in symbols:
+            self._symbols[name].coverage.open(now_ms)
+
+    def disconnected(
+        self, symbols: Iterable[str], at_ms: int, now_ms: int, newest_t: int
+    ) -> list[Watermark]:
+        """Nothing of `symbols` was heard since `at_ms`; minutes told otherwise are corrected."""
+        messages = []
+        for name in symbols:
+            symbol = self._symbols[name]
+            symbol.coverage.close(at_ms)
+            for minute, value in symbol.told.items():
+                covered = symbol.coverage.covered_ms(minute, now_ms)
+                if covered != value:
+                    symbol.told[minute] = covered
+                    t = self._rise_to(newest_t)
+                    messages.append(self._watermark(name, t, now_ms, minute, covered))
+        return messages
+
+    def moved_forward(self, ms: int) -> None:
+        """The clock was behind by `ms` and is right now."""
+        for symbol in self._symbols.values():
+            symbol.coverage.moved_forward(ms)
+
+    def traded(self, symbols: Iterable[str]) -> None:
+        """Trades of `symbols` are sent."""
+        for name in symbols:
+            if symbol := self._symbols.get(name):
+                symbol.traded = True
+
+    def due(self, now_ms: int) -> bool:
+        """Whether a minute has to be told before anything else is sent."""
+        return now_ms >= self._next_minute + MINUTE_MS + self._grace_ms
+
+    def minutes(self, now_ms: int, newest_t: int) -> list[Watermark]:
+        """Each symbol's value of every minute whose end + grace has come and that is not told."""
+        if not self.due(now_ms):
+            return []
+        last = minute_of(now_ms - self._grace_ms) - MINUTE_MS
+        minutes = range(self._next_minute, last + 1, MINUTE_MS)
+        self._next_minute = last + MINUTE_MS
+        reached = self._rise_to(newest_t)
+        told = [
+            message
+            for name, symbol in self._symbols.items()
+            for message in self._told(name, symbol, minutes, now_ms, reached)
+        ]
+        self._forget(now_ms)
+        return told
+
+    def each_second(self, now_ms: int, newest_t: int) -> list[Watermark]:
+        """What is due now: minutes, and symbols that traded since their last watermark."""
+        messages = self.minutes(now_ms, newest_t)
+        t = self._rise_to(newest_t)
+        for name, symbol in self._symbols.items():
+            if symbol.traded:
+                messages.append(self._running(name, t, now_ms))
+                symbol.traded = False
+        return messages
+
+    def mark(self, now_ms: int) -> Mark:
+        """What has to be known after a restart."""
+        minutes = range(self._next_minute, now_ms + 1, MINUTE_MS)
+        return Mark(
+            at_ms=now_ms,
+            covered={
+                name: {minute: symbol.coverage.covered_ms(minute, now_ms) for minute in minutes}
+                for name, symbol in self._symbols.items()
+            },
+        )
+
+    def _told(
+        self, name: str, symbol: _Symbol, minutes: range, now_ms: int, reached: int
+    ) -> Iterator[Watermark]:
+        dark_since: int | None = None
+        for minute in minutes:
+            if minute < symbol.first_minute:
+                continue
+            covered = symbol.coverage.covered_ms(minute, now_ms)
+            if not covered and minute + MINUTE_MS + self._horizon_ms <= now_ms:
+                dark_since = minute if dark_since is None else dark_since
+                continue
+            if dark_since is not None:
+                t = min(reached, minute)
+                yield self._watermark(name, t, now_ms, minute - MINUTE_MS, 0, dark_since)
+                dark_since = None
+            symbol.told[minute] = covered
+            t = reached if minute == minutes[-1] else min(reached, minute + MINUTE_MS)
+            yield self._watermark(name, t, now_ms, minute, covered)
+        if dark_since is not None:
+            yield self._watermark(name, reached, now_ms, minutes[-1], 0, dark_since)
+
+    def _running(self, name: str, t: int, now_ms: int) -> Watermark:
+        minute = minute_of(now_ms)
+        covered = self._symbols[name].coverage.covered_ms(minute, now_ms)
+        return self._watermark(name, t, now_ms, minute, covered)
+
+    def _rise_to(self, newest_t: int) -> int:
+        self._t = max(self._t, newest_t - self._grace_ms)
+        return self._t
+
+    def _watermark(
+        self,
+        name: str,
+        t: int,
+        now_ms: int,
+        minute: int,
+        covered: int,
+        dark_since: int | None = None,
+    ) -> Watermark:
+        return Watermark(name, self._feed, self._source, now_ms, t, minute, covered, dark_since)
+
+    def _forget(self, now_ms: int) -> None:
+        """Drop minutes past the horizon, and removed symbols when their last minute is."""
+        first = minute_of(now_ms - self._horizon_ms) - MINUTE_MS
+        for name, symbol in list(self._symbols.items()):
+            symbol.coverage.forget_before(first)
+            for minute in [m for m in symbol.told if m < first]:
+                del symbol.told[minute]
+            if symbol.until_ms is not None and now_ms - self._grace_ms >= symbol.until_ms:
+                del self._symbols[name]
+
+
+def _restored(covered: dict[int, int] | None, minute: int) -> _Symbol:
+    symbol = _Symbol(Coverage(), first_minute=min(covered) if covered else minute)
+    for known, covered_ms in (covered or {}).items():
+        symbol.coverage.add(known, covered_ms)
+    return symbol

@@ -1,0 +1,152 @@
+"""The WebSocket: connect, subscribe, listen, and come back after every end."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Iterable, Sequence
+from http import HTTPStatus
+from random import Random
+from urllib.parse import quote, urlsplit
+
+import msgspec
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
+
+from app.errors import TickhouseError
+from app.log import redact
+
+MAX_MESSAGE_BYTES = 64 * 1024 * 1024
+"""Above this the connection is given up; above `finnhub_frames.MAX_FRAME_BYTES` only the frame."""
+OPEN_TIMEOUT_S = 20.0
+CLOSE_TIMEOUT_S = 1.0
+FEED_HEADER = "X-Tickhouse-Feed"
+"""The simulator says with it that its trades are simulated; Finnhub does not send it."""
+
+log = logging.getLogger(__name__)
+
+
+class BadKeyError(TickhouseError):
+    """Finnhub does not accept the API key."""
+
+
+class Unavailable(Exception):
+    """This attempt to connect failed; the next may succeed."""
+
+    def __init__(self, reason: str, status: int | None = None) -> None:
+        super().__init__(reason)
+        self.status = status
+
+
+class Backoff:
+    """How long to wait before each attempt: at once, then ever longer, with jitter.
+
+    At most 60 s; the server's own trouble (5xx) begins at 5 s and 429 at 60 s, with a limit of
+    five minutes.
+    """
+
+    CAP_S = 60.0
+    BUSY_CAP_S = 300.0
+
+    def __init__(self, rng: Random) -> None:
+        self._rng = rng
+        self._attempts = 0
+
+    def next_s(self, status: int | None = None) -> float:
+        """Seconds to wait now; `status` is what the handshake was answered with, if it was."""
+        attempt, self._attempts = self._attempts, self._attempts + 1
+        base_s, cap_s = 1.0, self.CAP_S
+        if status == HTTPStatus.TOO_MANY_REQUESTS:
+            base_s, cap_s = 60.0, self.BUSY_CAP_S
+        elif status is not None and status >= 500:
+            base_s, cap_s = 5.0, self.BUSY_CAP_S
+        elif attempt == 0:
+            return 0.0
+        longest_s = min(cap_s, base_s * 2.0 ** min(max(attempt - 1, 0), 20))
+        return longest_s * self._rng.uniform(0.5, 1.0)
+
+    def reset(self) -> None:
+        """The connection proved itself: the next end is a new one."""
+        self._attempts = 0
+
+
+class FeedSocket:
+    """One open connection: iterate over it for its frames.
+
+    :ivar feed: what the server says its trades are, if it says it.
+    """
+
+    def __init__(self, socket: ClientConnection, secrets: Sequence[str]) -> None:
+        self._socket = socket
+        self._secrets = secrets
+        response = socket.response
+        self.feed = response.headers.get(FEED_HEADER) if response else None
+
+    async def subscribe(self, symbols: Iterable[str]) -> None:
+        """Ask for the trades of `symbols`; what is refused comes back as an error frame."""
+        await self._tell("subscribe", symbols)
+
+    async def unsubscribe(self, symbols: Iterable[str]) -> None:
+        """Ask for no more trades of `symbols`."""
+        await self._tell("unsubscribe", symbols)
+
+    async def frames(self) -> AsyncIterator[bytes]:
+        """Each message of the server, until the connection ends; then `Unavailable` is raised."""
+        try:
+            while True:
+                yield await self._socket.recv(decode=False)
+        except ConnectionClosed as error:
+            raise self._ended(error) from None
+
+    def abort(self) -> None:
+        """End the connection at once, without the farewell a dead server would not answer."""
+        self._socket.transport.abort()
+
+    async def close(self) -> None:
+        """Say farewell."""
+        await self._socket.close()
+
+    async def _tell(self, kind: str, symbols: Iterable[str]) -> None:
+        try:
+            for symbol in symbols:
+                text = msgspec.json.encode({"type": kind, "symbol": symbol}).decode()
+                await self._socket.send(text)
+        except ConnectionClosed as error:
+            raise self._ended(error) from None
+
+    def _ended(self, error: ConnectionClosed) -> Unavailable:
+        return Unavailable(redact(f"the connection ended: {error}", [*self._secrets]))
+
+
+async def open_socket(url: str, token: str) -> FeedSocket:
+    """Connect to `url` with `token` in the query, as Finnhub wants it.
+
+    :raises BadKeyError: the server refuses the key; trying again is of no use.
+    :raises Unavailable: anything else went wrong. No text of either holds the token.
+    """
+    secrets = [token, quote(token, safe="")]
+    try:
+        socket = await connect(
+            f"{url}{'&' if urlsplit(url).query else '?'}token={quote(token, safe='')}",
+            max_size=MAX_MESSAGE_BYTES,
+            open_timeout=OPEN_TIMEOUT_S,
+            close_timeout=CLOSE_TIMEOUT_S,
+            ping_interval=None,
+            compression=None,
+            user_agent_header="tickhouse",
+        )
+    except InvalidStatus as error:
+        status = error.response.status_code
+        if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
+            raise BadKeyError(
+                f"{urlsplit(url).hostname} refuses the API key (HTTP {status}). Correct "
+                "FINNHUB_API_KEY."
+            ) from None
+        raise Unavailable(f"the server answered with HTTP {status}", status) from None
+    except InvalidURI:
+        raise TickhouseError(
+            "FINNHUB_WEBSOCKET_URL is not an address; it reads like wss://ws.finnhub.io."
+        ) from None
+    except (OSError, TimeoutError, InvalidHandshake, EOFError) as error:
+        reason = redact(f"{type(error).__name__}: {error}", secrets)
+        raise Unavailable(f"no connection: {reason}") from None
+    return FeedSocket(socket, secrets)
