@@ -37,7 +37,7 @@ ARCHIVED: dict[str, Converter] = {
 }
 """What is archived: each topic, and the step that makes rows of its messages."""
 
-MAX_WAITING_BYTES = 32 * 1024 * 1024
+MAX_WAITING_BYTES = 16 * 1024 * 1024
 """More waiting than this is written before the flush interval has passed."""
 RESTART_S = (1, 2, 5, 10, 30)
 """Waits after troubles with Kafka, the last one again and again."""

@@ -1,0 +1,157 @@
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from app.contracts import RefusedMessage
+from app.lake import DATASETS
+from sinks.parquet import Place, build
+from sinks.rows import ROW_COLUMNS, Converter, candle_rows, rejected_rows, stocks_rows
+from tests.unit.sinks.records import (
+    T0,
+    candle,
+    quote,
+    record,
+    rejected,
+    trade,
+    trades,
+    watermark,
+)
+
+PLACE = Place("id", "stocks-topic.1700000000000-5qcLR2G6", 3)
+ONE_OF_EACH = [
+    ("trades", stocks_rows, trades(trade())),
+    ("quotes", stocks_rows, quote()),
+    ("coverage", stocks_rows, watermark()),
+    ("candles", candle_rows, candle()),
+    ("rejected", rejected_rows, rejected()),
+]
+
+
+def rows_of(converter: Converter, message: Any, offset: int = 9) -> list[dict[str, Any]]:
+    dataset, rows, _ = converter(record(message, offset), "replay")
+    return [dict(zip(ROW_COLUMNS[dataset], row, strict=True)) for row in rows]
+
+
+@pytest.mark.parametrize(("dataset", "converter", "message"), ONE_OF_EACH)
+def test_every_kind_of_message_fills_its_dataset_column_for_column(
+    dataset: str, converter: Converter, message: Any
+) -> None:
+    found, rows, refused = converter(record(message, 9), "replay")
+    table, kept, unfit = build(found, rows, PLACE)
+    assert (found, len(rows), refused, unfit) == (dataset, 1, {}, 0)
+    assert kept == rows
+    assert table.schema.equals(DATASETS[dataset])
+    assert {len(row) for row in rows} == {len(ROW_COLUMNS[dataset])}
+    (row,) = table.to_pylist()
+    assert (row["_topic_id"], row["_life"], row["_partition"]) == PLACE
+    assert (row["_offset"], row["_index"]) == (9, 0)
+    assert row["_kafka_time"].timestamp() * 1000 == pytest.approx(T0 + 9)
+
+
+@pytest.mark.parametrize(
+    ("dataset", "converter", "message", "renamed"),
+    [
+        ("candles", candle_rows, candle(), {}),
+        (
+            "rejected",
+            rejected_rows,
+            rejected(),
+            {
+                "source_topic_id": "topic_id",
+                "source_topic": "topic",
+                "source_partition": "partition",
+                "source_offset": "offset",
+            },
+        ),
+    ],
+)
+def test_fields_keep_their_values(
+    dataset: str, converter: Converter, message: Any, renamed: dict[str, str]
+) -> None:
+    (row,) = rows_of(converter, message)
+    for column in ROW_COLUMNS[dataset][:-3]:
+        if column != "indices":
+            assert row[column] == getattr(message, renamed.get(column, column)), column
+
+
+def test_a_row_a_trade_with_its_place_duplicates_too() -> None:
+    twin = trade(c=["12", "1"], frame=4, i=2, k=1)
+    found = rows_of(stocks_rows, trades(twin, twin, trade(v=Decimal(0))))
+    assert [row["_index"] for row in found] == [0, 1, 2]
+    assert found[0] == found[1] | {"_index": 0}
+    first = found[0]
+    assert (first["frame"], first["frame_index"], first["repeat_index"]) == (4, 2, 1)
+    assert (first["trade_time"], first["received_at"]) == (T0, T0 + 5)
+    assert (first["session"], first["session_date"]) == ("post", "2023-11-14")
+
+
+@pytest.mark.parametrize(
+    ("codes", "written"), [(None, ""), ([], ""), (["12", "1"], "1,12"), (["1"], "1")]
+)
+def test_conditions_are_normalised(codes: list[str] | None, written: str) -> None:
+    (row,) = rows_of(stocks_rows, trades(trade(c=codes)))
+    assert row["conditions"] == written
+
+
+def test_notional_is_exact_to_18_decimals() -> None:
+    (row,) = rows_of(
+        stocks_rows, trades(trade(p=Decimal("0.000000000001"), v=Decimal("0.0000015")))
+    )
+    assert row["notional"] == Decimal("0.000000000000000002")
+
+
+def test_a_refused_trade_is_counted_and_the_others_keep_their_places() -> None:
+    bad = trade(p=Decimal(-1))
+    dataset, rows, refused = stocks_rows(record(trades(bad, trade(), bad, trade())), "replay")
+    assert (dataset, [row[-2] for row in rows], refused) == ("trades", [1, 3], {"range": 2})
+
+
+def test_a_quote_of_the_past_lies_in_its_own_session() -> None:
+    (row,) = rows_of(stocks_rows, quote(t=T0 // 1000 - 3 * 3600))
+    assert (row["session"], row["quote_time"]) == ("regular", T0 - 3 * 3_600_000)
+    assert (row["change_amount"], row["change_percent"]) == (None, Decimal("-0.25"))
+
+
+@pytest.mark.parametrize(("indices", "written"), [(None, None), ([], ""), ([0, 3], "0,3")])
+def test_indices_of_a_rejection_are_a_text(indices: list[int] | None, written: str | None) -> None:
+    (row,) = rows_of(rejected_rows, rejected(indices=indices))
+    assert row["indices"] == written
+
+
+@pytest.mark.parametrize(
+    ("converter", "bad", "reason"),
+    [
+        (stocks_rows, record(None, value=b"{"), "schema"),
+        (stocks_rows, record(None, value=None), "schema"),
+        (stocks_rows, record(trades(trade()), key=None), "key"),
+        (stocks_rows, record(trades(trade()), key=b"\xff"), "key"),
+        (stocks_rows, record(trades(trade(), feed="live")), "feed"),
+        (candle_rows, record(None, value=b'{"symbol":"AAPL"}'), "schema"),
+        (candle_rows, record(None, value=None), "schema"),
+        (candle_rows, record(candle(feed="live")), "feed"),
+        (candle_rows, record(candle(window_start=-1)), "range"),
+        (rejected_rows, record(None, value=b"\xff"), "schema"),
+        (rejected_rows, record(rejected(feed="simulated")), "feed"),
+    ],
+)
+def test_what_cannot_be_taken_says_why(converter: Converter, bad: Any, reason: str) -> None:
+    with pytest.raises(RefusedMessage) as refusal:
+        converter(bad, "replay")
+    assert refusal.value.refusal.reason == reason
+
+
+def test_a_value_that_fits_no_column_costs_its_own_row_only() -> None:
+    wild = [trade(), trade(i=2**40), trade(k=2**31), trade()]
+    _, rows, _ = stocks_rows(record(trades(*wild)), "replay")
+    table, kept, unfit = build("trades", rows, PLACE)
+    assert (table.column("_index").to_pylist(), len(kept), unfit) == ([0, 3], 2, 2)
+
+
+def test_a_candle_beyond_its_columns_leaves_an_empty_table() -> None:
+    _, rows, _ = candle_rows(record(candle(volume=Decimal(10) ** 30)), "replay")
+    table, kept, unfit = build("candles", rows, PLACE)
+    assert (table.num_rows, kept, unfit) == (0, [], 1)
+    assert table.schema.equals(DATASETS["candles"])
