@@ -11,6 +11,7 @@ import secrets
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from app.embedded.ports import LOOPBACK, get_json
 from app.embedded.process import ChildProcess
@@ -21,13 +22,6 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 DAGS = REPOSITORY / "airflow" / "dags"
 _SETUP_S = 180
 _SECRETS = ("fernet_key", "jwt_secret", "secret_key")
-
-COMMANDS = {
-    "airflow-dag-processor": ("dag-processor",),
-    "airflow-api-server": ("api-server",),
-    "airflow-scheduler": ("scheduler", "--skip-serve-logs"),
-    "airflow-triggerer": ("triggerer", "--skip-serve-logs"),
-}
 
 
 class Airflow:
@@ -68,21 +62,38 @@ class Airflow:
 
         setup.wait_for(ended, "Airflow's database", _SETUP_S)
 
-    def parts(self) -> list[Part]:
-        """The four processes, to be started when the database is ready."""
-        return [self._part(name, command) for name, command in COMMANDS.items()]
+    def first_parts(self) -> list[Part]:
+        """What tasks need before the scheduler may start them; when the database is ready."""
+        return [
+            self._part("airflow-dag-processor", "dag-processor"),
+            self._part("airflow-api-server", "api-server", is_ready=lambda: bool(self._health())),
+        ]
 
-    def is_healthy(self) -> bool:
-        """Whether the API answers and scheduler and DAG processor are alive."""
-        health = get_json(f"{self.url}api/v2/monitor/health")
-        return health is not None and all(
-            health[part]["status"] == "healthy" for part in ("scheduler", "dag_processor")
-        )
+    def last_parts(self) -> list[Part]:
+        """The rest, to be started when the first parts are ready."""
+        quiet = "--skip-serve-logs"
+        return [
+            self._part("airflow-scheduler", "scheduler", quiet, is_ready=self._is_scheduling),
+            self._part("airflow-triggerer", "triggerer", quiet),
+        ]
 
-    def _part(self, name: str, command: tuple[str, ...]) -> Part:
-        ready = self.is_healthy if name == "airflow-api-server" else lambda: True
+    def _health(self) -> dict[str, Any] | None:
+        return get_json(f"{self.url}api/v2/monitor/health")
+
+    def _is_scheduling(self) -> bool:
+        health = self._health() or {}
+        parts = [health.get(name, {}) for name in ("scheduler", "dag_processor")]
+        return all(part.get("status") == "healthy" for part in parts)
+
+    def _part(self, name: str, *command: str, is_ready: Callable[[], bool] = lambda: True) -> Part:
+        """Killed in the end it loses nothing: what it waits for is a task, which is run again."""
         return Part(
-            name, lambda: self._airflow(name, command), is_ready=ready, ends=0, grace_s=12.0
+            name,
+            lambda: self._airflow(name, command),
+            is_ready=is_ready,
+            ends=0,
+            grace_s=8.0,
+            stubborn=True,
         )
 
     def _airflow(self, name: str, command: tuple[str, ...]) -> ChildProcess:

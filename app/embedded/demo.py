@@ -115,7 +115,7 @@ class Demo:
             self._s3 = S3Server(
                 self._home / "s3", bucket=self._settings.lake_bucket, log=self._logs / "s3.log"
             )
-            self.supervisor.start(_server("s3", self._s3, grace_s=3))
+            self.supervisor.start(_server("s3", self._s3, grace_s=3, stubborn=True))
             names.append("s3")
         if own_kafka:
             kafka = self._kafka()
@@ -156,8 +156,8 @@ class Demo:
         with self._waiting("Waiting for the first candle"):
             deadline = time.monotonic() + _FIRST_CANDLE_S
             while time.monotonic() < deadline:
-                if (status := tickhouse.status()) and status["symbols"]:
-                    self.say(f"Candles move: {status['symbols']} symbols so far")
+                if symbols := tickhouse.moving_symbols():
+                    self.say(f"Candles move on the page ({symbols} symbols so far)")
                     return
                 self._check()
         self.say("No candle yet; the page shows them as soon as trades arrive.")
@@ -167,9 +167,10 @@ class Demo:
         airflow = Airflow(self._home / "airflow", self._ports["airflow"], variables, self._logs)
         with self._waiting("Preparing Airflow's database"):
             airflow.wait_migrated(airflow.migrate(), self.supervisor.check)
-        self.supervisor.start(*airflow.parts())
-        with self._waiting("Waiting for Airflow"):
-            self.supervisor.wait_ready(["airflow-api-server"], _AIRFLOW_S)
+        for parts in (airflow.first_parts(), airflow.last_parts()):
+            self.supervisor.start(*parts)
+            with self._waiting("Waiting for Airflow"):
+                self.supervisor.wait_ready([part.name for part in parts], _AIRFLOW_S)
         self.say(f"Airflow: {airflow.url}")
         return airflow
 
@@ -192,8 +193,17 @@ class Demo:
             yield
 
 
-def _server(name: str, server: KafkaServer | S3Server, *, grace_s: float) -> Part:
-    return Part(name, server.launch, is_ready=server.answers, ends=2, grace_s=grace_s)
+def _server(
+    name: str, server: KafkaServer | S3Server, *, grace_s: float, stubborn: bool = False
+) -> Part:
+    return Part(
+        name,
+        server.launch,
+        is_ready=server.answers,
+        ends=2,
+        grace_s=grace_s,
+        stubborn=stubborn,
+    )
 
 
 def _built_at(tickhouse: Tickhouse) -> int | None:

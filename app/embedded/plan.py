@@ -9,14 +9,16 @@ from typing import Any
 
 from pydantic import SecretStr
 
+from app.contracts import LIVE_TOPIC
 from app.embedded.environment import child_environment
 from app.embedded.ports import LOOPBACK, get_json, listens
 from app.embedded.process import ChildProcess
 from app.embedded.supervisor import Part
 from app.settings import Settings
 
-SIMULATOR_KEY = "simulated"
+SIMULATOR_KEY = "key-of-the-simulator"
 PORTS = ("dashboard", "airflow", "simulator")
+FRESH_MS = 5_000
 USUAL_PORTS = {"dashboard": 8050, "airflow": 8080, "simulator": 8060}
 
 
@@ -92,6 +94,15 @@ class Tickhouse:
     def status(self) -> dict[str, Any] | None:
         """What the page says of the pipeline; None while it does not answer."""
         return get_json(f"{self.dashboard_url}api/status")
+
+    def moving_symbols(self) -> int:
+        """How many symbols the page shows, 0 while no live candle is newer than `FRESH_MS`."""
+        status = self.status()
+        if status is None:
+            return 0
+        newest = status["topics"][LIVE_TOPIC]["newest_ms"]
+        fresh = newest is not None and status["now"] - newest < FRESH_MS
+        return int(status["symbols"]) if fresh else 0
 
     def _part(
         self, *arguments: str, is_ready: Callable[[], bool] = lambda: True, ends: int = 1

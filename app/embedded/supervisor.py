@@ -23,6 +23,7 @@ class Part:
     :param is_ready: whether it does its work by now.
     :param ends: parts with a smaller number are ended first.
     :param grace_s: how long it may take to end by itself.
+    :param stubborn: it seldom ends in that time, and killing it does no harm: not worth a word.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Part:
     is_ready: Callable[[], bool] = lambda: True
     ends: int = 1
     grace_s: float = 8.0
+    stubborn: bool = False
 
 
 @dataclass
@@ -109,7 +111,7 @@ class Supervisor:
                 break
             time.sleep(POLL_S / 4)
         for entry in entries:
-            if entry in waiting and not self.hurry:
+            if entry in waiting and not (self.hurry or entry.part.stubborn):
                 self._say(f"{entry.part.name} did not end by itself; killed")
             entry.process.kill()
 
