@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from typing import Protocol
+
+from app.feeds.clock import SteadyClock
 
 
 class Clock(Protocol):
-    """What the simulator asks of a clock."""
+    """What the simulator asks of a clock: to tell the time and to wait on it."""
 
     def now_ms(self) -> int:
         """UNIX ms; never falls."""
@@ -19,14 +20,8 @@ class Clock(Protocol):
         ...
 
 
-class SystemClock:
-    """Wall time at start, carried on by a clock that counts a laptop's sleep and is never set."""
-
-    def __init__(self) -> None:
-        self._start_ns = time.time_ns() - time.clock_gettime_ns(time.CLOCK_BOOTTIME)
-
-    def now_ms(self) -> int:
-        return (self._start_ns + time.clock_gettime_ns(time.CLOCK_BOOTTIME)) // 1_000_000
+class RealClock(SteadyClock):
+    """The process's steady clock, waited on in real time."""
 
     async def sleep(self, ms: float) -> None:
         await asyncio.sleep(max(ms, 0.0) / 1000)

@@ -27,9 +27,12 @@ ODD_LOT_SHARE = 0.45
 SWEEP_SHARE = 0.15
 IDENTICAL_SHARE = 0.6
 """Of sweeps: those whose prints all have one size."""
+SINGLE_SWEEP_ORDER_SHARE, EXEMPT_SHARE = 0.2, 0.05
+"""Of single stock prints: those of a sweep order that found all it wanted in one place, and those
+that are exempt from the trade-through rule for another reason."""
 OFF_EXCHANGE_SHARE = 0.12
-UNCODED_SHARE = 0.02
-"""Of stock prints of a round lot or more: those without codes (null, [] or no key)."""
+UNCODED_SHARE = 0.15
+"""Of off-exchange prints of a round lot or more: those without codes (null, [] or no key)."""
 PRICE_UPDATE_SHARE = 0.02
 """Of crypto prints: price updates with size 0."""
 MEAN_FURTHER_PRINTS, MOST_PRINTS = 4.0, 40
@@ -54,8 +57,8 @@ def execute(rng: Random, symbol: str, coded: bool, middle: float, t: int) -> lis
         return [Print(None, _touch(rng, coded, middle), symbol, t, 0)]
     size = _size(rng, coded, middle)
     if coded and rng.random() < OFF_EXCHANGE_SHARE:
-        return [Print(_conditions(rng, size), _between(rng, middle), symbol, t, size)]
-    conditions = _conditions(rng, size) if coded else None
+        return [Print(_off_exchange(rng, size), _between(rng, middle), symbol, t, size)]
+    conditions = _on_exchange(rng, size) if coded else None
     return [Print(conditions, _touch(rng, coded, middle), symbol, t, size)]
 
 
@@ -110,9 +113,18 @@ def _size(rng: Random, coded: bool, price: float) -> float:
     return rng.randint(ROUND_LOT, 1_700) if draw < 0.99 else ROUND_LOT * rng.randint(20, 250)
 
 
-def _conditions(rng: Random, size: float) -> Conditions:
+def _off_exchange(rng: Random, size: float) -> Conditions:
     if size >= ROUND_LOT and rng.random() < UNCODED_SHARE:
         return rng.choice((None, [], UNSET))
+    return _listed(size, REGULAR)
+
+
+def _on_exchange(rng: Random, size: float) -> Conditions:
+    draw = rng.random()
+    if draw < SINGLE_SWEEP_ORDER_SHARE:
+        return _listed(size, REGULAR, SWEEP, TRADE_THROUGH_EXEMPT)
+    if draw < SINGLE_SWEEP_ORDER_SHARE + EXEMPT_SHARE:
+        return _listed(size, REGULAR, TRADE_THROUGH_EXEMPT)
     return _listed(size, REGULAR)
 
 

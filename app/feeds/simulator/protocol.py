@@ -49,18 +49,27 @@ def client_message(raw: str | bytes) -> ClientMessage:
 def trade_frames(prints: list[Print], rng: Random) -> list[bytes]:
     """`prints` in frames of up to ten, symbols mixed and not quite in order.
 
-    Prints of one symbol and millisecond keep their order and stand together.
+    Prints of one symbol and millisecond keep their order and stand together, and only a full frame
+    ends between them: no two frames are alike, as that would be a fault of the feed, but full ones
+    of equal prints.
     """
     mixed = _displaced(prints, rng)
     frames = []
-    at = 0
-    while at < len(mixed):
+    start = 0
+    while start < len(mixed):
         size = MOST_TRADES_PER_FRAME
         if rng.random() < _SHORT_FRAME_SHARE:
             size = rng.randint(1, MOST_TRADES_PER_FRAME)
-        frames.append(_encode(TradeFrame(mixed[at : at + size])))
-        at += size
+        end, full = start + size, start + MOST_TRADES_PER_FRAME
+        while end < min(full, len(mixed)) and _together(mixed[end - 1], mixed[end]):
+            end += 1
+        frames.append(_encode(TradeFrame(mixed[start:end])))
+        start = end
     return frames
+
+
+def _together(one: Print, other: Print) -> bool:
+    return one.t == other.t and one.s == other.s
 
 
 def _displaced(prints: list[Print], rng: Random) -> list[Print]:

@@ -17,7 +17,7 @@ from websockets.datastructures import Headers
 from websockets.http11 import Request, Response
 
 from app.errors import TickhouseError
-from app.feeds.simulator.clock import Clock, SystemClock
+from app.feeds.simulator.clock import Clock, RealClock
 from app.feeds.simulator.connection import Connection
 from app.feeds.simulator.delivery import DeliveryLog
 from app.feeds.simulator.exchange import Exchange
@@ -139,7 +139,7 @@ def run(
     :param token: the API keys it accepts, comma separated.
     :raises TickhouseError: it cannot listen at `host` and `port`.
     """
-    clock = SystemClock()
+    clock = RealClock()
     with ExitStack() as stack:
         deliveries = stack.enter_context(DeliveryLog(delivery_log)) if delivery_log else None
         simulator = Simulator(
@@ -163,8 +163,9 @@ async def _serve(simulator: Simulator, host: str, port: int, what: str) -> None:
     print(f"SIMULATED market on ws://{at} and http://{at}/api/v1, {what}", flush=True)
     market, stopped = asyncio.create_task(simulator.play()), asyncio.create_task(stop.wait())
     await asyncio.wait((market, stopped), return_when=asyncio.FIRST_COMPLETED)
+    market.cancel()
     await _close(server)
-    if market.done():
+    if not market.cancelled():
         market.result()
 
 

@@ -137,10 +137,10 @@ def test_volatility_comes_in_clusters() -> None:
     assert correlation(moves[:-30], moves[30:]) > 0.1  # of a plain random walk it would be 0
 
 
-def test_a_month_does_not_carry_the_price_away() -> None:
+def test_years_do_not_carry_the_price_away() -> None:
     market = SymbolMarket(7, listed("AAPL"), START_MS)
-    for hour in range(1, 30 * 24):
-        market.skip(START_MS + hour * HOUR_MS)
+    for hours in range(6, 3 * 365 * 24, 6):
+        market.skip(START_MS + hours * HOUR_MS)
         assert 115 < market.price < 462
 
 
@@ -174,11 +174,11 @@ def test_stocks_move_together_more_than_by_chance() -> None:
 
 
 def test_a_symbol_that_pauses_goes_on_at_a_price_that_moved_on() -> None:
-    exchange = Exchange(seed=5, rate=50.0, now_ms=START_MS)
-    exchange.step(START_MS + 1_000, ["AAPL"])
+    exchange = Exchange(seed=5, rate=2_000.0, now_ms=START_MS)
+    exchange.step(START_MS + 5_000, ["AAPL"])  # late reports of it are pending
     before = exchange.quote("AAPL")
     exchange.step(START_MS + HOUR_MS, [])
-    prints = exchange.step(START_MS + HOUR_MS + 1_000, ["AAPL"])
+    prints = exchange.step(START_MS + HOUR_MS + 20_000, ["AAPL"])
     assert min(trade.t for trade in prints) >= START_MS + HOUR_MS
     assert abs(prints[0].p / float(before.c) - 1) < 0.1
     assert prints[0].p != before.c

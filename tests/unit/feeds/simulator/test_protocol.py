@@ -85,6 +85,16 @@ def test_prints_of_one_symbol_and_millisecond_keep_their_order(prints: list[Prin
     assert by_millisecond(sent) == by_millisecond([msgspec.to_builtins(one) for one in prints])
 
 
+def test_no_two_frames_are_alike_but_full_ones_of_equal_prints() -> None:
+    exchange = Exchange(seed=1, rate=1_000.0, now_ms=START_MS)
+    rng = Random(1)
+    sent: Counter[bytes] = Counter()
+    for end_ms in range(START_MS + 50, START_MS + 300_000, 50):
+        sent.update(trade_frames(exchange.step(end_ms, SYMBOLS), rng))
+    twins = [json.loads(frame)["data"] for frame, count in sent.items() if count > 1]
+    assert all(frame == [frame[0]] * 10 for frame in twins)
+
+
 def test_the_same_seed_gives_the_same_frames(prints: list[Print]) -> None:
     assert frames_of(prints, 3) == frames_of(prints, 3) != frames_of(prints, 4)
 
