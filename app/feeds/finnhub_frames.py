@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import Any, NamedTuple
 
 import msgspec
@@ -106,7 +106,9 @@ def parse_frame(raw: bytes) -> Frame:
 def _parse_slowly(raw: bytes) -> Frame:
     """Look at each trade on its own; also reads NaN and Infinity, which are no JSON."""
     try:
-        frame = json.loads(raw.decode(), parse_float=Decimal, parse_constant=_NotANumber)
+        frame = json.loads(
+            raw.decode(), parse_float=_decimal, parse_int=_integer, parse_constant=_NotANumber
+        )
     except (ValueError, ArithmeticError, RecursionError) as error:
         return _refused(f"the frame is not JSON: {error}"[:300])
     if not isinstance(frame, dict) or not isinstance(frame.get("type"), str):
@@ -129,8 +131,20 @@ def _parse_slowly(raw: bytes) -> Frame:
     return _trade_frame(rows, refused, len(frame["data"]))
 
 
+def _integer(text: str) -> int | Decimal | _NotANumber:
+    """Python reads no int of some thousand digits; one trade's must not refuse the frame."""
+    return int(text) if len(text) <= 20 else _decimal(text)
+
+
+def _decimal(text: str) -> Decimal | _NotANumber:
+    try:
+        return Decimal(text)
+    except InvalidOperation:  # an exponent beyond all bounds
+        return _NotANumber(text)
+
+
 class _NotANumber:
-    """Stands for NaN, Infinity and -Infinity; no field takes it."""
+    """Stands for NaN, Infinity and what has no value; no field takes it."""
 
     def __init__(self, name: str) -> None:
         self.name = name

@@ -1,0 +1,241 @@
+"""Watermarks and coverage: what is promised when, through ends, stalls and restarts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.contracts import Watermark, decode, encode
+from app.feeds.coverage import Coverage, Mark, load_mark, store_mark
+from app.feeds.watermarks import Watermarks
+
+M = 1_731_600_060_000
+"""The start of a minute."""
+MINUTE, GRACE, HORIZON = 60_000, 5_000, 900_000
+
+
+class _Producer:
+    """Watermarks driven by a clock in ms from M on."""
+
+    def __init__(self, now: int, *symbols: str, mark: Mark | None = None) -> None:
+        self.symbols = symbols or ("A",)
+        self.marks = Watermarks(
+            "live",
+            "src",
+            grace_ms=GRACE,
+            horizon_ms=HORIZON,
+            symbols=self.symbols,
+            now_ms=M + now,
+            mark=mark,
+        )
+
+    def connect(self, now: int) -> None:
+        self.marks.connected(self.symbols, M + now)
+
+    def end(self, now: int, since: int | None = None) -> list[Watermark]:
+        at = now if since is None else since
+        return self.marks.disconnected(self.symbols, M + at, M + now, M + now)
+
+    def second(self, now: int, newest: int | None = None) -> list[Watermark]:
+        return self.marks.each_second(M + now, M + (now if newest is None else newest))
+
+
+def _told(messages: list[Watermark]) -> list[tuple[int, int | None]]:
+    """Minute (in ms from M on) and coverage."""
+    return [((m.minute_start or 0) - M, m.covered_ms) for m in messages]
+
+
+def test_a_minute_is_told_when_its_end_and_the_grace_have_come() -> None:
+    producer = _Producer(0)
+    producer.connect(1_000)
+    assert producer.second(64_999) == []
+    (message,) = producer.second(65_000)
+    assert message == Watermark("A", "live", "src", M + 65_000, M + 60_000, M, 59_000)
+    assert producer.second(66_000) == []
+
+
+def test_every_subscribed_symbol_is_told_without_any_trade() -> None:
+    producer = _Producer(0, "A", "B")
+    assert [m.symbol for m in producer.second(65_000)] == ["A", "B"]
+
+
+def test_a_symbol_that_traded_is_told_within_a_second_and_then_no_more() -> None:
+    producer = _Producer(0, "A", "B")
+    producer.connect(0)
+    producer.marks.traded(["B", "UNKNOWN"])
+    (message,) = producer.second(10_000)
+    assert (message.symbol, message.t - M, message.covered_ms) == ("B", 5_000, 10_000)
+    assert producer.second(11_000) == []
+
+
+def test_a_gap_is_not_covered() -> None:
+    producer = _Producer(0)
+    producer.connect(0)
+    assert producer.end(20_000) == []
+    producer.connect(50_000)
+    assert _told(producer.second(65_000)) == [(0, 30_000)]
+
+
+def test_a_stall_found_later_corrects_the_minutes_that_were_told() -> None:
+    producer = _Producer(0)
+    producer.connect(0)
+    assert _told(producer.second(65_000)) == [(0, 60_000)]
+    assert _told(producer.second(125_000)) == [(60_000, 60_000)]
+    corrections = producer.end(since=30_000, now=210_000)
+    assert _told(corrections) == [(0, 30_000), (60_000, 0)]
+    assert [m.t - M for m in corrections] == [205_000, 205_000]
+    assert _told(producer.second(210_000)) == [(120_000, 0)]
+
+
+def test_the_watermark_never_falls_and_waits_for_a_late_feed() -> None:
+    producer = _Producer(0)
+    times = []
+    for now, newest in ((70_000, 70_000), (71_000, 40_000), (72_000, 71_000), (140_000, 75_500)):
+        producer.marks.traded(["A"])
+        times += [m.t - M for m in producer.second(now, newest)]
+    assert times == [65_000, 65_000, 65_000, 66_000, 70_500, 70_500]
+
+
+def test_a_clock_that_was_moved_forward_covers_no_more_than_was_heard() -> None:
+    producer = _Producer(0)
+    producer.connect(0)
+    producer.marks.moved_forward(30_000)
+    assert _told(producer.second(65_000)) == [(0, 30_000)]
+
+
+def test_after_a_restart_the_minute_it_died_in_comes_first_and_then_each_dark_one() -> None:
+    mark = Mark(M + 20_000, {"A": {M: 20_000}})
+    producer = _Producer(200_000, mark=mark)
+    messages = producer.marks.resume(M + 200_000, M + 200_000)
+    assert _told(messages) == [(0, 20_000), (60_000, 0), (120_000, 0), (180_000, 0)]
+    assert [m.t - M for m in messages] == [60_000, 120_000, 195_000, 195_000]
+    assert producer.second(201_000) == []
+
+
+def test_minutes_dark_for_longer_than_the_horizon_are_one_message() -> None:
+    mark = Mark(M + 20_000, {"A": {M: 20_000}})
+    now = 2 * HORIZON + 10_000
+    messages = _Producer(now, mark=mark).marks.resume(M + now, M + now)
+    assert _told(messages)[:3] == [(0, 20_000), (840_000, 0), (900_000, 0)]
+    assert [m.dark_since for m in messages[:3]] == [None, M + MINUTE, None]
+    assert _told(messages)[-1] == (2 * HORIZON, 0)
+
+
+def test_a_restart_within_the_minute_adds_to_what_was_covered() -> None:
+    producer = _Producer(30_000, mark=Mark(M + 20_000, {"A": {M: 20_000}}))
+    assert _told(producer.marks.resume(M + 30_000, M + 30_000)) == [(0, 20_000)]
+    producer.connect(40_000)
+    assert _told(producer.second(65_000)) == [(0, 40_000)]
+
+
+def test_a_restart_between_a_minutes_end_and_its_grace_tells_both_minutes() -> None:
+    mark = Mark(M + 62_000, {"A": {M: 55_000, M + MINUTE: 2_000}})
+    producer = _Producer(63_000, mark=mark)
+    resumed = producer.marks.resume(M + 63_000, M + 63_000)
+    assert _told(resumed) == [(0, 55_000), (60_000, 2_000)]
+    assert _told(producer.second(65_000)) == [(0, 55_000)]
+
+
+def test_what_the_mark_says_is_what_was_covered_and_not_yet_told() -> None:
+    producer = _Producer(0)
+    producer.connect(5_000)
+    assert producer.marks.mark(M + 62_000) == Mark(
+        M + 62_000, {"A": {M: 55_000, M + 60_000: 2_000}}
+    )
+    producer.second(65_000)
+    assert producer.marks.mark(M + 66_000) == Mark(M + 66_000, {"A": {M + 60_000: 6_000}})
+
+
+def test_a_removed_symbol_is_told_until_its_last_minutes_end_and_the_horizon() -> None:
+    mark = Mark(M + 20_000, {"A": {M: 20_000}, "GONE": {M: 20_000}})
+    producer = _Producer(30_000, "A", mark=mark)
+    told = [m for now in range(30_000, 1_200_000, 1_000) for m in producer.second(now)]
+    gone = [m for m in told if m.symbol == "GONE"]
+    assert _told(gone)[:2] == [(0, 20_000), (60_000, 0)]
+    assert gone[-1].t - M == MINUTE + HORIZON
+    assert max(m.t for m in told if m.symbol == "A") > gone[-1].t
+
+
+def test_a_symbol_new_since_the_restart_is_not_told_as_dark_before() -> None:
+    producer = _Producer(200_000, "A", "NEW", mark=Mark(M + 20_000, {"A": {M: 20_000}}))
+    messages = producer.marks.resume(M + 200_000, M + 200_000)
+    assert _told([m for m in messages if m.symbol == "NEW"]) == [(180_000, 0)]
+
+
+def test_a_mark_from_the_future_is_not_believed() -> None:
+    producer = _Producer(0, mark=Mark(M + 3_600_000, {"A": {M + 3_600_000: 5_000}}))
+    assert producer.marks.resume(M, M) == []
+    assert _told(producer.second(65_000)) == [(0, 0)]
+
+
+def test_a_mark_is_read_as_it_was_stored(tmp_path: Path) -> None:
+    path = tmp_path / "mark.json"
+    assert load_mark(path) is None
+    mark = Mark(M, {"BINANCE:BTCUSDT": {M: 1, M + MINUTE: 2}})
+    store_mark(path, mark)
+    assert load_mark(path) == mark
+    path.write_text("{}")
+    with pytest.raises(msgspec.ValidationError):
+        load_mark(path)
+
+
+@given(st.lists(st.integers(0, 300), min_size=2, max_size=12, unique=True).map(sorted))
+def test_coverage_is_the_time_between_opening_and_closing(ends_s: list[int]) -> None:
+    coverage = Coverage()
+    heard_s: set[int] = set()
+    for start_s, end_s in zip(ends_s[::2], ends_s[1::2], strict=False):
+        coverage.open(M + start_s * 1000)
+        coverage.close(M + end_s * 1000)
+        heard_s |= set(range(start_s, end_s))
+    for minute in range(5):
+        wanted_s = sum(minute * 60 <= second < (minute + 1) * 60 for second in heard_s)
+        assert coverage.covered_ms(M + minute * MINUTE, M + 400_000) == wanted_s * 1000
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["up", "down", "trade", "second"]), st.integers(1, 150_000)),
+        max_size=40,
+    )
+)
+def test_each_minute_is_told_before_anything_later_and_no_watermark_falls(
+    steps: list[tuple[str, int]],
+) -> None:
+    producer, now, open_since = _Producer(0), 0, None
+    last_t, told = 0, {}
+    for what, pause in steps:
+        now += pause
+        messages: list[Watermark] = []
+        if what == "up":
+            producer.connect(now)
+            open_since = now if open_since is None else open_since
+        elif what == "down":
+            messages += producer.end(now)
+            open_since = None
+        elif what == "trade":
+            messages += producer.marks.minutes(M + now, M + now)
+            producer.marks.traded(["A"])
+            for minute in range(0, now - GRACE - MINUTE + 1, MINUTE):
+                assert {minute} <= told.keys() | {m - M for m in _minutes(messages)}
+        else:
+            messages += producer.second(now)
+        for m in messages:
+            assert decode(b"A", encode(m), "live").message == m
+            assert m.t >= last_t
+            last_t = m.t
+            for minute in _minutes([m]):
+                told[minute - M] = m.covered_ms
+
+
+def _minutes(messages: list[Watermark]) -> list[int]:
+    """The minutes that `messages` tell, those of a dark time included."""
+    return [
+        minute
+        for m in messages
+        if m.minute_start is not None
+        for minute in range(m.dark_since or m.minute_start, m.minute_start + 1, MINUTE)
+    ]
