@@ -114,9 +114,13 @@ def chromium_path() -> str | None:
     return next((path for name in BROWSERS if (path := shutil.which(name))), None)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    """A headless Chromium driven by playwright; under CI its absence is a failure."""
+    """A headless Chromium driven by playwright; under CI its absence is a failure.
+
+    Of the module, not of the session: while it is open, playwright's event loop counts as running
+    in this thread, and `asyncio.run` of every later test would fail.
+    """
     path = chromium_path()
     if path is None:
         reason = f"no browser: none of {', '.join(BROWSERS)} is on the PATH"

@@ -43,14 +43,50 @@ TAILS = (
 )
 
 
+class Lives:
+    """The ids of the topics, as far as they were ever asked for; tells when one was made again."""
+
+    def __init__(
+        self, settings: Settings, book: LiveBook, made_again: Callable[[set[str]], None]
+    ) -> None:
+        self._settings = settings
+        self._book = book
+        self._made_again = made_again
+        self._names = {
+            settings.named(topic): topic for topic in (STOCKS_TOPIC, CANDLES_TOPIC, LIVE_TOPIC)
+        }
+        self._ids: dict[str, str] = {}
+        self._lock = threading.Lock()
+
+    def ask(self) -> None:
+        """Ask Kafka for the ids now.
+
+        :raises TopicError: it does not answer.
+        """
+        with self._lock:
+            found = topic_ids(self._settings, self._names, timeout_s=ASK_S)
+            self._book.broker = Broker("connected")
+            changed = {
+                self._names[name]
+                for name, topic_id in found.items()
+                if self._ids.get(name, topic_id) != topic_id
+            }
+            self._ids |= found
+        if changed:
+            log.info("topics made again: %s", ", ".join(sorted(changed)))
+            self._book.begin_life()
+            self._made_again(changed)
+
+
 class TopicReader(threading.Thread):
     """Feeds one topic into the book; outlives brokers and topics."""
 
-    def __init__(self, settings: Settings, tail: Tail, book: LiveBook) -> None:
+    def __init__(self, settings: Settings, tail: Tail, book: LiveBook, lives: Lives) -> None:
         super().__init__(name=f"read {tail.topic}", daemon=True)
         self._settings = settings
         self._tail = tail
         self._book = book
+        self._lives = lives
         self._state = book.topics[tail.topic]
         self._stopping = threading.Event()
         self._again = threading.Event()
@@ -71,6 +107,8 @@ class TopicReader(threading.Thread):
                     self._read(consumer)
             except KafkaException as error:
                 self._away(error.args[0])
+            except TickhouseError as error:
+                self._book.broker = Broker("away", str(error))
             finally:
                 consumer.close()
             if not self._stopping.is_set():
@@ -105,6 +143,7 @@ class TopicReader(threading.Thread):
         if topic.error is not None or not topic.partitions:
             self._wait_for(name, topic.error)
             return False
+        self._lives.ask()  # or a topic made again before the watch first looks goes unseen
         starts = []
         for partition in topic.partitions:
             low, high = consumer.get_watermark_offsets(
@@ -158,17 +197,13 @@ _GONE = (
 
 
 class LifeWatch(threading.Thread):
-    """Asks Kafka now and then for the ids of the topics, and tells when one was made again."""
+    """Asks for the lives now and then."""
 
-    def __init__(
-        self, settings: Settings, book: LiveBook, made_again: Callable[[set[str]], None]
-    ) -> None:
+    def __init__(self, book: LiveBook, lives: Lives) -> None:
         super().__init__(name="watch topics", daemon=True)
-        self._settings = settings
         self._book = book
-        self._made_again = made_again
+        self._lives = lives
         self._stopping = threading.Event()
-        self._ids: dict[str, str] = {}
 
     def stop(self) -> None:
         self._stopping.set()
@@ -176,29 +211,19 @@ class LifeWatch(threading.Thread):
     def run(self) -> None:
         while not self._stopping.is_set():
             try:
-                self._ask()
+                self._lives.ask()
             except TickhouseError as error:
                 self._book.broker = Broker("away", str(error))
             self._stopping.wait(WATCH_INTERVAL_S)
-
-    def _ask(self) -> None:
-        names = {self._settings.named(t): t for t in (STOCKS_TOPIC, CANDLES_TOPIC, LIVE_TOPIC)}
-        found = topic_ids(self._settings, names, timeout_s=ASK_S)
-        self._book.broker = Broker("connected")
-        changed = {names[name] for name, life in found.items() if self._ids.get(name, life) != life}
-        self._ids |= found
-        if changed:
-            log.info("topics made again: %s", ", ".join(sorted(changed)))
-            self._book.begin_life()
-            self._made_again(changed)
 
 
 class Readers:
     """The threads that keep a book fed."""
 
     def __init__(self, settings: Settings, book: LiveBook) -> None:
-        self._readers = {tail.topic: TopicReader(settings, tail, book) for tail in TAILS}
-        self._watch = LifeWatch(settings, book, self._read_again)
+        lives = Lives(settings, book, self._read_again)
+        self._readers = {tail.topic: TopicReader(settings, tail, book, lives) for tail in TAILS}
+        self._watch = LifeWatch(book, lives)
 
     def _read_again(self, topics: set[str]) -> None:
         for topic in topics & self._readers.keys():

@@ -8,6 +8,8 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from app.contracts import LIVE_TOPIC, encode
 from app.dashboard.gold import GoldReader
 from app.dashboard.live import LiveBook, Record
@@ -70,13 +72,17 @@ def test_a_slow_reader_gets_the_newest_state_and_no_backlog(tmp_path: Path) -> N
     reading(tmp_path, test)
 
 
-def test_a_change_while_the_stream_paces_itself_is_not_missed(tmp_path: Path) -> None:
+def test_a_change_while_the_stream_paces_itself_is_not_missed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.dashboard.stream.STATUS_S", 3_600.0)  # nothing else wakes it
+
     async def test(book: LiveBook, pulse: Pulse, events: AsyncIterator[bytes]) -> None:
         await next_event(events, "status")
         loop = asyncio.get_running_loop()
         waiting = asyncio.create_task(next_event(events, "candles"))
         loop.call_later(0.05, move, book, 2)  # the stream sleeps its 0.1 s
-        assert (await asyncio.wait_for(waiting, 0.8))["candles"][0]["close"] == 102
+        assert (await asyncio.wait_for(waiting, 30))["candles"][0]["close"] == 102
 
     reading(tmp_path, test)
 
