@@ -51,6 +51,7 @@ def only_run(folder: Path) -> Iterator[str]:
             yield run_id
         finally:
             end_marked(run_id)
+            os.environ.pop(MARK)
 
 
 def marked(run_id: str) -> list[psutil.Process]:
