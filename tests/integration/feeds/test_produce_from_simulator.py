@@ -50,7 +50,7 @@ class Topic:
 
     def trades(self) -> Counter[tuple[Any, ...]]:
         return Counter(
-            (message.symbol, trade.t, float(trade.p), float(trade.v), tuple(trade.c or ()))
+            (message.symbol, trade.t, float(trade.p), float(trade.v), tuple(sorted(trade.c or ())))
             for message in self.messages
             if isinstance(message, Trades)
             for trade in message.trades
@@ -60,7 +60,7 @@ class Topic:
 def delivered(deliveries: list[Delivery], frames: int) -> Counter[tuple[Any, ...]]:
     """The trades of the first `frames` frames."""
     return Counter(
-        (trade["s"], trade["t"], trade["p"], trade["v"], tuple(trade.get("c") or ()))
+        (trade["s"], trade["t"], trade["p"], trade["v"], tuple(sorted(trade.get("c") or ())))
         for one in deliveries
         if isinstance(one, Sent) and one.frame <= frames
         for trade in json.loads(one.raw).get("data", [])
