@@ -1,7 +1,7 @@
 {# The columns of a trade that silver takes over from bronze. #}
 {% macro trade_columns(alias, load_id=true) -%}
     {%- set names = [
-        'symbol', 'feed', 'producer', 'connection', 'received_at', 'trade_time', 'price', 'size',
+        'symbol', 'feed', 'producer', 'feed_connection', 'received_at', 'trade_time', 'price', 'size',
         'notional', 'conditions', 'session', 'session_date', 'repeat_index', '_topic_id', '_life',
         '_partition', '_offset', '_index', '_kafka_time', '_loaded_at'
     ] + (['_load_id'] if load_id else []) -%}

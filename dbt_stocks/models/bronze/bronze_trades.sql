@@ -10,7 +10,7 @@ final as (
         symbol,
         feed,
         source as producer,
-        connection,
+        {{ word('connection') }} as feed_connection,
         received_at,
         trade_time,
         price,

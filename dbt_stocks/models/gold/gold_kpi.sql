@@ -18,23 +18,29 @@ newest_days as (
 
 ),
 
-priced as (
+compared as (
 
     select
         newest_days.*,
+        coalesce(quote_time > close_time or close_time is null, false) as quote_is_newer
+    from newest_days
+
+),
+
+priced as (
+
+    select
+        compared.*,
         cast(open as double) as day_open,
-        cast(case when quote_time > close_time or close_time is null then quote_price else close end
-            as double) as current_price,
-        case when quote_time > close_time or close_time is null then 'quote' else 'candle' end
-            as price_basis,
-        case when quote_time > close_time or close_time is null then quote_time else close_time end
-            as as_of,
+        cast(case when quote_is_newer then quote_price else close end as double) as current_price,
+        case when quote_is_newer then 'quote' else 'candle' end as price_basis,
+        case when quote_is_newer then quote_time else close_time end as as_of,
         cast(coalesce(previous_close, open) as double) as reference_price,
         case
             when previous_close is not null then 'previous_close'
             when open is not null then 'session_open'
         end as change_basis
-    from newest_days
+    from compared
 
 ),
 

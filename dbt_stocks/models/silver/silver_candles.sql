@@ -66,10 +66,11 @@ candidates as (
 of_life as (
 
     select * from candidates
-    qualify row_number() over (
-        partition by symbol, window_start, _life
-        order by revision desc, _offset desc, _load_id desc
-    ) = 1
+    qualify
+        row_number() over (
+            partition by symbol, window_start, _life
+            order by revision desc, _offset desc, _load_id desc
+        ) = 1
 
 ),
 
@@ -77,10 +78,11 @@ of_life as (
 winners as (
 
     select * from of_life
-    qualify row_number() over (
-        partition by symbol, window_start
-        order by trade_count desc, _life desc
-    ) = 1
+    qualify
+        row_number() over (
+            partition by symbol, window_start
+            order by trade_count desc, _life desc
+        ) = 1
 
 ),
 
@@ -90,31 +92,23 @@ with_trend as (
         winners.*,
         cast({{ trailing('sum(close)', 'symbol, session_date, session') }} as double)
         / {{ trailing('count(*)', 'symbol, session_date, session') }} as trend_line,
-        case
-            when session = 'continuous'
-                then {{ elapsed_ms('cast(session_date as timestamp)', 'window_start') }}
-            else {{ elapsed_ms(
-                'cast(session_date as timestamp)', new_york_time('window_start')
-            ) }}
-        end / 60000 as day_minute
+        cast({{ day_minute('session', 'session_date', 'window_start') }} as integer) as day_minute
     from winners
 
 ),
 
 final as (
 
-    select
-        with_trend.{{ (columns + ['trend_line']) | join(', with_trend.') }},
-        cast(with_trend.day_minute as integer) as day_minute
+    select with_trend.*
     from with_trend
-    {%- if is_incremental() %}
+    {% if is_incremental() %}
     inner join touched
         on
             with_trend.symbol = touched.symbol
             and with_trend.session_date = touched.session_date
             and with_trend.session = touched.session
     where with_trend.window_start >= touched.first_window
-    {%- endif %}
+    {% endif %}
 
 )
 

@@ -68,10 +68,11 @@ final as (
         _offset,
         max(_load_id) over (partition by symbol, producer, minute) as _load_id
     from told
-    qualify row_number() over (
-        partition by symbol, producer, minute
-        order by case when covered_ms is null then 1 else 0 end, _life desc, _offset desc
-    ) = 1
+    qualify
+        row_number() over (
+            partition by symbol, producer, minute
+            order by case when covered_ms is null then 1 else 0 end, _life desc, _offset desc
+        ) = 1
 
 )
 

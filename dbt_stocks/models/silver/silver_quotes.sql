@@ -36,10 +36,11 @@ final as (
         _loaded_at
     from bronze_quotes
     where {{ is_new('bronze_quotes') }}
-    qualify row_number() over (
-        partition by _topic_id, _partition, _offset, _index
-        order by _load_id desc
-    ) = 1
+    qualify
+        row_number() over (
+            partition by _topic_id, _partition, _offset, _index
+            order by _load_id desc
+        ) = 1
 
 )
 

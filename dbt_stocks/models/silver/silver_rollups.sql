@@ -32,39 +32,18 @@ minutes as (
 
 ),
 
--- on the exchange's clock, whose offset from UTC is whole hours; the regular session's first hour
--- begins at half past nine
+-- a day is its regular session; pre- and post-market volume stands beside
 bucketed as (
 
-    {%- for interval, size in [('5m', 5), ('15m', 15), ('1h', 60)] %}
+    {% for interval in ['5m', '15m', '1h', '1d'] %}
     select
         minutes.*,
         '{{ interval }}' as candle_interval,
-        {% if interval == '1h' -%}
-        case
-            when session = 'regular' and day_minute < 600
-                then {{ plus_minutes(time_bucket(60, 'window_start'), 30) }}
-            else {{ time_bucket(60, 'window_start') }}
-        end as bucket_start,
-        case
-            when session = 'pre' and day_minute >= 540
-                then {{ plus_minutes(time_bucket(60, 'window_start'), 30) }}
-            else {{ plus_minutes(time_bucket(60, 'window_start'), 60) }}
-        end as bucket_end
-        {%- else -%}
-        {{ time_bucket(size, 'window_start') }} as bucket_start,
-        {{ plus_minutes(time_bucket(size, 'window_start'), size) }} as bucket_end
-        {%- endif %}
+        {{ bucket_start(interval) }} as bucket_start,
+        {{ bucket_end(interval) }} as bucket_end
     from minutes
-    union all
-    {%- endfor %}
-    select
-        minutes.*,
-        '1d' as candle_interval,
-        cast(session_date as timestamp) as bucket_start,
-        {{ plus_minutes('cast(session_date as timestamp)', 1440) }} as bucket_end
-    from minutes
-    where session in ('regular', 'continuous')
+    {{ "where session in ('regular', 'continuous')" if interval == '1d' else 'union all' }}
+    {% endfor %}
 
 ),
 

@@ -23,11 +23,14 @@ silver_quotes as (
 
 touched as (
 
-    select symbol, session_date from silver_candles where {{ is_new('silver_candles') }}
+    select symbol, session_date from silver_candles
+    where {{ is_new('silver_candles') }}
     union
-    select symbol, session_date from silver_trades where {{ is_new('silver_trades') }}
+    select symbol, session_date from silver_trades
+    where {{ is_new('silver_trades') }}
     union
-    select symbol, session_date from silver_quotes where {{ is_new('silver_quotes') }}
+    select symbol, session_date from silver_quotes
+    where {{ is_new('silver_quotes') }}
 
 ),
 

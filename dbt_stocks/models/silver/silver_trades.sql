@@ -21,10 +21,11 @@ fresh as (
 
     select * from bronze_trades
     where {{ is_new('bronze_trades') }}
-    qualify row_number() over (
-        partition by _topic_id, _partition, _offset, _index
-        order by _load_id desc
-    ) = 1
+    qualify
+        row_number() over (
+            partition by _topic_id, _partition, _offset, _index
+            order by _load_id desc
+        ) = 1
 
 ),
 

@@ -37,10 +37,11 @@ earlier as (
         on
             touched.symbol = silver_symbol_days.symbol
             and touched.session_date > silver_symbol_days.session_date
-    qualify row_number() over (
-        partition by touched.symbol, touched.session_date
-        order by silver_symbol_days.session_date desc
-    ) <= 20
+    qualify
+        row_number() over (
+            partition by touched.symbol, touched.session_date
+            order by silver_symbol_days.session_date desc
+        ) <= 20
 
 ),
 

@@ -1,0 +1,156 @@
+"""A warehouse that two loads and two builds filled, shared by the tests that only look at it."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import duckdb
+import pytest
+from pydantic import SecretStr
+
+from app.embedded.s3 import S3Server
+from app.settings import Settings
+from app.warehouse import published
+from app.warehouse.commands import BuildReport, LoadReport, build, load
+from tests.integration.warehouse.lake_writer import (
+    CANDLES_LIFE,
+    START,
+    STOCKS_LIFE,
+    LakeWriter,
+    candle,
+    quote,
+    rejection,
+    trade,
+    watermark,
+)
+
+Rows = list[dict[str, Any]]
+NEWER_CANDLES = CANDLES_LIFE.replace("17096", "17097")
+NEWER_STOCKS = STOCKS_LIFE.replace("17096", "17097")
+BTC = "BINANCE:BTCUSDT"
+
+
+@pytest.fixture(scope="package")
+def lake_settings(
+    s3_server: S3Server, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., Settings]:
+    """Settings with a namespace and folder of their own, on the session's S3 server; no Kafka."""
+
+    def make(**overrides: Any) -> Settings:
+        values: dict[str, Any] = {
+            "tickhouse_namespace": f"t-{uuid.uuid4().hex[:10]}",
+            "tickhouse_feed": "replay",
+            "tickhouse_data_dir": tmp_path_factory.mktemp("data"),
+            "lake_endpoint_url": s3_server.endpoint_url,
+            "lake_bucket": s3_server.bucket,
+            "aws_access_key_id": SecretStr(s3_server.access_key),
+            "aws_secret_access_key": SecretStr(s3_server.secret_key),
+        }
+        return Settings(_env_file=None, **(values | overrides))
+
+    return make
+
+
+class Filled:
+    """A warehouse after two loads and two builds, and what those said."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.lake = LakeWriter(settings)
+        self.loads: list[LoadReport] = []
+        self.builds: list[BuildReport] = []
+
+    def load_and_build(self) -> None:
+        self.loads.append(load(self.settings))
+        self.builds.append(build(self.settings))
+
+    def gold(self, query: str) -> Rows:
+        """Rows of the published file."""
+        path = published.current_path(self.settings)
+        assert path is not None
+        return rows_of(str(path), query)
+
+    def warehouse(self, query: str) -> Rows:
+        """Rows of the warehouse itself."""
+        return rows_of(str(self.settings.warehouse_path), query)
+
+
+def rows_of(path: str, query: str) -> Rows:
+    with duckdb.connect(path, read_only=True) as db:
+        return db.sql(query).to_arrow_table().to_pylist()
+
+
+@pytest.fixture(scope="package")
+def filled(lake_settings: Callable[..., Settings]) -> Filled:
+    filled = Filled(lake_settings())
+    first_load(filled.lake)
+    filled.load_and_build()
+    second_load(filled.lake)
+    filled.load_and_build()
+    return filled
+
+
+def rising(symbol: str, minutes: range, **other: Any) -> Rows:
+    """Candles that open at 10 plus their minute and close one above."""
+    return [candle(symbol, m, f"{m + 10} {m + 12} {m + 9} {m + 11}", **other) for m in minutes]
+
+
+def first_load(lake: LakeWriter) -> None:
+    day_before = [
+        row
+        | {
+            "window_start": row["window_start"] - timedelta(days=1),
+            "window_end": row["window_end"] - timedelta(days=1),
+            "session_date": (START - timedelta(days=1)).date().isoformat(),
+        }
+        for row in rising("AAPL", range(60), volume="100")
+    ]
+    lake.put("candles", day_before, partition=1)
+    pre = [candle("AAPL", -m, "9 9 9 9", session="pre") for m in (40, 10)]
+    lake.put("candles", [*pre, *rising("AAPL", range(30))], partition=1)
+    lake.put("candles", rising("MSFT", range(5)), partition=1)
+    night = [
+        candle(BTC, 60 * h, "50000 50000 50000 50000", volume="0.5", session="continuous")
+        for h in range(3)
+    ]
+    lake.put("candles", night, partition=2)
+    lake.put(
+        "trades",
+        [
+            trade("AAPL", 1, "10", _offset=0, _index=0),
+            trade("AAPL", 1, "10", _offset=0, _index=1, repeat_index=1),
+            trade("AAPL", 2, "11", _offset=1, _index=0),
+        ],
+    )
+    lake.put("quotes", [quote("AAPL", 5, "10", "8"), quote("MSFT", 5, "10", "8")])
+    lake.put("coverage", [watermark("AAPL", 1800), watermark(BTC, 12000), watermark("MSFT", 300)])
+
+
+def second_load(lake: LakeWriter) -> None:
+    lake.put("candles", rising("MSFT", range(5, 6)), partition=0)
+    revised = {"revision": 1, "status": "revised", "trade_count": 4, "eligible_count": 4}
+    lake.put("candles", [candle("AAPL", 5, "15 99 14 16", volume="400", **revised)], partition=1)
+    other_life = [
+        candle("AAPL", 6, "1 1 1 1", trade_count=2, eligible_count=2),
+        candle("AAPL", 7, "70 70 70 70", trade_count=9),
+        candle("AAPL", 8, "80 80 80 80", trade_count=3),
+    ]
+    lake.put("candles", other_life, partition=1, life=NEWER_CANDLES)
+    lake.put(  # the archive again, after a crash, and one message more
+        "trades",
+        [
+            trade("AAPL", 1, "10", _offset=0, _index=0),
+            trade("AAPL", 1, "10", _offset=0, _index=1, repeat_index=1),
+            trade("AAPL", 2, "11", _offset=1, _index=0),
+            trade("AAPL", 3, "12", _offset=2, _index=0),
+            trade("AAPL", 3, "13", _offset=2, _index=1),
+        ],
+        first_offset=0,
+    )
+    lake.put("trades", [trade("AAPL", 1, "10"), trade("AAPL", 2, "11")], life=NEWER_STOCKS)
+    lake.put("rejected", [rejection(0, 1, None), rejection(0, 2, "1")])
+    lake.put("quotes", [quote("AAPL", 1900, "50", "8")])
+    lake.put("coverage", [watermark("MSFT", 1800), watermark("AAPL", 2000, covered_ms=1)])

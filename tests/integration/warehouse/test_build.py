@@ -1,0 +1,270 @@
+"""Objects in, gold out: on a real S3 server, DuckDB and dbt."""
+
+from __future__ import annotations
+
+import duckdb
+import pytest
+
+from app.warehouse import published
+from app.warehouse.commands import build, load
+from app.warehouse.transform import PROJECT
+from tests.integration.warehouse.conftest import BTC, Filled, Rows
+from tests.integration.warehouse.lake_writer import START, at
+
+
+def naive(seconds: float) -> object:
+    return at(seconds).replace(tzinfo=None)
+
+
+def candle_at(filled: Filled, minute: int, table: str = "gold_candlestick") -> dict[str, object]:
+    (row,) = filled.gold(
+        f"select * from gold.{table} where symbol = 'AAPL' and candle_time = '{naive(60 * minute)}'"
+    )
+    return row
+
+
+def test_first_build_makes_everything_and_the_second_what_changed(filled: Filled) -> None:
+    assert [report.whole for report in filled.builds] == [True, False]
+    assert filled.builds[1].models == 8
+    assert filled.builds[1].tests > 20
+
+
+def test_published_file_holds_the_promised_tables_and_columns(filled: Filled) -> None:
+    found = filled.gold(
+        "select table_name as name, list(column_name order by column_index) as columns "
+        "from duckdb_columns() where schema_name = 'gold' group by all"
+    )
+
+    assert {row["name"]: tuple(row["columns"]) for row in found} == published.TABLES
+
+
+def test_every_column_is_documented(filled: Filled) -> None:
+    columns = filled.warehouse(
+        "select table_name || '.' || column_name as name from duckdb_columns() "
+        "where schema_name in ('bronze', 'silver', 'gold')"
+    )
+    texts = {path.stem: path.read_text() for path in PROJECT.rglob("*.yml")}
+    missing = [
+        row["name"]
+        for row in columns
+        if f"- name: {row['name'].split('.')[1]}\n" not in texts.get(row["name"].split(".")[0], "")
+    ]
+    assert len(columns) > 300
+    assert missing == []
+
+
+def test_candle_comes_out_as_it_went_in(filled: Filled) -> None:
+    row = candle_at(filled, 4)
+
+    assert row["candle_open"] == 14
+    assert row["candle_high"] == 16
+    assert row["candle_low"] == 13
+    assert row["candle_close"] == 15
+    assert row["volume"] == 300
+    assert row["traded_value"] == 14.5 * 300
+    assert row["vwap"] == 14.5
+    assert row["status"] == "final"
+
+
+def test_highest_revision_of_a_life_wins(filled: Filled) -> None:
+    row = candle_at(filled, 5)
+
+    assert (row["revision"], row["candle_high"], row["volume"]) == (1, 99, 400)
+
+
+def test_between_lives_more_trades_win_and_of_equal_counts_the_newer(filled: Filled) -> None:
+    assert candle_at(filled, 6)["candle_open"] == 16
+    assert candle_at(filled, 7)["candle_open"] == 70
+    assert candle_at(filled, 8)["candle_open"] == 80
+
+
+def test_trend_line_is_the_mean_of_the_sessions_last_20_closes(filled: Filled) -> None:
+    closes = [m + 11 for m in range(30)]
+    closes[7], closes[8] = 70, 80
+
+    assert candle_at(filled, 0)["trend_line"] == 11
+    assert candle_at(filled, 9)["trend_line"] == pytest.approx(sum(closes[:10]) / 10)
+    assert candle_at(filled, 29)["trend_line"] == pytest.approx(sum(closes[10:30]) / 20)
+
+
+def test_object_of_a_lower_partition_that_came_later_is_found(filled: Filled) -> None:
+    minutes = filled.gold("select count(*) as n from gold.gold_candlestick where symbol = 'MSFT'")
+
+    assert minutes == [{"n": 6}]
+
+
+def test_repeated_rows_merge_and_repeats_of_a_trade_are_flagged(filled: Filled) -> None:
+    trades = filled.warehouse(
+        "select _life like '%17096%' as old, _offset, _index, is_duplicate, is_rejected "
+        "from silver.silver_trades order by old desc, _offset, _index"
+    )
+
+    assert [tuple(row.values()) for row in trades] == [
+        (True, 0, 0, False, False),
+        (True, 0, 1, False, False),  # the feed's own repeat is a print of its own
+        (True, 1, 0, True, True),  # refused: its twin in the newer life counts
+        (True, 2, 0, False, False),
+        (True, 2, 1, False, True),
+        (False, 0, 0, True, False),
+        (False, 1, 0, False, False),
+    ]
+    raw = filled.warehouse("select count(*) as n from raw.trades")
+    assert raw == [{"n": 10}]
+
+
+def test_data_quality_counts_what_was_repeated_refused_and_revised(filled: Filled) -> None:
+    (row,) = filled.gold(
+        "select * from gold.gold_data_quality where symbol = 'AAPL' "
+        f"and session_date = '{START.date()}'"
+    )
+
+    assert row["candle_count"] == 32
+    assert row["trade_count"] == 7
+    assert row["duplicate_count"] == 2
+    assert row["rejected_count"] == 2
+    assert row["revision_count"] == 1
+    assert row["covered_share"] == 1
+
+
+def test_rollups_are_the_merge_of_their_minutes(filled: Filled) -> None:
+    row = candle_at(filled, 5, "gold_candlestick_5m")
+
+    assert (row["candle_open"], row["candle_close"]) == (15, 20)
+    assert (row["candle_high"], row["candle_low"]) == (99, 14)
+    assert row["volume"] == 4 * 300 + 400
+    assert row["minute_count"] == 5
+    assert row["status"] == "revised"
+
+
+def test_hours_are_the_clocks_and_never_cross_sessions(filled: Filled) -> None:
+    hours = filled.gold(
+        "select session, candle_time, candle_end from gold.gold_candlestick_1h "
+        f"where symbol = 'AAPL' and session_date = '{START.date()}' order by candle_time"
+    )
+
+    assert [tuple(row.values()) for row in hours] == [
+        ("pre", naive(-5400), naive(-1800)),
+        ("pre", naive(-1800), naive(0)),
+        ("regular", naive(0), naive(1800)),
+    ]
+
+
+def test_day_is_the_regular_session_with_pre_market_volume_beside(filled: Filled) -> None:
+    (row,) = filled.gold(
+        "select * from gold.gold_candlestick_1d where symbol = 'AAPL' "
+        f"and session_date = '{START.date()}'"
+    )
+
+    assert row["candle_open"] == 10
+    assert row["volume"] == 30 * 300 + 100
+    assert (row["pre_volume"], row["post_volume"]) == (600, 0)
+    assert row["minute_count"] == 30
+
+
+def kpi(filled: Filled, symbol: str) -> dict[str, object]:
+    (row,) = filled.gold(f"select * from gold.gold_kpi where symbol = '{symbol}'")
+    return row
+
+
+def test_price_is_the_newer_of_quote_and_close(filled: Filled) -> None:
+    assert (kpi(filled, "AAPL")["current_price"], kpi(filled, "AAPL")["price_basis"]) == (
+        50,
+        "quote",
+    )
+    assert (kpi(filled, "MSFT")["current_price"], kpi(filled, "MSFT")["price_basis"]) == (
+        16,
+        "candle",
+    )
+
+
+def test_change_is_against_the_quotes_previous_close_else_the_first_open(filled: Filled) -> None:
+    assert (kpi(filled, "AAPL")["change_percent"], kpi(filled, "AAPL")["change_basis"]) == (
+        pytest.approx(100 * (50 - 8) / 8),
+        "previous_close",
+    )
+    assert (kpi(filled, BTC)["change_percent"], kpi(filled, BTC)["change_basis"]) == (
+        0,
+        "session_open",
+    )
+
+
+def test_staleness_is_against_the_newest_loaded_watermark_never_the_clock(filled: Filled) -> None:
+    assert kpi(filled, "MSFT")["as_of"] == naive(359)
+    assert kpi(filled, "MSFT")["staleness_s"] == 12000 - 359
+
+
+def test_tree_map_has_volatility_from_ten_returns_on_and_a_sector(filled: Filled) -> None:
+    rows = {row["symbol"]: row for row in filled.gold("select * from gold.gold_treechart")}
+
+    assert rows["AAPL"]["return_count"] == 29
+    assert rows["AAPL"]["volatility"] > 0
+    assert rows["AAPL"]["relative_volatility"] == 1
+    assert rows["MSFT"]["volatility"] is None
+    assert {symbol: row["sector"] for symbol, row in rows.items()} == {
+        "AAPL": "Technology",
+        "MSFT": "Technology",
+        BTC: "Crypto",
+    }
+
+
+def test_gauge_compares_with_earlier_days_up_to_the_same_minute(filled: Filled) -> None:
+    rows = {row["symbol"]: row for row in filled.gold("select * from gold.gold_gauge")}
+
+    assert rows["AAPL"]["usual_days"] == 1
+    assert rows["AAPL"]["usual_volume"] == 30 * 100  # of the 60 minutes of the day before
+    assert rows["AAPL"]["gauge_max"] == 2 * 30 * 100
+    assert rows["MSFT"]["usual_volume"] is None
+    assert rows["MSFT"]["gauge_max"] == rows["AAPL"]["volume"]
+    assert rows["ALL"]["volume"] == sum(row["volume"] for s, row in rows.items() if s != "ALL")
+
+
+def test_load_and_build_again_change_nothing(filled: Filled) -> None:
+    again, nothing = load(filled.settings), build(filled.settings)
+
+    assert again.objects == 0
+    assert not again.build_due
+    assert not nothing.built
+
+
+SILVER = (
+    "silver_trades",
+    "silver_candles",
+    "silver_rollups",
+    "silver_quotes",
+    "silver_coverage",
+    "silver_watermarks",
+    "silver_symbol_days",
+    "silver_usual",
+)
+
+
+def test_making_everything_again_from_raw_gives_the_same_under_an_open_reader(
+    filled: Filled,
+) -> None:
+    def silver() -> dict[str, Rows]:
+        return {
+            table: filled.warehouse(f"select * exclude (_load_id) from silver.{table} order by all")
+            for table in SILVER
+        }
+
+    query = "select count(*) from gold.gold_candlestick"
+    by_the_minute, before = silver(), published.current_path(filled.settings)
+    assert before is not None
+    with duckdb.connect(before, read_only=True) as reader:
+        count = reader.sql(query).fetchall()
+        report = build(filled.settings, full_refresh=True)
+
+        assert reader.sql(query).fetchall() == count
+    after = published.current_path(filled.settings)
+    assert after is not None
+    assert after.name > before.name
+    assert report.whole
+    assert silver() == by_the_minute
+
+
+def test_times_are_utc(filled: Filled) -> None:
+    (row,) = filled.gold(
+        f"select min(candle_time) as first from gold.gold_candlestick where symbol = '{BTC}'"
+    )
+
+    assert row["first"] == START.replace(tzinfo=None)

@@ -1,0 +1,215 @@
+"""From the lake into RAW: on a real S3 server and DuckDB; no dbt."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from decimal import Decimal
+from multiprocessing import get_context
+
+import duckdb
+import pyarrow as pa
+import pytest
+from pydantic import SecretStr
+
+from app.lake import DATASETS, ObjectKey, s3_client
+from app.settings import Settings
+from app.warehouse.commands import extract, load
+from app.warehouse.interface import WarehouseError
+from app.warehouse.objects import LakeError
+from tests.integration.warehouse.conftest import rows_of
+from tests.integration.warehouse.lake_writer import STOCKS_LIFE, LakeWriter, candle, trade
+
+MakeSettings = Callable[..., Settings]
+
+
+def ledger(settings: Settings) -> list[tuple[str, str, int, str | None]]:
+    rows = rows_of(
+        str(settings.warehouse_path),
+        "select object_key, status, row_count, reason from raw.load_ledger order by object_key",
+    )
+    return [tuple(row.values()) for row in rows]  # type: ignore[misc]
+
+
+def test_rows_come_exactly_as_they_lie_in_the_lake(lake_settings: MakeSettings) -> None:
+    settings = lake_settings()
+    row = trade(
+        "AAPL", 1.234, "0.123456789012", "9999999999999999.999999999999", conditions="12,41"
+    )
+    row["notional"] = Decimal("1234567890123456.000000000000000001")
+    LakeWriter(settings).put("trades", [row])
+
+    load(settings)
+
+    (raw,) = rows_of(str(settings.warehouse_path), "select * from raw.trades")
+    for name in ("price", "size", "notional", "conditions"):
+        assert raw[name] == row[name]
+    assert raw["trade_time"] == row["trade_time"].replace(tzinfo=None)
+
+
+def test_object_is_loaded_once_and_noted(lake_settings: MakeSettings) -> None:
+    settings = lake_settings()
+    key = LakeWriter(settings).put("trades", [trade("AAPL", 1, "10"), trade("AAPL", 2, "10")])
+
+    first, second = load(settings), load(settings)
+
+    assert (first.objects, second.objects) == (1, 0)
+    assert ledger(settings) == [(str(key), "loaded", 2, None)]
+
+
+def test_list_from_an_earlier_moment_loads_nothing_twice(lake_settings: MakeSettings) -> None:
+    settings = lake_settings()
+    LakeWriter(settings).put("trades", [trade("AAPL", 1, "10")])
+
+    listed = extract(settings)
+    load(settings)
+
+    assert len(listed) == 1
+    assert load(settings, listed).objects == 0
+
+
+def test_every_life_partition_and_dataset_is_found(lake_settings: MakeSettings) -> None:
+    settings = lake_settings()
+    lake = LakeWriter(settings)
+    lake.put("trades", [trade("AAPL", 1, "10")], partition=3)
+    load(settings)
+    lake.put("trades", [trade("AAPL", 1, "10")], partition=0)
+    lake.put("trades", [trade("AAPL", 1, "10")], partition=3, life=STOCKS_LIFE.replace("aa", "bb"))
+    lake.put("candles", [candle("AAPL", 0, "1 1 1 1")])
+
+    assert load(settings).objects == 3
+
+
+def test_object_that_came_late_under_a_lower_name_is_found(lake_settings: MakeSettings) -> None:
+    settings = lake_settings()
+    lake = LakeWriter(settings)
+    lake.put("trades", [trade("AAPL", 1, "10")], first_offset=50)
+    lake.put("trades", [trade("AAPL", 1, "10")], first_offset=60)
+    load(settings)
+    lake.put("trades", [trade("AAPL", 1, "10")], first_offset=55)
+
+    assert load(settings).rows == {"trades": 1}
+
+
+def test_namespaces_do_not_see_each_other(lake_settings: MakeSettings) -> None:
+    LakeWriter(lake_settings()).put("trades", [trade("AAPL", 1, "10")])
+
+    assert load(lake_settings()).objects == 0
+
+
+def test_unreadable_objects_are_refused_with_a_reason_and_the_rest_is_loaded(
+    lake_settings: MakeSettings, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = lake_settings()
+    lake = LakeWriter(settings)
+    schema = DATASETS["trades"]
+    rows = pa.Table.from_pylist([trade("AAPL", 1, "10")], schema=schema)
+    bad = {
+        "no Parquet": lake.put_bytes,
+        "price": lambda key, _: lake.put_table(key, rows.drop_columns(["price"])),
+        "null": lambda key, _: lake.put_table(key, rows),
+    }
+    for offset, put in enumerate(bad.values()):
+        put(ObjectKey("trades", STOCKS_LIFE, 0, offset, offset), b"PAR1 not at all")
+    lake.put("trades", [trade("AAPL", 1, "10")], first_offset=9)
+
+    with caplog.at_level(logging.ERROR):
+        report = load(settings)
+
+    assert report.rows == {"trades": 1}
+    reasons = list(report.refused.values())
+    assert "no readable Parquet file" in reasons[0]
+    assert reasons[1] == "columns are missing: price"
+    assert reasons[2] == (
+        "columns must not be null and are: _topic_id, _partition, _offset, _index, _life"
+    )
+    assert [status for _, status, _, _ in ledger(settings)] == ["refused"] * 3 + ["loaded"]
+    assert all(key in caplog.text for key in report.refused)
+    assert load(settings).objects == 0
+
+
+def test_what_is_not_named_as_an_object_is_left_alone(lake_settings: MakeSettings) -> None:
+    settings = lake_settings()
+    lake = LakeWriter(settings)
+    lake.put("trades", [trade("AAPL", 1, "10")])
+    place = f"{settings.lake_prefix}bronze/trades/{STOCKS_LIFE}"
+    for name in ("00000/readme.txt", "zzz/1-2.parquet", "00000/1-2.parquet"):
+        s3_client(settings).put_object(
+            Bucket=settings.lake_bucket, Key=f"{place}/{name}", Body=b"?"
+        )
+
+    assert load(settings).objects == 1
+
+
+def test_more_objects_than_one_listing_holds(lake_settings: MakeSettings) -> None:
+    settings = lake_settings()
+    lake = LakeWriter(settings)
+    for offset in range(1_100):
+        lake.put_bytes(ObjectKey("trades", STOCKS_LIFE, 0, offset, offset), b"")
+    load(settings)
+    lake.put("trades", [trade("AAPL", 1, "10")], first_offset=5_000)
+
+    report = load(settings)
+
+    assert (report.objects, report.rows) == (1, {"trades": 1})
+
+
+def test_two_loads_at_once_take_turns(lake_settings: MakeSettings) -> None:
+    settings = lake_settings()
+    lake = LakeWriter(settings)
+    for _ in range(20):
+        lake.put("trades", [trade("AAPL", 1, "10")])
+
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+        reports = list(pool.map(load, [settings, settings]))
+
+    assert sorted(report.objects for report in reports) == [0, 20]
+    assert len(ledger(settings)) == 20
+
+
+def test_bucket_that_is_not_there_says_so(lake_settings: MakeSettings) -> None:
+    with pytest.raises(LakeError, match=r"bucket no-such-bucket \(LAKE_BUCKET\) does not exist"):
+        load(lake_settings(lake_bucket="no-such-bucket"))
+
+
+def test_lake_that_does_not_answer_says_so(lake_settings: MakeSettings) -> None:
+    with pytest.raises(LakeError, match=r"LAKE_ENDPOINT_URL\) cannot be read"):
+        load(lake_settings(lake_endpoint_url="http://127.0.0.1:1"))
+
+
+def test_wrong_secret_says_so_and_does_not_tell_it(lake_settings: MakeSettings) -> None:
+    with pytest.raises(LakeError, match="AWS_SECRET_ACCESS_KEY") as caught:
+        load(lake_settings(aws_secret_access_key=SecretStr("wrong-secret")))
+
+    assert "wrong-secret" not in str(caught.value)
+
+
+def test_warehouse_that_another_has_open_says_so(lake_settings: MakeSettings) -> None:
+    settings = lake_settings()
+    load(settings)
+    path = settings.warehouse_path
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        pool.submit(hold_open, str(path)).result()
+
+        with pytest.raises(WarehouseError, match="cannot be opened"):
+            load(settings)
+
+
+HELD = []
+
+
+def hold_open(path: str) -> None:
+    HELD.append(duckdb.connect(path))
+
+
+def test_database_name_is_the_files(lake_settings: MakeSettings) -> None:
+    settings = lake_settings()
+
+    with pytest.raises(WarehouseError, match=r"must end in STOCKS\.duckdb"):
+        load(lake_settings(duckdb_path=settings.home / "other.duckdb"))
+
+
+def test_snowflake_is_not_there_yet(lake_settings: MakeSettings) -> None:
+    with pytest.raises(WarehouseError, match="Set WAREHOUSE=duckdb"):
+        load(lake_settings(warehouse="snowflake"))

@@ -1,0 +1,87 @@
+"""What the loader takes and what it refuses."""
+
+from __future__ import annotations
+
+import io
+from datetime import UTC, datetime
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from app.lake import DATASETS, ObjectKey
+from app.warehouse.interface import Fetched, LakeObject
+from app.warehouse.loader import batches
+from app.warehouse.objects import REQUIRED, read_object, schema_reason
+from app.warehouse.raw import columns_of, setup_statements
+
+MOMENT = datetime(2024, 3, 5, tzinfo=UTC)
+
+
+def item(dataset: str) -> LakeObject:
+    return LakeObject(ObjectKey(dataset, "life", 0, 0, 0), "etag", 1)
+
+
+def parquet(table: pa.Table) -> bytes:
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("dataset", DATASETS)
+def test_an_object_with_the_datasets_schema_is_taken(dataset: str) -> None:
+    fetched = read_object(item(dataset), parquet(DATASETS[dataset].empty_table()))
+
+    assert fetched.reason is None
+    assert fetched.rows is not None
+
+
+@pytest.mark.parametrize("dataset", DATASETS)
+def test_required_columns_are_columns(dataset: str) -> None:
+    assert set(REQUIRED[dataset]) <= set(DATASETS[dataset].names)
+
+
+def test_reason_says_what_differs() -> None:
+    wanted = pa.schema([("a", pa.int64()), ("b", pa.string()), ("c", pa.string())])
+    found = pa.schema([("a", pa.int32()), ("b", pa.string()), ("d", pa.string())])
+
+    assert schema_reason(found, wanted) == (
+        "columns are missing: c; columns are not known: d; a is int32 instead of int64"
+    )
+    assert schema_reason(pa.schema(list(reversed(wanted))), wanted) == (
+        "its columns stand in another order"
+    )
+    assert schema_reason(wanted.with_metadata({"k": "v"}), wanted) is None
+
+
+@pytest.mark.parametrize("body", [b"", b"PAR1", b"PAR1" + b"\0" * 100 + b"PAR1"])
+def test_what_is_no_parquet_file_is_refused(body: bytes) -> None:
+    fetched = read_object(item("trades"), body)
+
+    assert fetched.rows is None
+    assert fetched.reason is not None
+    assert "no readable Parquet file" in fetched.reason
+
+
+def test_batches_close_at_their_bounds() -> None:
+    table = pa.table({"x": pa.array(range(1000))})
+    items = [Fetched(item("trades"), table) for _ in range(5)]
+
+    assert [len(b) for b in batches(items, max_bytes=2 * table.nbytes)] == [2, 2, 1]
+    assert [len(b) for b in batches(items, max_objects=3)] == [3, 2]
+    assert list(batches([])) == []
+
+
+@pytest.mark.parametrize("dataset", DATASETS)
+def test_raw_tables_have_the_columns_of_the_lake(dataset: str) -> None:
+    db = duckdb.connect()
+    for statement in setup_statements() * 2:
+        db.execute(statement)
+    found = db.execute(
+        "select column_name from duckdb_columns() where schema_name = 'RAW' "
+        "and table_name = upper(?) order by column_index",
+        [dataset],
+    ).fetchall()
+
+    assert [name for (name,) in found] == list(columns_of(dataset))

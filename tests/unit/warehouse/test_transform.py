@@ -1,0 +1,58 @@
+"""What is told to dbt, and what is made of its answer."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+
+from app.settings import Settings
+from app.warehouse.transform import PROJECT, environment, fingerprint, read_results
+
+
+def test_fingerprint_changes_with_any_file_of_the_project_but_artefacts(tmp_path: Path) -> None:
+    (tmp_path / "models").mkdir()
+    (tmp_path / "target").mkdir()
+    (tmp_path / "models" / "a.sql").write_text("select 1")
+    first = fingerprint(tmp_path)
+    (tmp_path / "target" / "manifest.json").write_text("{}")
+    assert fingerprint(tmp_path) == first
+
+    (tmp_path / "models" / "a.sql").write_text("select 2")
+    assert fingerprint(tmp_path) != first
+
+
+def test_dbt_writes_into_our_home_and_sees_no_secret_of_others(tmp_path: Path) -> None:
+    settings = Settings(
+        _env_file=None,  # type: ignore[call-arg]
+        tickhouse_data_dir=tmp_path,
+        finnhub_api_key=SecretStr("key"),
+    )
+    seen = environment(settings, {"PATH": "/bin", "FINNHUB_API_KEY": "key", "lake_bucket": "b"})
+
+    assert seen["PATH"] == "/bin"
+    assert "FINNHUB_API_KEY" not in seen
+    assert "key" not in seen.values()
+    assert seen["DUCKDB_PATH"] == str(settings.warehouse_path)
+    for name in ("DBT_TARGET_PATH", "DBT_LOG_PATH"):
+        assert Path(seen[name]).is_relative_to(settings.home)
+        assert not Path(seen[name]).is_relative_to(PROJECT)
+
+
+def test_results_count_models_and_tests_and_name_failures(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    results = [
+        {"unique_id": "model.stocks.silver_candles", "status": "success", "message": "OK"},
+        {"unique_id": "test.stocks.rules_hold.1a", "status": "fail", "message": "Got 1\n result"},
+        {"unique_id": "test.stocks.a_warning.1b", "status": "warn", "message": "Got 2 results"},
+        {"unique_id": "model.stocks.gold_kpi", "status": "skipped", "message": None},
+    ]
+    with caplog.at_level(logging.WARNING):
+        found = read_results({"results": results})
+
+    assert (found.models, found.tests) == (2, 2)
+    assert found.failures == ("rules_hold (Got 1 result)",)
+    assert "a_warning" in caplog.text
