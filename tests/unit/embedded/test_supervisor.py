@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 
@@ -125,15 +126,16 @@ def test_a_second_run_in_the_same_folder_is_a_sentence(tmp_path: Path) -> None:
 def test_what_a_killed_run_left_is_ended_by_the_next(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("_TICKHOUSE_RUN", "lost")
+    lost, another = uuid.uuid4().hex, uuid.uuid4().hex
+    monkeypatch.setenv("_TICKHOUSE_RUN", lost)
     left = subprocess.Popen(FOREVER, start_new_session=True)
-    monkeypatch.setenv("_TICKHOUSE_RUN", "another")
+    monkeypatch.setenv("_TICKHOUSE_RUN", another)
     other = subprocess.Popen(FOREVER, start_new_session=True)
-    (tmp_path / "demo.lock").write_text("lost")
+    (tmp_path / "demo.lock").write_text(lost)
     with only_run(tmp_path) as run_id:
         assert left.wait(10) is not None
         assert other.poll() is None
         assert os.environ["_TICKHOUSE_RUN"] == run_id
-        assert marked("lost") == []
-    assert end_marked("another") == 1
+        assert marked(lost) == []
+    assert end_marked(another) == 1
     other.wait(10)
