@@ -78,12 +78,12 @@ def test_candles_come_oldest_first(client: TestClient, book: LiveBook) -> None:
 def test_minutes_that_kafka_no_longer_holds_come_from_gold(
     client: TestClient, page: Page, book: LiveBook, settings: Settings
 ) -> None:
-    publish_gold(settings, "1.duckdb", candlestick=[gold_candle(m, 50.0) for m in range(3)])
+    publish_gold(settings, "1.duckdb", candlestick=[gold_candle(m, 50.0 + m) for m in range(3)])
     page.gold.refresh()
     take(book, candle(minute=2, close=102), candle(minute=3, close=103))
     answer = client.get("/api/candles", params={"symbol": "AAPL", "limit": 3}).json()
     assert [(c["close"], c["source"]) for c in answer["candles"]] == [
-        (50, "gold"),
+        (51, "gold"),
         (102, "live"),
         (103, "live"),
     ]
