@@ -1,0 +1,419 @@
+"""The archive against a real Kafka and a real S3 server."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from confluent_kafka.admin import AdminClient
+from pydantic import SecretStr
+from quixstreams.sinks.base.item import SinkItem
+
+from app.contracts import (
+    CANDLES_TOPIC,
+    REJECTED_TOPIC,
+    STOCKS_TOPIC,
+    Trades,
+    encode,
+)
+from app.embedded.kafka import KafkaServer
+from app.embedded.s3 import S3Server
+from app.lake import life_note_key, s3_client
+from app.settings import Settings
+from app.topics import ensure_topics, topic_ids
+from sinks.bucket import Bucket
+from sinks.lives import LifeNames, claim_key
+from sinks.parquet_s3 import LifeBatch
+from tests import support
+from tests.lake import LakeReader
+from tests.unit.sinks.records import candle, quote, rejected, trade, trades, watermark
+from topologies.archive_lives import TopicLives
+
+SYMBOLS = ("AAPL", "MSFT", "NVDA", "AMD", "BINANCE:BTCUSDT")
+PER_MESSAGE = 3
+Make = Callable[..., Settings]
+
+
+@pytest.fixture
+def settings(make_settings: Make) -> Settings:
+    made = make_settings(archive_flush_interval_s=1)
+    ensure_topics(made)
+    return made
+
+
+def tape(first: int, end: int) -> Iterator[Trades]:
+    """Messages `first` to `end` of an endless tape; `frame` is the message's number."""
+    for number in range(first, end):
+        parts = [trade(v=Decimal(number), frame=number, i=i) for i in range(PER_MESSAGE)]
+        yield trades(*parts, symbol=SYMBOLS[number % len(SYMBOLS)])
+
+
+def send_tape(settings: Settings, first: int, end: int) -> None:
+    support.send_messages(settings, STOCKS_TOPIC, tape(first, end))
+
+
+def frames(reader: LakeReader) -> list[tuple[int, int]]:
+    """Which trade of the tape each distinct row is."""
+    rows = reader.distinct("trades").values()
+    return sorted((row["frame"], row["frame_index"]) for row in rows)
+
+
+def whole_tape(*ranges: tuple[int, int]) -> list[tuple[int, int]]:
+    numbers = [n for first, end in ranges for n in range(first, end)]
+    return sorted((number, i) for number in numbers for i in range(PER_MESSAGE))
+
+
+def consumed(settings: Settings, topic: str = STOCKS_TOPIC) -> None:
+    support.await_consumed(settings, topic, "archive")
+
+
+def await_frames(
+    settings: Settings, count: int, reader: LakeReader | None = None, timeout_s: float = 90
+) -> LakeReader:
+    """Read on until `count` distinct trades are in the lake."""
+    found = reader or LakeReader(settings)
+    support.await_(
+        lambda: len(found.read().distinct("trades")) >= count, timeout_s, f"{count} trades"
+    )
+    return found
+
+
+def await_line(log: Path, text: str, timeout_s: float = 60) -> None:
+    support.await_(lambda: log.exists() and text in log.read_text(), timeout_s, text)
+
+
+def test_everything_in_the_topics_arrives(settings: Settings, tmp_path: Path) -> None:
+    send_tape(settings, 0, 500)
+    twin = trade(frame=500)
+    support.send_messages(
+        settings, STOCKS_TOPIC, [trades(twin, twin, twin), quote(), quote(), watermark()]
+    )
+    support.send(settings, CANDLES_TOPIC, [(b"AAPL", encode(candle(revision=n))) for n in (0, 1)])
+    support.send(settings, REJECTED_TOPIC, [(b"AAPL", encode(rejected()))])
+    with support.running(settings, "archive", log=tmp_path / "log"):
+        for topic in (STOCKS_TOPIC, CANDLES_TOPIC, REJECTED_TOPIC):
+            consumed(settings, topic)
+    found = LakeReader(settings).read()
+    counts = {dataset: len(found.distinct(dataset)) for dataset in found.rows}
+    assert counts == {
+        "trades": 500 * PER_MESSAGE + 3,
+        "quotes": 2,
+        "coverage": 1,
+        "candles": 2,
+        "rejected": 1,
+    }
+    assert counts == {dataset: len(rows) for dataset, rows in found.rows.items()}
+    assert set(whole_tape((0, 500))) <= set(frames(found))
+    ids = topic_ids(settings, [settings.named(STOCKS_TOPIC)])
+    assert {row["_topic_id"] for row in found.rows["trades"]} == set(ids.values())
+
+
+def test_poison_is_skipped_with_a_count_and_the_worker_goes_on(
+    settings: Settings, tmp_path: Path
+) -> None:
+    log = tmp_path / "log"
+    poison: list[tuple[Any, Any]] = [
+        (b"AAPL", b"{"),
+        (b"AAPL", None),
+        (None, b"{}"),
+        (b"\xff\xfe", encode(trades(trade()))),
+        (b"MSFT", encode(trades(trade()))),
+        (b"AAPL", encode(trades(trade(), feed="live"))),
+        (b"AAPL", encode(trades(trade(p=Decimal(-1)), trade(frame=7)))),
+        (b"AAPL", b"[" * 100_000),
+        (b"AAPL", b"x" * 5_000_000),
+    ]
+    support.send(settings, STOCKS_TOPIC, poison)
+    for topic in (CANDLES_TOPIC, REJECTED_TOPIC):
+        support.send(settings, topic, [(b"\xff", b"\xff"), (None, None)])
+    send_tape(settings, 0, 50)
+    support.send(settings, CANDLES_TOPIC, [(b"AAPL", encode(candle()))])
+    with support.running(settings, "archive", log=log):
+        for topic in (STOCKS_TOPIC, CANDLES_TOPIC, REJECTED_TOPIC):
+            consumed(settings, topic)
+    found = LakeReader(settings).read()
+    assert frames(found) == sorted([(7, 0), *whole_tape((0, 50))])
+    assert len(found.rows["candles"]) == 1
+    text = log.read_text()
+    for reason in ("schema", "key", "feed", "range"):
+        assert f"cannot be taken ({reason})" in text
+
+
+KILL_AT_COMMIT = """
+import os, signal
+from topologies.archive_lives import LifeConsumer
+LifeConsumer.commit = lambda *a, **k: os.kill(os.getpid(), signal.SIGKILL)
+from app.cli import main
+main()
+"""
+
+
+def test_rows_written_again_after_a_kill_have_the_same_identity(settings: Settings) -> None:
+    reader = LakeReader(settings)
+    for first, end in ((0, 200), (200, 500)):
+        send_tape(settings, first, end)
+        killed = subprocess.run(
+            [sys.executable, "-c", KILL_AT_COMMIT, "archive"],
+            env=support.environment(settings),
+            capture_output=True,
+            timeout=90,
+            check=False,
+        )
+        assert killed.returncode == -9, killed.stderr[-2000:]
+        assert frames(reader.read()) == whole_tape((0, end))
+    send_tape(settings, 500, 600)
+    with support.running(settings, "archive"):
+        consumed(settings)
+    assert frames(reader.read()) == whole_tape((0, 600))
+    assert len(reader.rows["trades"]) > 600 * PER_MESSAGE
+    assert frames(LakeReader(settings).read()) == whole_tape((0, 600))
+
+
+def test_nothing_is_lost_while_the_lake_is_away(
+    make_settings: Make, tmp_path: Path, kafka_brokers: str
+) -> None:
+    with S3Server(tmp_path / "s3") as s3:
+        settings = make_settings(
+            archive_flush_interval_s=1,
+            lake_endpoint_url=s3.endpoint_url,
+            lake_bucket=s3.bucket,
+            aws_access_key_id=SecretStr(s3.access_key),
+            aws_secret_access_key=SecretStr(s3.secret_key),
+        )
+        ensure_topics(settings)
+        log = tmp_path / "log"
+        with support.running(settings, "archive", log=log) as worker:
+            send_tape(settings, 0, 100)
+            reader = await_frames(settings, 100 * PER_MESSAGE)
+            s3.kill()
+            send_tape(settings, 100, 300)
+            await_line(log, "does not answer")
+            send_tape(settings, 300, 400)
+            s3.start()
+            await_frames(settings, 400 * PER_MESSAGE, reader)
+            consumed(settings)
+            assert worker.poll() is None
+        assert frames(reader.read()) == whole_tape((0, 400))
+        assert s3.secret_key not in log.read_text()
+
+
+def test_nothing_is_lost_while_the_broker_is_away(
+    make_settings: Make, private_kafka: KafkaServer, tmp_path: Path
+) -> None:
+    settings = make_settings(archive_flush_interval_s=1, kafka_brokers=private_kafka.brokers)
+    ensure_topics(settings)
+    private_kafka.stop()
+    log = tmp_path / "log"
+    with support.running(settings, "archive", log=log) as worker:
+        await_line(log, "does not answer")
+        private_kafka.start()
+        send_tape(settings, 0, 100)
+        reader = await_frames(settings, 100 * PER_MESSAGE)
+        send_tape(settings, 100, 200)
+        private_kafka.kill()
+        private_kafka.start()
+        send_tape(settings, 200, 300)
+        await_frames(settings, 300 * PER_MESSAGE, reader)
+        assert worker.poll() is None
+    assert frames(reader.read()) == whole_tape((0, 300))
+
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from sinks.parquet_s3 import ParquetS3Sink
+go, add, taken = Path(sys.argv.pop()), ParquetS3Sink.add, 0
+def hold(self, *a, **k):
+    global taken
+    add(self, *a, **k)
+    taken += 1
+    if taken == 150:
+        print("holding", flush=True)
+        while not go.exists():
+            time.sleep(0.05)
+ParquetS3Sink.add = hold
+from app.cli import main
+main()
+"""
+
+
+@contextmanager
+def holding(settings: Settings, log: Path, go: Path) -> Iterator[None]:
+    """The archive, which stands still with its 150th record in memory until `go` is there."""
+    command = [sys.executable, "-c", HOLD, "archive", str(go)]
+    with log.open("ab") as output:
+        worker = subprocess.Popen(
+            command, env=support.environment(settings), stdout=output, stderr=subprocess.STDOUT
+        )
+    try:
+        yield
+    finally:
+        support.stop(worker)
+
+
+def delete(settings: Settings, *topics: str) -> None:
+    admin = AdminClient(settings.kafka_client())
+    names = [settings.named(topic) for topic in topics]
+    for done in admin.delete_topics(names).values():
+        done.result()
+    support.await_(lambda: not topic_ids(settings, names), what="the topics to be gone")
+
+
+def remake(settings: Settings, *topics: str) -> None:
+    delete(settings, *topics)
+    ensure_topics(settings)
+
+
+def test_a_topic_made_again_while_no_worker_runs_is_another_life(
+    settings: Settings, tmp_path: Path
+) -> None:
+    send_tape(settings, 0, 100)
+    with support.running(settings, "archive"):
+        consumed(settings)
+    remake(settings, STOCKS_TOPIC)
+    send_tape(settings, 100, 300)
+    with support.running(settings, "archive"):
+        consumed(settings)
+    found = LakeReader(settings).read()
+    assert frames(found) == whole_tape((0, 300))
+    assert len(found.rows["trades"]) == 300 * PER_MESSAGE
+    assert_lives(found, [(0, 100), (100, 300)])
+
+
+def assert_lives(found: LakeReader, ranges: list[tuple[int, int]]) -> None:
+    """Life by life, in order of their names, the trades of the tape that each holds."""
+    by_life: dict[str, set[int]] = {}
+    for row in found.distinct("trades").values():
+        by_life.setdefault(row["_life"], set()).add(row["frame"])
+    assert [by_life[life] for life in sorted(by_life)] == [set(range(*r)) for r in ranges]
+    ids = {row["_life"]: row["_topic_id"] for row in found.rows["trades"]}
+    assert len(set(ids.values())) == len(ranges)
+    for life, topic_id in ids.items():
+        assert life.endswith(f"-{topic_id[:8]}")
+
+
+@pytest.mark.parametrize("new", [50, 2000], ids=["shorter", "longer"])
+def test_a_topic_made_again_under_a_running_worker_loses_nothing(
+    settings: Settings, tmp_path: Path, new: int
+) -> None:
+    """The new life is shorter, or already longer than the position the worker had in the old."""
+    log = tmp_path / "log"
+    with support.running(settings, "archive", log=log):
+        send_tape(settings, 0, 400)
+        consumed(settings)
+        send_tape(settings, 400, 500)
+        consumed(settings)
+        remake(settings, STOCKS_TOPIC)
+        send_tape(settings, 500, 500 + new)
+        await_line(log, "was deleted or made again")
+        reader = await_frames(settings, (500 + new) * PER_MESSAGE)
+        consumed(settings)
+    assert frames(reader.read()) == whole_tape((0, 500 + new))
+    assert_lives(reader, [(0, 500), (500, 500 + new)])
+
+
+@pytest.mark.parametrize("flush_s", [1, 6])
+def test_records_that_only_memory_holds_outlive_their_topic(
+    make_settings: Make, tmp_path: Path, flush_s: int
+) -> None:
+    """With the longer interval records of both lives come to lie in one batch."""
+    settings = make_settings(archive_flush_interval_s=flush_s)
+    ensure_topics(settings)
+    log, go = tmp_path / "log", tmp_path / "go"
+    with holding(settings, log, go):
+        send_tape(settings, 0, 100)
+        reader = await_frames(settings, 100 * PER_MESSAGE)
+        send_tape(settings, 100, 150)
+        await_line(log, "holding")
+        remake(settings, STOCKS_TOPIC)
+        send_tape(settings, 150, 1000)
+        go.touch()
+        await_frames(settings, 1000 * PER_MESSAGE, reader)
+    assert frames(reader.read()) == whole_tape((0, 1000))
+    assert_lives(reader, [(0, 150), (150, 1000)])
+
+
+def test_records_are_told_apart_by_what_lies_at_their_offset(settings: Settings) -> None:
+    old, new = list(tape(0, 10)), list(tape(10, 16))
+    topic = settings.named(STOCKS_TOPIC)
+
+    def sent(messages: list[Trades]) -> list[SinkItem]:
+        support.send(settings, STOCKS_TOPIC, [(b"AAPL", encode(m)) for m in messages])
+        found = support.read_topic(settings, STOCKS_TOPIC)
+        return [SinkItem(m.value(), m.key(), m.timestamp()[1], (), m.offset()) for m in found]
+
+    before = sent(old)
+    (partition,) = {m.partition() for m in support.read_topic(settings, STOCKS_TOPIC)}
+    lives = TopicLives(settings)
+    batch = LifeBatch(topic, partition, "old").replaced_by(before)
+    assert lives.former(batch) == []
+    remake(settings, STOCKS_TOPIC)
+    assert lives.former(batch) == before
+    after = sent(new)
+    mixed = batch.replaced_by([*before[:3], *after[3:]])
+    assert lives.former(mixed) == before[:3]
+    delete(settings, STOCKS_TOPIC)
+    assert lives.former(mixed) == [*before[:3], *after[3:]]
+
+
+def test_workers_that_name_a_life_at_once_agree(settings: Settings) -> None:
+    def name(first_ms: int) -> str:
+        return LifeNames(Bucket(settings)).name("stocks-topic", "idOfThisLife", first_ms)
+
+    with ThreadPoolExecutor(8) as pool:
+        names = set(pool.map(name, range(1_700_000_000_000, 1_700_000_000_008)))
+    notes = list(Bucket(settings).keys("bronze/_lives/"))
+    assert [life_note_key(life) for life in names] == notes
+    assert {name(1)} == names
+
+
+def test_a_later_life_sorts_behind_whatever_the_clocks_say(settings: Settings) -> None:
+    names = LifeNames(Bucket(settings))
+    first = names.name("stocks-topic", "A-first-life", 1_700_000_000_000)
+    other = names.name("stocks-topic.more", "A-other-topic", 1_800_000_000_000)
+    second = names.name("stocks-topic", "A-second-life", 1_600_000_000_000)
+    assert first == "stocks-topic.1700000000000-A-first-"
+    assert other == "stocks-topic.more.1800000000000-A-other-"
+    assert second == "stocks-topic.1700000000001-A-second"
+
+
+def test_a_name_is_found_by_its_note_when_the_claim_is_gone(settings: Settings) -> None:
+    bucket = Bucket(settings)
+    first = LifeNames(bucket).name("stocks-topic", "idOfThisLife", 1_700_000_000_000)
+    client = s3_client(settings)
+    claim = settings.lake_prefix + claim_key("stocks-topic", "idOfThisLife")
+    client.delete_object(Bucket=settings.lake_bucket, Key=claim)
+    assert LifeNames(bucket).name("stocks-topic", "idOfThisLife", 5) == first
+
+
+@pytest.mark.parametrize(
+    ("wrong", "sentence"),
+    [
+        ({"lake_bucket": "no-such-bucket"}, "The bucket no-such-bucket (LAKE_BUCKET) does not"),
+        ({"aws_secret_access_key": SecretStr("wrong-secret")}, "refuses the bucket"),
+        ({"kafka_partitions": 3}, "KAFKA_PARTITIONS"),
+    ],
+)
+def test_what_is_wrong_at_the_start_is_a_sentence(
+    settings: Settings, wrong: dict[str, Any], sentence: str
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", "from app.cli import main; main()", "archive"],
+        env=support.environment(settings.model_copy(update=wrong)),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 1
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith("error: ")
+    assert sentence in last
+    assert "wrong-secret" not in done.stdout + done.stderr
