@@ -1,0 +1,52 @@
+"""compose.yaml: what a parser of the format does not check."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from app.cli import cli
+from app.settings import Settings
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def services() -> dict[str, dict[str, Any]]:
+    services: dict[str, dict[str, Any]] = yaml.safe_load((ROOT / "compose.yaml").read_text())[
+        "services"
+    ]
+    return services
+
+
+def test_every_published_port_is_this_machines_alone(services: dict[str, Any]) -> None:
+    ports = [port for service in services.values() for port in service.get("ports", [])]
+    assert len(ports) == 3
+    assert all(port.startswith("127.0.0.1:") for port in ports)
+
+
+def test_every_process_of_tickhouse_is_a_command_there_is(services: dict[str, Any]) -> None:
+    commands = {
+        command.callback.__name__ for command in cli.registered_commands if command.callback
+    }
+    lines = [str(service.get("command", "")).split() for service in services.values()]
+    used = {words[1] for words in lines if words[:1] == ["tickhouse"]}
+    assert used == {"produce", "candles", "archive", "dashboard"}
+    assert used <= commands
+
+
+def test_every_variable_of_tickhouses_is_a_setting(services: dict[str, Any]) -> None:
+    known = {name.upper() for name in Settings.model_fields}
+    for name in ("produce", "candles", "archive", "dashboard", "airflow-scheduler"):
+        variables = set(services[name]["environment"])
+        assert {v for v in variables if not v.startswith("AIRFLOW__")} <= known, name
+
+
+def test_only_the_producer_holds_finnhubs_key(services: dict[str, Any]) -> None:
+    holders = [
+        name for name, s in services.items() if "FINNHUB_API_KEY" in s.get("environment", {})
+    ]
+    assert holders == ["produce"]
