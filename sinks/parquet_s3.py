@@ -149,8 +149,7 @@ class ParquetS3Sink(BatchingSink):
         :raises SinkBackpressureError: the lake does not take them; they will be read again.
         :raises LifeEndedError: a topic is not the one it was; nothing may be committed.
         """
-        batches = self._take()
-        self._held = batches
+        batches = self._held = self._held + self._take()
         ended = self._ended(batches)
         if ended:
             self.rescue()
@@ -170,9 +169,16 @@ class ParquetS3Sink(BatchingSink):
 
         Returns only when the lake has taken them.
         """
-        batches = self._held + self._take()
+        batches = self._held = self._held + self._take()
         ended = self._ended(batches)
         former = [b.replaced_by(self._lives.former(b)) for b in batches if b.topic in ended]
+        for batch in former:
+            logger.info(
+                "%d records of a former life of %s[%d] were not archived yet and are now",
+                batch.size,
+                batch.topic,
+                batch.partition,
+            )
         while True:
             try:
                 self._write_all([batch for batch in former if not batch.empty()])

@@ -46,6 +46,7 @@ STEADY_S = 60
 CONSUMER = {
     "isolation.level": "read_committed",
     "session.timeout.ms": 10_000,
+    "socket.timeout.ms": 15_000,
     "heartbeat.interval.ms": 3_000,
     "queued.max.messages.kbytes": 16_384,
 }

@@ -25,8 +25,7 @@ from sinks.parquet_s3 import LifeBatch
 
 logger = logging.getLogger(__name__)
 
-COMMITTED_TIMEOUT_S = 30.0
-COMPARE_TIMEOUT_S = 30.0
+ASK_TIMEOUT_S = 15.0
 
 
 class AssignmentLostError(QuixException):
@@ -51,7 +50,7 @@ class TopicLives:
         return self._ids.get(topic, "")
 
     def present(self, topics: Iterable[str]) -> Mapping[str, str]:
-        return topic_ids(self._settings, sorted(set(topics)), admin=self._admin)
+        return topic_ids(self._settings, sorted(set(topics)), ASK_TIMEOUT_S, self._admin)
 
     def former(self, batch: LifeBatch) -> list[SinkItem]:
         """The records of `batch` that its topic does not hold now: they are of an earlier life.
@@ -60,6 +59,8 @@ class TopicLives:
         without a sign, so each record is compared with what now lies at its offset.
         """
         records = list(batch)
+        if batch.topic not in self.present([batch.topic]):
+            return records
         found = self._present_records(batch.topic, batch.partition, records)
         return [record for record in records if found.get(record.offset) != _content(record)]
 
@@ -80,11 +81,11 @@ class TopicLives:
         try:
             consumer.assign([TopicPartition(topic, partition, first)])
             while True:
-                message = consumer.poll(COMPARE_TIMEOUT_S)
+                message = consumer.poll(ASK_TIMEOUT_S)
                 if message is None:
                     raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
                 if message.error():
-                    if message.error().code() in _NOTHING_THERE:
+                    if message.error().code() == KafkaError._PARTITION_EOF:
                         return found
                     raise KafkaException(message.error())
                 if message.offset() > last:
@@ -96,14 +97,6 @@ class TopicLives:
                 )
         finally:
             consumer.close()
-
-
-_NOTHING_THERE = (
-    KafkaError._PARTITION_EOF,
-    KafkaError.UNKNOWN_TOPIC_OR_PART,
-    KafkaError._UNKNOWN_PARTITION,
-    KafkaError._UNKNOWN_TOPIC,
-)
 
 
 def _content(record: SinkItem) -> tuple[int, Any, Any]:
@@ -149,7 +142,7 @@ class LifeConsumer(InternalConsumer):
             (tp.topic, tp.partition): tp
             for tp in consumer.committed(
                 [TopicPartition(tp.topic, tp.partition) for tp in partitions],
-                timeout=COMMITTED_TIMEOUT_S,
+                timeout=ASK_TIMEOUT_S,
             )
         }
         for partition in partitions:
