@@ -1,0 +1,216 @@
+"""A fresh clone in an empty home: `make install`, `make demo`, and everything it promises."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+
+from app.embedded.jars import cache_folder
+from app.embedded.leftovers import MARK
+
+ROOT = Path(__file__).resolve().parents[2]
+MEMORY = 5_000_000_000
+GOLD_S = 150
+PROGRAMS = ("bash", "dirname", "env", "expand", "git", "grep", "make", "rm", "sed", "touch")
+
+pytestmark = [pytest.mark.drill, pytest.mark.timeout(900)]
+
+
+def bare_environment(home: Path) -> dict[str, str]:
+    """A fresh machine: an empty home, and neither java nor mvn, node, docker or uv on the PATH.
+
+    What was downloaded before is shared, and certificates of the machine's own stay known.
+    """
+    programs = home / "bin"
+    programs.mkdir(parents=True)
+    for name in PROGRAMS:
+        if found := shutil.which(name):
+            (programs / name).symlink_to(found)
+    (programs / "python3").symlink_to(Path(os.path.realpath(ROOT / ".venv/bin/python")))
+    kept = ("LANG", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "PIP_CERT", "CURL_CA_BUNDLE", "TMPDIR")
+    shared = {
+        "UV_CACHE_DIR": os.environ.get("UV_CACHE_DIR", str(Path.home() / ".cache" / "uv")),
+        "XDG_CACHE_HOME": str(cache_folder().parent),
+    }
+    environment = {name: os.environ[name] for name in kept if name in os.environ}
+    return environment | shared | {"HOME": str(home), "PATH": str(programs), "TERM": "dumb"}
+
+
+def wait_until(what: str, seconds: float, ready: Callable[[], Any]) -> Any:
+    """The first true value of `ready`, asked again until then."""
+    deadline = time.monotonic() + seconds
+    while not (value := ready()):
+        assert time.monotonic() < deadline, f"{what} took longer than {seconds:.0f} s"
+        time.sleep(0.25)
+    return value
+
+
+class RunningDemo:
+    """`make demo` in a clone, and what can be seen of it from outside."""
+
+    def __init__(self, clone: Path, environment: dict[str, str]) -> None:
+        self.clone = clone
+        self.log = clone.parent / "demo.out"
+        self.began = time.monotonic()
+        with self.log.open("wb") as output:
+            self.process = subprocess.Popen(
+                ["make", "demo"],
+                cwd=clone,
+                env=environment,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def output(self) -> str:
+        return self.log.read_text()
+
+    def says(self, text: str) -> bool:
+        assert self.process.poll() is None, f"the demo ended:\n{self.output()}"
+        return text in self.output()
+
+    @property
+    def page(self) -> str:
+        lines = [line for line in self.output().splitlines() if "The page" in line]
+        return lines[-1].split()[-1]
+
+    def get(self, path: str) -> Any:
+        try:
+            return httpx.get(self.page + path, timeout=5, trust_env=False).raise_for_status().json()
+        except (httpx.HTTPError, IndexError):
+            return None
+
+    def tree(self) -> list[psutil.Process]:
+        """Every process of the demo: this one's descendants and what carries the run's mark."""
+        run_id = (self.clone / ".tickhouse" / "demo.lock").read_text()
+        root = psutil.Process(self.process.pid)
+        found = {p.pid: p for p in [root, *root.children(recursive=True)]}
+        return [*found.values(), *(p for p in marked_with(run_id) if p.pid not in found)]
+
+    def interrupt(self) -> None:
+        """Ctrl-C, as a terminal sends it: to make and what it runs."""
+        os.killpg(self.process.pid, signal.SIGINT)
+        self.process.wait(45)
+
+
+def marked_with(run_id: str) -> list[psutil.Process]:
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get(MARK) == run_id:
+                found.append(process)
+        except (psutil.Error, OSError):
+            continue
+    return found
+
+
+def listening(processes: list[psutil.Process]) -> set[str]:
+    addresses = set()
+    for process in processes:
+        try:
+            connections = process.net_connections("inet")
+        except psutil.NoSuchProcess:
+            continue
+        addresses |= {c.laddr.ip for c in connections if c.status == psutil.CONN_LISTEN}
+    return {address.removeprefix("::ffff:") for address in addresses}
+
+
+def memory(processes: list[psutil.Process]) -> int:
+    total = 0
+    for process in processes:
+        try:
+            full = process.memory_full_info()
+        except psutil.NoSuchProcess:
+            continue
+        total += getattr(full, "pss", full.uss)
+    return total
+
+
+def newest_candle(demo: RunningDemo, symbol: str) -> Any:
+    """The newest candle of `symbol` that the page shows."""
+    answer = demo.get(f"api/candles?symbol={symbol}&limit=1")
+    return answer["candles"][-1] if answer and answer["candles"] else None
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Iterator[Path]:
+    target = tmp_path / "clone"
+    subprocess.run(["git", "clone", "--quiet", str(ROOT), str(target)], check=True)
+    yield target
+    lock = target / ".tickhouse" / "demo.lock"
+    for process in marked_with(lock.read_text()) if lock.exists() else []:
+        process.kill()
+
+
+def test_a_fresh_clone_comes_to_moving_candles_and_gold_and_ends_cleanly(
+    clone: Path, tmp_path: Path
+) -> None:
+    environment = bare_environment(tmp_path / "home")
+    for absent in ("java", "mvn", "node", "docker", "uv"):
+        assert shutil.which(absent, path=environment["PATH"]) is None
+    subprocess.run(["make", "install"], cwd=clone, env=environment, check=True)
+
+    demo = RunningDemo(clone, environment)
+    wait_until("moving candles", 90, lambda: demo.says("Candles move"))
+    symbol = demo.get("api/symbols")["symbols"][0]
+    first = wait_until("a candle", 30, lambda: newest_candle(demo, symbol))
+    wait_until("a change of the candle", 30, lambda: newest_candle(demo, symbol) != first)
+    wait_until("Airflow", 180, lambda: demo.says("Airflow  "))
+
+    status = wait_until("a closed minute", 90, lambda: closed_minute(demo))
+    closed_ms = status["last_final_end"]
+    patience_s = GOLD_S - (status["now"] - closed_ms) / 1000
+    wait_until("the minute in gold", patience_s, lambda: in_gold(demo, symbol, closed_ms))
+
+    processes = demo.tree()
+    assert len(processes) > 12
+    assert listening(processes) <= {"127.0.0.1", "::1"}
+    assert memory(processes) < MEMORY
+
+    second = subprocess.run(
+        ["make", "demo"], cwd=clone, env=environment, capture_output=True, text=True, check=False
+    )
+    assert second.returncode
+    assert "A demo is running already" in second.stderr
+
+    ends_with_nothing_left(demo)
+    comes_up_again_from_its_data(clone, environment, symbol, closed_ms)
+
+
+def closed_minute(demo: RunningDemo) -> Any:
+    """The page's status once a minute of this run has closed."""
+    status = demo.get("api/status")
+    return status if status and status["last_final_end"] else None
+
+
+def in_gold(demo: RunningDemo, symbol: str, end_ms: int) -> bool:
+    answer = demo.get(f"api/gold/candlestick?symbol={symbol}")
+    return bool(answer) and any(row["candle_end"] == end_ms for row in answer["rows"])
+
+
+def ends_with_nothing_left(demo: RunningDemo) -> None:
+    processes = demo.tree()
+    demo.interrupt()
+    assert "Everything has ended." in demo.output()
+    _, alive = psutil.wait_procs(processes, timeout=5)
+    assert [p for p in alive if p.status() != psutil.STATUS_ZOMBIE] == []
+
+
+def comes_up_again_from_its_data(
+    clone: Path, environment: dict[str, str], symbol: str, closed_ms: int
+) -> None:
+    demo = RunningDemo(clone, environment)
+    wait_until("moving candles", 60, lambda: demo.says("Candles move"))
+    candles = demo.get(f"api/candles?symbol={symbol}")["candles"]
+    assert closed_ms - 60_000 in [candle["start"] for candle in candles]
+    ends_with_nothing_left(demo)
