@@ -39,14 +39,14 @@ class BrokerUnreachableError(TopicError):
     """No broker answers; it may come back."""
 
 
-def await_topics(settings: Settings, retry_s: float = 5.0) -> None:
+def await_topics(settings: Settings, retry_s: float = 3.0) -> None:
     """Create and check the topics, waiting with a sentence while the broker does not answer.
 
     :raises TopicError: a topic is not as it must be.
     """
     while True:
         try:
-            return ensure_topics(settings, timeout_s=10)
+            return ensure_topics(settings, timeout_s=5)
         except BrokerUnreachableError as error:
             logger.warning("%s Trying again.", error)
             time.sleep(retry_s)
