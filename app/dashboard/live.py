@@ -14,7 +14,9 @@ import msgspec
 from msgspec import Struct
 
 from app.contracts import decode_candle
-from app.dashboard.store import Bar, CandleStore, UnusableCandle, bar_of
+from app.dashboard.bar import Bar, UnusableCandle, bar_of
+from app.dashboard.day import Day
+from app.dashboard.store import CandleStore
 
 log = logging.getLogger("tickhouse.dashboard")
 
@@ -119,11 +121,11 @@ class LiveBook:
             series = self._store.series(symbol)
             return (series.since(version), series.version) if series else ([], version)
 
-    def session(self, symbol: str) -> tuple[list[Bar], int]:
-        """The bars of `symbol`'s newest trading day, and the version they are of."""
+    def day(self, symbol: str) -> tuple[Day | None, int]:
+        """`symbol`'s newest trading day, and the version it is of."""
         with self._lock:
             series = self._store.series(symbol)
-            return (series.session(), series.version) if series else ([], 0)
+            return (series.day(), series.version) if series else (None, 0)
 
     def series_version(self, symbol: str) -> int:
         """The version of `symbol`'s last change."""

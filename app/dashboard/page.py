@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import msgspec
 
+from app.dashboard.bar import Bar
 from app.dashboard.gold import FileIdentity, GoldNotBuilt, GoldReader
 from app.dashboard.live import LiveBook
-from app.dashboard.store import Bar
 from app.dashboard.summary import Line, gauges, line_of, number, unix_ms
 from app.settings import Settings
 
+RECENT = 50
+"""So many closes tell how many decimals a symbol's prices need."""
 _Versions = tuple[int, FileIdentity | None]
 
 
@@ -30,6 +33,7 @@ class Page:
         self.book = book
         self.gold = gold
         self._clock = clock
+        self._lock = threading.Lock()
         self._lines: dict[str, tuple[_Versions, Line | None]] = {}
         self._summary: tuple[_Versions, bytes] | None = None
 
@@ -62,7 +66,14 @@ class Page:
         return sorted(merged, key=lambda bar: bar["start"])[-limit:], live_version
 
     def summary(self) -> bytes:
-        """The line of every symbol with a price, and the gauges, as JSON."""
+        """The line of every symbol with a price, and the gauges, as JSON.
+
+        May be called from any thread; adding up a day of many symbols takes a while.
+        """
+        with self._lock:
+            return self._summary_now()
+
+    def _summary_now(self) -> bytes:
         key = (self.book.version, self._gold_file())
         if self._summary is None or self._summary[0] != key:
             lines = [line for symbol in sorted(self._with_prices()) if (line := self._line(symbol))]
@@ -77,8 +88,9 @@ class Page:
         key = (self.book.series_version(symbol), self._gold_file())
         held = self._lines.get(symbol)
         if held is None or held[0] != key:
-            bars, live_version = self.book.session(symbol)
-            line = line_of(symbol, bars, gold.row(symbol) if gold else None)
+            day, live_version = self.book.day(symbol)
+            closes = [bar.close for bar in self.book.newest(symbol, RECENT)[0]]
+            line = line_of(symbol, day, gold.row(symbol) if gold else None, closes)
             held = self._lines[symbol] = ((live_version, key[1]), line)
         return held[1]
 

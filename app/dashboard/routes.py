@@ -125,7 +125,8 @@ class Routes:
         return _json(self._page.status())
 
     async def summary(self, request: Request) -> Response:
-        return Response(self._page.summary(), media_type="application/json")
+        summary = await asyncio.to_thread(self._page.summary)
+        return Response(summary, media_type="application/json")
 
     async def candles(self, request: Request) -> Response:
         symbol, limit = self._symbol(request), _limit(request)

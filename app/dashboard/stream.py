@@ -73,7 +73,8 @@ async def stream(page: Page, pulse: Pulse, symbol: str) -> AsyncIterator[bytes]:
             )
         if loop.time() >= next_status:
             next_status = loop.time() + STATUS_S
-            if (summary := page.summary()) is not sent_summary:
+            summary = await asyncio.to_thread(page.summary)
+            if summary is not sent_summary:
                 sent_summary = summary
                 yield raw_event("summary", summary)
             yield event("status", page.status())

@@ -14,12 +14,11 @@ from typing import Any, NamedTuple
 
 from msgspec import Struct
 
-from app.dashboard.store import Bar
+from app.dashboard.day import Day
 
 GoldRow = Mapping[str, Any]
 LIVE, GOLD = "live", "gold"
 SESSION_OPEN = "session open"
-_MAIN_SESSIONS = ("regular", "continuous")
 _LONG_WEEKEND = timedelta(days=4)
 
 
@@ -65,35 +64,36 @@ class Gauge(Struct, frozen=True):
     max: float
 
 
-def line_of(symbol: str, session: list[Bar], gold: GoldRow | None) -> Line | None:
+def line_of(symbol: str, day: Day | None, gold: GoldRow | None, closes: list[float]) -> Line | None:
     """The line of `symbol`.
 
-    :param session: its bars of the newest trading day held, oldest first.
+    :param day: its newest trading day by live candles.
     :param gold: its columns of gold_kpi, gold_treechart and gold_gauge in one row.
+    :param closes: its last closes, for the number of decimals.
     :return: None when neither has a price.
     """
     gold = gold or {}
-    prices = [found for found in (_live_price(session), _gold_price(gold)) if found]
+    prices = [found for found in (_live_price(day), _gold_price(gold)) if found]
     if not prices:
         return None
     newest = max(prices, key=lambda found: found.as_of)
     today = max(found.session_date for found in prices)
     gold = gold if str(gold.get("session_date")) == today else {"sector": gold.get("sector")}
-    if session and session[0].session_date != today:
-        session = []
-    reference, basis = _reference(gold, session)
+    if day and day.newest.session_date != today:
+        day = None
+    reference, basis = _reference(gold, day)
     return Line(
         symbol=symbol,
-        digits=display_digits([bar.close for bar in session[-50:]] or [newest.price]),
+        digits=display_digits(closes or [newest.price]),
         price=newest.price,
         as_of=newest.as_of,
         price_source=newest.source,
         change_amount=newest.price - reference if reference else None,
         change_percent=(newest.price / reference - 1) * 100 if reference else None,
         change_basis=basis,
-        session=session[-1].session if session else gold.get("session"),
+        session=day.newest.session if day else gold.get("session"),
         session_date=today,
-        totals=_totals(session, gold, newest.price),
+        totals=_totals(day, gold, newest.price),
         sector=gold.get("sector"),
         volatility=number(gold.get("volatility")),
         relative_volatility=number(gold.get("relative_volatility")),
@@ -110,10 +110,10 @@ class _Price(NamedTuple):
     source: str
 
 
-def _live_price(session: list[Bar]) -> _Price | None:
-    if not session:
+def _live_price(day: Day | None) -> _Price | None:
+    if day is None:
         return None
-    bar = session[-1]
+    bar = day.newest
     return _Price(bar.close, bar.close_time, bar.session_date, LIVE)
 
 
@@ -125,8 +125,8 @@ def _gold_price(gold: GoldRow) -> _Price | None:
     return _Price(price, as_of, str(session_date), GOLD)
 
 
-def _totals(session: list[Bar], gold: GoldRow, price: float) -> Totals:
-    live = _live_totals(session) if session else None
+def _totals(day: Day | None, gold: GoldRow, price: float) -> Totals:
+    live = _live_totals(day) if day else None
     volume = number(gold.get("volume"))
     if volume is None or (live and live.volume >= volume):
         return live or Totals(GOLD, price, price, 0.0, 0.0, None, None)
@@ -145,28 +145,24 @@ def _totals(session: list[Bar], gold: GoldRow, price: float) -> Totals:
     )
 
 
-def _live_totals(session: list[Bar]) -> Totals:
-    volume = math.fsum(bar.volume for bar in session)
-    notional = math.fsum(bar.notional for bar in session)
+def _live_totals(day: Day) -> Totals:
     return Totals(
         source=LIVE,
-        low=min(bar.low for bar in session),
-        high=max(bar.high for bar in session),
-        volume=volume,
-        traded_value=notional,
-        vwap=notional / volume if volume else None,
-        since=session[0].start,
+        low=day.low,
+        high=day.high,
+        volume=day.volume,
+        traded_value=day.notional,
+        vwap=day.notional / day.volume if day.volume else None,
+        since=day.since,
     )
 
 
-def _reference(gold: GoldRow, session: list[Bar]) -> tuple[float | None, str | None]:
+def _reference(gold: GoldRow, day: Day | None) -> tuple[float | None, str | None]:
     """The price that the change is against, and its name."""
     reference = number(gold.get("reference_price"))
     if reference is not None:
         return reference, str(gold.get("change_basis") or "").replace("_", " ") or None
-    main = (bar.open for bar in session if bar.session in _MAIN_SESSIONS)
-    opened = next(main, session[0].open if session else None)
-    return opened, None if opened is None else SESSION_OPEN
+    return (day.open, SESSION_OPEN) if day else (None, None)
 
 
 def gauges(lines: Iterable[Line], gold_all: GoldRow | None) -> dict[str, dict[str, Gauge]]:

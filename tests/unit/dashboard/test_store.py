@@ -7,9 +7,12 @@ from decimal import Decimal
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from app.contracts import Candle
-from app.dashboard.store import Bar, CandleStore, UnusableCandle, bar_of
+from app.dashboard.bar import Bar, UnusableCandle, bar_of
+from app.dashboard.day import day_of
+from app.dashboard.store import CandleStore
 from tests.candle_maker import MINUTE, START, candle, partial
 
 
@@ -171,3 +174,24 @@ def test_who_takes_what_changed_since_then_holds_the_same(
     shown |= {bar.start: bar for bar in series.since(version)}
     assert sorted(shown.values(), key=lambda bar: bar.start)[-len(series) :] == series.newest(99)
     assert len(series) <= capacity
+
+
+@given(records(), st.integers(1, 5), st.booleans())
+def test_the_day_is_what_its_bars_add_up_to_at_every_step(
+    seen: list[Candle], capacity: int, regular: bool
+) -> None:
+    store = CandleStore(capacity)
+    for one in seen:
+        if regular:
+            one.session = "pre" if one.window_start < START + 2 * MINUTE else "regular"
+        store.apply("AAPL", bar_of(one, "replay"))
+        series = store.series("AAPL")
+        assert series
+        day, expected = series.day(), day_of(series.session())
+        assert day
+        assert expected
+        assert day.volume == pytest.approx(expected.volume)
+        assert day.notional == pytest.approx(expected.notional)
+        assert structs.replace(day, volume=0, notional=0) == structs.replace(
+            expected, volume=0, notional=0
+        )

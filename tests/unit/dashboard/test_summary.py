@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from app.dashboard.store import Bar, bar_of
+from app.dashboard.bar import Bar, bar_of
+from app.dashboard.day import day_of
 from app.dashboard.summary import Line, display_digits, gauges, line_of
 from tests.candle_maker import MINUTE, START, candle
 
@@ -39,13 +40,13 @@ def gold_row(as_of: int = START, **columns: Any) -> dict[str, Any]:
 
 
 def line(session: list[Bar], gold: dict[str, Any] | None) -> Line:
-    found = line_of("AAPL", session, gold)
+    found = line_of("AAPL", day_of(session), gold, [])
     assert found
     return found
 
 
 def test_without_either_there_is_no_line() -> None:
-    assert line_of("AAPL", [], None) is None
+    assert line_of("AAPL", None, None, []) is None
 
 
 def test_without_gold_all_is_computed_from_live_candles() -> None:
