@@ -16,6 +16,8 @@ import msgspec
 from app.dashboard.page import Page, bar_json
 
 PACE_S = 0.1
+GLANCE_S = 0.02
+"""Other symbols' changes wake a stream too: this bounds how often it looks."""
 STATUS_S = 1.0
 SNAPSHOT_BARS = 500
 RETRY_MS = 2_000
@@ -78,7 +80,7 @@ async def stream(page: Page, pulse: Pulse, symbol: str) -> AsyncIterator[bytes]:
                 sent_summary = summary
                 yield raw_event("summary", summary)
             yield event("status", page.status())
-        await asyncio.sleep(PACE_S)
+        await asyncio.sleep(PACE_S if changed else GLANCE_S)
         await _until(strike, next_status - loop.time())
 
 

@@ -26,7 +26,7 @@ export class CandleChart {
       autoSize: true,
       layout: { attributionLogo: false }, // the notice and the link stand in the footer
       timeScale: { timeVisible: true, tickMarkFormatter: tickMark, rightOffset: 3 },
-      localization: { timeFormatter: (seconds) => format.dayAndMinute(seconds * 1000) },
+      localization: { timeFormatter: (seconds) => `${format.dayAndMinute(seconds * 1000)} (${format.utc(seconds * 1000).slice(11, 16)} UTC)` },
     });
     this.prices = this.chart.addSeries(CandlestickSeries, {});
     this.trend = this.chart.addSeries(LineSeries, {

@@ -8,7 +8,7 @@ import { TreeMap } from "./treemap.js";
 
 const SILENCE_MS = 6000;
 const RETRY_MS = 2000;
-const STALE_MS = 180000; // a closed minute is final within seconds; later than this is worth a colour
+const STALE_MS = 180000; // some symbol trades each minute while its market is open
 const FEEDS = {
   live: ["LIVE", "good"],
   simulated: ["SIMULATED", "loud"],
@@ -106,13 +106,20 @@ function drawSummary() {
     : "Today so far. Without history a symbol’s gauge ends at the largest of all symbols.";
 }
 
+function linkState() {
+  if (!state.heard) return ["reconnecting", "bad"];
+  if (Date.now() - state.heard > SILENCE_MS) return ["no news from the server", "bad"];
+  const newest = Math.max(...[...state.lines.values()].map((line) => line.as_of));
+  const stale = state.status?.feed !== "replay" && state.lines.size > 0 && now() - newest > STALE_MS;
+  return stale ? [`stale: newest price ${format.age(now() - newest)}`, "loud"] : ["connected", "good"];
+}
+
 function drawLink() {
-  const alive = state.heard > 0 && Date.now() - state.heard < SILENCE_MS;
+  const [words, kind] = linkState();
   const badge = $("link");
-  const words = alive ? "connected" : state.heard ? "no news from the server" : "reconnecting";
   if (badge.textContent === words) return;
   badge.textContent = words;
-  badge.className = `badge ${alive ? "good" : "bad"}`;
+  badge.className = `badge ${kind}`;
 }
 
 function drawStatus() {
@@ -123,8 +130,7 @@ function drawStatus() {
   $("feed").hidden = false;
   tell("status-kafka", [status.kafka.state], status.kafka.state === "away");
   const final = status.last_final_end;
-  const late = status.feed !== "replay" && final && now() - final > STALE_MS;
-  tell("status-final", final ? [format.time(final, { now: now() }), status.feed === "replay" ? "" : ` (${format.age(now() - final)})`] : ["none yet"], late);
+  tell("status-final", final ? [format.time(final, { now: now() }), status.feed === "replay" ? "" : ` (${format.age(now() - final)})`] : ["none yet"], false);
   const gold = status.gold;
   tell("status-gold", gold.built_at
     ? [format.time(gold.built_at, { seconds: true, now: now() }), ` (${format.age(now() - gold.built_at)}), gold as of `, format.time(gold.as_of, { now: now() })]
