@@ -90,6 +90,7 @@ class Producer:
         self._clock = clock
         self._rng = rng
         self._mark_path = settings.home / MARK_FILE
+        self._mark_path.parent.mkdir(parents=True, exist_ok=True)
         self._publisher = Publisher(settings)
         self._intake = Intake(
             feed=settings.tickhouse_feed,
@@ -103,6 +104,7 @@ class Producer:
         )
         self._socket: FeedSocket | None = None
         self._ending = False
+        self._mark_failed = False
         self._room = asyncio.Event()
         self._room.set()
 
@@ -182,7 +184,18 @@ class Producer:
                 self._socket.abort()
                 continue
             self._offer(self._intake.each_second())
+            self._store_mark()
+
+    def _store_mark(self) -> None:
+        """Keep how far the feed is covered; a full disk is no reason to stop taking trades in."""
+        try:
             store_mark(self._mark_path, self._intake.mark())
+        except OSError as error:
+            if not self._mark_failed:
+                log.error("%s cannot be written: %s. Make room there.", self._mark_path, error)
+            self._mark_failed = True
+        else:
+            self._mark_failed = False
 
     def _offer(self, messages: list[Outgoing]) -> None:
         """Send in order; without room the socket is not read and nothing else is made."""
@@ -227,7 +240,7 @@ class Producer:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        store_mark(self._mark_path, self._intake.mark())
+        self._store_mark()
         left = await asyncio.to_thread(self._publisher.flush, FLUSH_S)
         counts, sent = self._intake.counts, self._publisher.sent
         log.info(

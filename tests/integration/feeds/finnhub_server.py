@@ -1,0 +1,142 @@
+"""A server for tests that speaks Finnhub's WebSocket protocol and does as the test tells it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import queue
+import threading
+from collections.abc import Callable, Coroutine
+from types import TracebackType
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from websockets.asyncio.server import Server, ServerConnection, serve
+from websockets.datastructures import Headers
+from websockets.exceptions import ConnectionClosed
+from websockets.http11 import Request, Response
+
+WAIT_S = 30
+
+
+class FinnhubServer:
+    """Serves on a free loopback port from a thread of its own.
+
+    :ivar heard: what clients said, in order: ("open", path), ("subscribe", symbol), ("close", "").
+    :ivar refuse_with: the HTTP status that handshakes are answered with, if any.
+    :ivar rest: answers REST calls: path with query and headers in, status and body out.
+    """
+
+    def __init__(self, headers: dict[str, str] | None = None) -> None:
+        self.heard: queue.Queue[tuple[str, str]] = queue.Queue()
+        self.refuse_with: int | None = None
+        self.rest: Callable[[str, Headers], tuple[int, bytes]] = lambda *_: (404, b"{}")
+        self._headers = headers or {}
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._sockets: list[ServerConnection] = []
+        self._server: Server | None = None
+
+    def __enter__(self) -> FinnhubServer:
+        self._thread.start()
+        self._server = self._do(self._serve())
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
+        self._do(self._end())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+
+    @property
+    def address(self) -> str:
+        assert self._server is not None
+        return f"127.0.0.1:{next(iter(self._server.sockets)).getsockname()[1]}"
+
+    def settings(self, token: str = "token") -> dict[str, Any]:
+        """The settings of a producer on this server."""
+        return {
+            "finnhub_websocket_url": f"ws://{self.address}",
+            "finnhub_rest_url": f"http://{self.address}/api/v1",
+            "finnhub_api_key": token,
+        }
+
+    def wait_for(self, kind: str, times: int = 1) -> list[str]:
+        """Wait until clients have said `kind` so many times more; what it was about."""
+        found: list[str] = []
+        while len(found) < times:
+            said, what = self.heard.get(timeout=WAIT_S)
+            if said == kind:
+                found.append(what)
+        return found
+
+    def send(self, frame: bytes | str) -> None:
+        """Send a text message to everybody who is connected."""
+        text = frame.decode() if isinstance(frame, bytes) else frame
+        self._do(self._send(text))
+
+    def send_trades(self, *trades: tuple[str, int, float]) -> None:
+        """Send one frame of trades: symbol, t, price."""
+        data = [{"c": None, "p": p, "s": s, "t": t, "v": 1} for s, t, p in trades]
+        self.send(json.dumps({"data": data, "type": "trade"}))
+
+    def drop(self) -> None:
+        """End every connection without a farewell."""
+        self._loop.call_soon_threadsafe(lambda: [s.transport.abort() for s in self._sockets])
+
+    def _do(self, work: Coroutine[Any, Any, Any]) -> Any:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(WAIT_S)
+
+    async def _serve(self) -> Server:
+        return await serve(
+            self._converse,
+            "127.0.0.1",
+            0,
+            process_request=self._answer,
+            process_response=self._label,
+            compression=None,
+            max_size=None,
+        )
+
+    async def _end(self) -> None:
+        assert self._server is not None
+        self._server.close()
+        await self._server.wait_closed()
+
+    def _answer(self, socket: ServerConnection, request: Request) -> Response | None:
+        if request.path.startswith("/api/"):
+            status, body = self.rest(request.path, request.headers)
+            return Response(
+                status,
+                "",
+                Headers({"Content-Type": "application/json", "Content-Length": str(len(body))}),
+                body,
+            )
+        self.heard.put(("open", parse_qs(urlsplit(request.path).query)["token"][0]))
+        if self.refuse_with is not None:
+            return socket.respond(self.refuse_with, "refused")
+        return None
+
+    def _label(self, _: ServerConnection, __: Request, response: Response) -> Response:
+        response.headers.update(self._headers)
+        return response
+
+    async def _converse(self, socket: ServerConnection) -> None:
+        self._sockets.append(socket)
+        try:
+            async for raw in socket:
+                said = json.loads(raw)
+                self.heard.put((said["type"], said["symbol"]))
+        except ConnectionClosed:
+            pass
+        finally:
+            self._sockets.remove(socket)
+            self.heard.put(("close", ""))
+
+    async def _send(self, text: str) -> None:
+        for socket in self._sockets:
+            await socket.send(text)

@@ -1,0 +1,304 @@
+"""The producer between a server that speaks Finnhub's protocol and a real Kafka."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+
+from app.contracts import Message, Quote, Trades, Watermark
+from app.embedded.kafka import KafkaServer
+from app.errors import TickhouseError
+from app.feeds.clock import SteadyClock
+from app.feeds.producer import MARK_FILE, Producer, run
+from app.feeds.source import SourceError, only_one
+from app.feeds.websocket import FEED_HEADER, BadKeyError
+from app.settings import Settings
+from app.topics import ensure_topics
+from tests.integration.feeds.finnhub_server import FinnhubServer
+from tests.integration.feeds.topic_reader import rejected, stocks, trades_of
+
+TOKEN = "marker-token/with+signs"
+NOW = SteadyClock().now_ms()
+MakeSettings = Callable[..., Settings]
+
+
+@pytest.fixture
+def server() -> Iterator[FinnhubServer]:
+    with FinnhubServer() as server:
+        yield server
+
+
+@pytest.fixture
+def live(make_settings: MakeSettings, server: FinnhubServer) -> Settings:
+    """Settings of a producer of the symbols A and B on `server`, its topics made."""
+    settings = make_settings(
+        tickhouse_feed="simulated", stocks_symbols="A,B", **server.settings(TOKEN)
+    )
+    ensure_topics(settings)
+    return settings
+
+
+@contextmanager
+def producing(settings: Settings) -> Iterator[None]:
+    """Run a producer in a thread for as long as the block runs; its error is raised."""
+    errors: list[BaseException] = []
+    stop: list[Callable[[], Any]] = []
+    started = threading.Event()
+
+    async def produce() -> None:
+        event = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        stop.append(lambda: loop.call_soon_threadsafe(event.set))
+        started.set()
+        await Producer(settings, SteadyClock(), Random(1)).run(event)
+
+    def work() -> None:
+        try:
+            asyncio.run(produce())
+        except BaseException as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    started.wait()
+    try:
+        yield
+    finally:
+        with suppress(RuntimeError):  # it may have ended on its own
+            stop[0]()
+        thread.join()
+        if errors:
+            raise errors[0]
+
+
+def _count(symbol: str, count: int) -> Callable[[list[Message]], bool]:
+    return lambda messages: len(trades_of(messages, symbol)) >= count
+
+
+def test_trades_arrive_in_order_and_again_after_a_reconnect(
+    live: Settings, server: FinnhubServer
+) -> None:
+    with producing(live):
+        assert server.wait_for("subscribe", 2) == ["A", "B"]
+        server.send_trades(("A", NOW, 1), ("B", NOW, 2), ("A", NOW, 1))
+        stocks(live, until=_count("A", 2))
+        server.drop()
+        assert server.wait_for("subscribe", 2) == ["A", "B"]
+        server.send_trades(("A", NOW, 1), ("A", NOW + 1, 3))
+        messages = stocks(live, until=_count("A", 4))
+    assert [(t.t - NOW, t.k) for t in trades_of(messages, "A")] == [(0, 0), (0, 1), (0, 0), (1, 0)]
+    assert len({m.connection for m in messages if isinstance(m, Trades)}) == 2
+    assert len({m.source for m in messages}) == 1
+
+
+def test_a_server_that_sends_every_frame_three_times_is_heard_once(
+    live: Settings, server: FinnhubServer
+) -> None:
+    with producing(live):
+        server.wait_for("subscribe", 2)
+        for n in range(20):
+            for _ in range(3):
+                server.send_trades(("A", NOW + n, 1))
+        messages = stocks(live, until=_count("A", 20))
+    assert [(t.t - NOW, t.k) for t in trades_of(messages, "A")] == [(n, 0) for n in range(20)]
+
+
+def test_what_is_malformed_is_recorded_and_nothing_else_is_lost(
+    live: Settings, server: FinnhubServer
+) -> None:
+    good = f'{{"c":null,"p":1,"s":"A","t":{NOW},"v":1}}'
+    with producing(live):
+        server.wait_for("subscribe", 2)
+        server.send(f'{{"data":[{good},{{"p":NaN,"s":"A","t":{NOW},"v":1}}],"type":"trade"}}')
+        server.send("no JSON")
+        server.send(b'{"data":[' + b" " * 5_300_000 + b'],"type":"trade"}')
+        server.send('{"msg":"Subscribing to too many symbols","type":"error"}')
+        server.send_trades(("A", NOW + 1, 1))
+        messages = stocks(live, until=_count("A", 2))
+        records = rejected(live, 3)
+        assert server.heard.empty(), "the connection went on"
+    assert [t.t - NOW for t in trades_of(messages, "A")] == [0, 1]
+    assert {(r.stage, r.reason) for r in records} == {("feed", "schema")}
+    assert sorted(r.size for r in records)[0] == len("no JSON")
+    assert [r.indices for r in records].count([1]) == 1
+
+
+def test_a_broker_that_is_away_loses_nothing_and_changes_no_order(
+    private_kafka: KafkaServer, make_settings: MakeSettings, server: FinnhubServer
+) -> None:
+    settings = make_settings(
+        tickhouse_feed="simulated",
+        stocks_symbols="A",
+        kafka_brokers=private_kafka.brokers,
+        **server.settings(),
+    )
+    ensure_topics(settings)
+    with producing(settings):
+        server.wait_for("subscribe")
+        for n in range(2_000):
+            if n == 500:
+                private_kafka.stop()
+            if n == 1_500:
+                private_kafka.start()
+            server.send_trades(("A", NOW + n, 1))
+        messages = stocks(settings, until=_count("A", 2_000))
+    assert [t.t - NOW for t in trades_of(messages, "A")] == list(range(2_000))
+
+
+def test_coverage_and_quotes_are_told(live: Settings, server: FinnhubServer) -> None:
+    asked: list[tuple[str, str | None]] = []
+
+    def rest(path: str, headers: Any) -> tuple[int, bytes]:
+        asked.append((path, headers.get("X-Finnhub-Token")))
+        known = {"c": 1.5, "d": None, "dp": 0.1, "h": 2, "l": 1, "o": 1, "pc": 1, "t": NOW // 1000}
+        unknown = {"c": 0, "d": None, "dp": None, "h": 0, "l": 0, "o": 0, "pc": 0, "t": 0}
+        return 200, json.dumps(known if path.endswith("=A") else unknown).encode()
+
+    server.rest = rest
+    with producing(live):
+        server.wait_for("subscribe", 2)
+        server.send_trades(("A", NOW, 1))
+        messages = stocks(
+            live,
+            until=lambda read: {Quote, Watermark} <= {type(m) for m in read},
+        )
+    (quote,) = [m for m in messages if isinstance(m, Quote)]
+    assert (quote.symbol, str(quote.c), quote.d) == ("A", "1.5", None)
+    watermark = next(m for m in messages if isinstance(m, Watermark))
+    assert watermark.symbol == "A"
+    assert watermark.t <= SteadyClock().now_ms() - live.candle_grace_ms
+    assert (live.home / MARK_FILE).exists()
+    assert asked[0][1] == TOKEN
+    assert TOKEN not in asked[0][0]
+
+
+def test_a_refused_key_ends_it_with_a_sentence(live: Settings, server: FinnhubServer) -> None:
+    server.refuse_with = 401
+    with pytest.raises(BadKeyError, match=r"refuses the API key \(HTTP 401\)") as caught:
+        asyncio.run(Producer(live, SteadyClock(), Random(1)).run(asyncio.Event()))
+    assert TOKEN not in str(caught.value)
+
+
+def test_a_server_in_trouble_is_asked_again(live: Settings, server: FinnhubServer) -> None:
+    server.refuse_with = 502
+    with producing(live):
+        server.wait_for("open")
+        server.refuse_with = None
+        assert server.wait_for("subscribe", 2) == ["A", "B"]
+
+
+def test_a_simulated_server_does_not_feed_a_live_namespace(make_settings: MakeSettings) -> None:
+    with FinnhubServer({FEED_HEADER: "simulated"}) as server:
+        settings = make_settings(tickhouse_feed="live", **server.settings())
+        ensure_topics(settings)
+        with pytest.raises(SourceError, match="says its feed is simulated"):
+            asyncio.run(Producer(settings, SteadyClock(), Random(1)).run(asyncio.Event()))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "sentence"),
+    [
+        ({"tickhouse_feed": "replay", "finnhub_api_key": "x"}, "this source is live or simulated"),
+        ({"tickhouse_feed": "live"}, "FINNHUB_API_KEY is not set"),
+        ({"tickhouse_feed": "simulated", "finnhub_api_key": "x"}, "ws.finnhub.io, the live feed"),
+    ],
+)
+def test_wrong_settings_are_said_before_anything_is_done(
+    make_settings: MakeSettings, overrides: dict[str, Any], sentence: str
+) -> None:
+    with pytest.raises(SourceError, match=sentence):
+        run(make_settings(**overrides))
+
+
+def test_a_data_folder_has_one_producer(live: Settings) -> None:
+    with only_one(live, "produce"), pytest.raises(SourceError, match="Another `tickhouse produce`"):
+        run(live)
+
+
+def _environment(settings: Settings) -> dict[str, str]:
+    return os.environ | {
+        "TICKHOUSE_NAMESPACE": settings.tickhouse_namespace,
+        "TICKHOUSE_FEED": settings.tickhouse_feed,
+        "TICKHOUSE_DATA_DIR": str(settings.tickhouse_data_dir),
+        "KAFKA_BROKERS": settings.kafka_brokers,
+        "FINNHUB_API_KEY": TOKEN,
+        "FINNHUB_WEBSOCKET_URL": settings.finnhub_websocket_url,
+        "FINNHUB_REST_URL": settings.finnhub_rest_url,
+        "STOCKS_SYMBOLS": ",".join(settings.stocks_symbols),
+    }
+
+
+def _start(settings: Settings) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", "from app.cli import main; main()", "produce"],
+        env=_environment(settings),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        cwd=Path(__file__).resolve().parents[3],
+        start_new_session=True,
+    )
+
+
+def test_sigterm_says_farewell_flushes_and_exits_0(live: Settings, server: FinnhubServer) -> None:
+    process = _start(live)
+    server.wait_for("subscribe", 2)
+    server.send_trades(("A", NOW, 1), ("A", NOW + 1, 1))
+    stocks(live, until=_count("A", 2))
+    process.send_signal(signal.SIGTERM)
+    output, _ = process.communicate(timeout=30)
+    assert process.returncode == 0, output
+    assert "flushed: 2 trades in 1 messages" in output
+    assert server.wait_for("unsubscribe", 2) == ["A", "B"]
+    assert TOKEN not in output
+
+
+def test_the_token_is_in_no_line_and_no_file(live: Settings, server: FinnhubServer) -> None:
+    server.rest = lambda path, headers: (500, TOKEN.encode())
+    process = _start(live)
+    server.wait_for("subscribe", 2)
+    server.send(json.dumps({"type": "error", "msg": f"no {TOKEN}"}))
+    server.send(TOKEN)
+    rejected(live, 1)
+    server.refuse_with = 502
+    server.drop()
+    server.wait_for("open", 2)
+    server.refuse_with = 401
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "error: 127.0.0.1 refuses the API key (HTTP 401). Correct FINNHUB_API_KEY." in output
+    assert "HTTP 502" in output
+    assert TOKEN not in output
+    for path in live.tickhouse_data_dir.rglob("*"):
+        assert not path.is_file() or TOKEN.encode() not in path.read_bytes()
+
+
+def test_without_a_broker_it_waits_with_a_sentence(live: Settings, tmp_path: Path) -> None:
+    away = live.model_copy(update={"kafka_brokers": "127.0.0.1:1"})
+    process = _start(away)
+    assert process.stdout is not None
+    line = next(line for line in process.stdout if "KAFKA_BROKERS" in line)
+    assert "does not answer" in line
+    assert "Waiting for it" in line
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=30)
+    assert process.returncode == 0
+
+
+def test_a_broken_mark_is_named(live: Settings) -> None:
+    live.home.mkdir(parents=True, exist_ok=True)
+    (live.home / MARK_FILE).write_text("{")
+    with pytest.raises(TickhouseError, match=r"coverage mark .* cannot be read"):
+        run(live)
