@@ -76,14 +76,15 @@ class Page:
     def _summary_now(self) -> bytes:
         key = (self.book.version, self._gold_file())
         if self._summary is None or self._summary[0] != key:
-            lines = [line for symbol in sorted(self._with_prices()) if (line := self._line(symbol))]
+            lines = [line for symbol in sorted(self._with_prices()) if (line := self.line(symbol))]
             gold = self.gold.gold
             found = gauges(lines, gold.row("ALL") if gold else None)
             summary = {"lines": lines, "gauges": found, "has_gold": gold is not None}
             self._summary = (key, msgspec.json.encode(summary))
         return self._summary[1]
 
-    def _line(self, symbol: str) -> Line | None:
+    def line(self, symbol: str) -> Line | None:
+        """The line of `symbol`, if it has a price. May be called from any thread."""
         gold = self.gold.gold
         key = (self.book.series_version(symbol), self._gold_file())
         held = self._lines.get(symbol)

@@ -70,9 +70,9 @@ async def stream(page: Page, pulse: Pulse, symbol: str) -> AsyncIterator[bytes]:
         strike = pulse.next()
         changed, version = page.book.since(symbol, version)
         if changed:
-            yield event(
-                "candles", {"symbol": symbol, "candles": [bar_json(bar) for bar in changed]}
-            )
+            candles = [bar_json(bar) for bar in changed]
+            news = {"symbol": symbol, "candles": candles, "line": page.line(symbol)}
+            yield event("candles", news)
         if loop.time() >= next_status:
             next_status = loop.time() + STATUS_S
             summary = await asyncio.to_thread(page.summary)

@@ -59,6 +59,7 @@ function listen() {
   });
   on("candles", (news) => {
     chart.merge(news.candles);
+    if (news.line) takeLine(news.line);
     drawTable();
   });
   on("summary", takeSummary);
@@ -77,6 +78,12 @@ function takeSummary(summary) {
   const unknown = summary.lines.some((line) => !state.symbols.includes(line.symbol));
   if (unknown) setSymbols([...new Set([...state.symbols, ...state.lines.keys()])].sort());
   drawSummary();
+}
+
+function takeLine(line) {
+  state.lines.set(line.symbol, line);
+  chart.setDigits(line.digits);
+  drawTiles(line, now(), state.status?.feed === "replay");
 }
 
 function takeStatus(status) {

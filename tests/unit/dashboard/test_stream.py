@@ -66,6 +66,7 @@ def test_a_slow_reader_gets_the_newest_state_and_no_backlog(tmp_path: Path) -> N
             move(book, offset)
         news = await next_event(events, "candles")
         assert [one["close"] for one in news["candles"]] == [1_099]
+        assert news["line"]["price"] == 1_099
         move(book, 1_000)
         assert (await next_event(events, "candles"))["candles"][0]["close"] == 1_100
 
