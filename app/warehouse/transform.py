@@ -61,25 +61,15 @@ def dbt_build(
     :raises BuildFailed: a model or a test failed.
     """
     selection = [] if whole or full_refresh else ["--select", *MINUTE]
-    command = [
-        *(sys.executable, "-c", "from dbt.cli.main import cli; cli()"),
-        *("--quiet", "--no-use-colors", "build"),
-        *("--target", settings.warehouse, "--exclude-resource-type", "unit_test"),
-        *selection,
-        *(["--full-refresh"] if full_refresh else []),
-    ]
+    refresh = ["--full-refresh"] if full_refresh else []
     place = folder(settings)
-    place.mkdir(parents=True, exist_ok=True)
     results = place / "run_results.json"
     results.unlink(missing_ok=True)
-    done = subprocess.run(
-        command,
-        cwd=PROJECT,
-        env=environment(settings, os.environ),
-        pass_fds=keep_open,
-        capture_output=True,
-        text=True,
-        check=False,
+    done = run_dbt(
+        settings,
+        *("build", "--exclude-resource-type", "unit_test"),
+        *(*selection, *refresh),
+        keep_open=keep_open,
     )
     result = read_results(json.loads(results.read_text())) if results.exists() else None
     if done.returncode == 0 and result is not None:
@@ -93,6 +83,29 @@ def dbt_build(
     raise BuildFailed(
         f"dbt build ended with exit code {done.returncode} before any model: "
         f"{said.splitlines()[-1] if said else 'it said nothing'}. Its log: {place}/dbt.log."
+    )
+
+
+def run_dbt(
+    settings: Settings, *words: str, keep_open: tuple[int, ...] = ()
+) -> subprocess.CompletedProcess[str]:
+    """Run a dbt command in a process of its own and wait for it.
+
+    :param keep_open: file descriptors that dbt inherits.
+    """
+    command = [
+        *(sys.executable, "-c", "from dbt.cli.main import cli; cli()"),
+        *("--quiet", "--no-use-colors", *words, "--target", settings.warehouse),
+    ]
+    folder(settings).mkdir(parents=True, exist_ok=True)
+    return subprocess.run(
+        command,
+        cwd=PROJECT,
+        env=environment(settings, os.environ),
+        pass_fds=keep_open,
+        capture_output=True,
+        text=True,
+        check=False,
     )
 
 

@@ -1,0 +1,72 @@
+"""The audit: every candle whose inputs are loaded, made again in SQL from the warehouse's trades.
+
+The SQL (dbt_stocks/macros/audit_candles.sql) shares no code with the candles application, only the
+table of sale conditions, which is written from `app.market.conditions` by
+`python -m app.warehouse.audit`. It runs beside the minute's build, never in it.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from datetime import date
+from typing import NamedTuple
+
+from app.market.conditions import CONDITIONS
+from app.settings import Settings
+from app.warehouse.lock import exclusive
+from app.warehouse.transform import PROJECT, BuildFailed, run_dbt
+
+SEED = PROJECT / "seeds" / "trade_conditions.csv"
+
+
+class Difference(NamedTuple):
+    """A candle that is not what its trades make, and the first field that differs."""
+
+    symbol: str
+    window_start: str
+    field: str
+
+
+class AuditReport(NamedTuple):
+    """How many candles were made again, how many differ, and the first of these."""
+
+    compared: int
+    differing: int
+    differences: list[Difference]
+
+
+def audit(settings: Settings, since: date | None = None) -> AuditReport:
+    """Compare silver's candles with its trades.
+
+    :param since: the first session date to look at; all without it.
+    :raises BuildFailed: the audit could not run.
+    """
+    arguments = json.dumps({"since": since.isoformat()} if since else {})
+    with exclusive(settings.warehouse_path, "audit") as lock:
+        done = run_dbt(
+            settings, "run-operation", "audit_candles", "--args", arguments, keep_open=(lock,)
+        )
+    lines = [line for line in done.stdout.splitlines() if line.startswith("AUDIT ")]
+    if done.returncode != 0 or not lines:
+        last = (done.stdout + done.stderr).strip().splitlines()[-1:]
+        raise BuildFailed(f"the audit could not run: {''.join(last)} Build the warehouse first.")
+    found = json.loads(lines[-1].removeprefix("AUDIT "))
+    return AuditReport(
+        found["compared"], found["differing"], [Difference(*d) for d in found["differences"]]
+    )
+
+
+def conditions_csv() -> str:
+    """The seed of sale conditions."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["code", "name", "high_low", "last", "volume"])
+    for code, name, *flags in CONDITIONS:
+        writer.writerow([code, name, *(int(flag) for flag in flags)])
+    return text.getvalue()
+
+
+if __name__ == "__main__":
+    SEED.write_text(conditions_csv())
