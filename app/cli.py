@@ -67,11 +67,14 @@ def archive() -> None:
 @cli.command()
 def load(
     build: Annotated[bool, typer.Option(help="Run dbt build behind the load.")] = True,
+    full_refresh: Annotated[
+        bool, typer.Option(help="Make every silver table again from RAW, not what changed.")
+    ] = False,
 ) -> None:
     """Load new objects of the lake into the warehouse, and build gold."""
     from app.warehouse.commands import run
 
-    run(_settings(), build=build)
+    run(_settings(), build=build, full_refresh=full_refresh)
 
 
 @cli.command()
