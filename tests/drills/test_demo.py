@@ -150,18 +150,22 @@ def clone(tmp_path: Path) -> Iterator[Path]:
     lock = target / ".tickhouse" / "demo.lock"
     for process in marked_with(lock.read_text()) if lock.exists() else []:
         process.kill()
+    shutil.rmtree(target / ".venv", ignore_errors=True)
 
 
 def test_a_fresh_clone_comes_to_moving_candles_and_gold_and_ends_cleanly(
-    clone: Path, tmp_path: Path
+    clone: Path, tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
     environment = bare_environment(tmp_path / "home")
     for absent in ("java", "mvn", "node", "docker", "uv"):
         assert shutil.which(absent, path=environment["PATH"]) is None
+    began = time.monotonic()
     subprocess.run(["make", "install"], cwd=clone, env=environment, check=True)
+    record_property("install_s", round(time.monotonic() - began))
 
     demo = RunningDemo(clone, environment)
     wait_until("moving candles", 90, lambda: demo.says("Candles move"))
+    record_property("candles_s", round(time.monotonic() - demo.began))
     symbol = demo.get("api/symbols")["symbols"][0]
     first = wait_until("a candle", 30, lambda: newest_candle(demo, symbol))
     wait_until("a change of the candle", 30, lambda: newest_candle(demo, symbol) != first)
@@ -171,11 +175,14 @@ def test_a_fresh_clone_comes_to_moving_candles_and_gold_and_ends_cleanly(
     closed_ms = status["last_final_end"]
     patience_s = GOLD_S - (status["now"] - closed_ms) / 1000
     wait_until("the minute in gold", patience_s, lambda: in_gold(demo, symbol, closed_ms))
+    record_property("gold_after_s", round(time.time() - closed_ms / 1000))
 
     processes = demo.tree()
     assert len(processes) > 12
     assert listening(processes) <= {"127.0.0.1", "::1"}
-    assert memory(processes) < MEMORY
+    used = memory(processes)
+    record_property("memory_mb", used // 1_000_000)
+    assert used < MEMORY
 
     second = subprocess.run(
         ["make", "demo"], cwd=clone, env=environment, capture_output=True, text=True, check=False
@@ -184,7 +191,8 @@ def test_a_fresh_clone_comes_to_moving_candles_and_gold_and_ends_cleanly(
     assert "A demo is running already" in second.stderr
 
     ends_with_nothing_left(demo)
-    comes_up_again_from_its_data(clone, environment, symbol, closed_ms)
+    killed = comes_up_again_from_its_data(clone, environment, symbol, closed_ms)
+    leaves_nothing_to_the_next_when_killed(killed, clone, environment)
 
 
 def closed_minute(demo: RunningDemo) -> Any:
@@ -208,9 +216,21 @@ def ends_with_nothing_left(demo: RunningDemo) -> None:
 
 def comes_up_again_from_its_data(
     clone: Path, environment: dict[str, str], symbol: str, closed_ms: int
-) -> None:
+) -> RunningDemo:
     demo = RunningDemo(clone, environment)
     wait_until("moving candles", 60, lambda: demo.says("Candles move"))
     candles = demo.get(f"api/candles?symbol={symbol}")["candles"]
     assert closed_ms - 60_000 in [candle["start"] for candle in candles]
-    ends_with_nothing_left(demo)
+    return demo
+
+
+def leaves_nothing_to_the_next_when_killed(
+    demo: RunningDemo, clone: Path, environment: dict[str, str]
+) -> None:
+    run_id = (clone / ".tickhouse" / "demo.lock").read_text()
+    os.killpg(demo.process.pid, signal.SIGKILL)
+    demo.process.wait()
+    after = RunningDemo(clone, environment)
+    wait_until("moving candles", 60, lambda: after.says("Candles move"))
+    assert [p for p in marked_with(run_id) if p.status() != psutil.STATUS_ZOMBIE] == []
+    ends_with_nothing_left(after)
