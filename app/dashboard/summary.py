@@ -198,7 +198,9 @@ def gauges(lines: Iterable[Line], gold_all: GoldRow | None) -> dict[str, dict[st
 
 
 def _gauge(value: float, usual: float | None, largest: float) -> Gauge:
-    return Gauge(value, usual, max(value, 2 * usual if usual else largest))
+    if not usual or usual < 0:
+        return Gauge(value, None, max(value, largest))
+    return Gauge(value, usual, max(value, 2 * usual))
 
 
 def display_digits(prices: list[float]) -> int:

@@ -64,9 +64,8 @@ export class CandleChart {
   show(candles) {
     this.candles = new Map(candles.map((candle) => [candle.start, candle]));
     this.#redraw();
-    if (candles.length > FIRST_VIEW) {
-      this.chart.timeScale().setVisibleLogicalRange({ from: candles.length - FIRST_VIEW, to: candles.length + 3 });
-    }
+    const shown = Math.min(FIRST_VIEW, Math.max(40, candles.length));
+    this.chart.timeScale().setVisibleLogicalRange({ from: candles.length - shown, to: candles.length + 3 });
   }
 
   merge(candles) {

@@ -109,6 +109,11 @@ def test_a_gauge_without_history_ends_at_the_largest_symbol() -> None:
     assert found["ALL"]["volume"].value == 75
 
 
+def test_a_usual_of_nothing_is_no_usual() -> None:
+    found = gauges([line([], gold_row(usual_volume=0.0))], None)["AAPL"]["volume"]
+    assert (found.usual, found.max) == (None, 5)
+
+
 def test_all_leaves_out_what_has_not_traded_for_long() -> None:
     today, old = line([], gold_row()), line([], gold_row(session_date=date(2023, 11, 9)))
     assert gauges([today, old], None)["ALL"]["volume"].value == 5
