@@ -66,6 +66,8 @@ def build(settings: Settings, lives: TopicLives, lake: ParquetS3Sink) -> LifeApp
         state_dir=settings.state_dir / "archive",
         broker_availability_timeout=0,
         loglevel=None,
+        on_consumer_error=_stop_quietly,
+        on_processing_error=_stop_quietly,
         lives=lives,
         before_assign=lake.rescue,
         waiting_bytes=lambda: lake.size_bytes,
@@ -115,6 +117,11 @@ def _rescue(lake: ParquetS3Sink) -> None:
         except (KafkaException, BrokerUnreachableError) as error:
             logger.warning("%s Trying again.", error)
             time.sleep(RESTART_S[1])
+
+
+def _stop_quietly(*_: object) -> bool:
+    """End the application by the error, unlogged: `run` tells of it once."""
+    return False
 
 
 def _cause(error: Exception) -> Exception:

@@ -108,6 +108,17 @@ class LifeConsumer(InternalConsumer):
 
     lives: TopicLives
     before_assign: Callable[[], None]
+    _lost = False
+
+    def poll(self, timeout: float | None = None) -> Any:
+        """
+        :raises AssignmentLostError: partitions were lost. What was read of them must neither be
+            committed nor kept, and Quix would do both.
+        """
+        message = super().poll(timeout)
+        if self._lost:
+            raise AssignmentLostError("its partitions were given to another worker")
+        return message
 
     def subscribe(
         self,
@@ -125,7 +136,7 @@ class LifeConsumer(InternalConsumer):
 
         def lost(consumer: Consumer, partitions: list[TopicPartition]) -> None:
             on_lost(consumer, partitions)
-            raise AssignmentLostError("this worker's partitions went to another one")
+            self._lost = True  # raised by poll: an exception here would break a close
 
         super().subscribe(topics, on_assign=assign, on_revoke=on_revoke, on_lost=lost)
 

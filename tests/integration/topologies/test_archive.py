@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -204,6 +205,7 @@ def test_nothing_is_lost_while_the_lake_is_away(
         assert s3.secret_key not in log.read_text()
 
 
+@pytest.mark.drill
 def test_nothing_is_lost_while_the_broker_is_away(
     make_settings: Make, private_kafka: KafkaServer, tmp_path: Path
 ) -> None:
@@ -223,6 +225,34 @@ def test_nothing_is_lost_while_the_broker_is_away(
         await_frames(settings, 300 * PER_MESSAGE, reader)
         assert worker.poll() is None
     assert frames(reader.read()) == whole_tape((0, 300))
+
+
+@pytest.mark.drill
+def test_workers_that_come_and_go_lose_nothing(settings: Settings, tmp_path: Path) -> None:
+    """One joins, is frozen until the group gives up on it, thaws, and is killed."""
+    log = tmp_path / "second"
+    with support.running(settings, "archive", log=tmp_path / "first") as first:
+        send_tape(settings, 0, 200)
+        reader = await_frames(settings, 200 * PER_MESSAGE)
+        with support.running(settings, "archive", log=log) as second:
+            sent = 200
+            while not (log.exists() and "archived" in log.read_text()):
+                send_tape(settings, sent, sent + 50)
+                sent += 50
+                await_frames(settings, sent * PER_MESSAGE, reader)
+            send_tape(settings, sent, sent + 100)
+            second.send_signal(signal.SIGSTOP)
+            await_frames(settings, (sent + 100) * PER_MESSAGE, reader)
+            second.send_signal(signal.SIGCONT)
+            await_line(log, "starting over")
+            send_tape(settings, sent + 100, sent + 200)
+            second.kill()
+            send_tape(settings, sent + 200, sent + 300)
+            await_frames(settings, (sent + 300) * PER_MESSAGE, reader)
+            consumed(settings)
+        assert support.stop(first) == 0
+    assert frames(reader.read()) == whole_tape((0, sent + 300))
+    assert len(reader.lives()) == 1
 
 
 HOLD = """
@@ -299,7 +329,10 @@ def assert_lives(found: LakeReader, ranges: list[tuple[int, int]]) -> None:
         assert life.endswith(f"-{topic_id[:8]}")
 
 
-@pytest.mark.parametrize("new", [50, 2000], ids=["shorter", "longer"])
+@pytest.mark.parametrize(
+    "new",
+    [pytest.param(50, id="shorter", marks=pytest.mark.drill), pytest.param(2000, id="longer")],
+)
 def test_a_topic_made_again_under_a_running_worker_loses_nothing(
     settings: Settings, tmp_path: Path, new: int
 ) -> None:
@@ -319,7 +352,7 @@ def test_a_topic_made_again_under_a_running_worker_loses_nothing(
     assert_lives(reader, [(0, 500), (500, 500 + new)])
 
 
-@pytest.mark.parametrize("flush_s", [1, 6])
+@pytest.mark.parametrize("flush_s", [1, pytest.param(6, marks=pytest.mark.drill)])
 def test_records_that_only_memory_holds_outlive_their_topic(
     make_settings: Make, tmp_path: Path, flush_s: int
 ) -> None:
