@@ -111,6 +111,7 @@ class QuotePoller:
     """Asks for one symbol after the other, for ever.
 
     :param publish: takes each quote or rejection; called in the poller's thread.
+    :param stop: ends it when set; all its waiting is done here.
     """
 
     def __init__(
@@ -123,6 +124,7 @@ class QuotePoller:
         clock: Clock,
         rng: Random,
         publish: Callable[[Quote | Rejected], None],
+        stop: threading.Event | None = None,
     ) -> None:
         self._api = api
         self._symbols = list(symbols)
@@ -131,7 +133,7 @@ class QuotePoller:
         self._clock = clock
         self._rng = rng
         self._publish = publish
-        self._stop = threading.Event()
+        self._stop = stop or threading.Event()
         self._troubled = False
 
     def start(self) -> None:

@@ -1,0 +1,164 @@
+"""A source's side of the feed, driven second by second and frame by frame."""
+
+from __future__ import annotations
+
+import json
+import logging
+
+import pytest
+
+from app.contracts import Rejected, Trades, Watermark
+from app.feeds.clock import ManualClock
+from app.feeds.coverage import Mark
+from app.feeds.intake import SILENCE_MS, Intake, Outgoing
+
+M = 1_731_600_060_000
+PING = b'{"type":"ping"}'
+
+
+class _Feed:
+    """An intake on a clock that the test moves; times are ms from M on."""
+
+    def __init__(self, now: int = 0, mark: Mark | None = None) -> None:
+        self.clock = ManualClock(M + now)
+        self.intake = Intake(
+            feed="live",
+            source="src",
+            symbols=("A", "B"),
+            grace_ms=5_000,
+            horizon_ms=900_000,
+            clock=self.clock,
+            mark=mark,
+        )
+
+    def pass_s(self, seconds: int, frame: bytes | None = None) -> list[Outgoing]:
+        """Let time pass, a beat each second, `frame` received before each."""
+        made = []
+        for _ in range(seconds):
+            self.clock.move_forward(1_000)
+            if frame is not None:
+                made += self.intake.frame(frame)
+            made += self.intake.each_second()
+        return made
+
+    def trades(self, *times: int, symbol: str = "A") -> list[Outgoing]:
+        data = [{"s": symbol, "p": 1, "v": 1, "t": M + t} for t in times]
+        return self.intake.frame(json.dumps({"data": data, "type": "trade"}).encode())
+
+
+def _told(made: list[Outgoing], symbol: str = "A") -> list[tuple[int, int | None]]:
+    return [
+        ((m.minute_start or 0) - M, m.covered_ms)
+        for m in made
+        if isinstance(m, Watermark) and m.symbol == symbol
+    ]
+
+
+def test_a_minute_is_told_before_a_trade_that_could_close_it() -> None:
+    feed = _Feed()
+    feed.intake.connected("c-1")
+    feed.clock.move_forward(64_999)
+    assert [type(m) for m in feed.trades(64_990)] == [Trades]
+    feed.clock.move_forward(1)
+    made = feed.trades(64_995)
+    assert [(type(m), m.symbol) for m in made if not isinstance(m, Rejected)] == [
+        (Watermark, "A"),
+        (Watermark, "B"),
+        (Trades, "A"),
+    ]
+    assert _told(made) == [(0, 60_000)]
+
+
+def test_three_missed_pings_are_silence_and_what_was_not_heard_is_not_covered() -> None:
+    feed = _Feed()
+    feed.intake.connected("c-1")
+    feed.pass_s(30, PING)
+    feed.pass_s(180)
+    assert not feed.intake.is_silent()
+    feed.pass_s(1)
+    assert feed.intake.is_silent()
+    assert SILENCE_MS == 180_000
+    made = feed.intake.disconnected()
+    assert _told(made) == [(0, 30_000), (60_000, 0), (120_000, 0)]
+
+
+def test_a_connection_that_ends_is_covered_until_its_end() -> None:
+    feed = _Feed()
+    feed.intake.connected("c-1")
+    feed.pass_s(40)
+    assert feed.intake.disconnected() == []
+    assert feed.intake.disconnected() == []
+    assert _told(feed.pass_s(25)) == [(0, 40_000)]
+
+
+def test_a_laptops_sleep_is_not_covered_though_the_connection_survived() -> None:
+    feed = _Feed()
+    feed.intake.connected("c-1")
+    feed.pass_s(10, PING)
+    feed.clock.move_forward(600_000)
+    made = feed.intake.frame(PING)
+    assert made == []
+    told = _told(feed.pass_s(1))
+    assert told[0] == (0, 10_000)
+    assert {covered for _, covered in told[1:]} == {0}
+
+
+def test_a_wrong_clock_is_moved_before_the_trades_are_sent(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    feed = _Feed()
+    feed.intake.connected("c-1")
+    feed.pass_s(1)
+    made = feed.trades(31_000, 31_000, 31_000)
+    (message,) = [m for m in made if isinstance(m, Trades)]
+    assert message.received_at == M + 31_000
+    assert feed.clock.now_ms() == M + 31_000
+    assert "clock is 30.0 s behind" in caplog.text
+    assert _told(feed.pass_s(34))[-1] == (0, 30_000)  # 1 s before, 29 s after
+
+
+def test_a_late_feed_closes_minutes_as_late_as_it_is(caplog: pytest.LogCaptureFixture) -> None:
+    feed = _Feed(now=30_000)
+    feed.intake.connected("c-1")
+    feed.trades(10_000, 10_000, 10_000)
+    made = feed.pass_s(35)
+    assert max(m.t for m in made if isinstance(m, Watermark)) == M + 5_000
+    assert "20.0 s after they happened" in caplog.text
+    caplog.clear()
+    feed.trades(*[64_000] * 100)
+    assert "in time again" in caplog.text
+
+
+def test_repeated_and_refused_frames_are_counted() -> None:
+    feed = _Feed()
+    feed.intake.connected("c-1")
+    for _ in range(3):
+        feed.trades(0)
+    (record,) = feed.intake.frame(b"{")
+    assert isinstance(record, Rejected)
+    made = feed.intake.frame(b'{"data":[{"s":"A","p":-1,"v":1,"t":1}],"type":"trade"}')
+    assert [type(m) for m in made] == [Rejected]
+    assert feed.intake.counts == {
+        "frames": 5,
+        "trades": 1,
+        "repeated_frames": 2,
+        "rejected_frames": 1,
+        "rejected_trades": 1,
+    }
+
+
+def test_errors_of_the_server_are_logged_and_counted(caplog: pytest.LogCaptureFixture) -> None:
+    feed = _Feed()
+    feed.intake.connected("c-1")
+    caplog.set_level(logging.WARNING)
+    assert feed.intake.frame(b'{"msg":"Subscribing to too many symbols","type":"error"}') == []
+    assert "Subscribing to too many symbols" in caplog.text
+    assert feed.intake.counts["error_frames"] == 1
+
+
+def test_what_one_life_stored_the_next_goes_on_from() -> None:
+    first = _Feed()
+    first.intake.connected("c-1")
+    first.pass_s(20)
+    second = _Feed(now=125_000, mark=first.intake.mark())
+    assert _told(second.intake.resume()) == [(0, 20_000), (60_000, 0), (120_000, 0)]

@@ -1,0 +1,55 @@
+"""How long to wait before connecting again, and what an attempt that fails says."""
+
+from __future__ import annotations
+
+import asyncio
+from random import Random
+
+import pytest
+
+from app.errors import TickhouseError
+from app.feeds.websocket import Backoff, Unavailable, open_socket
+
+
+def test_the_first_try_is_at_once_and_the_others_ever_later_up_to_a_minute() -> None:
+    backoff = Backoff(Random(1))
+    waits_s = [backoff.next_s() for _ in range(20)]
+    assert waits_s[0] == 0
+    assert all(2**n / 2 <= wait_s <= 2**n for n, wait_s in enumerate(waits_s[1:6]))
+    assert all(30 <= wait_s <= 60 for wait_s in waits_s[8:])
+
+
+def test_a_connection_that_proved_itself_is_replaced_at_once() -> None:
+    backoff = Backoff(Random(1))
+    waits_s = [backoff.next_s() for _ in range(5)]
+    backoff.reset()
+    assert backoff.next_s() == 0 < waits_s[-1]
+
+
+def test_waits_are_jittered() -> None:
+    assert len({tuple(_waits(seed)) for seed in range(10)}) == 10
+
+
+def _waits(seed: int) -> list[float]:
+    backoff = Backoff(Random(seed))
+    return [backoff.next_s() for _ in range(3)]
+
+
+@pytest.mark.parametrize(("status", "least_s"), [(429, 30.0), (502, 2.5)])
+def test_a_server_in_trouble_is_left_alone_for_longer(status: int, least_s: float) -> None:
+    backoff = Backoff(Random(1))
+    waits_s = [backoff.next_s(status) for _ in range(20)]
+    assert waits_s[0] >= least_s
+    assert 150 <= max(waits_s) <= 300
+
+
+def test_no_connection_is_said_without_the_token() -> None:
+    with pytest.raises(Unavailable, match="no connection: ConnectionRefusedError") as caught:
+        asyncio.run(open_socket("ws://127.0.0.1:1", "sec/ret"))
+    assert "ret" not in str(caught.value)
+
+
+def test_an_address_that_is_none_gets_a_sentence() -> None:
+    with pytest.raises(TickhouseError, match="FINNHUB_WEBSOCKET_URL is not an address") as caught:
+        asyncio.run(open_socket("ws://", "secret"))
+    assert "secret" not in str(caught.value)
