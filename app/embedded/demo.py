@@ -157,7 +157,7 @@ class Demo:
             deadline = time.monotonic() + _FIRST_CANDLE_S
             while time.monotonic() < deadline:
                 if symbols := tickhouse.moving_symbols():
-                    self.say(f"Candles move on the page ({symbols} symbols so far)")
+                    self.say(f"Candles move on the page; symbols so far: {symbols}")
                     return
                 self._check()
         self.say("No candle yet; the page shows them as soon as trades arrive.")
