@@ -3,6 +3,7 @@
 const NONE = "–";
 const compactFormat = new Intl.NumberFormat("en", { notation: "compact", maximumSignificantDigits: 4 });
 const dayFormat = new Intl.DateTimeFormat(undefined, { month: "short", day: "numeric" });
+const yearFormat = new Intl.DateTimeFormat(undefined, { year: "numeric", month: "short", day: "numeric" });
 const timeFormat = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
 const secondFormat = new Intl.DateTimeFormat(undefined, {
   hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23",
@@ -26,7 +27,8 @@ export const arrow = (value) => (value > 0 ? "▲" : value < 0 ? "▼" : "");
 
 export const direction = (value) => (value > 0 ? "up" : value < 0 ? "down" : "");
 
-export const day = (ms) => dayFormat.format(ms);
+export const day = (ms) =>
+  (new Date(ms).getFullYear() === new Date().getFullYear() ? dayFormat : yearFormat).format(ms);
 export const minute = (ms) => timeFormat.format(ms);
 export const dayAndMinute = (ms) => `${day(ms)}, ${minute(ms)}`;
 export const utc = (ms) => `${new Date(ms).toISOString().slice(0, 19).replace("T", " ")} UTC`;

@@ -30,6 +30,8 @@ def test_the_candle_moves_when_a_partial_comes_and_stays_when_it_is_final(
     producer.send(partial(minute=1, close=101, last_offset=5))
     look.last_candle_is(101, "partial")
     look.sees("101.00", "#tile-price")
+    look.sees("Nov 14, 2023, 17:15:01", "#tile-asof")
+    assert look.tab.get_attribute("#tile-asof time", "title") == "2023-11-14 22:15:01 UTC"
     producer.send(partial(minute=1, close=102, last_offset=7))
     look.last_candle_is(102, "partial")
     producer.send(candle(minute=1, close=103, last_offset=6))
