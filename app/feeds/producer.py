@@ -6,7 +6,6 @@ import asyncio
 import logging
 import signal
 import threading
-from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from random import Random
@@ -112,18 +111,20 @@ class Producer:
         """Run until `stop` is set or something ends it; what was taken in is flushed."""
         self._offer(self._intake.resume())
         quotes = self._start_quotes()
-        tasks = [
-            asyncio.create_task(self._listen()),
-            asyncio.create_task(self._beat()),
-            asyncio.create_task(stop.wait()),
-        ]
+        listening = asyncio.create_task(self._listen())
+        beating = asyncio.create_task(self._beat())
+        tasks: list[asyncio.Task[Any]] = [listening, beating, asyncio.create_task(stop.wait())]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 task.result()
         finally:
             quotes.stop()
-            await self._farewell(tasks)
+            await self._farewell(listening)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await self._flush()
 
     async def _listen(self) -> None:
         """Connection after connection, for ever."""
@@ -229,17 +230,18 @@ class Producer:
         poller.start()
         return poller
 
-    async def _farewell(self, tasks: Sequence[asyncio.Task[Any]]) -> None:
-        """Unsubscribe, end the tasks, store the mark, flush, and say what was done."""
+    async def _farewell(self, listening: asyncio.Task[None]) -> None:
+        """Unsubscribe, say farewell, and take in what was on its way."""
         self._ending = True
         if self._socket is not None:
             with suppress(Unavailable, TimeoutError):
                 async with asyncio.timeout(FAREWELL_S):
                     await self._socket.unsubscribe(self._intake.symbols)
                     await self._socket.close()
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.wait([listening], timeout=FAREWELL_S)
+
+    async def _flush(self) -> None:
+        """Store the mark, wait for Kafka, and say what was done."""
         self._store_mark()
         left = await asyncio.to_thread(self._publisher.flush, FLUSH_S)
         counts, sent = self._intake.counts, self._publisher.sent

@@ -22,6 +22,7 @@ from app.feeds.simulator.connection import Connection
 from app.feeds.simulator.delivery import DeliveryLog
 from app.feeds.simulator.exchange import Exchange
 from app.feeds.simulator.rest import CALLS_PER_MINUTE, Answer, RestApi
+from app.feeds.websocket import FEED_HEADER
 from app.settings import Settings
 
 STEP_MS = 50
@@ -176,6 +177,7 @@ async def _listen(simulator: Simulator, host: str, port: int) -> Server:
             host,
             port,
             process_request=simulator.respond,
+            process_response=_labelled,
             compression=None,
             server_header=None,
             ping_interval=None,
@@ -190,6 +192,12 @@ async def _listen(simulator: Simulator, host: str, port: int) -> Server:
             f"The simulator cannot listen on {host}:{port}: {reason}. Stop what listens there, or "
             "choose another place with --host and --port (0 takes any free port)."
         ) from None
+
+
+def _labelled(_socket: ServerConnection, _request: Request, response: Response) -> Response:
+    """Say that these trades are simulated, so that no live namespace takes them for real."""
+    response.headers[FEED_HEADER] = "simulated"
+    return response
 
 
 async def _close(server: Server) -> None:

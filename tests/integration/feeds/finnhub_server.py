@@ -100,6 +100,7 @@ class FinnhubServer:
             process_response=self._label,
             compression=None,
             max_size=None,
+            close_timeout=0.5,
         )
 
     async def _end(self) -> None:

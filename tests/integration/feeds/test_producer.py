@@ -22,6 +22,7 @@ from app.embedded.kafka import KafkaServer
 from app.errors import TickhouseError
 from app.feeds.clock import SteadyClock
 from app.feeds.producer import MARK_FILE, Producer, run
+from app.feeds.simulator.delivery import Sent, read_deliveries
 from app.feeds.source import SourceError, only_one
 from app.feeds.websocket import FEED_HEADER, BadKeyError
 from app.settings import Settings
@@ -30,6 +31,7 @@ from tests.integration.feeds.finnhub_server import FinnhubServer
 from tests.integration.feeds.topic_reader import rejected, stocks, trades_of
 
 TOKEN = "marker-token/with+signs"
+ROOT = Path(__file__).resolve().parents[3]
 NOW = SteadyClock().now_ms()
 MakeSettings = Callable[..., Settings]
 
@@ -227,6 +229,54 @@ def test_a_data_folder_has_one_producer(live: Settings) -> None:
         run(live)
 
 
+def test_every_trade_the_simulator_delivered_is_in_kafka_in_its_order(
+    make_settings: MakeSettings, tmp_path: Path
+) -> None:
+    log = tmp_path / "deliveries.jsonl"
+    with simulating(log) as address:
+        settings = make_settings(
+            tickhouse_feed="simulated",
+            stocks_symbols="AAPL,BINANCE:BTCUSDT",
+            finnhub_websocket_url=f"ws://{address}",
+            finnhub_rest_url=f"http://{address}/api/v1",
+            finnhub_api_key="key",
+        )
+        ensure_topics(settings)
+        with producing(settings):
+            stocks(settings, until=_count("AAPL", 500))
+    messages = stocks(settings)
+    delivered = [
+        trade
+        for sent in read_deliveries(log)
+        if isinstance(sent, Sent) and json.loads(sent.raw)["type"] == "trade"
+        for trade in json.loads(sent.raw)["data"]
+    ]
+    for symbol in settings.stocks_symbols:
+        wanted = [(t["t"], t["p"], t["v"]) for t in delivered if t["s"] == symbol]
+        got = [(t.t, float(t.p), float(t.v)) for t in trades_of(messages, symbol)]
+        assert got == wanted
+    assert len({(t.t, t.p, t.v, str(t.c), t.k) for t in trades_of(messages, "AAPL")}) == len(
+        trades_of(messages, "AAPL")
+    )
+
+
+@contextmanager
+def simulating(log: Path) -> Iterator[str]:
+    """A simulator in a process of its own, and its address."""
+    code = (
+        "import sys, pathlib; from app.feeds.simulator.server import run\n"
+        "run(None, '127.0.0.1', 0, 500.0, 1, 'key', delivery_log=pathlib.Path(sys.argv[1]))"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(log)], stdout=subprocess.PIPE, text=True, cwd=ROOT
+    ) as process:
+        assert process.stdout is not None
+        try:
+            yield process.stdout.readline().split("ws://")[1].split()[0].strip("/")
+        finally:
+            process.terminate()
+
+
 def _environment(settings: Settings) -> dict[str, str]:
     return os.environ | {
         "TICKHOUSE_NAMESPACE": settings.tickhouse_namespace,
@@ -247,7 +297,7 @@ def _start(settings: Settings) -> subprocess.Popen[str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        cwd=Path(__file__).resolve().parents[3],
+        cwd=ROOT,
         start_new_session=True,
     )
 

@@ -64,7 +64,12 @@ def _read(
     topic = settings.named(name)
     consumer = Consumer(
         settings.kafka_client()
-        | {"group.id": "reader", "enable.auto.commit": False, "enable.partition.eof": True}
+        | {
+            "group.id": "reader",
+            "enable.auto.commit": False,
+            "enable.partition.eof": True,
+            "topic.metadata.refresh.interval.ms": 1_000,  # of a topic just made, leaders are new
+        }
     )
     try:
         partitions = consumer.list_topics(topic, timeout=WAIT_S).topics[topic].partitions
