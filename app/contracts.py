@@ -34,9 +34,14 @@ LIMIT = Decimal(10) ** 16
 
 EXACT = Context(prec=100, rounding=ROUND_HALF_EVEN)
 """Arithmetic on prices and sizes: wide enough that no sum or product of theirs is ever rounded."""
+MAX_REMEMBERED = 50_000
+_SMALL = Decimal(10) ** 8
+"""The product of two numbers below it is in range."""
+_small_prices: dict[Decimal, Decimal] = {}
+_small_sizes: dict[Decimal, Decimal] = {}
 _ZERO = Decimal(0)
 _PRICE_STEP = Decimal(1).scaleb(-PRICE_DECIMALS)
-_NOTIONAL_STEP = Decimal(1).scaleb(-NOTIONAL_DECIMALS)
+NOTIONAL_STEP = Decimal(1).scaleb(-NOTIONAL_DECIMALS)
 
 UnixMs = Annotated[int, Meta(description="UNIX milliseconds, UTC")]
 Symbol = Annotated[str, Meta(description="also the key of the message")]
@@ -257,15 +262,24 @@ def decode(key: bytes | None, value: bytes | None, feed: str) -> Parsed:
         raise RefusedMessage("schema", "the message has no value")
     try:
         message = _decode(value)
-        texts = _TEXT_NUMBER.search(value) is not None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         return _decode_slowly(key, value, feed, error)
-    if texts:
+    if _may_hold_text_number(value, message) and _TEXT_NUMBER.search(value):
         return _decode_slowly(key, value, feed, ValueError("a number is written as a text"))
     _check_envelope(message, key, feed)
     if type(message) is not Trades or all(map(in_range, message.trades)):
         return Parsed(message, [], None)
     return _keep(message, list(enumerate(message.trades)), {})
+
+
+def _may_hold_text_number(value: bytes, message: Message) -> bool:
+    """A cheap look before the thorough one; msgspec takes `"1.5"` for a number, we do not."""
+    return (
+        type(message) is not Trades
+        or b'"p":"' in value
+        or b'"v":"' in value
+        or any(space in value for space in (b" ", b"\n", b"\t", b"\r"))
+    )
 
 
 def _check_envelope(message: Message, key: bytes | None, feed: str) -> None:
@@ -327,14 +341,34 @@ def _keep(
 
 def in_range(trade: Trade) -> bool:
     """Whether price, size and time are in range; rounds price and size to 12 decimals."""
+    p, v = _small_prices.get(trade.p), _small_sizes.get(trade.v)
+    if p is None or v is None:
+        return _check_range(trade)
+    trade.p, trade.v = p, v
+    return FIRST_MS <= trade.t < END_MS
+
+
+def _check_range(trade: Trade) -> bool:
     p, v = trade.p, trade.v
     try:
         if not (_ZERO < p < LIMIT and _ZERO <= v < LIMIT and FIRST_MS <= trade.t < END_MS):
             return False
         trade.p, trade.v = rounded(p), rounded(v)
-        return trade.p > _ZERO and EXACT.multiply(trade.p, trade.v) < LIMIT
+        if trade.p <= _ZERO or EXACT.multiply(trade.p, trade.v) >= LIMIT:
+            return False
     except InvalidOperation:  # NaN
         return False
+    _remember(_small_prices, p, trade.p)
+    _remember(_small_sizes, v, trade.v)
+    return True
+
+
+def _remember(known: dict[Decimal, Decimal], number: Decimal, kept: Decimal) -> None:
+    """Prices and sizes come again and again: what was checked once need not be checked again."""
+    if kept < _SMALL:
+        if len(known) >= MAX_REMEMBERED:
+            known.clear()
+        known[number] = kept
 
 
 def rounded(number: Decimal) -> Decimal:
@@ -345,7 +379,7 @@ def rounded(number: Decimal) -> Decimal:
 
 def notional(p: Decimal, v: Decimal) -> Decimal:
     """Price times size, rounded half-even to 18 decimals."""
-    return EXACT.quantize(EXACT.multiply(p, v), _NOTIONAL_STEP)
+    return EXACT.quantize(EXACT.multiply(p, v), NOTIONAL_STEP)
 
 
 def conditions_of(c: list[str] | None) -> tuple[str, ...]:

@@ -17,6 +17,9 @@ from msgspec import Struct, field
 
 from app.contracts import (
     EXACT,
+    NOTIONAL_DECIMALS,
+    NOTIONAL_STEP,
+    PRICE_DECIMALS,
     SCHEMA_VERSION,
     Candle,
     Message,
@@ -26,9 +29,8 @@ from app.contracts import (
     Watermark,
     conditions_of,
 )
-from app.contracts import notional as notional_of
 from app.market.conditions import ODD_LOT as ODD_LOT_CODE
-from app.market.conditions import Eligibility, PriceClass, eligibility
+from app.market.conditions import PriceClass, eligibility
 from app.market.sessions import Session, session_of
 
 MINUTE_MS = 60_000
@@ -38,6 +40,7 @@ SOURCE_TIMEOUT_MS = 150_000
 """A source falls out when another has moved on this far since its last watermark."""
 PARTIAL_EVERY_MS = 100
 NEVER = 1 << 62
+MAX_MEANINGS = 10_000
 
 Status = Literal["partial", "final", "revised"]
 Identity = tuple[int, Decimal, Decimal, tuple[str, ...], int]
@@ -47,7 +50,8 @@ _ZERO = Decimal(0)
 _ONE = Decimal(1)
 _NO_PRICE = PriceClass.QUOTE + 1
 _LAST, _HIGH_LOW, _QUOTE = int(PriceClass.LAST), int(PriceClass.HIGH_LOW), int(PriceClass.QUOTE)
-_add = EXACT.add
+_SCALES_APART: int = 10 ** (NOTIONAL_DECIMALS - PRICE_DECIMALS)
+_add, _multiply, _quantize = EXACT.add, EXACT.multiply, EXACT.quantize
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +119,9 @@ class Window(Struct, array_like=True):
     def price(self, price_class: int, t: int, p: Decimal) -> bool:
         """Let a price count as far as its class may; True when anything changed."""
         best = self.price_class
+        if price_class == best and t > self.close_time and self.low < p < self.high:
+            self.close, self.close_time = p, t
+            return True
         if price_class > best:
             if price_class == _HIGH_LOW:  # open and close stay with the better class
                 return self._extend(t, p)
@@ -158,6 +165,27 @@ class Identities:
     def __init__(self) -> None:
         self.seen: set[Identity] = set()
         self.fresh: list[Identity] = []
+
+
+class Meaning(NamedTuple):
+    """What the conditions of a trade mean for a candle of one session under one price rule."""
+
+    codes: tuple[str, ...]
+    """Normalised, as they stand in a trade's identity."""
+    price_class: int
+    zero_volume_class: int
+    counts: bool
+    odd_lot: bool
+    unknown: bool
+
+    @classmethod
+    def of(cls, raw: tuple[str, ...], session: Session, price_rule: str) -> Meaning:
+        """Rule `all`: every trade sets everything; rule `sip`: as the tape says."""
+        codes = conditions_of(list(raw))
+        if price_rule == "all":
+            return cls(codes, _LAST, _LAST, True, ODD_LOT_CODE in codes, False)
+        price_class, counts, odd_lot, unknown = eligibility(codes, session)
+        return cls(codes, int(price_class), _QUOTE, counts, odd_lot, unknown)
 
 
 class Sources(Struct, array_like=True):
@@ -269,31 +297,44 @@ class SymbolCandles:
         rejections: list[Rejection],
     ) -> None:
         received_at = message.received_at
+        latest = received_at + FUTURE_MS
         late: list[int] = []
         future: list[int] = []
-        sip = self.rules.price_rule == "sip"
+        window: Window | None = None
+        start = touched = -1
         for index, trade in enumerate(message.trades):
-            t = trade.t
-            if t > received_at + FUTURE_MS:
+            t, c = trade.t, trade.c
+            if t > latest:
                 future.append(index)
                 continue
-            codes = conditions_of(trade.c)
-            if sip and not eligibility(codes, Session.REGULAR).counts:
+            if not start <= t < start + MINUTE_MS:  # mostly, trades of a message share a minute
+                start = t - t % MINUTE_MS
+                window = self.windows.get(start)
+            raw = tuple(c) if c else ()
+            if window is None:
+                if not self._meaning(raw, Session.REGULAR).counts:
+                    self.tally["not_a_trade"] += 1
+                    continue
+                window = self._open(start, offset)
+                if window is None:
+                    late.append(index)
+                    continue
+            meaning = self._meaning(raw, window.session)
+            if not meaning.counts:
                 self.tally["not_a_trade"] += 1
                 continue
-            window = self._window(t, offset)
-            if window is None:
-                late.append(index)
-                continue
-            identity = (t, trade.p, trade.v, codes, trade.k)
-            known = self.identities[window.start]
-            if identity in known.seen:
+            identities = self.identities[start]
+            identity = (t, trade.p, trade.v, meaning.codes, trade.k)
+            known = len(identities.seen)
+            identities.seen.add(identity)
+            if len(identities.seen) == known:
                 window.duplicate_count += 1
             else:
-                known.seen.add(identity)
-                known.fresh.append(identity)
-                self._accept(window, trade, codes)
-            self._touch(window, offset)
+                identities.fresh.append(identity)
+                self._accept(window, trade, meaning)
+            if touched != start:
+                touched = start
+                self._touch(window, offset)
             arrived = t if t < received_at else received_at
             if arrived > self.moved_t:
                 self.moved_t = arrived
@@ -302,51 +343,60 @@ class SymbolCandles:
         if future:
             rejections.append(Rejection("future", _FUTURE, _original(future, places)))
 
-    def _accept(self, window: Window, trade: Trade, codes: tuple[str, ...]) -> None:
+    def _accept(self, window: Window, trade: Trade, meaning: Meaning) -> None:
         """Count a trade that is seen for the first time."""
         t, p, v = trade.t, trade.p, trade.v
         if t < self.largest_t:
             window.out_of_order_count += 1
         else:
             self.largest_t = t
-        if self.rules.price_rule == "all":
-            rule = _EVERYTHING
-            odd_lot = ODD_LOT_CODE in codes
-        else:
-            rule = eligibility(codes, window.session)
-            odd_lot = rule.odd_lot
-            if rule.unknown:
-                self.tally["unknown_condition"] += 1
+        if meaning.unknown:
+            self.tally["unknown_condition"] += 1
         if window.revision >= 0:
             window.late_count += 1
             self.due.add(window.start)
-        if v:
-            window.trade_count += 1
-            window.volume = _add(window.volume, v)
-            window.notional = _add(window.notional, notional_of(p, v))
-            if rule.price_class == _LAST:
-                window.eligible_count += 1
-            if odd_lot:
-                window.odd_lot_count += 1
-                window.odd_lot_volume = _add(window.odd_lot_volume, v)
-            window.price(int(rule.price_class), t, p)
-        else:
+        if not v:
             window.zero_volume_count += 1
-            window.price(_LAST if rule is _EVERYTHING else _QUOTE, t, p)
+            window.price(meaning.zero_volume_class, t, p)
+            return
+        window.trade_count += 1
+        window.volume = _add(window.volume, v)
+        window.notional = _add(window.notional, _quantize(_multiply(p, v), NOTIONAL_STEP))
+        if meaning.odd_lot:
+            window.odd_lot_count += 1
+            window.odd_lot_volume = _add(window.odd_lot_volume, v)
+        price_class = meaning.price_class
+        if price_class == _LAST:
+            window.eligible_count += 1
+        window.price(price_class, t, p)
+
+    def _meaning(self, raw: tuple[str, ...], session: Session) -> Meaning:
+        """What a trade's conditions mean in a minute of `session`, worked out once."""
+        meanings = _MEANINGS[self.rules.price_rule][session]
+        meaning = meanings.get(raw)
+        if meaning is None:
+            if len(meanings) >= MAX_MEANINGS:
+                meanings.clear()
+            meaning = meanings[raw] = Meaning.of(raw, session, self.rules.price_rule)
+        return meaning
 
     def _quote(self, quote: Quote, offset: int, rejections: list[Rejection]) -> None:
         t = quote.t * 1000
         if t > quote.received_at + FUTURE_MS:
             rejections.append(Rejection("future", _FUTURE, None))
             return
-        window = self._window(t, offset) if quote.c > 0 else None
-        if window is None:
+        start = t - t % MINUTE_MS
+        window = self.windows.get(start)
+        if window is None and quote.c > 0:
+            window = self._open(start, offset)
+        if window is None or quote.c <= 0:
             self.tally["unusable_quote"] += 1
             return
         if t in window.quote_times:
             self.tally["repeated_quote"] += 1
             return
         window.quote_times.add(t)
+        self.touched.add(start)
         if window.price(_QUOTE, t, quote.c):
             self._touch(window, offset)
             if window.revision >= 0:
@@ -372,15 +422,14 @@ class SymbolCandles:
         """Whether the minute from `start` can change no more."""
         return self.watermark >= start + MINUTE_MS + self.rules.horizon_ms
 
-    def _window(self, t: int, offset: int) -> Window | None:
-        """The open window of the minute of `t`, made if need be; None when the minute is past."""
-        start = t - t % MINUTE_MS
-        window = self.windows.get(start)
-        if window is None and not self._is_past(start):
-            session, session_date = session_of(self.symbol, self.rules.feed, start)
-            window = self.windows[start] = Window(start, session, session_date, offset, offset)
-            self.identities[start] = Identities()
-            self.next_due_ms = min(self.next_due_ms, start + MINUTE_MS)
+    def _open(self, start: int, offset: int) -> Window | None:
+        """Open the minute from `start`; None when it is past."""
+        if self._is_past(start):
+            return None
+        session, session_date = session_of(self.symbol, self.rules.feed, start)
+        window = self.windows[start] = Window(start, session, session_date, offset, offset)
+        self.identities[start] = Identities()
+        self.next_due_ms = min(self.next_due_ms, start + MINUTE_MS)
         return window
 
     def _touch(self, window: Window, offset: int) -> None:
@@ -509,8 +558,10 @@ _PRICE_SOURCE: dict[int, Literal["last", "high_low", "ineligible", "quote"]] = {
     PriceClass.INELIGIBLE: "ineligible",
     PriceClass.QUOTE: "quote",
 }
-_EVERYTHING = Eligibility(PriceClass.LAST, counts=True, odd_lot=False, unknown=False)
-"""Rule `all`: every trade sets everything."""
+_MEANINGS: dict[str, dict[Session, dict[tuple[str, ...], Meaning]]] = {
+    price_rule: {session: {} for session in Session} for price_rule in ("sip", "all")
+}
+"""A table that fills itself: the same few combinations of conditions come again and again."""
 _LATE = "the watermark had passed the end of the trade's minute by the horizon"
 _FUTURE = f"the time lies more than {FUTURE_MS // 1000} s ahead of received_at"
 
@@ -524,15 +575,16 @@ def vwap(notional: Decimal, volume: Decimal) -> float | None:
     """The nearest double to notional / volume; None at volume 0."""
     if not volume:
         return None
-    n, d = notional.as_integer_ratio()
-    m, e = volume.as_integer_ratio()
-    return (n * e) / (d * m)  # of integers: rounded once, correctly
+    scaled_notional = int(EXACT.scaleb(notional, NOTIONAL_DECIMALS))
+    scaled_volume = int(EXACT.scaleb(volume, PRICE_DECIMALS)) * _SCALES_APART
+    return scaled_notional / scaled_volume  # of integers: rounded once, correctly
 
 
 def canonical(number: Decimal) -> Decimal:
     """`number` in the one form that equal numbers share: no trailing zeros, no exponent above 0."""
-    shortest = number.normalize(EXACT)
-    return shortest if shortest.as_tuple().exponent <= 0 else EXACT.quantize(shortest, _ONE)  # type: ignore[operator]
+    if number == number.to_integral_value():
+        return _quantize(number, _ONE)
+    return number.normalize(EXACT)
 
 
 def newest(records: Iterable[Candle]) -> dict[str, Candle]:

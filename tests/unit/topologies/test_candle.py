@@ -319,3 +319,12 @@ def test_an_unknown_condition_counts_volume_only_and_is_tallied():
     candle = only(feeder.watermark(BASE + MINUTE).records)
     assert (candle.high, candle.volume) == (10, 200)
     assert feeder.candles.tally["unknown_condition"] == 1
+
+
+def test_a_quote_that_changes_nothing_is_saved_as_heard_all_the_same():
+    feeder = Feeder()
+    feeder.quote(BASE + 2000, "10")
+    feeder.quote(BASE, "10")
+    feeder.candles.touched.clear()
+    feeder.quote(BASE + 1000, "10")  # neither first nor last nor beyond the range
+    assert feeder.candles.touched == {BASE}
