@@ -6,6 +6,7 @@ Values are JSON; numbers are JSON numbers with all their digits. The JSON Schema
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
 import sys
@@ -429,18 +430,20 @@ def json_schemas() -> dict[str, dict[str, Any]]:
     schemas = {}
     for name, kind in kinds.items():
         (schema,), parts = msgspec.json.schema_components([kind], ref_template="#/$defs/{name}")
-        schemas[f"{name}.schema.json"] = _decimals_as_numbers(
+        schemas[f"{name}.schema.json"] = _plain(
             {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "$defs": parts}
         )
     return schemas
 
 
-def _decimals_as_numbers(node: Any) -> Any:
+def _plain(node: Any) -> Any:
     if isinstance(node, dict):
         if node.get("format") == "decimal":
             node = {k: v for k, v in node.items() if k != "format"} | {"type": "number"}
-        return {key: _decimals_as_numbers(value) for key, value in node.items()}
-    return [_decimals_as_numbers(item) for item in node] if isinstance(node, list) else node
+        return {key: _plain(value) for key, value in node.items()}
+    if isinstance(node, str):
+        return inspect.cleandoc(node)  # as Python 3.13 does to docstrings by itself
+    return [_plain(item) for item in node] if isinstance(node, list) else node
 
 
 def write_schemas(folder: Path) -> None:
