@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
+from collections import Counter
+from collections.abc import Callable
+
 import duckdb
 import pytest
 
+from app.settings import Settings
 from app.warehouse import published
 from app.warehouse.commands import build, load
-from app.warehouse.transform import PROJECT
+from app.warehouse.transform import PROJECT, BuildFailed, folder, run_dbt
 from tests.integration.warehouse.conftest import BTC, Filled, Rows
-from tests.integration.warehouse.lake_writer import START, at
+from tests.integration.warehouse.lake_writer import START, LakeWriter, at, candle
 
 
 def naive(seconds: float) -> object:
@@ -268,3 +273,38 @@ def test_times_are_utc(filled: Filled) -> None:
     )
 
     assert row["first"] == START.replace(tzinfo=None)
+
+
+def test_unit_tests_and_every_data_test_over_whole_tables_pass(filled: Filled) -> None:
+    done = run_dbt(filled.settings, "test", "--vars", "whole_table: true")
+
+    results = json.loads((folder(filled.settings) / "run_results.json").read_text())["results"]
+    kinds = Counter(result["unique_id"].split(".")[0] for result in results)
+    assert done.returncode == 0, done.stdout
+    assert {result["status"] for result in results} == {"pass"}
+    assert kinds["unit_test"] == 2
+    assert kinds["test"] > 30
+
+
+def test_rule_that_is_broken_fails_the_build_and_readers_keep_the_last_good_gold(
+    lake_settings: Callable[..., Settings],
+) -> None:
+    settings = lake_settings()
+    lake = LakeWriter(settings)
+    lake.put("candles", [candle("AAPL", 0, "10 12 9 11")])
+    load(settings)
+    build(settings)
+    good = published.current_path(settings)
+    lake.put("candles", [candle("AAPL", 1, "10 12 11 11")])  # opens below its low
+    assert load(settings).build_due
+
+    with pytest.raises(BuildFailed, match="silver_candles_rules_hold"):
+        build(settings)
+
+    assert published.current_path(settings) == good
+    assert load(settings).build_due
+    revised = {"revision": 1, "status": "revised"}
+    lake.put("candles", [candle("AAPL", 1, "10 12 9 11", **revised)])
+    load(settings)
+    assert build(settings).built
+    assert published.current_path(settings) != good
