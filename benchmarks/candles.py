@@ -5,7 +5,7 @@
     topology   `tickhouse candles`: exactly-once, commits each second, every output
 
 The candles of core and topology are compared before a figure counts. CPU is that of the
-contestant's process, broker apart; the first second of the topology (joining the group) is in its wall time.
+contestant's process, broker apart; joining the group is in the topology's wall time.
 """
 
 from __future__ import annotations
