@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 from pydantic import SecretStr
 from quixstreams.sinks.base.item import SinkItem
@@ -315,6 +316,25 @@ def test_a_topic_made_again_while_no_worker_runs_is_another_life(
     assert frames(found) == whole_tape((0, 300))
     assert len(found.rows["trades"]) == 300 * PER_MESSAGE
     assert_lives(found, [(0, 100), (100, 300)])
+
+
+@pytest.mark.parametrize("metadata", ["id-of-another-life", ""])
+def test_an_offset_committed_for_another_life_is_not_used(
+    settings: Settings, tmp_path: Path, metadata: str
+) -> None:
+    """Kafka takes a late commit of a former life's offset for the topic made again."""
+    send_tape(settings, 0, 100)
+    late = support.consumer(settings, **{"group.id": settings.named("archive")})
+    ends = support.end_offsets(settings, STOCKS_TOPIC)
+    topic = settings.named(STOCKS_TOPIC)
+    offsets = [TopicPartition(topic, number, end, metadata) for number, end in ends.items()]
+    late.commit(offsets=offsets, asynchronous=False)
+    late.close()
+    log = tmp_path / "log"
+    with support.running(settings, "archive", log=log):
+        reader = await_frames(settings, 100 * PER_MESSAGE)
+    assert frames(reader) == whole_tape((0, 100))
+    assert "of another life of the topic and is discarded" in log.read_text()
 
 
 def assert_lives(found: LakeReader, ranges: list[tuple[int, int]]) -> None:
