@@ -53,9 +53,11 @@ def extract(settings: Settings, limit: int | None = None) -> list[tuple[str, str
 
     :param limit: at most this many.
     """
-    with _warehouse(settings, "listing new objects") as warehouse:
-        objects = Lake(settings).new_objects(warehouse.loaded_keys())
-    return [(str(item.key), item.etag, item.size) for item in objects[:limit]]
+    with _warehouse(settings, "looking what is loaded") as warehouse:
+        loaded = warehouse.loaded_keys()
+    return [
+        (str(item.key), item.etag, item.size) for item in Lake(settings).new_objects(loaded)[:limit]
+    ]
 
 
 def load(settings: Settings, listed: Iterable[tuple[str, str, int]] | None = None) -> LoadReport:
@@ -64,15 +66,11 @@ def load(settings: Settings, listed: Iterable[tuple[str, str, int]] | None = Non
     :param listed: what `extract` found; without it, load looks for itself.
     """
     started = time.monotonic()
+    objects = [_lake_object(*item) for item in (extract(settings) if listed is None else listed)]
     with _warehouse(settings, "load") as warehouse:
-        lake = Lake(settings)
-        if listed is None:
-            objects = lake.new_objects(warehouse.loaded_keys())
-        else:
-            objects = [item for item in map(_lake_object, listed) if item is not None]
-        done = load_objects(warehouse, lake, objects, datetime.now(UTC))
+        done = load_objects(warehouse, Lake(settings), objects, datetime.now(UTC))
         newest, last = warehouse.newest_load(), warehouse.last_build()
-        due = newest > (last.load_id if last else 0)
+    due = newest > (last.load_id if last else 0)
     return LoadReport(*done, newest, due, time.monotonic() - started)
 
 
@@ -155,9 +153,11 @@ def _open(settings: Settings) -> Iterator[Warehouse]:
         warehouse.close()
 
 
-def _lake_object(listed: tuple[str, str, int]) -> LakeObject | None:
-    key = ObjectKey.parse(listed[0])
-    return LakeObject(key, listed[1], listed[2]) if key else None
+def _lake_object(name: str, etag: str, size: int) -> LakeObject:
+    key = ObjectKey.parse(name)
+    if key is None:
+        raise ValueError(f"{name} does not name an object of the lake")
+    return LakeObject(key, etag, size)
 
 
 def _publish(

@@ -125,6 +125,7 @@ def first_load(lake: LakeWriter) -> None:
             trade("AAPL", 2, "11", _offset=1, _index=0),
         ],
     )
+    lake.put("trades", [trade("MSFT", 10, "10"), trade("MSFT", 10, "10")], partition=1)
     lake.put("quotes", [quote("AAPL", 5, "10", "8"), quote("MSFT", 5, "10", "8")])
     lake.put("coverage", [watermark("AAPL", 1800), watermark(BTC, 12000), watermark("MSFT", 300)])
 
@@ -151,6 +152,6 @@ def second_load(lake: LakeWriter) -> None:
         first_offset=0,
     )
     lake.put("trades", [trade("AAPL", 1, "10"), trade("AAPL", 2, "11")], life=NEWER_STOCKS)
-    lake.put("rejected", [rejection(0, 1, None), rejection(0, 2, "1")])
+    lake.put("rejected", [rejection(0, 1, None), rejection(0, 2, "1"), rejection(1, 0, "0")])
     lake.put("quotes", [quote("AAPL", 1900, "50", "8")])
     lake.put("coverage", [watermark("MSFT", 1800), watermark("AAPL", 2000, covered_ms=1)])

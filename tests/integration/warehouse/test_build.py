@@ -101,7 +101,7 @@ def test_object_of_a_lower_partition_that_came_later_is_found(filled: Filled) ->
 def test_repeated_rows_merge_and_repeats_of_a_trade_are_flagged(filled: Filled) -> None:
     trades = filled.warehouse(
         "select _life like '%17096%' as old, _offset, _index, is_duplicate, is_rejected "
-        "from silver.silver_trades order by old desc, _offset, _index"
+        "from silver.silver_trades where symbol = 'AAPL' order by old desc, _offset, _index"
     )
 
     assert [tuple(row.values()) for row in trades] == [
@@ -113,8 +113,24 @@ def test_repeated_rows_merge_and_repeats_of_a_trade_are_flagged(filled: Filled) 
         (False, 0, 0, True, False),
         (False, 1, 0, False, False),
     ]
-    raw = filled.warehouse("select count(*) as n from raw.trades")
+    raw = filled.warehouse("select count(*) as n from raw.trades where symbol = 'AAPL'")
     assert raw == [{"n": 10}]
+
+
+def test_rejection_reaches_trades_of_an_earlier_build_and_lets_their_twin_count(
+    filled: Filled,
+) -> None:
+    trades = filled.warehouse(
+        "select _offset, is_duplicate, is_rejected, reject_reason from silver.silver_trades "
+        "where symbol = 'MSFT' order by _offset"
+    )
+    (day,) = filled.gold("select * from gold.gold_data_quality where symbol = 'MSFT'")
+
+    assert [tuple(row.values()) for row in trades] == [
+        (0, True, True, "late"),
+        (1, False, False, None),
+    ]
+    assert (day["trade_count"], day["duplicate_count"], day["rejected_count"]) == (2, 1, 1)
 
 
 def test_data_quality_counts_what_was_repeated_refused_and_revised(filled: Filled) -> None:
@@ -291,9 +307,11 @@ def test_rule_that_is_broken_fails_the_build_and_readers_keep_the_last_good_gold
 ) -> None:
     settings = lake_settings()
     lake = LakeWriter(settings)
+    load(settings)
+    assert build(settings).whole  # of an empty lake
     lake.put("candles", [candle("AAPL", 0, "10 12 9 11")])
     load(settings)
-    build(settings)
+    assert not build(settings).whole
     good = published.current_path(settings)
     lake.put("candles", [candle("AAPL", 1, "10 12 11 11")])  # opens below its low
     assert load(settings).build_due
