@@ -14,7 +14,7 @@ from collections import Counter
 from typing import Any, NamedTuple
 
 from confluent_kafka import KafkaException
-from quixstreams import Application, State, message_context
+from quixstreams import State, message_context
 from quixstreams.dataframe import StreamingDataFrame
 from quixstreams.exceptions import QuixException
 from quixstreams.kafka.configuration import ConnectionConfig
@@ -35,6 +35,7 @@ from app.contracts import (
 from app.settings import Settings
 from app.topics import MAX_MESSAGE_BYTES, BrokerUnreachableError, await_topics
 from topologies.candle import Outcome, Rules
+from topologies.consumer import LossAwareApplication
 from topologies.hot_state import CheckpointSink, HotSymbols
 from topologies.instance import Instance, claim_instance
 from topologies.lives import Lives, TopicMadeAgainError
@@ -130,10 +131,10 @@ class Steps:
             )
 
 
-def build(settings: Settings, instance: Instance, lives: Lives) -> Application:
+def build(settings: Settings, instance: Instance, lives: Lives) -> LossAwareApplication:
     """The application, wired and ready to run."""
     group = settings.named(GROUP)
-    app = Application(
+    app = LossAwareApplication(
         broker_address=ConnectionConfig.from_librdkafka_dict(settings.kafka_client()),
         consumer_group=group,
         auto_offset_reset="earliest",

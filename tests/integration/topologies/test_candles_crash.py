@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import time
+
+import pytest
 
 from app.contracts import CANDLES_TOPIC, LIVE_TOPIC, REJECTED_TOPIC, STOCKS_TOPIC
 from app.topics import ensure_topics
@@ -50,20 +53,23 @@ def prepared(make_settings, tmp_path, name):
 
 def kill_in_mid_run(settings, log, at: float) -> None:
     """Start a worker and kill -9 it once it has committed the share `at` of its input."""
-    total = sum(end_offsets(settings, STOCKS_TOPIC).values())
     worker = start(settings, "candles", log=log)
-
-    def far_enough() -> bool:
-        assert worker.poll() is None, log.read_text()
-        done = sum(committed_offsets(settings, STOCKS_TOPIC, "candles").values())
-        return done >= at * total
-
-    await_(far_enough, 60, "the worker's commits")
-    time.sleep(0.07)  # into the next transaction
+    await_progress(settings, worker, log, at)
     worker.kill()
     worker.wait()
-    done = sum(committed_offsets(settings, STOCKS_TOPIC, "candles").values())
-    assert done < total, "killed too late to show anything"
+
+
+def await_progress(settings, worker, log, at: float) -> None:
+    """Wait until the share `at` of the input is committed, and a little longer; not all may be."""
+    total = sum(end_offsets(settings, STOCKS_TOPIC).values())
+
+    def done() -> int:
+        assert worker.poll() is None, log.read_text()
+        return sum(committed_offsets(settings, STOCKS_TOPIC, "candles").values())
+
+    await_(lambda: done() >= at * total, 60, "the worker's commits")
+    time.sleep(0.07)  # into the next transaction
+    assert done() < total, "too late to show anything"
 
 
 def test_kill_9_with_and_without_local_state_leaves_the_output_as_undisturbed(
@@ -92,3 +98,27 @@ def test_kill_9_with_and_without_local_state_leaves_the_output_as_undisturbed(
     for topic in OUTPUTS:
         assert len(actual[topic]) == len(expected[topic]), topic
         assert actual[topic] == expected[topic], topic
+
+
+@pytest.mark.drill
+def test_a_worker_that_slept_past_its_session_commits_nothing_of_what_it_lost(
+    make_settings, tmp_path
+):
+    undisturbed = prepared(make_settings, tmp_path, "undisturbed")
+    send(undisturbed, STOCKS_TOPIC, messages(2, COUNT))
+    with running(undisturbed, "candles", log=tmp_path / "undisturbed.log"):
+        await_consumed(undisturbed, STOCKS_TOPIC, "candles")
+
+    slept = prepared(make_settings, tmp_path, "slept")
+    log = tmp_path / "slept.log"
+    send(slept, STOCKS_TOPIC, messages(2, COUNT))
+    with running(slept, "candles", log=log) as sleeper:
+        await_progress(slept, sleeper, log, at=0.2)
+        sleeper.send_signal(signal.SIGSTOP)
+        with running(slept, "candles", log=tmp_path / "other.log") as other:
+            await_progress(slept, other, tmp_path / "other.log", at=0.5)
+            sleeper.send_signal(signal.SIGCONT)
+            await_consumed(slept, STOCKS_TOPIC, "candles")
+        await_(lambda: log.read_text().count(" reads ") == 2, 60, "the sleeper to begin anew")
+        assert sleeper.poll() is None
+    assert outputs(slept) == outputs(undisturbed)
