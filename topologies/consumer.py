@@ -1,9 +1,9 @@
 """A Quix application that stops when its partitions were lost, instead of committing their work.
 
 A worker that sleeps past its session (a laptop's lid, a long pause) loses its partitions; others
-may have read on from the last commit meanwhile. Quix drops the partitions' stores, but keeps the open
-checkpoint and would commit it under the new assignment. Measured with quixstreams 3.28;
-`tests/integration/topologies/` fails when it changes.
+may have read on from the last commit meanwhile. Quix drops the partitions' stores but keeps the
+open checkpoint. At least once it commits that later (measured with quixstreams 3.28); exactly-once
+the transaction's time-out mostly prevents it, and this does so always.
 """
 
 from __future__ import annotations
