@@ -171,7 +171,8 @@ class ParquetS3Sink(BatchingSink):
         """
         batches = self._held = self._held + self._take()
         ended = self._ended(batches)
-        former = [b.replaced_by(self._lives.former(b)) for b in batches if b.topic in ended]
+        checked = [b.replaced_by(self._lives.former(b)) for b in batches if b.topic in ended]
+        former = [batch for batch in checked if not batch.empty()]
         for batch in former:
             logger.info(
                 "%d records of a former life of %s[%d] were not archived yet and are now",
@@ -181,7 +182,7 @@ class ParquetS3Sink(BatchingSink):
             )
         while True:
             try:
-                self._write_all([batch for batch in former if not batch.empty()])
+                self._write_all(former)
                 break
             except S3_ERRORS as error:
                 logger.warning("%s Trying again.", self._bucket.explain(error))
