@@ -143,7 +143,7 @@ class Producer:
                 await self._converse(f"{self._intake.source}-{since_ms:x}-{number}")
             except Unavailable as error:
                 status = error.status
-                log.warning("the feed: %s", error)
+                log.log(logging.INFO if self._ending else logging.WARNING, "the feed: %s", error)
             if self._clock.now_ms() - since_ms >= PROVEN_MS:
                 backoff.reset()
 

@@ -84,6 +84,10 @@ class FinnhubServer:
         data = [{"c": None, "p": p, "s": s, "t": t, "v": 1} for s, t, p in trades]
         self.send(json.dumps({"data": data, "type": "trade"}))
 
+    def wait_a_moment(self) -> None:
+        """Let a little time pass between two frames of a quiet feed."""
+        self._do(asyncio.sleep(0.25))
+
     def drop(self) -> None:
         """End every connection without a farewell."""
         self._loop.call_soon_threadsafe(lambda: [s.transport.abort() for s in self._sockets])

@@ -16,8 +16,9 @@ from random import Random
 from typing import Any
 
 import pytest
+from confluent_kafka.admin import AdminClient
 
-from app.contracts import Message, Quote, Trades, Watermark
+from app.contracts import STOCKS_TOPIC, Message, Quote, Trades, Watermark
 from app.embedded.kafka import KafkaServer
 from app.errors import TickhouseError
 from app.feeds.clock import SteadyClock
@@ -157,6 +158,28 @@ def test_a_broker_that_is_away_loses_nothing_and_changes_no_order(
             server.send_trades(("A", NOW + n, 1))
         messages = stocks(settings, until=_count("A", 2_000))
     assert [t.t - NOW for t in trades_of(messages, "A")] == list(range(2_000))
+
+
+@pytest.mark.drill
+def test_a_topic_that_is_deleted_and_made_again_gets_everything(
+    live: Settings, server: FinnhubServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    admin = AdminClient(live.kafka_client())
+    sent = 0
+    with producing(live):
+        server.wait_for("subscribe", 2)
+        server.send_trades(("B", NOW, 1))
+        stocks(live, until=_count("B", 1))
+        for done in admin.delete_topics([live.named(STOCKS_TOPIC)]).values():
+            done.result()
+        while "Messages wait until it is made again" not in caplog.text:
+            server.send_trades(("A", NOW + sent, 1))
+            sent += 1
+            server.wait_a_moment()
+        ensure_topics(live)
+        server.send_trades(("A", NOW + sent, 1))
+        messages = stocks(live, until=_count("A", sent + 1))
+    assert sorted(t.t - NOW for t in trades_of(messages, "A")) == list(range(sent + 1))
 
 
 def test_coverage_and_quotes_are_told(live: Settings, server: FinnhubServer) -> None:
