@@ -154,4 +154,6 @@ def second_load(lake: LakeWriter) -> None:
     lake.put("trades", [trade("AAPL", 1, "10"), trade("AAPL", 2, "11")], life=NEWER_STOCKS)
     lake.put("rejected", [rejection(0, 1, None), rejection(0, 2, "1"), rejection(1, 0, "0")])
     lake.put("quotes", [quote("AAPL", 1900, "50", "8")])
+    told = [watermark("AAPL", 1803, covered_ms=3), watermark("AAPL", 1805, covered_ms=2)]
+    lake.put("coverage", [*told, watermark("AAPL", 1806)])
     lake.put("coverage", [watermark("MSFT", 1800), watermark("AAPL", 2000, covered_ms=1)])

@@ -133,6 +133,17 @@ def test_rejection_reaches_trades_of_an_earlier_build_and_lets_their_twin_count(
     assert (day["trade_count"], day["duplicate_count"], day["rejected_count"]) == (2, 1, 1)
 
 
+def test_coverage_of_a_minute_is_the_newest_word_on_it_and_its_watermark_the_largest(
+    filled: Filled,
+) -> None:
+    (row,) = filled.warehouse(
+        "select covered_ms, watermark from silver.silver_coverage "
+        f"where symbol = 'AAPL' and minute = '{naive(1800)}'"
+    )
+
+    assert tuple(row.values()) == (2, naive(1806))
+
+
 def test_data_quality_counts_what_was_repeated_refused_and_revised(filled: Filled) -> None:
     (row,) = filled.gold(
         "select * from gold.gold_data_quality where symbol = 'AAPL' "
