@@ -26,7 +26,7 @@ from app.topics import BrokerUnreachableError, await_topics
 from sinks.bucket import Bucket
 from sinks.parquet_s3 import LifeEndedError, ParquetS3Sink
 from sinks.rows import Converter, candle_rows, rejected_rows, stocks_rows
-from topologies.archive_lives import LifeApplication, TopicLives
+from topologies.archive_lives import ArchiveApplication, ArchiveLives
 
 logger = logging.getLogger(__name__)
 
@@ -52,9 +52,9 @@ CONSUMER = {
 }
 
 
-def build(settings: Settings, lives: TopicLives, lake: ParquetS3Sink) -> LifeApplication:
+def build(settings: Settings, lives: ArchiveLives, lake: ParquetS3Sink) -> ArchiveApplication:
     """The application: from each archived topic to the lake."""
-    app = LifeApplication(
+    app = ArchiveApplication(
         ConnectionConfig.from_librdkafka_dict(settings.kafka_client()),
         consumer_group=settings.named("archive"),
         auto_offset_reset="earliest",
@@ -93,7 +93,7 @@ def run(settings: Settings) -> None:
     troubles = 0
     while True:
         await_topics(settings)
-        lives = TopicLives(settings)
+        lives = ArchiveLives(settings)
         lake = ParquetS3Sink(bucket, steps, settings.tickhouse_feed, lives)
         started_s = time.monotonic()
         try:

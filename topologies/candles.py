@@ -35,9 +35,9 @@ from app.contracts import (
 from app.settings import Settings
 from app.topics import MAX_MESSAGE_BYTES, BrokerUnreachableError, await_topics
 from topologies.candle import Outcome, Rules
-from topologies.consumer import LossAwareApplication
 from topologies.hot_state import CheckpointSink, HotSymbols
 from topologies.instance import Instance, claim_instance
+from topologies.life_application import LifeApplication, TopicLives
 from topologies.lives import Lives, TopicMadeAgainError
 from topologies.rejections import Origin, rejected
 
@@ -131,10 +131,10 @@ class Steps:
             )
 
 
-def build(settings: Settings, instance: Instance, lives: Lives) -> LossAwareApplication:
+def build(settings: Settings, instance: Instance, lives: Lives) -> LifeApplication:
     """The application, wired and ready to run."""
     group = settings.named(GROUP)
-    app = LossAwareApplication(
+    app = LifeApplication(
         broker_address=ConnectionConfig.from_librdkafka_dict(settings.kafka_client()),
         consumer_group=group,
         auto_offset_reset="earliest",
@@ -143,6 +143,7 @@ def build(settings: Settings, instance: Instance, lives: Lives) -> LossAwareAppl
         state_dir=instance.folder,
         loglevel=None,
         broker_availability_timeout=0,
+        lives=TopicLives(settings),
         consumer_extra_config={
             "session.timeout.ms": SESSION_TIMEOUT_MS,
             "heartbeat.interval.ms": SESSION_TIMEOUT_MS // 4,

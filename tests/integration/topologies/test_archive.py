@@ -36,7 +36,7 @@ from sinks.parquet_s3 import LifeBatch
 from tests import support
 from tests.lake import LakeReader
 from tests.unit.sinks.records import candle, quote, rejected, trade, trades, watermark
-from topologies.archive_lives import TopicLives
+from topologies.archive_lives import ArchiveLives
 
 SYMBOLS = ("AAPL", "MSFT", "NVDA", "AMD", "BINANCE:BTCUSDT")
 PER_MESSAGE = 3
@@ -150,7 +150,7 @@ def test_poison_is_skipped_with_a_count_and_the_worker_goes_on(
 
 KILL_AT_COMMIT = """
 import os, signal
-from topologies.archive_lives import LifeConsumer
+from topologies.life_application import LifeConsumer
 LifeConsumer.commit = lambda *a, **k: os.kill(os.getpid(), signal.SIGKILL)
 from app.cli import main
 main()
@@ -404,7 +404,7 @@ def test_records_are_told_apart_by_what_lies_at_their_offset(settings: Settings)
 
     before = sent(old)
     (partition,) = {m.partition() for m in support.read_topic(settings, STOCKS_TOPIC)}
-    lives = TopicLives(settings)
+    lives = ArchiveLives(settings)
     batch = LifeBatch(topic, partition, "old").replaced_by(before)
     assert lives.former(batch) == []
     remake(settings, STOCKS_TOPIC)

@@ -1,0 +1,192 @@
+"""A Quix application that knows which life of its topics it reads, and stops when it lost them.
+
+A topic that is deleted and made again starts at offset 0. Nobody tells its readers: measured on
+Kafka 4.1 with librdkafka 2.12, a running consumer goes on at its old position as soon as the new
+topic is that long, and its commit of an old offset is taken for the new topic. So each committed
+offset carries the id of the topic it belongs to, as the commit's metadata.
+
+A worker that sleeps past its session (a laptop's lid, a long pause) loses its partitions; others
+may have read on from the last commit meanwhile. Quix drops the partitions' stores but keeps the
+open checkpoint. At least once it commits that later (measured with quixstreams 3.28); exactly-once
+the transaction's time-out mostly prevents it, and this does so always.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
+from confluent_kafka.admin import AdminClient
+from quixstreams import Application
+from quixstreams.exceptions import QuixException
+from quixstreams.internal_consumer import InternalConsumer
+from quixstreams.internal_producer import InternalProducer
+
+from app.settings import Settings
+from app.topics import topic_ids
+
+logger = logging.getLogger(__name__)
+
+ASK_TIMEOUT_S = 15.0
+
+
+class AssignmentLostError(QuixException):
+    """Partitions went to another worker before this one could commit: it must begin anew."""
+
+
+class TopicLives:
+    """The ids of the topics whose partitions this worker holds."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.assignments = 0
+        self._settings = settings
+        self._admin = AdminClient(settings.kafka_client() | {"log_level": 0})
+        self._ids: dict[str, str] = {}
+
+    def begin(self, topics: Iterable[str]) -> None:
+        """Read the ids of `topics`, whose partitions are being assigned."""
+        self._ids = dict(self.present(topics))
+        self.assignments += 1
+
+    def id_of(self, topic: str) -> str:
+        """The id that `topic` had when its partitions were assigned."""
+        return self._ids.get(topic, "")
+
+    def present(self, topics: Iterable[str]) -> Mapping[str, str]:
+        """The ids that `topics` have now."""
+        return topic_ids(self._settings, sorted(set(topics)), ASK_TIMEOUT_S, self._admin)
+
+    def stamped(self, offsets: Iterable[TopicPartition]) -> list[TopicPartition]:
+        """`offsets` to commit, each with the id of its topic's life."""
+        return [
+            TopicPartition(tp.topic, tp.partition, tp.offset, self.id_of(tp.topic))
+            for tp in offsets
+        ]
+
+
+class LifeConsumer(InternalConsumer):
+    """Quix's consumer, whose committed offsets say which life of the topic they belong to."""
+
+    lives: TopicLives
+    before_assign: Callable[[], None]
+    _lost = False
+
+    def poll(self, timeout: float | None = None) -> Any:
+        """
+        :raises AssignmentLostError: partitions were lost. What was read of them must neither be
+            committed nor kept, and Quix would do both.
+        """
+        message = super().poll(timeout)
+        if self._lost:
+            raise AssignmentLostError("its partitions were given to another worker")
+        return message
+
+    def subscribe(
+        self,
+        topics: list[Any],
+        on_assign: Any = None,
+        on_revoke: Any = None,
+        on_lost: Any = None,
+    ) -> None:
+        def assign(consumer: Consumer, partitions: list[TopicPartition]) -> None:
+            if partitions:
+                self.before_assign()
+                self.lives.begin(partition.topic for partition in partitions)
+                self._begin_new_lives(consumer, partitions)
+            on_assign(consumer, partitions)
+
+        def lost(consumer: Consumer, partitions: list[TopicPartition]) -> None:
+            on_lost(consumer, partitions)
+            self._lost = True  # raised by poll: an exception here would break a close
+
+        super().subscribe(topics, on_assign=assign, on_revoke=on_revoke, on_lost=lost)
+
+    def commit(self, message: Any = None, offsets: Any = None, asynchronous: bool = True) -> Any:
+        stamped = self.lives.stamped(offsets or ())
+        return super().commit(message=message, offsets=stamped, asynchronous=asynchronous)
+
+    def _begin_new_lives(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        """Let `partitions` whose committed offset is of another life begin at the beginning."""
+        committed = {
+            (tp.topic, tp.partition): tp
+            for tp in consumer.committed(
+                [TopicPartition(tp.topic, tp.partition) for tp in partitions],
+                timeout=ASK_TIMEOUT_S,
+            )
+        }
+        for partition in partitions:
+            known = committed[partition.topic, partition.partition]
+            if known.offset >= 0 and known.metadata != self.lives.id_of(partition.topic):
+                partition.offset = OFFSET_BEGINNING
+                logger.warning(
+                    "%s[%d]: the committed offset %d is of another life of the topic and is "
+                    "discarded; reading from the beginning",
+                    partition.topic,
+                    partition.partition,
+                    known.offset,
+                )
+
+
+class LifeProducer(InternalProducer):
+    """Quix's producer; offsets that it commits in transactions say which life they belong to."""
+
+    lives: TopicLives
+
+    def commit_transaction(
+        self, positions: list[TopicPartition], group_metadata: Any, timeout: float | None = None
+    ) -> None:
+        super().commit_transaction(self.lives.stamped(positions), group_metadata, timeout)
+
+
+class LifeApplication(Application):
+    """A Quix application that reads each life of its topics from its own committed offset.
+
+    :param lives: told of each assignment.
+    :param before_assign: called before partitions are assigned.
+    """
+
+    def __init__(
+        self,
+        *args: Any,
+        lives: TopicLives,
+        before_assign: Callable[[], None] = lambda: None,
+        **kwargs: Any,
+    ) -> None:
+        self._lives = lives
+        self._before_assign = before_assign
+        super().__init__(*args, **kwargs)
+
+    def _get_internal_consumer(
+        self, on_error: Any = None, extra_config_overrides: dict[str, Any] | None = None
+    ) -> LifeConsumer:
+        config = self._config
+        consumer = LifeConsumer(
+            broker_address=config.broker_address,
+            consumer_group=config.consumer_group,
+            auto_offset_reset=config.auto_offset_reset,
+            auto_commit_enable=False,
+            max_partition_buffer_size=config.max_partition_buffer_size,
+            extra_config={**config.consumer_extra_config, **(extra_config_overrides or {})},
+            on_error=on_error,
+        )
+        consumer.lives = self._lives
+        consumer.before_assign = self._before_assign
+        return consumer
+
+    def _get_internal_producer(
+        self, on_error: Any = None, transactional: bool | None = None
+    ) -> InternalProducer:
+        config = self._config
+        if not (config.exactly_once if transactional is None else transactional):
+            return super()._get_internal_producer(on_error, transactional)
+        producer = LifeProducer(
+            broker_address=config.broker_address,
+            extra_config=config.producer_extra_config,
+            flush_timeout=config.flush_timeout,
+            transactional=True,
+            on_error=on_error,
+        )
+        producer.lives = self._lives
+        return producer
