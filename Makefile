@@ -10,6 +10,8 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 BIN := .venv/bin
 STAMP := .venv/.installed
 PYTEST := $(BIN)/pytest
+# Tests wait for servers more than they compute: two processes halve their time on two cores.
+WORKERS ?= 2
 # JUNIT=FILE writes a report; ARGS goes to pytest: make test ARGS="tests/unit -x"
 PYTEST_OPTIONS = $(if $(JUNIT),--junitxml=$(JUNIT)) $(ARGS)
 
@@ -30,7 +32,7 @@ $(STAMP): requirements.lock pyproject.toml
 
 .PHONY: test
 test: lint ## Lint, types and tests on real Kafka, S3 and browser
-	$(PYTEST) -m "not drill" $(PYTEST_OPTIONS)
+	$(PYTEST) -m "not drill" -n $(WORKERS) --dist loadfile $(PYTEST_OPTIONS)
 
 .PHONY: drills
 drills: install ## The longer tests: crashes, scheduled minutes, fresh-clone walks

@@ -28,6 +28,8 @@ PREFIXES = (
     "STOCKS_",
     "TICKHOUSE_",
 )
+TEST_PREFIX = "TICKHOUSE_TEST_"
+"""Names that only the project's own tests read."""
 DEFAULT_SYMBOLS = "AAPL,MSFT,NVDA,AMZN,GOOGL,META,TSLA,AMD,SPY,QQQ,BINANCE:BTCUSDT"
 
 
@@ -174,7 +176,11 @@ def unknown_names() -> list[str]:
     """A sentence for each variable that looks like ours and is not, with the nearest name."""
     known = {name.upper() for name in Settings.model_fields}
     in_file = dict.fromkeys(dotenv_values(".env", interpolate=False), ".env")
-    ours = {name: "the environment" for name in os.environ if name.startswith(PREFIXES)}
+    ours = {
+        name: "the environment"
+        for name in os.environ
+        if name.startswith(PREFIXES) and not name.startswith(TEST_PREFIX)
+    }
     sentences = []
     for name, place in sorted({**in_file, **ours}.items()):
         if name.upper() not in known:
