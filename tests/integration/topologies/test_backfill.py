@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import copy
+import random
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 
+from app.contracts import Message, Trades, Watermark
+from app.feeds.replay_messages import messages
+from app.feeds.tradefile import read_trades
 from app.settings import Settings
 from tests.published import (
     arriving_late,
@@ -18,6 +23,7 @@ from tests.published import (
     volume_matches,
 )
 from topologies import backfill
+from topologies.candle import Rules, market_fields, newest
 
 
 def candles_of(trades: Path, out: Path):
@@ -71,3 +77,47 @@ def test_us_equities_equal_the_published_bars(test_data, tmp_path, late_ms):
     assert (len(pre), len(regular)) == (293, 1552)
     assert matches(pre, ours) == 293
     assert volume_matches(regular, ours) == 1551
+
+
+def repeated(messages: list[Message], rng: random.Random) -> list[Message]:
+    """Every message twice, some time apart, and every tenth three times on end."""
+    out: list[Message] = []
+    for number, message in enumerate(messages):
+        out += [message] * (3 if number % 10 == 0 else 1)
+        if number >= 50:
+            out.append(messages[number - rng.randint(1, 50)])
+    return out
+
+
+def shuffled_within_grace(messages: list[Message], rng: random.Random, grace_ms: int):
+    """Each trade a message of its own, up to half the grace late; equal (symbol, t) keep order."""
+    singles = [
+        (trade, message)
+        for message in messages
+        if isinstance(message, Trades)
+        for trade in message.trades
+    ]
+    delay: dict[tuple[str, int], int] = {}
+    for trade, message in singles:
+        delay.setdefault((message.symbol, trade.t), rng.randint(0, grace_ms // 2))
+    singles.sort(key=lambda pair: pair[0].t + delay[pair[1].symbol, pair[0].t])
+    largest: dict[str, int] = {}
+    for trade, message in singles:
+        symbol = message.symbol
+        largest[symbol] = max(largest.get(symbol, 0), trade.t)
+        yield Trades(symbol, "replay", "r", "c", largest[symbol], [trade])
+    yield from (m for m in messages if isinstance(m, Watermark) and m.t % 60_000 == 0)
+
+
+@pytest.mark.parametrize("arrival", [repeated, shuffled_within_grace])
+def test_repeated_messages_and_trades_out_of_order_change_no_market_field(test_data, arrival):
+    rules = Rules("replay", "all")
+    trades = read_trades(test_data / "gold_futures_trades.parquet")
+    sent = list(messages(trades, "replay", rules.grace_ms, rules.horizon_ms))
+    undisturbed = newest(backfill.Backfill(rules).records(copy.deepcopy(sent)))
+    more = (rules.grace_ms,) if arrival is shuffled_within_grace else ()
+    disturbed = newest(backfill.Backfill(rules).records(arrival(sent, random.Random(1), *more)))
+    assert len(undisturbed) >= 1500
+    assert {key: market_fields(candle) for key, candle in disturbed.items()} == {
+        key: market_fields(candle) for key, candle in undisturbed.items()
+    }
