@@ -59,7 +59,7 @@ bench: install ## Every benchmark: a table each, and benchmarks/results/NAME.jso
 
 .PHONY: contracts
 contracts: install ## Write the JSON Schemas of the messages to docs/contracts
-	$(BIN)/python -m app.contracts docs/contracts
+	$(BIN)/python -m app.contract_schemas docs/contracts
 
 .PHONY: lock
 lock: install ## Resolve requirements.lock anew from pyproject.toml

@@ -1,18 +1,14 @@
 """The messages that the parts of Tickhouse promise each other, and the parser of `stocks-topic`.
 
 Values are JSON; numbers are JSON numbers with all their digits. The JSON Schemas under
-`docs/contracts/` are generated from these classes (`python -m app.contracts docs/contracts`).
+`docs/contracts/` are generated from these classes (`make contracts`).
 """
 
 from __future__ import annotations
 
-import inspect
-import json
 import re
-import sys
 from decimal import ROUND_HALF_EVEN, Context, Decimal, InvalidOperation
-from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import msgspec
 from msgspec import Meta, Struct
@@ -418,40 +414,3 @@ def _trade(part: bytes) -> Trade:
         return _decode_trade(part)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise RefusedMessage("schema", f"a trade is malformed: {error}") from None
-
-
-def json_schemas() -> dict[str, dict[str, Any]]:
-    """One JSON Schema (2020-12) per kind of message, by file name."""
-    kinds: dict[str, Any] = {
-        "stocks-topic": Message,
-        "candle": Candle,
-        "trades-rejected": Rejected,
-    }
-    schemas = {}
-    for name, kind in kinds.items():
-        (schema,), parts = msgspec.json.schema_components([kind], ref_template="#/$defs/{name}")
-        schemas[f"{name}.schema.json"] = _plain(
-            {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "$defs": parts}
-        )
-    return schemas
-
-
-def _plain(node: Any) -> Any:
-    if isinstance(node, dict):
-        if node.get("format") == "decimal":
-            node = {k: v for k, v in node.items() if k != "format"} | {"type": "number"}
-        return {key: _plain(value) for key, value in node.items()}
-    if isinstance(node, str):
-        return inspect.cleandoc(node)  # as Python 3.13 does to docstrings by itself
-    return [_plain(item) for item in node] if isinstance(node, list) else node
-
-
-def write_schemas(folder: Path) -> None:
-    """Write every schema into `folder`."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, schema in json_schemas().items():
-        (folder / name).write_text(json.dumps(schema, indent=2) + "\n")
-
-
-if __name__ == "__main__":
-    write_schemas(Path(sys.argv[1]))

@@ -38,7 +38,8 @@ from app.settings import Settings
 from app.topics import ensure_topics
 from benchmarks.report import report, spread
 from tests.support import await_consumed, read_topic, send_messages, start, stop
-from topologies.candle import Rules, SymbolCandles, market_fields, newest
+from topologies.candle import Rules, SymbolCandles
+from topologies.window import market_fields, newest
 
 BASE = 1_700_000_040_000
 SYMBOLS, MINUTES, TRADES, A_MESSAGE, RUNS = 50, 60, 300_000, 10, 3

@@ -14,7 +14,9 @@ from typing import Protocol
 import msgspec
 from msgspec import Struct
 
-from topologies.candle import Identities, Rules, Sources, SymbolCandles, Window
+from topologies.candle import Rules, SymbolCandles
+from topologies.sources import Sources
+from topologies.window import Identities, Window
 
 HEAD = b"h"
 

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from app.contract_schemas import json_schemas
 from app.contracts import (
     LIMIT,
     Quote,
@@ -20,7 +21,6 @@ from app.contracts import (
     Watermark,
     decode,
     encode,
-    json_schemas,
     notional,
     rounded,
 )

@@ -23,7 +23,8 @@ from tests.published import (
     volume_matches,
 )
 from topologies import backfill
-from topologies.candle import Rules, market_fields, newest
+from topologies.candle import Rules
+from topologies.window import market_fields, newest
 
 
 def candles_of(trades: Path, out: Path):

@@ -14,7 +14,8 @@ from app.contracts import Candle, Message, Trade, Trades, Watermark, encode
 from tests.unit.topologies.messages import BASE, MINUTE, messages, trades
 from tests.unit.topologies.naive import NaiveCandles
 from topologies import candle_state
-from topologies.candle import Rules, SymbolCandles, market_fields, newest
+from topologies.candle import Rules, SymbolCandles
+from topologies.window import market_fields, newest
 
 RULES = Rules("live", "sip", grace_ms=5_000, horizon_ms=90_000)
 WIDE = Rules("live", "sip", grace_ms=5_000, horizon_ms=900_000)

@@ -1,0 +1,230 @@
+"""One open minute of one symbol: its sums and prices, and the record they make."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from decimal import Decimal
+from typing import Literal
+
+from msgspec import Struct, field
+
+from app.contracts import (
+    EXACT,
+    NOTIONAL_DECIMALS,
+    PRICE_DECIMALS,
+    SCHEMA_VERSION,
+    Candle,
+    FeedName,
+)
+from app.market.conditions import PriceClass
+from app.market.sessions import Session
+
+MINUTE_MS = 60_000
+
+Status = Literal["partial", "final", "revised"]
+Identity = tuple[int, Decimal, Decimal, tuple[str, ...], int]
+"""(t, p, v, conditions, k): what makes a print of a symbol the same print."""
+
+MARKET_FIELDS: tuple[str, ...] = (
+    "symbol",
+    "feed",
+    "interval",
+    "window_start",
+    "window_end",
+    "session",
+    "session_date",
+    "open",
+    "high",
+    "low",
+    "close",
+    "open_time",
+    "high_time",
+    "low_time",
+    "close_time",
+    "volume",
+    "notional",
+    "vwap",
+    "trade_count",
+    "eligible_count",
+    "odd_lot_count",
+    "odd_lot_volume",
+    "zero_volume_count",
+    "price_source",
+)
+"""A function of the set of accepted trades (ties in order) alone."""
+
+_ZERO = Decimal(0)
+_ONE = Decimal(1)
+_NO_PRICE = PriceClass.QUOTE + 1
+_HIGH_LOW = int(PriceClass.HIGH_LOW)
+_SCALES_APART: int = 10 ** (NOTIONAL_DECIMALS - PRICE_DECIMALS)
+_PRICE_SOURCE: dict[int, Literal["last", "high_low", "ineligible", "quote"]] = {
+    PriceClass.LAST: "last",
+    PriceClass.HIGH_LOW: "high_low",
+    PriceClass.INELIGIBLE: "ineligible",
+    PriceClass.QUOTE: "quote",
+}
+
+
+class Window(Struct, array_like=True):
+    """One minute of one symbol while it is open: sums, prices, counts."""
+
+    start: int
+    session: Session
+    session_date: str
+    first_offset: int
+    last_offset: int
+    price_class: int = _NO_PRICE
+    open: Decimal = _ZERO
+    high: Decimal = _ZERO
+    low: Decimal = _ZERO
+    close: Decimal = _ZERO
+    open_time: int = 0
+    high_time: int = 0
+    low_time: int = 0
+    close_time: int = 0
+    volume: Decimal = _ZERO
+    notional: Decimal = _ZERO
+    trade_count: int = 0
+    eligible_count: int = 0
+    odd_lot_count: int = 0
+    odd_lot_volume: Decimal = _ZERO
+    zero_volume_count: int = 0
+    late_count: int = 0
+    out_of_order_count: int = 0
+    duplicate_count: int = 0
+    revision: int = -1
+    """Of the newest record; -1: none yet, the minute is open."""
+    chunks: int = 0
+    """Of identities in the store."""
+    quote_times: set[int] = field(default_factory=set)
+
+    def price(self, price_class: int, t: int, p: Decimal) -> bool:
+        """Let a price count as far as its class may; True when anything changed."""
+        best = self.price_class
+        if price_class == best and t > self.close_time and self.low < p < self.high:
+            self.close, self.close_time = p, t
+            return True
+        if price_class > best:
+            if price_class == _HIGH_LOW:  # open and close stay with the better class
+                return self._extend(t, p)
+            return False
+        if price_class < best:
+            self.price_class = price_class
+            self.open = self.close = p
+            self.open_time = self.close_time = t
+            if best == _HIGH_LOW:  # trades for last are trades for high and low
+                self._extend(t, p)
+            else:
+                self.high = self.low = p
+                self.high_time = self.low_time = t
+            return True
+        changed = False
+        if t < self.open_time:
+            self.open, self.open_time = p, t
+            changed = True
+        if t > self.close_time or (t == self.close_time and p != self.close):
+            self.close, self.close_time = p, t
+            changed = True
+        return self._extend(t, p) or changed
+
+    def _extend(self, t: int, p: Decimal) -> bool:
+        """Let `p` widen the range; of equal prices the earliest tells the time."""
+        changed = False
+        if p > self.high or (p == self.high and t < self.high_time):
+            self.high, self.high_time = p, t
+            changed = True
+        if p < self.low or (p == self.low and t < self.low_time):
+            self.low, self.low_time = p, t
+            changed = True
+        return changed
+
+
+class Identities:
+    """The prints of one open minute that were accepted, and those of them not yet in the store."""
+
+    __slots__ = ("fresh", "seen")
+
+    def __init__(self) -> None:
+        self.seen: set[Identity] = set()
+        self.fresh: list[Identity] = []
+
+
+def candle_of(
+    window: Window,
+    status: Status,
+    symbol: str,
+    feed: FeedName,
+    price_rule: Literal["sip", "all"],
+    covered_ms: int | None,
+) -> Candle:
+    """The record of a window as it stands."""
+    start = window.start
+    return Candle(
+        candle_id=f"{symbol}|1m|{start}",
+        symbol=symbol,
+        feed=feed,
+        interval="1m",
+        window_start=start,
+        window_end=start + MINUTE_MS,
+        session=window.session.value,
+        session_date=window.session_date,
+        open=canonical(window.open),
+        high=canonical(window.high),
+        low=canonical(window.low),
+        close=canonical(window.close),
+        open_time=window.open_time,
+        high_time=window.high_time,
+        low_time=window.low_time,
+        close_time=window.close_time,
+        volume=canonical(window.volume),
+        notional=canonical(window.notional),
+        vwap=vwap(window.notional, window.volume),
+        trade_count=window.trade_count,
+        eligible_count=window.eligible_count,
+        odd_lot_count=window.odd_lot_count,
+        odd_lot_volume=canonical(window.odd_lot_volume),
+        zero_volume_count=window.zero_volume_count,
+        price_source=_PRICE_SOURCE[window.price_class],
+        late_count=window.late_count,
+        out_of_order_count=window.out_of_order_count,
+        duplicate_count=window.duplicate_count,
+        first_offset=window.first_offset,
+        last_offset=window.last_offset,
+        covered_ms=covered_ms,
+        revision=None if status == "partial" else window.revision,
+        status=status,
+        price_rule=price_rule,
+        schema_version=SCHEMA_VERSION,
+    )
+
+
+def market_fields(candle: Candle) -> tuple[object, ...]:
+    """The values of `MARKET_FIELDS` of a candle."""
+    return tuple(getattr(candle, name) for name in MARKET_FIELDS)
+
+
+def vwap(notional: Decimal, volume: Decimal) -> float | None:
+    """The nearest double to notional / volume; None at volume 0."""
+    if not volume:
+        return None
+    scaled_notional = int(EXACT.scaleb(notional, NOTIONAL_DECIMALS))
+    scaled_volume = int(EXACT.scaleb(volume, PRICE_DECIMALS)) * _SCALES_APART
+    return scaled_notional / scaled_volume  # of integers: rounded once, correctly
+
+
+def canonical(number: Decimal) -> Decimal:
+    """`number` in the one form that equal numbers share: no trailing zeros, no exponent above 0."""
+    if number == number.to_integral_value():
+        return EXACT.quantize(number, _ONE)
+    return number.normalize(EXACT)
+
+
+def newest(records: Iterable[Candle]) -> dict[str, Candle]:
+    """The last revision of each candle, by candle_id."""
+    best: dict[str, Candle] = {}
+    for candle in records:
+        known = best.get(candle.candle_id)
+        if known is None or (candle.revision or 0) >= (known.revision or 0):
+            best[candle.candle_id] = candle
+    return best
