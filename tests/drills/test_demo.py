@@ -62,6 +62,7 @@ class RunningDemo:
         self.clone = clone
         self.log = clone.parent / "demo.out"
         self.began = time.monotonic()
+        self.began_ms = time.time() * 1000
         with self.log.open("wb") as output:
             self.process = subprocess.Popen(
                 ["make", "demo"],
@@ -196,9 +197,13 @@ def test_a_fresh_clone_comes_to_moving_candles_and_gold_and_ends_cleanly(
 
 
 def closed_minute(demo: RunningDemo) -> Any:
-    """The page's status once a minute of this run has closed."""
+    """The page's status once a minute of this run has closed.
+
+    A quote dated yesterday makes a final candle of yesterday at once; that is none of this run.
+    """
     status = demo.get("api/status")
-    return status if status and status["last_final_end"] else None
+    closed = status and status["last_final_end"] and status["last_final_end"] > demo.began_ms
+    return status if closed else None
 
 
 def in_gold(demo: RunningDemo, symbol: str, end_ms: int) -> bool:
