@@ -230,10 +230,10 @@ class SymbolCandles:
             rejections.append(Rejection("future", _FUTURE, None))
             return
         start = t - t % MINUTE_MS
-        window = self.windows.get(start)
-        if window is None and quote.c > 0:
-            window = self._open(start, offset)
-        if window is None or quote.c <= 0:
+        window = None
+        if quote.c > 0 and quote.received_at < start + MINUTE_MS + self.rules.horizon_ms:
+            window = self.windows.get(start) or self._open(start, offset)
+        if window is None:
             self.tally["unusable_quote"] += 1
             return
         if t in window.quote_times:

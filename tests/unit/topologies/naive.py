@@ -154,7 +154,10 @@ class NaiveCandles:
         if t > quote.received_at + 60_000:
             rejections.append(("future", None))
             return
-        if quote.c <= 0 or self.past(start) or any(known["t"] == t for known in self.quotes):
+        old_news = quote.received_at >= start + MINUTE + self.rules.horizon_ms
+        if quote.c <= 0 or old_news or self.past(start):
+            return
+        if any(known["t"] == t for known in self.quotes):
             return
         before = self._prices(start) if start in self.touches else None
         self.quotes.append(

@@ -328,3 +328,10 @@ def test_a_quote_that_changes_nothing_is_saved_as_heard_all_the_same():
     feeder.candles.touched.clear()
     feeder.quote(BASE + 1000, "10")  # neither first nor last nor beyond the range
     assert feeder.candles.touched == {BASE}
+
+
+@pytest.mark.parametrize(("after_ms", "candles"), [(HORIZON - 1, 1), (HORIZON, 0)])
+def test_a_quote_that_was_old_when_it_came_opens_no_candle(after_ms, candles):
+    feeder = Feeder()
+    feeder.quote(BASE, "10", received_at=BASE + MINUTE + after_ms)
+    assert len(feeder.candles.windows) == candles
