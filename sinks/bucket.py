@@ -9,21 +9,14 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 
-from app.errors import TickhouseError
 from app.lake import s3_client
+from app.lake_errors import LakeError, explain, status_of
 from app.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-S3_ERRORS = (BotoCoreError, ClientError)
-"""What boto3 raises: no answer, or an answer that says no."""
-
 _TAKEN = (409, 412)
 _NOT_IMPLEMENTED = 501
-
-
-class LakeError(TickhouseError):
-    """The bucket is not there, or does not let us in."""
 
 
 class Bucket:
@@ -52,9 +45,9 @@ class Bucket:
         try:
             self._client.put_object(**where, IfNoneMatch="*")
         except ClientError as error:
-            if _status(error) in _TAKEN:
+            if status_of(error) in _TAKEN:
                 return False
-            if _status(error) != _NOT_IMPLEMENTED:
+            if status_of(error) != _NOT_IMPLEMENTED:
                 raise
             self._client.put_object(**where)
         return True
@@ -88,7 +81,7 @@ class Bucket:
                 self._client.head_bucket(Bucket=self._name)
                 return
             except (ClientError, NoCredentialsError) as error:
-                if isinstance(error, ClientError) and _status(error) >= 500:
+                if isinstance(error, ClientError) and status_of(error) >= 500:
                     logger.warning("%s Trying again.", self.explain(error))
                 else:
                     raise LakeError(self.explain(error)) from None
@@ -98,38 +91,4 @@ class Bucket:
 
     def explain(self, error: Exception) -> str:
         """One sentence: what is wrong with the lake, and what to do."""
-        where = self._settings.lake_endpoint_url or f"Amazon S3 in {self._settings.aws_region}"
-        if isinstance(error, NoCredentialsError):
-            return (
-                f"There are no credentials for the lake at {where}; set AWS_ACCESS_KEY_ID and "
-                "AWS_SECRET_ACCESS_KEY."
-            )
-        if not isinstance(error, ClientError):
-            return (
-                f"The lake at {where} (LAKE_ENDPOINT_URL) does not answer: {error}. Start it, or "
-                "correct the address."
-            )
-        code = error.response.get("Error", {}).get("Code", "")
-        if code == "NoSuchBucket" or (
-            _status(error) == 404 and error.operation_name == "HeadBucket"
-        ):
-            return (
-                f"The bucket {self._name} (LAKE_BUCKET) does not exist at {where}; create it, or "
-                "name one that does."
-            )
-        if _status(error) in (401, 403):
-            return (
-                f"The lake at {where} refuses the bucket {self._name} to these credentials "
-                f"({code}); correct AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or grant them "
-                "read, write and list."
-            )
-        if _status(error) == 301:
-            return (
-                f"The bucket {self._name} (LAKE_BUCKET) lies in another region than "
-                f"{self._settings.aws_region}; correct AWS_REGION."
-            )
-        return f"The lake at {where} answered {error.operation_name} with {code}; see its log."
-
-
-def _status(error: ClientError) -> int:
-    return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+        return explain(self._settings, error)

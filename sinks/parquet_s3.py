@@ -22,7 +22,8 @@ from quixstreams.sinks.base.item import SinkItem
 from app.contracts import RefusedMessage
 from app.errors import TickhouseError
 from app.lake import ObjectKey
-from sinks.bucket import S3_ERRORS, Bucket
+from app.lake_errors import S3_ERRORS
+from sinks.bucket import Bucket
 from sinks.lives import LifeNames
 from sinks.parquet import OBJECT_SPAN, OFFSET, Place, build, cuts, parquet
 from sinks.rows import Converter, Row

@@ -10,10 +10,9 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from botocore.exceptions import BotoCoreError, ClientError
 
-from app.errors import TickhouseError
 from app.lake import DATASETS, ROW_IDENTITY, ObjectKey, s3_client
+from app.lake_errors import S3_ERRORS, LakeError, explain
 from app.settings import Settings
 from app.warehouse.interface import Fetched, Folder, LakeObject
 
@@ -28,10 +27,6 @@ REQUIRED: dict[str, tuple[str, ...]] = {
     "rejected": ("stage", "reason"),
 }
 """Columns without which a row has no place in silver; a null there refuses the object."""
-
-
-class LakeError(TickhouseError):
-    """The lake cannot be read."""
 
 
 class Lake:
@@ -56,8 +51,8 @@ class Lake:
                 folders = sorted(self._folders(pool))
                 found = pool.map(lambda f: list(self._after(f, loaded.get(f, []))), folders)
                 return [item for items in found for item in items]
-        except (BotoCoreError, ClientError) as error:
-            raise self._unreadable(error) from None
+        except S3_ERRORS as error:
+            raise LakeError(explain(self._settings, error)) from None
 
     def fetch(self, objects: Iterable[LakeObject]) -> Iterator[Fetched]:
         """The objects with their rows, in order; a few are fetched ahead."""
@@ -110,33 +105,12 @@ class Lake:
             body = self._client.get_object(
                 Bucket=self._settings.lake_bucket, Key=self._prefix + str(item.key)
             )["Body"].read()
-        except ClientError as error:
-            if error.response["Error"]["Code"] in ("NoSuchKey", "404"):
-                log.warning("%s was listed and is gone; the next load looks again", item.key)
-                return None
-            raise self._unreadable(error) from None
-        except BotoCoreError as error:
-            raise self._unreadable(error) from None
+        except self._client.exceptions.NoSuchKey:
+            log.warning("%s was listed and is gone; the next load looks again", item.key)
+            return None
+        except S3_ERRORS as error:
+            raise LakeError(explain(self._settings, error)) from None
         return read_object(item, body)
-
-    def _unreadable(self, error: Exception) -> LakeError:
-        place = self._settings.lake_endpoint_url or "AWS S3"
-        bucket = self._settings.lake_bucket
-        code = error.response["Error"]["Code"] if isinstance(error, ClientError) else ""
-        if code in ("NoSuchBucket", "404"):
-            return LakeError(
-                f"The bucket {bucket} (LAKE_BUCKET) does not exist at {place}. Create it, or "
-                "correct the name."
-            )
-        if code in ("AccessDenied", "403", "InvalidAccessKeyId", "SignatureDoesNotMatch"):
-            return LakeError(
-                f"The lake at {place} refuses the bucket {bucket} ({code}). Correct "
-                "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give them the right to read it."
-            )
-        return LakeError(
-            f"The lake at {place} (LAKE_ENDPOINT_URL) cannot be read: {_reason(error)} Start it, "
-            "or correct the address."
-        )
 
 
 def read_object(item: LakeObject, body: bytes) -> Fetched:

@@ -14,10 +14,10 @@ import pytest
 from pydantic import SecretStr
 
 from app.lake import DATASETS, ObjectKey, s3_client
+from app.lake_errors import LakeError
 from app.settings import Settings
 from app.warehouse.commands import extract, load
 from app.warehouse.interface import WarehouseError
-from app.warehouse.objects import LakeError
 from tests.integration.warehouse.conftest import rows_of
 from tests.integration.warehouse.lake_writer import STOCKS_LIFE, LakeWriter, candle, trade
 
@@ -174,7 +174,7 @@ def test_bucket_that_is_not_there_says_so(lake_settings: MakeSettings) -> None:
 
 
 def test_lake_that_does_not_answer_says_so(lake_settings: MakeSettings) -> None:
-    with pytest.raises(LakeError, match=r"LAKE_ENDPOINT_URL\) cannot be read"):
+    with pytest.raises(LakeError, match=r"LAKE_ENDPOINT_URL\) does not answer"):
         load(lake_settings(lake_endpoint_url="http://127.0.0.1:1"))
 
 

@@ -7,8 +7,9 @@ import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError, NoCredentialsError
 from pydantic import SecretStr
 
+from app.lake_errors import LakeError
 from app.settings import Settings
-from sinks.bucket import Bucket, LakeError
+from sinks.bucket import Bucket
 
 SETTINGS = Settings(
     _env_file=None,  # type: ignore[call-arg]
