@@ -23,6 +23,7 @@ from app.embedded.leftovers import only_run
 from app.embedded.plan import PORTS, USUAL_PORTS, Tickhouse, demo_settings, is_live, on_servers
 from app.embedded.ports import remembered_ports
 from app.embedded.s3 import S3Server
+from app.embedded.server import EmbeddedServer
 from app.embedded.supervisor import Part, Supervisor
 from app.settings import Settings, load_settings
 from app.topics import ensure_topics
@@ -115,12 +116,12 @@ class Demo:
             self._s3 = S3Server(
                 self._home / "s3", bucket=self._settings.lake_bucket, log=self._logs / "s3.log"
             )
-            self.supervisor.start(_server("s3", self._s3, grace_s=3, stubborn=True))
+            self.supervisor.start(_server("s3", self._s3, stubborn=True))
             names.append("s3")
         if own_kafka:
             kafka = self._kafka()
             with self._waiting(f"Starting Apache Kafka {KAFKA_VERSION}"):
-                self.supervisor.start(_server("kafka", kafka, grace_s=15))
+                self.supervisor.start(_server("kafka", kafka))
             names.append("kafka")
         with self._waiting("Waiting for Kafka and S3"):
             self.supervisor.wait_ready(names, _SERVERS_S)
@@ -193,15 +194,13 @@ class Demo:
             yield
 
 
-def _server(
-    name: str, server: KafkaServer | S3Server, *, grace_s: float, stubborn: bool = False
-) -> Part:
+def _server(name: str, server: EmbeddedServer, *, stubborn: bool = False) -> Part:
     return Part(
         name,
         server.launch,
         is_ready=server.answers,
         ends=2,
-        grace_s=grace_s,
+        grace_s=server.grace_s,
         stubborn=stubborn,
     )
 

@@ -6,14 +6,13 @@ import base64
 import subprocess
 import uuid
 from pathlib import Path
-from types import TracebackType
 
 from app.embedded.jars import Progress, kafka_jars
 from app.embedded.ports import LOOPBACK, is_free, listens, remembered_ports
-from app.embedded.process import ChildProcess, EmbeddedError
+from app.embedded.process import EmbeddedError
+from app.embedded.server import EmbeddedServer
 
 MAX_MESSAGE_BYTES = 8 * 1024 * 1024
-_START_S = 90
 _SESSION_MS = 4_000
 """A broker that was killed may register again only after this time."""
 
@@ -56,21 +55,25 @@ def server_properties(folder: Path, port: int, controller_port: int) -> str:
     return "".join(f"{name}={value}\n" for name, value in settings.items())
 
 
-class KafkaServer:
+class KafkaServer(EmbeddedServer):
     """A Kafka broker of one's own, as a context manager.
 
     >>> with KafkaServer(Path("/tmp/kafka")) as kafka:  # doctest: +SKIP
     ...     print(kafka.brokers)
     127.0.0.1:20123
 
-    Its topics live in `folder`; started again there it takes the port it had. `stop`, `kill` and
-    `start` may follow each other; within one object the port never changes.
+    Its topics live in `folder`; started again there it takes the port it had. Within one object the
+    port never changes.
 
     :param folder: holds its data, settings and ports.
     :param port: 0 takes the folder's last port when that is free, any free one otherwise.
     :param log: where its output goes, `folder/kafka.log` if not given.
     :param progress: told of each jar that is downloaded.
     """
+
+    name = "Kafka"
+    start_s = 90
+    grace_s = 15
 
     def __init__(
         self,
@@ -81,28 +84,20 @@ class KafkaServer:
         heap_mb: int = 512,
         progress: Progress | None = None,
     ) -> None:
-        self.folder = folder.resolve()
+        folder = folder.resolve()
+        super().__init__(folder, log or folder / "kafka.log")
         self.port = port
-        self.log = log or self.folder / "kafka.log"
         self._controller_port = 0
         self._heap_mb = heap_mb
         self._progress = progress
-        self._process: ChildProcess | None = None
 
     @property
     def brokers(self) -> str:
         """The value for KAFKA_BROKERS."""
         return f"{LOOPBACK}:{self.port}"
 
-    @property
-    def pid(self) -> int | None:
-        return self._process.pid if self._process else None
-
-    def is_running(self) -> bool:
-        return self._process is not None and self._process.exit_code() is None
-
-    def launch(self) -> ChildProcess:
-        """Start the broker without waiting for it.
+    def prepare(self) -> list[str | Path]:
+        """Settings and ports written, the folder formatted; the broker's command.
 
         :raises EmbeddedError: jars cannot be had, the port is taken, the folder not formatted.
         """
@@ -115,13 +110,9 @@ class KafkaServer:
         if not (self.folder / "data" / "meta.properties").exists():
             self._format(jars, properties)
         heap = (f"-Xms{self._heap_mb // 4}m", f"-Xmx{self._heap_mb}m", "-XX:+UseG1GC")
-        self._process = ChildProcess(
-            [*self._java(jars, *heap), "kafka.Kafka", properties], log=self.log, cwd=self.folder
-        )
-        return self._process
+        return [*self._java(jars, *heap), "kafka.Kafka", properties]
 
     def answers(self) -> bool:
-        """Whether clients are served by now."""
         from confluent_kafka import KafkaException
         from confluent_kafka.admin import AdminClient
 
@@ -133,46 +124,6 @@ class KafkaServer:
             return bool(admin.list_topics(timeout=1).brokers)
         except KafkaException:
             return False
-
-    def wait_ready(self, timeout_s: float = _START_S) -> None:
-        """Return when it answers.
-
-        :raises EmbeddedError: it ended or did not answer in time; with the tail of its log.
-        """
-        if self._process is None:
-            raise EmbeddedError("Kafka was not started.")
-        self._process.wait_for(self.answers, "Kafka", timeout_s)
-
-    def start(self, timeout_s: float = _START_S) -> KafkaServer:
-        """Start the broker and wait until it answers."""
-        self.launch()
-        self.wait_ready(timeout_s)
-        return self
-
-    def stop(self, grace_s: float = 15) -> None:
-        """End it cleanly; by force after `grace_s`."""
-        if self._process:
-            self._process.stop(grace_s)
-
-    def kill(self) -> None:
-        """End it at once, as a power cut would (kill -9)."""
-        if self._process:
-            self._process.kill()
-
-    def __enter__(self) -> KafkaServer:
-        try:
-            return self.start()
-        except BaseException:
-            self.stop()
-            raise
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.stop()
 
     def _choose_ports(self) -> None:
         if not self.port:

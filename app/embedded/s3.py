@@ -7,11 +7,11 @@ import secrets
 import shutil
 import sysconfig
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from app.embedded.ports import LOOPBACK, listens, remembered_ports
-from app.embedded.process import ChildProcess, EmbeddedError
+from app.embedded.process import EmbeddedError
+from app.embedded.server import EmbeddedServer
 
 _PORTS = (
     "master",
@@ -23,7 +23,6 @@ _PORTS = (
     "s3",
     "s3.grpc",
 )
-_START_S = 60
 _VOLUME_MB = 256
 _PROBE = "_ready"
 
@@ -40,7 +39,7 @@ def weed_program() -> Path:
     return Path(found)
 
 
-class S3Server:
+class S3Server(EmbeddedServer):
     """An S3 server of one's own, as a context manager.
 
     :param folder: holds its objects, credentials and ports; started again there all are the same.
@@ -48,6 +47,10 @@ class S3Server:
     :param bucket: created when it is not there.
     :param log: where its output goes, `folder/s3.log` if not given.
     """
+
+    name = "The S3 server"
+    start_s = 60
+    grace_s = 3  # weed waits for streams to itself that never end
 
     def __init__(
         self,
@@ -58,13 +61,12 @@ class S3Server:
         bucket: str = "tickhouse",
         log: Path | None = None,
     ) -> None:
-        self.folder = folder.resolve()
+        folder = folder.resolve()
+        super().__init__(folder, log or folder / "s3.log")
         self.bucket = bucket
-        self.log = log or self.folder / "s3.log"
         self.access_key = access_key or "tickhouse"
         self.secret_key = secret_key or ""
         self._ports: dict[str, int] = {}
-        self._process: ChildProcess | None = None
 
     @property
     def endpoint_url(self) -> str:
@@ -78,13 +80,6 @@ class S3Server:
             "access_key": self.access_key,
             "secret_key": self.secret_key,
         }
-
-    @property
-    def pid(self) -> int | None:
-        return self._process.pid if self._process else None
-
-    def is_running(self) -> bool:
-        return self._process is not None and self._process.exit_code() is None
 
     def client(self) -> Any:
         """A boto3 client with this server's credentials."""
@@ -105,16 +100,14 @@ class S3Server:
             ),
         )
 
-    def launch(self) -> ChildProcess:
-        """Start it without waiting for it.
+    def prepare(self) -> list[str | Path]:
+        """Ports chosen, credentials written; the server's command.
 
         :raises EmbeddedError: the program is missing or no port is free.
         """
         (self.folder / "data").mkdir(parents=True, exist_ok=True)
         self._ports = remembered_ports(self.folder / "ports.json", _PORTS)
-        credentials = self._write_credentials()
-        self._process = ChildProcess(self._command(credentials), log=self.log, cwd=self.folder)
-        return self._process
+        return self._command(self._write_credentials())
 
     def answers(self) -> bool:
         """Whether the bucket is there (created if need be) and objects can be read."""
@@ -130,47 +123,11 @@ class S3Server:
             return False
         return True
 
-    def wait_ready(self, timeout_s: float = _START_S) -> None:
-        """Return when it answers and the bucket is there.
-
-        :raises EmbeddedError: it ended or did not answer in time; with the tail of its log.
-        """
-        if self._process is None:
-            raise EmbeddedError("The S3 server was not started.")
-        self._process.wait_for(self.answers, "The S3 server", timeout_s)
-
-    def start(self, timeout_s: float = _START_S) -> S3Server:
-        """Start it, wait until it answers, and see to the bucket."""
-        self.launch()
-        self.wait_ready(timeout_s)
-        return self
-
-    def stop(self, grace_s: float = 3) -> None:
-        """End it; by force after `grace_s`, for weed waits for streams to itself that never end."""
+    def stop(self) -> None:
+        super().stop()
         if self._process:
-            self._process.stop(grace_s)
             for socket_file in self._local_sockets():
                 socket_file.unlink(missing_ok=True)
-
-    def kill(self) -> None:
-        """End it at once (kill -9)."""
-        if self._process:
-            self._process.kill()
-
-    def __enter__(self) -> S3Server:
-        try:
-            return self.start()
-        except BaseException:
-            self.stop()
-            raise
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.stop()
 
     def _ensure_bucket(self, client: Any) -> None:
         names = {bucket["Name"] for bucket in client.list_buckets()["Buckets"]}
@@ -200,13 +157,13 @@ class S3Server:
         file.write_text(json.dumps({"identities": [identity]}))
         return file
 
-    def _command(self, credentials: Path) -> list[str]:
+    def _command(self, credentials: Path) -> list[str | Path]:
         ports = [
             f"-{part.partition('.')[0]}.port{'.grpc' if part.endswith('.grpc') else ''}={port}"
             for part, port in self._ports.items()
         ]
         return [
-            str(weed_program()),
+            weed_program(),
             "-logtostderr=true",
             "server",
             f"-dir={self.folder / 'data'}",

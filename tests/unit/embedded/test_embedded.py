@@ -6,12 +6,15 @@ import json
 import socket
 from pathlib import Path
 
+import pytest
 from pydantic import SecretStr
 
+from app.embedded import s3
 from app.embedded.environment import as_variables, child_environment
 from app.embedded.jars import pinned_jars
 from app.embedded.kafka import server_properties
 from app.embedded.ports import free_ports, is_free, remembered_ports
+from app.embedded.process import EmbeddedError
 from app.settings import Settings
 
 
@@ -41,6 +44,17 @@ def test_remembered_ports_stay_until_another_process_takes_one(tmp_path: Path) -
     assert second["a"] != first["a"]
     assert second["b"] == first["b"]
     assert json.loads(file.read_text()) == second
+
+
+def test_a_server_that_finds_no_port_says_so(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def none_free(*_: object) -> dict[str, int]:
+        raise EmbeddedError("No free port was found.")
+
+    monkeypatch.setattr(s3, "remembered_ports", none_free)
+    with pytest.raises(EmbeddedError, match="No free port"), s3.S3Server(tmp_path):
+        pass
 
 
 def test_free_ports_are_different_and_free() -> None:
