@@ -174,11 +174,10 @@ def life_note_key(life: str) -> str:
 def s3_client(settings: Settings) -> Any:
     """A boto3 client for the lake, with time-outs and retries."""
     secret = settings.aws_secret_access_key
-    access = settings.aws_access_key_id
     return boto3.client(
         "s3",
         endpoint_url=settings.lake_endpoint_url,
-        aws_access_key_id=access.get_secret_value() if access else None,
+        aws_access_key_id=settings.aws_access_key_id,
         aws_secret_access_key=secret.get_secret_value() if secret else None,
         region_name=settings.aws_region,
         config=Config(

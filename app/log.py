@@ -26,7 +26,7 @@ class RedactingFormatter(logging.Formatter):
 
 
 def secrets_of(settings: Settings) -> list[str]:
-    """The values of every secret setting."""
+    """The values of every secret setting; names of accounts and keys are none."""
     values: list[Any] = [getattr(settings, name) for name in type(settings).model_fields]
     return [v.get_secret_value() for v in values if isinstance(v, SecretStr) and v]
 

@@ -76,7 +76,7 @@ class Settings(BaseSettings):
 
     lake_endpoint_url: str | None = Field(None, pattern=r"^https?://")
     lake_bucket: str = Field("tickhouse", pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")
-    aws_access_key_id: SecretStr | None = None
+    aws_access_key_id: str | None = None
     aws_secret_access_key: SecretStr | None = None
     aws_region: str = "us-east-1"
 

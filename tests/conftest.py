@@ -101,7 +101,7 @@ def make_settings(
             "kafka_brokers": kafka_brokers,
             "lake_endpoint_url": s3_server.endpoint_url,
             "lake_bucket": s3_server.bucket,
-            "aws_access_key_id": SecretStr(s3_server.access_key),
+            "aws_access_key_id": s3_server.access_key,
             "aws_secret_access_key": SecretStr(s3_server.secret_key),
         }
         return Settings(_env_file=None, **(values | overrides))

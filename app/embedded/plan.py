@@ -53,7 +53,7 @@ def on_servers(
         update["kafka_brokers"] = brokers
     if s3:
         update["lake_endpoint_url"] = s3["endpoint_url"]
-        update["aws_access_key_id"] = SecretStr(s3["access_key"])
+        update["aws_access_key_id"] = s3["access_key"]
         update["aws_secret_access_key"] = SecretStr(s3["secret_key"])
     if simulator_port:
         update["finnhub_websocket_url"] = f"ws://{LOOPBACK}:{simulator_port}"

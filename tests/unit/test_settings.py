@@ -82,3 +82,25 @@ def test_secrets_are_in_no_representation_and_no_log_line():
 
         record.exc_info = sys.exc_info()
     assert "marker" not in formatter.format(record)
+
+
+def test_the_names_of_keys_and_accounts_are_no_secrets_in_log_lines():
+    settings = Settings(
+        _env_file=None,
+        aws_access_key_id="tickhouse",
+        aws_secret_access_key=SecretStr("marker"),
+    )
+    record = logging.LogRecord("tickhouse", 20, "f", 1, "tickhouse signs with marker", None, None)
+    line = RedactingFormatter(secrets_of(settings)).format(record)
+    assert line.endswith("tickhouse: tickhouse signs with **********")
+
+
+def test_what_is_secret():
+    secret = {name for name, f in Settings.model_fields.items() if "SecretStr" in str(f.annotation)}
+    assert secret == {
+        "finnhub_api_key",
+        "aws_secret_access_key",
+        "kafka_sasl_password",
+        "kafka_ssl_key_password",
+        "snowflake_token",
+    }

@@ -186,7 +186,7 @@ def test_nothing_is_lost_while_the_lake_is_away(
             archive_flush_interval_s=1,
             lake_endpoint_url=s3.endpoint_url,
             lake_bucket=s3.bucket,
-            aws_access_key_id=SecretStr(s3.access_key),
+            aws_access_key_id=s3.access_key,
             aws_secret_access_key=SecretStr(s3.secret_key),
         )
         ensure_topics(settings)

@@ -46,7 +46,7 @@ def lake_settings(
             "tickhouse_data_dir": tmp_path_factory.mktemp("data"),
             "lake_endpoint_url": s3_server.endpoint_url,
             "lake_bucket": s3_server.bucket,
-            "aws_access_key_id": SecretStr(s3_server.access_key),
+            "aws_access_key_id": s3_server.access_key,
             "aws_secret_access_key": SecretStr(s3_server.secret_key),
         }
         return Settings(_env_file=None, **(values | overrides))

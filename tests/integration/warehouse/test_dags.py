@@ -44,7 +44,7 @@ def airflow_environment(home: Path, settings: Settings | None = None) -> dict[st
         "TICKHOUSE_DATA_DIR": str(settings.tickhouse_data_dir),
         "LAKE_ENDPOINT_URL": str(settings.lake_endpoint_url),
         "LAKE_BUCKET": settings.lake_bucket,
-        "AWS_ACCESS_KEY_ID": settings.aws_access_key_id.get_secret_value(),
+        "AWS_ACCESS_KEY_ID": settings.aws_access_key_id,
         "AWS_SECRET_ACCESS_KEY": settings.aws_secret_access_key.get_secret_value(),
     }
 

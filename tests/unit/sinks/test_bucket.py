@@ -16,7 +16,7 @@ SETTINGS = Settings(
     lake_endpoint_url="http://lake:9000",
     lake_bucket="bars",
     tickhouse_namespace="ns",
-    aws_access_key_id=SecretStr("key-of-mine"),
+    aws_access_key_id="key-of-mine",
     aws_secret_access_key=SecretStr("secret-of-mine"),
 )
 
