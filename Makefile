@@ -39,10 +39,11 @@ drills: install ## The longer tests: crashes, scheduled minutes, fresh-clone wal
 	$(PYTEST) -m drill $(PYTEST_OPTIONS)
 
 .PHONY: lint
-lint: install ## ruff and mypy
+lint: install ## ruff, mypy and sqlfluff
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	cd dbt_stocks && ../$(BIN)/sqlfluff lint models --processes 2
 
 .PHONY: format
 format: install ## Let ruff write the format
