@@ -50,3 +50,8 @@ def test_only_the_producer_holds_finnhubs_key(services: dict[str, Any]) -> None:
         name for name, s in services.items() if "FINNHUB_API_KEY" in s.get("environment", {})
     ]
     assert holders == ["produce"]
+
+
+def test_what_names_itself_by_its_host_keeps_its_name(services: dict[str, Any]) -> None:
+    for name in ("produce", "candles"):
+        assert services[name]["hostname"] == name
