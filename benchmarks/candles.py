@@ -36,7 +36,7 @@ from app.contracts import (
 from app.embedded.kafka import KafkaServer
 from app.settings import Settings
 from app.topics import ensure_topics
-from benchmarks.report import report, spread
+from benchmarks._report import report, spread
 from tests.support import await_consumed, read_topic, send_messages, start, stop
 from topologies.candle import Rules, SymbolCandles
 from topologies.window import market_fields, newest
