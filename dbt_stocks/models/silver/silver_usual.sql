@@ -24,7 +24,7 @@ touched as (
 
 ),
 
--- up to 20 session dates before each
+-- up to 20 session dates before each; one known from quotes alone was no trading day
 earlier as (
 
     select
@@ -37,6 +37,7 @@ earlier as (
         on
             touched.symbol = silver_symbol_days.symbol
             and touched.session_date > silver_symbol_days.session_date
+    where silver_symbol_days.volume > 0
     qualify
         row_number() over (
             partition by touched.symbol, touched.session_date

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import duckdb
@@ -98,6 +98,12 @@ def rising(symbol: str, minutes: range, **other: Any) -> Rows:
     return [candle(symbol, m, f"{m + 10} {m + 12} {m + 9} {m + 11}", **other) for m in minutes]
 
 
+def quote_alone(symbol: str, start: datetime) -> dict[str, Any]:
+    """The candle of a minute in which nothing was traded."""
+    none = {"trade_count": 0, "eligible_count": 0, "price_source": "quote"}
+    return candle(symbol, 0, "10 10 10 10", volume="0", window_start=start, **none)
+
+
 def first_load(lake: LakeWriter) -> None:
     day_before = [
         row
@@ -108,6 +114,7 @@ def first_load(lake: LakeWriter) -> None:
         }
         for row in rising("AAPL", range(60), volume="100")
     ]
+    lake.put("candles", [quote_alone("AAPL", START - timedelta(days=4))], partition=1)
     lake.put("candles", day_before, partition=1)
     pre = [candle("AAPL", -m, "9 9 9 9", session="pre") for m in (40, 10)]
     lake.put("candles", [*pre, *rising("AAPL", range(30))], partition=1)

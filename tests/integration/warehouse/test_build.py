@@ -242,7 +242,7 @@ def test_tree_map_has_volatility_from_ten_returns_on_and_a_sector(filled: Filled
 def test_gauge_compares_with_earlier_days_up_to_the_same_minute(filled: Filled) -> None:
     rows = {row["symbol"]: row for row in filled.gold("select * from gold.gold_gauge")}
 
-    assert rows["AAPL"]["usual_days"] == 1
+    assert rows["AAPL"]["usual_days"] == 1  # the Friday of quotes alone is none
     assert rows["AAPL"]["usual_volume"] == 30 * 100  # of the 60 minutes of the day before
     assert rows["AAPL"]["gauge_max"] == 2 * 30 * 100
     assert rows["MSFT"]["usual_volume"] is None
