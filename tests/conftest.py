@@ -7,17 +7,17 @@ from __future__ import annotations
 
 import os
 import shutil
-import uuid
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import SecretStr
 
 from app.embedded.kafka import KafkaServer
 from app.embedded.s3 import S3Server
 from app.settings import Settings
+from tests.support import settings_on
 
 ROOT = Path(__file__).resolve().parent.parent
 TEST_BUCKET = "tickhouse-tests"
@@ -40,6 +40,16 @@ def own_environment() -> Iterator[None]:
         for name in Settings.model_fields:
             patch.delenv(name.upper(), raising=False)
         yield
+
+
+@pytest.fixture
+def utc() -> Iterator[None]:
+    """Moments without a zone, as the lake and gold have them, are read as UTC."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TZ", "UTC")
+        time.tzset()
+        yield
+    time.tzset()
 
 
 @pytest.fixture(scope="session")
@@ -93,18 +103,9 @@ def make_settings(
     """
 
     def make(**overrides: Any) -> Settings:
-        namespace = f"t-{uuid.uuid4().hex[:10]}"
-        values: dict[str, Any] = {
-            "tickhouse_namespace": namespace,
-            "tickhouse_feed": "replay",
-            "tickhouse_data_dir": tmp_path / "data",
-            "kafka_brokers": kafka_brokers,
-            "lake_endpoint_url": s3_server.endpoint_url,
-            "lake_bucket": s3_server.bucket,
-            "aws_access_key_id": s3_server.access_key,
-            "aws_secret_access_key": SecretStr(s3_server.secret_key),
-        }
-        return Settings(_env_file=None, **(values | overrides))
+        return settings_on(
+            s3_server, tmp_path / "data", **({"kafka_brokers": kafka_brokers} | overrides)
+        )
 
     return make
 

@@ -1,18 +1,19 @@
-"""What several integration tests need: child processes, topics read to their end, waiting."""
+"""What several integration tests need: settings, child processes, topics, waiting."""
 
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
+import psutil
 from confluent_kafka import (
     OFFSET_BEGINNING,
     Consumer,
@@ -21,34 +22,43 @@ from confluent_kafka import (
     Producer,
     TopicPartition,
 )
+from confluent_kafka.admin import AdminClient
 from pydantic import SecretStr
 
 from app.contracts import Message, encode
+from app.embedded.environment import child_environment
+from app.embedded.s3 import S3Server
 from app.settings import Settings
+from app.topics import topic_ids
+
+TICKHOUSE = str(Path(sys.executable).with_name("tickhouse"))
+"""The console script of the environment that runs the tests."""
 
 T = TypeVar("T")
 
 
-def environment(settings: Settings) -> dict[str, str]:
-    """The environment in which a child process has `settings`."""
-    values = dict(os.environ)
-    for name in Settings.model_fields:
-        value = getattr(settings, name)
-        values.pop(name.upper(), None)
-        if value is None:
-            continue
-        if isinstance(value, SecretStr):
-            value = value.get_secret_value()
-        values[name.upper()] = ",".join(value) if isinstance(value, tuple) else str(value)
-    return values
+def settings_on(s3: S3Server, data_dir: Path, **overrides: Any) -> Settings:
+    """Settings of feed replay with a new namespace, their lake on `s3`; any field by keyword."""
+    values: dict[str, Any] = {
+        "tickhouse_namespace": f"t-{uuid.uuid4().hex[:10]}",
+        "tickhouse_feed": "replay",
+        "tickhouse_data_dir": data_dir,
+        "lake_endpoint_url": s3.endpoint_url,
+        "lake_bucket": s3.bucket,
+        "aws_access_key_id": s3.access_key,
+        "aws_secret_access_key": SecretStr(s3.secret_key),
+    }
+    return Settings(_env_file=None, **(values | overrides))
 
 
 def start(settings: Settings, *command: str, log: Path | None = None) -> subprocess.Popen[bytes]:
     """`tickhouse COMMAND` as a child process, its output in `log`."""
-    call = [sys.executable, "-c", "from app.cli import main; main()", *command]
     output = log.open("ab") if log else None
     return subprocess.Popen(
-        call, env=environment(settings), stdout=output, stderr=subprocess.STDOUT if log else None
+        [TICKHOUSE, *command],
+        env=child_environment(settings),
+        stdout=output,
+        stderr=subprocess.STDOUT if log else None,
     )
 
 
@@ -86,6 +96,16 @@ def await_(condition: Callable[[], T], timeout_s: float = 60, what: str = "it") 
         time.sleep(0.05)
 
 
+def listening(processes: Iterable[psutil.Process]) -> set[str]:
+    """The addresses that those of `processes` that still run take connections at."""
+    addresses = set()
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            connections = process.net_connections("tcp")
+            addresses |= {c.laddr.ip for c in connections if c.status == psutil.CONN_LISTEN}
+    return {address.removeprefix("::ffff:") for address in addresses}
+
+
 def send(settings: Settings, topic: str, messages: Iterable[tuple[Any, Any]]) -> int:
     """Produce (key, value) pairs to a topic of the namespace, in their order; how many."""
     producer = Producer(
@@ -120,6 +140,7 @@ def consumer(settings: Settings, isolation: str = "read_committed", **more: Any)
             "isolation.level": isolation,
             "auto.offset.reset": "earliest",
             "enable.partition.eof": True,
+            "topic.metadata.refresh.interval.ms": 1_000,  # of a topic just made, leaders are new
             "log_level": 0,
         }
         | more
@@ -127,24 +148,34 @@ def consumer(settings: Settings, isolation: str = "read_committed", **more: Any)
 
 
 def read_topic(
-    settings: Settings, topic: str, isolation: str = "read_committed", timeout_s: float = 60
+    settings: Settings,
+    topic: str,
+    isolation: str = "read_committed",
+    timeout_s: float = 60,
+    until: Callable[[Any], bool] | None = None,
 ) -> list[Any]:
-    """Every Kafka message of a topic, partition by partition in order."""
+    """Every Kafka message of a topic, partition by partition in order.
+
+    :param until: told of each message as it comes; the topic is read on beyond its end until this
+        is true of one.
+    """
     reader = consumer(settings, isolation)
     name = settings.named(topic)
-    partitions = reader.list_topics(name, timeout=10).topics[name].partitions
+    partitions = reader.list_topics(name, timeout=timeout_s).topics[name].partitions
     reader.assign([TopicPartition(name, number, OFFSET_BEGINNING) for number in partitions])
     found: dict[int, list[Any]] = {number: [] for number in partitions}
-    open_ends = set(partitions)
+    at_end: set[int] = set()
     deadline = time.monotonic() + timeout_s
-    while open_ends:
-        assert time.monotonic() < deadline, f"{name} has no end after {timeout_s} s"
-        for message in reader.consume(10_000, timeout=0.5):
+    wanted = False
+    while not wanted and (until or len(at_end) < len(partitions)):
+        assert time.monotonic() < deadline, f"{name} was not read to its end in {timeout_s:.0f} s"
+        for message in reader.consume(10_000, timeout=0.1):
             if message.error():
-                assert message.error().code() == KafkaError._PARTITION_EOF
-                open_ends.discard(message.partition())
-            else:
+                assert message.error().code() == KafkaError._PARTITION_EOF, message.error().str()
+                at_end.add(message.partition())
+            elif not wanted:
                 found[message.partition()].append(message)
+                wanted = until is not None and until(message)
     reader.close()
     return [message for number in sorted(found) for message in found[number]]
 
@@ -152,6 +183,15 @@ def read_topic(
 def values(messages: Iterable[Any]) -> list[Any]:
     """The JSON values of Kafka messages."""
     return [json.loads(message.value()) for message in messages]
+
+
+def delete_topics(settings: Settings, names: Iterable[str]) -> None:
+    """Delete topics, named with their namespace; they are gone on return."""
+    doomed = list(names)
+    admin = AdminClient(settings.kafka_client())
+    for done in admin.delete_topics(doomed).values():
+        done.result(30)
+    await_(lambda: not topic_ids(settings, doomed), 30, "the topics to be gone")
 
 
 def end_offsets(settings: Settings, topic: str) -> dict[int, int]:

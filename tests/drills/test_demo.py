@@ -17,6 +17,7 @@ import pytest
 
 from app.embedded.jars import cache_folder
 from app.embedded.leftovers import MARK
+from tests.support import listening
 
 ROOT = Path(__file__).resolve().parents[2]
 MEMORY = 5_000_000_000
@@ -113,17 +114,6 @@ def marked_with(run_id: str) -> list[psutil.Process]:
         except (psutil.Error, OSError):
             continue
     return found
-
-
-def listening(processes: list[psutil.Process]) -> set[str]:
-    addresses = set()
-    for process in processes:
-        try:
-            connections = process.net_connections("inet")
-        except psutil.NoSuchProcess:
-            continue
-        addresses |= {c.laddr.ip for c in connections if c.status == psutil.CONN_LISTEN}
-    return {address.removeprefix("::ffff:") for address in addresses}
 
 
 def memory(processes: list[psutil.Process]) -> int:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import duckdb
 import pyarrow.parquet as pq
-import pytest
 from confluent_kafka.admin import AdminClient
 
 from app.contracts import CANDLES_TOPIC, STOCKS_TOPIC
@@ -23,18 +20,9 @@ from tests.published import (
     regular_bars,
     volume_matches,
 )
-from tests.support import await_, await_consumed, read_topic, running, start
+from tests.support import await_, await_consumed, delete_topics, read_topic, running, start
 
 GOLD_TRADES, EQUITY_TRADES = 40_192, 654_140
-
-
-@pytest.fixture
-def utc(monkeypatch) -> Iterator[None]:
-    monkeypatch.setenv("TZ", "UTC")
-    time.tzset()
-    yield
-    monkeypatch.undo()
-    time.tzset()
 
 
 def replay(settings: Settings, file: Path, log: Path) -> None:
@@ -116,12 +104,5 @@ def test_recorded_trades_come_out_of_gold_as_the_published_bars_over_two_lives_o
 
 
 def delete_all_topics(settings: Settings) -> None:
-    admin = AdminClient(settings.kafka_client())
-    names = [
-        name
-        for name in admin.list_topics(timeout=10).topics
-        if settings.tickhouse_namespace in name
-    ]
-    for done in admin.delete_topics(names).values():
-        done.result()
-    await_(lambda: not topic_ids(settings, names), 30, "the topics to be gone")
+    found = AdminClient(settings.kafka_client()).list_topics(timeout=10).topics
+    delete_topics(settings, [name for name in found if settings.tickhouse_namespace in name])

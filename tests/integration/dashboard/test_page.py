@@ -6,14 +6,12 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
-from confluent_kafka.admin import AdminClient
-
-from app.contracts import CANDLES_TOPIC, LIVE_TOPIC
 from app.embedded.kafka import KafkaServer
 from app.settings import Settings
 from app.topics import TOPICS, ensure_topics
 from tests.candle_maker import START, CandleProducer, candle, partial, publish_gold
 from tests.integration.dashboard.conftest import Look, serving
+from tests.support import delete_topics
 
 MakeSettings = Callable[..., Settings]
 Serve = Callable[[Settings], str]
@@ -150,7 +148,7 @@ def test_the_page_waits_for_topics_and_goes_on_when_they_are_made_again(
     )
     look.last_candle_is(110, "partial")
     look.sees_not("does not exist yet", "#notices")
-    delete_topics(settings)
+    delete_topics(settings, map(settings.named, TOPICS))
     ensure_topics(settings)
     producer.send(partial(minute=3, close=111, last_offset=1), candle(minute=4, close=112))
     look.last_candle_is(112, "final")
@@ -197,16 +195,6 @@ def test_a_broker_that_never_was_leaves_the_page_up(
     settings = make_settings(kafka_brokers="127.0.0.1:1", tickhouse_feed="live")
     look.open(serve(settings)).sees("KAFKA_BROKERS", "#notices")
     look.sees("no candle yet", "#tile-price")
-
-
-def delete_topics(settings: Settings) -> None:
-    admin = AdminClient(settings.kafka_client() | {"log_level": 0})
-    for done in admin.delete_topics([settings.named(topic) for topic in TOPICS]).values():
-        done.result(30)
-    while settings.named(CANDLES_TOPIC) in admin.list_topics(timeout=10).topics:
-        continue
-    while settings.named(LIVE_TOPIC) in admin.list_topics(timeout=10).topics:
-        continue
 
 
 def gold_of_a_day() -> dict[str, list[dict[str, Any]]]:

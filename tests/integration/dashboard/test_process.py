@@ -7,7 +7,6 @@ import re
 import signal
 import socket
 import subprocess
-import sys
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,13 +14,15 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.support import TICKHOUSE, listening
+
 NO_BROKER = "127.0.0.1:1"
 
 
 def start(folder: Path, *options: str) -> subprocess.Popen[str]:
     environment = os.environ | {"KAFKA_BROKERS": NO_BROKER, "TICKHOUSE_DATA_DIR": str(folder)}
     return subprocess.Popen(
-        [str(Path(sys.executable).with_name("tickhouse")), "dashboard", *options],
+        [TICKHOUSE, "dashboard", *options],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -62,12 +63,7 @@ def test_it_ends_cleanly_while_a_page_is_open(
 
 def test_it_listens_on_loopback_only(process: subprocess.Popen[str]) -> None:
     address_of(process)
-    listening = [
-        connection.laddr.ip
-        for connection in psutil.Process(process.pid).net_connections()
-        if connection.status == psutil.CONN_LISTEN
-    ]
-    assert listening == ["127.0.0.1"]
+    assert listening([psutil.Process(process.pid)]) == {"127.0.0.1"}
 
 
 def test_a_port_that_is_taken_is_a_sentence(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from app.embedded.kafka import KafkaServer
 from app.embedded.process import EmbeddedError
+from tests.support import listening
 
 
 def produce(brokers: str, topic: str, *values: bytes) -> None:
@@ -51,13 +52,7 @@ def test_another_start_on_the_same_folder_takes_the_same_port(private_kafka: Kaf
 
 
 def test_listens_on_loopback_only(kafka: KafkaServer) -> None:
-    listening = [
-        connection.laddr.ip
-        for connection in psutil.Process(kafka.pid).net_connections("tcp")
-        if connection.status == psutil.CONN_LISTEN
-    ]
-    assert listening
-    assert {ip.removeprefix("::ffff:") for ip in listening} == {"127.0.0.1"}
+    assert listening([psutil.Process(kafka.pid)]) == {"127.0.0.1"}
 
 
 def test_a_taken_port_is_a_sentence(private_kafka: KafkaServer) -> None:

@@ -10,6 +10,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from app.embedded.s3 import S3Server
+from tests.support import listening
 
 
 def test_objects_and_credentials_outlive_a_restart_and_a_kill(tmp_path: Path) -> None:
@@ -24,13 +25,7 @@ def test_objects_and_credentials_outlive_a_restart_and_a_kill(tmp_path: Path) ->
 
 
 def test_listens_on_loopback_only(s3_server: S3Server) -> None:
-    listening = [
-        connection.laddr.ip
-        for connection in psutil.Process(s3_server.pid).net_connections("tcp")
-        if connection.status == psutil.CONN_LISTEN
-    ]
-    assert listening
-    assert set(listening) == {"127.0.0.1"}
+    assert listening([psutil.Process(s3_server.pid)]) == {"127.0.0.1"}
 
 
 def test_refuses_another_secret(s3_server: S3Server) -> None:

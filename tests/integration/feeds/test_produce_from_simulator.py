@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import re
 import subprocess
 import sys
@@ -14,47 +13,32 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from confluent_kafka import Consumer, TopicPartition
 
-from app.contracts import STOCKS_TOPIC, Message, Quote, Trades, Watermark, decode
+from app.contracts import Message, Quote, Trades, Watermark
+from app.embedded.environment import child_environment
 from app.feeds.simulator.delivery import Arrived, Delivery, Sent, read_deliveries
 from app.settings import Settings
 from app.topics import ensure_topics
+from tests.integration.feeds.topic_reader import stocks
+from tests.support import TICKHOUSE
 
-TICKHOUSE = str(Path(sys.executable).with_name("tickhouse"))
 SYMBOLS = "AAPL,SPY,TSLA,BINANCE:BTCUSDT"
 TOKEN = "marker-token"
 PATIENCE_S = 60
 
 
-class Topic:
-    """Everything in stocks-topic so far."""
+def trade_count(messages: list[Message]) -> int:
+    return sum(len(message.trades) for message in messages if isinstance(message, Trades))
 
-    def __init__(self, settings: Settings) -> None:
-        self.messages: list[Message] = []
-        self._consumer = Consumer(
-            settings.kafka_client() | {"group.id": settings.named("reader"), "log_level": 0}
-        )
-        name = settings.named(STOCKS_TOPIC)
-        partitions = range(settings.kafka_partitions)
-        self._consumer.assign([TopicPartition(name, number, 0) for number in partitions])
 
-    def read(self, timeout_s: float) -> bool:
-        """Take what is there, or wait `timeout_s` for more; whether there was any."""
-        records = self._consumer.consume(50, timeout_s)
-        for record in records:
-            parsed = decode(record.key(), record.value(), "simulated")
-            assert not parsed.refusals
-            self.messages.append(parsed.message)
-        return bool(records)
-
-    def trades(self) -> Counter[tuple[Any, ...]]:
-        return Counter(
-            (message.symbol, trade.t, float(trade.p), float(trade.v), tuple(sorted(trade.c or ())))
-            for message in self.messages
-            if isinstance(message, Trades)
-            for trade in message.trades
-        )
+def published(messages: list[Message]) -> Counter[tuple[Any, ...]]:
+    """The trades of `messages`."""
+    return Counter(
+        (message.symbol, trade.t, float(trade.p), float(trade.v), tuple(sorted(trade.c or ())))
+        for message in messages
+        if isinstance(message, Trades)
+        for trade in message.trades
+    )
 
 
 def delivered(deliveries: list[Delivery], frames: int) -> Counter[tuple[Any, ...]]:
@@ -67,24 +51,23 @@ def delivered(deliveries: list[Delivery], frames: int) -> Counter[tuple[Any, ...
     )
 
 
-def environment(settings: Settings, at: str) -> dict[str, str]:
-    return os.environ | {
-        "TICKHOUSE_NAMESPACE": settings.tickhouse_namespace,
-        "TICKHOUSE_FEED": "simulated",
-        "TICKHOUSE_DATA_DIR": str(settings.tickhouse_data_dir),
-        "KAFKA_BROKERS": settings.kafka_brokers,
-        "FINNHUB_API_KEY": TOKEN,
-        "FINNHUB_WEBSOCKET_URL": f"ws://{at}",
-        "FINNHUB_REST_URL": f"http://{at}/api/v1",
-        "STOCKS_SYMBOLS": SYMBOLS,
-    }
+def at_simulator(settings: Settings, address: str) -> Settings:
+    """`settings` with the simulator at `address` as the feed."""
+    return settings.model_copy(
+        update={
+            "finnhub_websocket_url": f"ws://{address}",
+            "finnhub_rest_url": f"http://{address}/api/v1",
+        }
+    )
 
 
 @pytest.mark.timeout(180)
 def test_kafka_holds_what_was_delivered(
     make_settings: Callable[..., Settings], tmp_path: Path
 ) -> None:
-    settings = make_settings(tickhouse_feed="simulated")
+    settings = make_settings(
+        tickhouse_feed="simulated", stocks_symbols=SYMBOLS, finnhub_api_key=TOKEN
+    )
     ensure_topics(settings)
     log = tmp_path / "deliveries.jsonl"
     simulate = [TICKHOUSE, "simulate", "--port", "0", "--token", TOKEN, "--rate", "500"]
@@ -100,21 +83,19 @@ def test_kafka_holds_what_was_delivered(
         assert simulator.stdout is not None
         found = re.search(r"ws://([0-9.:]+)", simulator.stdout.readline())
         assert found is not None
-        producer = begin([TICKHOUSE, "produce"], env=environment(settings, found[1]))
-        topic = Topic(settings)
-        while topic.trades().total() < 2_000:
-            assert topic.read(PATIENCE_S)
+        feed = child_environment(at_simulator(settings, found[1]))
+        producer = begin([TICKHOUSE, "produce"], env=feed)
+        stocks(settings, until=lambda messages: trade_count(messages) >= 2_000)
         producer.terminate()
         assert producer.wait(PATIENCE_S) == 0
-        while topic.read(2.0):
-            pass
         simulator.terminate()
         assert simulator.wait(PATIENCE_S) == 0
 
-    deliveries = read_deliveries(log)
+    messages, deliveries = stocks(settings), read_deliveries(log)
     proved = max(one.frame for one in deliveries if isinstance(one, Arrived))
-    assert delivered(deliveries, proved) <= topic.trades() <= delivered(deliveries, sys.maxsize)
-    quoted = {message.symbol for message in topic.messages if isinstance(message, Quote)}
-    marked = {message.symbol for message in topic.messages if isinstance(message, Watermark)}
+    found_there = published(messages)
+    assert delivered(deliveries, proved) <= found_there <= delivered(deliveries, sys.maxsize)
+    quoted = {message.symbol for message in messages if isinstance(message, Quote)}
+    marked = {message.symbol for message in messages if isinstance(message, Watermark)}
     assert quoted <= set(SYMBOLS.split(","))
     assert marked == set(SYMBOLS.split(","))

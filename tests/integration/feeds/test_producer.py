@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -19,6 +18,7 @@ import pytest
 from confluent_kafka.admin import AdminClient
 
 from app.contracts import STOCKS_TOPIC, Message, Quote, Trades, Watermark
+from app.embedded.environment import child_environment
 from app.embedded.kafka import KafkaServer
 from app.errors import TickhouseError
 from app.feeds.clock import SteadyClock
@@ -30,6 +30,7 @@ from app.settings import Settings
 from app.topics import ensure_topics
 from tests.integration.feeds.finnhub_server import FinnhubServer
 from tests.integration.feeds.topic_reader import rejected, stocks, trades_of
+from tests.support import TICKHOUSE
 
 TOKEN = "marker-token/with+signs"
 ROOT = Path(__file__).resolve().parents[3]
@@ -300,23 +301,10 @@ def simulating(log: Path) -> Iterator[str]:
             process.terminate()
 
 
-def _environment(settings: Settings) -> dict[str, str]:
-    return os.environ | {
-        "TICKHOUSE_NAMESPACE": settings.tickhouse_namespace,
-        "TICKHOUSE_FEED": settings.tickhouse_feed,
-        "TICKHOUSE_DATA_DIR": str(settings.tickhouse_data_dir),
-        "KAFKA_BROKERS": settings.kafka_brokers,
-        "FINNHUB_API_KEY": TOKEN,
-        "FINNHUB_WEBSOCKET_URL": settings.finnhub_websocket_url,
-        "FINNHUB_REST_URL": settings.finnhub_rest_url,
-        "STOCKS_SYMBOLS": ",".join(settings.stocks_symbols),
-    }
-
-
 def _start(settings: Settings) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-c", "from app.cli import main; main()", "produce"],
-        env=_environment(settings),
+        [TICKHOUSE, "produce"],
+        env=child_environment(settings),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -9,7 +9,6 @@ import re
 import signal
 import socket
 import subprocess
-import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
@@ -21,10 +20,11 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from app.feeds.simulator.delivery import Arrived, Ended, Sent, read_deliveries
+from tests.support import TICKHOUSE
 
 PATIENCE_S = 30
 TOKEN = "marker-token"
-TICKHOUSE = [str(Path(sys.executable).with_name("tickhouse")), "simulate"]
+SIMULATE = [TICKHOUSE, "simulate"]
 
 
 class RunningSimulator:
@@ -66,7 +66,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
     with contextlib.ExitStack() as stack:
 
         def begin(*options: str) -> RunningSimulator:
-            command = [*TICKHOUSE, "--port", "0", "--token", TOKEN, *options]
+            command = [*SIMULATE, "--port", "0", "--token", TOKEN, *options]
             process = subprocess.Popen(
                 command,
                 cwd=tmp_path,
@@ -282,7 +282,7 @@ def test_a_client_that_does_not_read_is_dropped(start: Start) -> None:
 def test_a_taken_port_is_a_sentence(start: Start, tmp_path: Path) -> None:
     port = str(start().port)
     second = subprocess.run(
-        [*TICKHOUSE, "--port", port], cwd=tmp_path, capture_output=True, text=True, timeout=60
+        [*SIMULATE, "--port", port], cwd=tmp_path, capture_output=True, text=True, timeout=60
     )
     assert second.returncode == 1
     assert second.stderr == (
@@ -336,7 +336,7 @@ def test_the_delivery_log_tells_what_was_sent_and_what_arrived(
 
 
 def test_a_log_that_cannot_be_written_is_a_sentence(tmp_path: Path) -> None:
-    command = [*TICKHOUSE, "--port", "0", "--delivery-log", str(tmp_path / "no" / "where")]
+    command = [*SIMULATE, "--port", "0", "--delivery-log", str(tmp_path / "no" / "where")]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert done.returncode == 1
     assert "cannot be written: No such file or directory" in done.stderr

@@ -14,7 +14,6 @@ from typing import Any
 
 import pytest
 from confluent_kafka import TopicPartition
-from confluent_kafka.admin import AdminClient
 from pydantic import SecretStr
 from quixstreams.sinks.base.item import SinkItem
 
@@ -25,6 +24,7 @@ from app.contracts import (
     Trades,
     encode,
 )
+from app.embedded.environment import child_environment
 from app.embedded.kafka import KafkaServer
 from app.embedded.s3 import S3Server
 from app.lake import life_note_key, s3_client
@@ -163,7 +163,7 @@ def test_rows_written_again_after_a_kill_have_the_same_identity(settings: Settin
         send_tape(settings, first, end)
         killed = subprocess.run(
             [sys.executable, "-c", KILL_AT_COMMIT, "archive"],
-            env=support.environment(settings),
+            env=child_environment(settings),
             capture_output=True,
             timeout=90,
             check=False,
@@ -281,7 +281,7 @@ def holding(settings: Settings, log: Path, go: Path) -> Iterator[None]:
     command = [sys.executable, "-c", HOLD, "archive", str(go)]
     with log.open("ab") as output:
         worker = subprocess.Popen(
-            command, env=support.environment(settings), stdout=output, stderr=subprocess.STDOUT
+            command, env=child_environment(settings), stdout=output, stderr=subprocess.STDOUT
         )
     try:
         yield
@@ -289,16 +289,8 @@ def holding(settings: Settings, log: Path, go: Path) -> Iterator[None]:
         support.stop(worker)
 
 
-def delete(settings: Settings, *topics: str) -> None:
-    admin = AdminClient(settings.kafka_client())
-    names = [settings.named(topic) for topic in topics]
-    for done in admin.delete_topics(names).values():
-        done.result()
-    support.await_(lambda: not topic_ids(settings, names), what="the topics to be gone")
-
-
 def remake(settings: Settings, *topics: str) -> None:
-    delete(settings, *topics)
+    support.delete_topics(settings, map(settings.named, topics))
     ensure_topics(settings)
 
 
@@ -412,7 +404,7 @@ def test_records_are_told_apart_by_what_lies_at_their_offset(settings: Settings)
     after = sent(new)
     mixed = batch.replaced_by([*before[:3], *after[3:]])
     assert lives.former(mixed) == before[:3]
-    delete(settings, STOCKS_TOPIC)
+    support.delete_topics(settings, [settings.named(STOCKS_TOPIC)])
     assert lives.former(mixed) == [*before[:3], *after[3:]]
 
 
@@ -458,8 +450,8 @@ def test_what_is_wrong_at_the_start_is_a_sentence(
     settings: Settings, wrong: dict[str, Any], sentence: str
 ) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", "from app.cli import main; main()", "archive"],
-        env=support.environment(settings.model_copy(update=wrong)),
+        [support.TICKHOUSE, "archive"],
+        env=child_environment(settings.model_copy(update=wrong)),
         capture_output=True,
         text=True,
         timeout=60,

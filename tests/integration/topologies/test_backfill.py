@@ -26,6 +26,8 @@ from topologies import backfill
 from topologies.candle import Rules
 from topologies.window import market_fields, newest
 
+pytestmark = pytest.mark.usefixtures("utc")
+
 
 def candles_of(trades: Path, out: Path):
     """The last revision of each candle of a trade file under rule `all`, as published bars are."""
@@ -44,15 +46,6 @@ def last_revisions(out: Path):
         key: bar(*(row[name] for name in ("open", "high", "low", "close", "volume")))
         for key, row in newest.items()
     }
-
-
-@pytest.fixture(autouse=True)
-def utc(monkeypatch):
-    """Naive timestamps of the file are UTC."""
-    import time
-
-    monkeypatch.setenv("TZ", "UTC")
-    time.tzset()
 
 
 @pytest.mark.parametrize("late_ms", [0, 4_000, 30_000])

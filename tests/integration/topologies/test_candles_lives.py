@@ -8,10 +8,10 @@ import pytest
 from confluent_kafka.admin import AdminClient
 
 from app.contracts import CANDLES_TOPIC, STOCKS_TOPIC, Trade, Trades, Watermark
-from app.topics import TOPICS, ensure_topics, topic_ids
+from app.topics import TOPICS, ensure_topics
 from tests.support import (
-    await_,
     await_consumed,
+    delete_topics,
     read_topic,
     running,
     send_messages,
@@ -33,13 +33,6 @@ def minute(number: int, price: int) -> list:
 def closing(number: int) -> Watermark:
     end = BASE + (number + 1) * 60_000
     return Watermark("AAPL", "replay", "r", end, end)
-
-
-def delete(settings, names) -> None:
-    admin = AdminClient(settings.kafka_client())
-    for done in admin.delete_topics(list(names)).values():
-        done.result()
-    await_(lambda: not topic_ids(settings, names), 30, "the topics to be gone")
 
 
 def changelogs(settings) -> list[str]:
@@ -81,7 +74,7 @@ def test_a_worker_that_starts_on_topics_made_again_begins_anew(settings, tmp_pat
         "changelog": changelogs(settings),
     }[lost]
     before = len(finals(settings))
-    delete(settings, names)
+    delete_topics(settings, names)
     ensure_topics(settings)
     if lost == "changelog":
         send_messages(settings, STOCKS_TOPIC, [closing(2)])
@@ -103,7 +96,7 @@ def test_a_running_worker_whose_topics_are_made_again_begins_anew(settings, tmp_
     worker = start(settings, "candles", log=log)
     try:
         await_consumed(settings, STOCKS_TOPIC, "candles")
-        delete(settings, [*map(settings.named, TOPICS), *changelogs(settings)])
+        delete_topics(settings, [*map(settings.named, TOPICS), *changelogs(settings)])
         ensure_topics(settings)
         send_messages(settings, STOCKS_TOPIC, [*minute(2, 30), closing(2)])
         await_consumed(settings, STOCKS_TOPIC, "candles")

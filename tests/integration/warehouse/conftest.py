@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
 import duckdb
 import pytest
-from pydantic import SecretStr
 
 from app.embedded.s3 import S3Server
 from app.settings import Settings
@@ -26,6 +24,7 @@ from tests.integration.warehouse.lake_writer import (
     trade,
     watermark,
 )
+from tests.support import settings_on
 
 Rows = list[dict[str, Any]]
 NEWER_CANDLES = CANDLES_LIFE.replace("17096", "17097")
@@ -40,16 +39,7 @@ def lake_settings(
     """Settings with a namespace and folder of their own, on the session's S3 server; no Kafka."""
 
     def make(**overrides: Any) -> Settings:
-        values: dict[str, Any] = {
-            "tickhouse_namespace": f"t-{uuid.uuid4().hex[:10]}",
-            "tickhouse_feed": "replay",
-            "tickhouse_data_dir": tmp_path_factory.mktemp("data"),
-            "lake_endpoint_url": s3_server.endpoint_url,
-            "lake_bucket": s3_server.bucket,
-            "aws_access_key_id": s3_server.access_key,
-            "aws_secret_access_key": SecretStr(s3_server.secret_key),
-        }
-        return Settings(_env_file=None, **(values | overrides))
+        return settings_on(s3_server, tmp_path_factory.mktemp("data"), **overrides)
 
     return make
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from app.embedded.environment import child_environment
 from app.settings import Settings
 from app.warehouse import published
 from tests.conftest import ROOT
@@ -27,25 +28,11 @@ print(sorted(bag.dags))
 
 def airflow_environment(home: Path, settings: Settings | None = None) -> dict[str, str]:
     """The environment of an Airflow process whose tasks see `settings`."""
-    environment = {
-        **os.environ,
+    return (child_environment(settings) if settings else dict(os.environ)) | {
         "AIRFLOW_HOME": str(home),
         "AIRFLOW__CORE__DAGS_FOLDER": str(ROOT / "airflow" / "dags"),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
-    }
-    if settings is None:
-        return environment
-    assert settings.aws_access_key_id
-    assert settings.aws_secret_access_key
-    return environment | {
-        "TICKHOUSE_NAMESPACE": settings.tickhouse_namespace,
-        "TICKHOUSE_FEED": settings.tickhouse_feed,
-        "TICKHOUSE_DATA_DIR": str(settings.tickhouse_data_dir),
-        "LAKE_ENDPOINT_URL": str(settings.lake_endpoint_url),
-        "LAKE_BUCKET": settings.lake_bucket,
-        "AWS_ACCESS_KEY_ID": settings.aws_access_key_id,
-        "AWS_SECRET_ACCESS_KEY": settings.aws_secret_access_key.get_secret_value(),
     }
 
 
