@@ -116,6 +116,12 @@ class Settings(BaseSettings):
             raise ValueError("CANDLE_HORIZON_MS must be larger than CANDLE_GRACE_MS")
         return self
 
+    @classmethod
+    def secret_names(cls) -> frozenset[str]:
+        """The fields whose values no log, error or trace may show."""
+        fields = cls.model_fields.items()
+        return frozenset(name for name, field in fields if "SecretStr" in str(field.annotation))
+
     def named(self, name: str) -> str:
         """`name` within this namespace: topics, groups, transactional ids."""
         return f"{self.tickhouse_namespace}-{name}" if self.tickhouse_namespace else name
@@ -194,8 +200,7 @@ def _sentence(error: ValidationError) -> str:
     sentences = []
     for problem in error.errors(include_url=False, include_context=False):
         name = str(problem["loc"][0]).upper() if problem["loc"] else ""
-        field = Settings.model_fields.get(name.lower())
-        secret = field is not None and "SecretStr" in str(field.annotation)
+        secret = name.lower() in Settings.secret_names()
         shown = "" if secret or not name else f" is {problem['input']!r}, which"
         message = problem["msg"].removeprefix("Value error, ")
         what = f"{name}{shown} is wrong" if name else "The settings do not fit together"

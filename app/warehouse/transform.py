@@ -116,11 +116,7 @@ def folder(settings: Settings) -> Path:
 
 def environment(settings: Settings, base: Mapping[str, str]) -> dict[str, str]:
     """The environment of the dbt process: `base` without our secrets, and where things are."""
-    secrets = {
-        name.upper()
-        for name, field in Settings.model_fields.items()
-        if "SecretStr" in str(field.annotation) and not name.startswith("snowflake")
-    }
+    secrets = {name.upper() for name in Settings.secret_names() if not name.startswith("snowflake")}
     place = str(folder(settings))
     kept = {name: value for name, value in base.items() if name.upper() not in secrets}
     return kept | {
