@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
@@ -19,6 +19,9 @@ logger = logging.getLogger(__name__)
 TOPICS = (STOCKS_TOPIC, CANDLES_TOPIC, LIVE_TOPIC, REJECTED_TOPIC)
 MAX_MESSAGE_BYTES = 8 * 1024 * 1024
 """What brokers and clients take; contracts keep good messages far below."""
+
+
+_PROBE_S = 2.0
 
 
 class TopicError(TickhouseError):
@@ -39,17 +42,28 @@ class BrokerUnreachableError(TopicError):
     """No broker answers; it may come back."""
 
 
-def await_topics(settings: Settings, retry_s: float = 3.0) -> None:
+def await_topics(settings: Settings, stopped: Callable[[], bool] = lambda: False) -> bool:
     """Create and check the topics, waiting with a sentence while the broker does not answer.
 
+    :param stopped: whether to give up, asked every `_PROBE_S`.
+    :returns: whether the topics are there; False when it gave up.
     :raises TopicError: a topic is not as it must be.
     """
-    while True:
+    admin = AdminClient(settings.kafka_client() | {"log_level": 0})
+    said = False
+    while not stopped():
         try:
-            return ensure_topics(settings, timeout_s=5)
+            admin.list_topics(timeout=_PROBE_S)
+            ensure_topics(settings)
+            return True
+        except KafkaException as error:
+            problem = unreachable(settings, error)
         except BrokerUnreachableError as error:
-            logger.warning("%s Trying again.", error)
-            time.sleep(retry_s)
+            problem = error
+        if not said:
+            logger.warning("%s Waiting for it.", problem)
+        said = True
+    return False
 
 
 def ensure_topics(settings: Settings, timeout_s: float = 30) -> None:
@@ -143,11 +157,6 @@ def topic_ids(
 def _as_kafka_writes(topic_id: str) -> str:
     """librdkafka writes an id in base64 with `/` and `+`, Kafka itself with `_` and `-`."""
     return topic_id.replace("/", "_").replace("+", "-")
-
-
-def _as_kafka_prints_it(topic_id: str) -> str:
-    """The id in Kafka's own URL-safe form, which is fit for object keys and file names."""
-    return topic_id.replace("+", "-").replace("/", "_")
 
 
 def unreachable(settings: Settings, error: Exception) -> BrokerUnreachableError:

@@ -21,9 +21,10 @@ from app.feeds.coverage import Mark, load_mark, store_mark
 from app.feeds.intake import Intake, Outgoing
 from app.feeds.publisher import Publisher, PublishError
 from app.feeds.quotes import QuotePoller, finnhub_quotes
-from app.feeds.source import SourceError, check_feed, only_one, source_name, wait_for_topics
+from app.feeds.source import SourceError, check_feed, only_one, source_name
 from app.feeds.websocket import Backoff, FeedSocket, Unavailable, open_socket
 from app.settings import Settings
+from app.topics import await_topics
 
 MARK_FILE = "coverage-mark.json"
 FLUSH_S = 3.0
@@ -72,7 +73,7 @@ async def _run(settings: Settings, clock: Clock, rng: Random) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop_now)
-    if not await asyncio.to_thread(wait_for_topics, settings, stopped.is_set):
+    if not await asyncio.to_thread(await_topics, settings, stopped.is_set):
         log.info("stopped before Kafka answered; nothing was taken in")
         return
     await Producer(settings, clock, rng).run(stop)

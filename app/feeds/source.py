@@ -1,27 +1,18 @@
-"""What every source of stocks-topic checks before it sends: its feed, its name, its topics."""
+"""What every source of stocks-topic checks before it sends: its feed, its name, its lock."""
 
 from __future__ import annotations
 
 import fcntl
 import hashlib
-import logging
 import os
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-
-from confluent_kafka import KafkaException
-from confluent_kafka.admin import AdminClient
 
 from app.contracts import FeedName
 from app.errors import TickhouseError
 from app.settings import Settings
-from app.topics import ensure_topics, unreachable
-
-_PROBE_S = 2.0
-
-log = logging.getLogger(__name__)
 
 
 class SourceError(TickhouseError):
@@ -71,25 +62,3 @@ def only_one(settings: Settings, name: str) -> Iterator[None]:
         file.write(str(os.getpid()))
         file.flush()
         yield
-
-
-def wait_for_topics(settings: Settings, stopped: Callable[[], bool]) -> bool:
-    """Wait for the broker, saying so, and create what is missing.
-
-    :param stopped: whether to give up.
-    :returns: whether the topics are there; False when it gave up.
-    :raises TopicError: a topic is not as it must be.
-    """
-    admin = AdminClient(settings.kafka_client() | {"log_level": 0})
-    said = False
-    while not stopped():
-        try:
-            admin.list_topics(timeout=_PROBE_S)
-        except KafkaException as error:
-            if not said:
-                log.warning("%s Waiting for it.", unreachable(settings, error))
-            said = True
-            continue
-        ensure_topics(settings)
-        return True
-    return False
