@@ -48,12 +48,17 @@ def last_revisions(out: Path):
     }
 
 
+def arrived(trades: Path, late_ms: int, folder: Path) -> Path:
+    """The trade file as it arrives up to `late_ms` late."""
+    if not late_ms:
+        return trades
+    arriving_late(trades, folder / "late.parquet", late_ms, seed=late_ms)
+    return folder / "late.parquet"
+
+
 @pytest.mark.parametrize("late_ms", [0, 4_000, 30_000])
 def test_gold_futures_equal_all_complete_published_bars(test_data, tmp_path, late_ms):
-    trades = test_data / "gold_futures_trades.parquet"
-    if late_ms:
-        arriving_late(trades, tmp_path / "late.parquet", late_ms, seed=late_ms)
-        trades = tmp_path / "late.parquet"
+    trades = arrived(test_data / "gold_futures_trades.parquet", late_ms, tmp_path)
     published = gold_bars(test_data)
     assert len(published) == 1490
     ours = candles_of(trades, tmp_path / "candles.parquet")
@@ -62,10 +67,7 @@ def test_gold_futures_equal_all_complete_published_bars(test_data, tmp_path, lat
 
 @pytest.mark.parametrize("late_ms", [0, 4_000, 30_000])
 def test_us_equities_equal_the_published_bars(test_data, tmp_path, late_ms):
-    trades = test_data / "us_equities_trades.parquet"
-    if late_ms:
-        arriving_late(trades, tmp_path / "late.parquet", late_ms, seed=late_ms)
-        trades = tmp_path / "late.parquet"
+    trades = arrived(test_data / "us_equities_trades.parquet", late_ms, tmp_path)
     ours = candles_of(trades, tmp_path / "candles.parquet")
     pre, regular = pre_market_bars(test_data), regular_bars(test_data)
     assert (len(pre), len(regular)) == (293, 1552)

@@ -51,6 +51,15 @@ def prepared(make_settings, tmp_path, name):
     return settings
 
 
+def undisturbed(make_settings, tmp_path, seed: int):
+    """The output of a run to its end."""
+    settings = prepared(make_settings, tmp_path, "undisturbed")
+    send(settings, STOCKS_TOPIC, messages(seed, COUNT))
+    with running(settings, "candles", log=tmp_path / "undisturbed.log"):
+        await_consumed(settings, STOCKS_TOPIC, "candles")
+    return outputs(settings)
+
+
 def kill_in_mid_run(settings, log, at: float) -> None:
     """Start a worker and kill -9 it once it has committed the share `at` of its input."""
     worker = start(settings, "candles", log=log)
@@ -75,11 +84,7 @@ def await_progress(settings, worker, log, at: float) -> None:
 def test_kill_9_with_and_without_local_state_leaves_the_output_as_undisturbed(
     make_settings, tmp_path
 ):
-    undisturbed = prepared(make_settings, tmp_path, "undisturbed")
-    send(undisturbed, STOCKS_TOPIC, messages(1, COUNT))
-    with running(undisturbed, "candles", log=tmp_path / "undisturbed.log"):
-        await_consumed(undisturbed, STOCKS_TOPIC, "candles")
-    expected = outputs(undisturbed)
+    expected = undisturbed(make_settings, tmp_path, seed=1)
     statuses = {record["status"] for _, _, record in expected[CANDLES_TOPIC]}
     reasons = {record["reason"] for _, _, record in expected[REJECTED_TOPIC]}
     assert statuses == {"final", "revised"}
@@ -104,10 +109,7 @@ def test_kill_9_with_and_without_local_state_leaves_the_output_as_undisturbed(
 def test_a_worker_that_slept_past_its_session_commits_nothing_of_what_it_lost(
     make_settings, tmp_path
 ):
-    undisturbed = prepared(make_settings, tmp_path, "undisturbed")
-    send(undisturbed, STOCKS_TOPIC, messages(2, COUNT))
-    with running(undisturbed, "candles", log=tmp_path / "undisturbed.log"):
-        await_consumed(undisturbed, STOCKS_TOPIC, "candles")
+    expected = undisturbed(make_settings, tmp_path, seed=2)
 
     slept = prepared(make_settings, tmp_path, "slept")
     log = tmp_path / "slept.log"
@@ -121,4 +123,4 @@ def test_a_worker_that_slept_past_its_session_commits_nothing_of_what_it_lost(
             await_consumed(slept, STOCKS_TOPIC, "candles")
         await_(lambda: log.read_text().count(" reads ") == 2, 60, "the sleeper to begin anew")
         assert sleeper.poll() is None
-    assert outputs(slept) == outputs(undisturbed)
+    assert outputs(slept) == expected
