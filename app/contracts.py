@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from decimal import ROUND_HALF_EVEN, Context, Decimal, InvalidOperation
-from typing import Annotated, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import msgspec
 from msgspec import Meta, Struct
@@ -34,11 +34,16 @@ EXACT = Context(prec=100, rounding=ROUND_HALF_EVEN)
 MAX_REMEMBERED = 50_000
 _SMALL = Decimal(10) ** 8
 """The product of two numbers below it is in range."""
-_small_prices: dict[Decimal, Decimal] = {}
-_small_sizes: dict[Decimal, Decimal] = {}
-_ZERO = Decimal(0)
+_ZERO, _ONE = Decimal(0), Decimal(1)
 _PRICE_STEP = Decimal(1).scaleb(-PRICE_DECIMALS)
 NOTIONAL_STEP = Decimal(1).scaleb(-NOTIONAL_DECIMALS)
+
+if TYPE_CHECKING:
+    ExactNumber = Decimal
+else:
+    ExactNumber = Annotated[Any, Meta(extra_json_schema={"type": "number"})]
+    """To msgspec it is whatever stands there: `decode`, which alone reads trades, makes the
+    Decimal and remembers it; parsing then takes 0.55 µs a trade instead of 1.3."""
 
 UnixMs = Annotated[int, Meta(description="UNIX milliseconds, UTC")]
 Symbol = Annotated[str, Meta(description="also the key of the message")]
@@ -50,8 +55,8 @@ class Trade(Struct, gc=False):
     """One print, in Finnhub's own words, with its place in the feed."""
 
     t: UnixMs
-    p: Annotated[Decimal, Meta(description="price")]
-    v: Annotated[Decimal, Meta(description="size; 0 is a price update, not a trade")]
+    p: Annotated[ExactNumber, Meta(description="price")]
+    v: Annotated[ExactNumber, Meta(description="size; 0 is a price update, not a trade")]
     c: Annotated[list[str] | None, Meta(description="sale conditions, Finnhub's codes")] = None
     frame: Annotated[int, Meta(description="number of the frame in its connection")] = 0
     i: Annotated[int, Meta(description="place in the frame")] = 0
@@ -217,9 +222,22 @@ class _RawTrades(Struct, tag_field="type", tag="trades"):
     trades: list[msgspec.Raw]
 
 
-_decode = msgspec.json.Decoder(Message).decode
+class _Exact(dict[str | int | Decimal, Decimal]):
+    """Numbers as JSON writes them → exact ones. The same few come again and again: remembered."""
+
+    def __missing__(self, written: str | int | Decimal) -> Decimal:
+        number = _exact(written)
+        if len(self) >= MAX_REMEMBERED:
+            self.clear()
+        if _ZERO <= number < _SMALL:
+            self[written] = number
+        return number
+
+
+_EXACT = _Exact()
+_decode = msgspec.json.Decoder(Message, float_hook=_EXACT.__getitem__).decode
 _decode_raw = msgspec.json.Decoder(_RawTrades | Quote | Watermark).decode
-_decode_trade = msgspec.json.Decoder(Trade).decode
+_decode_trade = msgspec.json.Decoder(Trade, float_hook=_EXACT.__getitem__).decode
 _decode_rejected = msgspec.json.Decoder(Rejected).decode
 _decode_candle = msgspec.json.Decoder(Candle).decode
 _encode = msgspec.json.Encoder(decimal_format="number").encode
@@ -228,7 +246,8 @@ _RANGE = (
     "price must be above 0 and size at least 0, they and their product with at most 16 digits "
     "before the point, and the time within 1990 to 2050"
 )
-_TEXT_NUMBER = re.compile(rb'"(?:p|v|c|d|dp|h|l|o|pc)"\s*:\s*"')
+_TEXT_NUMBER = re.compile(rb'"(?:c|d|dp|h|l|o|pc)"\s*:\s*"')
+"""msgspec takes `"1.5"` for a Decimal; we do not."""
 
 
 def encode(message: Message | Candle | Rejected) -> bytes:
@@ -260,23 +279,13 @@ def decode(key: bytes | None, value: bytes | None, feed: str) -> Parsed:
     try:
         message = _decode(value)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        return _decode_slowly(key, value, feed, error)
-    if _may_hold_text_number(value, message) and _TEXT_NUMBER.search(value):
-        return _decode_slowly(key, value, feed, ValueError("a number is written as a text"))
+        return _decode_each(key, value, feed, error)
+    if type(message) is Quote and _TEXT_NUMBER.search(value):
+        raise RefusedMessage("schema", "a number of the quote is written as a text")
     _check_envelope(message, key, feed)
-    if type(message) is not Trades or all(map(in_range, message.trades)):
+    if type(message) is not Trades or all(map(_holds, message.trades)):
         return Parsed(message, [], None)
     return _keep(message, list(enumerate(message.trades)), {})
-
-
-def _may_hold_text_number(value: bytes, message: Message) -> bool:
-    """A cheap look before the thorough one; msgspec takes `"1.5"` for a number, we do not."""
-    return (
-        type(message) is not Trades
-        or b'"p":"' in value
-        or b'"v":"' in value
-        or any(space in value for space in (b" ", b"\n", b"\t", b"\r"))
-    )
 
 
 def _check_envelope(message: Message, key: bytes | None, feed: str) -> None:
@@ -324,13 +333,15 @@ def _check_quote(message: Quote) -> None:
 def _keep(
     message: Trades, trades: list[tuple[int, Trade]], refused: dict[str, tuple[str, list[int]]]
 ) -> Parsed:
-    """`message` with those of `trades` (place, trade) that are in range."""
+    """`message` with those of `trades` (place, trade) that hold."""
     kept = []
     for place, trade in trades:
-        if in_range(trade):
+        if _holds(trade):
             kept.append((place, trade))
-        else:
-            refused.setdefault("range", (_RANGE, []))[1].append(place)
+            continue
+        text = [name for name in ("p", "v") if type(getattr(trade, name)) is not Decimal]
+        reason, detail = ("schema", f"its {text[0]} is no number") if text else ("range", _RANGE)
+        refused.setdefault(reason, (detail, []))[1].append(place)
     message.trades = [trade for _, trade in kept]
     refusals = [Refusal(reason, text, tuple(at)) for reason, (text, at) in refused.items()]
     return Parsed(message, refusals, tuple(place for place, _ in kept))
@@ -338,40 +349,47 @@ def _keep(
 
 def in_range(trade: Trade) -> bool:
     """Whether price, size and time are in range; rounds price and size to 12 decimals."""
-    p, v = _small_prices.get(trade.p), _small_sizes.get(trade.v)
-    if p is None or v is None:
-        return _check_range(trade)
-    trade.p, trade.v = p, v
-    return FIRST_MS <= trade.t < END_MS
-
-
-def _check_range(trade: Trade) -> bool:
-    p, v = trade.p, trade.v
-    try:
-        if not (_ZERO < p < LIMIT and _ZERO <= v < LIMIT and FIRST_MS <= trade.t < END_MS):
-            return False
-        trade.p, trade.v = rounded(p), rounded(v)
-        if trade.p <= _ZERO or EXACT.multiply(trade.p, trade.v) >= LIMIT:
-            return False
-    except InvalidOperation:  # NaN
+    if not (trade.p.is_finite() and trade.v.is_finite()):
         return False
-    _remember(_small_prices, p, trade.p)
-    _remember(_small_sizes, v, trade.v)
-    return True
+    trade.p, trade.v = _EXACT[trade.p], _EXACT[trade.v]
+    return _holds(trade)
 
 
-def _remember(known: dict[Decimal, Decimal], number: Decimal, kept: Decimal) -> None:
-    """Prices and sizes come again and again: what was checked once need not be checked again."""
-    if kept < _SMALL:
-        if len(known) >= MAX_REMEMBERED:
-            known.clear()
-        known[number] = kept
+def _holds(trade: Trade) -> bool:
+    """Whether a trade that JSON held is as it must be; makes exact numbers of integers."""
+    p: Any = trade.p
+    v: Any = trade.v
+    if type(p) is int:
+        p = trade.p = _EXACT[p]
+    if type(v) is int:
+        v = trade.v = _EXACT[v]
+    if not (type(p) is Decimal is type(v) and FIRST_MS <= trade.t < END_MS):
+        return False
+    if _ZERO < p < _SMALL and _ZERO <= v < _SMALL:
+        return True
+    return _ZERO < p < LIMIT and _ZERO <= v < LIMIT and EXACT.multiply(p, v) < LIMIT
+
+
+def _exact(written: str | int | Decimal) -> Decimal:
+    """The number, rounded to 12 decimals; `LIMIT` stands for all that are out of range."""
+    try:
+        number = Decimal(written)
+        return canonical(rounded(number)) if -LIMIT < number < LIMIT else LIMIT
+    except InvalidOperation:  # an exponent beyond all bounds
+        return LIMIT
 
 
 def rounded(number: Decimal) -> Decimal:
     """`number` rounded half-even to 12 decimals, if it has more."""
     step = EXACT.quantize(number, _PRICE_STEP)
     return number if step == number else step
+
+
+def canonical(number: Decimal) -> Decimal:
+    """`number` in the one form that equal numbers share: no trailing zeros, no exponent above 0."""
+    if number == number.to_integral_value():
+        return EXACT.quantize(number, _ONE)
+    return number.normalize(EXACT)
 
 
 def notional(p: Decimal, v: Decimal) -> Decimal:
@@ -384,33 +402,21 @@ def conditions_of(c: list[str] | None) -> tuple[str, ...]:
     return tuple(sorted(c)) if c else ()
 
 
-def _decode_slowly(key: bytes | None, value: bytes, feed: str, error: Exception) -> Parsed:
+def _decode_each(key: bytes | None, value: bytes, feed: str, error: Exception) -> Parsed:
     """Look at each trade on its own, so that one bad trade does not take others along."""
     try:
         raw = _decode_raw(value)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        raise RefusedMessage("schema", f"not a message of {STOCKS_TOPIC}: {error}") from None
+        raw = None
     if not isinstance(raw, _RawTrades):
-        if _TEXT_NUMBER.search(value):
-            raise RefusedMessage("schema", "a number is written as a text")
-        _check_envelope(raw, key, feed)
-        return Parsed(raw, [], None)
+        raise RefusedMessage("schema", f"not a message of {STOCKS_TOPIC}: {error}") from None
     message = Trades(raw.symbol, raw.feed, raw.source, raw.connection, raw.received_at, [])
     _check_envelope(message, key, feed)
     trades: list[tuple[int, Trade]] = []
     refused: dict[str, tuple[str, list[int]]] = {}
     for place, part in enumerate(raw.trades):
         try:
-            trades.append((place, _trade(bytes(part))))
-        except RefusedMessage as bad:
-            refused.setdefault("schema", (bad.refusal.detail, []))[1].append(place)
+            trades.append((place, _decode_trade(part)))
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as bad:
+            refused.setdefault("schema", (f"a trade is malformed: {bad}", []))[1].append(place)
     return _keep(message, trades, refused)
-
-
-def _trade(part: bytes) -> Trade:
-    if _TEXT_NUMBER.search(part):
-        raise RefusedMessage("schema", "a number of the trade is written as a text")
-    try:
-        return _decode_trade(part)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise RefusedMessage("schema", f"a trade is malformed: {error}") from None

@@ -15,6 +15,7 @@ from app.contracts import (
     SCHEMA_VERSION,
     Candle,
     FeedName,
+    canonical,
 )
 from app.market.conditions import PriceClass
 from app.market.sessions import Session
@@ -211,13 +212,6 @@ def vwap(notional: Decimal, volume: Decimal) -> float | None:
     scaled_notional = int(EXACT.scaleb(notional, NOTIONAL_DECIMALS))
     scaled_volume = int(EXACT.scaleb(volume, PRICE_DECIMALS)) * _SCALES_APART
     return scaled_notional / scaled_volume  # of integers: rounded once, correctly
-
-
-def canonical(number: Decimal) -> Decimal:
-    """`number` in the one form that equal numbers share: no trailing zeros, no exponent above 0."""
-    if number == number.to_integral_value():
-        return EXACT.quantize(number, _ONE)
-    return number.normalize(EXACT)
 
 
 def newest(records: Iterable[Candle]) -> dict[str, Candle]:
