@@ -235,9 +235,12 @@ class _Exact(dict[str | int | Decimal, Decimal]):
 
 
 _EXACT = _Exact()
-_decode = msgspec.json.Decoder(Message, float_hook=_EXACT.__getitem__).decode
+exact = _EXACT.__getitem__
+"""A number as JSON writes it, or a Decimal → the Decimal rounded to 12 decimals, in its one form;
+`LIMIT` stands for all that are out of range."""
+_decode = msgspec.json.Decoder(Message, float_hook=exact).decode
 _decode_raw = msgspec.json.Decoder(_RawTrades | Quote | Watermark).decode
-_decode_trade = msgspec.json.Decoder(Trade, float_hook=_EXACT.__getitem__).decode
+_decode_trade = msgspec.json.Decoder(Trade, float_hook=exact).decode
 _decode_rejected = msgspec.json.Decoder(Rejected).decode
 _decode_candle = msgspec.json.Decoder(Candle).decode
 _encode = msgspec.json.Encoder(decimal_format="number").encode
@@ -351,7 +354,7 @@ def in_range(trade: Trade) -> bool:
     """Whether price, size and time are in range; rounds price and size to 12 decimals."""
     if not (trade.p.is_finite() and trade.v.is_finite()):
         return False
-    trade.p, trade.v = _EXACT[trade.p], _EXACT[trade.v]
+    trade.p, trade.v = exact(trade.p), exact(trade.v)
     return _holds(trade)
 
 
@@ -360,9 +363,9 @@ def _holds(trade: Trade) -> bool:
     p: Any = trade.p
     v: Any = trade.v
     if type(p) is int:
-        p = trade.p = _EXACT[p]
+        p = trade.p = exact(p)
     if type(v) is int:
-        v = trade.v = _EXACT[v]
+        v = trade.v = exact(v)
     if not (type(p) is Decimal is type(v) and FIRST_MS <= trade.t < END_MS):
         return False
     if _ZERO < p < _SMALL and _ZERO <= v < _SMALL:
@@ -371,7 +374,6 @@ def _holds(trade: Trade) -> bool:
 
 
 def _exact(written: str | int | Decimal) -> Decimal:
-    """The number, rounded to 12 decimals; `LIMIT` stands for all that are out of range."""
     try:
         number = Decimal(written)
         return canonical(rounded(number)) if -LIMIT < number < LIMIT else LIMIT

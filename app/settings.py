@@ -92,6 +92,7 @@ class Settings(BaseSettings):
     candle_grace_ms: int = Field(5_000, ge=0, le=60_000)
     candle_horizon_ms: int = Field(900_000, ge=60_000, le=86_400_000)
     candle_price_rule: Literal["sip", "all"] = "sip"
+    candle_live: bool = True
     candle_commit_interval_s: float = Field(1.0, ge=0.1, le=5.0)
 
     archive_flush_interval_s: float = Field(15.0, ge=1.0, le=300.0)

@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from app.contracts import (
-    EXACT,
-    NOTIONAL_STEP,
     Candle,
     Message,
     Quote,
@@ -23,7 +21,7 @@ from app.contracts import (
 )
 from app.market.conditions import PriceClass
 from app.market.sessions import Session, session_of
-from topologies.meaning import Meaning, meaning_of
+from topologies.meaning import Meaning, Meanings, meanings_of
 from topologies.sources import Sources
 from topologies.window import MINUTE_MS, Identities, Status, Window, candle_of
 
@@ -32,8 +30,7 @@ FUTURE_MS = 60_000
 PARTIAL_EVERY_MS = 100
 NEVER = 1 << 62
 
-_LAST, _QUOTE = int(PriceClass.LAST), int(PriceClass.QUOTE)
-_add, _multiply, _quantize = EXACT.add, EXACT.multiply, EXACT.quantize
+_QUOTE = int(PriceClass.QUOTE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +41,8 @@ class Rules:
     price_rule: Literal["sip", "all"] = "sip"
     grace_ms: int = 5_000
     horizon_ms: int = 900_000
+    live: bool = True
+    """Whether partial candles are written."""
 
 
 class Rejection(NamedTuple):
@@ -135,7 +134,11 @@ class SymbolCandles:
         if self.due or self.watermark >= self.next_due_ms:
             records = self._records()
         partials: list[Candle] = []
-        if self.changed and message.received_at // PARTIAL_EVERY_MS != self.partial_slot:
+        if (
+            self.changed
+            and message.received_at // PARTIAL_EVERY_MS != self.partial_slot
+            and self.rules.live
+        ):
             self.partial_slot = message.received_at // PARTIAL_EVERY_MS
             partials = self._partials()
         if records or partials or rejections:
@@ -149,46 +152,43 @@ class SymbolCandles:
         places: tuple[int, ...] | None,
         rejections: list[Rejection],
     ) -> None:
+        """The hot loop: what belongs to a minute is looked up when the minute changes."""
         received_at = message.received_at
         latest = received_at + FUTURE_MS
-        price_rule = self.rules.price_rule
         late: list[int] = []
         future: list[int] = []
         window: Window | None = None
-        start = touched = -1
+        start = end = touched = -1
         for index, trade in enumerate(message.trades):
             t, c = trade.t, trade.c
             if t > latest:
                 future.append(index)
                 continue
-            if not start <= t < start + MINUTE_MS:  # mostly, trades of a message share a minute
+            if not start <= t < end:
                 start = t - t % MINUTE_MS
+                end = start + MINUTE_MS
                 window = self.windows.get(start)
-            raw = tuple(c) if c else ()
+                meanings = self._meanings(window)
+            meaning = meanings[tuple(c) if c else ()]
+            if not meaning.counts:
+                self.tally["not_a_trade"] += 1
+                continue
             if window is None:
-                if not meaning_of(raw, Session.REGULAR, price_rule).counts:
-                    self.tally["not_a_trade"] += 1
-                    continue
                 window = self._open(start, offset)
                 if window is None:
                     late.append(index)
                     continue
-            meaning = meaning_of(raw, window.session, price_rule)
-            if not meaning.counts:
-                self.tally["not_a_trade"] += 1
-                continue
-            identities = self.identities[start]
-            identity = (t, trade.p, trade.v, meaning.codes, trade.k)
-            known = len(identities.seen)
-            identities.seen.add(identity)
-            if len(identities.seen) == known:
-                window.duplicate_count += 1
-            else:
-                identities.fresh.append(identity)
-                self._accept(window, trade, meaning)
+                meanings = self._meanings(window)
+                meaning = meanings[meaning.codes]
             if touched != start:
                 touched = start
+                identities = self.identities[start]
                 self._touch(window, offset)
+            identity = (t, trade.p, trade.v, meaning.codes, trade.k)
+            if identities.add(identity):
+                self._accept(window, trade, meaning)
+            else:
+                window.duplicate_count += 1
             arrived = t if t < received_at else received_at
             if arrived > self.moved_t:
                 self.moved_t = arrived
@@ -197,9 +197,13 @@ class SymbolCandles:
         if future:
             rejections.append(Rejection("future", _FUTURE, _original(future, places)))
 
+    def _meanings(self, window: Window | None) -> Meanings:
+        session = Session.REGULAR if window is None else window.session
+        return meanings_of(session, self.rules.price_rule)
+
     def _accept(self, window: Window, trade: Trade, meaning: Meaning) -> None:
         """Count a trade that is seen for the first time."""
-        t, p, v = trade.t, trade.p, trade.v
+        t = trade.t
         if t < self.largest_t:
             window.out_of_order_count += 1
         else:
@@ -209,20 +213,7 @@ class SymbolCandles:
         if window.revision >= 0:
             window.late_count += 1
             self.due.add(window.start)
-        if not v:
-            window.zero_volume_count += 1
-            window.price(meaning.zero_volume_class, t, p)
-            return
-        window.trade_count += 1
-        window.volume = _add(window.volume, v)
-        window.notional = _add(window.notional, _quantize(_multiply(p, v), NOTIONAL_STEP))
-        if meaning.odd_lot:
-            window.odd_lot_count += 1
-            window.odd_lot_volume = _add(window.odd_lot_volume, v)
-        price_class = meaning.price_class
-        if price_class == _LAST:
-            window.eligible_count += 1
-        window.price(price_class, t, p)
+        window.take(t, trade.p, trade.v, meaning)
 
     def _quote(self, quote: Quote, offset: int, rejections: list[Rejection]) -> None:
         t = quote.t * 1000

@@ -79,6 +79,7 @@ class Steps:
             settings.candle_price_rule,
             settings.candle_grace_ms,
             settings.candle_horizon_ms,
+            settings.candle_live,
         )
         self.symbols = HotSymbols(rules, life, self.tally)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import NamedTuple
 
 from app.contracts import conditions_of
@@ -34,18 +35,25 @@ class Meaning(NamedTuple):
         return cls(codes, int(price_class), _QUOTE, counts, odd_lot, unknown)
 
 
-_MEANINGS: dict[str, dict[Session, dict[tuple[str, ...], Meaning]]] = {
-    price_rule: {session: {} for session in Session} for price_rule in ("sip", "all")
-}
-"""A table that fills itself: the same few combinations of conditions come again and again."""
+class Meanings(dict[tuple[str, ...], Meaning]):
+    """Conditions as they stand in a message → what they mean in minutes of one session.
+
+    Fills itself: the same few combinations come again and again.
+    """
+
+    def __init__(self, session: Session, price_rule: str) -> None:
+        super().__init__()
+        self._session = session
+        self._price_rule = price_rule
+
+    def __missing__(self, raw: tuple[str, ...]) -> Meaning:
+        if len(self) >= MAX_MEANINGS:
+            self.clear()
+        meaning = self[raw] = Meaning.of(raw, self._session, self._price_rule)
+        return meaning
 
 
-def meaning_of(raw: tuple[str, ...], session: Session, price_rule: str) -> Meaning:
-    """What the conditions `raw`, as they stand in a message, mean in a minute of `session`."""
-    meanings = _MEANINGS[price_rule][session]
-    meaning = meanings.get(raw)
-    if meaning is None:
-        if len(meanings) >= MAX_MEANINGS:
-            meanings.clear()
-        meaning = meanings[raw] = Meaning.of(raw, session, price_rule)
-    return meaning
+@cache
+def meanings_of(session: Session, price_rule: str) -> Meanings:
+    """The table for minutes of `session` under `price_rule`."""
+    return Meanings(session, price_rule)

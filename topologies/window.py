@@ -11,14 +11,17 @@ from msgspec import Struct, field
 from app.contracts import (
     EXACT,
     NOTIONAL_DECIMALS,
+    NOTIONAL_STEP,
     PRICE_DECIMALS,
     SCHEMA_VERSION,
     Candle,
     FeedName,
     canonical,
+    exact,
 )
 from app.market.conditions import PriceClass
 from app.market.sessions import Session
+from topologies.meaning import Meaning
 
 MINUTE_MS = 60_000
 
@@ -55,9 +58,9 @@ MARKET_FIELDS: tuple[str, ...] = (
 """A function of the set of accepted trades (ties in order) alone."""
 
 _ZERO = Decimal(0)
-_ONE = Decimal(1)
 _NO_PRICE = PriceClass.QUOTE + 1
-_HIGH_LOW = int(PriceClass.HIGH_LOW)
+_LAST, _HIGH_LOW = int(PriceClass.LAST), int(PriceClass.HIGH_LOW)
+_add, _multiply, _quantize = EXACT.add, EXACT.multiply, EXACT.quantize
 _SCALES_APART: int = 10 ** (NOTIONAL_DECIMALS - PRICE_DECIMALS)
 _PRICE_SOURCE: dict[int, Literal["last", "high_low", "ineligible", "quote"]] = {
     PriceClass.LAST: "last",
@@ -99,6 +102,23 @@ class Window(Struct, array_like=True):
     chunks: int = 0
     """Of identities in the store."""
     quote_times: set[int] = field(default_factory=set)
+
+    def take(self, t: int, p: Decimal, v: Decimal, meaning: Meaning) -> None:
+        """Let a trade count."""
+        if not v:
+            self.zero_volume_count += 1
+            self.price(meaning.zero_volume_class, t, p)
+            return
+        self.trade_count += 1
+        self.volume = _add(self.volume, v)
+        self.notional = _add(self.notional, _quantize(_multiply(p, v), NOTIONAL_STEP))
+        if meaning.odd_lot:
+            self.odd_lot_count += 1
+            self.odd_lot_volume = _add(self.odd_lot_volume, v)
+        price_class = meaning.price_class
+        if price_class == _LAST:
+            self.eligible_count += 1
+        self.price(price_class, t, p)
 
     def price(self, price_class: int, t: int, p: Decimal) -> bool:
         """Let a price count as far as its class may; True when anything changed."""
@@ -150,6 +170,15 @@ class Identities:
         self.seen: set[Identity] = set()
         self.fresh: list[Identity] = []
 
+    def add(self, identity: Identity) -> bool:
+        """Whether the print is seen for the first time."""
+        known = len(self.seen)
+        self.seen.add(identity)
+        if len(self.seen) == known:
+            return False
+        self.fresh.append(identity)
+        return True
+
 
 def candle_of(
     window: Window,
@@ -170,10 +199,10 @@ def candle_of(
         window_end=start + MINUTE_MS,
         session=window.session.value,
         session_date=window.session_date,
-        open=canonical(window.open),
-        high=canonical(window.high),
-        low=canonical(window.low),
-        close=canonical(window.close),
+        open=exact(window.open),
+        high=exact(window.high),
+        low=exact(window.low),
+        close=exact(window.close),
         open_time=window.open_time,
         high_time=window.high_time,
         low_time=window.low_time,
