@@ -2,8 +2,8 @@
 
 US stocks follow the New York Stock Exchange's calendar: pre-market from 04:00 to the open, regular
 hours from open to close (13:00 on half days), post-market from the close to 20:00 (17:00 on half
-days), all in New York time. Everything else trades around the clock and has the session
-`continuous`, whose trading day is the UTC day.
+days), all in New York time. Everything else (crypto, currencies, futures) trades around the clock
+and has the session `continuous`, whose trading day is the UTC day.
 
 The calendar's range is fixed, not "a year from today", so that a moment's session never depends on
 when it is asked for.

@@ -46,6 +46,7 @@ KNOWN_PRICES = {
 }
 """Plausible start prices; the busiest symbol first."""
 
+_LISTED = (SymbolClass.US_STOCK, SymbolClass.CRYPTO, SymbolClass.FUTURE)
 _STOCK = re.compile(r"[A-Z0-9]{1,6}([.\-][A-Z0-9]{1,2})?")
 _BUSIEST_UNKNOWN_RANK, _QUIETEST_RANK = 12, 120
 _STOCK_VOLATILITY, _CRYPTO_VOLATILITY = 0.0006, 0.0008
@@ -74,7 +75,7 @@ def listing(seed: int, symbol: str) -> Listing | None:
     (`BRK.B`), pairs of a known crypto venue (`BINANCE:BTCUSDT`), and the known futures.
     """
     kind = symbol_class(symbol) if is_symbol(symbol) else None
-    if kind is None or (kind is SymbolClass.US_STOCK and not _STOCK.fullmatch(symbol)):
+    if kind not in _LISTED or (kind is SymbolClass.US_STOCK and not _STOCK.fullmatch(symbol)):
         return None
     rng = Random(f"{seed}:listing:{symbol}")
     crypto = kind is SymbolClass.CRYPTO
