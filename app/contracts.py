@@ -32,6 +32,8 @@ LIMIT = Decimal(10) ** 16
 EXACT = Context(prec=100, rounding=ROUND_HALF_EVEN)
 """Arithmetic on prices and sizes: wide enough that no sum or product of theirs is ever rounded."""
 MAX_REMEMBERED = 50_000
+_LONGEST_REMEMBERED = 40
+"""Characters: whoever writes numbers longer than any price must not fill the memory with them."""
 _SMALL = Decimal(10) ** 8
 """The product of two numbers below it is in range."""
 _ZERO, _ONE = Decimal(0), Decimal(1)
@@ -58,10 +60,17 @@ class Trade(Struct, gc=False):
     p: Annotated[ExactNumber, Meta(description="price")]
     v: Annotated[ExactNumber, Meta(description="size; 0 is a price update, not a trade")]
     c: Annotated[list[str] | None, Meta(description="sale conditions, Finnhub's codes")] = None
-    frame: Annotated[int, Meta(description="number of the frame in its connection")] = 0
-    i: Annotated[int, Meta(description="place in the frame")] = 0
+    frame: Annotated[
+        int, Meta(ge=0, le=2**63 - 1, description="number of the frame in its connection")
+    ] = 0
+    i: Annotated[int, Meta(ge=0, le=2**31 - 1, description="place in the frame")] = 0
     k: Annotated[
-        int, Meta(description="how often this connection had already sent the same s, t, p, v, c")
+        int,
+        Meta(
+            ge=0,
+            le=2**31 - 1,
+            description="how often this connection had already sent the same s, t, p, v, c",
+        ),
     ] = 0
 
 
@@ -229,7 +238,7 @@ class _Exact(dict[str | int | Decimal, Decimal]):
         number = _exact(written)
         if len(self) >= MAX_REMEMBERED:
             self.clear()
-        if _ZERO <= number < _SMALL:
+        if _ZERO <= number < _SMALL and len(str(written)) <= _LONGEST_REMEMBERED:
             self[written] = number
         return number
 
@@ -328,9 +337,10 @@ def _check_quote(message: Quote) -> None:
     for name in ("c", "d", "dp", "h", "l", "o", "pc"):
         number: Decimal | None = getattr(message, name)
         if number is not None:
-            if not (number.is_finite() and -LIMIT < number < LIMIT):
+            exact = _exact(number)
+            if not -LIMIT < exact < LIMIT:
                 raise RefusedMessage("range", f"the quote's {name} is out of range")
-            setattr(message, name, rounded(number))
+            setattr(message, name, exact)
 
 
 def _keep(

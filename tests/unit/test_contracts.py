@@ -94,6 +94,11 @@ def test_more_than_12_decimals_are_rounded_half_even():
         ({"p": 1e16}, "range"),
         ({"p": 1e9, "v": 1e9}, "range"),
         ({"p": 1e-13}, "range"),
+        ({"k": -1}, "schema"),
+        ({"k": 2**31}, "schema"),
+        ({"k": 2**70}, "schema"),
+        ({"i": 2**31}, "schema"),
+        ({"frame": 2**63}, "schema"),
         ({"t": 0}, "range"),
         ({"t": 2**62}, "range"),
     ],
@@ -103,6 +108,28 @@ def test_a_bad_trade_is_refused_alone(broken, reason):
     assert [(r.reason, r.indices) for r in refusals] == [(reason, (1,))]
     assert len(message.trades) == 2
     assert places == (0, 2)
+
+
+@pytest.mark.parametrize("field", ["p", "v"])
+def test_a_number_that_only_rounding_lifts_to_17_digits_is_out_of_range(field):
+    other = {"p": "v", "v": "p"}[field]
+    payload = value(GOOD | {field: 111, other: 0.1}).replace(b"111", b"9" * 16 + b"." + b"9" * 13)
+    _, refusals, _ = decode(b"AAPL", payload, "live")
+    assert [(r.reason, r.indices) for r in refusals] == [("range", (0,))]
+
+
+@pytest.mark.parametrize("number", ["NaN", "sNaN", "Infinity", "1.5"])
+def test_a_text_is_no_number_however_its_key_is_written(number):
+    escaped = value().replace(b'"p": 187.25', b'"\\u0070": "' + number.encode() + b'"')
+    _, refusals, _ = decode(b"AAPL", escaped, "live")
+    assert [(r.reason, r.indices) for r in refusals] == [("schema", (0,))]
+
+
+def test_zeros_behind_the_point_say_nothing():
+    (trade,) = decode(b"AAPL", value().replace(b"187.25", b"187.25" + b"0" * 1000), "live")[
+        0
+    ].trades
+    assert str(trade.p) == "187.25"
 
 
 @pytest.mark.parametrize("missing", ["t", "p", "v"])
@@ -150,6 +177,14 @@ def test_a_bad_quote_is_refused(change):
     assert decode(b"AAPL", json.dumps(quote).encode(), "live").message.c == 1
     with pytest.raises(RefusedMessage):
         decode(b"AAPL", json.dumps(quote | change).encode(), "live")
+
+
+def test_a_quotes_numbers_are_rounded_and_in_range():
+    quote = Quote("AAPL", "live", "a", NOW, Decimal(111), *[None] * 6, NOW // 1000)
+    long = encode(quote).replace(b"111", b"10.5" + b"0" * 1000)
+    assert str(decode(b"AAPL", long, "live").message.c) == "10.5"
+    with pytest.raises(RefusedMessage):
+        decode(b"AAPL", encode(quote).replace(b"111", b"-" + b"9" * 16 + b"." + b"9" * 13), "live")
 
 
 json_values = st.recursive(

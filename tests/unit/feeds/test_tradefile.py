@@ -129,6 +129,12 @@ def test_a_notional_too_large_is_a_bad_row(parquet: Write) -> None:
     assert "times v" in file.bad_rows[0].reason
 
 
+def test_a_price_that_only_rounding_lifts_to_17_digits_is_a_bad_row(parquet: Write) -> None:
+    prices = [Decimal("9" * 16 + "." + "9" * 13), Decimal(1)]
+    file = read_trades(parquet(symbol=["A"] * 2, t=[T, T], p=prices, v=[0.1, 1.0]))
+    assert "is not a price" in file.bad_rows[0].reason
+
+
 @pytest.mark.parametrize(
     "codes",
     [

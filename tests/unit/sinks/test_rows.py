@@ -4,6 +4,8 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from app.contracts import RefusedMessage
 from app.lake import DATASETS
@@ -144,8 +146,10 @@ def test_what_cannot_be_taken_says_why(converter: Converter, bad: Any, reason: s
 
 
 def test_a_value_that_fits_no_column_costs_its_own_row_only() -> None:
-    wild = [trade(), trade(i=2**40), trade(k=2**31), trade()]
-    _, rows, _ = stocks_rows(record(trades(*wild)), "replay")
+    _, rows, _ = stocks_rows(record(trades(*[trade()] * 4)), "replay")
+    for number, column in ((1, "frame_index"), (2, "repeat_index")):
+        wild = dict(zip(ROW_COLUMNS["trades"], rows[number], strict=True)) | {column: 2**31}
+        rows[number] = tuple(wild.values())
     table, kept, unfit = build("trades", rows, PLACE)
     assert (table.column("_index").to_pylist(), len(kept), unfit) == ([0, 3], 2, 2)
 
@@ -155,3 +159,37 @@ def test_a_candle_beyond_its_columns_leaves_an_empty_table() -> None:
     table, kept, unfit = build("candles", rows, PLACE)
     assert (table.num_rows, kept, unfit) == (0, [], 1)
     assert table.schema.equals(DATASETS["candles"])
+
+
+EDGES = ["0", "1", "1e-12", "1e-13", "1.5e-12", "0.1", "9e15", "1e16", "-1", "9007199254740993"]
+EDGES += [f"{'9' * 16}.{'9' * n}" for n in (1, 12, 13)] + [f"10.5{'0' * 60}"]
+numbers = st.sampled_from(EDGES)
+counts = st.sampled_from([0, 1, 2**31 - 1, 2**31, 2**63 - 1, 2**63, 2**70, -1])
+
+
+@settings(max_examples=300, deadline=None)
+@given(numbers, numbers, counts, counts, counts)
+def test_whatever_the_parser_takes_of_a_trade_fits_the_lake(
+    p: str, v: str, k: int, i: int, frame: int
+) -> None:
+    body = (
+        f'{{"type":"trades","symbol":"AAPL","feed":"replay","source":"a","connection":"c",'
+        f'"received_at":{T0},"trades":[{{"t":{T0},"p":{p},"v":{v},"k":{k},"i":{i},'
+        f'"frame":{frame}}}]}}'
+    )
+    dataset, rows, _ = stocks_rows(record(None, value=body.encode()), "replay")
+    assert build(dataset, rows, PLACE).unfit == 0
+
+
+@given(numbers, numbers)
+def test_whatever_the_parser_takes_of_a_quote_fits_the_lake(c: str, d: str) -> None:
+    body = (
+        f'{{"type":"quote","symbol":"AAPL","feed":"replay","source":"a","received_at":{T0},'
+        f'"c":{c},"d":{d},"dp":null,"h":null,"l":null,"o":null,"pc":null,"t":{T0 // 1000}}}'
+    )
+    try:
+        dataset, rows, _ = stocks_rows(record(None, value=body.encode()), "replay")
+    except RefusedMessage as refused:
+        assert refused.refusal.reason == "range"
+        return
+    assert build(dataset, rows, PLACE).unfit == 0
