@@ -238,16 +238,34 @@ class SymbolCandles:
                 self.due.add(window.start)
 
     def _watermark(self, message: Watermark, offset: int) -> None:
-        start = message.minute_start
-        if start is not None and message.covered_ms is not None and not self._is_past(start):
-            before = self._covered(start)
-            self.coverage.setdefault(start, {})[message.source] = message.covered_ms
-            self.next_due_ms = min(self.next_due_ms, start + MINUTE_MS + self.rules.horizon_ms)
-            window = self.windows.get(start)
-            if window is not None and window.revision >= 0 and self._covered(start) != before:
-                self.due.add(start)
-                self._touch(window, offset)
+        start, covered_ms = message.minute_start, message.covered_ms
+        if start is not None and covered_ms is not None:
+            if message.dark_since is not None:
+                for minute in self._dark(message.dark_since, start):
+                    self._cover(minute, message.source, covered_ms, offset)
+            self._cover(start, message.source, covered_ms, offset)
         self.sources.tell(message.source, message.t)
+
+    def _cover(self, start: int, source: str, covered_ms: int, offset: int) -> None:
+        """Note how much of the minute from `start` a source says it covered."""
+        if self._is_past(start):
+            return
+        before = self._covered(start)
+        self.coverage.setdefault(start, {})[source] = covered_ms
+        self.next_due_ms = min(self.next_due_ms, start + MINUTE_MS + self.rules.horizon_ms)
+        window = self.windows.get(start)
+        if window is not None and window.revision >= 0 and self._covered(start) != before:
+            self.due.add(start)
+            self._touch(window, offset)
+
+    def _dark(self, since: int, last: int) -> set[int]:
+        """Minutes from `since` to before `last`: those open, and of the others a horizon's worth.
+
+        What is older and not open is past on every clock but that of a source far behind.
+        """
+        first = max(since, last - self.rules.horizon_ms)
+        unopened = range(first - first % MINUTE_MS, last, MINUTE_MS)
+        return {*unopened, *(start for start in self.windows if since < start + MINUTE_MS <= last)}
 
     def _covered(self, start: int) -> int | None:
         told = self.coverage.get(start)

@@ -41,9 +41,16 @@ def quote_messages(symbol: str) -> st.SearchStrategy[Quote]:
 
 
 def watermark_messages(symbol: str) -> st.SearchStrategy[Watermark]:
-    def build(received_at: int, t: int, source: str, minute: int, covered: int | None) -> Watermark:
-        start = None if covered is None else BASE + minute * MINUTE
-        return Watermark(symbol, "live", source, received_at, t, start, covered)
+    def build(
+        received_at: int, t: int, source: str, minute: int, covered: int | None, dark: int | None
+    ) -> Watermark:
+        if covered is None:
+            return Watermark(symbol, "live", source, received_at, t)
+        start = BASE + minute * MINUTE
+        if dark is None:
+            return Watermark(symbol, "live", source, received_at, t, start, covered)
+        since = BASE + min(dark, minute) * MINUTE
+        return Watermark(symbol, "live", source, received_at, t, start, 0, since)
 
     return st.builds(
         build,
@@ -52,6 +59,7 @@ def watermark_messages(symbol: str) -> st.SearchStrategy[Watermark]:
         st.sampled_from(["a", "b", "c"]),
         st.integers(0, 5),
         st.sampled_from([None, 0, 1000, 60_000]),
+        st.sampled_from([None, None, None, 0, 1, 3]),
     )
 
 

@@ -61,13 +61,7 @@ class NaiveCandles:
         if isinstance(message, Trades):
             self._trades(message, offset, rejections, market_changed)
         elif isinstance(message, Watermark):
-            start = message.minute_start
-            if start is not None and message.covered_ms is not None and not self.past(start):
-                before = self._covered(start)
-                self.coverage.setdefault(start, {})[message.source] = message.covered_ms
-                if start in self.revisions and before != self._covered(start):
-                    market_changed.add(start)
-                    self.touches[start].append(offset)
+            self._coverage(message, offset, market_changed)
             self.told.append((message.source, message.t))
         else:
             self._quote(message, offset, rejections, market_changed)
@@ -92,6 +86,21 @@ class NaiveCandles:
             partials = [self._candle(start, "partial") for start in sorted(self.changed)]
             self.changed.clear()
         return records, partials, rejections
+
+    def _coverage(self, message: Watermark, offset: int, market_changed: set[int]) -> None:
+        last, covered_ms = message.minute_start, message.covered_ms
+        if last is None or covered_ms is None:
+            return
+        first = last if message.dark_since is None else minute_of(message.dark_since)
+        for start in range(min(first, last), last + 1, MINUTE):
+            unopened = start not in self.touches
+            if self.past(start) or (unopened and start < minute_of(last - self.rules.horizon_ms)):
+                continue
+            before = self._covered(start)
+            self.coverage.setdefault(start, {})[message.source] = covered_ms
+            if start in self.revisions and before != self._covered(start):
+                market_changed.add(start)
+                self.touches[start].append(offset)
 
     def _trades(
         self, message: Trades, offset: int, rejections: list[Any], market_changed: set[int]

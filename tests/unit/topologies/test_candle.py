@@ -253,6 +253,29 @@ def test_coverage_is_the_largest_of_the_sources_newest_values_and_a_correction_i
     assert feeder.watermark(BASE + MINUTE, "a", BASE, 5_000).records == []  # 30 s of b still hold
 
 
+def test_a_source_that_was_away_long_covered_nothing_of_the_minutes_it_names():
+    feeder = Feeder()
+    feeder.watermark(BASE, "a", BASE, 20_000)
+    feeder.trades(trade(0), trade(MINUTE), trade(2 * MINUTE), source="b")
+    dark = Watermark(
+        "SPY", "live", "a", BASE + 3 * MINUTE, BASE + 3 * MINUTE, BASE + 2 * MINUTE, 0, BASE + 1
+    )
+    records = feeder.send(dark).records
+    assert [(c.window_start - BASE, c.covered_ms) for c in records] == [
+        (0, 0),
+        (MINUTE, 0),
+        (2 * MINUTE, 0),
+    ]
+    late = only(feeder.trades(trade(MINUTE + 1), source="b").records)
+    assert (late.revision, late.covered_ms) == (1, 0)
+
+
+def test_a_source_that_was_away_for_years_is_no_endless_work():
+    feeder = Feeder()
+    feeder.send(Watermark("SPY", "live", "a", BASE, BASE - HORIZON, BASE, 0, 631_152_000_000))
+    assert len(feeder.candles.coverage) == HORIZON // MINUTE + 1
+
+
 def test_at_most_one_revision_per_candle_and_message():
     feeder = Feeder()
     feeder.trades(trade(0))
