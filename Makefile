@@ -50,13 +50,13 @@ format: install ## Let ruff write the format
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
+# make bench BENCHMARKS="candles latency": only these; the page keeps what others left before
+BENCHMARKS ?= $(filter-out page, $(basename $(notdir $(wildcard benchmarks/[a-z]*.py))))
+
 .PHONY: bench
-bench: install ## Every benchmark: a table each, and benchmarks/results/NAME.json
-	@mkdir -p benchmarks/results
-	@set -e; for file in benchmarks/[a-z]*.py; do \
-		[ -e "$$file" ] || { echo "There is no benchmark."; break; }; \
-		name=$$(basename "$$file" .py); echo "== $$name"; $(BIN)/python -m "benchmarks.$$name"; \
-	done
+bench: install ## Every benchmark: benchmarks/results/NAME.json each, and docs/performance.md
+	@set -e; for name in $(BENCHMARKS); do echo "== $$name"; $(BIN)/python -m "benchmarks.$$name"; done
+	@$(BIN)/python -m benchmarks.page
 
 .PHONY: contracts
 contracts: install ## Write the JSON Schemas of the messages to docs/contracts

@@ -1,10 +1,13 @@
-"""A benchmark's figures as a table on the screen and as JSON in results/."""
+"""A benchmark's figures: a table on the screen, and as JSON in results/, a section of the page."""
 
 from __future__ import annotations
 
 import json
 import os
 import platform
+import sys
+from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -12,12 +15,21 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from app.embedded.jars import KAFKA_VERSION
+
 RESULTS = Path(__file__).parent / "results"
+LIBRARIES = ("quixstreams", "confluent-kafka", "msgspec")
 
 
 def spread(figures: list[float]) -> dict[str, float]:
     """Minimum, median and maximum of the runs."""
     return {"min": min(figures), "median": median(figures), "max": max(figures)}
+
+
+def percentile(figures: list[float], percent: float) -> float:
+    """The smallest figure that at least `percent` of the figures do not exceed."""
+    ordered = sorted(figures)
+    return ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))]
 
 
 def machine() -> dict[str, Any]:
@@ -27,17 +39,43 @@ def machine() -> dict[str, Any]:
         "machine": platform.machine(),
         "system": platform.system(),
         "python": platform.python_version(),
+        "kafka": KAFKA_VERSION,
+        **{name: version(name) for name in LIBRARIES},
     }
 
 
-def report(name: str, title: str, columns: list[str], rows: list[list[str]], figures: Any) -> None:
-    """Print the table and write `results/NAME.json`."""
+def report(
+    name: str,
+    title: str,
+    columns: list[str],
+    rows: list[list[str]],
+    figures: Any,
+    prose: str = "",
+    keep: bool = True,
+) -> None:
+    """Print the table and write `results/NAME.json`, from which `benchmarks.page` makes a section.
+
+    :param figures: the numbers behind the table, for machines.
+    :param prose: Markdown below the table: what the columns mean, what was found.
+    :param keep: False for a run that was cut short by switches: it is printed only.
+    """
     table = Table(*columns, title=title)
     for column in table.columns[1:]:
         column.justify = "right"
     for row in rows:
         table.add_row(*row)
-    Console().print(table)
+    Console(width=None if sys.stdout.isatty() else 140).print(table)
+    if not keep:
+        return
     RESULTS.mkdir(exist_ok=True)
-    content = {"title": title, "machine": machine(), "figures": figures}
-    (RESULTS / f"{name}.json").write_text(json.dumps(content, indent=2) + "\n")
+    content = {
+        "title": title,
+        "command": " ".join(["python -m", f"benchmarks.{name}", *sys.argv[1:]]),
+        "date": datetime.now(UTC).date().isoformat(),
+        "machine": machine(),
+        "columns": columns,
+        "rows": rows,
+        "prose": prose,
+        "figures": figures,
+    }
+    (RESULTS / f"{name}.json").write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n")

@@ -1,172 +1,204 @@
-"""The candles worker beside its limits, on the same input in real Kafka, in one run.
+"""The candles worker beside its limits and beside stock Quix Streams, on one input in real Kafka.
 
     parse      a bare consumer loop with the same parser
     core       the same, and the same core in memory: no state store, no output, lost in a crash
-    topology   `tickhouse candles`: exactly-once, commits each second, every output
+    topology   `tickhouse candles` without partial candles: exactly-once, commits each second
+    live       the same with partial candles: the default settings
+    stock      Quix Streams as its documentation teaches it, exactly-once, commits each second
 
-The candles of core and topology are compared before a figure counts. CPU is that of the
-contestant's process, broker apart; joining the group is in the topology's wall time.
+Every contestant's candles are compared with SQL's before its figure counts.
 """
 
 from __future__ import annotations
 
-import random
+import argparse
 import sys
 import tempfile
-import time
-from collections import Counter
-from collections.abc import Iterator
-from decimal import Decimal
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import psutil
-
-from app.contracts import (
-    CANDLES_TOPIC,
-    STOCKS_TOPIC,
-    Candle,
-    Message,
-    Trade,
-    Trades,
-    Watermark,
-    decode,
-    decode_candle,
-)
-from app.embedded.kafka import KafkaServer
 from app.settings import Settings
-from app.topics import ensure_topics
+from benchmarks._bench import Input, bench
+from benchmarks._contestants import Result, core, parse, stock, topology
+from benchmarks._reference import Key, Prints, check
 from benchmarks._report import report, spread
-from tests.support import await_consumed, read_topic, send_messages, start, stop
-from topologies.candle import Rules, SymbolCandles
-from topologies.window import market_fields, newest
+from benchmarks._workload import Framing, Workload, simulator_framing
 
-BASE = 1_700_000_040_000
-SYMBOLS, MINUTES, TRADES, A_MESSAGE, RUNS = 50, 60, 300_000, 10, 3
+TRADES, STOCK_TRADES, RUNS = 2_000_000, 100_000, 5
+FRAMINGS: dict[str, Callable[[], Framing]] = {
+    "1": lambda: [1],
+    "10": lambda: [10],
+    "50": lambda: [50],
+    "simulator": simulator_framing,
+}
+CONTESTANTS: dict[str, Callable[[Input], Result]] = {
+    "parse": parse,
+    "core": core,
+    "topology": lambda input_: topology(input_, live=False),
+    "live": lambda input_: topology(input_, live=True),
+    "stock": stock,
+}
+
+COLUMNS = [
+    "trades a message",
+    "contestant",
+    "trades/s",
+    "trades/CPU s: min · median · max",
+    "of core",
+    "of stock",
+    "revisions",
+    "partials",
+]
+PROSE = """\
+*parse* is a bare consumer loop with the same parser; *core* the same loop with the same candle core
+in memory, which loses everything in a crash; *topology* is `tickhouse candles` without partial
+candles: exactly-once, commits each second, state in RocksDB with changelog; *live* the same with
+partial candles, the default settings; *stock* is Quix Streams as its documentation teaches it
+(state with a time to live against repeats, tumbling window with aggregations, no sale conditions),
+exactly-once, commits each second, on the first {stock_trades:,} trades of the same input, as it
+would take minutes.
+
+Input: {trades:,} trades of 50 symbols, Zipf-distributed, 2 million an hour of `t` and of
+`received_at`; 1 % of the messages repeated; a watermark a symbol and minute. *simulator*: as many trades a message as
+the producer makes of the simulator's frames at 20,000 trades a second ({simulated:.2f} on average).
+{runs} interleaved runs; the candles of each were compared, field by field, with those of SQL before
+its figure counted. trades/s is wall time from the first message to the commit of the last; CPU is
+that of the contestant's process, all threads, without its start-up and without Kafka.
+"""
 
 
-def workload() -> Iterator[Message]:
-    """Zipf-distributed symbols over an hour of t and received_at; 1 % of messages repeated."""
-    rng = random.Random(42)
-    names = [f"S{number:02d}" for number in range(SYMBOLS)]
-    weights = [1 / (number + 1) for number in range(SYMBOLS)]
-    count = TRADES // A_MESSAGE
-    sent: list[Trades] = []
-    for number in range(count):
-        now = BASE + number * MINUTES * 60_000 // count
-        if sent and rng.random() < 0.01:
-            yield rng.choice(sent[-1000:])
-        symbol = rng.choices(names, weights)[0]
-        trades = [
-            Trade(
-                t=now - rng.randint(0, 400),
-                p=Decimal(rng.randint(9_900, 10_100)) / 100,
-                v=Decimal(rng.randint(1, 500)),
-                c=["1"] if rng.random() < 0.55 else ["1", "12"],
-                frame=number,
-                i=place,
+class Entered(NamedTuple):
+    """A contestant's input, and the candles it must make of it."""
+
+    input: Input
+    expected: dict[Key, Any]
+    trades: int
+
+
+class Row(NamedTuple):
+    """A contestant at one framing."""
+
+    framing: str
+    contestant: str
+    trades: int
+    results: list[Result]
+
+    def figures(self) -> dict[str, Any]:
+        """Trades a second and a CPU second, and what was written in the last run."""
+        costs = [result.cost for result in self.results]
+        return {
+            "framing": self.framing,
+            "contestant": self.contestant,
+            "trades": self.trades,
+            "trades_a_second": spread([self.trades / cost.wall_s for cost in costs]),
+            "trades_a_cpu_second": spread([self.trades / cost.cpu_s for cost in costs]),
+            "revisions": self.results[-1].revisions,
+            "partials": self.results[-1].partials,
+        }
+
+
+def enter(
+    settings: Settings, label: str, framing: Framing, trades: int, names: list[str]
+) -> dict[str, Entered]:
+    """The workload in Kafka, in full and as a prefix, by contestant."""
+    entered: dict[str, Entered] = {}
+    full = [name for name in names if name != "stock"]
+    if full:
+        entered |= dict.fromkeys(full, _entered(settings, f"bench-{label}", framing, trades, True))
+    if "stock" in names:
+        few = min(trades, STOCK_TRADES)
+        entered["stock"] = _entered(settings, f"prefix-{label}", framing, few, False)
+    return entered
+
+
+def _entered(
+    settings: Settings, namespace: str, framing: Framing, trades: int, by_tape: bool
+) -> Entered:
+    workload, prints = Workload(trades, framing), Prints()
+    input_ = Input(settings, namespace, prints.noted(workload))
+    expected: dict[Key, Any] = prints.candles(by_tape)
+    if not by_tape:  # no later trade closes the windows of the last trades
+        expected = {key: f.bar for key, f in expected.items() if key[1] < workload.end}
+    return Entered(input_, expected, workload.counts["trades"])
+
+
+def compete(entered: dict[str, Entered], label: str, runs: int) -> list[Row]:
+    """Interleaved runs of every contestant that has an input; each run is checked."""
+    results: dict[str, list[Result]] = {name: [] for name in entered}
+    for run in range(runs):
+        for name, (input_, expected, trades) in entered.items():
+            result = CONTESTANTS[name](input_)
+            if result.candles:
+                check(name, result.candles, expected)
+            results[name].append(result)
+            print(
+                f"{label} a message, run {run + 1} of {runs}: {name} "
+                f"{trades / result.cost.cpu_s:,.0f} trades/CPU s",
+                file=sys.stderr,
             )
-            for place in range(A_MESSAGE)
+    return [Row(label, name, entered[name].trades, of) for name, of in results.items()]
+
+
+def table(figures: list[dict[str, Any]]) -> list[list[str]]:
+    """Rows for `COLUMNS`; ratios are between medians of trades a CPU second at one framing."""
+    median = {
+        (one["framing"], one["contestant"]): one["trades_a_cpu_second"]["median"] for one in figures
+    }
+
+    def ratio(one: dict[str, Any], base: str, digits: int) -> str:
+        of = median.get((one["framing"], base))
+        return f"{one['trades_a_cpu_second']['median'] / of:.{digits}f}" if of else ""
+
+    return [
+        [
+            one["framing"],
+            one["contestant"],
+            f"{one['trades_a_second']['median']:,.0f}",
+            "{min:,.0f} · {median:,.0f} · {max:,.0f}".format(**one["trades_a_cpu_second"]),
+            ratio(one, "core", 2),
+            ratio(one, "stock", 1),
+            f"{one['revisions']:,}" if one["contestant"] in ("topology", "live") else "",
+            f"{one['partials']:,}" if one["contestant"] in ("topology", "live") else "",
         ]
-        message = Trades(symbol, "replay", "b", "c", now, trades)
-        sent.append(message)
-        yield message
-    end = BASE + (MINUTES + 1) * 60_000
-    for symbol in names:
-        yield Watermark(symbol, "replay", "b", end, end)
+        for one in figures
+    ]
 
 
-def parse(settings: Settings) -> list[Candle]:
-    for record in read_topic(settings, STOCKS_TOPIC):
-        decode(record.key(), record.value(), "replay")
-    return []
-
-
-def core(settings: Settings) -> list[Candle]:
-    symbols: dict[str, SymbolCandles] = {}
-    records: list[Candle] = []
-    rules, tally = Rules("replay"), Counter[str]()
-    for record in read_topic(settings, STOCKS_TOPIC):
-        message, _, places = decode(record.key(), record.value(), "replay")
-        candles = symbols.get(message.symbol)
-        if candles is None:
-            candles = symbols[message.symbol] = SymbolCandles(message.symbol, rules, tally)
-        records += candles.apply(message, record.offset(), places).records
-    return records
-
-
-def in_this_process(contestant: Any, settings: Settings) -> tuple[float, float, list[Candle]]:
-    wall, cpu = time.perf_counter(), time.process_time()
-    records = contestant(settings)
-    return time.perf_counter() - wall, time.process_time() - cpu, records
-
-
-def topology(settings: Settings, messages: list[Message], folder: Path) -> Any:
-    """(wall s, CPU s, records) of a worker that reads a fresh namespace to its end."""
-    settings = settings.model_copy(
-        update={"tickhouse_namespace": f"b{time.monotonic_ns()}", "tickhouse_data_dir": folder}
-    )
-    ensure_topics(settings)
-    send_messages(settings, STOCKS_TOPIC, messages)
-    worker = start(settings, "candles", log=folder / "candles.log")
-    process = psutil.Process(worker.pid)
-    while not (settings.state_dir / "candles" / "0" / "lives.json").exists():
-        time.sleep(0.01)  # imports and topics are behind it
-    wall, cpu = time.perf_counter(), sum(process.cpu_times()[:2])
-    await_consumed(settings, STOCKS_TOPIC, "candles", 300)
-    figures = time.perf_counter() - wall, sum(process.cpu_times()[:2]) - cpu
-    stop(worker)
-    return *figures, [decode_candle(m.value()) for m in read_topic(settings, CANDLES_TOPIC)]
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--trades", type=int, default=TRADES)
+    parser.add_argument("--runs", type=int, default=RUNS)
+    parser.add_argument("--framing", default=",".join(FRAMINGS), help="of " + ",".join(FRAMINGS))
+    parser.add_argument("--only", default=",".join(CONTESTANTS), help="of " + ",".join(CONTESTANTS))
+    parser.add_argument("--keep", action="store_true", help="leave the result though cut short")
+    return parser.parse_args()
 
 
 def main() -> None:
-    messages = list(workload())
-    trades = sum(len(m.trades) for m in messages if isinstance(m, Trades))
-    runs: dict[str, list[tuple[float, float]]] = {"parse": [], "core": [], "topology": []}
-    with tempfile.TemporaryDirectory() as name, KafkaServer(Path(name) / "kafka") as kafka:
-        settings = Settings(
-            _env_file=None,
-            tickhouse_namespace="bench",
-            tickhouse_feed="replay",
-            tickhouse_data_dir=Path(name),
-            kafka_brokers=kafka.brokers,
-        )
-        ensure_topics(settings)
-        send_messages(settings, STOCKS_TOPIC, messages)
-        for number in range(RUNS):
-            print(f"run {number + 1} of {RUNS}", file=sys.stderr)
-            expected: list[Candle] = []
-            for label, contestant in (("parse", parse), ("core", core)):
-                wall, cpu, found = in_this_process(contestant, settings)
-                runs[label].append((wall, cpu))
-                expected = found or expected
-            wall, cpu, found = topology(settings, messages, Path(name))
-            runs["topology"].append((wall, cpu))
-            assert fields(found) == fields(expected), "the topology's candles are not the core's"
-    figures = {
-        label: {
-            "trades_a_second": spread([trades / wall for wall, _ in of]),
-            "trades_a_cpu_second": spread([trades / cpu for _, cpu in of]),
-        }
-        for label, of in runs.items()
-    }
-    base = figures["core"]["trades_a_cpu_second"]["median"]
-    rows = [
-        [
-            label,
-            f"{f['trades_a_second']['median']:,.0f}",
-            "{min:,.0f} / {median:,.0f} / {max:,.0f}".format(**f["trades_a_cpu_second"]),
-            f"{f['trades_a_cpu_second']['median'] / base:.2f}",
-        ]
-        for label, f in figures.items()
-    ]
-    title = f"{trades:,} trades, {A_MESSAGE} a message, {SYMBOLS} symbols, {RUNS} runs"
-    columns = ["contestant", "trades/s, wall", "trades/CPU s, min/median/max", "of core"]
-    report("candles", title, columns, rows, {"trades": trades, **figures})
-
-
-def fields(records: list[Candle]) -> dict[str, Any]:
-    return {key: market_fields(candle) for key, candle in newest(records).items()}
+    given = arguments()
+    names = [name for name in CONTESTANTS if name in given.only.split(",")]
+    rows: list[Row] = []
+    with tempfile.TemporaryDirectory() as folder, bench(Path(folder)) as settings:
+        for label in given.framing.split(","):
+            entered = enter(settings, label, FRAMINGS[label](), given.trades, names)
+            rows += compete(entered, label, given.runs)
+    figures = [row.figures() for row in rows]
+    simulated = simulator_framing()
+    report(
+        "candles",
+        f"The candles worker and its limits: {given.trades:,} trades, runs: {given.runs}",
+        COLUMNS,
+        table(figures),
+        figures,
+        PROSE.format(
+            trades=given.trades,
+            stock_trades=STOCK_TRADES,
+            runs=given.runs,
+            simulated=sum(simulated) / len(simulated),
+        ),
+        keep=given.keep or len(sys.argv) == 1,
+    )
 
 
 if __name__ == "__main__":

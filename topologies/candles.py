@@ -193,7 +193,7 @@ def run(settings: Settings) -> None:
             lives.note()
             logger.info("instance %d reads %s", instance.number, settings.named(STOCKS_TOPIC))
             started = time.monotonic()
-            _spare_the_collector()
+            spare_the_collector()
             try:
                 app.run()
                 logger.info("stopped; all that was read is committed")
@@ -216,7 +216,7 @@ def run(settings: Settings) -> None:
             retry_s = min(retry_s * 2, RETRY_MAX_S)
 
 
-def _spare_the_collector() -> None:
+def spare_the_collector() -> None:
     """Look for cycles seldom: identities of prints hold none, and looking took 30 % of the time."""
     gc.collect()
     gc.freeze()

@@ -1,0 +1,130 @@
+"""Kafka with a workload in it, and worker processes measured from outside."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import psutil
+from confluent_kafka import (
+    ConsumerGroupState,
+    TopicPartition,
+)
+from confluent_kafka.admin import AdminClient
+
+from app.contracts import STOCKS_TOPIC, Candle, Message, decode_candle
+from app.embedded.kafka import KafkaServer
+from app.settings import Settings
+from app.topics import ensure_topics
+from tests.support import await_, consumer, delete_topics, end_offsets, read_topic, send_messages
+from topologies.candles import GROUP
+
+LOOK_S = 0.02
+
+
+class Cost(NamedTuple):
+    """What a contestant took, from its first message to the commit of its last."""
+
+    wall_s: float
+    cpu_s: float
+    """Of the contestant's own processes, all threads; Kafka's are not in it."""
+
+
+@contextmanager
+def bench(folder: Path) -> Iterator[Settings]:
+    """A Kafka of its own while the block runs; settings on it, feed replay."""
+    with KafkaServer(folder / "kafka") as kafka:
+        yield Settings(
+            _env_file=None,  # type: ignore[call-arg]
+            tickhouse_feed="replay",
+            tickhouse_data_dir=folder,
+            kafka_brokers=kafka.brokers,
+        )
+
+
+class Input:
+    """A workload in the `stocks-topic` of a namespace; every contestant reads this one copy."""
+
+    def __init__(self, settings: Settings, namespace: str, messages: Iterable[Message]) -> None:
+        self.settings = settings.model_copy(update={"tickhouse_namespace": namespace})
+        ensure_topics(self.settings)
+        self.messages = send_messages(self.settings, STOCKS_TOPIC, messages)
+        self.ends = end_offsets(self.settings, STOCKS_TOPIC)
+
+    def reset(self) -> None:
+        """Delete all that a run left behind but the input: topics, the group, the state."""
+        settings = self.settings
+        admin = AdminClient(settings.kafka_client() | {"log_level": 0})
+        topics = admin.list_topics(timeout=30).topics
+        groups = admin.list_consumer_groups(request_timeout=30).result().valid
+        ours = f"{settings.tickhouse_namespace}-"
+        groups_of_runs = [group.group_id for group in groups if group.group_id.startswith(ours)]
+        if groups_of_runs:
+            done = admin.delete_consumer_groups(groups_of_runs, request_timeout=30)
+            for deleted in done.values():
+                deleted.result()
+        kept = settings.named(STOCKS_TOPIC)
+        delete_topics(settings, [name for name in topics if ours in name and name != kept])
+        shutil.rmtree(settings.home, ignore_errors=True)
+        ensure_topics(settings)
+
+
+class Group:
+    """What Kafka knows of a consumer group of the namespace, asked often and cheaply."""
+
+    def __init__(self, settings: Settings, partitions: Iterable[int], name: str = GROUP) -> None:
+        self._name = settings.named(name)
+        self._admin = AdminClient(settings.kafka_client() | {"log_level": 0})
+        self._reader = consumer(settings, **{"group.id": self._name})
+        self._asked = [TopicPartition(settings.named(STOCKS_TOPIC), p) for p in partitions]
+
+    def assigned(self) -> list[int]:
+        """How many partitions of the input each member holds, once the group is settled."""
+        found = self._admin.describe_consumer_groups([self._name], request_timeout=30)
+        group = found[self._name].result()
+        if group.state != ConsumerGroupState.STABLE:
+            return []
+        topic = self._asked[0].topic
+        return [
+            sum(partition.topic == topic for partition in member.assignment.topic_partitions)
+            for member in group.members
+        ]
+
+    def committed(self) -> dict[int, int]:
+        """By partition, the committed offset; 0 where there is none."""
+        found = self._reader.committed(self._asked, timeout=30)
+        return {at.partition: max(at.offset, 0) for at in found}
+
+    def close(self) -> None:
+        self._reader.close()
+
+
+def cpu_s(processes: Iterable[subprocess.Popen[bytes]]) -> float:
+    """CPU seconds, user and system, that running `processes` have taken so far."""
+    return sum(sum(psutil.Process(process.pid).cpu_times()[:2]) for process in processes)
+
+
+def measured(input_: Input, workers: list[subprocess.Popen[bytes]]) -> Cost:
+    """The cost of `workers`, which were just started, until all of the input is committed.
+
+    The clock starts when the group is settled: start-up and imports are behind it.
+    """
+    group = Group(input_.settings, input_.ends)
+    await_(lambda: len(group.assigned()) == len(workers), 120, "the workers to join")
+    wall, cpu = time.perf_counter(), cpu_s(workers)
+    while group.committed() != input_.ends:
+        if any(worker.poll() is not None for worker in workers):
+            raise RuntimeError("a worker has ended; its log lies in the benchmark's folder")
+        time.sleep(LOOK_S)
+    group.close()
+    return Cost(time.perf_counter() - wall, cpu_s(workers) - cpu)
+
+
+def candles(settings: Settings, topic: str) -> list[Candle]:
+    """Every candle of a topic."""
+    return [decode_candle(message.value()) for message in read_topic(settings, topic)]

@@ -1,0 +1,214 @@
+"""Who runs over the same input: the worker itself, its limits, and Quix Streams as documented.
+
+Each runs in a process of its own and is measured from its first message to its last commit.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from datetime import timedelta
+from typing import Any, NamedTuple, TypeVar
+
+from confluent_kafka import OFFSET_BEGINNING, TopicPartition
+from quixstreams import Application, State
+from quixstreams.dataframe.windows import Count, Earliest, Latest, Max, Min, Sum
+
+from app.contracts import CANDLES_TOPIC, LIVE_TOPIC, STOCKS_TOPIC, Candle, decode
+from app.settings import Settings
+from benchmarks._bench import Cost, Input, candles, measured
+from benchmarks._reference import Bar, Key, full
+from tests.support import consumer, end_offsets, read_topic, start, stop, values
+from topologies.candle import Rules, SymbolCandles
+from topologies.candles import spare_the_collector
+from topologies.window import newest
+
+STOCK_CANDLES_TOPIC = "candles-stock"
+STOCK_TTL = timedelta(seconds=60)
+STOCK_GRACE = timedelta(seconds=10)
+
+T = TypeVar("T")
+
+
+class Result(NamedTuple):
+    """A run: its cost, its candles, and how many records it wrote of each kind."""
+
+    cost: Cost
+    candles: dict[Key, Any]
+    """`Full` or `Bar` by symbol and minute; empty of a contestant that makes none."""
+    revisions: int = 0
+    partials: int = 0
+
+
+def topology(input_: Input, live: bool) -> Result:
+    """`tickhouse candles` with its default settings; `live`: with partial candles or without."""
+    input_.reset()
+    settings = input_.settings.model_copy(update={"candle_live": live})
+    worker = start(settings, "candles", log=settings.tickhouse_data_dir / "candles.log")
+    try:
+        cost = measured(input_, [worker])
+    finally:
+        stop(worker)
+    records = candles(settings, CANDLES_TOPIC)
+    partials = len(read_topic(settings, LIVE_TOPIC)) if live else 0
+    return _result(cost, records, partials)
+
+
+def parse(input_: Input) -> Result:
+    """The limit of any consumer: a bare loop with the same parser."""
+    return Result(_alone(_parse, input_.settings), {})
+
+
+def core(input_: Input) -> Result:
+    """The limit of the worker: the bare loop with the same core, all in memory."""
+    cost, records = _alone(_core, input_.settings)
+    return _result(cost, records, 0)
+
+
+def stock(input_: Input) -> Result:
+    """Quix Streams as its documentation teaches it: plain OHLCV, odd lots like any other trade."""
+    input_.reset()
+    cost = _alone(_stock, input_.settings, input_.messages)
+    found = values(read_topic(input_.settings, STOCK_CANDLES_TOPIC))
+    return Result(cost, {(bar["symbol"], bar["start"]): _bar(bar) for bar in found})
+
+
+def _result(cost: Cost, records: list[Candle], partials: int) -> Result:
+    revisions = sum(candle.status == "revised" for candle in records)
+    last = newest(candle for candle in records if candle.interval == "1m").values()
+    return Result(cost, {(c.symbol, c.window_start): full(c) for c in last}, revisions, partials)
+
+
+def _alone(run: Callable[..., T], *arguments: Any) -> T:
+    """The result of `run` in a fresh process."""
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=spawn) as pool:
+        return pool.submit(run, *arguments).result()
+
+
+class Meter:
+    """Wall and CPU time of this process since the meter was made."""
+
+    def __init__(self) -> None:
+        self._wall, self._cpu = time.perf_counter(), time.process_time()
+
+    def cost(self) -> Cost:
+        return Cost(time.perf_counter() - self._wall, time.process_time() - self._cpu)
+
+
+def _batches(settings: Settings) -> Iterator[list[Any]]:
+    """All of the input, as many messages at once as have come."""
+    reader = consumer(settings)
+    name = settings.named(STOCKS_TOPIC)
+    left = sum(end_offsets(settings, STOCKS_TOPIC).values())
+    partitions = range(settings.kafka_partitions)
+    reader.assign([TopicPartition(name, number, OFFSET_BEGINNING) for number in partitions])
+    while left:
+        batch = [message for message in reader.consume(10_000, 0.05) if not message.error()]
+        left -= len(batch)
+        if batch:
+            yield batch
+    reader.close()
+
+
+def _parse(settings: Settings) -> Cost:
+    spare_the_collector()
+    meter = None
+    for batch in _batches(settings):
+        meter = meter or Meter()
+        for record in batch:
+            decode(record.key(), record.value(), "replay")
+    assert meter
+    return meter.cost()
+
+
+def _core(settings: Settings) -> tuple[Cost, list[Candle]]:
+    spare_the_collector()
+    symbols: dict[str, SymbolCandles] = {}
+    records: list[Candle] = []
+    rules, tally = Rules("replay", live=False), Counter[str]()
+    meter = None
+    for batch in _batches(settings):
+        meter = meter or Meter()
+        for record in batch:
+            message, _, places = decode(record.key(), record.value(), "replay")
+            one = symbols.get(message.symbol)
+            if one is None:
+                one = symbols[message.symbol] = SymbolCandles(message.symbol, rules, tally)
+            records += one.apply(message, record.offset(), places).records
+    assert meter
+    return meter.cost(), records
+
+
+def _stock(settings: Settings, messages: int) -> Cost:
+    """Until `messages` are handled and committed; same guarantee and commits as the worker's."""
+    app = Application(
+        broker_address=settings.kafka_brokers,
+        consumer_group=settings.named("stock"),
+        auto_offset_reset="earliest",
+        processing_guarantee="exactly-once",
+        commit_interval=settings.candle_commit_interval_s,
+        state_dir=settings.state_dir / "stock",
+        loglevel="WARNING",
+        on_message_processed=lambda *_: handled(),
+    )
+    meter: Meter | None = None
+    count = 0
+
+    def handled() -> None:
+        nonlocal meter, count
+        meter = meter or Meter()
+        count += 1
+        if count == messages:
+            app.stop()
+
+    _stock_steps(app, settings)
+    app.run()
+    assert meter
+    return meter.cost()
+
+
+def _stock_steps(app: Application, settings: Settings) -> None:
+    """State with a time to live against repeats, then a tumbling window with aggregations."""
+    stocks = settings.named(STOCKS_TOPIC)
+    source = app.topic(stocks, key_deserializer="str", value_deserializer="json")
+    bars_topic = settings.named(STOCK_CANDLES_TOPIC)
+    target = app.topic(bars_topic, key_serializer="str", value_serializer="json")
+    trades = app.dataframe(source)
+    trades = trades[trades["type"] == "trades"]
+    trades = trades.apply(lambda message: message["trades"], expand=True)
+    trades = trades.set_timestamp(lambda trade, *_: trade["t"])
+    trades = trades.filter(_is_new, stateful=True)
+    trades = trades.apply(lambda trade: {**trade, "notional": trade["p"] * trade["v"]})
+    bars = (
+        trades.tumbling_window(timedelta(minutes=1), grace_ms=STOCK_GRACE)
+        .agg(
+            open=Earliest("p"),
+            high=Max("p"),
+            low=Min("p"),
+            close=Latest("p"),
+            volume=Sum("v"),
+            notional=Sum("notional"),
+            trade_count=Count(),
+        )
+        .final()
+    )
+    bars = bars.apply(lambda bar, key, *_: {**bar, "symbol": key}, metadata=True)
+    bars.to_topic(target)
+
+
+def _is_new(trade: dict[str, Any], state: State[str, bool]) -> bool:
+    identity = f"{trade['t']}|{trade['p']}|{trade['v']}|{trade['c']}|{trade['k']}"
+    if state.exists(identity):
+        return False
+    state.set(identity, True, ttl=STOCK_TTL)
+    return True
+
+
+def _bar(bar: dict[str, Any]) -> Bar:
+    open_, high, low, close = (round(bar[name] * 100) for name in ("open", "high", "low", "close"))
+    notional = round(bar["notional"] * 100)
+    return Bar(open_, high, low, close, int(bar["volume"]), notional, bar["trade_count"])

@@ -1,0 +1,140 @@
+"""The input of the benchmarks: an hour of trades of 50 symbols, and its candles from SQL."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter, deque
+from collections.abc import Iterator
+from decimal import Decimal
+from itertools import accumulate
+
+from app.contracts import Message, Trade, Trades, Watermark
+from app.feeds.clock import ManualClock
+from app.feeds.intake import Intake
+from app.feeds.simulator.exchange import Exchange
+from app.feeds.simulator.listing import KNOWN_PRICES
+from app.feeds.simulator.protocol import trade_frames
+
+BASE = 1_699_974_000_000
+"""A Tuesday, 10:00 in New York: regular session."""
+MINUTE_MS = 60_000
+GRACE_MS = 5_000
+SYMBOLS = [f"S{number:02d}" for number in range(50)]
+TRADES_A_MINUTE = 2_000_000 / 60
+REPEATED_SHARE = 0.01
+RECENT_MESSAGES = 30
+"""A repeated message is one of so many before it: still inside the grace."""
+
+_PRICES = [Decimal(cents).scaleb(-2) for cents in range(9_900, 10_101)]
+_SIZES = [Decimal(size) for size in range(501)]
+_ROUND_LOT, _ODD_LOT = ["1"], ["1", "12"]
+_ODD_LOT_SHARE = 0.45
+_CHOSEN_AT_ONCE = 10_000
+
+Framing = list[int]
+"""Trades a message; each message takes one of them at random."""
+
+
+def simulator_framing(rate: float = 20_000, seconds: int = 5) -> Framing:
+    """Trades a message as the producer makes them of the simulator's frames at `rate` a second."""
+    symbols = [*KNOWN_PRICES, *SYMBOLS][: len(SYMBOLS)]
+    rng = random.Random(7)
+    clock = ManualClock(BASE)
+    exchange = Exchange(7, rate, BASE)
+    intake = Intake(
+        feed="simulated",
+        source="b",
+        symbols=symbols,
+        grace_ms=GRACE_MS,
+        horizon_ms=900_000,
+        clock=clock,
+    )
+    intake.connected("c")
+    sizes = []
+    for _ in range(seconds * 20):
+        clock.move_forward(50)
+        for frame in trade_frames(exchange.step(clock.now_ms(), symbols), rng):
+            made = intake.frame(frame)
+            sizes += [len(message.trades) for message in made if isinstance(message, Trades)]
+    return sizes
+
+
+class Workload:
+    """Messages in the order of the topic; iterating makes them anew, always the same.
+
+    Zipf-distributed symbols at an even pace of `received_at`; t up to 0.4 s before it, as it comes;
+    1 % of the messages repeated soon after; a watermark a symbol and minute; at the end a last
+    trade of each symbol two minutes later, and a watermark that makes everything final.
+
+    :param trades: without the repeated and the last ones; 2 million are an hour.
+    """
+
+    def __init__(self, trades: int, framing: Framing) -> None:
+        self.trades = trades
+        self.framing = framing
+        minutes = -(-trades // int(TRADES_A_MINUTE))
+        self.end = BASE + minutes * MINUTE_MS
+        """Behind the last full minute."""
+        self.counts: Counter[str] = Counter()
+        """Of the last iteration: trades, messages and watermarks."""
+
+    def __iter__(self) -> Iterator[Message]:
+        self.counts.clear()
+        rng = random.Random(42)
+        recent: deque[Trades] = deque(maxlen=RECENT_MESSAGES)
+        sent, told = 0, BASE + MINUTE_MS
+        symbols, sizes = _symbols(rng), _sizes(rng, self.framing)
+        while sent < self.trades:
+            now = BASE + int(sent * MINUTE_MS / TRADES_A_MINUTE)
+            while told + GRACE_MS <= now:
+                yield from self._watermarks(told + GRACE_MS, told, told - MINUTE_MS)
+                told += MINUTE_MS
+            if recent and rng.random() < REPEATED_SHARE:
+                yield self._counted(rng.choice(recent))
+            size = min(next(sizes), self.trades - sent)
+            message = _message(rng, next(symbols), now, size, sent)
+            recent.append(message)
+            yield self._counted(message)
+            sent += size
+        last = self.end + 2 * MINUTE_MS
+        for symbol in SYMBOLS:
+            yield self._counted(_message(rng, symbol, last, 1, sent))
+        yield from self._watermarks(last + MINUTE_MS + GRACE_MS, last + MINUTE_MS, last - MINUTE_MS)
+
+    def _counted(self, message: Trades) -> Trades:
+        self.counts["messages"] += 1
+        self.counts["trades"] += len(message.trades)
+        return message
+
+    def _watermarks(self, now: int, t: int, minute: int) -> Iterator[Watermark]:
+        for symbol in SYMBOLS:
+            self.counts["messages"] += 1
+            self.counts["watermarks"] += 1
+            yield Watermark(symbol, "replay", "b", now, t, minute, MINUTE_MS)
+
+
+def _symbols(rng: random.Random) -> Iterator[str]:
+    weights = list(accumulate(1 / (number + 1) for number in range(len(SYMBOLS))))
+    while True:
+        yield from rng.choices(SYMBOLS, cum_weights=weights, k=_CHOSEN_AT_ONCE)
+
+
+def _sizes(rng: random.Random, framing: Framing) -> Iterator[int]:
+    while True:
+        yield from rng.choices(framing, k=_CHOSEN_AT_ONCE)
+
+
+def _message(rng: random.Random, symbol: str, now: int, size: int, frame: int) -> Trades:
+    uniform = rng.random
+    trades = [
+        Trade(
+            t=now - int(uniform() * 400),
+            p=_PRICES[int(uniform() * 201)],
+            v=_SIZES[1 + int(uniform() * 500)],
+            c=_ODD_LOT if uniform() < _ODD_LOT_SHARE else _ROUND_LOT,
+            frame=frame,
+            i=place,
+        )
+        for place in range(size)
+    ]
+    return Trades(symbol, "replay", "b", "c", now, trades)

@@ -1,0 +1,64 @@
+"""docs/performance.md, made of the results that the benchmarks left in results/."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from benchmarks._report import RESULTS
+
+PAGE = Path(__file__).parent.parent / "docs" / "performance.md"
+NOTES = Path(__file__).with_name("notes.md")
+"""Measured by hand, once; closes the page."""
+FIRST = ("candles", "latency", "scaling")
+"""In this order; other results follow by name."""
+
+_HEAD = """\
+# Performance
+
+This page is made by `make bench` (`python -m benchmarks.page`) of what each benchmark left in
+`benchmarks/results/`. Ratios are of one run, side by side; absolute figures are of the machine that
+made them and move by 20 % and more between runs.
+"""
+
+
+def results(folder: Path = RESULTS) -> dict[str, dict[str, Any]]:
+    """Every result by its benchmark's name, in the page's order."""
+    found = {path.stem: json.loads(path.read_text()) for path in folder.glob("*.json")}
+    names = [name for name in FIRST if name in found]
+    return {name: found[name] for name in [*names, *sorted(found.keys() - set(names))]}
+
+
+def page(results: Iterable[dict[str, Any]], notes: str) -> str:
+    """The page's Markdown: a section a result, then `notes`."""
+    return "\n".join([_HEAD, *map(section, results), notes])
+
+
+def section(result: dict[str, Any]) -> str:
+    """A result as Markdown: what was run, on what, its table, what it means."""
+    machine = dict(result["machine"])
+    on = f"{machine.pop('cores')} cores ({machine.pop('machine')}, {machine.pop('system')})"
+    versions = ", ".join(f"{name} {version}" for name, version in machine.items())
+    parts = [
+        f"## {result['title']}",
+        f"`{result['command']}`, {result['date']}, on {on}, {versions}.",
+        _table(result["columns"], result["rows"]),
+        result["prose"].strip(),
+    ]
+    return "\n\n".join(filter(None, parts)) + "\n"
+
+
+def _table(columns: list[str], rows: list[list[str]]) -> str:
+    lines = [columns, ["---", *["--:"] * (len(columns) - 1)], *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def main() -> None:
+    PAGE.write_text(page(results().values(), NOTES.read_text()))
+    print(f"{PAGE} is written")
+
+
+if __name__ == "__main__":
+    main()
