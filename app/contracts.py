@@ -17,8 +17,17 @@ from app.market.sessions import END_MS, FIRST_MS
 
 SCHEMA_VERSION = 1
 
+Interval = Literal["1m", "5m", "15m", "1h", "1d"]
+
 STOCKS_TOPIC = "stocks-topic"
 CANDLES_TOPIC = "candles-1m"
+ROLLUP_TOPICS: dict[Interval, str] = {
+    "5m": "candles-5m",
+    "15m": "candles-15m",
+    "1h": "candles-1h",
+    "1d": "candles-1d",
+}
+"""The topics of rollups, shortest interval first."""
 LIVE_TOPIC = "candles-live"
 REJECTED_TOPIC = "trades-rejected"
 
@@ -137,7 +146,7 @@ class Candle(Struct, gc=False):
     candle_id: Annotated[str, Meta(description="symbol|interval|window_start")]
     symbol: Symbol
     feed: FeedName
-    interval: Literal["1m", "5m", "15m", "1h", "1d"]
+    interval: Interval
     window_start: Annotated[int, Meta(description="UNIX ms; the window is [start, end)")]
     window_end: UnixMs
     session: Literal["pre", "regular", "post", "closed", "continuous"]
@@ -172,6 +181,12 @@ class Candle(Struct, gc=False):
     status: Literal["partial", "final", "revised"]
     price_rule: Literal["sip", "all"]
     schema_version: int
+    pre_volume: Annotated[
+        Decimal | None, Meta(description="of a day's pre-market; null but for 1d of a stock")
+    ] = None
+    post_volume: Annotated[
+        Decimal | None, Meta(description="of a day's post-market; null but for 1d of a stock")
+    ] = None
 
 
 class Rejected(Struct, gc=False):

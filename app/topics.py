@@ -10,13 +10,19 @@ from typing import Any
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from app.contracts import CANDLES_TOPIC, LIVE_TOPIC, REJECTED_TOPIC, STOCKS_TOPIC
+from app.contracts import (
+    CANDLES_TOPIC,
+    LIVE_TOPIC,
+    REJECTED_TOPIC,
+    ROLLUP_TOPICS,
+    STOCKS_TOPIC,
+)
 from app.errors import TickhouseError
 from app.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-TOPICS = (STOCKS_TOPIC, CANDLES_TOPIC, LIVE_TOPIC, REJECTED_TOPIC)
+TOPICS = (STOCKS_TOPIC, CANDLES_TOPIC, *ROLLUP_TOPICS.values(), LIVE_TOPIC, REJECTED_TOPIC)
 MAX_MESSAGE_BYTES = 8 * 1024 * 1024
 """What brokers and clients take; contracts keep good messages far below."""
 

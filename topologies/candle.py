@@ -22,13 +22,13 @@ from app.contracts import (
 from app.market.conditions import PriceClass
 from app.market.sessions import Session, session_of
 from topologies.meaning import Meaning, Meanings, meanings_of
+from topologies.rollup import NEVER, Rollups
 from topologies.sources import Sources
 from topologies.window import MINUTE_MS, Identities, Status, Window, candle_of
 
 FUTURE_MS = 60_000
 """A trade stamped further ahead of its arrival than this is rejected."""
 PARTIAL_EVERY_MS = 100
-NEVER = 1 << 62
 
 _QUOTE = int(PriceClass.QUOTE)
 
@@ -54,14 +54,16 @@ class Rejection(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What one message led to: records for candles-1m, partial candles, rejections."""
+    """What one message led to: records for candles-1m, for candles-live, rejections, rollups."""
 
     records: list[Candle]
     partials: list[Candle]
     rejections: list[Rejection]
+    rollups: list[Candle]
+    """Records for the topics of longer intervals: partial, final and revised."""
 
 
-NOTHING = Outcome([], [], [])
+NOTHING = Outcome([], [], [], [])
 
 
 class SymbolCandles:
@@ -77,6 +79,7 @@ class SymbolCandles:
         "moved_t",
         "next_due_ms",
         "partial_slot",
+        "rollups",
         "rules",
         "sources",
         "symbol",
@@ -95,6 +98,7 @@ class SymbolCandles:
         self.identities: dict[int, Identities] = {}
         self.coverage: dict[int, dict[str, int]] = {}
         """By minute's start: ms covered, by source."""
+        self.rollups = Rollups(symbol, rules.feed, rules.price_rule, rules.horizon_ms)
         self.sources = Sources()
         self.largest_t = 0
         self.moved_t = 0
@@ -131,8 +135,9 @@ class SymbolCandles:
         if target > self.watermark:
             self.watermark = target
         records: list[Candle] = []
+        rollups: list[Candle] = []
         if self.due or self.watermark >= self.next_due_ms:
-            records = self._records()
+            records, rollups = self._records()
         partials: list[Candle] = []
         if (
             self.changed
@@ -141,8 +146,8 @@ class SymbolCandles:
         ):
             self.partial_slot = message.received_at // PARTIAL_EVERY_MS
             partials = self._partials()
-        if records or partials or rejections:
-            return Outcome(records, partials, rejections)
+        if records or partials or rejections or rollups:
+            return Outcome(records, partials, rejections, rollups)
         return NOTHING
 
     def _trades(
@@ -291,10 +296,11 @@ class SymbolCandles:
         if window.revision < 0:
             self.changed.add(window.start)
 
-    def _records(self) -> list[Candle]:
-        """Records that are due by now, in order of their minutes; drops what is past."""
+    def _records(self) -> tuple[list[Candle], list[Candle]]:
+        """Records that are due by now, of minutes in their order and of rollups; drops the past."""
         watermark = self.watermark
         records = []
+        told = []
         for start in sorted(self.windows):
             window = self.windows[start]
             if window.revision < 0 and watermark >= start + MINUTE_MS:
@@ -305,14 +311,23 @@ class SymbolCandles:
             elif start in self.due:
                 window.revision += 1
                 records.append(self._record(window, "revised"))
+            else:
+                continue
+            window.told_offset = window.last_offset
+            window.told_duplicates = window.duplicate_count
+            told.append(window)
         self.due.clear()
+        rollups = self.rollups.records(told, self.windows, self._covered, watermark)
         if watermark >= self.next_due_ms:
             self._drop_past()
-        return records
+        return records, rollups
 
     def _drop_past(self) -> None:
+        self.rollups.drop_past(self.watermark)
         for start in [start for start in self.windows if self._is_past(start)]:
-            self.gone.append((start, self.windows.pop(start).chunks))
+            window = self.windows.pop(start)
+            self.rollups.fold(window, self._covered(start))
+            self.gone.append((start, window.chunks))
             del self.identities[start]
             self.touched.discard(start)
         for start in [start for start in self.coverage if self._is_past(start)]:
@@ -320,12 +335,13 @@ class SymbolCandles:
         self.schedule()
 
     def schedule(self) -> None:
-        """Work out at which watermark the next window becomes final or is dropped."""
+        """Work out at which watermark the next window or rollup becomes final or is dropped."""
         past = MINUTE_MS + self.rules.horizon_ms
         self.next_due_ms = min(
             (s + (past if w.revision >= 0 else MINUTE_MS) for s, w in self.windows.items()),
             default=NEVER,
         )
+        self.next_due_ms = min(self.next_due_ms, self.rollups.next_due_ms(self.watermark))
         if self.coverage:
             self.next_due_ms = min(self.next_due_ms, min(self.coverage) + past)
 

@@ -1,8 +1,9 @@
 """How a symbol's open minutes lie in the state store: what changed since the last save, no more.
 
 Keys of one symbol: `h` the head, `w<start>` a window, `i<start>.<n>` the n-th chunk of a window's
-identities. A trade's identity is written once, in the chunk of the checkpoint it came with, so a
-busy minute costs what is new in it and not what it already holds.
+identities, `r<n>.<start>` a rollup of the n-th interval. A trade's identity is written once, in the
+chunk of the checkpoint it came with, so a busy minute costs what is new in it and not what it
+already holds.
 """
 
 from __future__ import annotations
@@ -12,9 +13,10 @@ from decimal import Decimal
 from typing import Protocol
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, field
 
 from topologies.candle import Rules, SymbolCandles
+from topologies.rollup import Key, Rollup, Rollups
 from topologies.sources import Sources
 from topologies.window import Identities, Window
 
@@ -32,7 +34,7 @@ class Store(Protocol):
 
 
 class Head(Struct, array_like=True):
-    """What a symbol's state consists of, beside its windows and identities."""
+    """What a symbol's state consists of, beside its windows, identities and rollups."""
 
     life: str
     """Kafka's id of the input topic this state belongs to."""
@@ -46,11 +48,13 @@ class Head(Struct, array_like=True):
     coverage: dict[int, dict[str, int]]
     changed: list[int]
     windows: list[int]
+    rollups: list[Key] = field(default_factory=list)
 
 
 _encode = msgspec.msgpack.Encoder(decimal_format="string").encode
 _decode_head = msgspec.msgpack.Decoder(Head).decode
 _decode_window = msgspec.msgpack.Decoder(Window).decode
+_decode_rollup = msgspec.msgpack.Decoder(Rollup).decode
 _decode_chunk = msgspec.msgpack.Decoder(
     list[tuple[int, Decimal, Decimal, tuple[str, ...], int]]
 ).decode
@@ -75,6 +79,7 @@ def save(candles: SymbolCandles, life: str, offset: int, store: Store) -> None:
             window.chunks += 1
         store.set_bytes(_window_key(start), _encode(window))
     candles.touched.clear()
+    _save_rollups(candles.rollups, store)
     head = Head(
         life=life,
         offset=offset,
@@ -86,8 +91,18 @@ def save(candles: SymbolCandles, life: str, offset: int, store: Store) -> None:
         coverage=candles.coverage,
         changed=sorted(candles.changed),
         windows=sorted(candles.windows),
+        rollups=sorted(candles.rollups.open),
     )
     store.set_bytes(HEAD, _encode(head))
+
+
+def _save_rollups(rollups: Rollups, store: Store) -> None:
+    for key in rollups.gone:
+        store.delete(_rollup_key(key))
+    rollups.gone.clear()
+    for key in rollups.touched:
+        store.set_bytes(_rollup_key(key), _encode(rollups.open[key]))
+    rollups.touched.clear()
 
 
 def load(head: Head, symbol: str, rules: Rules, tally: Counter[str], store: Store) -> SymbolCandles:
@@ -103,6 +118,8 @@ def load(head: Head, symbol: str, rules: Rules, tally: Counter[str], store: Stor
         for n in range(window.chunks):
             identities.seen.update(_decode_chunk(_required(store, _chunk_key(start, n))))
         candles.windows[start], candles.identities[start] = window, identities
+    for key in head.rollups:
+        candles.rollups.open[key] = _decode_rollup(_required(store, _rollup_key(key)))
     candles.schedule()
     return candles
 
@@ -111,6 +128,8 @@ def discard(head: Head, store: Store) -> None:
     """Delete everything that belongs to `head`."""
     for start in head.windows:
         _delete_window(store, start, _window(store, start).chunks)
+    for key in head.rollups:
+        store.delete(_rollup_key(key))
     store.delete(HEAD)
 
 
@@ -137,3 +156,7 @@ def _window_key(start: int) -> bytes:
 
 def _chunk_key(start: int, n: int) -> bytes:
     return b"i%d.%d" % (start, n)
+
+
+def _rollup_key(key: Key) -> bytes:
+    return b"r%d.%d" % key

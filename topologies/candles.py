@@ -1,7 +1,8 @@
-"""stocks-topic → one-minute candles, exactly-once.
+"""stocks-topic → candles of one minute and their rollups, exactly-once.
 
-stocks-topic ─> parse ─> window (stateful) ─┬─> candles-1m    final and revised candles
-                                            ├─> candles-live  partial candles
+stocks-topic ─> parse ─> window (stateful) ─┬─> candles-1m               final and revised candles
+                                            ├─> candles-5m -15m -1h -1d  their rollups, partial too
+                                            ├─> candles-live             partial candles
                                             └─> trades-rejected
 """
 
@@ -24,6 +25,7 @@ from app.contracts import (
     CANDLES_TOPIC,
     LIVE_TOPIC,
     REJECTED_TOPIC,
+    ROLLUP_TOPICS,
     STOCKS_TOPIC,
     Candle,
     Message,
@@ -102,7 +104,7 @@ class Steps:
             refusals = [*refusals, *(Refusal(*r) for r in outcome.rejections)]
         if refusals:
             self._reject(refusals, taken.value, key)
-        return (*outcome.records, *outcome.partials) if outcome else ()
+        return (*outcome.records, *outcome.rollups, *outcome.partials) if outcome else ()
 
     def _apply(
         self,
@@ -130,6 +132,12 @@ class Steps:
                 value=encode(record),
                 partition=context.partition,
             )
+
+
+def kind_of(candle: Candle) -> str:
+    """Which output a candle goes to: that of its interval, a minute's partial to the live one."""
+    live = candle.revision is None and candle.interval == "1m"
+    return "live" if live else candle.interval
 
 
 def build(settings: Settings, instance: Instance, lives: Lives) -> LifeApplication:
@@ -163,18 +171,18 @@ def build(settings: Settings, instance: Instance, lives: Lives) -> LifeApplicati
     stocks = app.topic(
         settings.named(STOCKS_TOPIC), key_deserializer="bytes", value_deserializer="bytes"
     )
-    records = app.topic(
-        settings.named(CANDLES_TOPIC), key_serializer="bytes", value_serializer=CandleSerializer()
-    )
-    live = app.topic(
-        settings.named(LIVE_TOPIC), key_serializer="bytes", value_serializer=CandleSerializer()
-    )
+    outputs = {
+        kind: app.topic(
+            settings.named(topic), key_serializer="bytes", value_serializer=CandleSerializer()
+        )
+        for kind, topic in ({"1m": CANDLES_TOPIC, "live": LIVE_TOPIC} | ROLLUP_TOPICS).items()
+    }
 
     trades = app.dataframe(stocks)
     steps = Steps(settings, lives.input_id(), trades)
     parsed = trades.apply(steps.parse, metadata=True)
     candles = parsed.apply(steps.window, stateful=True, metadata=True, expand=True)
-    candles.to_topic(lambda candle, *_: live if candle.status == "partial" else records)
+    candles.to_topic(lambda candle, *_: outputs[kind_of(candle)])
     candles.sink(CheckpointSink(steps.symbols, before=lives.check))
     return app
 

@@ -54,15 +54,17 @@ MARKET_FIELDS: tuple[str, ...] = (
     "odd_lot_volume",
     "zero_volume_count",
     "price_source",
+    "pre_volume",
+    "post_volume",
 )
 """A function of the set of accepted trades (ties in order) alone."""
 
 _ZERO = Decimal(0)
-_NO_PRICE = PriceClass.QUOTE + 1
+NO_PRICE = PriceClass.QUOTE + 1
 _LAST, _HIGH_LOW = int(PriceClass.LAST), int(PriceClass.HIGH_LOW)
 _add, _multiply, _quantize = EXACT.add, EXACT.multiply, EXACT.quantize
 _SCALES_APART: int = 10 ** (NOTIONAL_DECIMALS - PRICE_DECIMALS)
-_PRICE_SOURCE: dict[int, Literal["last", "high_low", "ineligible", "quote"]] = {
+PRICE_SOURCE: dict[int, Literal["last", "high_low", "ineligible", "quote"]] = {
     PriceClass.LAST: "last",
     PriceClass.HIGH_LOW: "high_low",
     PriceClass.INELIGIBLE: "ineligible",
@@ -78,7 +80,7 @@ class Window(Struct, array_like=True):
     session_date: str
     first_offset: int
     last_offset: int
-    price_class: int = _NO_PRICE
+    price_class: int = NO_PRICE
     open: Decimal = _ZERO
     high: Decimal = _ZERO
     low: Decimal = _ZERO
@@ -102,6 +104,9 @@ class Window(Struct, array_like=True):
     chunks: int = 0
     """Of identities in the store."""
     quote_times: set[int] = field(default_factory=set)
+    told_offset: int = 0
+    told_duplicates: int = 0
+    """`last_offset` and `duplicate_count` of the newest record; a repeat alone writes none."""
 
     def take(self, t: int, p: Decimal, v: Decimal, meaning: Meaning) -> None:
         """Let a trade count."""
@@ -215,7 +220,7 @@ def candle_of(
         odd_lot_count=window.odd_lot_count,
         odd_lot_volume=canonical(window.odd_lot_volume),
         zero_volume_count=window.zero_volume_count,
-        price_source=_PRICE_SOURCE[window.price_class],
+        price_source=PRICE_SOURCE[window.price_class],
         late_count=window.late_count,
         out_of_order_count=window.out_of_order_count,
         duplicate_count=window.duplicate_count,

@@ -93,6 +93,22 @@ def session_of(symbol: str, feed: str, t: int) -> SessionOf:
     return SessionOf(Session.REGULAR if t < day.close else Session.POST, date)
 
 
+def session_bounds(session: Session, session_date: str) -> tuple[int, int]:
+    """Where a session of the day `session_date` begins and ends, in UNIX ms.
+
+    What trades around the clock, or while the exchange is closed, has the calendar's own bounds.
+    """
+    day = trading_day(session_date)
+    if day is None or session in (Session.CLOSED, Session.CONTINUOUS):
+        return FIRST_MS, END_MS
+    bounds = {
+        Session.PRE: (day.pre, day.open),
+        Session.REGULAR: (day.open, day.close),
+        Session.POST: (day.close, day.end),
+    }
+    return bounds[session]
+
+
 @lru_cache(maxsize=64)
 def _utc_date(days: int) -> str:
     return datetime.fromtimestamp(days * 86_400, UTC).date().isoformat()

@@ -8,7 +8,13 @@ import time
 
 import pytest
 
-from app.contracts import CANDLES_TOPIC, LIVE_TOPIC, REJECTED_TOPIC, STOCKS_TOPIC
+from app.contracts import (
+    CANDLES_TOPIC,
+    LIVE_TOPIC,
+    REJECTED_TOPIC,
+    ROLLUP_TOPICS,
+    STOCKS_TOPIC,
+)
 from app.topics import ensure_topics
 from tests.integration.topologies.workload import messages
 from tests.support import (
@@ -24,7 +30,7 @@ from tests.support import (
 )
 
 COUNT = 30_000
-OUTPUTS = (CANDLES_TOPIC, LIVE_TOPIC, REJECTED_TOPIC)
+OUTPUTS = (CANDLES_TOPIC, *ROLLUP_TOPICS.values(), LIVE_TOPIC, REJECTED_TOPIC)
 
 
 def outputs(settings):

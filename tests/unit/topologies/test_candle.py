@@ -8,7 +8,7 @@ from decimal import Decimal
 import pytest
 
 from app.contracts import Candle, Quote, Trade, Trades, Watermark
-from topologies.candle import Outcome, Rules, SymbolCandles
+from topologies.candle import NOTHING, Outcome, Rules, SymbolCandles
 
 BASE = 1_381_239_000_000  # 2013-10-08 09:30 in New York
 MINUTE = 60_000
@@ -202,7 +202,7 @@ def test_a_minute_of_zero_volume_updates_only_has_volume_0_and_no_vwap(price_rul
 def test_values_that_are_no_trades_change_no_candle_and_move_no_watermark(code):
     feeder = Feeder()
     outcome = feeder.trades(trade(0, c=[code]))
-    assert outcome == ([], [], [])
+    assert outcome == NOTHING
     assert feeder.candles.watermark == 0
     assert not feeder.candles.windows
     under_all = Feeder("all")

@@ -95,8 +95,10 @@ def test_a_store_holds_nothing_of_windows_that_are_gone(messages):
     for offset, message in enumerate(messages):
         candles.apply(message, offset, None)
         candle_state.save(candles, "life", offset, disk)
-        starts = {int(key[1:].split(b".")[0]) for key in disk if key != b"h"}
+        starts = {int(key[1:].split(b".")[0]) for key in disk if key[:1] in b"wi"}
         assert starts == set(candles.windows)
+        rollups = {key for key in disk if key[:1] == b"r"}
+        assert rollups == {b"r%d.%d" % key for key in candles.rollups.open}
     candle_state.discard(candle_state.head_of(disk), disk) if disk else None
     assert not disk
 
