@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from decimal import Decimal
 
 from hypothesis import strategies as st
@@ -20,6 +21,16 @@ sizes = st.sampled_from(["0", "1", "2", "0.000000000001", "100"]).map(Decimal)
 COMBINATIONS = "1 12 1,12 12,1 30 24 24,12 16 39 999 8,41 3 11"
 conditions = st.sampled_from([None, [], *(codes.split(",") for codes in COMBINATIONS.split())])
 trades = st.builds(Trade, t=times, p=prices, v=sizes, c=conditions, k=st.sampled_from([0, 0, 0, 1]))
+
+
+def number_repeats(trades: list[Trade]) -> list[Trade]:
+    """Give each repeated print its own k, as a connection does."""
+    seen: Counter = Counter()
+    for trade in trades:
+        key = (trade.t, trade.p, trade.v, tuple(sorted(trade.c or [])))
+        trade.k = seen[key]
+        seen[key] += 1
+    return trades
 
 
 def trade_messages(symbol: str) -> st.SearchStrategy[Trades]:

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.contracts import Candle, Message, Trade, Trades, Watermark, encode
-from tests.unit.topologies.messages import BASE, MINUTE, messages, trades
+from tests.unit.topologies.messages import BASE, MINUTE, messages, number_repeats, trades
 from tests.unit.topologies.naive import NaiveCandles
 from topologies import candle_state
 from topologies.candle import Rules, SymbolCandles
@@ -113,39 +113,7 @@ def as_messages(trades: list[Trade], sizes: list[int]) -> list[Message]:
     return out
 
 
-def number_repeats(trades: list[Trade]) -> list[Trade]:
-    """Give each repeated print its own k, as a connection does."""
-    seen: Counter = Counter()
-    for trade in trades:
-        key = (trade.t, trade.p, trade.v, tuple(sorted(trade.c or [])))
-        trade.k = seen[key]
-        seen[key] += 1
-    return trades
-
-
 many_trades = st.lists(trades, min_size=1, max_size=30).map(number_repeats)
-splits = st.lists(st.integers(1, 5), max_size=30)
-
-
-@settings(max_examples=300, deadline=None)
-@given(many_trades, splits, splits, st.randoms(use_true_random=False), st.data())
-def test_any_order_split_and_duplicates_give_the_same_market_fields(
-    trades, sizes, other_sizes, random, data
-):
-    expected = last_market_fields(as_messages(trades, sizes))
-    by_time: dict[int, list[Trade]] = {}
-    for trade in trades:
-        by_time.setdefault(trade.t, []).append(trade)
-    order = [t for t, ties in by_time.items() for _ in ties]
-    random.shuffle(order)
-    queues = {t: iter(ties) for t, ties in by_time.items()}
-    shuffled = [next(queues[t]) for t in order]  # ties keep their order
-    duplicated = []
-    for trade in shuffled:
-        duplicated.append(trade)
-        earlier = data.draw(st.lists(st.sampled_from(duplicated), max_size=1))
-        duplicated += earlier
-    assert last_market_fields(as_messages(duplicated, other_sizes)) == expected
 
 
 @settings(max_examples=200, deadline=None)
