@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections import Counter
+from functools import reduce
 from random import Random
 from typing import NamedTuple
 
@@ -17,7 +18,8 @@ from tests.unit.topologies.test_candle_properties import Disk
 from topologies import candle_state
 from topologies.backfill import Backfill
 from topologies.candle import Rules, SymbolCandles
-from topologies.window import market_fields, newest
+from topologies.rollup import Sums, merge, sums_of
+from topologies.window import MARKET_FIELDS, market_fields, newest
 
 SYMBOLS = ("SPY", "BINANCE:BTCUSDT")
 GRACE, HORIZON = 5_000, 900_000
@@ -55,6 +57,11 @@ events = st.lists(
     min_size=1,
     max_size=30,
 )
+
+
+def in_one_minute(trade: Trade) -> Trade:
+    trade.t = BASE + trade.t % 7 * 9_999
+    return trade
 
 
 def numbered(events: list[Event]) -> list[Event]:
@@ -135,6 +142,35 @@ def test_any_order_split_repeats_sources_lateness_and_watermarks_give_the_same_m
     expected = last_market_fields(copy.deepcopy(plain), rules)
     disturbed = sent(repeated(shuffled(events, random), random), random)
     assert last_market_fields(disturbed, rules) == expected
+
+
+MERGED = ("price_class", *(name for name in Sums.__struct_fields__ if name in MARKET_FIELDS))
+
+
+def said(trades: list[Trade]) -> Sums:
+    """What the candle of `trades`, all of one minute, says."""
+    candles = SymbolCandles("SPY", Rules("live", "sip", GRACE, HORIZON), Counter())
+    candles.apply(Trades("SPY", "live", "a", "x", LAST, copy.deepcopy(trades)), 0, None)
+    windows = list(candles.windows.values())
+    return sums_of(windows[0], None) if windows else Sums()
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.lists(st.builds(in_one_minute, trades), min_size=1, max_size=20).map(number_repeats),
+    st.lists(st.integers(0, 20), min_size=1, max_size=4).map(sorted),
+)
+def test_merging_the_candles_of_a_split_gives_the_candle_of_the_whole(trades, cuts):
+    whole = said(trades)
+    parts = [
+        said(trades[first:last])
+        for first, last in zip([0, *cuts], [*cuts, len(trades)], strict=True)
+    ]
+    from_the_left = reduce(merge, parts)
+    from_the_right = reduce(lambda later, earlier: merge(earlier, later), reversed(parts))
+    for name in MERGED:
+        assert getattr(from_the_left, name) == getattr(whole, name)
+        assert getattr(from_the_right, name) == getattr(whole, name)
 
 
 def alone(symbol: str, topic: list[tuple[bytes, bytes]], restarts: list[bool]) -> list[Candle]:
