@@ -104,9 +104,19 @@ def simulate(
     delivery_log: Annotated[
         Path | None, typer.Option(help="Write here what was delivered, JSON lines.")
     ] = None,
+    play: Annotated[
+        Path | None, typer.Option(help="Play the trades of this file, shifted to now.")
+    ] = None,
+    fault: Annotated[
+        list[str] | None, typer.Option(help="KIND:at=S,… as docs/simulator.md lists them.")
+    ] = None,
+    script: Annotated[Path | None, typer.Option(help="A TOML file of faults.")] = None,
+    fault_seed: Annotated[
+        int | None, typer.Option(help="Every kind of fault within 15 minutes, by this seed.")
+    ] = None,
 ) -> None:
     """Serve a simulated market that speaks Finnhub's WebSocket and REST protocol."""
-    from app.feeds.simulator.server import run
+    from app.feeds.simulator.command import run
 
     run(
         _settings(),
@@ -118,6 +128,10 @@ def simulate(
         symbols_per_connection=symbols_per_connection,
         calls_per_minute=calls_per_minute,
         delivery_log=delivery_log,
+        play=play,
+        faults=fault or (),
+        script=script,
+        fault_seed=fault_seed,
     )
 
 

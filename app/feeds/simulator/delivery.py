@@ -4,21 +4,82 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import TracebackType
-from typing import TextIO
+from typing import BinaryIO
 
 import msgspec
 from msgspec import Struct
 
 from app.errors import TickhouseError
+from app.feeds.simulator.faults import AnyFault
+
+MOST_RAW = 200_000
+"""Of a longer frame the log holds the beginning: all that is so large is broken."""
 
 
-class Sent(Struct, tag_field="what", tag="sent"):
-    """A frame was handed to the network; `frame` counts a connection's frames of any kind."""
+_encode = msgspec.json.Encoder().encode
+
+
+class Began(Struct, tag_field="what", tag="fault"):
+    """A fault of the script begins."""
+
+    at_ms: int
+    fault: AnyFault
+
+
+class Refused(Struct, tag_field="what", tag="refused"):
+    """A handshake was answered with this HTTP status."""
+
+    at_ms: int
+    status: int
+
+
+class Opened(Struct, tag_field="what", tag="opened"):
+    """A handshake succeeded; `key` counts the API keys, which the log does not hold."""
+
+    at_ms: int
+    connection: int
+    key: int
+
+
+class Subscribed(Struct, tag_field="what", tag="subscribed"):
+    """From now on the connection is sent the trades of `symbol`."""
+
+    at_ms: int
+    connection: int
+    symbol: str
+
+
+class Unsubscribed(Struct, tag_field="what", tag="unsubscribed"):
+    """From now on it is not."""
+
+    at_ms: int
+    connection: int
+    symbol: str
+
+
+class Sent(Struct, tag_field="what", tag="sent", omit_defaults=True):
+    """A frame was handed to the network.
+
+    :ivar frame: counts a connection's frames of any kind, from 1.
+    :ivar raw: the frame; its beginning if it is longer than `MOST_RAW`.
+    :ivar fault: the kind of the fault that made it what it is.
+    :ivar repeat: a fault sends again what was sent before: no trade of it is new.
+    :ivar broken: nothing of the frame can be read.
+    :ivar bad: places of the entries that are no trades.
+    :ivar unseen: places of genuine trades that the identity rules take for repeats.
+    :ivar doubled: places of repeated trades that the identity rules take for new ones.
+    """
 
     at_ms: int
     connection: int
     frame: int
     raw: str
+    fault: str = ""
+    repeat: bool = False
+    broken: bool = False
+    bad: list[int] = []
+    unseen: list[int] = []
+    doubled: list[int] = []
 
 
 class Arrived(Struct, tag_field="what", tag="arrived"):
@@ -29,6 +90,21 @@ class Arrived(Struct, tag_field="what", tag="arrived"):
     frame: int
 
 
+class Silent(Struct, tag_field="what", tag="silent"):
+    """The connection stays open and is sent no trades: `fault` is stall or half-open."""
+
+    at_ms: int
+    connection: int
+    fault: str
+
+
+class Resumed(Struct, tag_field="what", tag="resumed"):
+    """A stall is over."""
+
+    at_ms: int
+    connection: int
+
+
 class Ended(Struct, tag_field="what", tag="ended"):
     """The connection is gone; frames behind the last `Arrived` may have been read or not."""
 
@@ -36,7 +112,9 @@ class Ended(Struct, tag_field="what", tag="ended"):
     connection: int
 
 
-Delivery = Sent | Arrived | Ended
+Delivery = (
+    Began | Refused | Opened | Subscribed | Unsubscribed | Sent | Arrived | Silent | Resumed | Ended
+)
 
 
 class DeliveryLog:
@@ -47,14 +125,14 @@ class DeliveryLog:
 
     def __init__(self, path: Path) -> None:
         try:
-            self._file: TextIO = path.open("w", encoding="utf-8")
+            self._file: BinaryIO = path.open("wb")
         except OSError as error:
             raise TickhouseError(
                 f"The delivery log {path} cannot be written: {error.strerror}. Name another file."
             ) from None
 
     def note(self, delivery: Delivery) -> None:
-        self._file.write(msgspec.json.encode(delivery).decode() + "\n")
+        self._file.write(_encode(delivery) + b"\n")
 
     def __enter__(self) -> DeliveryLog:
         return self
@@ -69,6 +147,7 @@ class DeliveryLog:
 
 
 def read_deliveries(path: Path) -> list[Delivery]:
-    """Every delivery that a log holds, in order."""
+    """Every delivery that a log holds, in order; a last line that is cut off is left out."""
     decode = msgspec.json.Decoder(Delivery).decode
-    return [decode(line) for line in path.read_bytes().splitlines()]
+    with path.open("rb") as lines:
+        return [decode(line) for line in lines if line.endswith(b"\n")]

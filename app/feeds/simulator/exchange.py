@@ -47,6 +47,16 @@ class Exchange:
         self.at_ms = end_ms
         return prints
 
+    def burst(self, count: int, symbols: Collection[str]) -> list[Print]:
+        """`count` further prints of `symbols` at this moment; none where nobody listens."""
+        markets = [market for market in map(self._market, symbols) if market]
+        prints: list[Print] = []
+        while markets and len(prints) < count:
+            weights = [market.weight for market in markets]
+            for market in self._tide.choices(markets, weights, k=len(markets)):
+                prints += market.order(self.at_ms - 1)
+        return prints[:count]
+
     def skip(self, now_ms: int) -> None:
         """Go on at `now_ms`, after a pause in which nothing was delivered."""
         self.at_ms = now_ms

@@ -70,6 +70,13 @@ class SymbolMarket:
             self._quote.see(trade)
         return reported
 
+    def order(self, t: int) -> list[Print]:
+        """The prints of one further order at `t`, reported at once."""
+        prints = execute(self._rng, self._listed.symbol, self._listed.coded, self.price, t)
+        for trade in prints:
+            self._quote.see(trade)
+        return prints
+
     def skip(self, now_ms: int) -> None:
         """Let the time until `now_ms` pass unseen: the price moves on, the prints go to nobody."""
         elapsed_ms, self.at_ms = now_ms - self.at_ms, now_ms

@@ -38,7 +38,7 @@ class DayQuote:
 
     def __init__(self, previous_close: float, now_ms: int) -> None:
         self._day = now_ms // DAY_MS
-        self._previous_close = self._last = as_number(previous_close)
+        self._previous_close = self._last = as_number(float(previous_close))
         self._last_t = self._day * DAY_MS - 1000
         self._open: float | None = None
         self._high: float | None = None

@@ -10,11 +10,14 @@ from urllib.parse import parse_qs, unquote
 
 import msgspec
 
-from app.feeds.simulator.exchange import Exchange
+from app.feeds.simulator.venue import Venue
 
 ROOT = "/api/v1"
 CALLS_PER_MINUTE, CALLS_PER_S = 60, 30
 """A free key's limit, and the one that every plan has."""
+
+INVALID_KEY = "Invalid API key."
+LIMIT_REACHED = "API limit reached. Please try again later. Remaining Limit: 0"
 
 _PAID = frozenset(
     f"{ROOT}/{path}" for path in ("stock/candle", "crypto/candle", "forex/candle", "stock/tick")
@@ -55,9 +58,9 @@ class RestApi:
     """
 
     def __init__(
-        self, exchange: Exchange, tokens: Collection[str], calls_per_minute: int = CALLS_PER_MINUTE
+        self, venue: Venue, tokens: Collection[str], calls_per_minute: int = CALLS_PER_MINUTE
     ) -> None:
-        self._exchange = exchange
+        self._venue = venue
         self._tokens = frozenset(tokens)
         self._calls_per_minute = calls_per_minute
         self._windows: dict[str, tuple[_Window, _Window]] = {}
@@ -74,11 +77,10 @@ class RestApi:
         if not token:
             return _error(HTTPStatus.UNAUTHORIZED, "Please use an API key.")
         if token not in self._tokens:
-            return _error(HTTPStatus.UNAUTHORIZED, "Invalid API key.")
+            return _error(HTTPStatus.UNAUTHORIZED, INVALID_KEY)
         allowed, limits = self._take(token, now_ms)
         if not allowed:
-            text = "API limit reached. Please try again later. Remaining Limit: 0"
-            return _error(HTTPStatus.TOO_MANY_REQUESTS, text, limits)
+            return _error(HTTPStatus.TOO_MANY_REQUESTS, LIMIT_REACHED, limits)
         return self._resource(unquote(_SLASHES.sub("/", path)), query, now_ms, limits)
 
     def _take(self, token: str, now_ms: int) -> tuple[bool, dict[str, str]]:
@@ -103,7 +105,7 @@ class RestApi:
         if path == f"{ROOT}/quote":
             if "symbol" not in query:
                 return _error(HTTPStatus.UNPROCESSABLE_ENTITY, "Missing parameters.", headers)
-            return _ok(self._exchange.quote(query["symbol"]), headers)
+            return _ok(self._venue.quote(query["symbol"]), headers)
         if path == f"{ROOT}/stock/market-status":
             return _ok(_market_status(query.get("exchange", "US"), now_ms), headers)
         if path == f"{ROOT}/stock/market-holiday":
@@ -112,6 +114,12 @@ class RestApi:
             text = "You don't have access to this resource."
             return _error(HTTPStatus.FORBIDDEN, text, headers)
         return _error(HTTPStatus.NOT_FOUND, "The simulator has no such resource.", headers)
+
+
+def refusal(status: int) -> Answer:
+    """The answer to a handshake that is refused with `status`."""
+    texts = {401: INVALID_KEY, 429: LIMIT_REACHED}
+    return _error(HTTPStatus(status), texts.get(status, HTTPStatus(status).phrase))
 
 
 def _market_status(exchange: str, now_ms: int) -> dict[str, Any]:

@@ -1,78 +1,88 @@
-"""`tickhouse simulate`: WebSocket and REST on one port, as Finnhub serves them."""
+"""A server with Finnhub's manners: keys, handshakes, connections, and the market's heartbeat."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import os
-import signal
-from contextlib import ExitStack
+from collections.abc import Callable, Collection, Coroutine, Iterable
+from contextlib import suppress
 from http import HTTPStatus
-from pathlib import Path
 from random import Random
 from urllib.parse import parse_qs
 
-from websockets.asyncio.server import Server, ServerConnection, serve
+from websockets.asyncio.server import ServerConnection
 from websockets.datastructures import Headers
 from websockets.http11 import Request, Response
 
-from app.errors import TickhouseError
-from app.feeds.simulator.clock import Clock, RealClock
+from app.feeds.simulator.clock import Clock
 from app.feeds.simulator.connection import Connection
-from app.feeds.simulator.delivery import DeliveryLog
-from app.feeds.simulator.exchange import Exchange
-from app.feeds.simulator.rest import CALLS_PER_MINUTE, Answer, RestApi
-from app.feeds.websocket import FEED_HEADER
-from app.settings import Settings
+from app.feeds.simulator.delivery import Began, Delivery, Opened, Refused
+from app.feeds.simulator.faults import AnyFault, Close, HalfOpen, Refuse, Slow, Stall
+from app.feeds.simulator.ledger import Marked
+from app.feeds.simulator.market_faults import MarketFaults
+from app.feeds.simulator.rest import CALLS_PER_MINUTE, Answer, RestApi, refusal
+from app.feeds.simulator.script import Script
+from app.feeds.simulator.venue import Venue
 
 STEP_MS = 50
 """The market is played in steps of this length; prints are delivered at their end."""
 MOST_BEHIND_MS = 5_000
 """After a longer pause (a laptop's sleep) the market goes on at the present time."""
 SYMBOLS_PER_CONNECTION = 50
-FAREWELL_S = 0.5
-"""How long clients get to answer the closing of their connection."""
+MOMENT_S = 0.5
+"""How long a key's earlier connection gets to have ended, before a new one is a second one."""
 
 log = logging.getLogger(__name__)
 
 
 class Simulator:
-    """Finnhub's manners over an exchange: keys, connections, and the market's heartbeat.
+    """Finnhub's manners over a market: keys, connections, and the market's heartbeat.
 
     :param tokens: the API keys it accepts, each for one connection at a time.
     :param calls_per_minute: REST calls of one key; 0 for no limit.
+    :param faults: what goes wrong, and when.
+    :param note: told of every delivery.
     """
 
     def __init__(
         self,
-        exchange: Exchange,
+        venue: Venue,
         clock: Clock,
         *,
-        tokens: frozenset[str],
+        tokens: Collection[str],
         seed: int,
         symbols_per_connection: int = SYMBOLS_PER_CONNECTION,
         calls_per_minute: int = CALLS_PER_MINUTE,
-        delivery_log: DeliveryLog | None = None,
+        faults: Iterable[AnyFault] = (),
+        note: Callable[[Delivery], None] | None = None,
     ) -> None:
-        self._exchange = exchange
+        self._venue = venue
         self._clock = clock
-        self._tokens = tokens
+        self._keys = {token: number for number, token in enumerate(tokens, 1)}
         self._seed = seed
         self._symbols_per_connection = symbols_per_connection
-        self._api = RestApi(exchange, tokens, calls_per_minute)
-        self._note = delivery_log.note if delivery_log else None
+        self._api = RestApi(venue, tokens, calls_per_minute)
+        self._script = Script(faults, venue.at_ms)
+        self._market = MarketFaults(venue, self._script, Random(f"{seed}:late"))
+        self._note = Marked(note).note if note else None
         self._connections: dict[str, Connection] = {}
         self._opened = 0
+        self._endings: set[asyncio.Task[None]] = set()
 
-    def respond(self, _socket: ServerConnection, request: Request) -> Response | None:
+    async def respond(self, _socket: ServerConnection, request: Request) -> Response | None:
         """The HTTP answer to a request, or None when a WebSocket is to be opened."""
         if request.path.lstrip("/").startswith("api/"):
             header = request.headers.get_all("X-Finnhub-Token")
             token = header[0] if header else None
             return _response(self._api.answer(request.path, token, self._clock.now_ms()))
-        if _token(request) not in self._tokens:
-            body = b'{"error":"Invalid API key."}'
-            return _response(Answer(HTTPStatus.UNAUTHORIZED, body, {}))
+        slow = self._script.active(Slow, self._clock.now_ms())
+        if slow:
+            await self._clock.sleep(slow.by_s * 1000)
+        refuse = self._script.active(Refuse, self._clock.now_ms())
+        if refuse:
+            return self._refused(refusal(refuse.status))
+        if _token(request) not in self._keys:
+            return self._refused(refusal(HTTPStatus.UNAUTHORIZED))
         return None
 
     async def converse(self, socket: ServerConnection) -> None:
@@ -80,142 +90,82 @@ class Simulator:
         assert socket.request is not None
         token = _token(socket.request)
         self._opened += 1
+        number = self._opened
         connection = Connection(
             socket,
-            self._opened,
+            number,
             clock=self._clock,
-            rng=Random(f"{self._seed}:frames:{self._opened}"),
+            rng=Random(f"{self._seed}:frames:{number}"),
+            script=self._script,
             most_symbols=self._symbols_per_connection,
             note=self._note,
         )
-        other = self._connections.pop(token, None)
-        if other is not None:
+        if self._note:
+            self._note(Opened(self._clock.now_ms(), number, self._keys[token]))
+        other = self._connections.get(token)
+        if other and not await self._has_ended(other):
             for one in (other, connection):
                 one.drop("its key opened a second connection")
             return
         self._connections[token] = connection
-        try:
-            await connection.serve()
-        finally:
-            if self._connections.get(token) is connection:
-                del self._connections[token]
+        await connection.serve()
 
     async def play(self) -> None:
         """Play the market for ever, delivering each step when its time has come."""
-        end_ms = self._exchange.at_ms
+        end_ms = self._venue.at_ms
         while True:
             end_ms += STEP_MS
             now_ms = self._clock.now_ms()
             if now_ms - end_ms > MOST_BEHIND_MS:
                 log.warning("%d ms behind, the market goes on at the present time", now_ms - end_ms)
-                self._exchange.skip(now_ms)
+                self._venue.skip(now_ms)
                 end_ms = now_ms + STEP_MS
             await self._clock.sleep(end_ms - now_ms)
             self._step(end_ms)
 
     def _step(self, end_ms: int) -> None:
-        connections = list(self._connections.values())
+        connections = [one for one in self._connections.values() if not one.ended.is_set()]
         symbols = dict.fromkeys(symbol for one in connections for symbol in one.symbols)
-        prints = self._exchange.step(end_ms, symbols)
+        prints = self._market.step(end_ms, symbols)
+        for fault in self._script.begun(end_ms):
+            log.warning("fault: %s", fault)
+            if self._note:
+                self._note(Began(self._clock.now_ms(), fault))
+            prints += self._market.begin(fault, symbols)
+            for connection in connections:
+                self._befall(connection, fault)
         for connection in connections:
             connection.deliver(prints)
 
+    def _befall(self, connection: Connection, fault: AnyFault) -> None:
+        match fault:
+            case Close(farewell=farewell):
+                self._later(connection.end(farewell))
+            case Refuse() | Slow():
+                self._later(connection.end(farewell=False))
+            case HalfOpen():
+                self._later(connection.forget())
+            case Stall(length_s=length_s, pings=pings):
+                connection.stall(self._clock.now_ms() + length_s * 1000, pings)
+            case _:
+                connection.begin(fault)
 
-def run(
-    settings: Settings,
-    host: str,
-    port: int,
-    rate: float,
-    seed: int,
-    token: str,
-    *,
-    symbols_per_connection: int = SYMBOLS_PER_CONNECTION,
-    calls_per_minute: int = CALLS_PER_MINUTE,
-    delivery_log: Path | None = None,
-) -> None:
-    """Serve a simulated market until SIGTERM or SIGINT.
+    def _later(self, ending: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(ending)
+        self._endings.add(task)
+        task.add_done_callback(self._endings.discard)
 
-    :param settings: as every command takes them; the simulator itself is told all by arguments.
-    :param rate: mean of the trades a second over all subscribed symbols.
-    :param token: the API keys it accepts, comma separated.
-    :raises TickhouseError: it cannot listen at `host` and `port`.
-    """
-    clock = RealClock()
-    with ExitStack() as stack:
-        deliveries = stack.enter_context(DeliveryLog(delivery_log)) if delivery_log else None
-        simulator = Simulator(
-            Exchange(seed, rate, clock.now_ms()),
-            clock,
-            tokens=frozenset(filter(None, (one.strip() for one in token.split(",")))),
-            seed=seed,
-            symbols_per_connection=symbols_per_connection,
-            calls_per_minute=calls_per_minute,
-            delivery_log=deliveries,
-        )
-        asyncio.run(_serve(simulator, host, port, f"{rate:g} trades a second, seed {seed}"))
+    async def _has_ended(self, connection: Connection) -> bool:
+        """Whether it is gone, or goes in a moment: an end may take a while to be heard of."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(MOMENT_S):
+                await connection.ended.wait()
+        return connection.ended.is_set()
 
-
-async def _serve(simulator: Simulator, host: str, port: int, what: str) -> None:
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    server = await _listen(simulator, host, port)
-    at = _address(server)
-    print(f"SIMULATED market on ws://{at} and http://{at}/api/v1, {what}", flush=True)
-    market, stopped = asyncio.create_task(simulator.play()), asyncio.create_task(stop.wait())
-    await asyncio.wait((market, stopped), return_when=asyncio.FIRST_COMPLETED)
-    market.cancel()
-    await _close(server)
-    if not market.cancelled():
-        market.result()
-
-
-async def _listen(simulator: Simulator, host: str, port: int) -> Server:
-    try:
-        return await serve(
-            simulator.converse,
-            host,
-            port,
-            process_request=simulator.respond,
-            process_response=_labelled,
-            compression=None,
-            server_header=None,
-            ping_interval=None,
-            close_timeout=FAREWELL_S,
-            max_size=64 * 1024,
-        )
-    except OSError as error:
-        # a name that is not resolved has a negative number, which means nothing to the system
-        number = error.errno or 0
-        reason = os.strerror(number) if number > 0 else error.strerror
-        raise TickhouseError(
-            f"The simulator cannot listen on {host}:{port}: {reason}. Stop what listens there, or "
-            "choose another place with --host and --port (0 takes any free port)."
-        ) from None
-
-
-def _labelled(_socket: ServerConnection, _request: Request, response: Response) -> Response:
-    """Say that these trades are simulated, so that no live namespace takes them for real."""
-    response.headers[FEED_HEADER] = "simulated"
-    return response
-
-
-async def _close(server: Server) -> None:
-    """Say farewell, and end what does not answer."""
-    clients = server.connections
-    server.close()
-    _, silent = await asyncio.wait(
-        [asyncio.create_task(server.wait_closed())], timeout=2 * FAREWELL_S
-    )
-    if silent:
-        for client in clients:
-            client.transport.abort()
-        await asyncio.wait(silent)
-
-
-def _address(server: Server) -> str:
-    host, port = server.sockets[0].getsockname()[:2]
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    def _refused(self, answer: Answer) -> Response:
+        if self._note:
+            self._note(Refused(self._clock.now_ms(), answer.status))
+        return _response(answer)
 
 
 def _token(request: Request) -> str:

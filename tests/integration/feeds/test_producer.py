@@ -288,7 +288,7 @@ def test_every_trade_the_simulator_delivered_is_in_kafka_in_its_order(
 def simulating(log: Path) -> Iterator[str]:
     """A simulator in a process of its own, and its address."""
     code = (
-        "import sys, pathlib; from app.feeds.simulator.server import run\n"
+        "import sys, pathlib; from app.feeds.simulator.command import run\n"
         "run(None, '127.0.0.1', 0, 500.0, 1, 'key', delivery_log=pathlib.Path(sys.argv[1]))"
     )
     with subprocess.Popen(

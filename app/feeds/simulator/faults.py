@@ -1,0 +1,219 @@
+"""What can go wrong with a feed, and when: the words of a fault script, parsed.
+
+Times are seconds on the simulator's clock from its start. A fault is written
+`stall:at=30,for=20,pings=false` on the command line, or as a table of a TOML file:
+
+    [[fault]]
+    kind = "stall"
+    at = 30
+    for = 20
+    pings = false
+"""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta, Struct, field
+
+from app.errors import TickhouseError
+
+Seconds = Annotated[float, Meta(ge=0, le=86_400_000)]
+Length = Annotated[float, Meta(gt=0, le=86_400_000)]
+Share = Annotated[float, Meta(gt=0, le=1)]
+
+
+class FaultError(TickhouseError):
+    """A fault that nobody understands."""
+
+    exit_code = 2
+
+
+class Fault(
+    Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag=str.lower
+):
+    """Begins at `at_s`; a fault without a length is over at once."""
+
+    at_s: Seconds = field(name="at")
+
+    @property
+    def end_s(self) -> float:
+        """When it is over."""
+        return self.at_s
+
+
+class Lasting(Fault, frozen=True, kw_only=True):
+    """A fault that lasts for `length_s`."""
+
+    length_s: Length = field(name="for")
+
+    @property
+    def end_s(self) -> float:
+        return self.at_s + self.length_s
+
+
+# --- of the market: every connection hears the same
+
+
+class Late(Lasting, frozen=True, kw_only=True):
+    """A share of the prints is reported `least` to `most` seconds after its trade."""
+
+    share: Share = 0.05
+    least_s: Seconds = field(default=2.0, name="least")
+    most_s: Seconds = field(default=120.0, name="most")
+
+
+class Clock(Lasting, frozen=True, kw_only=True):
+    """The feed stamps its trades `by` seconds ahead of the time, or behind it."""
+
+    by_s: Annotated[float, Meta(ge=-86_400, le=86_400)] = field(name="by")
+
+
+class Burst(Fault, frozen=True, kw_only=True):
+    """So many trades at once, beside the others."""
+
+    trades: Annotated[int, Meta(ge=1, le=1_000_000)] = 20_000
+
+
+# --- of frames: each connection has its own
+
+
+class Repeat(Lasting, frozen=True, kw_only=True):
+    """A share of the frames is sent `times` times, as Finnhub's servers did in April 2020."""
+
+    share: Share = 1.0
+    times: Annotated[int, Meta(ge=2, le=100)] = 3
+
+
+class Disorder(Lasting, frozen=True, kw_only=True):
+    """A share of the frames is held back for up to `within` seconds, and overtaken."""
+
+    share: Share = 0.3
+    within_s: Length = field(default=2.0, name="within")
+
+
+class Drop(Lasting, frozen=True, kw_only=True):
+    """A share of the frames is never sent."""
+
+    share: Share = 0.1
+
+
+class Truncate(Lasting, frozen=True, kw_only=True):
+    """A share of the frames ends somewhere in the middle."""
+
+    share: Share = 0.05
+
+
+class Malform(Lasting, frozen=True, kw_only=True):
+    """A share of the frames holds what is no trade beside its trades, or is no frame of trades."""
+
+    share: Share = 0.05
+
+
+class Huge(Fault, frozen=True, kw_only=True):
+    """One frame of so many bytes, with nothing in it that could be a trade."""
+
+    size: Annotated[int, Meta(ge=100, le=200_000_000)] = field(default=10_000_000, name="bytes")
+
+
+class Twin(Lasting, frozen=True, kw_only=True):
+    """A share of the frames is followed by another of equal bytes: other trades, not a repeat."""
+
+    share: Share = 0.02
+
+
+# --- of connections: each ends or silences those that are open when it begins
+
+
+class Close(Fault, frozen=True, kw_only=True):
+    """Connections are closed, with a farewell or without."""
+
+    farewell: bool = False
+
+
+class Stall(Lasting, frozen=True, kw_only=True):
+    """No trades come on connections that stay open; pings go on, or not. New ones are sound."""
+
+    pings: bool = True
+
+
+class HalfOpen(Fault, frozen=True, kw_only=True, tag="half-open"):
+    """The server forgets its connections without telling anybody: nothing comes, nothing is read.
+
+    New ones are sound.
+    """
+
+
+class Refuse(Lasting, frozen=True, kw_only=True):
+    """Connections are closed, and handshakes answered with an HTTP status."""
+
+    status: Annotated[int, Meta(ge=400, le=599)] = 502
+
+
+class Slow(Lasting, frozen=True, kw_only=True):
+    """Connections are closed, and handshakes take `by` seconds longer."""
+
+    by_s: Length = field(default=10.0, name="by")
+
+
+AnyFault = (
+    Late
+    | Clock
+    | Burst
+    | Repeat
+    | Disorder
+    | Drop
+    | Truncate
+    | Malform
+    | Huge
+    | Twin
+    | Close
+    | Stall
+    | HalfOpen
+    | Refuse
+    | Slow
+)
+EndsConnections = Close | Refuse | Slow
+KINDS = tuple(sorted(kind.__struct_config__.tag for kind in AnyFault.__args__))
+
+
+class _Script(Struct, forbid_unknown_fields=True):
+    fault: list[AnyFault]
+
+
+def parse_fault(text: str) -> AnyFault:
+    """The fault that `KIND:NAME=VALUE,…` describes.
+
+    :raises FaultError: it describes none.
+    """
+    kind, _, options = text.partition(":")
+    fields: dict[str, Any] = {"kind": kind.strip()}
+    for option in filter(None, (one.strip() for one in options.split(","))):
+        name, equals, value = option.partition("=")
+        if not equals:
+            raise FaultError(f"The fault {text!r} has {option!r}; options read NAME=VALUE.")
+        fields[name.strip()] = value.strip()
+    try:
+        fault: AnyFault = msgspec.convert(fields, AnyFault, strict=False)
+    except msgspec.ValidationError as error:
+        raise FaultError(f"The fault {text!r} is none: {error}. {_HINT}") from None
+    return fault
+
+
+def read_script(path: Path) -> list[AnyFault]:
+    """The faults of a TOML file, in its order.
+
+    :raises FaultError: the file cannot be read, or holds something else.
+    """
+    try:
+        return msgspec.convert(tomllib.loads(path.read_text()), _Script).fault
+    except OSError as error:
+        raise FaultError(f"The script {path} cannot be read: {error.strerror}.") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, msgspec.ValidationError) as error:
+        raise FaultError(f"The script {path} is none: {error}. {_HINT}") from None
+
+
+_HINT = f"Kinds are {', '.join(KINDS)}; `tickhouse simulate --help` names the page on them."

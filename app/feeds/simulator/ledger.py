@@ -1,0 +1,201 @@
+"""Which delivered trades count, by the identity rules of `docs/topology.md`; written from them.
+
+A feed without trade ids leaves a client nothing but rules to tell a repeat from a genuine twin. The
+ledger keeps to the rules, and says where they err, because it knows what the server meant.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, deque
+from collections.abc import Callable, Iterable
+from decimal import Decimal
+from typing import Any, NamedTuple
+
+from app.feeds.simulator.delivery import Arrived, Delivery, Ended, Opened, Sent
+
+RING_FRAMES = 64
+FULL_FRAME_TRADES = 10
+
+Identity = tuple[str, int, Decimal, Decimal, tuple[str, ...]]
+
+
+class Counted(NamedTuple):
+    """A delivered trade that counts."""
+
+    symbol: str
+    t: int
+    p: Decimal
+    v: Decimal
+    c: list[str] | None
+    k: int
+    at_ms: int
+    """When its frame was sent."""
+
+
+class Weighed(NamedTuple):
+    """A frame's trades, judged."""
+
+    counted: list[Counted]
+    unseen: list[int]
+    """Places of genuine trades that the rules take for repeats."""
+    doubled: list[int]
+    """Places of repeats that the rules take for new trades."""
+
+
+class _Heard:
+    """One connection: its last frames, and how often it sent each trade."""
+
+    def __init__(self, key: int) -> None:
+        self.key = key
+        self.ring: deque[str] = deque(maxlen=RING_FRAMES)
+        self.sent: Counter[Identity] = Counter()
+
+
+class Ledger:
+    """Judges frames in the order in which they are sent."""
+
+    def __init__(self) -> None:
+        self._connections: dict[int, _Heard] = {}
+        self._counted: set[tuple[Identity, int]] = set()
+        self._genuine: dict[int, Counter[Identity]] = {}
+        self._heard: Counter[Identity] = Counter()
+
+    def opened(self, connection: int, key: int) -> None:
+        """A connection begins; those of one key are one client's."""
+        self._connections[connection] = _Heard(key)
+
+    def ended(self, connection: int) -> None:
+        """It sends no more."""
+        self._connections.pop(connection, None)
+
+    def weigh(self, sent: Sent) -> Weighed:
+        """The trades of a frame that count, and where the rules are wrong about it."""
+        rows = [] if sent.broken else _trades(sent.raw)
+        if rows is None:
+            return Weighed([], [], [])
+        connection = self._connections[sent.connection]
+        trades = [(i, row, _identity(row)) for i, row in enumerate(rows) if i not in sent.bad]
+        dropped = sent.raw in connection.ring and not _full_of_equals(rows, trades)
+        if not sent.broken:
+            connection.ring.append(sent.raw)
+        weighed = Weighed([], [], [])
+        for i, row, identity in trades:
+            counts = not dropped and self._counts(connection, identity)
+            if counts:
+                k = connection.sent[identity] - 1
+                weighed.counted.append(_counted(row, identity, k, sent.at_ms))
+            if sent.repeat and counts:
+                weighed.doubled.append(i)
+            elif not sent.repeat and self._is_new(connection.key, identity) and not counts:
+                weighed.unseen.append(i)
+        return weighed
+
+    def _counts(self, connection: _Heard, identity: Identity) -> bool:
+        """Whether no connection has sent the trade so often; counts it."""
+        k = connection.sent[identity]
+        connection.sent[identity] = k + 1
+        if (identity, k) in self._counted:
+            return False
+        self._counted.add((identity, k))
+        return True
+
+    def _is_new(self, key: int, identity: Identity) -> bool:
+        """Whether a genuine trade is not just another client's copy; counts it."""
+        own = self._genuine.setdefault(key, Counter())
+        own[identity] += 1
+        if own[identity] <= self._heard[identity]:
+            return False
+        self._heard[identity] = own[identity]
+        return True
+
+
+class Marked:
+    """Passes deliveries on, each frame marked with where the identity rules err about it."""
+
+    def __init__(self, write: Callable[[Delivery], None]) -> None:
+        self._write = write
+        self._ledger = Ledger()
+
+    def note(self, delivery: Delivery) -> None:
+        match delivery:
+            case Opened():
+                self._ledger.opened(delivery.connection, delivery.key)
+            case Ended():
+                self._ledger.ended(delivery.connection)
+            case Sent():
+                weighed = self._ledger.weigh(delivery)
+                delivery.unseen, delivery.doubled = weighed.unseen, weighed.doubled
+        self._write(delivery)
+
+
+class Truth(NamedTuple):
+    """What a delivery log says must be in the candles."""
+
+    trades: list[Counted]
+    """In the order of delivery."""
+    genuine: int
+    """Trades that were sent and are no repeats."""
+    repeats: int
+    unseen: int
+    doubled: int
+    unproven: int
+    """Frames that were sent and may not have arrived; none of their trades is in `trades`."""
+
+
+def truth(deliveries: Iterable[Delivery]) -> Truth:
+    """What must be in the candles: the trades that count among those that arrived."""
+    log = list(deliveries)
+    proved = {one.connection: one.frame for one in log if isinstance(one, Arrived)}
+    ledger = Ledger()
+    trades: list[Counted] = []
+    counts: Counter[str] = Counter()
+    for one in log:
+        match one:
+            case Opened():
+                ledger.opened(one.connection, one.key)
+            case Ended():
+                ledger.ended(one.connection)
+            case Sent() if one.frame > proved.get(one.connection, 0):
+                counts["unproven"] += 1
+            case Sent():
+                weighed = ledger.weigh(one)
+                trades += weighed.counted
+                counts["unseen"] += len(weighed.unseen)
+                counts["doubled"] += len(weighed.doubled)
+                counts["repeats" if one.repeat else "genuine"] += _size(one)
+    return Truth(
+        trades,
+        counts["genuine"],
+        counts["repeats"],
+        counts["unseen"],
+        counts["doubled"],
+        counts["unproven"],
+    )
+
+
+def _size(sent: Sent) -> int:
+    rows = None if sent.broken else _trades(sent.raw)
+    return 0 if rows is None else len(rows) - len(sent.bad)
+
+
+def _trades(raw: str) -> list[Any] | None:
+    """The entries of a frame of trades; None of any other frame."""
+    frame = json.loads(raw, parse_float=Decimal)
+    rows: list[Any] | None = frame.get("data")
+    return rows
+
+
+def _identity(row: dict[str, Any]) -> Identity:
+    codes = tuple(sorted(row.get("c") or ()))
+    return row["s"], row["t"], round(Decimal(row["p"]), 12), round(Decimal(row["v"]), 12), codes
+
+
+def _counted(row: dict[str, Any], identity: Identity, k: int, at_ms: int) -> Counted:
+    return Counted(row["s"], row["t"], identity[2], identity[3], row.get("c"), k, at_ms)
+
+
+def _full_of_equals(rows: list[Any], trades: list[tuple[int, Any, Identity]]) -> bool:
+    """A sweep that fills several frames: what equals such a frame is new."""
+    whole = len(trades) == len(rows) >= FULL_FRAME_TRADES
+    return whole and len({identity for _, _, identity in trades}) == 1

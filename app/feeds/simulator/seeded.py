@@ -1,0 +1,91 @@
+"""A fault script made of a seed: every kind of trouble once or more, in another order each time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from random import Random
+
+import msgspec
+
+from app.feeds.simulator.faults import (
+    AnyFault,
+    Burst,
+    Clock,
+    Close,
+    Disorder,
+    Drop,
+    HalfOpen,
+    Huge,
+    Late,
+    Malform,
+    Refuse,
+    Repeat,
+    Slow,
+    Stall,
+    Truncate,
+    Twin,
+)
+
+LENGTH_S = 900.0
+SILENCE_S = 90.0
+_FIRST_S, _LAST_S = 20.0, 40.0
+"""Calm before and after, so that clients connect, and recover from the last fault."""
+
+
+def seeded_script(
+    seed: int, length_s: float = LENGTH_S, silence_s: float = SILENCE_S
+) -> list[AnyFault]:
+    """All kinds of faults within `length_s`.
+
+    What ends connections comes one after the other, with time to come back in between; what spoils
+    frames and prints lasts 15 to 60 s anywhere. No trade is stamped or reported so wrongly that
+    candles with the default settings would refuse it.
+
+    :param silence_s: after how long without a trade a client replaces its connection; stalls are
+        longer, all but one that it shall bear.
+    """
+    rng = Random(f"{seed}:script")
+    return _of_connections(rng, length_s, silence_s) + _of_trades(rng, length_s)
+
+
+def _of_connections(rng: Random, length_s: float, silence_s: float) -> list[AnyFault]:
+    found = silence_s + 15
+    slots: list[tuple[float, AnyFault]] = [
+        (20, Close(at_s=0)),
+        (20, Close(at_s=0, farewell=True)),
+        (50, Refuse(at_s=0, length_s=rng.uniform(5, 15), status=502)),
+        (75, Refuse(at_s=0, length_s=rng.uniform(1, 10), status=429)),
+        (30, Refuse(at_s=0, length_s=rng.uniform(5, 10), status=401)),
+        (45, Slow(at_s=0, length_s=20, by_s=rng.uniform(3, 15))),
+        (silence_s, Stall(at_s=0, length_s=silence_s * rng.uniform(0.2, 0.8))),
+        (found, Stall(at_s=0, length_s=silence_s * 2)),
+        (found, Stall(at_s=0, length_s=silence_s * 2, pings=False)),
+        (found, HalfOpen(at_s=0)),
+    ]
+    rng.shuffle(slots)
+    spare = max(length_s - _FIRST_S - _LAST_S - sum(slot for slot, _ in slots), 0.0)
+    pauses = [rng.random() for _ in slots]
+    at_s, faults = _FIRST_S, []
+    for (slot, fault), pause in zip(slots, pauses, strict=True):
+        at_s += spare * pause / sum(pauses)
+        faults.append(msgspec.structs.replace(fault, at_s=round(at_s, 3)))
+        at_s += slot
+    return faults
+
+
+def _of_trades(rng: Random, length_s: float) -> list[AnyFault]:
+    def somewhere(lasts_s: float = 0.0) -> float:
+        return round(rng.uniform(_FIRST_S, length_s - _LAST_S - lasts_s), 3)
+
+    def lasting(kind: Callable[..., AnyFault], **more: float) -> AnyFault:
+        lasts_s = round(rng.uniform(15, 60), 3)
+        return kind(at_s=somewhere(lasts_s), length_s=lasts_s, **more)
+
+    return [
+        lasting(Late, share=0.1, most_s=rng.uniform(30, 240)),
+        lasting(Clock, by_s=rng.uniform(3, 25)),
+        lasting(Clock, by_s=-rng.uniform(3, 25)),
+        Burst(at_s=somewhere()),
+        Huge(at_s=somewhere()),
+        *map(lasting, (Repeat, Repeat, Disorder, Drop, Truncate, Malform, Twin)),
+    ]

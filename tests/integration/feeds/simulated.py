@@ -1,0 +1,109 @@
+"""A simulator in this process, on virtual time, and a plain client of it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator, Iterable
+from typing import Any, NamedTuple
+
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed
+
+from app.feeds.simulator.command import address, listen
+from app.feeds.simulator.delivery import Arrived, Delivery, Sent
+from app.feeds.simulator.exchange import Exchange
+from app.feeds.simulator.faults import parse_fault
+from app.feeds.simulator.server import Simulator
+from tests.virtual_time import LoopClock
+
+START_MS = 1_780_000_020_000
+"""A full minute."""
+TOKEN = "marker-token"
+
+
+class Simulated(NamedTuple):
+    """A running simulator: where it listens, its clock, and what it says it delivered."""
+
+    at: str
+    clock: LoopClock
+    deliveries: list[Delivery]
+
+    def connect(self, **options: Any) -> connect:
+        return connect(
+            f"ws://{self.at}?token={TOKEN}", ping_interval=None, max_size=None, **options
+        )
+
+    def sent(self, connection: int = 1) -> list[Sent]:
+        """The frames that were sent on a connection."""
+        return [
+            one for one in self.deliveries if isinstance(one, Sent) and one.connection == connection
+        ]
+
+    def proved(self, connection: int = 1) -> int:
+        """How many of them provably arrived."""
+        return max(
+            (
+                one.frame
+                for one in self.deliveries
+                if isinstance(one, Arrived) and one.connection == connection
+            ),
+            default=0,
+        )
+
+
+@contextlib.asynccontextmanager
+async def simulated(
+    *faults: str, rate: float = 50.0, seed: int = 1, symbols_per_connection: int = 50
+) -> AsyncIterator[Simulated]:
+    """A simulator whose clock begins at `START_MS`, with `faults` as the command line has them."""
+    clock = LoopClock(START_MS)
+    deliveries: list[Delivery] = []
+    simulator = Simulator(
+        Exchange(seed, rate, clock.now_ms()),
+        clock,
+        tokens=[TOKEN],
+        seed=seed,
+        symbols_per_connection=symbols_per_connection,
+        calls_per_minute=0,
+        faults=[parse_fault(fault) for fault in faults],
+        note=deliveries.append,
+    )
+    async with await listen(simulator, "127.0.0.1", 0) as server:
+        market = asyncio.create_task(simulator.play())
+        try:
+            yield Simulated(address(server), clock, deliveries)
+        finally:
+            market.cancel()
+
+
+class Heard(NamedTuple):
+    """A frame as a client received it."""
+
+    at_s: float
+    raw: str
+
+    @property
+    def trades(self) -> list[dict[str, Any]]:
+        """The trades of the frame, if it has any."""
+        frame = json.loads(self.raw)
+        return frame.get("data", []) if isinstance(frame, dict) else []
+
+
+async def subscribe(client: ClientConnection, symbols: Iterable[str]) -> None:
+    for symbol in symbols:
+        await client.send(json.dumps({"type": "subscribe", "symbol": symbol}))
+
+
+async def hear(client: ClientConnection, until_s: float) -> list[Heard]:
+    """What comes until second `until_s` of the simulator, or the end of the connection."""
+    heard = []
+    loop = asyncio.get_running_loop()
+    with contextlib.suppress(ConnectionClosed, TimeoutError):
+        async with asyncio.timeout_at(until_s):
+            while True:
+                raw = await client.recv()
+                assert isinstance(raw, str)
+                heard.append(Heard(loop.time(), raw))
+    return heard

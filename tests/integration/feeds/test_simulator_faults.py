@@ -1,0 +1,277 @@
+"""Each fault does what its name says, and the delivery log says it too."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import Counter
+from itertools import pairwise
+
+import pytest
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+
+from app.feeds.finnhub_frames import RefusedFrame, TradeFrame, parse_frame
+from app.feeds.simulator.delivery import Began, Delivery, Ended, Refused, Resumed, Sent, Silent
+from app.feeds.simulator.ledger import truth
+from tests.integration.feeds.simulated import START_MS, Heard, hear, simulated, subscribe
+from tests.virtual_time import run
+
+SYMBOLS = ["AAPL", "SPY", "BINANCE:BTCUSDT"]
+
+
+def listen_to(
+    *faults: str, until_s: float = 60, rate: float = 50.0, seed: int = 1
+) -> tuple[list[Heard], list[Delivery]]:
+    """What one connection hears of a simulator with `faults`, and what the simulator says."""
+
+    async def talk() -> tuple[list[Heard], list[Delivery]]:
+        async with (
+            simulated(*faults, rate=rate, seed=seed) as simulator,
+            simulator.connect() as client,
+        ):
+            await subscribe(client, SYMBOLS)
+            return await hear(client, until_s), simulator.deliveries
+
+    return run(talk())
+
+
+def trade_frames(heard: list[Heard], start_s: float = 0, end_s: float = 1e9) -> list[Heard]:
+    return [one for one in heard if start_s < one.at_s <= end_s and one.raw.startswith('{"data"')]
+
+
+def sent(deliveries: list[Delivery], fault: str) -> list[Sent]:
+    return [one for one in deliveries if isinstance(one, Sent) and one.fault == fault]
+
+
+def test_without_faults_the_log_is_what_was_heard() -> None:
+    heard, deliveries = listen_to()
+    raws = [one.raw for one in deliveries if isinstance(one, Sent)]
+    assert [one.raw for one in heard] == raws[: len(heard)]
+    assert len(trade_frames(heard)) > 100
+    assert truth(deliveries).unseen == truth(deliveries).doubled == 0
+
+
+def test_the_same_seed_faults_and_client_give_the_same_log() -> None:
+    faults = ("repeat:at=5,for=20", "disorder:at=5,for=20", "malform:at=5,for=20,share=0.5")
+    first, second = (listen_to(*faults, until_s=30)[1] for _ in range(2))
+    assert first == second
+
+
+def test_frames_come_three_times() -> None:
+    heard, deliveries = listen_to("repeat:at=10,for=20")
+
+    def times(start_s: float, end_s: float) -> set[int]:
+        frames = trade_frames(heard, start_s, end_s)
+        unlike = [one.raw for one in frames if len({str(trade) for trade in one.trades}) > 1]
+        return set(Counter(unlike).values())  # a long sweep fills equal frames by itself
+
+    assert times(0, 9.9) == {1}
+    assert times(11, 29) == {3}
+    assert times(31, 60) == {1}
+    again = sent(deliveries, "repeat")
+    assert len(again) == 2 / 3 * len(trade_frames(heard, 10, 30)) > 100
+    assert all(one.repeat for one in again)
+
+
+def test_frames_overtake_one_another_and_none_is_lost() -> None:
+    sound, _ = listen_to()
+    heard, _ = listen_to("disorder:at=10,for=20,within=5", until_s=60)
+
+    def backwards(frames: list[Heard]) -> int:
+        newest = [max(trade["t"] for trade in one.trades) for one in trade_frames(frames, 10, 30)]
+        return sum(b < a - 1_000 for a, b in pairwise(newest))
+
+    assert backwards(heard) > 10 > backwards(sound)
+    # the market is the same, its frames are cut otherwise
+    assert trades(heard) == trades(sound)
+
+
+def trades(heard: list[Heard], until_ms: int = START_MS + 50_000) -> Counter[str]:
+    return Counter(
+        json.dumps(trade)
+        for one in trade_frames(heard)
+        for trade in one.trades
+        if trade["t"] < until_ms
+    )
+
+
+def test_reports_are_late_and_none_is_lost() -> None:
+    heard, _ = listen_to("late:at=10,for=20,share=0.3,least=20,most=40", until_s=80)
+    ages = [
+        one.at_s - (trade["t"] - START_MS) / 1000
+        for one in trade_frames(heard)
+        for trade in one.trades
+    ]
+    assert sum(20 <= age <= 41 for age in ages) > 100
+    assert trades(heard) == trades(listen_to(until_s=80)[0])
+
+
+def test_frames_are_lost_and_not_in_the_log() -> None:
+    heard, deliveries = listen_to("drop:at=10,for=20,share=0.5")
+    lost = trades(listen_to()[0]) - trades(heard)
+    assert len(lost) > 100
+    assert {json.loads(trade)["t"] for trade in lost} <= set(
+        range(START_MS - 10_000, START_MS + 31_000)
+    )
+    logged = Counter(one.raw for one in deliveries if isinstance(one, Sent))
+    assert Counter(one.raw for one in heard) <= logged
+
+
+@pytest.mark.parametrize("pings", [True, False])
+def test_a_stall_brings_pings_or_nothing_and_passes(pings: bool) -> None:
+    heard, deliveries = listen_to(
+        f"stall:at=10,for=130,pings={str(pings).lower()}", until_s=160, rate=10
+    )
+    quiet = [one.raw for one in heard if 11 < one.at_s < 139]
+    assert quiet == ['{"type":"ping"}'] * (2 if pings else 0)
+    assert len(trade_frames(heard, 140)) > 10
+    silences = [one for one in deliveries if isinstance(one, Silent | Resumed)]
+    assert silences == [
+        Silent(START_MS + 10_000, 1, "stall"),
+        Resumed(START_MS + 140_000, 1),
+    ]
+
+
+def test_a_half_open_connection_is_silent_and_a_new_one_is_welcome() -> None:
+    async def talk() -> None:
+        async with simulated("half-open:at=10") as simulator, simulator.connect() as dead:
+            await subscribe(dead, SYMBOLS)
+            heard = await hear(dead, 100)
+            assert 9 < heard[-1].at_s < 10.1
+            assert len(heard) == simulator.proved()
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(60):
+                    await (await dead.ping())
+            async with simulator.connect() as alive:
+                await subscribe(alive, SYMBOLS)
+                assert trade_frames(await hear(alive, 200))
+            dead.transport.abort()
+
+    run(talk())
+
+
+@pytest.mark.parametrize(("farewell", "code"), [("true", 1001), ("false", 1006)])
+def test_a_connection_is_closed_after_what_was_sent_has_arrived(farewell: str, code: int) -> None:
+    async def talk() -> None:
+        async with (
+            simulated(f"close:at=10,farewell={farewell}") as simulator,
+            simulator.connect() as client,
+        ):
+            await subscribe(client, SYMBOLS)
+            heard = await hear(client, 20)
+            with pytest.raises(ConnectionClosed):
+                await client.recv()
+            assert client.close_code == code
+            assert len(heard) == len(simulator.sent()) == simulator.proved()
+            await asyncio.sleep(1)
+            assert isinstance(simulator.deliveries[-1], Ended)
+
+    run(talk())
+
+
+@pytest.mark.parametrize(
+    ("status", "text"),
+    [
+        (401, "Invalid API key."),
+        (429, "API limit reached. Please try again later. Remaining Limit: 0"),
+        (502, "Bad Gateway"),
+    ],
+)
+def test_handshakes_are_refused_with_finnhubs_own_words(status: int, text: str) -> None:
+    async def talk() -> None:
+        async with simulated(f"refuse:at=10,for=20,status={status}") as simulator:
+            async with simulator.connect() as client:
+                await subscribe(client, SYMBOLS)
+                assert 9 < (await hear(client, 60))[-1].at_s < 10.1
+            with pytest.raises(InvalidStatus) as refused:
+                await simulator.connect(process_exception=lambda error: error)
+            assert refused.value.response.status_code == status
+            assert json.loads(refused.value.response.body or b"") == {"error": text}
+            assert simulator.deliveries[-1] == Refused(simulator.clock.now_ms(), status)
+            await asyncio.sleep(20)
+            async with simulator.connect():
+                pass
+
+    run(talk())
+
+
+def test_a_handshake_takes_long() -> None:
+    async def talk() -> float:
+        async with simulated("slow:at=1,for=20,by=15") as simulator:
+            await asyncio.sleep(2)
+            async with simulator.connect(open_timeout=30):
+                return asyncio.get_running_loop().time()
+
+    assert run(talk()) == pytest.approx(17, abs=0.1)
+
+
+def test_a_cut_frame_is_no_frame() -> None:
+    heard, deliveries = listen_to("truncate:at=10,for=20,share=0.5")
+    cut = sent(deliveries, "truncate")
+    assert len(cut) > 20
+    assert all(one.broken for one in cut)
+    assert all(isinstance(parse_frame(one.raw.encode()), RefusedFrame) for one in cut)
+    assert {one.raw for one in cut if one.at_ms < START_MS + 29_000} <= {one.raw for one in heard}
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_of_a_malformed_frame_the_trades_can_be_read_and_nothing_else(seed: int) -> None:
+    _, deliveries = listen_to("malform:at=10,for=40,share=0.5", seed=seed)
+    malformed = sent(deliveries, "malform")
+    assert len({one.raw for one in malformed}) > 50
+    for one in malformed:
+        frame = parse_frame(one.raw.encode())
+        if one.broken:
+            assert not isinstance(frame, TradeFrame), one.raw
+        else:
+            assert isinstance(frame, TradeFrame)
+            good = sorted(set(range(frame.size)) - set(one.bad))
+            assert [arrived.i for arrived in frame.arrived] == good, one.raw
+
+
+def test_a_frame_of_10_mb_comes_whole() -> None:
+    heard, deliveries = listen_to("huge:at=10")
+    assert max(len(one.raw) for one in heard) == 10_000_000
+    [one] = sent(deliveries, "huge")
+    assert one.broken
+    assert len(one.raw) < 1_000_000
+
+
+@pytest.mark.parametrize("by", [20, -20])
+def test_trades_bear_another_clocks_time(by: int) -> None:
+    heard, _ = listen_to(f"clock:at=10,for=20,by={by}")
+
+    def ages(start_s: float, end_s: float) -> list[float]:
+        return [
+            one.at_s - (trade["t"] - START_MS) / 1000
+            for one in trade_frames(heard, start_s, end_s)
+            for trade in one.trades
+        ]
+
+    assert min(ages(11, 29)) == pytest.approx(-by, abs=0.1)
+    assert min(ages(31, 60)) == pytest.approx(0, abs=0.1)
+
+
+def test_a_burst_comes_at_once() -> None:
+    heard, _ = listen_to("burst:at=10,trades=20000")
+    at_once = [trade for one in trade_frames(heard, 9.9, 10.1) for trade in one.trades]
+    assert 20_000 <= len(at_once) < 20_500
+
+
+def test_genuine_twins_are_equal_frames_that_the_rules_take_for_repeats() -> None:
+    heard, deliveries = listen_to("twin:at=10,for=30,share=0.2")
+    twins = sent(deliveries, "twin")
+    assert len(twins) > 10
+    assert {Counter(one.raw for one in heard)[twin.raw] for twin in twins} == {2}
+    assert not any(twin.repeat for twin in twins)
+    lost = sum(len(twin.unseen) for twin in twins)
+    assert truth(deliveries).unseen == lost > 20
+
+
+def test_the_log_names_each_fault_as_it_begins() -> None:
+    _, deliveries = listen_to("drop:at=10,for=1", "huge:at=20,bytes=5000")
+    begun = [(one.at_ms - START_MS, str(one.fault)) for one in deliveries if isinstance(one, Began)]
+    assert begun == [
+        (10_000, "Drop(at_s=10.0, length_s=1.0, share=0.1)"),
+        (20_000, "Huge(at_s=20.0, size=5000)"),
+    ]
