@@ -13,6 +13,7 @@ from typing import NamedTuple
 import psutil
 from confluent_kafka import (
     ConsumerGroupState,
+    KafkaException,
     TopicPartition,
 )
 from confluent_kafka.admin import AdminClient
@@ -83,15 +84,18 @@ class Group:
         self._reader = consumer(settings, **{"group.id": self._name})
         self._asked = [TopicPartition(settings.named(STOCKS_TOPIC), p) for p in partitions]
 
-    def assigned(self) -> list[int]:
-        """How many partitions of the input each member holds, once the group is settled."""
-        found = self._admin.describe_consumer_groups([self._name], request_timeout=30)
-        group = found[self._name].result()
+    def assigned(self) -> list[set[int]]:
+        """Which partitions of the input each member holds, once the group is settled."""
+        found = self._admin.describe_consumer_groups([self._name], request_timeout=5)
+        try:
+            group = found[self._name].result()
+        except KafkaException:  # the group's coordinator may not be anywhere yet
+            return []
         if group.state != ConsumerGroupState.STABLE:
             return []
         topic = self._asked[0].topic
         return [
-            sum(partition.topic == topic for partition in member.assignment.topic_partitions)
+            {at.partition for at in member.assignment.topic_partitions if at.topic == topic}
             for member in group.members
         ]
 

@@ -21,7 +21,7 @@ from app.contracts import CANDLES_TOPIC, LIVE_TOPIC, STOCKS_TOPIC, Candle, decod
 from app.settings import Settings
 from benchmarks._bench import Cost, Input, candles, measured
 from benchmarks._reference import Bar, Key, full
-from tests.support import consumer, end_offsets, read_topic, start, stop, values
+from tests.support import consumer, end_offsets, read_topic, running, values
 from topologies.candle import Rules, SymbolCandles
 from topologies.candles import spare_the_collector
 from topologies.window import newest
@@ -47,11 +47,8 @@ def topology(input_: Input, live: bool) -> Result:
     """`tickhouse candles` with its default settings; `live`: with partial candles or without."""
     input_.reset()
     settings = input_.settings.model_copy(update={"candle_live": live})
-    worker = start(settings, "candles", log=settings.tickhouse_data_dir / "candles.log")
-    try:
+    with running(settings, "candles", log=settings.tickhouse_data_dir / "candles.log") as worker:
         cost = measured(input_, [worker])
-    finally:
-        stop(worker)
     records = candles(settings, CANDLES_TOPIC)
     partials = len(read_topic(settings, LIVE_TOPIC)) if live else 0
     return _result(cost, records, partials)

@@ -83,7 +83,7 @@ class Workload:
         rng = random.Random(42)
         recent: deque[Trades] = deque(maxlen=RECENT_MESSAGES)
         sent, told = 0, BASE + MINUTE_MS
-        symbols, sizes = _symbols(rng), _sizes(rng, self.framing)
+        symbols, sizes = zipf(rng), _sizes(rng, self.framing)
         while sent < self.trades:
             now = BASE + int(sent * MINUTE_MS / TRADES_A_MINUTE)
             while told + GRACE_MS <= now:
@@ -113,7 +113,8 @@ class Workload:
             yield Watermark(symbol, "replay", "b", now, t, minute, MINUTE_MS)
 
 
-def _symbols(rng: random.Random) -> Iterator[str]:
+def zipf(rng: random.Random) -> Iterator[str]:
+    """`SYMBOLS` at random for ever: the second comes half as often as the first, and so on."""
     weights = list(accumulate(1 / (number + 1) for number in range(len(SYMBOLS))))
     while True:
         yield from rng.choices(SYMBOLS, cum_weights=weights, k=_CHOSEN_AT_ONCE)

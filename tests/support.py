@@ -194,9 +194,11 @@ def delete_topics(settings: Settings, names: Iterable[str]) -> None:
     await_(lambda: not topic_ids(settings, doomed), 30, "the topics to be gone")
 
 
-def end_offsets(settings: Settings, topic: str) -> dict[int, int]:
-    """By partition, the offset behind its last message."""
-    reader = consumer(settings)
+def end_offsets(
+    settings: Settings, topic: str, isolation: str = "read_committed"
+) -> dict[int, int]:
+    """By partition, the offset behind its last message that such a reader sees."""
+    reader = consumer(settings, isolation)
     name = settings.named(topic)
     partitions = reader.list_topics(name, timeout=10).topics[name].partitions
     ends = {

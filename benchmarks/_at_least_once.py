@@ -1,0 +1,27 @@
+"""`tickhouse candles` with the other guarantee, for comparison alone: nothing else is changed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from app.settings import load_settings
+from topologies import candles
+from topologies.life_application import LifeApplication
+
+
+class AtLeastOnceApplication(LifeApplication):
+    """Commits offsets without transactions: a crash repeats records."""
+
+    def __init__(self, **given: Any) -> None:
+        producer = {
+            name: value
+            for name, value in given.pop("producer_extra_config").items()
+            if not name.startswith("transaction")
+        }
+        given["processing_guarantee"] = "at-least-once"
+        super().__init__(producer_extra_config=producer, **given)
+
+
+if __name__ == "__main__":
+    candles.LifeApplication = AtLeastOnceApplication  # type: ignore[attr-defined, assignment]
+    candles.run(load_settings())

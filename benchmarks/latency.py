@@ -1,0 +1,283 @@
+"""How soon a trade is seen: feed at real time, worker with its default settings, readers beside it.
+
+Feeder and readers are processes of their own, on the clock that all processes of a machine share.
+The feeder makes messages and watermarks as the producer does (`app.feeds.intake`), one trade a
+frame, and sends each at once (linger 0).
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Iterable
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from random import Random
+from typing import Any, NamedTuple
+
+from confluent_kafka import OFFSET_END, Producer, TopicPartition
+
+from app.contracts import (
+    CANDLES_TOPIC,
+    LIVE_TOPIC,
+    STOCKS_TOPIC,
+    Message,
+    Rejected,
+    Trades,
+    decode_candle,
+    encode,
+)
+from app.feeds.clock import SteadyClock
+from app.feeds.intake import Intake
+from app.feeds.publisher import producer_settings
+from app.settings import Settings
+from app.topics import ensure_topics
+from benchmarks._bench import Group, bench
+from benchmarks._report import percentile, report
+from benchmarks._workload import MINUTE_MS, SYMBOLS, zipf
+from tests.support import await_, consumer, running
+
+RATE, SECONDS = 1_000, 200
+WARM_UP_S = 10
+"""Before anything counts: the worker's first checkpoints open files and load code."""
+TAIL_S = 10
+"""Readers read on behind the feed's end."""
+SETTLED_S = 2
+"""Trades of the feed's last seconds may wait for a message that never comes."""
+
+COLUMNS = ["what", "aim", "p50", "p99", "most", "of"]
+PROSE = """\
+{rate:,} trades a second of {symbols} symbols, Zipf-distributed, one a message, watermarks as the
+producer sends them, for {seconds} s of real time; `tickhouse candles` with its default settings;
+Kafka, feeder and readers on the same machine. *message → partial*: from the feeder's call of its
+Kafka client until a reader of `candles-live` (read uncommitted) has the partial candle that this
+very message emitted; {share:.0%} of the messages emitted one. *trade → candles-live*: until a
+candle that counts the trade is there, over all trades. *minute's end → final*: until a
+read-committed reader of `candles-1m` has the final candle; grace is {grace_s:.0f} s, commits come
+each {commit_s:.0f} s.
+"""
+
+
+class Sent(NamedTuple):
+    """A message of trades on its way: where it lies, whose it is, when it was sent."""
+
+    partition: int
+    offset: int
+    symbol: str
+    minute: int
+    at_ns: int
+
+
+class Seen(NamedTuple):
+    """A candle as it reached a reader."""
+
+    partition: int
+    symbol: str
+    minute: int
+    last_offset: int
+    at_ns: int
+    wall_ms: float
+
+
+def feed(settings: Settings, rate: int, seconds: float) -> list[Sent]:
+    """Send `rate` trades a second in real time; what was sent, without the warm-up."""
+    clock, rng = SteadyClock(), Random(1)
+    sent: list[Sent] = []
+    producer = Producer(
+        producer_settings(settings) | {"linger.ms": 0, "delivery.report.only.error": False}
+    )
+    topic = settings.named(STOCKS_TOPIC)
+    began = time.monotonic_ns()
+    counts_from = began + WARM_UP_S * 1_000_000_000
+
+    def publish(messages: Iterable[Message | Rejected]) -> None:
+        for message in messages:
+            assert not isinstance(message, Rejected), message
+            noted = _note(sent, message, counts_from) if isinstance(message, Trades) else None
+            producer.produce(topic, encode(message), message.symbol, on_delivery=noted)
+        producer.poll(0)
+
+    intake = Intake(
+        feed="replay",
+        source="bench",
+        symbols=SYMBOLS,
+        grace_ms=settings.candle_grace_ms,
+        horizon_ms=settings.candle_horizon_ms,
+        clock=clock,
+    )
+    intake.connected("bench-1")
+    beat, symbols = began, zipf(rng)
+    for number in range(int(rate * seconds)):
+        due = began + number * 1_000_000_000 // rate
+        if (left := due - time.monotonic_ns()) > 0:
+            time.sleep(left / 1e9)
+        if due - beat >= 1_000_000_000:
+            beat += 1_000_000_000
+            publish(intake.each_second())
+        publish(intake.frame(_frame(rng, next(symbols), clock.now_ms())))
+    assert producer.flush(30) == 0
+    return sent
+
+
+def _note(sent: list[Sent], message: Trades, counts_from: int) -> Any:
+    at_ns = time.monotonic_ns()
+    minute = message.trades[0].t // MINUTE_MS * MINUTE_MS
+
+    def delivered(error: Any, record: Any) -> None:
+        assert error is None, error
+        if at_ns >= counts_from:
+            sent.append(Sent(record.partition(), record.offset(), message.symbol, minute, at_ns))
+
+    return delivered
+
+
+def _frame(rng: Random, symbol: str, now_ms: int) -> bytes:
+    codes = b'["1","12"]' if rng.random() < 0.45 else b'["1"]'
+    price, size, t = rng.randint(9_900, 10_100), rng.randint(1, 500), now_ms - rng.randint(0, 100)
+    return b'{"data":[{"c":%b,"p":%d.%02d,"s":"%b","t":%d,"v":%d}],"type":"trade"}' % (
+        codes,
+        price // 100,
+        price % 100,
+        symbol.encode(),
+        t,
+        size,
+    )
+
+
+def watch(settings: Settings, topic: str, isolation: str, seconds: float) -> list[Seen]:
+    """Every candle that reaches a reader of `topic` within `seconds`."""
+    reader = consumer(settings, isolation)
+    name = settings.named(topic)
+    partitions = range(settings.kafka_partitions)
+    reader.assign([TopicPartition(name, number, OFFSET_END) for number in partitions])
+    until_ns = time.monotonic_ns() + int(seconds * 1e9)
+    came = []
+    while time.monotonic_ns() < until_ns:
+        record = reader.poll(0.5)
+        if record is not None and not record.error():
+            came.append((record.partition(), record.value(), time.monotonic_ns(), time.time()))
+    reader.close()
+    return [
+        Seen(partition, c.symbol, c.window_start, c.last_offset, at_ns, wall_s * 1000)
+        for partition, value, at_ns, wall_s in came
+        for c in [decode_candle(value)]
+    ]
+
+
+def first_partial_ms(sent: list[Sent], partials: list[Seen]) -> list[float]:
+    """Of each message that emitted a partial: how long until the reader had it."""
+    at = {(seen.partition, seen.last_offset): seen.at_ns for seen in reversed(partials)}
+    keys = [(one, (one.partition, one.offset)) for one in sent]
+    return [(at[key] - one.at_ns) / 1e6 for one, key in keys if key in at]
+
+
+def until_counted_ms(sent: list[Sent], seen: list[Seen]) -> list[float]:
+    """Of each message: how long until a candle of its minute counted it.
+
+    :raises AssertionError: one never was.
+    """
+    candles: dict[tuple[str, int], list[Seen]] = defaultdict(list)
+    for one in sorted(seen, key=lambda one: one.at_ns):
+        candles[one.symbol, one.minute].append(one)
+    waited = []
+    for message in sent:
+        counted = (
+            candle
+            for candle in candles[message.symbol, message.minute]
+            if candle.last_offset >= message.offset
+        )
+        first = next(counted, None)
+        assert first is not None, f"{message} was never seen"
+        waited.append((first.at_ns - message.at_ns) / 1e6)
+    return waited
+
+
+def measure(settings: Settings, rate: int, seconds: float) -> dict[str, Any]:
+    """Feed, worker and readers at once; the figures of the page, in milliseconds."""
+    ensure_topics(settings)
+    log = settings.tickhouse_data_dir / "candles.log"
+    with running(settings, "candles", log=log):
+        group = Group(settings, range(settings.kafka_partitions))
+        await_(group.assigned, 120, "the worker to join")
+        group.close()
+        with ProcessPoolExecutor(3, mp_context=get_context("spawn")) as pool:
+            whole_s = seconds + TAIL_S
+            live = pool.submit(watch, settings, LIVE_TOPIC, "read_uncommitted", whole_s)
+            finals = pool.submit(watch, settings, CANDLES_TOPIC, "read_committed", whole_s)
+            sent = pool.submit(feed, settings, rate, seconds).result()
+            return figures(sent, live.result(), finals.result())
+
+
+def figures(sent: list[Sent], partials: list[Seen], finals: list[Seen]) -> dict[str, Any]:
+    """What was measured, in milliseconds."""
+    emitted = first_partial_ms(sent, partials)
+    last_ns = max(one.at_ns for one in sent) - SETTLED_S * 1_000_000_000
+    settled = [one for one in sent if one.at_ns <= last_ns]
+    ends = [one.wall_ms - one.minute - MINUTE_MS for one in finals]
+    return {
+        "share": len(emitted) / len(sent),
+        "message_to_partial_ms": _summary(emitted),
+        "trade_to_live_ms": _summary(until_counted_ms(settled, [*partials, *finals])),
+        "end_to_final_ms": _summary(ends),
+    }
+
+
+def _summary(figures_ms: list[float]) -> dict[str, float]:
+    return {
+        "p50": percentile(figures_ms, 50),
+        "p99": percentile(figures_ms, 99),
+        "most": max(figures_ms),
+        "count": len(figures_ms),
+    }
+
+
+def table(found: dict[str, Any], grace_ms: int) -> list[list[str]]:
+    """Rows for `COLUMNS`."""
+    lines = [
+        ("message → partial", "p50 < 3 ms, p99 < 15 ms", "message_to_partial_ms"),
+        ("trade → candles-live", "most < 1,100 ms", "trade_to_live_ms"),
+        ("minute's end → final", f"p99 < {grace_ms + 2_000:,} ms", "end_to_final_ms"),
+    ]
+    return [
+        [
+            what,
+            aim,
+            *(f"{found[key][name]:,.1f} ms" for name in ("p50", "p99", "most")),
+            f"{found[key]['count']:,}",
+        ]
+        for what, aim, key in lines
+    ]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--rate", type=int, default=RATE, help="trades a second")
+    parser.add_argument("--seconds", type=int, default=SECONDS)
+    parser.add_argument("--keep", action="store_true", help="leave the result though cut short")
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder, bench(Path(folder)) as settings:
+        found = measure(settings, given.rate, given.seconds)
+    report(
+        "latency",
+        f"Latency at {given.rate:,} trades a second",
+        COLUMNS,
+        table(found, settings.candle_grace_ms),
+        found,
+        PROSE.format(
+            rate=given.rate,
+            symbols=len(SYMBOLS),
+            seconds=given.seconds,
+            share=found["share"],
+            grace_s=settings.candle_grace_ms / 1000,
+            commit_s=settings.candle_commit_interval_s,
+        ),
+        keep=given.keep or len(sys.argv) == 1,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,238 @@
+"""Two workers beside one, at one trade a message, exactly-once and at-least-once.
+
+The workers stand assigned and idle before the input becomes visible, all at once, by the commit of
+a transaction: so both are active from the first message on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from confluent_kafka import Producer
+
+from app.contracts import CANDLES_TOPIC, STOCKS_TOPIC, Message, encode
+from app.embedded.environment import child_environment
+from app.settings import Settings
+from app.topics import ensure_topics
+from benchmarks._bench import LOOK_S, Group, bench, candles, cpu_s
+from benchmarks._reference import Full, Key, Prints, check, full
+from benchmarks._report import report, spread
+from benchmarks._workload import Workload
+from tests.support import TICKHOUSE, await_, end_offsets, stop
+from topologies.window import newest
+
+TRADES, RUNS = 600_000, 3
+GUARANTEES = {
+    "exactly-once": [TICKHOUSE, "candles"],
+    "at-least-once": [sys.executable, "-m", "benchmarks._at_least_once"],
+}
+WORKERS = (1, 2)
+SEND_TIMEOUT_MS = 600_000
+
+COLUMNS = [
+    "guarantee",
+    "workers",
+    "trades/s, all active: min · median · max",
+    "of one worker",
+    "CPU s a million trades",
+    "of one worker",
+    "share of each worker",
+]
+PROSE = """\
+{trades:,} trades, one a message, the workload of the candles benchmark, {runs} interleaved runs, 4
+partitions, 2 cores shared with Kafka. *all active*: from the moment the input becomes visible until
+the first worker has committed all of its partitions. CPU is that of all workers, all threads.
+*at-least-once* is the same application built with the other guarantee; `tickhouse candles` runs
+exactly-once. Aims: two workers at least 1.3 times one exactly-once, 1.6 times at-least-once, CPU
+within 25 %.
+
+Quix Streams assigns by *range*, and must: it subscribes to the changelog beside the input, and only
+range gives a worker the same partitions of both. Every worker gets as many partitions as any other,
+give or take one; what a partition holds is up to its symbols.
+"""
+
+
+class Run(NamedTuple):
+    """What some workers made of the input."""
+
+    trades_a_second: float
+    """Of all together while all were active."""
+    cpu_s: float
+    shares: list[float]
+    """Of the messages, by worker."""
+
+
+class Progress:
+    """When each worker had committed how many messages."""
+
+    def __init__(self, partitions: list[set[int]], ends: dict[int, int]) -> None:
+        self._partitions = partitions
+        self._ends = ends
+        self._seen = [[(0.0, 0)] for _ in partitions]
+
+    def note(self, at_s: float, committed: dict[int, int]) -> bool:
+        """Take what is committed `at_s` after the start; whether that is all."""
+        for held, seen in zip(self._partitions, self._seen, strict=True):
+            count = sum(min(committed[one], self._ends[one]) for one in held)
+            if count != seen[-1][1]:
+                seen.append((at_s, count))
+        return all(committed[one] >= end for one, end in self._ends.items())
+
+    def messages_a_second(self) -> float:
+        """Of all workers, until the first of them was through."""
+        first_s = min(seen[-1][0] for seen in self._seen)
+        until = [max(one for one in seen if one[0] <= first_s) for seen in self._seen]
+        return sum(count / at_s for at_s, count in until if count)
+
+    def shares(self) -> list[float]:
+        """Of all messages, by worker."""
+        counts = [sum(self._ends[one] for one in held) for held in self._partitions]
+        return sorted((count / sum(counts) for count in counts), reverse=True)
+
+
+class HiddenInput:
+    """A workload in the `stocks-topic`, in a transaction that is still open."""
+
+    def __init__(self, settings: Settings, messages: Iterable[Message]) -> None:
+        self._producer = Producer(
+            settings.kafka_client()
+            | {"transactional.id": settings.named("input"), "partitioner": "murmur2"}
+            | {"transaction.timeout.ms": SEND_TIMEOUT_MS, "linger.ms": 20, "log_level": 3}
+        )
+        self._producer.init_transactions(60)
+        self._producer.begin_transaction()
+        topic = settings.named(STOCKS_TOPIC)
+        for message in messages:
+            self._produce(topic, message)
+        assert self._producer.flush(120) == 0
+        self.ends = end_offsets(settings, STOCKS_TOPIC, isolation="read_uncommitted")
+
+    def show(self) -> None:
+        """Commit it: from now on readers see it."""
+        self._producer.commit_transaction(60)
+
+    def _produce(self, topic: str, message: Message) -> None:
+        while True:
+            try:
+                self._producer.produce(topic, encode(message), message.symbol)
+                return
+            except BufferError:
+                self._producer.poll(0.05)
+
+
+def run(settings: Settings, guarantee: str, workers: int, trades: int) -> Run:
+    """`workers` through a fresh copy of the input; their candles are checked."""
+    ensure_topics(settings)
+    workload, prints = Workload(trades, [1]), Prints()
+    hidden = HiddenInput(settings, prints.noted(workload))
+    with ExitStack() as stack:
+        processes = [_worker(settings, guarantee) for _ in range(workers)]
+        for process in processes:
+            stack.callback(stop, process)
+        group = Group(settings, hidden.ends)
+        stack.callback(group.close)
+        held = await_(lambda: _spread_over(group, workers), 180, "the workers to share the input")
+        progress = Progress(held, hidden.ends)
+        cpu = cpu_s(processes)
+        hidden.show()
+        began = time.perf_counter()
+        while not progress.note(time.perf_counter() - began, group.committed()):
+            time.sleep(LOOK_S)
+        cpu = cpu_s(processes) - cpu
+    _check(settings, prints)
+    per_message = workload.counts["trades"] / workload.counts["messages"]
+    return Run(progress.messages_a_second() * per_message, cpu, progress.shares())
+
+
+def _worker(settings: Settings, guarantee: str) -> subprocess.Popen[bytes]:
+    log = (settings.tickhouse_data_dir / "candles.log").open("ab")
+    return subprocess.Popen(
+        GUARANTEES[guarantee], env=child_environment(settings), stdout=log, stderr=log
+    )
+
+
+def _spread_over(group: Group, workers: int) -> list[set[int]]:
+    held = group.assigned()
+    return held if len(held) == workers and all(held) else []
+
+
+def _check(settings: Settings, prints: Prints) -> None:
+    last = newest(candles(settings, CANDLES_TOPIC)).values()
+    found: dict[Key, Full] = {(c.symbol, c.window_start): full(c) for c in last}
+    check(settings.tickhouse_namespace, found, prints.candles(by_tape=True))
+
+
+def figures(runs: dict[tuple[str, int], list[Run]], trades: int) -> list[dict[str, Any]]:
+    """By guarantee and workers."""
+    return [
+        {
+            "guarantee": guarantee,
+            "workers": workers,
+            "trades_a_second": spread([run.trades_a_second for run in of]),
+            "cpu_s_a_million": spread([run.cpu_s * 1e6 / trades for run in of]),
+            "shares": of[-1].shares,
+        }
+        for (guarantee, workers), of in runs.items()
+    ]
+
+
+def table(found: list[dict[str, Any]]) -> list[list[str]]:
+    """Rows for `COLUMNS`; ratios are between medians."""
+    one = {each["guarantee"]: each for each in found if each["workers"] == 1}
+
+    def ratio(each: dict[str, Any], name: str) -> str:
+        base = one.get(each["guarantee"])
+        return f"{each[name]['median'] / base[name]['median']:.2f}" if base else ""
+
+    return [
+        [
+            each["guarantee"],
+            str(each["workers"]),
+            "{min:,.0f} · {median:,.0f} · {max:,.0f}".format(**each["trades_a_second"]),
+            ratio(each, "trades_a_second"),
+            f"{each['cpu_s_a_million']['median']:.1f}",
+            ratio(each, "cpu_s_a_million"),
+            " · ".join(f"{share:.0%}" for share in each["shares"]),
+        ]
+        for each in found
+    ]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--trades", type=int, default=TRADES)
+    parser.add_argument("--runs", type=int, default=RUNS)
+    parser.add_argument("--only", choices=list(GUARANTEES), help="one of the guarantees")
+    parser.add_argument("--keep", action="store_true", help="leave the result though cut short")
+    given = parser.parse_args()
+    chosen = [given.only] if given.only else list(GUARANTEES)
+    runs: dict[tuple[str, int], list[Run]] = {(g, w): [] for g in chosen for w in WORKERS}
+    with tempfile.TemporaryDirectory() as folder, bench(Path(folder)) as settings:
+        for number in range(given.runs):
+            for (guarantee, workers), of in runs.items():
+                namespace = f"{guarantee}-{workers}-{number}"
+                fresh = settings.model_copy(update={"tickhouse_namespace": namespace})
+                of.append(run(fresh, guarantee, workers, given.trades))
+                print(f"{namespace}: {of[-1]}", file=sys.stderr)
+    found = figures(runs, given.trades)
+    report(
+        "scaling",
+        "Two workers beside one",
+        COLUMNS,
+        table(found),
+        found,
+        PROSE.format(trades=given.trades, runs=given.runs),
+        keep=given.keep or len(sys.argv) == 1,
+    )
+
+
+if __name__ == "__main__":
+    main()
