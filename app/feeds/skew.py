@@ -9,7 +9,8 @@ from statistics import median_low
 SAMPLES = 100
 TOLERANCE_MS = 2_000
 _FEWEST_SAMPLES = 3
-"""One or two trades with a wrong time must not move a clock that is never set back."""
+"""One or two trades with a wrong time must not move a clock that is never set back. To hold
+watermarks back one is enough: that ends by itself, a watermark told too far never falls."""
 _LAG_ENDS_AFTER_MS = 60_000
 
 
@@ -32,7 +33,7 @@ class Skew:
             self._largest_t = t if self._largest_t is None else max(self._largest_t, t)
             self._heard_at_ms = received_at
         behind = -self._median_ms()
-        if behind <= TOLERANCE_MS:
+        if behind <= TOLERANCE_MS or len(self._lags_ms) < _FEWEST_SAMPLES:
             return 0
         self._lags_ms = deque((lag + behind for lag in self._lags_ms), maxlen=SAMPLES)
         self._heard_at_ms += behind
@@ -55,4 +56,4 @@ class Skew:
         return min(now_ms, self._largest_t)
 
     def _median_ms(self) -> int:
-        return median_low(self._lags_ms) if len(self._lags_ms) >= _FEWEST_SAMPLES else 0
+        return median_low(self._lags_ms) if self._lags_ms else 0

@@ -45,6 +45,12 @@ def test_a_late_feed_has_told_no_further_than_its_newest_trade() -> None:
     assert skew.newest_t(NOW + 5_000) == NOW - 9_000
 
 
+def test_the_first_trade_alone_shows_a_late_feed() -> None:
+    skew, behind = _observed(3_600_000)
+    assert behind == 0
+    assert skew.newest_t(NOW + 1_000) == NOW - 3_600_000
+
+
 def test_a_late_feed_that_falls_silent_has_told_all() -> None:
     skew, _ = _observed(10_000, 10_000, 10_000)
     assert skew.newest_t(NOW + 70_000) == NOW - 10_000

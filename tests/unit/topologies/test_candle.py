@@ -2,52 +2,15 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from datetime import datetime
 from decimal import Decimal
 
 import pytest
 
-from app.contracts import Candle, Quote, Trade, Trades, Watermark
-from topologies.candle import NOTHING, Outcome, Rules, SymbolCandles
-
-BASE = 1_381_239_000_000  # 2013-10-08 09:30 in New York
-MINUTE = 60_000
-GRACE, HORIZON = 5_000, 900_000
-
-
-class Feeder:
-    """Feeds one symbol and numbers the messages."""
-
-    def __init__(self, price_rule="sip", symbol="SPY", feed="live"):
-        rules = Rules(feed, price_rule, GRACE, HORIZON)
-        self.candles = SymbolCandles(symbol, rules, Counter())
-        self.symbol, self.feed, self.offset = symbol, feed, -1
-
-    def send(self, message) -> Outcome:
-        self.offset += 1
-        return self.candles.apply(message, self.offset, None)
-
-    def trades(self, *trades: Trade, received_at=None, source="a") -> Outcome:
-        at = received_at if received_at is not None else max(t.t for t in trades)
-        return self.send(Trades(self.symbol, self.feed, source, "c", at, list(trades)))
-
-    def watermark(self, t, source="a", minute=None, covered=None, received_at=None) -> Outcome:
-        at = received_at if received_at is not None else max(t, BASE)
-        return self.send(Watermark(self.symbol, self.feed, source, at, t, minute, covered))
-
-    def quote(self, t, price, received_at=None) -> Outcome:
-        at = received_at if received_at is not None else t
-        price = Decimal(price)
-        return self.send(Quote(self.symbol, self.feed, "a", at, price, *[None] * 6, t // 1000))
-
-
-def trade(ms, p="10", v="100", c=("1",), k=0):
-    return Trade(BASE + ms, Decimal(p), Decimal(v), list(c) if c is not None else None, k=k)
-
-
-def only(records: list[Candle]) -> Candle:
-    (candle,) = records
-    return candle
+from app.contracts import Watermark
+from app.market.sessions import NEW_YORK
+from tests.unit.topologies.feeder import BASE, GRACE, HORIZON, MINUTE, Feeder, only, trade
+from topologies.candle import NOTHING
 
 
 def test_a_watermark_exactly_at_the_end_makes_the_minute_final():
@@ -111,6 +74,31 @@ def test_two_sources_with_clocks_apart_wait_for_the_slower():
     assert feeder.candles.watermark == BASE + MINUTE + 30_000  # never falls, waits for b
     feeder.watermark(BASE + MINUTE + 30_500, "b")
     assert feeder.candles.watermark == BASE + MINUTE + 30_500
+
+
+def test_a_source_one_hour_ahead_closes_nothing_while_another_is_in_time():
+    feeder, hour = Feeder(), 3_600_000
+    feeder.watermark(BASE, "a")
+    for second in range(0, 70_000, 1_000):
+        at = BASE + second
+        made = [
+            feeder.trades(trade(second), received_at=at + hour, source="b"),
+            feeder.watermark(at + hour - GRACE, "b"),
+            feeder.trades(trade(second), received_at=at, source="a"),
+            feeder.watermark(at - GRACE, "a"),
+        ]
+        assert not any(outcome.rejections for outcome in made)
+        assert any(outcome.records for outcome in made) == (second == MINUTE + GRACE)
+    assert feeder.candles.watermark == BASE + 69_000 - GRACE
+
+
+def test_what_comes_after_a_lone_source_was_one_hour_ahead_is_rejected_and_recorded():
+    feeder, hour = Feeder(), 3_600_000
+    feeder.trades(trade(0))
+    feeder.watermark(BASE + hour)
+    outcome = feeder.trades(trade(1), trade(hour - HORIZON), received_at=BASE + hour)
+    assert [(r.reason, r.indices) for r in outcome.rejections] == [("late", (0,))]
+    assert only(outcome.records).window_start == BASE + hour - HORIZON
 
 
 @pytest.mark.parametrize(("moved_on_ms", "waits"), [(149_999, True), (150_000, False)])
@@ -210,6 +198,51 @@ def test_values_that_are_no_trades_change_no_candle_and_move_no_watermark(code):
     assert only(under_all.watermark(BASE + MINUTE).records).trade_count == 1
 
 
+def test_a_minute_of_official_opens_and_closes_only_is_no_candle_and_beside_trades_they_are_none():
+    feeder = Feeder()
+    feeder.trades(trade(0, p="99", c=["20"]), trade(1, p="99", c=["16"]))
+    feeder.trades(trade(MINUTE, p="10"), trade(MINUTE + 1, p="99", c=["1", "16"]))
+    candle = only(feeder.watermark(BASE + 2 * MINUTE).records)
+    assert (candle.window_start, candle.high, candle.trade_count) == (BASE + MINUTE, 10, 1)
+    assert feeder.candles.tally["not_a_trade"] == 3
+
+
+@pytest.mark.parametrize(
+    ("moment", "session", "source"),
+    [
+        ("2013-10-08 04:00", "pre", "last"),
+        ("2013-10-08 13:30", "regular", "ineligible"),
+        ("2013-11-29 13:30", "post", "last"),  # a half day
+        ("2013-11-29 17:30", "closed", "ineligible"),
+        ("2013-11-28 10:00", "closed", "ineligible"),  # Thanksgiving
+        ("2013-11-04 19:59", "post", "last"),  # the Monday after clocks went back
+    ],
+)
+def test_form_t_sets_prices_where_the_day_says_it_is_before_or_after_hours(moment, session, source):
+    at = round(datetime.fromisoformat(moment).replace(tzinfo=NEW_YORK).timestamp() * 1000) - BASE
+    feeder = Feeder()
+    feeder.trades(trade(at, c=["24"]))
+    candle = only(feeder.watermark(BASE + at + MINUTE).records)
+    assert (candle.session, candle.price_source) == (session, source)
+
+
+@pytest.mark.parametrize(
+    ("symbol", "v", "source"),
+    [("OANDA:EUR_USD", "0", "quote"), ("BINANCE:BTCUSDT", "0.000125", "last")],
+)
+def test_prints_without_codes_around_the_clock(symbol, v, source):
+    feeder = Feeder(symbol=symbol)
+    at = 12 * 3_600_000  # New York sleeps
+    feeder.trades(trade(at, p="1.1", v=v, c=None), trade(at + 1, p="1.2", v=v, c=None))
+    candle = only(feeder.watermark(BASE + at + MINUTE).records)
+    assert (candle.session, candle.price_source) == ("continuous", source)
+    assert (candle.open, candle.close, candle.volume) == (
+        Decimal("1.1"),
+        Decimal("1.2"),
+        2 * Decimal(v),
+    )
+
+
 def test_form_t_sets_prices_before_and_after_hours_only():
     regular, post = Feeder(), Feeder()
     regular.trades(trade(0, p="10"), trade(1, p="99", c=["24"]))
@@ -307,6 +340,8 @@ def test_a_symbol_that_left_and_comes_back_keeps_its_watermark():
     assert not feeder.candles.windows
     outcome = feeder.trades(trade(0), received_at=BASE + 2 * HORIZON)
     assert [r.reason for r in outcome.rejections] == ["late"]
+    feeder.trades(trade(2 * HORIZON))
+    assert only(feeder.watermark(BASE + 2 * HORIZON + MINUTE).records).trade_count == 1
 
 
 @pytest.mark.parametrize(

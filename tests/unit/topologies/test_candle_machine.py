@@ -68,7 +68,7 @@ class SymbolLife(RuleBasedStateMachine):
     def trades_message(self, source: str, trades: list[Trade]) -> Trades:
         return Trades("SPY", "live", source, "c", self.now + CLOCKS_MS[source] % MINUTE, trades)
 
-    @rule(ms=st.sampled_from([1, 99, 100, 1_000, 20_000, MINUTE, 160_000, 700_000]))
+    @rule(ms=st.sampled_from([1, 99, 100, 1_000, GRACE_MS, 20_000, MINUTE, 150_000, 700_000]))
     def time_passes(self, ms):
         self.now += ms
 
@@ -102,6 +102,20 @@ class SymbolLife(RuleBasedStateMachine):
         minute = clock - clock % MINUTE - back * MINUTE
         told = (None, None) if covered is None else (minute, covered)
         self.send(Watermark("SPY", "live", source, clock, clock - GRACE_MS, *told))
+
+    @precondition(lambda self: self.candles.windows)
+    @rule(source=sources, nth=st.integers(0, 5), past=st.booleans(), off_ms=st.integers(-1, 1))
+    def a_source_stands_where_a_minute_ends_or_can_change_no_more(self, source, nth, past, off_ms):
+        starts = sorted(self.candles.windows)
+        end = starts[nth % len(starts)] + MINUTE
+        t = end + (self.rules.horizon_ms if past else 0) + off_ms
+        self.send(Watermark("SPY", "live", source, self.now, t))
+
+    @precondition(lambda self: self.candles.sources.t)
+    @rule(source=sources, off_ms=st.integers(-1, 1))
+    def a_source_has_left_the_slowest_behind(self, source, off_ms):
+        t = min(self.candles.sources.t.values()) + 150_000 + off_ms
+        self.send(Watermark("SPY", "live", source, self.now, t))
 
     @rule(source=sources, minutes=st.integers(0, 20))
     def a_source_returns_and_tells_what_it_missed(self, source, minutes):
