@@ -115,6 +115,8 @@ DATASETS: dict[str, pa.Schema] = {
         ("status", pa.string()),
         ("price_rule", pa.string()),
         ("schema_version", pa.int32()),
+        ("pre_volume", VOLUME),  # of days alone
+        ("post_volume", VOLUME),
     ),
     "rejected": _schema(
         ("stage", pa.string()),
@@ -131,6 +133,10 @@ DATASETS: dict[str, pa.Schema] = {
         ("payload", pa.string()),
     ),
 }
+
+
+ADDED: dict[str, tuple[str, ...]] = {"candles": ("pre_volume", "post_volume")}
+"""Columns that objects and tables of earlier versions do not have: null there."""
 
 
 class ObjectKey(NamedTuple):

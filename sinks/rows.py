@@ -79,7 +79,7 @@ def stocks_rows(record: Record, feed: str) -> Rows:
 
 
 def candle_rows(record: Record, feed: str) -> Rows:
-    """The row of a candle, whatever its interval.
+    """The row of a final or revised candle, whatever its interval; partials are for the eye alone.
 
     :raises RefusedMessage: it is no candle of this feed.
     """
@@ -88,6 +88,8 @@ def candle_rows(record: Record, feed: str) -> Rows:
         raise RefusedMessage("feed", f"the candle is of feed {candle.feed}, not {feed}")
     if not FIRST_MS <= candle.window_start < candle.window_end <= END_MS:
         raise RefusedMessage("range", "the candle's window is not within 1990 to 2050")
+    if candle.revision is None:
+        return Rows("candles", [], {})
     return Rows("candles", [(*_candle_fields(candle), *_place(record))], {})
 
 

@@ -1,8 +1,8 @@
 """The archive: everything that is in the topics, as Parquet in the lake.
 
-    stocks-topic ──────> trades, quotes, coverage ─┐
-    candles-1m ────────> candles ──────────────────┼─> ParquetS3Sink ─> bronze/
-    trades-rejected ───> rejected ─────────────────┘
+    stocks-topic ───────> trades, quotes, coverage ─┐
+    candles-1m, -5m, … ─> candles ──────────────────┼─> ParquetS3Sink ─> bronze/
+    trades-rejected ────> rejected ─────────────────┘
 
 At least once, reading committed records only. What the parser of `stocks-topic` refuses is skipped
 with a count: the candles topology records it in `trades-rejected`.
@@ -20,7 +20,7 @@ from confluent_kafka import KafkaException
 from quixstreams.exceptions import QuixException
 from quixstreams.kafka import ConnectionConfig
 
-from app.contracts import CANDLES_TOPIC, REJECTED_TOPIC, STOCKS_TOPIC
+from app.contracts import CANDLES_TOPIC, REJECTED_TOPIC, ROLLUP_TOPICS, STOCKS_TOPIC
 from app.settings import Settings
 from app.topics import BrokerUnreachableError, await_topics
 from sinks.bucket import Bucket
@@ -33,6 +33,7 @@ logger = logging.getLogger(__name__)
 ARCHIVED: dict[str, Converter] = {
     STOCKS_TOPIC: stocks_rows,
     CANDLES_TOPIC: candle_rows,
+    **dict.fromkeys(ROLLUP_TOPICS.values(), candle_rows),
     REJECTED_TOPIC: rejected_rows,
 }
 """What is archived: each topic, and the step that makes rows of its messages."""

@@ -1,7 +1,7 @@
 """The audit: every candle whose inputs are loaded, made again in SQL from the warehouse's trades.
 
-The SQL (dbt_stocks/macros/audit_candles.sql) shares no code with the candles application, only the
-table of sale conditions, which is written from `app.market.conditions` by
+The SQL (dbt_stocks/macros/audit_candles.sql, audit_rollups.sql) shares no code with the candles
+application, only the table of sale conditions, which is written from `app.market.conditions` by
 `python -m app.warehouse.audit`. It runs beside the minute's build, never in it.
 """
 
@@ -22,23 +22,25 @@ SEED = PROJECT / "seeds" / "trade_conditions.csv"
 
 
 class Difference(NamedTuple):
-    """A candle that is not what its trades make, and the first field that differs."""
+    """A candle that is not what its trades or minutes make, and the first field that differs."""
 
     symbol: str
+    interval: str
     window_start: str
     field: str
 
 
 class AuditReport(NamedTuple):
-    """How many candles were made again, how many differ, and the first of these."""
+    """How many candles and rollups were made again, how many differ, and the first of these."""
 
     compared: int
+    rollups: int
     differing: int
     differences: list[Difference]
 
 
 def audit(settings: Settings, since: date | None = None) -> AuditReport:
-    """Compare silver's candles with its trades.
+    """Compare silver's candles with its trades, and the stream's rollups with silver's.
 
     :param since: the first session date to look at; all without it.
     :raises BuildFailed: the audit could not run.
@@ -54,7 +56,10 @@ def audit(settings: Settings, since: date | None = None) -> AuditReport:
         raise BuildFailed(f"the audit could not run: {''.join(last)} Build the warehouse first.")
     found = json.loads(lines[-1].removeprefix("AUDIT "))
     return AuditReport(
-        found["compared"], found["differing"], [Difference(*d) for d in found["differences"]]
+        found["candles"],
+        found["rollups"],
+        found["differing"],
+        [Difference(*d) for d in found["differences"]],
     )
 
 

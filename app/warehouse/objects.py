@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from app.lake import DATASETS, ROW_IDENTITY, ObjectKey, s3_client
+from app.lake import ADDED, DATASETS, ROW_IDENTITY, ObjectKey, s3_client
 from app.lake_errors import S3_ERRORS, LakeError, explain
 from app.settings import Settings
 from app.warehouse.interface import Fetched, Folder, LakeObject
@@ -115,16 +115,30 @@ class Lake:
 
 def read_object(item: LakeObject, body: bytes) -> Fetched:
     """The rows of a Parquet file, or the reason why it cannot be loaded."""
-    wanted = DATASETS[item.key.dataset]
+    dataset = item.key.dataset
     try:
         file = pq.ParquetFile(BytesIO(body))
-        reason = schema_reason(file.schema_arrow, wanted)
-        rows = file.read() if reason is None else None
+        reason = schema_reason(file.schema_arrow, _as_written(file.schema_arrow, dataset))
+        rows = _whole(file.read(), DATASETS[dataset]) if reason is None else None
     except (pa.ArrowException, OSError) as error:
         return Fetched(item, None, f"it is no readable Parquet file: {_reason(error)}")
     if rows is not None:
-        reason = null_reason(rows, item.key.dataset)
+        reason = null_reason(rows, dataset)
     return Fetched(item, None if reason else rows, reason)
+
+
+def _as_written(found: pa.Schema, dataset: str) -> pa.Schema:
+    """The dataset's schema, without those added columns that an older object does not have."""
+    absent = {name for name in ADDED.get(dataset, ()) if name not in found.names}
+    return pa.schema([field for field in DATASETS[dataset] if field.name not in absent])
+
+
+def _whole(rows: pa.Table, wanted: pa.Schema) -> pa.Table:
+    """`rows` with all columns of `wanted`, those that are absent as nulls."""
+    for field in wanted:
+        if field.name not in rows.column_names:
+            rows = rows.append_column(field, pa.nulls(rows.num_rows, field.type))
+    return rows.select(wanted.names)
 
 
 def schema_reason(found: pa.Schema, wanted: pa.Schema) -> str | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import pyarrow as pa
 import pyarrow.types as pt
 
-from app.lake import DATASETS
+from app.lake import ADDED, DATASETS
 
 LOAD_LEDGER = {
     "object_key": "varchar",
@@ -65,15 +65,24 @@ def columns_of(dataset: str) -> dict[str, str]:
 
 
 def setup_statements() -> list[str]:
-    """The statements that make schema RAW; they change nothing where it is there."""
+    """The statements that make schema RAW, or what an earlier version's lacks."""
     tables = {table_of(dataset): columns_of(dataset) for dataset in DATASETS}
     tables |= {"RAW.LOAD_LEDGER": LOAD_LEDGER, "RAW.BUILD_LEDGER": BUILD_LEDGER}
-    return ["create schema if not exists RAW", *(_create(*table) for table in tables.items())]
+    return [
+        "create schema if not exists RAW",
+        *(_create(*table) for table in tables.items()),
+        *(_add(dataset, name) for dataset, names in ADDED.items() for name in names),
+    ]
 
 
 def _create(table: str, columns: dict[str, str]) -> str:
     listed = ", ".join(f"{quoted(name)} {kind}" for name, kind in columns.items())
     return f"create table if not exists {table} ({listed})"
+
+
+def _add(dataset: str, column: str) -> str:
+    kind = columns_of(dataset)[column]
+    return f"alter table {table_of(dataset)} add column if not exists {column} {kind}"
 
 
 def quoted(name: str) -> str:

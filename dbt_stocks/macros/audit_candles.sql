@@ -1,20 +1,30 @@
 {# Every one-minute candle whose inputs are all loaded, made once more from silver's trades by the
-   rules of the candles application, and compared field by field. Prints one line of JSON: how many
-   candles were compared, how many differ, and the first of these. Run it beside the minute's build:
+   rules of the candles application, and every rollup of the stream, merged once more from silver's
+   minutes, compared field by field. Prints one line of JSON: how many candles and rollups were
+   compared, how many differ, and the first of these. Run it beside the minute's build:
    `dbt run-operation audit_candles --args '{since: 2024-03-05}'` #}
 {% macro audit_candles(since=none, examples=20) -%}
-    {%- set counted = run_query(
-        audited_candles(since) ~ " select count(*), count(differing_field) from audited"
-    ) -%}
-    {%- set listed = run_query(
-        audited_candles(since) ~ " select symbol, cast(window_start as varchar), differing_field"
-        ~ " from audited where differing_field is not null order by 1, 2 limit " ~ examples
-    ) -%}
-    {%- set differences = [] -%}
-    {%- for row in listed.rows -%} {%- do differences.append(row.values() | list) -%} {%- endfor -%}
+    {%- set compared, differing, differences = [], [], [] -%}
+    {%- for audited, interval in [
+        (audited_candles(since), "'1m'"), (audited_rollups(since), 'candle_interval')
+    ] -%}
+        {%- set counted = run_query(
+            audited ~ " select count(*), count(differing_field) from audited"
+        ) -%}
+        {%- do compared.append(counted.rows[0][0] | int) -%}
+        {%- do differing.append(counted.rows[0][1] | int) -%}
+        {%- set listed = run_query(
+            audited ~ " select symbol, " ~ interval ~ ", cast(window_start as varchar),"
+            ~ " differing_field from audited where differing_field is not null"
+            ~ " order by 1, 2, 3 limit " ~ examples
+        ) -%}
+        {%- for row in listed.rows -%} {%- do differences.append(row.values() | list) -%}
+        {%- endfor -%}
+    {%- endfor -%}
     {%- do print('AUDIT ' ~ tojson({
-        'compared': counted.rows[0][0] | int,
-        'differing': counted.rows[0][1] | int,
+        'candles': compared[0],
+        'rollups': compared[1],
+        'differing': differing | sum,
         'differences': differences
     })) -%}
 {%- endmacro %}

@@ -42,6 +42,8 @@ final as (
         status,
         price_rule,
         schema_version,
+        pre_volume,
+        post_volume,
         _topic_id,
         _life,
         _partition,

@@ -129,11 +129,15 @@ final as (
             'merged.symbol, merged.candle_interval, merged.session_date, merged.session',
             'merged.window_start'
         ) }} as trend_line,
-        case when merged.candle_interval = '1d' then beside.pre_volume end as pre_volume,
-        case when merged.candle_interval = '1d' then beside.post_volume end as post_volume
+        beside.pre_volume,
+        beside.post_volume
     from merged
-    inner join beside
-        on merged.symbol = beside.symbol and merged.session_date = beside.session_date
+    left join beside
+        on
+            merged.symbol = beside.symbol
+            and merged.session_date = beside.session_date
+            and merged.candle_interval = '1d'
+            and merged.session = 'regular'
 
 )
 

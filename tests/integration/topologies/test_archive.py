@@ -20,6 +20,7 @@ from quixstreams.sinks.base.item import SinkItem
 from app.contracts import (
     CANDLES_TOPIC,
     REJECTED_TOPIC,
+    ROLLUP_TOPICS,
     STOCKS_TOPIC,
     Trades,
     encode,
@@ -98,9 +99,14 @@ def test_everything_in_the_topics_arrives(settings: Settings, tmp_path: Path) ->
         settings, STOCKS_TOPIC, [trades(twin, twin, twin), quote(), quote(), watermark()]
     )
     support.send(settings, CANDLES_TOPIC, [(b"AAPL", encode(candle(revision=n))) for n in (0, 1)])
+    for interval, topic in ROLLUP_TOPICS.items():
+        partial = candle(interval=interval, revision=None, status="partial")
+        support.send(
+            settings, topic, [(b"AAPL", encode(c)) for c in (partial, candle(interval=interval))]
+        )
     support.send(settings, REJECTED_TOPIC, [(b"AAPL", encode(rejected()))])
     with support.running(settings, "archive", log=tmp_path / "log"):
-        for topic in (STOCKS_TOPIC, CANDLES_TOPIC, REJECTED_TOPIC):
+        for topic in (STOCKS_TOPIC, CANDLES_TOPIC, *ROLLUP_TOPICS.values(), REJECTED_TOPIC):
             consumed(settings, topic)
     found = LakeReader(settings).read()
     counts = {dataset: len(found.distinct(dataset)) for dataset in found.rows}
@@ -108,7 +114,7 @@ def test_everything_in_the_topics_arrives(settings: Settings, tmp_path: Path) ->
         "trades": 500 * PER_MESSAGE + 3,
         "quotes": 2,
         "coverage": 1,
-        "candles": 2,
+        "candles": 2 + len(ROLLUP_TOPICS),
         "rejected": 1,
     }
     assert counts == {dataset: len(rows) for dataset, rows in found.rows.items()}

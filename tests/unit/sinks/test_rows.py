@@ -79,6 +79,14 @@ def test_fields_keep_their_values(
             assert row[column] == getattr(message, renamed.get(column, column)), column
 
 
+def test_rollups_are_candles_too_and_partials_are_no_rows() -> None:
+    day = candle(interval="1d", pre_volume=Decimal(3), post_volume=Decimal(0))
+    (row,) = rows_of(candle_rows, day)
+    assert (row["interval"], row["pre_volume"], row["post_volume"]) == ("1d", 3, 0)
+    partial = candle(interval="5m", revision=None, status="partial")
+    assert candle_rows(record(partial), "replay") == ("candles", [], {})
+
+
 def test_a_row_a_trade_with_its_place_duplicates_too() -> None:
     twin = trade(c=["12", "1"], frame=4, i=2, k=1)
     found = rows_of(stocks_rows, trades(twin, twin, trade(v=Decimal(0))))

@@ -10,11 +10,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from app.lake import DATASETS, ObjectKey
+from app.lake import ADDED, DATASETS, ObjectKey
 from app.warehouse.interface import Fetched, LakeObject
 from app.warehouse.loader import batches
 from app.warehouse.objects import REQUIRED, read_object, schema_reason
-from app.warehouse.raw import columns_of, setup_statements
+from app.warehouse.raw import columns_of, setup_statements, table_of
 
 MOMENT = datetime(2024, 3, 5, tzinfo=UTC)
 
@@ -35,6 +35,18 @@ def test_an_object_with_the_datasets_schema_is_taken(dataset: str) -> None:
 
     assert fetched.reason is None
     assert fetched.rows is not None
+
+
+@pytest.mark.parametrize("dataset", ADDED)
+def test_an_object_of_an_earlier_version_is_taken_with_nulls_in_what_was_added(
+    dataset: str,
+) -> None:
+    older = DATASETS[dataset].empty_table().drop_columns(list(ADDED[dataset]))
+
+    fetched = read_object(item(dataset), parquet(older))
+
+    assert fetched.rows is not None
+    assert fetched.rows.schema.equals(DATASETS[dataset])
 
 
 @pytest.mark.parametrize("dataset", DATASETS)
@@ -85,3 +97,24 @@ def test_raw_tables_have_the_columns_of_the_lake(dataset: str) -> None:
     ).fetchall()
 
     assert [name for (name,) in found] == list(columns_of(dataset))
+
+
+@pytest.mark.parametrize("dataset", ADDED)
+def test_a_raw_table_of_an_earlier_version_gains_what_was_added(dataset: str) -> None:
+    db = duckdb.connect()
+    for statement in setup_statements():
+        db.execute(statement)
+    for column in ADDED[dataset]:
+        db.execute(f"alter table {table_of(dataset)} drop column {column}")
+    for statement in setup_statements():
+        db.execute(statement)
+
+    found = {
+        name: kind.lower()
+        for name, kind, *_ in db.execute(f"describe {table_of(dataset)}").fetchall()
+    }
+
+    assert set(found) == set(columns_of(dataset))
+    assert {name: found[name].replace(",", ", ") for name in ADDED[dataset]} == {
+        name: columns_of(dataset)[name] for name in ADDED[dataset]
+    }
