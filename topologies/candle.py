@@ -21,7 +21,7 @@ from app.contracts import (
 )
 from app.market.conditions import PriceClass
 from app.market.sessions import Session, session_of
-from topologies.meaning import Meaning, Meanings, meanings_of
+from topologies.meaning import Meaning, meanings_of
 from topologies.rollup import NEVER, Rollups
 from topologies.sources import Sources
 from topologies.window import MINUTE_MS, Identities, Status, Window, candle_of
@@ -70,6 +70,7 @@ class SymbolCandles:
     """The open minutes of one symbol, fed with its messages in the order of the topic."""
 
     __slots__ = (
+        "_regular",
         "changed",
         "coverage",
         "due",
@@ -92,6 +93,8 @@ class SymbolCandles:
     def __init__(self, symbol: str, rules: Rules, tally: Counter[str]) -> None:
         self.symbol = symbol
         self.rules = rules
+        self._regular = meanings_of(Session.REGULAR, rules.price_rule)
+        """For trades of minutes that are not open; whether a trade counts is the same in all."""
         self.tally = tally
         """Counts, by kind, of what changes no candle; shared by all symbols of a worker."""
         self.windows: dict[int, Window] = {}
@@ -127,13 +130,15 @@ class SymbolCandles:
         kind = type(message)
         if kind is Trades:
             self._trades(message, offset, places, rejections)  # type: ignore[arg-type]
+            reached = self.moved_t - self.rules.grace_ms
         elif kind is Watermark:
             self._watermark(message, offset)  # type: ignore[arg-type]
+            reached = self.sources.watermark()
         else:
             self._quote(message, offset, rejections)  # type: ignore[arg-type]
-        target = max(self.moved_t - self.rules.grace_ms, self.sources.watermark())
-        if target > self.watermark:
-            self.watermark = target
+            reached = 0  # quotes never move the watermark
+        if reached > self.watermark:
+            self.watermark = reached
         records: list[Candle] = []
         rollups: list[Candle] = []
         if self.due or self.watermark >= self.next_due_ms:
@@ -163,6 +168,7 @@ class SymbolCandles:
         late: list[int] = []
         future: list[int] = []
         window: Window | None = None
+        meanings = self._regular
         start = end = touched = -1
         for index, trade in enumerate(message.trades):
             t, c = trade.t, trade.c
@@ -173,7 +179,7 @@ class SymbolCandles:
                 start = t - t % MINUTE_MS
                 end = start + MINUTE_MS
                 window = self.windows.get(start)
-                meanings = self._meanings(window)
+                meanings = self._regular if window is None else self.identities[start].meanings
             meaning = meanings[tuple(c) if c else ()]
             if not meaning.counts:
                 self.tally["not_a_trade"] += 1
@@ -183,7 +189,7 @@ class SymbolCandles:
                 if window is None:
                     late.append(index)
                     continue
-                meanings = self._meanings(window)
+                meanings = self.identities[start].meanings
                 meaning = meanings[meaning.codes]
             if touched != start:
                 touched = start
@@ -201,10 +207,6 @@ class SymbolCandles:
             rejections.append(Rejection("late", _LATE, _original(late, places)))
         if future:
             rejections.append(Rejection("future", _FUTURE, _original(future, places)))
-
-    def _meanings(self, window: Window | None) -> Meanings:
-        session = Session.REGULAR if window is None else window.session
-        return meanings_of(session, self.rules.price_rule)
 
     def _accept(self, window: Window, trade: Trade, meaning: Meaning) -> None:
         """Count a trade that is seen for the first time."""
@@ -286,7 +288,7 @@ class SymbolCandles:
             return None
         session, session_date = session_of(self.symbol, self.rules.feed, start)
         window = self.windows[start] = Window(start, session, session_date, offset, offset)
-        self.identities[start] = Identities()
+        self.identities[start] = Identities(meanings_of(session, self.rules.price_rule))
         self.next_due_ms = min(self.next_due_ms, start + MINUTE_MS)
         return window
 

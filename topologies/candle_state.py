@@ -16,6 +16,7 @@ import msgspec
 from msgspec import Struct, field
 
 from topologies.candle import Rules, SymbolCandles
+from topologies.meaning import meanings_of
 from topologies.rollup import Key, Rollup, Rollups
 from topologies.sources import Sources
 from topologies.window import Identities, Window
@@ -114,7 +115,7 @@ def load(head: Head, symbol: str, rules: Rules, tally: Counter[str], store: Stor
     candles.changed = set(head.changed)
     for start in head.windows:
         window = _window(store, start)
-        identities = Identities()
+        identities = Identities(meanings_of(window.session, rules.price_rule))
         for n in range(window.chunks):
             identities.seen.update(_decode_chunk(_required(store, _chunk_key(start, n))))
         candles.windows[start], candles.identities[start] = window, identities

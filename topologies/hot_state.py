@@ -49,10 +49,21 @@ class HotSymbols:
         self._symbols: dict[tuple[int, bytes], Hot] = {}
         self._dirty: list[Hot] = []
 
-    def of(self, symbol: str, key: bytes, partition: int, checkpoint: object, store: Store) -> Hot:
-        """The symbol of `key` in `partition`, proved against `store` once a `checkpoint`."""
+    def of(
+        self,
+        symbol: str,
+        key: bytes,
+        partition: int,
+        checkpoint: object,
+        store_of: Callable[[int, bytes], Store],
+    ) -> Hot:
+        """The symbol of `key` in `partition`, proved once a `checkpoint`.
+
+        :param store_of: opens the store of a partition and key; asked at the first touch only.
+        """
         hot = self._symbols.get((partition, key))
         if hot is None or hot.checkpoint is not checkpoint:
+            store = store_of(partition, key)
             hot = self._prove(hot, symbol, (partition, key), store)
             hot.checkpoint = checkpoint
             hot.store = store

@@ -23,6 +23,7 @@ from quixstreams import Application
 from quixstreams.exceptions import QuixException
 from quixstreams.internal_consumer import InternalConsumer
 from quixstreams.internal_producer import InternalProducer
+from quixstreams.models import Row, Topic
 
 from app.settings import Settings
 from app.topics import topic_ids
@@ -133,6 +134,23 @@ class LifeProducer(InternalProducer):
     """Quix's producer; offsets that it commits in transactions say which life they belong to."""
 
     lives: TopicLives
+
+    def produce_row(
+        self,
+        row: Row,
+        topic: Topic,
+        key: Any = None,
+        partition: int | None = None,
+        timestamp: int | None = None,
+    ) -> None:
+        """Send a record without a delivery report of its own, which costs 2 µs.
+
+        The transaction's commit fails when any of its records did.
+        """
+        message = topic.row_serialize(row=row, key=key)
+        self._producer.produce(
+            topic.name, message.value, message.key, partition=partition, timestamp=timestamp
+        )
 
     def commit_transaction(
         self, positions: list[TopicPartition], group_metadata: Any, timeout: float | None = None

@@ -21,7 +21,7 @@ from app.contracts import (
 )
 from app.market.conditions import PriceClass
 from app.market.sessions import Session
-from topologies.meaning import Meaning
+from topologies.meaning import Meaning, Meanings
 
 MINUTE_MS = 60_000
 
@@ -169,9 +169,11 @@ class Window(Struct, array_like=True):
 class Identities:
     """The prints of one open minute that were accepted, and those of them not yet in the store."""
 
-    __slots__ = ("fresh", "seen")
+    __slots__ = ("fresh", "meanings", "seen")
 
-    def __init__(self) -> None:
+    def __init__(self, meanings: Meanings) -> None:
+        self.meanings = meanings
+        """Of the conditions of its prints."""
         self.seen: set[Identity] = set()
         self.fresh: list[Identity] = []
 

@@ -29,12 +29,12 @@ class Worker:
         self.sink = CheckpointSink(self.symbols, before=lambda: None)
 
     def apply(self, offset: int, checkpoint: object, store: Disk) -> None:
-        hot = self.symbols.of("SPY", b"SPY", 0, checkpoint, store)
+        hot = self.symbols.of("SPY", b"SPY", 0, checkpoint, lambda *_: store)
         hot.offset = offset
         hot.candles.apply(message(offset), offset, None)
 
     def final(self, checkpoint: object, store: Disk, offset: int = 99):
-        hot = self.symbols.of("SPY", b"SPY", 0, checkpoint, store)
+        hot = self.symbols.of("SPY", b"SPY", 0, checkpoint, lambda *_: store)
         end = Watermark("SPY", "live", "a", BASE + 60_000, BASE + 60_000)
         (candle,) = hot.candles.apply(end, offset, None).records
         return candle
@@ -45,9 +45,9 @@ def test_what_a_checkpoint_saved_is_kept_in_memory():
     first, second = object(), object()
     worker.apply(0, first, store)
     worker.sink.flush()
-    before = worker.symbols.of("SPY", b"SPY", 0, second, store)
+    before = worker.symbols.of("SPY", b"SPY", 0, second, lambda *_: store)
     worker.apply(1, second, store)
-    assert worker.symbols.of("SPY", b"SPY", 0, second, store) is before
+    assert worker.symbols.of("SPY", b"SPY", 0, second, lambda *_: store) is before
     assert worker.final(second, store).trade_count == 2
 
 
@@ -105,7 +105,7 @@ def test_a_checkpoint_that_must_not_be_committed_saves_nothing():
         raise RuntimeError("made again")
 
     sink = CheckpointSink(symbols, before=refuse)
-    symbols.of("SPY", b"SPY", 0, object(), store)
+    symbols.of("SPY", b"SPY", 0, object(), lambda *_: store)
     with pytest.raises(RuntimeError):
         sink.flush()
     assert not store

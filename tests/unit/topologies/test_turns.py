@@ -1,0 +1,46 @@
+"""What `topologies.turns` and `topologies.life_application` replace in Quix must stay as it is."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+
+import pytest
+from quixstreams import Application
+from quixstreams.dataframe import dataframe
+from quixstreams.internal_consumer import InternalConsumer
+from quixstreams.internal_producer import InternalProducer
+
+REPLACED = [
+    (
+        Application._process_message,
+        "29d0171a33f1",
+        "TurnApplication._process_message does its work",
+    ),
+    (
+        Application._run_dataframe,
+        "3309c346f813",
+        "calls _process_message, then looks after checkpoint and recovery",
+    ),
+    (Application._get_internal_consumer, "4c1da72aa6c9", "LifeApplication makes the consumer"),
+    (Application._get_internal_producer, "8ff77b7505a1", "LifeApplication makes the producer"),
+    (InternalConsumer.poll_row, "5fc6f77dab1f", "TurnApplication polls instead"),
+    (InternalProducer.produce_row, "998ef49ad1b1", "LifeProducer.produce_row does its work"),
+    (dataframe._as_stateful, "31645dcd8c83", "Steps._store_of opens the store as it does"),
+]
+
+
+def digest(function) -> str:
+    return hashlib.sha256(inspect.getsource(function).encode()).hexdigest()[:12]
+
+
+@pytest.mark.parametrize(
+    ("function", "known", "use"),
+    REPLACED,
+    ids=lambda value: getattr(value, "__qualname__", ""),
+)
+def test_the_code_that_is_replaced_is_the_code_that_was_read(function, known, use):
+    assert digest(function) == known, (
+        f"{function.__qualname__} of quixstreams changed ({use}): read it anew, "
+        "then note its new digest here"
+    )
