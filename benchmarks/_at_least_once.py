@@ -6,10 +6,10 @@ from typing import Any
 
 from app.settings import load_settings
 from topologies import candles
-from topologies.life_application import LifeApplication
+from topologies.turns import TurnApplication
 
 
-class AtLeastOnceApplication(LifeApplication):
+class AtLeastOnceApplication(TurnApplication):
     """Commits offsets without transactions: a crash repeats records."""
 
     def __init__(self, **given: Any) -> None:
@@ -23,5 +23,5 @@ class AtLeastOnceApplication(LifeApplication):
 
 
 if __name__ == "__main__":
-    candles.LifeApplication = AtLeastOnceApplication  # type: ignore[attr-defined, assignment]
+    candles.TurnApplication = AtLeastOnceApplication  # type: ignore[assignment]
     candles.run(load_settings())
