@@ -23,5 +23,5 @@ class AtLeastOnceApplication(TurnApplication):
 
 
 if __name__ == "__main__":
-    candles.TurnApplication = AtLeastOnceApplication  # type: ignore[assignment]
+    candles.TurnApplication = AtLeastOnceApplication  # type: ignore[assignment, attr-defined]
     candles.run(load_settings())
