@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from typing import Any
+from urllib.parse import quote
 
 from pydantic import SecretStr
 
@@ -26,9 +27,15 @@ class RedactingFormatter(logging.Formatter):
 
 
 def secrets_of(settings: Settings) -> list[str]:
-    """The values of every secret setting; names of accounts and keys are none."""
+    """The values of every secret setting, each API key for itself, also as addresses write them.
+
+    The longest first: one that is part of another must not spoil it.
+    """
     values: list[Any] = [getattr(settings, name) for name in type(settings).model_fields]
-    return [v.get_secret_value() for v in values if isinstance(v, SecretStr) and v]
+    secrets = [v.get_secret_value() for v in values if isinstance(v, SecretStr) and v]
+    secrets += settings.finnhub_keys
+    secrets += [quote(secret, safe="") for secret in secrets]
+    return sorted(set(secrets), key=len, reverse=True)
 
 
 def redact(text: str, secrets: list[str]) -> str:

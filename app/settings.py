@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -67,12 +68,16 @@ class Settings(BaseSettings):
     kafka_partitions: int = Field(4, ge=1, le=1000)
     kafka_replication_factor: int = Field(1, ge=1, le=9)
     kafka_retention_hours: int = Field(168, ge=1)
+    kafka_buffer_mib: int = Field(128, ge=1, le=65_536)
 
     finnhub_api_key: SecretStr | None = None
     finnhub_websocket_url: str = Field("wss://ws.finnhub.io", pattern=r"^wss?://")
     finnhub_rest_url: str = Field("https://finnhub.io/api/v1", pattern=r"^https?://")
     finnhub_drop_repeated_frames: bool = True
+    finnhub_symbols_per_connection: int = Field(50, ge=1, le=10_000)
+    finnhub_silence_s: float = Field(90.0, ge=1.0, le=3_600.0)
     stocks_symbols: Annotated[tuple[str, ...], NoDecode] = tuple(DEFAULT_SYMBOLS.split(","))
+    stocks_symbols_file: Path | None = None
 
     lake_endpoint_url: str | None = Field(None, pattern=r"^https?://")
     lake_bucket: str = Field("tickhouse", pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")
@@ -101,15 +106,14 @@ class Settings(BaseSettings):
     @classmethod
     def _split_symbols(cls, value: Any) -> Any:
         parts = value.split(",") if isinstance(value, str) else value
-        symbols = tuple(dict.fromkeys(part.strip().upper() for part in parts if part.strip()))
-        if not symbols:
-            raise ValueError("name at least one symbol, for example AAPL,MSFT,BINANCE:BTCUSDT")
-        for symbol in symbols:
-            if not is_symbol(symbol):
-                raise ValueError(
-                    f"{symbol!r} is not a symbol; write them like AAPL,BINANCE:BTCUSDT"
-                )
-        return symbols
+        return symbols_among(parts)
+
+    @field_validator("finnhub_api_key")
+    @classmethod
+    def _holds_a_key(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not _parts(value):
+            raise ValueError("name a key, or several, comma separated")
+        return value
 
     @model_validator(mode="after")
     def _horizon_exceeds_grace(self) -> Settings:
@@ -122,6 +126,11 @@ class Settings(BaseSettings):
         """The fields whose values no log, error or trace may show."""
         fields = cls.model_fields.items()
         return frozenset(name for name, field in fields if "SecretStr" in str(field.annotation))
+
+    @property
+    def finnhub_keys(self) -> tuple[str, ...]:
+        """The API keys, in the clear: never log them."""
+        return _parts(self.finnhub_api_key) if self.finnhub_api_key else ()
 
     def named(self, name: str) -> str:
         """`name` within this namespace: topics, groups, transactional ids."""
@@ -163,6 +172,25 @@ class Settings(BaseSettings):
             "ssl.key.password": self.kafka_ssl_key_password and secret(self.kafka_ssl_key_password),
         }
         return {key: value for key, value in values.items() if value}
+
+
+def symbols_among(parts: Iterable[str]) -> tuple[str, ...]:
+    """The symbols that `parts` name, each once, in capital letters.
+
+    :raises ValueError: one is no symbol, or there is none.
+    """
+    symbols = tuple(dict.fromkeys(part.strip().upper() for part in parts if part.strip()))
+    if not symbols:
+        raise ValueError("name at least one symbol, for example AAPL,MSFT,BINANCE:BTCUSDT")
+    for symbol in symbols:
+        if not is_symbol(symbol):
+            raise ValueError(f"{symbol!r} is not a symbol; write them like AAPL,BINANCE:BTCUSDT")
+    return symbols
+
+
+def _parts(keys: SecretStr) -> tuple[str, ...]:
+    parts = (part.strip() for part in keys.get_secret_value().split(","))
+    return tuple(dict.fromkeys(filter(None, parts)))
 
 
 def load_settings(**overrides: Any) -> Settings:

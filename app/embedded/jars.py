@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
-import os
 import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from app.embedded.process import EmbeddedError
+from app.folders import cache_folder
 
 KAFKA_VERSION = "4.1.0"
 PINNED = Path(__file__).with_name(f"kafka-{KAFKA_VERSION}.txt")
@@ -43,12 +43,6 @@ def pinned_jars(text: str | None = None) -> list[Jar]:
     lines = (text if text is not None else PINNED.read_text()).splitlines()
     pairs = [line.split() for line in lines if line.strip()]
     return [Jar._make([*coordinate.split(":"), sha256]) for coordinate, sha256 in pairs]
-
-
-def cache_folder() -> Path:
-    """Where this user's downloads are kept: `$XDG_CACHE_HOME/tickhouse` or `~/.cache/tickhouse`."""
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "tickhouse"
 
 
 def kafka_jars(folder: Path | None = None, progress: Progress | None = None) -> Path:

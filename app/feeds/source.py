@@ -6,12 +6,14 @@ import fcntl
 import hashlib
 import os
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from app.contracts import FeedName
 from app.errors import TickhouseError
+from app.folders import cache_folder
 from app.settings import Settings
 
 
@@ -46,18 +48,66 @@ def only_one(settings: Settings, name: str) -> Iterator[None]:
 
     :raises SourceError: another process holds it.
     """
-    settings.home.mkdir(parents=True, exist_ok=True)
     path = settings.home / f"{name}.lock"
-    with Path(path).open("a+") as file:
+    with _locked(
+        path,
+        lambda holder: (
+            f"Another `tickhouse {name}` (process {holder}) already runs on the data folder "
+            f"{settings.home}. Stop it, or give this one a TICKHOUSE_NAMESPACE of its own."
+        ),
+    ):
+        yield
+
+
+@contextmanager
+def only_user(settings: Settings) -> Iterator[None]:
+    """Hold each API key, as far as this machine's user goes, for as long as the block runs.
+
+    A key may open one connection: Finnhub ends both when a second one is opened.
+
+    :raises SourceError: another process uses one of them.
+    """
+    folder = _key_locks(settings)
+    host = urlsplit(settings.finnhub_websocket_url).netloc
+    with ExitStack() as stack:
+        for number, key in enumerate(settings.finnhub_keys, start=1):
+            mark = hashlib.sha256(f"{host} {key}".encode()).hexdigest()[:16]
+            stack.enter_context(
+                _locked(
+                    folder / f"{mark}.lock",
+                    lambda holder, number=number: (  # type: ignore[misc]
+                        f"Key {number} of FINNHUB_API_KEY is used by process {holder} already, and "
+                        "a key may open one connection only. Stop that process, or use another key."
+                    ),
+                )
+            )
+        yield
+
+
+def _key_locks(settings: Settings) -> Path:
+    """A folder that all of the user's data folders share, where there can be one."""
+    folder = cache_folder() / "keys"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:  # a container's user has no home
+        folder = settings.tickhouse_data_dir / "keys"
+    return folder
+
+
+@contextmanager
+def _locked(path: Path, taken: Callable[[str], str]) -> Iterator[None]:
+    """Hold the lock `path`; `taken` makes the sentence when a process holds it."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("a+")
+    except OSError as error:
+        raise SourceError(f"The lock {path} cannot be made: {error.strerror}.") from None
+    with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             file.seek(0)
-            raise SourceError(
-                f"Another `tickhouse {name}` (process {file.read().strip() or 'unknown'}) already "
-                f"runs on the data folder {settings.home}. Stop it, or give this one a "
-                "TICKHOUSE_NAMESPACE of its own."
-            ) from None
+            raise SourceError(taken(file.read().strip() or "unknown")) from None
         file.truncate(0)
         file.write(str(os.getpid()))
         file.flush()

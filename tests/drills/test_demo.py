@@ -15,8 +15,8 @@ import httpx
 import psutil
 import pytest
 
-from app.embedded.jars import cache_folder
 from app.embedded.leftovers import MARK
+from app.folders import cache_folder
 from tests.support import listening
 
 ROOT = Path(__file__).resolve().parents[2]

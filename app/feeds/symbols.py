@@ -1,0 +1,66 @@
+"""Which symbols a source is to bring, and a file of them that may change while it runs."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from app.settings import Settings, SettingsError, symbols_among
+
+log = logging.getLogger(__name__)
+
+
+def wanted_symbols(settings: Settings) -> tuple[str, ...]:
+    """The symbols of STOCKS_SYMBOLS_FILE if it is set, else of STOCKS_SYMBOLS.
+
+    :raises SettingsError: the file cannot be read, or names what is no symbol.
+    """
+    path = settings.stocks_symbols_file
+    return settings.stocks_symbols if path is None else read_symbols(path)
+
+
+def read_symbols(path: Path) -> tuple[str, ...]:
+    """The symbols of a file: one a line or comma separated; # begins a comment.
+
+    :raises SettingsError: it cannot be read, or names what is no symbol.
+    """
+    try:
+        lines = path.read_text().splitlines()
+        return symbols_among(part for line in lines for part in line.partition("#")[0].split(","))
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise SettingsError(f"STOCKS_SYMBOLS_FILE {path} cannot be used: {reason}.") from None
+
+
+class SymbolsFile:
+    """Notices changes of the file of symbols, if there is one.
+
+    A file that is wrong, or gone, changes nothing: the present symbols stay.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._path = settings.stocks_symbols_file
+        self._seen = self._stamp()
+
+    def changed(self, at_once: bool = False) -> tuple[str, ...] | None:
+        """The symbols, if the file has changed since it was last looked at.
+
+        :param at_once: read it even if it looks unchanged.
+        """
+        if self._path is None:
+            return None
+        stamp = self._stamp()
+        if stamp == self._seen and not at_once:
+            return None
+        self._seen = stamp
+        try:
+            return read_symbols(self._path)
+        except SettingsError as error:
+            log.error("%s The present symbols stay.", error)
+            return None
+
+    def _stamp(self) -> tuple[int, int, int] | None:
+        if self._path is None or not self._path.exists():
+            return None
+        found = self._path.stat()
+        return found.st_mtime_ns, found.st_size, found.st_ino
