@@ -97,7 +97,7 @@ class ConnectionMessages:
         messages = [self._message(s, trades, received_at) for s, trades in by_symbol.items()]
         if len(raw) <= _SURELY_SMALL_BYTES:
             return messages
-        return [part for message in messages for part in _small_enough(message)]
+        return [part for message in messages for part in small_enough(message)]
 
     def _numbered(self, one: Arrived, received_at: int) -> Trade:
         one.trade.frame = self.frames
@@ -108,7 +108,8 @@ class ConnectionMessages:
         return Trades(symbol, self._feed, self._source, self._connection, received_at, trades)
 
 
-def _small_enough(message: Trades) -> list[Trades]:
+def small_enough(message: Trades) -> list[Trades]:
+    """`message`, or what it has to be split into so that none is larger than 256 KiB."""
     trades = message.trades
     if len(trades) == 1 or len(encode(message)) <= MAX_MESSAGE_BYTES:
         return [message]
@@ -124,7 +125,7 @@ def _small_enough(message: Trades) -> list[Trades]:
         )
         for part in (trades[:middle], trades[middle:])
     ]
-    return [part for half in halves for part in _small_enough(half)]
+    return [part for half in halves for part in small_enough(half)]
 
 
 def rejections(raw: bytes, refusals: list[Refusal], feed: FeedName) -> list[Rejected]:

@@ -4,30 +4,42 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Producer
 
-from app.contracts import REJECTED_TOPIC, STOCKS_TOPIC, Message, Rejected, encode
+from app.contracts import (
+    MAX_MESSAGE_BYTES,
+    REJECTED_TOPIC,
+    STOCKS_TOPIC,
+    Message,
+    Rejected,
+    Trades,
+    encode,
+)
 from app.errors import TickhouseError
+from app.feeds.backlog import Backlog, Record, SpillFile
+from app.feeds.joining import Joiner
+from app.feeds.messages import small_enough
 from app.settings import Settings
-from app.topics import MAX_MESSAGE_BYTES
+from app.topics import MAX_MESSAGE_BYTES as MAX_KAFKA_BYTES
 
-QUEUE_MIB = 256
-"""What waits for a broker that is away: more than 10 minutes of 1,000 trades a second."""
-_QUEUE_MESSAGES = 2_000_000
+CLIENT_QUEUE_MIB = 16
+"""What Kafka's client holds; the rest waits in the backlog, where it can be joined and stored."""
+_CLIENT_QUEUE_MESSAGES = 100_000
 _POLL_EVERY = 256
-WAITING_MESSAGES = 100_000
-"""Beyond Kafka's own queue, so that the socket is read on when a topic is gone for a while."""
 _LOOK_S = 1.0
 _LOOK_EVERY_S = 2.0
+_PURGE_S = 1.0
 _TOPIC_GONE = (
     KafkaError._UNKNOWN_TOPIC,
     KafkaError._UNKNOWN_PARTITION,
     KafkaError.UNKNOWN_TOPIC_OR_PART,
 )
+_PURGED = (KafkaError._PURGE_INFLIGHT, KafkaError._PURGE_QUEUE)
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +48,7 @@ class PublishError(TickhouseError):
     """Kafka refuses messages for good."""
 
 
-def producer_settings(settings: Settings, queue_mib: int = QUEUE_MIB) -> dict[str, Any]:
+def producer_settings(settings: Settings) -> dict[str, Any]:
     """librdkafka's settings of every source: idempotent, partitioned as every other producer's.
 
     Messages never time out: they wait in the queue until the broker is back, in their order.
@@ -49,9 +61,9 @@ def producer_settings(settings: Settings, queue_mib: int = QUEUE_MIB) -> dict[st
         "partitioner": "murmur2",
         "linger.ms": 2,
         "message.timeout.ms": 0,
-        "message.max.bytes": MAX_MESSAGE_BYTES,
-        "queue.buffering.max.kbytes": queue_mib * 1024,
-        "queue.buffering.max.messages": _QUEUE_MESSAGES,
+        "message.max.bytes": MAX_KAFKA_BYTES,
+        "queue.buffering.max.kbytes": CLIENT_QUEUE_MIB * 1024,
+        "queue.buffering.max.messages": _CLIENT_QUEUE_MESSAGES,
         "delivery.report.only.error": True,
         "reconnect.backoff.max.ms": 2_000,
         "topic.metadata.propagation.max.ms": 3_600_000,  # a topic that is deleted is made again
@@ -59,68 +71,93 @@ def producer_settings(settings: Settings, queue_mib: int = QUEUE_MIB) -> dict[st
     }
 
 
-class _Record(NamedTuple):
-    topic: str
-    key: bytes | None
-    value: bytes
-
-
 class Publisher:
     """Sends messages and rejections of a source, each to its topic.
 
-    :ivar sent: messages taken, by kind.
+    :param spill: the file for what memory (KAFKA_BUFFER_MIB) does not hold, and for what is left at
+        the end; what an earlier run left there goes out first.
+    :param ready: whether the topics are known to be there; else `begin` has to say so.
+    :ivar sent: messages made, by kind.
     :ivar failed: messages that Kafka refused for good; each was logged.
     """
 
-    def __init__(self, settings: Settings, queue_mib: int = QUEUE_MIB) -> None:
+    def __init__(self, settings: Settings, spill: Path | None = None, ready: bool = True) -> None:
         self._brokers = settings.kafka_brokers
         self._stocks = settings.named(STOCKS_TOPIC)
         self._rejected = settings.named(REJECTED_TOPIC)
-        self._waiting: deque[_Record] = deque()
-        self._returned: list[_Record] = []
+        self._joiner = Joiner()
+        self._backlog = Backlog(
+            settings.kafka_buffer_mib * 1024 * 1024, SpillFile(spill) if spill else None
+        )
+        self._ready = ready
+        self._returned: list[Record] = []
         self._fatal: KafkaError | None = None
         self._away = False
         self._missing: str | None = None
         self._look_at_s = 0.0
         self._since_poll = 0
+        self._made = 0
         self.sent: Counter[str] = Counter()
         self.failed = 0
         self._producer = Producer(
-            producer_settings(settings, queue_mib)
-            | {"on_delivery": self._refused, "error_cb": self._trouble}
+            producer_settings(settings) | {"on_delivery": self._refused, "error_cb": self._trouble}
         )
+        if self._backlog:
+            log.info("messages that an earlier run kept in %s go out first", spill)
 
-    def offer(self, messages: Iterable[Message | Rejected]) -> bool:
-        """Take `messages`, behind all earlier ones.
+    @property
+    def made(self) -> int:
+        """How many messages there were so far, those that may still be joined included."""
+        return self._made + len(self._joiner)
 
-        :returns: whether there is room for more; if not, bring none until `settle` says so.
-        :raises PublishError: Kafka refuses messages for good.
-        """
+    @property
+    def delivered(self) -> int:
+        """How many of `made` are in Kafka: about the first ones."""
+        return self.made - self._left()
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether messages wait for Kafka's client to take them; `settle` is to be called often."""
+        return bool(self._backlog or self._returned)
+
+    def begin(self) -> None:
+        """The topics are there: send what waits."""
+        self._ready = True
+        self.settle()
+
+    def offer(self, messages: Iterable[Message | Rejected]) -> None:
+        """Take `messages`, behind all earlier ones; `settle` sends them."""
         for message in messages:
-            self.sent[type(message).__name__] += 1
-            self._waiting.append(self._record(message))
-        return self.settle()
+            self._add(self._joiner.add(message))
 
     def settle(self) -> bool:
-        """Serve Kafka's client and hand over what waits; whether there is room for more."""
+        """Serve Kafka's client and hand over what waits.
+
+        :returns: whether there is room for more; if not, bring none until there is.
+        :raises PublishError: Kafka refuses messages for good.
+        """
         self._hand_over()
+        if not self._backlog:
+            self._add(self._joiner.take())
+            self._hand_over()
         self._since_poll += 1
-        if self._waiting or self._since_poll >= _POLL_EVERY:
+        if self._backlog or self._since_poll >= _POLL_EVERY:
             self._poll(0)
-        return len(self._waiting) < WAITING_MESSAGES
+        return self._backlog.has_room
 
     def serve(self) -> None:
         """Hear what Kafka has to say; to be called about each second."""
         self._poll(0)
         self.settle()
-        if self._away and not self._waiting and not len(self._producer):
+        if self._away and not self._left():
             self._away = False
             log.warning("Kafka answers again; everything that waited is delivered")
 
     def send(self, messages: Iterable[Message | Rejected]) -> None:
         """Hand over `messages`, waiting while there is no room."""
         self.offer(messages)
-        while self._waiting:
+        self.settle()
+        while self.is_behind:
             self._poll(0.1)
             self.settle()
 
@@ -130,36 +167,72 @@ class Publisher:
         :returns: how many messages are not.
         """
         until_s = time.monotonic() + timeout_s
-        while (left := self._left()) and time.monotonic() < until_s:
-            self._producer.flush(min(0.2, until_s - time.monotonic()))
+        self.settle()
+        while self._left() and (wait_s := until_s - time.monotonic()) > 0:
+            self._producer.flush(min(0.2, wait_s))
             self.settle()
-        return left and self._left()
+        return self._left()
+
+    def keep(self) -> int:
+        """End: store what did not reach Kafka, for the next start, in its order.
+
+        What was on its way may be in Kafka all the same; sent again, it is known by its identity.
+
+        :returns: how many messages are kept.
+        :raises PublishError: they cannot be stored.
+        """
+        self._add(self._joiner.take())
+        for on_its_way in (True, False):  # the older ones first
+            self._producer.purge(in_queue=not on_its_way, in_flight=on_its_way)
+            self._producer.poll(0)
+        until_s = time.monotonic() + _PURGE_S
+        while len(self._producer) and time.monotonic() < until_s:
+            self._producer.poll(0.05)
+        try:
+            return self._backlog.keep(self._returned)
+        except OSError as error:
+            raise PublishError(
+                f"{self._left()} messages could not be kept for the next start: {error}. Make room "
+                "in TICKHOUSE_DATA_DIR."
+            ) from None
 
     def _left(self) -> int:
-        return len(self._producer) + len(self._waiting) + len(self._returned)
+        return len(self._producer) + len(self._joiner) + len(self._backlog) + len(self._returned)
 
-    def _record(self, message: Message | Rejected) -> _Record:
+    def _add(self, messages: Iterable[Message | Rejected]) -> None:
+        for message in messages:
+            for record in self._records(message):
+                self._made += 1
+                self.sent[type(message).__name__] += 1
+                self._backlog.add(record)
+
+    def _records(self, message: Message | Rejected) -> Iterable[Record]:
+        value = encode(message)
         if isinstance(message, Rejected):
-            return _Record(self._rejected, None, encode(message))
-        return _Record(self._stocks, message.symbol.encode(), encode(message))
+            return (Record(self._rejected, None, value),)
+        key = message.symbol.encode()
+        if isinstance(message, Trades) and len(value) > MAX_MESSAGE_BYTES:
+            return [Record(self._stocks, key, encode(part)) for part in small_enough(message)]
+        return (Record(self._stocks, key, value),)
 
     def _hand_over(self) -> None:
         """Give Kafka's client what waits, as far as it takes it."""
+        if not self._ready:
+            return
         if self._returned:
-            self._waiting.extendleft(reversed(self._returned))
+            self._backlog.give_back(self._returned)
             self._returned.clear()
         if self._missing and not self._is_there(self._missing):
             return
-        while self._waiting:
-            topic, key, value = self._waiting[0]
+        while record := self._backlog.peek(not len(self._producer)):
             try:
-                self._producer.produce(topic, value, key)
+                self._producer.produce(record.topic, record.value, record.key)
             except BufferError:
                 return
             except KafkaException as error:
-                self._no_topic(error.args[0], topic)
+                self._no_topic(error.args[0], record.topic)
                 return
-            self._waiting.popleft()
+            self._backlog.pop()
 
     def _no_topic(self, error: KafkaError, topic: str) -> None:
         if error.code() not in _TOPIC_GONE:
@@ -196,8 +269,8 @@ class Publisher:
     def _refused(self, error: KafkaError | None, message: Any) -> None:
         if error is None:
             return
-        if error.code() in _TOPIC_GONE:
-            self._returned.append(_Record(message.topic(), message.key(), message.value()))
+        if error.code() in _TOPIC_GONE + _PURGED or self._fatal is not None:
+            self._returned.append(Record(message.topic(), message.key(), message.value()))
             return
         self.failed += 1
         if self.failed <= 10 or self.failed % 1_000 == 0:

@@ -1,0 +1,260 @@
+"""What waits for Kafka: in order, in memory up to a limit, and beyond it in a file."""
+
+from __future__ import annotations
+
+import logging
+import os
+import struct
+from collections import deque
+from collections.abc import Iterable, Iterator
+from io import FileIO
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+BLOCK_BYTES = 4 * 1024 * 1024
+RECORD_BYTES = 160
+"""What a record takes in memory beyond its key and value."""
+_HEAD = struct.Struct("<Q")
+_LENGTH = struct.Struct("<I")
+
+log = logging.getLogger(__name__)
+
+
+class Record(NamedTuple):
+    """A Kafka message on its way."""
+
+    topic: str
+    key: bytes | None
+    value: bytes
+
+    @property
+    def size(self) -> int:
+        """What it takes in memory, in bytes."""
+        return RECORD_BYTES + len(self.value) + len(self.key or b"")
+
+
+class SpillFile:
+    """Records on disk, first in, first out; they outlive the process.
+
+    The file begins with the place of the first record that is not `confirmed`. A record that a
+    crash cut off ends it. Nothing is forced to the disk: a machine that loses power may lose some.
+
+    :ivar unread: how many records were not read yet.
+    """
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.path = path
+        self.unread = 0
+        self._file = _opened(path)
+        self._confirmed_at = self._read_at = self._end_at = _HEAD.size
+        self._find_records()
+
+    def __bool__(self) -> bool:
+        """Whether there are records that were not read yet."""
+        return self.unread > 0
+
+    @property
+    def has_unconfirmed(self) -> bool:
+        """Whether records were read that are not confirmed yet."""
+        return self._confirmed_at < self._read_at
+
+    def append(self, records: Iterable[Record]) -> None:
+        """Write `records` behind all others.
+
+        :raises OSError: there is no room; none of them counts as written.
+        """
+        packed = [_packed(record) for record in records]
+        content = b"".join(packed)
+        self._file.seek(self._end_at)
+        _write(self._file, content)
+        self._end_at += len(content)
+        self.unread += len(packed)
+
+    def read(self) -> list[Record]:
+        """The next records, some MiB of them; they stay in the file until `confirm`."""
+        found: list[Record] = []
+        start_at = self._read_at
+        for record, end_at in self._records(start_at, self._end_at):
+            found.append(record)
+            self._read_at = end_at
+            if end_at - start_at >= BLOCK_BYTES:
+                break
+        self.unread -= len(found)
+        return found
+
+    def confirm(self) -> None:
+        """Everything that was read has been delivered; an empty file gives its room back."""
+        if not self:
+            self._read_at = self._end_at = _HEAD.size
+            self._file.truncate(_HEAD.size)
+        self._confirmed_at = self._read_at
+        self._write_head()
+
+    def replace(self, records: Iterable[Record]) -> None:
+        """Make `records`, and behind them what was not read yet, the file's content."""
+        new = self.path.with_suffix(".new")
+        with new.open("wb") as file, self.path.open("rb") as old:
+            file.write(_HEAD.pack(_HEAD.size))
+            file.writelines(map(_packed, records))
+            old.seek(self._read_at)
+            left = self._end_at - self._read_at
+            while left and (part := old.read(min(left, BLOCK_BYTES))):
+                file.write(part)
+                left -= len(part)
+        new.replace(self.path)
+        self._file.close()
+        self._file = _opened(self.path)
+        self._find_records()
+
+    def close(self) -> None:
+        self._file.close()
+
+    def _find_records(self) -> None:
+        size = self._file.seek(0, os.SEEK_END)
+        if size < _HEAD.size:
+            self._confirmed_at = self._read_at = self._end_at = _HEAD.size
+            self._write_head()
+            return
+        self._file.seek(0)
+        (start_at,) = _HEAD.unpack(self._file.read(_HEAD.size))
+        self._confirmed_at = self._read_at = self._end_at = start_at
+        self.unread = 0
+        for _, end_at in self._records(start_at, size):
+            self._end_at = end_at
+            self.unread += 1
+        self._file.truncate(self._end_at)
+
+    def _records(self, start_at: int, end_at: int) -> Iterator[tuple[Record, int]]:
+        """The whole records between two places, and where each ends."""
+        decode = msgspec.msgpack.Decoder(Record).decode
+        with self.path.open("rb") as file:
+            at = file.seek(start_at)
+            while at + _LENGTH.size <= end_at:
+                (length,) = _LENGTH.unpack(file.read(_LENGTH.size))
+                at += _LENGTH.size + length
+                if at > end_at:
+                    return
+                yield decode(file.read(length)), at
+
+    def _write_head(self) -> None:
+        self._file.seek(0)
+        _write(self._file, _HEAD.pack(self._confirmed_at))
+
+
+def _opened(path: Path) -> FileIO:
+    """Without a buffer: what could not be written must not be written later, elsewhere."""
+    return FileIO(path, "r+b" if path.exists() else "w+b")
+
+
+def _write(file: FileIO, content: bytes) -> None:
+    rest = memoryview(content)
+    while rest:
+        rest = rest[file.write(rest) :]
+
+
+def _packed(record: Record) -> bytes:
+    body = msgspec.msgpack.encode(record)
+    return _LENGTH.pack(len(body)) + body
+
+
+class Backlog:
+    """Records in their order: those that came back, those in the file, those in memory.
+
+    :param limit_bytes: what memory may hold; beyond it the oldest go to the file.
+    :param spill: the file; without it nothing leaves memory.
+    """
+
+    def __init__(self, limit_bytes: int, spill: SpillFile | None = None) -> None:
+        self._limit_bytes = limit_bytes
+        self._spill = spill
+        self._front: deque[Record] = deque()
+        self._waiting: deque[Record] = deque()
+        self._bytes = 0
+        self._failed = False
+
+    def __len__(self) -> int:
+        """How many records there are, in the file those that were not read yet."""
+        return len(self._front) + len(self._waiting) + (self._spill.unread if self._spill else 0)
+
+    @property
+    def in_memory_bytes(self) -> int:
+        return self._bytes
+
+    def add(self, record: Record) -> None:
+        """Put `record` behind all others."""
+        self._waiting.append(record)
+        self._bytes += record.size
+        if self._bytes > self._limit_bytes and self._spill is not None and not self._failed:
+            self._relieve(self._spill)
+
+    @property
+    def has_room(self) -> bool:
+        """Whether more may be added; not while memory is full and the file cannot be written."""
+        if self._bytes <= self._limit_bytes or self._spill is None:
+            return True
+        self._relieve(self._spill)
+        return not self._failed
+
+    def give_back(self, records: Iterable[Record]) -> None:
+        """Put `records`, which were taken, before all others again."""
+        self._front.extendleft(reversed(list(records)))
+
+    def peek(self, all_delivered: bool) -> Record | None:
+        """The next record; None if there is none, or if those of the file must arrive first.
+
+        :param all_delivered: whether everything that was taken has reached Kafka.
+        """
+        if not self._front and self._spill is not None:
+            if self._spill.has_unconfirmed:
+                if not all_delivered:
+                    return None
+                self._spill.confirm()
+            if self._spill:
+                self._front.extend(self._spill.read())
+        if self._front:
+            return self._front[0]
+        return self._waiting[0] if self._waiting else None
+
+    def pop(self) -> None:
+        """Take what `peek` gave."""
+        if self._front:
+            self._front.popleft()
+        else:
+            self._bytes -= self._waiting.popleft().size
+
+    def keep(self, undelivered: Iterable[Record]) -> int:
+        """Store all there is in the file, `undelivered` before it, for the next start.
+
+        :returns: how many records are kept.
+        :raises OSError: they cannot be written.
+        """
+        if self._spill is None:
+            return 0
+        first = [*undelivered, *self._front]
+        self._spill.replace(first)
+        self._spill.append(self._waiting)
+        return len(first) + len(self._waiting)
+
+    def _relieve(self, spill: SpillFile) -> None:
+        """Move the oldest of memory to the file until an eighth is free."""
+        moved, size = [], 0
+        goal = self._bytes - self._limit_bytes * 7 // 8
+        for record in self._waiting:
+            if size >= goal:
+                break
+            moved.append(record)
+            size += record.size
+        try:
+            spill.append(moved)
+        except OSError as error:
+            if not self._failed:
+                log.error("%s cannot be written: %s. Make room there.", spill.path, error)
+            self._failed = True
+            return
+        self._failed = False
+        for _ in moved:
+            self._waiting.popleft()
+        self._bytes -= size

@@ -1,0 +1,146 @@
+"""What waits for Kafka: its order through memory, file, crash and return."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.feeds.backlog import BLOCK_BYTES, Backlog, Record, SpillFile
+
+
+def _record(number: int, size: int = 0) -> Record:
+    return Record("topic", b"A", f"{number}".encode().ljust(size))
+
+
+def _number(record: Record) -> int:
+    return int(record.value)
+
+
+def _take(backlog: Backlog, all_delivered: bool = True, most: int = 1_000_000) -> list[int]:
+    taken: list[int] = []
+    while len(taken) < most and (record := backlog.peek(all_delivered)):
+        taken.append(_number(record))
+        backlog.pop()
+    return taken
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "spill.bin"
+
+
+def test_when_memory_is_full_the_oldest_go_to_the_file_and_come_back_first(path: Path) -> None:
+    backlog = Backlog(10_000, SpillFile(path))
+    for number in range(500):
+        backlog.add(_record(number))
+    assert path.stat().st_size > 5_000
+    assert backlog.in_memory_bytes <= 10_000
+    assert len(backlog) == 500
+    assert _take(backlog) == list(range(500))
+    assert (len(backlog), backlog.in_memory_bytes) == (0, 0)
+    assert backlog.peek(all_delivered=True) is None
+    assert path.stat().st_size == 8
+
+
+def test_what_comes_back_goes_first_again(path: Path) -> None:
+    backlog = Backlog(10_000, SpillFile(path))
+    for number in range(100):
+        backlog.add(_record(number))
+    taken = _take(backlog, most=30)
+    backlog.give_back([_record(number) for number in taken[10:]])
+    assert _take(backlog) == list(range(10, 100))
+
+
+def test_the_next_part_of_the_file_waits_until_the_last_has_arrived(path: Path) -> None:
+    size = BLOCK_BYTES // 4
+    backlog = Backlog(size, SpillFile(path))
+    for number in range(12):
+        backlog.add(_record(number, size))
+    first = _take(backlog, all_delivered=False)
+    assert first == list(range(len(first)))
+    assert 0 < len(first) < 8
+    assert backlog.peek(all_delivered=False) is None
+    assert _take(backlog) == list(range(len(first), 12))
+
+
+def test_what_was_not_delivered_is_there_after_a_crash(path: Path) -> None:
+    backlog = Backlog(1_000, SpillFile(path))
+    for number in range(300):
+        backlog.add(_record(number))
+    in_file = 300 - backlog.in_memory_bytes // _record(100).size
+    _take(backlog, all_delivered=False, most=50)
+    again = Backlog(1_000, SpillFile(path))
+    assert _take(again) == list(range(in_file))
+
+
+def test_what_was_delivered_is_not_sent_again_after_a_crash(path: Path) -> None:
+    backlog = Backlog(1_000, SpillFile(path))
+    for number in range(300):
+        backlog.add(_record(number))
+    _take(backlog)
+    assert not Backlog(1_000, SpillFile(path))
+
+
+def test_a_record_that_a_crash_cut_off_is_not_read(path: Path) -> None:
+    spill = SpillFile(path)
+    spill.append([_record(1), _record(2)])
+    whole = path.stat().st_size
+    spill.append([_record(3)])
+    with path.open("r+b") as file:
+        file.truncate(path.stat().st_size - 1)
+    again = SpillFile(path)
+    assert path.stat().st_size == whole
+    again.append([_record(4)])
+    assert [_number(record) for record in again.read()] == [1, 2, 4]
+
+
+def test_the_end_keeps_everything_in_its_order(path: Path) -> None:
+    backlog = Backlog(1_000, SpillFile(path))
+    for number in range(100):
+        backlog.add(_record(number))
+    taken = _take(backlog, all_delivered=False, most=7)
+    kept = backlog.keep([_record(number) for number in taken[2:]])
+    assert kept == 98
+    assert _take(Backlog(1_000, SpillFile(path))) == list(range(2, 100))
+
+
+def test_without_room_on_the_disk_nothing_is_lost_and_no_more_is_wanted(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    full = _FullDisk(path)
+    backlog = Backlog(1_000, full)
+    for number in range(100):
+        backlog.add(_record(number))
+    assert not backlog.has_room
+    assert caplog.text.count("Make room there") == 1
+    full.is_full = False
+    assert backlog.has_room
+    assert _take(backlog) == list(range(100))
+
+
+class _FullDisk(SpillFile):
+    is_full = True
+
+    def append(self, records: object) -> None:
+        if self.is_full:
+            raise OSError(28, "No space left on device")
+        super().append(records)  # type: ignore[arg-type]
+
+
+@given(st.lists(st.one_of(st.just("add"), st.integers(1, 30)), max_size=80))
+def test_whatever_happens_the_order_stays(
+    tmp_path_factory: pytest.TempPathFactory, steps: list[str | int]
+) -> None:
+    backlog = Backlog(2_000, SpillFile(tmp_path_factory.mktemp("spill") / "spill.bin"))
+    added, taken = 0, []
+    for step in steps:
+        if isinstance(step, int):
+            taken += _take(backlog, most=step)
+            continue
+        for _ in range(10):
+            backlog.add(_record(added))
+            added += 1
+    assert taken + _take(backlog) == list(range(added))
