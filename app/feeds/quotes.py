@@ -1,87 +1,32 @@
-"""REST quotes: each symbol about once a minute, in a thread that never holds up the socket."""
+"""REST quotes: whose turn it is, what an answer says, and the poller that brings them."""
 
 from __future__ import annotations
 
 import json
 import logging
-import threading
 from collections.abc import Callable, Sequence
 from decimal import Decimal
-from random import Random
-from typing import Any, Literal, Protocol
+from typing import Any
 
-import finnhub
 import msgspec
-import requests
-from finnhub.exceptions import FinnhubAPIException, FinnhubRequestException
 
 from app.contracts import FeedName, Quote, Refusal, Rejected
 from app.feeds.clock import Clock
+from app.feeds.market_status import EXCHANGE, disagreement
 from app.feeds.messages import rejections
-from app.log import redact
-from app.settings import Settings
+from app.feeds.rest import RestCalls, RestFault
+from app.market.sessions import Session, session_of
 
-TIMEOUT_S = 4
-CALLS_PER_MINUTE = 50
-"""Of the 60 a free key has; the rest is left for whoever else uses it."""
-ATTEMPTS = 3
+TRADELESS_MS, TRADING_MS, CLOSED_MS = 30_000, 120_000, 900_000
+"""How often a symbol is asked for: one without live trades, one with them, one whose market is
+closed."""
+LIVE_MS = 60_000
+"""A symbol whose last trade is no older than this is live."""
+_LOOK_MS = 1_000
 
 _FIELDS = ("c", "d", "dp", "h", "l", "o", "pc")
 
 log = logging.getLogger(__name__)
-
-
-class QuoteApi(Protocol):
-    """What the poller asks for quotes."""
-
-    def quote(self, symbol: str) -> Any:
-        """The JSON of a quote, as Python values."""
-
-
-class QuoteFault(Exception):
-    """No quote came.
-
-    :ivar retry: whether asking again can help; `later` means once the minute's calls are used up.
-    :ivar status: the HTTP status, if there was one.
-    """
-
-    def __init__(
-        self, reason: str, retry: Literal["no", "soon", "later"], status: int | None = None
-    ) -> None:
-        super().__init__(reason)
-        self.retry = retry
-        self.status = status
-
-
-class FinnhubQuotes:
-    """finnhub-python with a time-out, the key in a header instead of the URL, and plain errors."""
-
-    def __init__(self, url: str, token: str) -> None:
-        self._token = token
-        self._client = finnhub.Client(api_key=token)
-        self._client.API_URL = url.rstrip("/")
-        self._client.DEFAULT_TIMEOUT = TIMEOUT_S
-        # as a parameter the key would stand in the text of every network error
-        del self._client._session.params["token"]
-        self._client._session.headers["X-Finnhub-Token"] = token
-
-    def quote(self, symbol: str) -> Any:
-        """The quote of `symbol`.
-
-        :raises QuoteFault: none came; its text does not hold the key.
-        """
-        try:
-            return self._client.quote(symbol)
-        except FinnhubAPIException as error:
-            status = error.status_code
-            retry: Literal["no", "soon", "later"] = "soon" if status >= 500 else "no"
-            reason = f"HTTP {status}: {error.message}"
-            raise QuoteFault(
-                redact(reason[:200], [self._token]), "later" if status == 429 else retry, status
-            ) from None
-        except (FinnhubRequestException, requests.RequestException) as error:
-            reason = f"{type(error).__name__}: {error}"
-            raise QuoteFault(redact(reason[:400], [self._token]), "soon") from None
 
 
 def quote_message(
@@ -107,60 +52,95 @@ def quote_message(
         return Refusal("schema", f"the quote is malformed: {error}"[:300])
 
 
+class Turns:
+    """Whose quote is asked for next: pure.
+
+    Who has waited longest for its interval comes first; so does, of those never asked for, who has
+    no live trades.
+
+    :param last_trade_ms: when a symbol traded last, None if never.
+    """
+
+    def __init__(self, feed: FeedName, last_trade_ms: Callable[[str], int | None]) -> None:
+        self._feed = feed
+        self._last_trade_ms = last_trade_ms
+        self._asked_ms: dict[str, int] = {}
+
+    def next(self, symbols: Sequence[str], now_ms: int) -> str | None:
+        """The symbol whose turn it is, None if it is nobody's yet; it counts as asked for."""
+        due = {symbol: self._overdue(symbol, now_ms) for symbol in symbols}
+        symbol = max(symbols, key=lambda s: due[s], default=None)
+        if symbol is None or due[symbol] < (1.0, 0.0):
+            return None
+        self._asked_ms[symbol] = now_ms
+        return symbol
+
+    def _overdue(self, symbol: str, now_ms: int) -> tuple[float, float]:
+        """How many intervals have passed, and how short they are."""
+        interval_ms = self._interval_ms(symbol, now_ms)
+        asked_ms = self._asked_ms.get(symbol)
+        passed = float("inf") if asked_ms is None else (now_ms - asked_ms) / interval_ms
+        return passed, 1 / interval_ms
+
+    def _interval_ms(self, symbol: str, now_ms: int) -> int:
+        if session_of(symbol, self._feed, now_ms).session is Session.CLOSED:
+            return CLOSED_MS
+        last_ms = self._last_trade_ms(symbol)
+        live = last_ms is not None and now_ms - last_ms <= LIVE_MS
+        return TRADING_MS if live else TRADELESS_MS
+
+
 class QuotePoller:
     """Asks for one symbol after the other, for ever.
 
-    :param publish: takes each quote or rejection; called in the poller's thread.
-    :param stop: ends it when set; all its waiting is done here.
+    :param symbols: what to ask for now.
+    :param publish: takes each quote or rejection.
+    :param last_trade_ms: when a symbol traded last, None if never.
     """
 
     def __init__(
         self,
-        api: QuoteApi,
-        symbols: Sequence[str],
+        calls: RestCalls,
+        symbols: Callable[[], Sequence[str]],
         *,
         feed: FeedName,
         source: str,
         clock: Clock,
-        rng: Random,
         publish: Callable[[Quote | Rejected], None],
-        stop: threading.Event | None = None,
+        last_trade_ms: Callable[[str], int | None],
     ) -> None:
-        self._api = api
-        self._symbols = list(symbols)
+        self._calls = calls
+        self._symbols = symbols
         self._feed = feed
         self._source = source
         self._clock = clock
-        self._rng = rng
         self._publish = publish
-        self._stop = stop or threading.Event()
+        self._turns = Turns(feed, last_trade_ms)
+        self._left_out: set[str] = set()
         self._troubled = False
 
-    def start(self) -> None:
-        """Poll in a thread that ends with the process or with `stop`."""
-        threading.Thread(target=self.run, name="quotes", daemon=True).start()
+    async def run(self) -> None:
+        """Compare calendars, then poll until no key is left."""
+        await self._check_calendar()
+        while self._calls:
+            symbols = self._symbols()
+            self._left_out.intersection_update(symbols)
+            asked = [symbol for symbol in symbols if symbol not in self._left_out]
+            symbol = self._turns.next(asked, self._clock.now_ms())
+            if symbol is None:
+                await self._clock.sleep(_LOOK_MS)
+                continue
+            try:
+                await self.poll(symbol)
+            except Exception:  # a year's run must not lose its quotes to one odd answer
+                log.exception("the quote of %s failed in a way nobody foresaw", symbol)
+        log.error("Finnhub refuses every API key for quotes; correct FINNHUB_API_KEY")
 
-    def stop(self) -> None:
-        """Ask for no further quote."""
-        self._stop.set()
-
-    def run(self) -> None:
-        """Poll until stopped, or until no symbol is left that has quotes."""
-        while self._symbols and not self._stop.is_set():
-            pause_s = 60 / min(len(self._symbols), CALLS_PER_MINUTE)
-            for symbol in tuple(self._symbols):
-                try:
-                    self.poll(symbol)
-                except Exception:  # a year's run must not lose its quotes to one odd answer
-                    log.exception("the quote of %s failed in a way nobody foresaw", symbol)
-                if self._stop.wait(pause_s):
-                    return
-
-    def poll(self, symbol: str) -> None:
+    async def poll(self, symbol: str) -> None:
         """Ask for one quote, again where that can help, and publish it."""
         try:
-            payload = self._ask(symbol)
-        except QuoteFault as fault:
+            payload = await self._calls.ask(lambda api: api.quote(symbol))
+        except RestFault as fault:
             self._give_up(symbol, fault)
             return
         self._troubled = False
@@ -180,33 +160,24 @@ class QuotePoller:
         else:
             self._publish(quote)
 
-    def _ask(self, symbol: str) -> Any:
-        for attempt in range(1, ATTEMPTS + 1):
-            try:
-                return self._api.quote(symbol)
-            except QuoteFault as fault:
-                wait_s = (20.0 if fault.retry == "later" else 1.0) * 2 ** (attempt - 1)
-                last = attempt == ATTEMPTS or fault.retry == "no"
-                if last or self._stop.wait(wait_s * self._rng.uniform(0.5, 1.0)):
-                    raise
-        raise AssertionError("unreachable")
+    async def _check_calendar(self) -> None:
+        try:
+            status = await self._calls.ask(lambda api: api.market_status(EXCHANGE))
+        except RestFault as fault:
+            log.warning("Finnhub's market status was not to be had (%s)", fault)
+            return
+        if sentence := disagreement(status, self._feed, self._clock.now_ms()):
+            log.warning("%s", sentence)
 
-    def _give_up(self, symbol: str, fault: QuoteFault) -> None:
+    def _give_up(self, symbol: str, fault: RestFault) -> None:
         if fault.status == 401:
-            log.error("Finnhub refuses the API key for quotes; correct FINNHUB_API_KEY")
-            self.stop()
-        elif fault.retry == "no":
+            return  # the key was left out
+        if fault.retry == "no":
             self._leave_out(symbol, str(fault))
         elif not self._troubled:
             self._troubled = True
-            log.warning("no quote of %s (%s); the next minute tries again", symbol, fault)
+            log.warning("no quote of %s (%s); it is tried again", symbol, fault)
 
     def _leave_out(self, symbol: str, why: str) -> None:
-        self._symbols.remove(symbol)
-        log.warning("no quotes of %s: %s. It is left out; correct STOCKS_SYMBOLS.", symbol, why)
-
-
-def finnhub_quotes(settings: Settings) -> FinnhubQuotes:
-    """Finnhub's REST API, or what FINNHUB_REST_URL names."""
-    assert settings.finnhub_api_key is not None
-    return FinnhubQuotes(settings.finnhub_rest_url, settings.finnhub_api_key.get_secret_value())
+        self._left_out.add(symbol)
+        log.warning("no quotes of %s: %s. It is left out; correct the symbols.", symbol, why)

@@ -1,24 +1,29 @@
-"""Quotes over REST: shapes, repeated attempts, and what is never shown."""
+"""Quotes over REST: shapes, whose turn it is, and what becomes of answers."""
 
 from __future__ import annotations
 
+import asyncio
 import logging
-import threading
-from collections.abc import Iterator
 from decimal import Decimal
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from random import Random
 from typing import Any
 
 import pytest
 
 from app.contracts import Quote, Refusal, Rejected, decode, encode
+from app.feeds.budget import CallBudget
 from app.feeds.clock import ManualClock
-from app.feeds.quotes import FinnhubQuotes, QuoteFault, QuotePoller, quote_message
+from app.feeds.market_status import disagreement
+from app.feeds.quotes import QuotePoller, Turns, quote_message
+from app.feeds.rest import RestCalls, RestFault
+from tests.unit.feeds.rest_api import FakeApi
 
 NOW = 1_731_600_060_000
 KNOWN = {"c": 261.74, "d": 0.1, "dp": 0.04, "h": 263, "l": 260.6, "o": 261.07, "pc": 259.45}
 ANSWER = KNOWN | {"t": 1_731_600_000}
+OPEN = {"exchange": "US", "holiday": None, "isOpen": True, "session": "regular"}
+SATURDAY = 1_731_772_860_000
+OPENING = 1_731_594_600_000
 UNKNOWN = {"c": 0, "d": None, "dp": None, "h": 0, "l": 0, "o": 0, "pc": 0, "t": 0}
 
 
@@ -47,159 +52,131 @@ def test_a_malformed_quote_is_refused(payload: Any) -> None:
     assert refusal.reason == "schema"
 
 
-class _Api:
-    """Answers one after the other; faults are raised."""
-
-    def __init__(self, *answers: Any) -> None:
-        self.answers = list(answers)
-        self.asked: list[str] = []
-
-    def quote(self, symbol: str) -> Any:
-        self.asked.append(symbol)
-        answer = self.answers.pop(0)
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
-
-
-class _NoWait(threading.Event):
-    """Notes how long was waited, and does not wait."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.waits_s: list[float] = []
-
-    def wait(self, timeout: float | None = None) -> bool:
-        self.waits_s.append(timeout or 0.0)
-        return self.is_set()
-
-
 class _Poller:
-    def __init__(self, *answers: Any, symbols: tuple[str, ...] = ("A",)) -> None:
-        self.api = _Api(*answers)
+    """A poller of `symbols` whose API answers one after the other."""
+
+    def __init__(
+        self, *answers: Any, symbols: tuple[str, ...] = ("A",), feed: Any = "live"
+    ) -> None:
+        self.api = FakeApi(*answers)
+        self.symbols = symbols
         self.published: list[Quote | Rejected] = []
-        self.stop = _NoWait()
+        clock = ManualClock(NOW)
         self.poller = QuotePoller(
-            self.api,
-            symbols,
+            RestCalls([(self.api, CallBudget())], clock, Random(1)),
+            lambda: self.symbols,
             feed="live",
             source="src",
-            clock=ManualClock(NOW),
-            rng=Random(1),
+            clock=clock,
             publish=self.published.append,
-            stop=self.stop,
+            last_trade_ms=lambda symbol: None,
         )
 
+    def poll(self, symbol: str = "A") -> None:
+        asyncio.run(self.poller.poll(symbol))
 
-def test_faults_that_pass_are_asked_again_with_longer_pauses() -> None:
-    run = _Poller(QuoteFault("HTTP 502", "soon", 502), QuoteFault("time-out", "soon"), ANSWER)
-    run.poller.poll("A")
-    assert [type(m) for m in run.published] == [Quote]
-    assert len(run.stop.waits_s) == 2
-    assert 0.5 <= run.stop.waits_s[0] <= 1.0 <= run.stop.waits_s[1] <= 2.0
-
-
-def test_used_up_calls_are_waited_for_longer() -> None:
-    run = _Poller(QuoteFault("HTTP 429", "later", 429), ANSWER)
-    run.poller.poll("A")
-    assert run.stop.waits_s[0] >= 10.0
-    assert len(run.published) == 1
+    def run_until_no_key_is_left(self) -> None:
+        """Run on until the answers are used up, and the key with them."""
+        self.api.answers.append(RestFault("HTTP 401", "no", 401))
+        asyncio.run(self.poller.run())
 
 
-def test_a_refusal_is_never_asked_again_and_named_once(caplog: pytest.LogCaptureFixture) -> None:
-    run = _Poller(QuoteFault("HTTP 403: no access", "no", 403), symbols=("A",))
-    run.poller.run()
-    assert run.api.asked == ["A"]
-    assert "no quotes of A: HTTP 403: no access" in caplog.text
+def test_a_quote_is_published() -> None:
+    run = _Poller(ANSWER)
+    run.poll()
+    assert [(type(m), m.received_at) for m in run.published if isinstance(m, Quote)] == [
+        (Quote, NOW)
+    ]
+
+
+def test_a_refusal_is_named_once_and_left_out(caplog: pytest.LogCaptureFixture) -> None:
+    run = _Poller(OPEN, RestFault("HTTP 403: no access", "no", 403), ANSWER, symbols=("X", "A"))
+    run.run_until_no_key_is_left()
+    assert run.api.asked == ["US", "X", "A", "A"]
+    assert caplog.text.count("no quotes of X: HTTP 403: no access") == 1
 
 
 def test_an_unknown_symbol_is_named_once_and_left_out(caplog: pytest.LogCaptureFixture) -> None:
-    run = _Poller(UNKNOWN, UNKNOWN, symbols=("X", "Y"))
-    run.poller.run()
-    assert run.api.asked == ["X", "Y"]
-    assert run.published == []
-    assert caplog.text.count("Finnhub does not know it") == 2
+    run = _Poller(OPEN, UNKNOWN, ANSWER, ANSWER, symbols=("X", "A"))
+    run.run_until_no_key_is_left()
+    assert run.api.asked == ["US", "X", "A", "A", "A"]
+    assert {m.symbol for m in run.published if isinstance(m, Quote)} == {"A"}
+    assert caplog.text.count("Finnhub does not know it") == 1
 
 
 def test_a_refused_key_ends_the_quotes(caplog: pytest.LogCaptureFixture) -> None:
-    run = _Poller(QuoteFault("HTTP 401: Invalid API key", "no", 401), symbols=("A", "B"))
-    run.poller.run()
-    assert run.api.asked == ["A"]
+    run = _Poller(OPEN)
+    run.run_until_no_key_is_left()
     assert "correct FINNHUB_API_KEY" in caplog.text
 
 
-def test_an_outage_is_said_once_and_ends(caplog: pytest.LogCaptureFixture) -> None:
+def test_an_outage_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.WARNING)
-    run = _Poller(*[QuoteFault("HTTP 500", "soon", 500)] * 6)
-    run.poller.poll("A")
-    run.poller.poll("A")
-    assert caplog.text.count("the next minute tries again") == 1
+    run = _Poller(*[RestFault("HTTP 500", "soon", 500)] * 6)
+    run.poll()
+    run.poll()
+    assert caplog.text.count("it is tried again") == 1
 
 
 def test_a_malformed_quote_goes_to_the_rejections() -> None:
     run = _Poller({"c": "1"})
-    run.poller.poll("A")
+    run.poll()
     assert [type(m) for m in run.published] == [Rejected]
 
 
-class _Rest(BaseHTTPRequestHandler):
-    asked: list[tuple[str, str | None]]
-    status, body = 200, b"{}"
-
-    def do_GET(self) -> None:
-        self.asked.append((self.path, self.headers["X-Finnhub-Token"]))
-        self.send_response(self.status)
-        self.send_header("Content-Type", "application/json")
-        self.end_headers()
-        self.wfile.write(self.body)
-
-    def log_message(self, *_: Any) -> None:
-        """Say nothing."""
-
-
-@pytest.fixture
-def rest() -> Iterator[tuple[str, type[_Rest]]]:
-    handler = type("Rest", (_Rest,), {"asked": []})
-    with HTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}/api/v1", handler
-        server.shutdown()
-        thread.join()
-
-
-def test_the_key_is_in_a_header_and_not_in_the_address(rest: tuple[str, type[_Rest]]) -> None:
-    url, handler = rest
-    assert FinnhubQuotes(url, "secret").quote("BINANCE:BTCUSDT") == {}
-    assert handler.asked == [("/api/v1//quote?symbol=BINANCE%3ABTCUSDT", "secret")]
+def test_a_market_that_finnhub_sees_closed_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+    _Poller(OPEN | {"session": None, "holiday": "A Day"}).run_until_no_key_is_left()
+    assert "says that the US market is closed (A Day), the calendar says regular" in caplog.text
 
 
 @pytest.mark.parametrize(
-    ("status", "retry"),
-    [(429, "later"), (500, "soon"), (502, "soon"), (401, "no"), (403, "no"), (404, "no")],
+    ("feed", "at_ms", "status", "agrees"),
+    [
+        ("live", NOW, OPEN, True),
+        ("live", NOW, OPEN | {"session": "post-market"}, False),
+        ("live", NOW, {"error": "?"}, False),
+        ("live", SATURDAY, OPEN, False),
+        ("live", SATURDAY, OPEN | {"session": None}, True),
+        ("simulated", SATURDAY, OPEN, True),
+        ("live", OPENING - 60_000, OPEN, True),
+        ("live", OPENING - 120_000, OPEN, False),
+        ("live", OPENING - 120_000, OPEN | {"session": "pre-market"}, True),
+    ],
 )
-def test_the_status_says_whether_asking_again_helps(
-    rest: tuple[str, type[_Rest]], status: int, retry: str
+def test_the_markets_status_is_compared_with_the_calendar(
+    feed: Any, at_ms: int, status: Any, agrees: bool
 ) -> None:
-    url, handler = rest
-    handler.status, handler.body = status, b'{"error":"no secret here"}'
-    with pytest.raises(QuoteFault) as caught:
-        FinnhubQuotes(url, "secret").quote("A")
-    assert (caught.value.status, caught.value.retry) == (status, retry)
-    assert "secret" not in str(caught.value)
+    assert (disagreement(status, feed, at_ms) is None) == agrees
 
 
-def test_a_body_that_is_no_json_is_a_fault_that_may_pass(rest: tuple[str, type[_Rest]]) -> None:
-    url, handler = rest
-    handler.body = b"<html>secret"
-    with pytest.raises(QuoteFault) as caught:
-        FinnhubQuotes(url, "secret").quote("A")
-    assert caught.value.retry == "soon"
-    assert "secret" not in str(caught.value)
+class _Turns:
+    """Turns over some hours, second by second."""
+
+    def __init__(self, trading: set[str], feed: Any = "simulated", start: int = NOW) -> None:
+        self.now = start
+        self.turns = Turns(feed, lambda symbol: self.now if symbol in trading else None)
+
+    def count(self, symbols: tuple[str, ...], seconds: int) -> dict[str, int]:
+        asked = dict.fromkeys(symbols, 0)
+        for _ in range(seconds):
+            self.now += 1_000
+            if symbol := self.turns.next(symbols, self.now):
+                asked[symbol] += 1
+        return asked
 
 
-def test_the_network_being_down_is_a_fault_that_may_pass() -> None:
-    with pytest.raises(QuoteFault) as caught:
-        FinnhubQuotes("http://127.0.0.1:1/api/v1", "secret").quote("A")
-    assert caught.value.retry == "soon"
-    assert "secret" not in str(caught.value)
+def test_symbols_without_live_trades_come_first_and_oftener() -> None:
+    turns = _Turns({"LIVE"})
+    assert [turns.turns.next(("LIVE", "QUIET"), NOW) for _ in range(3)] == ["QUIET", "LIVE", None]
+    assert turns.count(("LIVE", "QUIET"), 1_215) == {"LIVE": 10, "QUIET": 40}
+
+
+def test_a_closed_market_is_asked_for_seldom_and_crypto_never_sleeps() -> None:
+    asked = _Turns(set(), "live", SATURDAY).count(("AAPL", "BINANCE:BTCUSDT"), 3_600)
+    assert asked == {"AAPL": 4, "BINANCE:BTCUSDT": 120}
+
+
+def test_when_there_are_more_than_calls_all_get_their_turn() -> None:
+    symbols = tuple(f"S{number}" for number in range(300))
+    asked = _Turns(set()).count(symbols, 900)
+    assert set(asked.values()) == {3}

@@ -1,0 +1,41 @@
+"""What Finnhub says of the market beside what this project's calendar says: pure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from app.contracts import FeedName
+from app.market.sessions import Session, session_of
+
+EXCHANGE = "US"
+_ANY_US_STOCK = "AAPL"
+_NAMES = {
+    Session.PRE: "pre-market",
+    Session.REGULAR: "regular",
+    Session.CONTINUOUS: "regular",  # the simulated market is always open
+    Session.POST: "post-market",
+    Session.CLOSED: None,
+}
+_TOLERANCE_MS = 90_000
+
+
+def disagreement(status: Any, feed: FeedName, now_ms: int) -> str | None:
+    """Why an answer of /stock/market-status contradicts the calendar; None if it does not.
+
+    Within a minute and a half of a session's beginning or end both may be right.
+    """
+    if not isinstance(status, dict) or "session" not in status:
+        return f"/stock/market-status answers with {str(status)[:100]!r}, which names no session"
+    expected = {
+        _NAMES[session_of(_ANY_US_STOCK, feed, now_ms + shift).session]
+        for shift in (-_TOLERANCE_MS, 0, _TOLERANCE_MS)
+    }
+    said = status["session"]
+    if said in expected:
+        return None
+    calendar = " or ".join(sorted(name or "closed" for name in expected))
+    holiday = f" ({status['holiday']})" if status.get("holiday") else ""
+    return (
+        f"Finnhub says that the US market is {said or 'closed'}{holiday}, the calendar says "
+        f"{calendar}; sessions of candles follow the calendar"
+    )

@@ -1,0 +1,164 @@
+"""Finnhub's REST API: time-outs, plain errors, and a key that no text shows."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from random import Random
+from typing import Any, Literal, Protocol, TypeVar
+
+import finnhub
+import requests
+from finnhub.exceptions import FinnhubAPIException, FinnhubRequestException
+
+from app.feeds.budget import CallBudget
+from app.feeds.clock import Clock
+from app.log import redact
+
+TIMEOUT_S = 4
+ATTEMPTS = 3
+_MINUTE_MS = 60_000
+
+Retry = Literal["no", "soon", "later"]
+T = TypeVar("T")
+
+
+class RestFault(Exception):
+    """No answer came.
+
+    :ivar retry: whether asking again can help; `later` means once the minute's calls are used up.
+    :ivar status: the HTTP status, if there was one.
+    """
+
+    def __init__(self, reason: str, retry: Retry, status: int | None = None) -> None:
+        super().__init__(reason)
+        self.retry = retry
+        self.status = status
+
+
+class RestApi(Protocol):
+    """What of Finnhub's REST API is used."""
+
+    def quote(self, symbol: str) -> Any:
+        """The JSON of a quote, as Python values; raises `RestFault`."""
+
+    def market_status(self, exchange: str) -> Any:
+        """The JSON of a market's status, as Python values; raises `RestFault`."""
+
+
+class FinnhubRest:
+    """finnhub-python with a time-out, the key in a header instead of the URL, and plain errors."""
+
+    def __init__(self, url: str, key: str) -> None:
+        self._key = key
+        self._client = finnhub.Client(api_key=key)
+        self._client.API_URL = url.rstrip("/")
+        self._client.DEFAULT_TIMEOUT = TIMEOUT_S
+        # as a parameter the key would stand in the text of every network error
+        del self._client._session.params["token"]
+        self._client._session.headers["X-Finnhub-Token"] = key
+
+    def quote(self, symbol: str) -> Any:
+        """The quote of `symbol`.
+
+        :raises RestFault: none came; its text does not hold the key.
+        """
+        return self._ask(lambda: self._client.quote(symbol))
+
+    def market_status(self, exchange: str) -> Any:
+        """Whether `exchange` is open, as Finnhub sees it.
+
+        :raises RestFault: no answer came; its text does not hold the key.
+        """
+        return self._ask(lambda: self._client.market_status(exchange=exchange))
+
+    def _ask(self, call: Callable[[], Any]) -> Any:
+        try:
+            return call()
+        except FinnhubAPIException as error:
+            status = error.status_code
+            retry: Retry = "later" if status == 429 else "soon" if status >= 500 else "no"
+            reason = redact(f"HTTP {status}: {error.message}"[:200], [self._key])
+            raise RestFault(reason, retry, status) from None
+        except (FinnhubRequestException, requests.RequestException) as error:
+            reason = redact(f"{type(error).__name__}: {error}"[:400], [self._key])
+            raise RestFault(reason, "soon") from None
+
+
+class RestCalls:
+    """The calls of a producer, over all its keys: within their budgets, again where that helps.
+
+    :param keys: each key's API and what it may still call; a key that is refused is left out.
+    """
+
+    def __init__(
+        self, keys: Sequence[tuple[RestApi, CallBudget]], clock: Clock, rng: Random
+    ) -> None:
+        self._keys = list(keys)
+        self._clock = clock
+        self._rng = rng
+
+    def __bool__(self) -> bool:
+        """Whether a key is left."""
+        return bool(self._keys)
+
+    async def ask(self, call: Callable[[RestApi], T]) -> T:
+        """What `call` gives, made with the key that may call first.
+
+        :raises RestFault: no answer came, though it was asked three times where that can help.
+        """
+        for attempt in range(1, ATTEMPTS + 1):
+            api, budget = await self._next_key()
+            budget.take(self._clock.now_ms())
+            try:
+                return await _in_thread(lambda api=api: call(api))  # type: ignore[misc]
+            except RestFault as fault:
+                if fault.retry == "later":
+                    wait_ms = _MINUTE_MS * self._rng.uniform(0.5, 1.0)
+                    budget.used_up(self._clock.now_ms() + round(wait_ms))
+                if fault.status == 401:
+                    self._keys.remove((api, budget))
+                if fault.retry == "no" or attempt == ATTEMPTS:
+                    raise
+                if fault.retry == "soon":
+                    wait_ms = 1_000 * 2 ** (attempt - 1)
+                    await self._clock.sleep(wait_ms * self._rng.uniform(0.5, 1.0))
+        raise AssertionError("unreachable")
+
+    async def _next_key(self) -> tuple[RestApi, CallBudget]:
+        if not self._keys:
+            raise RestFault("no key is left", "no", 401)
+        while True:
+            now_ms = self._clock.now_ms()
+            key = min(self._keys, key=lambda key: key[1].wait_ms(now_ms))
+            if not (wait_ms := key[1].wait_ms(now_ms)):
+                return key
+            await self._clock.sleep(wait_ms)
+
+
+async def _in_thread(call: Callable[[], T]) -> T:
+    """What `call` gives, made in a thread that a process need not wait for when it ends."""
+    loop = asyncio.get_running_loop()
+    answer: asyncio.Future[T] = loop.create_future()
+
+    def tell(result: T | None, error: BaseException | None) -> None:
+        if answer.done():
+            return
+        if error is not None:
+            answer.set_exception(error)
+        else:
+            answer.set_result(result)  # type: ignore[arg-type]
+
+    def work() -> None:
+        result, error = None, None
+        try:
+            result = call()
+        except Exception as raised:
+            error = raised
+        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            loop.call_soon_threadsafe(tell, result, error)
+
+    threading.Thread(target=work, name="rest", daemon=True).start()
+    return await answer

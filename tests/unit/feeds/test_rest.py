@@ -1,0 +1,162 @@
+"""REST calls: within their budget, repeated where it helps, and what is never shown."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from random import Random
+from typing import Any
+
+import pytest
+
+from app.feeds.budget import CallBudget
+from app.feeds.clock import ManualClock
+from app.feeds.rest import ATTEMPTS, FinnhubRest, RestCalls, RestFault
+from tests.unit.feeds.rest_api import FakeApi
+
+NOW = 1_731_600_060_000
+
+
+class _Keys:
+    """Calls with a key for each of `apis`, on a clock that waits in no time."""
+
+    def __init__(self, *apis: FakeApi, per_minute: int = 60) -> None:
+        self.clock = ManualClock(NOW)
+        self.budgets = [CallBudget(per_minute) for _ in apis]
+        pairs = list(zip(apis, self.budgets, strict=True))
+        self.calls = RestCalls(pairs, self.clock, Random(1))
+
+    def quote(self, symbol: str = "A") -> Any:
+        return asyncio.run(self.calls.ask(lambda api: api.quote(symbol)))
+
+    @property
+    def waited_ms(self) -> int:
+        return self.clock.now_ms() - NOW
+
+
+def test_faults_that_pass_are_asked_again_with_longer_pauses() -> None:
+    keys = _Keys(FakeApi(RestFault("HTTP 502", "soon", 502), RestFault("time-out", "soon"), "it"))
+    assert keys.quote() == "it"
+    assert 1_500 <= keys.waited_ms <= 3_000
+
+
+def test_a_fault_that_stays_is_raised_after_three_attempts() -> None:
+    api = FakeApi(*[RestFault("HTTP 500", "soon", 500)] * 9)
+    with pytest.raises(RestFault):
+        _Keys(api).quote()
+    assert len(api.asked) == ATTEMPTS == 3
+
+
+def test_used_up_calls_are_waited_for() -> None:
+    keys = _Keys(FakeApi(RestFault("HTTP 429", "later", 429), "it"))
+    assert keys.quote() == "it"
+    assert 30_000 <= keys.waited_ms <= 60_000
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 422])
+def test_a_refusal_is_never_asked_again(status: int) -> None:
+    api = FakeApi(RestFault(f"HTTP {status}", "no", status))
+    with pytest.raises(RestFault):
+        _Keys(api).quote()
+    assert len(api.asked) == 1
+
+
+def test_a_key_that_is_refused_is_left_out_and_the_others_go_on() -> None:
+    keys = _Keys(FakeApi(RestFault("HTTP 401", "no", 401)), FakeApi("it"))
+    with pytest.raises(RestFault):
+        keys.quote()
+    assert keys.quote() == "it"
+    assert keys.calls
+
+
+def test_the_key_that_may_call_first_is_used() -> None:
+    first, second = FakeApi(1, 2, 3, 4), FakeApi(1, 2, 3, 4)
+    keys = _Keys(first, second, per_minute=2)
+    for _ in range(4):
+        keys.quote()
+    assert (len(first.asked), len(second.asked), keys.waited_ms) == (2, 2, 0)
+    keys.quote()
+    assert keys.waited_ms >= 60_000
+
+
+def test_no_minute_has_more_than_60_calls_and_no_second_more_than_30() -> None:
+    budget, now_ms, made_ms = CallBudget(), NOW, []
+    while len(made_ms) < 300:
+        now_ms += budget.wait_ms(now_ms)
+        budget.take(now_ms)
+        made_ms.append(now_ms)
+    for length_ms, limit in ((60_000, 60), (1_000, 30)):
+        for start_ms in made_ms:
+            assert sum(start_ms <= at < start_ms + length_ms for at in made_ms) <= limit
+    assert made_ms[-1] - NOW < 5 * 62_000
+
+
+class _Rest(BaseHTTPRequestHandler):
+    asked: list[tuple[str, str | None]]
+    status, body = 200, b"{}"
+
+    def do_GET(self) -> None:
+        self.asked.append((self.path, self.headers["X-Finnhub-Token"]))
+        self.send_response(self.status)
+        self.send_header("Content-Type", "application/json")
+        self.end_headers()
+        self.wfile.write(self.body)
+
+    def log_message(self, *_: Any) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def rest() -> Iterator[tuple[str, type[_Rest]]]:
+    handler = type("Rest", (_Rest,), {"asked": []})
+    with HTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}/api/v1", handler
+        server.shutdown()
+        thread.join()
+
+
+def test_the_status_of_a_market_is_asked_by_its_exchange(rest: tuple[str, type[_Rest]]) -> None:
+    url, handler = rest
+    assert FinnhubRest(url, "secret").market_status("US") == {}
+    assert handler.asked == [("/api/v1//stock/market-status?exchange=US", "secret")]
+
+
+def test_the_key_is_in_a_header_and_not_in_the_address(rest: tuple[str, type[_Rest]]) -> None:
+    url, handler = rest
+    assert FinnhubRest(url, "secret").quote("BINANCE:BTCUSDT") == {}
+    assert handler.asked == [("/api/v1//quote?symbol=BINANCE%3ABTCUSDT", "secret")]
+
+
+@pytest.mark.parametrize(
+    ("status", "retry"),
+    [(429, "later"), (500, "soon"), (502, "soon"), (401, "no"), (403, "no"), (404, "no")],
+)
+def test_the_status_says_whether_asking_again_helps(
+    rest: tuple[str, type[_Rest]], status: int, retry: str
+) -> None:
+    url, handler = rest
+    handler.status, handler.body = status, b'{"error":"no secret here"}'
+    with pytest.raises(RestFault) as caught:
+        FinnhubRest(url, "secret").quote("A")
+    assert (caught.value.status, caught.value.retry) == (status, retry)
+    assert "secret" not in str(caught.value)
+
+
+def test_a_body_that_is_no_json_is_a_fault_that_may_pass(rest: tuple[str, type[_Rest]]) -> None:
+    url, handler = rest
+    handler.body = b"<html>secret"
+    with pytest.raises(RestFault) as caught:
+        FinnhubRest(url, "secret").quote("A")
+    assert caught.value.retry == "soon"
+    assert "secret" not in str(caught.value)
+
+
+def test_the_network_being_down_is_a_fault_that_may_pass() -> None:
+    with pytest.raises(RestFault) as caught:
+        FinnhubRest("http://127.0.0.1:1/api/v1", "secret").quote("A")
+    assert caught.value.retry == "soon"
+    assert "secret" not in str(caught.value)
