@@ -41,11 +41,15 @@ def demo() -> None:
 
 
 @cli.command()
-def produce() -> None:
+def produce(
+    record: Annotated[
+        Path | None, typer.Option(help="Add every frame to this file, as it came.")
+    ] = None,
+) -> None:
     """Take trades and quotes from Finnhub into stocks-topic."""
     from app.feeds.producer import run
 
-    run(_settings())
+    run(_settings(), record=record)
 
 
 @cli.command()

@@ -54,6 +54,8 @@ class Coverage:
         """Drop what is known of minutes before `minute`."""
         for old in [m for m in self._closed if m < minute]:
             del self._closed[old]
+        if self._since is not None:
+            self._since = max(self._since, minute)
 
 
 def _overlap(minute: int, start_ms: int, end_ms: int) -> int:

@@ -1,14 +1,16 @@
-"""What a producer makes of its connection: frames and seconds in, messages for Kafka out.
+"""What a producer makes of its connections: frames and seconds in, messages for Kafka out.
 
 No socket, no Kafka, no task: whoever drives it passes on what happens, in its order, and sends what
-it returns in that order. All that is counted and kept about the feed is here.
+it returns in that order. All that is counted and kept about the feed is here. Time is the clock it
+is given: a test or a recording moves a `ManualClock` itself, frame by frame and second by second
+(`each_second` is to be called once a second of that clock).
 """
 
 from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from app.contracts import FeedName, Message, Rejected
 from app.feeds.clock import Clock
@@ -23,24 +25,44 @@ from app.feeds.finnhub_frames import (
 )
 from app.feeds.messages import ConnectionMessages, rejections
 from app.feeds.skew import Skew
+from app.feeds.staleness import SILENCE_MS, IsOpen, Pulses, Stall, market_open
+from app.feeds.subscriptions import Subscriptions
 from app.feeds.watermarks import Watermarks
 
-SILENCE_MS = 180_000
+NO_PING_MS = 180_000
 """Three missed pings: Finnhub sends one a minute."""
+ASLEEP_MS = 60_000
+"""Neither a frame nor a second for so long: the machine slept."""
 
 Outgoing = Message | Rejected
 
 log = logging.getLogger(__name__)
 
 
+class _Open:
+    """An open connection.
+
+    :ivar since_ms: since when each symbol is heard through it.
+    """
+
+    def __init__(self, messages: ConnectionMessages, now_ms: int) -> None:
+        self.messages = messages
+        self.heard_at_ms = now_ms
+        self.since_ms: dict[str, int] = {}
+        self.subscriptions = Subscriptions()
+
+
 class Intake:
-    """One source's side of the feed, connection after connection.
+    """One source's side of the feed, over all its connections.
 
     :param source: the producer's stable name, never shared.
-    :param symbols: what it subscribes.
+    :param symbols: what it is to bring; `add` and `remove` change it.
     :param mark: what it stored before it was started again.
-    :ivar counts: frames, trades, repeated_frames, rejected_trades, rejected_frames, error_frames,
-        other_frames, pings.
+    :param silence_ms: how long an open market may be silent.
+    :param is_open: when a symbol's market is open; by the feed's calendar, if not given.
+    :ivar counts: frames, trades, repeated_frames, repeated_trades, rejected_trades,
+        rejected_frames, error_frames, other_frames, pings.
+    :ivar pulses: when each symbol traded last, and how often it does.
     """
 
     def __init__(
@@ -54,18 +76,21 @@ class Intake:
         clock: Clock,
         drop_repeats: bool = True,
         mark: Mark | None = None,
+        silence_ms: int = SILENCE_MS,
+        is_open: IsOpen | None = None,
     ) -> None:
         self.source = source
         self.symbols = tuple(symbols)
         self.counts: Counter[str] = Counter()
+        self.pulses = Pulses(is_open or market_open(feed), silence_ms)
         self._feed = feed
         self._clock = clock
         self._keep_ms = horizon_ms + grace_ms
         self._drop_repeats = drop_repeats
         self._skew = Skew()
         self._late = False
-        self._connection: ConnectionMessages | None = None
-        self._heard_at_ms = 0
+        self._open: dict[str, _Open] = {}
+        self._awake_at_ms = clock.now_ms()
         self._watermarks = Watermarks(
             feed,
             source,
@@ -81,80 +106,165 @@ class Intake:
         now_ms = self._clock.now_ms()
         return [*self._watermarks.resume(now_ms, self._skew.newest_t(now_ms))]
 
-    def connected(self, connection: str) -> None:
-        """The connection of this name is open and everything is subscribed."""
-        self._connection = ConnectionMessages(
+    def add(self, symbols: Iterable[str]) -> None:
+        """Symbols that the producer is to bring from now on; `subscribed` says that it does."""
+        new = [symbol for symbol in symbols if symbol not in self.symbols]
+        self.symbols += tuple(new)
+        self._watermarks.add(new, self._clock.now_ms())
+
+    def remove(self, symbols: Iterable[str]) -> None:
+        """Symbols that the producer brings no more; their last minutes are told to their end."""
+        gone = [symbol for symbol in symbols if symbol in self.symbols]
+        self.symbols = tuple(symbol for symbol in self.symbols if symbol not in gone)
+        self._watermarks.remove(gone, self._clock.now_ms())
+        for one in self._open.values():
+            one.subscriptions.unsubscribe(gone)
+            for symbol in gone:
+                one.since_ms.pop(symbol, None)
+
+    def connected(self, connection: str, symbols: Sequence[str] | None = None) -> None:
+        """A new connection of this name is open, with `symbols` (all, if not given) subscribed."""
+        now_ms = self._clock.now_ms()
+        messages = ConnectionMessages(
             self._feed, self.source, connection, self._keep_ms, self._drop_repeats
         )
-        self._heard_at_ms = self._clock.now_ms()
-        self._watermarks.connected(self.symbols, self._heard_at_ms)
+        self._open[connection] = _Open(messages, now_ms)
+        self.subscribed(connection, self.symbols if symbols is None else symbols)
 
-    def disconnected(self) -> list[Outgoing]:
-        """The connection is gone; coverage ends now, or with its last frame if it was silent."""
-        if self._connection is None:
-            return []
-        self._connection = None
+    def subscribed(self, connection: str, symbols: Sequence[str]) -> None:
+        """`symbols` are heard through an open connection from now on."""
         now_ms = self._clock.now_ms()
-        return self._uncovered_since(self._heard_at_ms if self.is_silent() else now_ms, now_ms)
+        self._open[connection].subscriptions.subscribe(symbols, now_ms)
+        self._heard_from(self._open[connection], symbols, now_ms)
 
-    def is_silent(self) -> bool:
+    def _heard_from(self, one: _Open, symbols: Iterable[str], at_ms: int) -> None:
+        one.since_ms |= dict.fromkeys(symbols, at_ms)
+        self.pulses.subscribed(symbols)
+        self._watermarks.connected(symbols, at_ms)
+
+    def find_refused(self, connection: str) -> tuple[list[str], list[str], list[Outgoing]]:
+        """Look, about each second, which symbols the server refused when it complained.
+
+        :returns: symbols to be subscribed once more, to see; those that were found to be refused;
+            and corrections of their coverage.
+        """
+        one = self._open[connection]
+        trading = [s for s, since in one.since_ms.items() if (self.pulses.last_ms(s) or 0) > since]
+        again, found = one.subscriptions.step(self._clock.now_ms(), trading)
+        return again, found, self.refuse(connection, found)
+
+    def refuse(self, connection: str, symbols: Iterable[str]) -> list[Outgoing]:
+        """The server has not taken `symbols`: since they were subscribed, nothing was heard."""
+        one = self._open[connection]
+        ends: dict[int, list[str]] = {}
+        for symbol in symbols:
+            log.warning("the feed takes no subscription of %s: it has quotes only", symbol)
+            ends.setdefault(one.since_ms.pop(symbol), []).append(symbol)
+        return self._uncovered(ends)
+
+    def refused(self, connection: str) -> list[str]:
+        """Symbols of an open connection that the server has not taken."""
+        return list(self._open[connection].subscriptions.refused)
+
+    def disconnected(self, connection: str | None = None) -> list[Outgoing]:
+        """The connection (the only one, if not given) is gone.
+
+        Coverage ends now; that of symbols whose market had stalled with their last trade, and with
+        the last frame where even pings were missing.
+        """
+        if connection is None:
+            connection = next(iter(self._open), "")
+        one = self._open.pop(connection, None)
+        if one is None:
+            return []
+        now_ms = self._clock.now_ms()
+        stalls = self.pulses.stalls(one.since_ms, now_ms)
+        stalled = {symbol for stall in stalls for symbol in stall.symbols}
+        ends = self.pulses.covered_until(one.since_ms, now_ms, stalled)
+        self.pulses.replaced(stalls)
+        if not self._is_mute(one):
+            return self._uncovered(ends)
+        return self._uncovered({min(at, one.heard_at_ms): names for at, names in ends.items()})
+
+    def stalls(self, connection: str) -> list[Stall]:
+        """Markets of an open connection that bring no trades though they should.
+
+        The connection is to be ended and replaced.
+        """
+        return self.pulses.stalls(self._open[connection].since_ms, self._clock.now_ms())
+
+    def is_silent(self, connection: str) -> bool:
         """Whether three pings are missing: the connection is dead without having said so."""
-        return self._clock.now_ms() - self._heard_at_ms > SILENCE_MS
+        return self._is_mute(self._open[connection])
 
     def each_second(self) -> list[Outgoing]:
         """Watermarks that are due; to be called about once a second."""
+        woken = self._awake()
         now_ms = self._clock.now_ms()
         newest_t = self._skew.newest_t(now_ms)
-        return [*self._watermarks.each_second(now_ms, newest_t)]
+        return [*woken, *self._watermarks.each_second(now_ms, newest_t)]
 
     def mark(self) -> Mark:
         """How far the feed is covered, to be stored about once a second."""
         return self._watermarks.mark(self._clock.now_ms())
 
-    def frame(self, raw: bytes) -> list[Outgoing]:
-        """What one frame of the open connection makes."""
-        if self._connection is None:
-            raise RuntimeError("a frame without a connection")
+    def frame(self, raw: bytes, connection: str | None = None) -> list[Outgoing]:
+        """What one frame of an open connection (the only one, if not given) makes."""
+        one = self._open[connection or next(iter(self._open), "")]
         self.counts["frames"] += 1
-        resumed = self._heard()
+        woken = self._awake()
+        one.heard_at_ms = self._clock.now_ms()
         frame = parse_frame(raw)
         match frame:
             case TradeFrame():
-                if self._connection.is_repeat(raw, frame):
+                if one.messages.is_repeat(raw, frame):
                     self.counts["repeated_frames"] += 1
-                    return resumed
-                return resumed + self._trades(self._connection, raw, frame)
+                    self.counts["repeated_trades"] += frame.size
+                    return woken
+                return [*woken, *self._trades(one, raw, frame)]
             case RefusedFrame():
                 self.counts["rejected_frames"] += 1
                 log.warning("a frame was refused: %s", frame.refusal.detail)
-                return [*resumed, *rejections(raw, [frame.refusal], self._feed)]
+                return [*woken, *rejections(raw, [frame.refusal], self._feed)]
             case ErrorFrame():
                 self.counts["error_frames"] += 1
+                one.subscriptions.error()
                 log.warning("Finnhub answers with an error: %s", frame.msg)
             case OtherFrame():
                 self.counts["other_frames"] += 1
                 log.debug("a frame of type %s is ignored", frame.type)
             case Ping():
                 self.counts["pings"] += 1
-        return resumed
+        return woken
 
-    def _heard(self) -> list[Outgoing]:
-        """Note that the connection lives; after a sleep, what was slept through was not heard."""
-        now_ms, last_ms = self._clock.now_ms(), self._heard_at_ms
-        self._heard_at_ms = now_ms
-        if now_ms - last_ms <= SILENCE_MS:
+    def _is_mute(self, one: _Open) -> bool:
+        return self._clock.now_ms() - one.heard_at_ms > NO_PING_MS
+
+    def _awake(self) -> list[Outgoing]:
+        """Note that this runs; what was slept through was not heard, whatever comes of it later."""
+        now_ms, last_ms = self._clock.now_ms(), self._awake_at_ms
+        self._awake_at_ms = now_ms
+        if now_ms - last_ms <= ASLEEP_MS:
             return []
-        corrections = self._uncovered_since(last_ms, now_ms)
-        self._watermarks.connected(self.symbols, now_ms)
+        log.warning("this machine slept, or stood still, for %d s", (now_ms - last_ms) // 1000)
+        corrections: list[Outgoing] = []
+        for one in self._open.values():
+            corrections += self._uncovered({last_ms: list(one.since_ms)})
+            one.heard_at_ms = now_ms
+            self._heard_from(one, list(one.since_ms), now_ms)
         return corrections
 
-    def _uncovered_since(self, at_ms: int, now_ms: int) -> list[Outgoing]:
+    def _uncovered(self, ends: Mapping[int, Iterable[str]]) -> list[Outgoing]:
+        """Symbols that were heard until each of these times."""
+        now_ms = self._clock.now_ms()
         newest_t = self._skew.newest_t(now_ms)
-        return [*self._watermarks.disconnected(self.symbols, at_ms, now_ms, newest_t)]
+        return [
+            message
+            for at_ms, symbols in ends.items()
+            for message in self._watermarks.disconnected(symbols, at_ms, now_ms, newest_t)
+        ]
 
-    def _trades(
-        self, connection: ConnectionMessages, raw: bytes, frame: TradeFrame
-    ) -> list[Outgoing]:
+    def _trades(self, one: _Open, raw: bytes, frame: TradeFrame) -> list[Outgoing]:
         now_ms = self._clock.now_ms()
         minutes = self._watermarks.minutes(now_ms, self._skew.newest_t(now_ms))
         behind_ms = self._skew.observe((one.trade.t for one in frame.arrived), now_ms)
@@ -162,8 +272,12 @@ class Intake:
             now_ms = self._move_clock(behind_ms)
             minutes += self._watermarks.minutes(now_ms, self._skew.newest_t(now_ms))
         self._watch_lag(now_ms)
-        messages = connection.messages(raw, frame, now_ms)
-        self._watermarks.traded(message.symbol for message in messages)
+        messages = one.messages.messages(raw, frame, now_ms)
+        symbols = {message.symbol for message in messages}
+        self._watermarks.traded(symbols)
+        if not_refused := one.subscriptions.proved(symbols):
+            self._heard_from(one, not_refused, now_ms)
+        self.pulses.traded(symbols, now_ms)
         self.counts["trades"] += len(frame.arrived)
         self.counts["rejected_trades"] += frame.size - len(frame.arrived)
         return [*minutes, *messages, *rejections(raw, frame.refusals, self._feed)]
@@ -176,7 +290,11 @@ class Intake:
         )
         self._clock.move_forward(behind_ms)
         self._watermarks.moved_forward(behind_ms)
-        self._heard_at_ms += behind_ms
+        self.pulses.moved_forward(behind_ms)
+        self._awake_at_ms += behind_ms
+        for one in self._open.values():
+            one.heard_at_ms += behind_ms
+            one.since_ms = {symbol: at + behind_ms for symbol, at in one.since_ms.items()}
         return self._clock.now_ms()
 
     def _watch_lag(self, now_ms: int) -> None:

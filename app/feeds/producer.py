@@ -6,51 +6,59 @@ import asyncio
 import logging
 import signal
 import threading
-from contextlib import suppress
 from pathlib import Path
 from random import Random
-from typing import Any
 from urllib.parse import urlsplit
 
 import msgspec
 
-from app.contracts import STOCKS_TOPIC, Quote, Rejected
+from app.contracts import Quote, Rejected
 from app.errors import TickhouseError
+from app.feeds.budget import CallBudget
 from app.feeds.clock import Clock, SteadyClock
 from app.feeds.coverage import Mark, load_mark, store_mark
-from app.feeds.intake import Intake, Outgoing
-from app.feeds.publisher import Publisher, PublishError
-from app.feeds.quotes import QuotePoller, finnhub_quotes
-from app.feeds.source import SourceError, check_feed, only_one, source_name
-from app.feeds.websocket import Backoff, FeedSocket, Unavailable, open_socket
+from app.feeds.intake import Intake
+from app.feeds.line import FAREWELL_S, Line
+from app.feeds.outlet import Outlet
+from app.feeds.quotes import QuotePoller
+from app.feeds.recording import Recorder
+from app.feeds.rest import FinnhubRest, RestCalls
+from app.feeds.source import SourceError, check_feed, only_one, only_user, source_name
+from app.feeds.staleness import market_open
+from app.feeds.subscriptions import spread
+from app.feeds.symbols import SymbolsFile, wanted_symbols
+from app.feeds.websocket import BadKeyError
 from app.settings import Settings
 from app.topics import await_topics
 
 MARK_FILE = "coverage-mark.json"
-FLUSH_S = 3.0
-"""Together with the farewell to the server this is less than the 5 s a stop may take."""
-FAREWELL_S = 1.0
-PROVEN_MS = 10_000
-"""A connection that lived this long is replaced at once when it ends."""
-_ROOM_POLL_S = 0.02
+_SECOND_MS = 1_000
 
 log = logging.getLogger(__name__)
 
 
-def run(settings: Settings) -> None:
-    """Feed stocks-topic until SIGTERM or SIGINT.
+def run(settings: Settings, record: Path | None = None) -> None:
+    """Feed stocks-topic until SIGTERM or SIGINT; SIGHUP reads the file of symbols again.
 
-    :raises TickhouseError: the key is missing or refused, the namespace holds another feed, another
-        producer runs on this data folder, a topic is not as it must be, or Kafka refuses messages.
+    :param record: a file that every frame is added to as it came (`app.feeds.recording`).
+    :raises TickhouseError: the key is missing, refused or in use, the namespace holds another feed,
+        another producer runs on this data folder, a topic is not as it must be, or Kafka refuses
+        messages.
     """
     check_feed(settings, "live", "simulated")
     _check_address(settings)
-    with only_one(settings, "produce"):
-        asyncio.run(_run(settings, SteadyClock(), Random()))
+    clock = SteadyClock()
+    with only_one(settings, "produce"), only_user(settings):
+        recorder = Recorder(record, clock) if record else None
+        try:
+            asyncio.run(_run(settings, clock, Random(), recorder))
+        finally:
+            if recorder:
+                recorder.close()
 
 
 def _check_address(settings: Settings) -> None:
-    if settings.finnhub_api_key is None:
+    if not settings.finnhub_keys:
         raise SourceError(
             "FINNHUB_API_KEY is not set. Get a free key at finnhub.io, or use the simulated feed "
             "(`make demo`)."
@@ -63,135 +71,174 @@ def _check_address(settings: Settings) -> None:
         )
 
 
-async def _run(settings: Settings, clock: Clock, rng: Random) -> None:
+async def _run(settings: Settings, clock: Clock, rng: Random, recorder: Recorder | None) -> None:
+    producer = Producer(settings, clock, rng, recorder)
     stop = asyncio.Event()
-    stopped = threading.Event()
-
-    def stop_now() -> None:
-        stopped.set()
-        stop.set()
-
+    loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop_now)
-    if not await asyncio.to_thread(await_topics, settings, stopped.is_set):
-        log.info("stopped before Kafka answered; nothing was taken in")
-        return
-    await Producer(settings, clock, rng).run(stop)
+        loop.add_signal_handler(number, stop.set)
+    loop.add_signal_handler(signal.SIGHUP, producer.read_symbols)
+    await producer.run(stop)
 
 
 class Producer:
-    """The tasks of a running producer: the socket, the second's beat, the quotes."""
+    """The tasks of a running producer: a line for each key, the second's beat, the quotes.
 
-    def __init__(self, settings: Settings, clock: Clock, rng: Random) -> None:
-        assert settings.finnhub_api_key is not None
+    To be made and run in one event loop.
+
+    Everything in it goes by `clock` and `rng`: with `SteadyClock(speed=30)` it lives thirty times
+    as fast. Only what waits for Kafka, or for an answer to REST, takes its real time.
+    """
+
+    def __init__(
+        self, settings: Settings, clock: Clock, rng: Random, recorder: Recorder | None = None
+    ) -> None:
         self._settings = settings
-        self._url = settings.finnhub_websocket_url
-        self._token = settings.finnhub_api_key.get_secret_value()
         self._clock = clock
         self._rng = rng
+        self._recorder = recorder
+        self._symbols_file = SymbolsFile(settings)
+        symbols = wanted_symbols(settings)
+        settings.home.mkdir(parents=True, exist_ok=True)
         self._mark_path = settings.home / MARK_FILE
-        self._mark_path.parent.mkdir(parents=True, exist_ok=True)
-        self._publisher = Publisher(settings)
+        self._mark_failed = False
+        self._pending_mark: tuple[int, Mark] | None = None
+        self._knows_sessions = False
+        self._market_open = market_open(settings.tickhouse_feed)
         self._intake = Intake(
             feed=settings.tickhouse_feed,
             source=source_name(settings),
-            symbols=settings.stocks_symbols,
+            symbols=symbols,
             grace_ms=settings.candle_grace_ms,
             horizon_ms=settings.candle_horizon_ms,
             clock=clock,
             drop_repeats=settings.finnhub_drop_repeated_frames,
             mark=_stored_mark(self._mark_path),
+            silence_ms=round(settings.finnhub_silence_s * 1000),
+            is_open=self._is_open,
         )
-        self._socket: FeedSocket | None = None
-        self._ending = False
-        self._mark_failed = False
-        self._room = asyncio.Event()
-        self._room.set()
+        self._outlet = Outlet(settings)
+        self._lines = [self._line(number, key) for number, key in _numbered(settings.finnhub_keys)]
+        self._places: dict[str, int] = {}
+        self._place(symbols)
+        if recorder:
+            recorder.started(settings.tickhouse_feed, symbols)
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Run until `stop` is set or something ends it; what was taken in is flushed."""
-        self._offer(self._intake.resume())
-        quotes = self._start_quotes()
-        listening = asyncio.create_task(self._listen())
-        beating = asyncio.create_task(self._beat())
-        tasks: list[asyncio.Task[Any]] = [listening, beating, asyncio.create_task(stop.wait())]
+        """Produce until `stop` is set; then unsubscribe, flush, and say what was flushed."""
+        self._outlet.offer(self._intake.resume())
+        stopped = threading.Event()
+        ended = asyncio.create_task(_wait(stop))
+        lines = [asyncio.create_task(self._keep_up(line)) for line in self._lines]
+        others = [self._await_kafka(stopped), self._beat(), self._bring_quotes()]
+        tasks = [ended, *lines, *map(asyncio.create_task, others)]
+        waiting: set[asyncio.Future[None]] = {self._outlet.broken, *tasks}
         try:
-            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                task.result()
+            while not ended.done():
+                done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+                for one in done:
+                    one.result()
         finally:
-            quotes.stop()
-            await self._farewell(listening)
+            stopped.set()
+            await asyncio.gather(*(line.end() for line in self._lines))
+            await asyncio.wait(lines, timeout=FAREWELL_S)
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            await self._flush()
+            counts = self._intake.counts
+            await self._outlet.finish(counts["repeated_frames"], counts["trades"])
+            self._store(self._intake.mark())
 
-    async def _listen(self) -> None:
-        """Connection after connection, for ever."""
-        backoff = Backoff(self._rng)
-        status = None
-        number = 0
-        while not self._ending:
-            wait_s = backoff.next_s(status)
-            if wait_s:
-                log.info("connecting again in %.1f s", wait_s)
-            await asyncio.sleep(wait_s)
-            number += 1
-            status = None
-            since_ms = self._clock.now_ms()
-            try:
-                await self._converse(f"{self._intake.source}-{since_ms:x}-{number}")
-            except Unavailable as error:
-                status = error.status
-                log.log(logging.INFO if self._ending else logging.WARNING, "the feed: %s", error)
-            if self._clock.now_ms() - since_ms >= PROVEN_MS:
-                backoff.reset()
+    def read_symbols(self) -> None:
+        """Read the file of symbols now, whether it looks changed or not."""
+        if self._settings.stocks_symbols_file is None:
+            log.warning("STOCKS_SYMBOLS_FILE is not set: the symbols cannot change while this runs")
+        self._follow_symbols(at_once=True)
 
-    async def _converse(self, connection: str) -> None:
-        """One connection, from its opening to its end."""
-        socket = await open_socket(self._url, self._token)
-        self._check_feed_of(socket)
-        self._socket = socket
+    async def _await_kafka(self, stopped: threading.Event) -> None:
+        """Send nothing before the topics are there; what comes meanwhile waits in its order."""
+        if await asyncio.to_thread(await_topics, self._settings, stopped.is_set):
+            self._outlet.begin()
+
+    async def _keep_up(self, line: Line) -> None:
+        """Run a line; if its key is refused and others are left, they take its symbols."""
         try:
-            await socket.subscribe(self._intake.symbols)
-            self._intake.connected(connection)
-            log.info("connected as %s, %d symbols", connection, len(self._intake.symbols))
-            async for raw in socket.frames():
-                self._offer(self._intake.frame(raw))
-                await self._room.wait()
-        finally:
-            self._socket = None
-            self._offer(self._intake.disconnected())
-            socket.abort()
-
-    def _check_feed_of(self, socket: FeedSocket) -> None:
-        if socket.feed is not None and socket.feed != self._settings.tickhouse_feed:
-            socket.abort()
-            raise SourceError(
-                f"The server at FINNHUB_WEBSOCKET_URL says its feed is {socket.feed}, but "
-                f"TICKHOUSE_FEED is {self._settings.tickhouse_feed}; feeds are never mixed. "
-                "Correct one of them, with a TICKHOUSE_NAMESPACE of its own."
-            )
+            await line.run()
+        except BadKeyError as error:
+            if len(self._lines) == 1:
+                raise
+            log.error("key %d of FINNHUB_API_KEY: %s", line.number, error)
+            self._lines.remove(line)
+            self._places.clear()
+            self._place(self._intake.symbols)
 
     async def _beat(self) -> None:
-        """Each second: Kafka's news, a look whether the feed is silent, watermarks, the mark."""
+        """Each second: Kafka's news, watermarks, changes of the symbols, the mark."""
         while True:
-            await asyncio.sleep(1.0)
-            self._publisher.serve()
-            if not self._room.is_set():
+            await self._clock.sleep(_SECOND_MS)
+            self._outlet.serve()
+            if self._recorder:
+                self._recorder.flush()
+            if not self._outlet.room.is_set():
                 continue  # what happens meanwhile is told, in its order, when there is room again
-            if self._socket is not None and self._intake.is_silent():
-                log.warning("no frame and no ping for three minutes: connecting anew")
-                self._socket.abort()
-                continue
-            self._offer(self._intake.each_second())
-            self._store_mark()
+            self._follow_symbols()
+            self._outlet.offer(self._intake.each_second())
+            self._note_stale()
+            self._mark_delivered()
 
-    def _store_mark(self) -> None:
-        """Keep how far the feed is covered; a full disk is no reason to stop taking trades in."""
+    def _follow_symbols(self, at_once: bool = False) -> None:
+        symbols = self._symbols_file.changed(at_once)
+        if symbols is None:
+            return
+        before = self._intake.symbols
+        added = [symbol for symbol in symbols if symbol not in before]
+        removed = [symbol for symbol in before if symbol not in symbols]
+        if not added and not removed:
+            return
+        log.info("symbols: added %s; removed %s", _listed(added), _listed(removed))
+        self._intake.add(added)
+        self._intake.remove(removed)
+        if self._recorder:
+            self._recorder.changed(added, removed)
+        self._place(symbols)
+
+    def _place(self, symbols: tuple[str, ...]) -> None:
+        """Give each symbol its line; who has one keeps it."""
+        most = self._settings.finnhub_symbols_per_connection
+        self._places = spread(symbols, len(self._lines), most, self._places)
+        for place, line in enumerate(self._lines):
+            line.symbols = tuple(s for s in symbols if self._places.get(s) == place)
+        if left := [symbol for symbol in symbols if symbol not in self._places]:
+            log.warning(
+                "%d symbols are more than %d connections of %d take (FINNHUB_API_KEY, "
+                "FINNHUB_SYMBOLS_PER_CONNECTION); these have quotes only: %s",
+                len(symbols),
+                len(self._lines),
+                most,
+                _listed(left),
+            )
+
+    def _note_stale(self) -> None:
+        now_ms = self._clock.now_ms()
+        for symbol, silent_ms in self._intake.pulses.newly_stale(self._intake.symbols, now_ms):
+            log.warning(
+                "%s: no trade for %d s, far longer than usual, though its market is open",
+                symbol,
+                silent_ms // 1000,
+            )
+
+    def _mark_delivered(self) -> None:
+        """Store how far the feed is covered, as far as Kafka knows of it."""
+        if self._pending_mark and self._outlet.delivered >= self._pending_mark[0]:
+            self._store(self._pending_mark[1])
+            self._pending_mark = None
+        if self._pending_mark is None:
+            self._pending_mark = self._outlet.made, self._intake.mark()
+
+    def _store(self, mark: Mark) -> None:
+        """Keep a mark; a full disk is no reason to stop taking trades in."""
         try:
-            store_mark(self._mark_path, self._intake.mark())
+            store_mark(self._mark_path, mark)
         except OSError as error:
             if not self._mark_failed:
                 log.error("%s cannot be written: %s. Make room there.", self._mark_path, error)
@@ -199,69 +246,56 @@ class Producer:
         else:
             self._mark_failed = False
 
-    def _offer(self, messages: list[Outgoing]) -> None:
-        """Send in order; without room the socket is not read and nothing else is made."""
-        if not self._publisher.offer(messages) and self._room.is_set():
-            self._room.clear()
-            log.warning("the queue for Kafka is full; the feed is held back until there is room")
-            self._waiting = asyncio.create_task(self._wait_for_room())
+    def _line(self, number: int, key: str) -> Line:
+        return Line(
+            number,
+            key,
+            url=self._settings.finnhub_websocket_url,
+            feed=self._settings.tickhouse_feed,
+            intake=self._intake,
+            clock=self._clock,
+            rng=self._rng,
+            offer=self._outlet.offer,
+            room=self._outlet.room,
+            recorder=self._recorder,
+        )
 
-    async def _wait_for_room(self) -> None:
-        while not self._publisher.settle():
-            await asyncio.sleep(_ROOM_POLL_S)
-        self._room.set()
+    def _publish(self, message: Quote | Rejected) -> None:
+        self._outlet.offer([message])
 
-    def _start_quotes(self) -> QuotePoller:
-        loop = asyncio.get_running_loop()
+    async def _bring_quotes(self) -> None:
+        """Load the calendar, which takes a second or two, beside the feed; then poll quotes."""
+        await asyncio.to_thread(self._market_open, "AAPL", self._clock.now_ms())
+        self._knows_sessions = True
+        await self._poller().run()
 
-        def publish(message: Quote | Rejected) -> None:
-            messages: list[Outgoing] = [message]
-            with suppress(RuntimeError):  # the loop is closed: the producer has ended meanwhile
-                loop.call_soon_threadsafe(self._offer, messages)
+    def _is_open(self, symbol: str, at_ms: int) -> bool:
+        return self._knows_sessions and self._market_open(symbol, at_ms)
 
-        poller = QuotePoller(
-            finnhub_quotes(self._settings),
-            self._intake.symbols,
+    def _poller(self) -> QuotePoller:
+        url = self._settings.finnhub_rest_url
+        keys = [(FinnhubRest(url, key), CallBudget()) for key in self._settings.finnhub_keys]
+        return QuotePoller(
+            RestCalls(keys, self._clock, self._rng),
+            lambda: self._intake.symbols,
             feed=self._settings.tickhouse_feed,
             source=self._intake.source,
             clock=self._clock,
-            rng=self._rng,
-            publish=publish,
+            publish=self._publish,
+            last_trade_ms=self._intake.pulses.last_ms,
         )
-        poller.start()
-        return poller
 
-    async def _farewell(self, listening: asyncio.Task[None]) -> None:
-        """Unsubscribe, say farewell, and take in what was on its way."""
-        self._ending = True
-        if self._socket is not None:
-            with suppress(Unavailable, TimeoutError):
-                async with asyncio.timeout(FAREWELL_S):
-                    await self._socket.unsubscribe(self._intake.symbols)
-                    await self._socket.close()
-            await asyncio.wait([listening], timeout=FAREWELL_S)
 
-    async def _flush(self) -> None:
-        """Store the mark, wait for Kafka, and say what was done."""
-        self._store_mark()
-        left = await asyncio.to_thread(self._publisher.flush, FLUSH_S)
-        counts, sent = self._intake.counts, self._publisher.sent
-        log.info(
-            "flushed: %d trades in %d messages, %d watermarks, %d quotes, %d rejections; "
-            "%d repeated frames were dropped",
-            counts["trades"],
-            sent["Trades"],
-            sent["Watermark"],
-            sent["Quote"],
-            sent["Rejected"],
-            counts["repeated_frames"],
-        )
-        if left or self._publisher.failed:
-            raise PublishError(
-                f"{left + self._publisher.failed} messages did not reach "
-                f"{self._settings.named(STOCKS_TOPIC)}: Kafka at {self._settings.kafka_brokers} "
-                "did not take them in time."
-            )
+async def _wait(stop: asyncio.Event) -> None:
+    await stop.wait()
+
+
+def _numbered(keys: tuple[str, ...]) -> enumerate[str]:
+    return enumerate(keys, start=1)
+
+
+def _listed(symbols: list[str]) -> str:
+    return ", ".join(symbols) or "none"
 
 
 def _stored_mark(path: Path) -> Mark | None:

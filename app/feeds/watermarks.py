@@ -79,6 +79,18 @@ class Watermarks:
                 messages.append(self._watermark(name, t, now_ms, minute, covered))
         return messages
 
+    def add(self, symbols: Iterable[str], now_ms: int) -> None:
+        """`symbols` are this source's to tell from now on."""
+        for name in symbols:
+            self._symbols.setdefault(name, _restored(None, minute_of(now_ms))).until_ms = None
+
+    def remove(self, symbols: Iterable[str], now_ms: int) -> None:
+        """`symbols` are told until the end of the present minute + horizon, and then no more."""
+        for name in symbols:
+            symbol = self._symbols[name]
+            symbol.coverage.close(now_ms)
+            symbol.until_ms = minute_of(now_ms) + MINUTE_MS + self._horizon_ms
+
     def connected(self, symbols: Iterable[str], now_ms: int) -> None:
         """`symbols` were subscribed."""
         for name in symbols:
@@ -88,10 +100,11 @@ class Watermarks:
         self, symbols: Iterable[str], at_ms: int, now_ms: int, newest_t: int
     ) -> list[Watermark]:
         """Nothing of `symbols` was heard since `at_ms`; minutes told otherwise are corrected."""
-        messages = []
+        messages: list[Watermark] = []
         for name in symbols:
             symbol = self._symbols[name]
             symbol.coverage.close(at_ms)
+            messages += self._long_dark(name, symbol, at_ms, now_ms, newest_t)
             for minute, value in symbol.told.items():
                 covered = symbol.coverage.covered_ms(minute, now_ms)
                 if covered != value:
@@ -99,6 +112,15 @@ class Watermarks:
                     t = self._rise_to(newest_t)
                     messages.append(self._watermark(name, t, now_ms, minute, covered))
         return messages
+
+    def _long_dark(
+        self, name: str, symbol: _Symbol, at_ms: int, now_ms: int, newest_t: int
+    ) -> Iterator[Watermark]:
+        """Full minutes since `at_ms` that were told, but so long ago that they were forgotten."""
+        first, oldest = minute_of(at_ms) + MINUTE_MS, min(symbol.told, default=0)
+        if first < oldest:
+            t = self._rise_to(newest_t)
+            yield self._watermark(name, t, now_ms, oldest - MINUTE_MS, 0, first)
 
     def moved_forward(self, ms: int) -> None:
         """The clock was behind by `ms` and is right now."""

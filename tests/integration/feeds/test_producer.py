@@ -54,6 +54,11 @@ def live(make_settings: MakeSettings, server: FinnhubServer) -> Settings:
     return settings
 
 
+async def produce(settings: Settings, stop: asyncio.Event | None = None) -> None:
+    """A producer, until it is stopped or ends with an error."""
+    await Producer(settings, SteadyClock(), Random(1)).run(stop or asyncio.Event())
+
+
 @contextmanager
 def producing(settings: Settings) -> Iterator[None]:
     """Run a producer in a thread for as long as the block runs; its error is raised."""
@@ -61,16 +66,16 @@ def producing(settings: Settings) -> Iterator[None]:
     stop: list[Callable[[], Any]] = []
     started = threading.Event()
 
-    async def produce() -> None:
+    async def work_until_stopped() -> None:
         event = asyncio.Event()
         loop = asyncio.get_running_loop()
         stop.append(lambda: loop.call_soon_threadsafe(event.set))
         started.set()
-        await Producer(settings, SteadyClock(), Random(1)).run(event)
+        await produce(settings, event)
 
     def work() -> None:
         try:
-            asyncio.run(produce())
+            asyncio.run(work_until_stopped())
         except BaseException as error:
             errors.append(error)
 
@@ -213,7 +218,7 @@ def test_coverage_and_quotes_are_told(live: Settings, server: FinnhubServer) -> 
 def test_a_refused_key_ends_it_with_a_sentence(live: Settings, server: FinnhubServer) -> None:
     server.refuse_with = 401
     with pytest.raises(BadKeyError, match=r"refuses the API key \(HTTP 401\)") as caught:
-        asyncio.run(Producer(live, SteadyClock(), Random(1)).run(asyncio.Event()))
+        asyncio.run(produce(live))
     assert TOKEN not in str(caught.value)
 
 
@@ -230,7 +235,7 @@ def test_a_simulated_server_does_not_feed_a_live_namespace(make_settings: MakeSe
         settings = make_settings(tickhouse_feed="live", **server.settings())
         ensure_topics(settings)
         with pytest.raises(SourceError, match="says its feed is simulated"):
-            asyncio.run(Producer(settings, SteadyClock(), Random(1)).run(asyncio.Event()))
+            asyncio.run(produce(settings))
 
 
 @pytest.mark.parametrize(

@@ -10,16 +10,17 @@ import pytest
 from app.contracts import Rejected, Trades, Watermark
 from app.feeds.clock import ManualClock
 from app.feeds.coverage import Mark
-from app.feeds.intake import SILENCE_MS, Intake, Outgoing
+from app.feeds.intake import ASLEEP_MS, NO_PING_MS, Intake, Outgoing
 
 M = 1_731_600_060_000
 PING = b'{"type":"ping"}'
+TOO_MANY = b'{"msg":"Subscribing to too many symbols","type":"error"}'
 
 
 class _Feed:
     """An intake on a clock that the test moves; times are ms from M on."""
 
-    def __init__(self, now: int = 0, mark: Mark | None = None) -> None:
+    def __init__(self, now: int = 0, mark: Mark | None = None, is_open: bool = False) -> None:
         self.clock = ManualClock(M + now)
         self.intake = Intake(
             feed="live",
@@ -29,6 +30,7 @@ class _Feed:
             horizon_ms=900_000,
             clock=self.clock,
             mark=mark,
+            is_open=lambda symbol, at_ms: is_open,
         )
 
     def pass_s(self, seconds: int, frame: bytes | None = None) -> list[Outgoing]:
@@ -37,13 +39,13 @@ class _Feed:
         for _ in range(seconds):
             self.clock.move_forward(1_000)
             if frame is not None:
-                made += self.intake.frame(frame)
+                made += self.intake.frame(frame, "c-1")
             made += self.intake.each_second()
         return made
 
     def trades(self, *times: int, symbol: str = "A") -> list[Outgoing]:
         data = [{"s": symbol, "p": 1, "v": 1, "t": M + t} for t in times]
-        return self.intake.frame(json.dumps({"data": data, "type": "trade"}).encode())
+        return self.intake.frame(json.dumps({"data": data, "type": "trade"}).encode(), "c-1")
 
 
 def _told(made: list[Outgoing], symbol: str = "A") -> list[tuple[int, int | None]]:
@@ -57,7 +59,8 @@ def _told(made: list[Outgoing], symbol: str = "A") -> list[tuple[int, int | None
 def test_a_minute_is_told_before_a_trade_that_could_close_it() -> None:
     feed = _Feed()
     feed.intake.connected("c-1")
-    feed.clock.move_forward(64_999)
+    feed.pass_s(64)
+    feed.clock.move_forward(999)
     assert [type(m) for m in feed.trades(64_990)] == [Trades]
     feed.clock.move_forward(1)
     made = feed.trades(64_995)
@@ -74,11 +77,11 @@ def test_three_missed_pings_are_silence_and_what_was_not_heard_is_not_covered() 
     feed.intake.connected("c-1")
     feed.pass_s(30, PING)
     feed.pass_s(180)
-    assert not feed.intake.is_silent()
+    assert not feed.intake.is_silent("c-1")
     feed.pass_s(1)
-    assert feed.intake.is_silent()
-    assert SILENCE_MS == 180_000
-    made = feed.intake.disconnected()
+    assert feed.intake.is_silent("c-1")
+    assert NO_PING_MS == 180_000
+    made = feed.intake.disconnected("c-1")
     assert _told(made) == [(0, 30_000), (60_000, 0), (120_000, 0)]
 
 
@@ -86,8 +89,8 @@ def test_a_connection_that_ends_is_covered_until_its_end() -> None:
     feed = _Feed()
     feed.intake.connected("c-1")
     feed.pass_s(40)
-    assert feed.intake.disconnected() == []
-    assert feed.intake.disconnected() == []
+    assert feed.intake.disconnected("c-1") == []
+    assert feed.intake.disconnected("c-1") == []
     assert _told(feed.pass_s(25)) == [(0, 40_000)]
 
 
@@ -96,7 +99,7 @@ def test_a_laptops_sleep_is_not_covered_though_the_connection_survived() -> None
     feed.intake.connected("c-1")
     feed.pass_s(10, PING)
     feed.clock.move_forward(600_000)
-    made = feed.intake.frame(PING)
+    made = feed.intake.frame(PING, "c-1")
     assert made == []
     told = _told(feed.pass_s(1))
     assert told[0] == (0, 10_000)
@@ -134,14 +137,15 @@ def test_repeated_and_refused_frames_are_counted() -> None:
     feed.intake.connected("c-1")
     for _ in range(3):
         feed.trades(0)
-    (record,) = feed.intake.frame(b"{")
+    (record,) = feed.intake.frame(b"{", "c-1")
     assert isinstance(record, Rejected)
-    made = feed.intake.frame(b'{"data":[{"s":"A","p":-1,"v":1,"t":1}],"type":"trade"}')
+    made = feed.intake.frame(b'{"data":[{"s":"A","p":-1,"v":1,"t":1}],"type":"trade"}', "c-1")
     assert [type(m) for m in made] == [Rejected]
     assert feed.intake.counts == {
         "frames": 5,
         "trades": 1,
         "repeated_frames": 2,
+        "repeated_trades": 2,
         "rejected_frames": 1,
         "rejected_trades": 1,
     }
@@ -151,7 +155,7 @@ def test_errors_of_the_server_are_logged_and_counted(caplog: pytest.LogCaptureFi
     feed = _Feed()
     feed.intake.connected("c-1")
     caplog.set_level(logging.WARNING)
-    assert feed.intake.frame(b'{"msg":"Subscribing to too many symbols","type":"error"}') == []
+    assert feed.intake.frame(TOO_MANY, "c-1") == []
     assert "Subscribing to too many symbols" in caplog.text
     assert feed.intake.counts["error_frames"] == 1
 
@@ -162,3 +166,114 @@ def test_what_one_life_stored_the_next_goes_on_from() -> None:
     first.pass_s(20)
     second = _Feed(now=125_000, mark=first.intake.mark())
     assert _told(second.intake.resume()) == [(0, 20_000), (60_000, 0), (120_000, 0)]
+
+
+def test_a_stall_is_found_in_an_open_market_though_pings_come() -> None:
+    feed = _Feed(is_open=True)
+    feed.intake.connected("c-1")
+    feed.pass_s(20)
+    feed.trades(20_000)
+    assert _told(feed.pass_s(85, PING))[-1] == (0, 60_000)
+    assert feed.intake.stalls("c-1") == []
+    feed.pass_s(6, PING)
+    assert [stall.symbols for stall in feed.intake.stalls("c-1")] == [("A", "B")]
+    assert _told(feed.intake.disconnected("c-1")) == [(0, 20_000)]
+    assert _told(feed.pass_s(15)) == [(60_000, 0)]
+
+
+def test_a_closed_market_is_silent_without_being_stalled() -> None:
+    feed = _Feed()
+    feed.intake.connected("c-1")
+    feed.pass_s(600, PING)
+    assert feed.intake.stalls("c-1") == []
+    assert feed.intake.disconnected("c-1") == []
+
+
+def test_each_connection_covers_its_own_symbols() -> None:
+    feed = _Feed()
+    feed.intake.connected("c-1", ["A"])
+    feed.intake.connected("c-2", ["B"])
+    feed.pass_s(20)
+    feed.intake.disconnected("c-2")
+    made = feed.pass_s(45)
+    assert (_told(made), _told(made, "B")) == ([(0, 60_000)], [(0, 20_000)])
+
+
+def test_a_refused_symbol_was_never_covered_and_the_others_are() -> None:
+    feed = _Feed()
+    feed.intake.connected("c-1")
+    feed.intake.frame(TOO_MANY, "c-1")
+    found: list[str] = []
+    for _ in range(30):
+        feed.pass_s(1)
+        again, refused, corrections = feed.intake.find_refused("c-1")
+        assert corrections == []
+        found += refused
+        if "B" in again:
+            feed.intake.frame(TOO_MANY, "c-1")
+    assert found == feed.intake.refused("c-1") == ["B"]
+    made = feed.pass_s(35)
+    assert (_told(made), _told(made, "B")) == ([(0, 60_000)], [(0, 0)])
+    feed.trades(65_000, symbol="B")
+    assert feed.intake.refused("c-1") == []
+    assert _told(feed.pass_s(60), "B")[-1] == (60_000, 55_000)
+
+
+def test_a_symbol_that_is_added_is_told_from_its_minute_on() -> None:
+    feed = _Feed(now=-60_000)
+    feed.intake.connected("c-1")
+    feed.pass_s(70)
+    feed.intake.add(["C", "A"])
+    assert feed.intake.symbols == ("A", "B", "C")
+    feed.pass_s(1)
+    feed.intake.subscribed("c-1", ["C"])
+    assert _told(feed.pass_s(55), "C") == [(0, 49_000)]
+
+
+def test_a_symbol_that_is_removed_is_told_to_the_end_of_its_horizon() -> None:
+    feed = _Feed()
+    feed.intake.connected("c-1")
+    feed.pass_s(20)
+    feed.intake.remove(["B", "X"])
+    assert feed.intake.symbols == ("A",)
+    made = feed.pass_s(1_200, PING)
+    assert _told(made, "B")[:2] == [(0, 20_000), (60_000, 0)]
+    last = [m for m in made if isinstance(m, Watermark) and m.symbol == "B"][-1]
+    assert last.t == M + 60_000 + 900_000
+    assert feed.intake.disconnected("c-1") == []
+
+
+def test_a_symbol_that_was_removed_and_added_again_is_told_without_a_break() -> None:
+    feed = _Feed()
+    feed.intake.connected("c-1")
+    feed.pass_s(20)
+    feed.intake.remove(["B"])
+    feed.pass_s(70)
+    feed.intake.add(["B"])
+    feed.intake.subscribed("c-1", ["B"])
+    made = feed.pass_s(1_200)
+    assert _told(made, "B")[0] == (60_000, 30_000)
+    assert [m for m in made if isinstance(m, Watermark) and m.symbol == "B"][-1].t > M + 1_200_000
+
+
+def test_minutes_longer_ago_than_the_horizon_are_corrected_as_one() -> None:
+    feed = _Feed(is_open=True)
+    feed.intake.connected("c-1")
+    feed.trades(*range(10))
+    for number in range(16):
+        feed.trades(number)
+        feed.pass_s(120)  # a trade every two minutes: 40 minutes of silence are no chance
+    at = feed.clock.now_ms() - M - 120_000
+    feed.pass_s(2_500, PING)
+    made = feed.intake.disconnected("c-1")
+    dark = [m for m in made if isinstance(m, Watermark) and m.dark_since and m.symbol == "A"]
+    assert [m.dark_since for m in dark] == [M + at - at % 60_000 + 60_000]
+    assert min(minute for minute, _ in _told(made)[1:]) == (dark[0].minute_start or 0) - M + 60_000
+
+
+def test_who_was_stopped_for_a_minute_has_not_heard() -> None:
+    feed = _Feed()
+    feed.intake.connected("c-1")
+    feed.pass_s(5)
+    feed.clock.move_forward(ASLEEP_MS + 1_000)
+    assert _told(feed.intake.each_second())[0] == (0, 5_000)

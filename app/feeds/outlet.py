@@ -1,0 +1,127 @@
+"""The way out of a producer: what its tasks offer goes to Kafka in order, or waits in order."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from app.contracts import STOCKS_TOPIC
+from app.errors import TickhouseError
+from app.feeds.intake import Outgoing
+from app.feeds.publisher import Publisher, PublishError
+from app.settings import Settings
+
+SPILL_FILE = "waiting-for-kafka.bin"
+FLUSH_S = 2.5
+"""Together with the farewell to the server this is less than the 5 s a stop may take."""
+_DRAIN_S = 0.02
+
+log = logging.getLogger(__name__)
+
+
+class Outlet:
+    """A publisher driven by an event loop.
+
+    :ivar room: cleared while neither memory nor disk takes more: nothing is to be made then.
+    :ivar broken: ends with an error when Kafka refuses messages for good.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._spill = settings.home / SPILL_FILE
+        self._publisher = Publisher(settings, self._spill, ready=False)
+        self.room = asyncio.Event()
+        self.room.set()
+        self.broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._settling = False
+        self._draining: asyncio.Task[None] | None = None
+
+    def begin(self) -> None:
+        """The topics are there: send what waits."""
+        self._publisher.begin()
+
+    def offer(self, messages: list[Outgoing]) -> None:
+        """Send in order: as soon as nothing more is there to be read that could be joined."""
+        self._publisher.offer(messages)
+        if not self._settling:
+            self._settling = True
+            asyncio.get_running_loop().call_soon(self._settle)
+
+    def serve(self) -> None:
+        """Hear what Kafka has to say; to be called about each second."""
+        self._publisher.serve()
+
+    @property
+    def made(self) -> int:
+        """How many messages there were so far."""
+        return self._publisher.made
+
+    @property
+    def delivered(self) -> int:
+        """How many of `made` are in Kafka: about the first ones."""
+        return self._publisher.delivered
+
+    async def finish(self, repeated_frames: int, trades: int) -> None:
+        """Wait for Kafka, keep for the next start what it did not take, and say what was done.
+
+        :raises PublishError: Kafka has refused messages, or they could not be kept.
+        """
+        if self._draining is not None:
+            self._draining.cancel()
+        try:
+            left = await asyncio.to_thread(self._publisher.flush, FLUSH_S)
+        except PublishError as error:
+            log.error("%s", error)
+            left = 1
+        kept = await asyncio.to_thread(self._publisher.keep) if left else 0
+        self._say(repeated_frames, trades, kept)
+        if self._publisher.failed:
+            raise PublishError(
+                f"{self._publisher.failed} messages did not reach "
+                f"{self._settings.named(STOCKS_TOPIC)}: Kafka at {self._settings.kafka_brokers} "
+                "refused them."
+            )
+
+    def _say(self, repeated_frames: int, trades: int, kept: int) -> None:
+        sent = self._publisher.sent
+        log.info(
+            "flushed: %d trades in %d messages, %d watermarks, %d quotes, %d rejections; "
+            "%d repeated frames were dropped",
+            trades,
+            sent["Trades"],
+            sent["Watermark"],
+            sent["Quote"],
+            sent["Rejected"],
+            repeated_frames,
+        )
+        if kept:
+            log.warning(
+                "%d of these messages did not reach Kafka at %s in time; they are kept in %s, and "
+                "the next start sends them first",
+                kept,
+                self._settings.kafka_brokers,
+                self._spill,
+            )
+
+    def _settle(self) -> None:
+        self._settling = False
+        if self.broken.done():
+            return
+        try:
+            has_room = self._publisher.settle()
+        except TickhouseError as error:
+            self.broken.set_exception(error)
+            return
+        if has_room:
+            self.room.set()
+        elif self.room.is_set():
+            log.warning("memory and disk are full; the feed is held back until there is room")
+            self.room.clear()
+        if self._publisher.is_behind and (self._draining is None or self._draining.done()):
+            self._draining = asyncio.create_task(self._drain())
+
+    async def _drain(self) -> None:
+        """While messages wait, look often whether they can go on."""
+        while self._publisher.is_behind and not self.broken.done():
+            await asyncio.sleep(_DRAIN_S)
+            self._settle()

@@ -1,0 +1,222 @@
+"""Recordings of the feed: every frame as it came, with its time; JSON lines, compressed.
+
+A recording is a gzip file of one or several members, each of them whole lines: `zcat` reads it.
+Runs may write to the same file one after the other; what a crash tore is cut off before the next
+begins. The lines:
+
+    {"at": 1731600060000, "what": "started", "feed": "live", "symbols": [...]}
+    {"at": ..., "what": "opened", "connection": "...", "symbols": [...]}
+    {"at": ..., "what": "frame", "connection": "...", "raw": "..."}   (or `raw_bytes`)
+    {"at": ..., "what": "subscribed" | "unsubscribed" | "refused", "connection", "symbols"}
+    {"at": ..., "what": "closed", "connection": "..."}
+    {"at": ..., "what": "added" | "removed", "symbols": [...]}
+    {"at": ..., "what": "stopped"}
+"""
+
+from __future__ import annotations
+
+import logging
+import zlib
+from collections.abc import Iterable, Iterator
+from gzip import compress
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+from msgspec import Struct
+
+from app.contracts import FeedName
+from app.errors import TickhouseError
+from app.feeds.clock import Clock
+
+BLOCK_BYTES = 1024 * 1024
+"""So much is written at once, if a second does not bring it before."""
+_LEVEL = 4
+_CHUNK_BYTES = 1024 * 1024
+_GZIP = 16 + zlib.MAX_WBITS
+
+What = Literal[
+    "started",
+    "opened",
+    "frame",
+    "subscribed",
+    "unsubscribed",
+    "refused",
+    "closed",
+    "added",
+    "removed",
+    "stopped",
+]
+
+log = logging.getLogger(__name__)
+
+
+class RecordingError(TickhouseError):
+    """A recording cannot be written or read."""
+
+
+class Event(Struct, omit_defaults=True):
+    """Something that happened to the producer, `at` UNIX ms on its clock."""
+
+    at: int
+    what: What
+    connection: str = ""
+    symbols: tuple[str, ...] = ()
+    raw: str | None = None
+    raw_bytes: bytes | None = None
+    feed: FeedName | None = None
+
+    @property
+    def frame(self) -> bytes:
+        """The bytes of the frame."""
+        return self.raw_bytes if self.raw_bytes is not None else (self.raw or "").encode()
+
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(Event).decode
+
+
+class Recorder:
+    """Writes what happens to a recording.
+
+    :raises RecordingError: the file cannot be written, or holds something else.
+    """
+
+    def __init__(self, path: Path, clock: Clock) -> None:
+        self._path = path
+        self._clock = clock
+        self._lines: list[bytes] = []
+        self._bytes = 0
+        self._failed = False
+        try:
+            self._file = path.open("ab+", buffering=0)
+            self._file.truncate(_sound_bytes(path))
+        except OSError as error:
+            raise RecordingError(
+                f"The recording {path} cannot be written: {error.strerror}. Name another file."
+            ) from None
+
+    def started(self, feed: FeedName, symbols: Iterable[str]) -> None:
+        self._note(Event(self._clock.now_ms(), "started", symbols=tuple(symbols), feed=feed))
+
+    def opened(self, connection: str, symbols: Iterable[str]) -> None:
+        self._about("opened", connection, symbols)
+
+    def frame(self, connection: str, raw: bytes) -> None:
+        event = Event(self._clock.now_ms(), "frame", connection)
+        try:
+            event.raw = raw.decode()
+        except UnicodeDecodeError:
+            event.raw_bytes = raw
+        self._note(event)
+
+    def subscribed(self, connection: str, symbols: Iterable[str]) -> None:
+        self._about("subscribed", connection, symbols)
+
+    def unsubscribed(self, connection: str, symbols: Iterable[str]) -> None:
+        self._about("unsubscribed", connection, symbols)
+
+    def refused(self, connection: str, symbols: Iterable[str]) -> None:
+        self._about("refused", connection, symbols)
+
+    def closed(self, connection: str) -> None:
+        self._about("closed", connection)
+
+    def changed(self, added: Iterable[str], removed: Iterable[str]) -> None:
+        self._about("added", "", added)
+        self._about("removed", "", removed)
+
+    def flush(self) -> None:
+        """Write what was noted; to be called about each second.
+
+        A full disk costs the recording what it cannot hold, never the feed.
+        """
+        lines, self._lines, self._bytes = self._lines, [], 0
+        if not lines:
+            return
+        try:
+            self._write(compress(b"".join(lines), _LEVEL, mtime=0))
+            self._failed = False
+        except OSError as error:
+            if not self._failed:
+                log.error("%s cannot be written: %s. Make room there.", self._path, error)
+            self._failed = True
+
+    def close(self) -> None:
+        """Write the end."""
+        self._about("stopped", "")
+        self.flush()
+        self._file.close()
+
+    def _write(self, member: bytes) -> None:
+        """Whole or not at all: half a member would make the rest of the file unreadable."""
+        start = self._file.seek(0, 2)
+        if self._file.write(member) != len(member):
+            self._file.truncate(start)
+            raise OSError("there is no room for it")
+
+    def _about(self, what: What, connection: str, symbols: Iterable[str] = ()) -> None:
+        self._note(Event(self._clock.now_ms(), what, connection, tuple(symbols)))
+
+    def _note(self, event: Event) -> None:
+        line = _encode(event) + b"\n"
+        self._lines.append(line)
+        self._bytes += len(line)
+        if self._bytes >= BLOCK_BYTES:
+            self.flush()
+
+
+def is_recording(path: Path) -> bool:
+    """Whether `path` looks like a recording, and not like a file of trades."""
+    with path.open("rb") as file:
+        return file.read(2) == b"\x1f\x8b"
+
+
+def read_recording(path: Path) -> Iterator[Event]:
+    """Every event of a recording, in order; the torn end of a crash is left out with a warning.
+
+    :raises RecordingError: the file cannot be read, or is no recording.
+    """
+    rest, whole = b"", 0
+    try:
+        for content, end_at in _members(path):
+            whole = end_at
+            lines = (rest + content).split(b"\n")
+            rest = lines.pop()
+            for line in lines:
+                yield _decode(line)
+        if whole < path.stat().st_size:
+            log.warning("the end of the recording %s is torn off and left out", path)
+    except OSError as error:
+        raise RecordingError(f"The recording {path} cannot be read: {error.strerror}.") from None
+    except msgspec.DecodeError as error:
+        raise RecordingError(f"{path} is no recording of `tickhouse produce`: {error}.") from None
+
+
+def _sound_bytes(path: Path) -> int:
+    end_at = max((end for _, end in _members(path)), default=0)
+    if not end_at and path.stat().st_size:
+        raise RecordingError(f"{path} is no recording; it is not overwritten. Name another file.")
+    return end_at
+
+
+def _members(path: Path) -> Iterator[tuple[bytes, int]]:
+    """The content of each whole gzip member, and where it ends in the file."""
+    with path.open("rb") as file:
+        waiting, at = b"", 0
+        while True:
+            unpacker = zlib.decompressobj(_GZIP)
+            parts = []
+            while not unpacker.eof:
+                chunk = waiting or file.read(_CHUNK_BYTES)
+                if not chunk:
+                    return
+                waiting = b""
+                try:
+                    parts.append(unpacker.decompress(chunk))
+                except zlib.error:
+                    return
+                at += len(chunk)
+            waiting = unpacker.unused_data
+            at -= len(waiting)
+            yield b"".join(parts), at

@@ -1,0 +1,203 @@
+"""Whether a connection still brings trades, judged by its symbols and their markets: pure.
+
+Pings prove that a server is there, not that data flows. What does is trades, of symbols that are
+known to trade, in a market that is open: a market whose symbols bring none for longer than chance
+explains has stalled, even when another's trades still come through the same connection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from app.contracts import FeedName
+from app.market.sessions import Session, session_of
+from app.market.symbols import SymbolClass, symbol_class
+
+IsOpen = Callable[[str, int], bool]
+"""Whether a symbol's market is open for regular trading at a time in UNIX ms."""
+
+SILENCE_MS = 90_000
+UNLIKELY_GAPS = 20
+"""A silence of 20 mean gaps is no chance: e^-20 where trades come independently."""
+FEWEST_GAPS = 3
+SHORT_MS = 10_000
+"""No shorter silence is taken for a stall when a connection ends."""
+MOST_DOUBLINGS = 3
+_WEIGHT = 1 / 16
+_SHORTEST_GAP_MS, _LONGEST_GAP_MS = 1_000, 600_000
+
+
+class Stall(NamedTuple):
+    """Symbols that brought nothing though their market is open, and for how long."""
+
+    symbols: tuple[str, ...]
+    silent_ms: int
+
+
+@dataclass(slots=True)
+class _Pulse:
+    """How often one symbol trades.
+
+    :ivar last_ms: when its last trade came.
+    :ivar gap_since_ms: when the gap began that its next trade ends; None after a new subscription.
+    :ivar gap_ms: mean time between its trades; those of one second count once.
+    :ivar fruitless: how often its connection was replaced since its last trade.
+    """
+
+    last_ms: int = 0
+    gap_since_ms: int | None = None
+    gap_ms: float = 0.0
+    gaps: int = 0
+    fruitless: int = 0
+    stale: bool = False
+
+
+class Pulses:
+    """How often each symbol trades, over all connections of a source.
+
+    :param silence_ms: how long an open market may be silent before its connection is replaced; it
+        doubles with each replacement that brought nothing, three times at most.
+    """
+
+    def __init__(self, is_open: IsOpen, silence_ms: int = SILENCE_MS) -> None:
+        self._is_open = is_open
+        self._silence_ms = silence_ms
+        self._pulses: dict[str, _Pulse] = {}
+
+    def traded(self, symbols: Iterable[str], now_ms: int) -> None:
+        """Trades of `symbols` came."""
+        for symbol in symbols:
+            pulse = self._pulses.get(symbol) or self._pulses.setdefault(symbol, _Pulse())
+            pulse.last_ms = now_ms
+            pulse.fruitless = 0
+            if pulse.gap_since_ms is None:
+                pulse.gap_since_ms = now_ms
+            elif now_ms - pulse.gap_since_ms >= _SHORTEST_GAP_MS:
+                gap_ms = min(now_ms - pulse.gap_since_ms, _LONGEST_GAP_MS)
+                pulse.gaps += 1
+                pulse.gap_ms += max(_WEIGHT, 1 / pulse.gaps) * (gap_ms - pulse.gap_ms)
+                pulse.gap_since_ms = now_ms
+
+    def subscribed(self, symbols: Iterable[str]) -> None:
+        """`symbols` were subscribed anew; the time before says nothing of how often they trade."""
+        for symbol in symbols:
+            if pulse := self._pulses.get(symbol):
+                pulse.gap_since_ms = None
+
+    def moved_forward(self, ms: int) -> None:
+        """The clock was behind by `ms` and is right now."""
+        for pulse in self._pulses.values():
+            pulse.last_ms += ms
+            if pulse.gap_since_ms is not None:
+                pulse.gap_since_ms += ms
+
+    def last_ms(self, symbol: str) -> int | None:
+        """When a trade of `symbol` came last; None if never."""
+        pulse = self._pulses.get(symbol)
+        return pulse.last_ms or None if pulse else None
+
+    def stalls(self, since_ms: Mapping[str, int], now_ms: int) -> list[Stall]:
+        """The markets of a connection that have stalled.
+
+        :param since_ms: since when each of its symbols is subscribed on it.
+        """
+        found = []
+        for symbols in _markets(since_ms):
+            silent_ms = now_ms - self._heard_ms(symbols, since_ms)
+            doublings = min(self._fruitless(symbol) for symbol in symbols)
+            patience_ms = max(self._silence_ms, self._unlikely_ms(symbols) or 0.0)
+            patience_ms *= 2 ** min(doublings, MOST_DOUBLINGS)
+            if silent_ms > patience_ms and self._was_open(symbols, now_ms, patience_ms):
+                found.append(Stall(tuple(symbols), silent_ms))
+        return found
+
+    def replaced(self, stalls: Iterable[Stall]) -> None:
+        """The connection of `stalls` is replaced because of them."""
+        for stall in stalls:
+            for symbol in stall.symbols:
+                self._pulses.setdefault(symbol, _Pulse()).fruitless += 1
+
+    def covered_until(
+        self, since_ms: Mapping[str, int], now_ms: int, stalled: Collection[str] = ()
+    ) -> dict[int, list[str]]:
+        """Until when the symbols of a connection that ends now were heard.
+
+        Until now, but for markets that were silent for longer than chance explains: until the
+        connection's last trade, or the market's own if others went on.
+
+        :param stalled: symbols whose market was found to have stalled.
+        """
+        last_ms = {market: self._heard_ms(market, since_ms) for market in _markets(since_ms)}
+        newest_ms = max(last_ms.values(), default=now_ms)
+        ends: dict[int, list[str]] = {}
+        for market, heard_ms in last_ms.items():
+            unlikely_ms = self._unlikely_ms(market)
+            quiet_ms = max(SHORT_MS, unlikely_ms or 0.0)
+            silent = market[0] in stalled or (
+                unlikely_ms is not None
+                and now_ms - heard_ms > quiet_ms
+                and self._was_open(market, now_ms, quiet_ms)
+            )
+            with_others = newest_ms - heard_ms <= quiet_ms
+            end_ms = (newest_ms if with_others else heard_ms) if silent else now_ms
+            ends.setdefault(end_ms, []).extend(market)
+        return ends
+
+    def newly_stale(self, symbols: Iterable[str], now_ms: int) -> list[tuple[str, int]]:
+        """Symbols that have become silent beyond chance since they were last asked for.
+
+        :returns: symbol and silence in ms.
+        """
+        found = []
+        for symbol in symbols:
+            pulse = self._pulses.get(symbol)
+            if pulse is None or not pulse.last_ms:
+                continue
+            silent_ms = now_ms - pulse.last_ms
+            patience_ms = max(self._silence_ms, self._unlikely_ms((symbol,)) or float("inf"))
+            stale = silent_ms > patience_ms and self._was_open((symbol,), now_ms, patience_ms)
+            if stale and not pulse.stale:
+                found.append((symbol, silent_ms))
+            pulse.stale = stale
+        return found
+
+    def _heard_ms(self, symbols: Collection[str], since_ms: Mapping[str, int]) -> int:
+        subscribed_ms = min(since_ms[symbol] for symbol in symbols)
+        known = (self._pulses[symbol].last_ms for symbol in symbols if symbol in self._pulses)
+        return max(subscribed_ms, max(known, default=0))
+
+    def _unlikely_ms(self, symbols: Iterable[str]) -> float | None:
+        """A silence of `symbols` together that chance does not explain; None if not known."""
+        pulses = (self._pulses.get(symbol) for symbol in symbols)
+        per_ms = sum(1 / p.gap_ms for p in pulses if p and p.gaps >= FEWEST_GAPS)
+        return UNLIKELY_GAPS / per_ms if per_ms else None
+
+    def _fruitless(self, symbol: str) -> int:
+        pulse = self._pulses.get(symbol)
+        return pulse.fruitless if pulse else 0
+
+    def _was_open(self, symbols: Collection[str], now_ms: int, for_ms: float) -> bool:
+        """Whether the market is open, and was when the silence began to count."""
+        one = next(iter(symbols))
+        return self._is_open(one, now_ms) and self._is_open(one, now_ms - int(for_ms))
+
+
+def market_open(feed: FeedName) -> IsOpen:
+    """When the symbols of `feed` trade regularly; a simulated market is always open."""
+
+    def is_open(symbol: str, at_ms: int) -> bool:
+        session = session_of(symbol, feed, at_ms).session
+        return session in (Session.REGULAR, Session.CONTINUOUS)
+
+    return is_open
+
+
+def _markets(symbols: Iterable[str]) -> list[tuple[str, ...]]:
+    """Symbols whose markets open and close together; crypto venues may fail alone."""
+    markets: dict[tuple[SymbolClass, str], list[str]] = {}
+    for symbol in symbols:
+        venue = symbol.partition(":")[0] if ":" in symbol else ""
+        markets.setdefault((symbol_class(symbol), venue), []).append(symbol)
+    return [tuple(market) for market in markets.values()]
