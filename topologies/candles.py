@@ -50,6 +50,8 @@ logger = logging.getLogger(__name__)
 GROUP = "candles"
 TRANSACTION_TIMEOUT_MS = 10_000
 SESSION_TIMEOUT_MS = 10_000
+LINGER_MS = 1
+"""At 5 a partial is seen 4 ms later; at 0 a worker with partials makes a quarter fewer trades."""
 RETRY_FIRST_S, RETRY_MAX_S = 1.0, 30.0
 
 
@@ -168,7 +170,7 @@ def build(settings: Settings, instance: Instance, lives: Lives) -> TurnApplicati
             "transaction.timeout.ms": TRANSACTION_TIMEOUT_MS,
             "message.max.bytes": MAX_MESSAGE_BYTES,
             "compression.type": "lz4",
-            "linger.ms": 5,
+            "linger.ms": LINGER_MS,
             "log_level": 3,
         },
     )
