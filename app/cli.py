@@ -159,11 +159,14 @@ def backfill(
     price_rule: Annotated[
         str | None, typer.Option(help="all or sip; default: CANDLE_PRICE_RULE.")
     ] = None,
+    interval: Annotated[
+        str, typer.Option(help="1m, 5m, 15m, 1h or 1d; but for 1m with partial candles.")
+    ] = "1m",
 ) -> None:
     """Make candles of trade files without Kafka; every revision is written."""
     from topologies.backfill import run
 
-    run(_settings(), files, out, price_rule=price_rule)
+    run(_settings(), files, out, price_rule=price_rule, interval=interval)
 
 
 def main() -> None:

@@ -54,6 +54,12 @@ def volume_matches(bars: dict[tuple[str, int], Bar], ours: dict[tuple[str, int],
     return sum(key in ours and ours[key][4] == bar[4] for key, bar in bars.items())
 
 
+def rolled_up(bars: list[Bar]) -> Bar:
+    """One bar of several, which stand in their order."""
+    opens, highs, lows, closes, volumes = zip(*bars, strict=True)
+    return bar(opens[0], max(highs), min(lows), closes[-1], sum(volumes))
+
+
 def bar(open_: Any, high: Any, low: Any, close: Any, volume: Any) -> Bar:
     """A candle of ours, in the form of a published bar."""
     return tuple(round(float(number), 9) for number in (open_, high, low, close, volume))  # type: ignore[return-value]

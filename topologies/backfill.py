@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from rich.console import Console
 from rich.progress import track
 
-from app.contracts import Candle, FeedName, Message
+from app.contracts import ROLLUP_TOPICS, Candle, FeedName, Interval, Message
 from app.errors import TickhouseError
 from app.feeds.replay_messages import messages
 from app.feeds.tradefile import TradeFile, read_trades
@@ -29,6 +29,7 @@ FEED: FeedName = "replay"
 SCHEMA = pa.schema([field for field in DATASETS["candles"] if not field.name.startswith("_")])
 """A row a revision: the candle's own columns of the lake, with the same types."""
 ROWS_A_WRITE = 10_000
+INTERVALS: tuple[Interval, ...] = ("1m", *ROLLUP_TOPICS)
 
 _fields = attrgetter(*SCHEMA.names)
 
@@ -48,8 +49,8 @@ class Backfill:
         self.tally: Counter[str] = Counter()
         self.rejections: Counter[str] = Counter()
 
-    def records(self, messages: Iterable[Message]) -> Iterator[Candle]:
-        """Every record of candles-1m that the messages lead to, revisions included."""
+    def records(self, messages: Iterable[Message], interval: Interval = "1m") -> Iterator[Candle]:
+        """Every record of the interval's topic that the messages lead to, revisions included."""
         for offset, message in enumerate(messages):
             symbol = message.symbol
             candles = self._symbols.get(symbol)
@@ -57,18 +58,28 @@ class Backfill:
                 candles = self._symbols[symbol] = SymbolCandles(symbol, self._rules, self.tally)
             outcome = candles.apply(message, offset, None)
             self._count(outcome.rejections)
-            yield from outcome.records
+            made = outcome.records if interval == "1m" else outcome.rollups
+            yield from (candle for candle in made if candle.interval == interval)
 
     def _count(self, rejections: list[Rejection]) -> None:
         for rejection in rejections:
             self.rejections[rejection.reason] += len(rejection.indices or (0,))
 
 
-def run(settings: Settings, files: list[Path], out: Path, price_rule: str | None) -> None:
+def run(
+    settings: Settings,
+    files: list[Path],
+    out: Path,
+    price_rule: str | None,
+    interval: str = "1m",
+) -> None:
     """Write the candles of `files`, read one behind the other, to `out`.
 
-    :raises TickhouseError: a file cannot be read, `out` cannot be written, the rule is unknown.
+    :param interval: of the candles; of rollups the file holds partials too, as their topic does.
+    :raises TickhouseError: a file cannot be read, `out` cannot be written, rule or interval are
+        unknown.
     """
+    wanted = _interval(interval)
     rules = Rules(
         FEED,
         _checked(price_rule or settings.candle_price_rule),
@@ -82,7 +93,7 @@ def run(settings: Settings, files: list[Path], out: Path, price_rule: str | None
     trades = chain.from_iterable(read)
     backfill = Backfill(rules)
     records = backfill.records(
-        messages(trades, FEED, settings.candle_grace_ms, settings.candle_horizon_ms)
+        messages(trades, FEED, settings.candle_grace_ms, settings.candle_horizon_ms), wanted
     )
     written = write(_shown(records, read), out)
     left_out = sum(file.bad_count for file in read)
@@ -133,6 +144,13 @@ def _shown(records: Iterable[Candle], files: list[TradeFile]) -> Iterable[Candle
     console = Console(stderr=True)
     names = ", ".join(file.path.name for file in files)
     return track(records, f"candles of {names}", console=console, disable=not console.is_terminal)
+
+
+def _interval(name: str) -> Interval:
+    for interval in INTERVALS:
+        if interval == name:
+            return interval
+    raise BackfillError(f"--interval {name} is unknown; it is {', '.join(INTERVALS)}.")
 
 
 def _checked(price_rule: str) -> Literal["sip", "all"]:

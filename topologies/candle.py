@@ -315,7 +315,6 @@ class SymbolCandles:
                 records.append(self._record(window, "revised"))
             else:
                 continue
-            window.told_offset = window.last_offset
             window.told_duplicates = window.duplicate_count
             told.append(window)
         self.due.clear()

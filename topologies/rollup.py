@@ -22,6 +22,7 @@ from app.contracts import (
     FeedName,
     Interval,
     canonical,
+    exact,
 )
 from app.market.conditions import PriceClass
 from app.market.sessions import Session, session_bounds, trading_day
@@ -183,7 +184,7 @@ def sums_of(window: Window, covered_ms: int | None) -> Sums:
         window.out_of_order_count,
         window.told_duplicates,
         window.first_offset,
-        window.told_offset,
+        window.last_offset,  # of a repeat since then, maybe: what is merged anew holds a newer one
         covered_ms,
     )
 
@@ -341,10 +342,10 @@ class Rollups:
             window_end=rollup.end,
             session=rollup.session.value,
             session_date=rollup.session_date,
-            open=canonical(now.open),
-            high=canonical(now.high),
-            low=canonical(now.low),
-            close=canonical(now.close),
+            open=exact(now.open),
+            high=exact(now.high),
+            low=exact(now.low),
+            close=exact(now.close),
             open_time=now.open_time,
             high_time=now.high_time,
             low_time=now.low_time,

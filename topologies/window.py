@@ -104,9 +104,8 @@ class Window(Struct, array_like=True):
     chunks: int = 0
     """Of identities in the store."""
     quote_times: set[int] = field(default_factory=set)
-    told_offset: int = 0
     told_duplicates: int = 0
-    """`last_offset` and `duplicate_count` of the newest record; a repeat alone writes none."""
+    """`duplicate_count` of the newest record; a repeat alone writes none."""
 
     def take(self, t: int, p: Decimal, v: Decimal, meaning: Meaning) -> None:
         """Let a trade count."""

@@ -185,6 +185,7 @@ def test_a_repeated_trade_counts_in_a_rollup_when_its_minute_has_a_record_again(
     assert day.trade("10:00:01") == []
     day.trade("10:01:01")
     assert of(day.until("10:02"), "5m").duplicate_count == 0
+    assert of(day.trade("10:01:02"), "5m").duplicate_count == 0
     assert of(day.trade("10:00:02"), "5m").duplicate_count == 1
 
 
