@@ -7,7 +7,9 @@ they compute and however busy the machine is: while anything is under way, no ti
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import selectors
+import struct
 import time
 from collections.abc import Coroutine
 from typing import Any, TypeVar
@@ -18,22 +20,45 @@ _SETTLE_S = 0.00002
 """Of real time: for what was just written to a socket to be readable at its other end."""
 
 
+_FLOW_S = 1.0
+"""Of real time: for a full socket to be read."""
+_SIOCOUTQNSD = 0x894B
+
+
 class _Selector(selectors.DefaultSelector):
-    """Waits for files as long as there are any news; then lets the loop's time pass instead."""
+    """Waits for files as long as there are any news; then lets the loop's time pass instead.
+
+    :ivar threads: how many of them work for the loop; while one does, no time passes.
+    """
 
     passed_s = 0.0
+    threads = 0
 
     def select(self, timeout: float | None = None) -> list[Any]:
-        if timeout is None:
+        if timeout is None or (timeout > 0 and self.threads):
             return super().select(None)
         events = super().select(0)
         if timeout <= 0 or events:
             return events
         time.sleep(_SETTLE_S)
-        events = super().select(0)
+        events = super().select(_FLOW_S if self._is_writing() else 0)
         if not events:
             self.passed_s += timeout
         return events
+
+    def _is_writing(self) -> bool:
+        """Whether a socket holds what it could not send yet, as its other end is full."""
+        return any(
+            key.events & selectors.EVENT_WRITE or _unsent(key.fd) for key in self.get_map().values()
+        )
+
+
+def _unsent(fd: int) -> int:
+    try:
+        (size,) = struct.unpack("i", fcntl.ioctl(fd, _SIOCOUTQNSD, bytes(4)))
+    except OSError:  # no TCP connection
+        return 0
+    return int(size)
 
 
 class VirtualTimeLoop(asyncio.SelectorEventLoop):
@@ -45,6 +70,15 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
 
     def time(self) -> float:
         return self._virtual.passed_s
+
+    def run_in_executor(self, executor: Any, func: Any, *args: Any) -> asyncio.Future[Any]:
+        future = super().run_in_executor(executor, func, *args)
+        self._virtual.threads += 1
+        future.add_done_callback(self._came_back)
+        return future
+
+    def _came_back(self, _: asyncio.Future[Any]) -> None:
+        self._virtual.threads -= 1
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:

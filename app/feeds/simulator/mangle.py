@@ -5,6 +5,7 @@ from __future__ import annotations
 from random import Random
 
 import msgspec
+from msgspec import Struct
 
 from app.feeds.simulator.prints import Print
 from app.feeds.simulator.protocol import TradeFrame
@@ -51,7 +52,12 @@ _NO_FRAMES = (
 )
 _NO_FRAME_SHARE = 0.25
 
-_decode = msgspec.json.Decoder(TradeFrame).decode
+
+class _Frame(Struct):
+    data: list[msgspec.Raw]
+
+
+_decode = msgspec.json.Decoder(_Frame).decode
 _encode = msgspec.json.Encoder().encode
 
 
@@ -65,7 +71,7 @@ def malformed(raw: bytes, t: int, rng: Random) -> tuple[bytes, list[int]]:
 
     :param t: a time for what looks like a trade, UNIX ms.
     """
-    rows = [_encode(trade) for trade in _decode(raw).data]
+    rows = [bytes(row) for row in _decode(raw).data]
     places = sorted(rng.sample(range(len(rows) + 3), rng.randint(1, 3)))
     bad = []
     for place in places:

@@ -14,7 +14,7 @@ from websockets.exceptions import ConnectionClosed
 from app.feeds.simulator.command import address, listen
 from app.feeds.simulator.delivery import Arrived, Delivery, Sent
 from app.feeds.simulator.exchange import Exchange
-from app.feeds.simulator.faults import parse_fault
+from app.feeds.simulator.faults import AnyFault, parse_fault
 from app.feeds.simulator.server import Simulator
 from tests.virtual_time import LoopClock
 
@@ -29,6 +29,11 @@ class Simulated(NamedTuple):
     at: str
     clock: LoopClock
     deliveries: list[Delivery]
+    market: asyncio.Task[None]
+
+    def close_market(self) -> None:
+        """No more trades, from nobody."""
+        self.market.cancel()
 
     def connect(self, **options: Any) -> connect:
         return connect(
@@ -55,9 +60,16 @@ class Simulated(NamedTuple):
 
 @contextlib.asynccontextmanager
 async def simulated(
-    *faults: str, rate: float = 50.0, seed: int = 1, symbols_per_connection: int = 50
+    *texts: str,
+    faults: Iterable[AnyFault] = (),
+    rate: float = 50.0,
+    seed: int = 1,
+    symbols_per_connection: int = 50,
 ) -> AsyncIterator[Simulated]:
-    """A simulator whose clock begins at `START_MS`, with `faults` as the command line has them."""
+    """A simulator whose clock begins at `START_MS`.
+
+    :param texts: faults as the command line has them.
+    """
     clock = LoopClock(START_MS)
     deliveries: list[Delivery] = []
     simulator = Simulator(
@@ -67,15 +79,17 @@ async def simulated(
         seed=seed,
         symbols_per_connection=symbols_per_connection,
         calls_per_minute=0,
-        faults=[parse_fault(fault) for fault in faults],
+        faults=[*faults, *map(parse_fault, texts)],
         note=deliveries.append,
     )
     async with await listen(simulator, "127.0.0.1", 0) as server:
         market = asyncio.create_task(simulator.play())
         try:
-            yield Simulated(address(server), clock, deliveries)
+            yield Simulated(address(server), clock, deliveries, market)
         finally:
             market.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await market  # a market that came to grief is nobody's silence
 
 
 class Heard(NamedTuple):
