@@ -105,6 +105,9 @@ def simulate(
     calls_per_minute: Annotated[
         int, typer.Option(min=0, help="REST calls of a key before 429; 0 for no limit.")
     ] = 60,
+    session_minutes: Annotated[
+        float, typer.Option(min=1, help="From one opening auction to the next; 390 is New York's.")
+    ] = 60.0,
     delivery_log: Annotated[
         Path | None, typer.Option(help="Write here what was delivered, JSON lines.")
     ] = None,
@@ -131,6 +134,7 @@ def simulate(
         token=token,
         symbols_per_connection=symbols_per_connection,
         calls_per_minute=calls_per_minute,
+        session_minutes=session_minutes,
         delivery_log=delivery_log,
         play=play,
         faults=fault or (),

@@ -13,10 +13,11 @@ from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.http11 import Request, Response
 
 from app.errors import TickhouseError
-from app.feeds.simulator.clock import RealClock
+from app.feeds.clock import SteadyClock
 from app.feeds.simulator.delivery import DeliveryLog
 from app.feeds.simulator.exchange import Exchange
 from app.feeds.simulator.faults import AnyFault, parse_fault, read_script
+from app.feeds.simulator.market import MINUTE_MS
 from app.feeds.simulator.rest import CALLS_PER_MINUTE
 from app.feeds.simulator.seeded import seeded_script
 from app.feeds.simulator.server import SYMBOLS_PER_CONNECTION, Simulator
@@ -41,6 +42,7 @@ def run(
     *,
     symbols_per_connection: int = SYMBOLS_PER_CONNECTION,
     calls_per_minute: int = CALLS_PER_MINUTE,
+    session_minutes: float = 60.0,
     delivery_log: Path | None = None,
     play: Path | None = None,
     faults: Sequence[str] = (),
@@ -52,13 +54,14 @@ def run(
     :param settings: as every command takes them; the simulator itself is told all by arguments.
     :param rate: mean of the trades a second over all subscribed symbols.
     :param token: the API keys it accepts, comma separated.
+    :param session_minutes: how long a trading session is, from auction to auction.
     :param play: the trade file to play instead of a simulated market.
     :param faults: each as `app.feeds.simulator.faults.parse_fault` reads it.
     :param script: a TOML file with more of them.
     :param fault_seed: makes a script of all kinds of faults.
     :raises TickhouseError: it cannot listen at `host` and `port`, or a file or fault is not sound.
     """
-    clock = RealClock()
+    clock = SteadyClock()
     trouble = _trouble(faults, script, fault_seed)
     with ExitStack() as stack:
         log = stack.enter_context(DeliveryLog(delivery_log)) if delivery_log else None
@@ -67,7 +70,7 @@ def run(
             venue = Tape(play, clock.now_ms())
             what = f"trades of {play.name}: {', '.join(venue.symbols[:10])}"
         else:
-            venue = Exchange(seed, rate, clock.now_ms())
+            venue = Exchange(seed, rate, clock.now_ms(), round(session_minutes * MINUTE_MS))
             what = f"{rate:g} trades a second, seed {seed}"
         simulator = Simulator(
             venue,

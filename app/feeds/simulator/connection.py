@@ -10,7 +10,7 @@ from random import Random
 from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
 
-from app.feeds.simulator.clock import Clock
+from app.feeds.clock import Clock
 from app.feeds.simulator.delivery import (
     MOST_RAW,
     Arrived,

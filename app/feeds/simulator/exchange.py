@@ -7,7 +7,7 @@ from collections.abc import Collection
 from random import Random
 
 from app.feeds.simulator.listing import listing
-from app.feeds.simulator.market import MINUTE_MS, SymbolMarket
+from app.feeds.simulator.market import HOUR_MS, MINUTE_MS, SymbolMarket
 from app.feeds.simulator.prints import Print
 from app.feeds.simulator.quotes import UNKNOWN, QuoteBody
 
@@ -20,13 +20,15 @@ class Exchange:
     The same seed, start, rate and sequence of calls give the same prints and quotes.
 
     :param rate: mean of all prints a second, shared by the symbols that trade.
+    :param session_ms: how long a trading session is (`SymbolMarket`).
     """
 
-    def __init__(self, seed: int, rate: float, now_ms: int) -> None:
+    def __init__(self, seed: int, rate: float, now_ms: int, session_ms: int = HOUR_MS) -> None:
         self.at_ms = now_ms
         """Up to here the market has been played."""
         self._seed = seed
         self._rate = rate
+        self._session_ms = session_ms
         self._markets: dict[str, SymbolMarket] = {}
         self._tide = Random(f"{seed}:tide")
 
@@ -75,5 +77,5 @@ class Exchange:
             listed = listing(self._seed, symbol)
             if listed is None:
                 return None
-            self._markets[symbol] = SymbolMarket(self._seed, listed, self.at_ms)
+            self._markets[symbol] = SymbolMarket(self._seed, listed, self.at_ms, self._session_ms)
         return self._markets[symbol]

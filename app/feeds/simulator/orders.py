@@ -12,6 +12,11 @@ from random import Random
 from msgspec import UNSET
 
 from app.feeds.simulator.prints import (
+    AVERAGE_PRICE,
+    CONTINGENT,
+    CROSS,
+    DERIVATIVELY_PRICED,
+    PRICE_VARIATION,
     REGULAR,
     SOLD_OUT_OF_SEQUENCE,
     SWEEP,
@@ -33,6 +38,9 @@ that are exempt from the trade-through rule for another reason."""
 OFF_EXCHANGE_SHARE = 0.12
 UNCODED_SHARE = 0.15
 """Of off-exchange prints of a round lot or more: those without codes (null, [] or no key)."""
+RARE_SHARE = 0.06
+"""Of off-exchange prints: those with a condition of `RARE`."""
+RARE = (AVERAGE_PRICE, PRICE_VARIATION, CROSS, DERIVATIVELY_PRICED, CONTINGENT)
 PRICE_UPDATE_SHARE = 0.02
 """Of crypto prints: price updates with size 0."""
 MEAN_FURTHER_PRINTS, MOST_PRINTS = 4.0, 40
@@ -67,6 +75,18 @@ def reported_late(rng: Random, trade: Print) -> Print:
     if isinstance(trade.c, list) and rng.random() < 0.5:
         trade.c = _listed(trade.v, REGULAR, SOLD_OUT_OF_SEQUENCE)
     return trade
+
+
+def auction(
+    rng: Random, symbol: str, middle: float, t: int, crossed: str, official: str
+) -> list[Print]:
+    """A stock's auction: one large print with the condition `crossed`, then its official value.
+
+    The official value is no trade, though it looks like one.
+    """
+    price = as_number(max(round(middle, price_decimals(middle, True)), 0.0001))
+    size = ROUND_LOT * max(10, int(math.exp(rng.gauss(5.5, 0.8))))
+    return [Print([code], price, symbol, t, size) for code in (crossed, official)]
 
 
 def _sweep(rng: Random, symbol: str, coded: bool, middle: float, t: int) -> list[Print]:
@@ -116,6 +136,8 @@ def _size(rng: Random, coded: bool, price: float) -> float:
 def _off_exchange(rng: Random, size: float) -> Conditions:
     if size >= ROUND_LOT and rng.random() < UNCODED_SHARE:
         return rng.choice((None, [], UNSET))
+    if rng.random() < RARE_SHARE:
+        return _listed(size, REGULAR, rng.choice(RARE))
     return _listed(size, REGULAR)
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from msgspec import UNSET, Struct, UnsetType
 
 REGULAR, SWEEP, SOLD_OUT_OF_SEQUENCE, TRADE_THROUGH_EXEMPT = "1", "8", "30", "41"
+OPENING, OFFICIAL_OPEN, CLOSING, OFFICIAL_CLOSE = "19", "20", "36", "16"
+AVERAGE_PRICE, PRICE_VARIATION, CROSS, DERIVATIVELY_PRICED, CONTINGENT = "3", "10", "28", "32", "37"
 
 Conditions = list[str] | None | UnsetType
 """Sale conditions: a list, null, an empty list, or no such key at all; each occurs in the feed."""

@@ -14,7 +14,7 @@ from websockets.asyncio.server import ServerConnection
 from websockets.datastructures import Headers
 from websockets.http11 import Request, Response
 
-from app.feeds.simulator.clock import Clock
+from app.feeds.clock import Clock
 from app.feeds.simulator.connection import Connection
 from app.feeds.simulator.delivery import Began, Delivery, Opened, Refused
 from app.feeds.simulator.faults import AnyFault, Close, HalfOpen, Refuse, Slow, Stall

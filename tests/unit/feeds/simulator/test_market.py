@@ -10,12 +10,13 @@ import pytest
 
 from app.feeds.simulator.exchange import Exchange
 from app.feeds.simulator.listing import Listing, listing
-from app.feeds.simulator.market import HOUR_MS, SymbolMarket, hourly_intensity
+from app.feeds.simulator.market import HOUR_MS, SymbolMarket, intensity
 from app.feeds.simulator.prints import Print, codes
 from app.market.conditions import BY_CODE, ODD_LOT
 
 START_MS = 1_780_000_000_000 - 1_780_000_000_000 % HOUR_MS
 STEP_MS = 50
+AUCTION_CODES = {"16", "19", "20", "36"}
 
 
 def listed(symbol: str, seed: int = 7) -> Listing:
@@ -68,6 +69,34 @@ def test_45_percent_of_stock_prints_are_odd_lots(stock: list[Print]) -> None:
     assert fmean(trade.v < 100 for trade in stock) == pytest.approx(0.45, abs=0.02)
 
 
+def test_a_session_begins_and_ends_with_an_auction_and_its_official_value() -> None:
+    prints = [trade for _, trade in reports("AAPL", rate=5.0)]
+    crossed = [trade for trade in prints if set(codes(trade.c)) & AUCTION_CODES]
+    assert [(codes(one.c), one.t - START_MS) for one in crossed] == [
+        (("19",), 400),
+        (("20",), 400),
+        (("36",), HOUR_MS - 400),
+        (("16",), HOUR_MS - 400),
+    ]
+    assert [one.p for one in crossed[::2]] == [one.p for one in crossed[1::2]]
+    assert all(one.v == other.v >= 1_000 for one, other in pairwise(crossed[:2]))
+    around = [trade.p for trade in prints if trade.t < START_MS + 60_000]
+    assert min(around) * 0.99 < crossed[0].p < max(around) * 1.01
+
+
+def test_coins_have_no_auctions(coin: list[Print]) -> None:
+    assert all(trade.c is None for trade in coin)
+
+
+def test_a_session_is_as_long_as_it_is_told() -> None:
+    exchange = Exchange(seed=1, rate=1.0, now_ms=START_MS, session_ms=600_000)
+    prints = exchange.step(START_MS + HOUR_MS, ["AAPL"])
+    for end_ms in range(START_MS + HOUR_MS, START_MS + 2 * HOUR_MS, 500):
+        prints += exchange.step(end_ms + 500, ["AAPL"])
+    opened = [trade.t - START_MS - HOUR_MS for trade in prints if codes(trade.c) == ("19",)]
+    assert opened[-6:] == [session * 600_000 + 400 for session in range(6)]
+
+
 def test_exactly_the_odd_lots_carry_code_12(stock: list[Print]) -> None:
     assert all((ODD_LOT in codes(trade.c)) == (trade.v < 100) for trade in stock)
 
@@ -79,7 +108,7 @@ def test_conditions_come_as_list_null_empty_list_and_not_at_all(stock: list[Prin
 
 def test_only_codes_of_the_table_occur_and_never_form_t(stock: list[Print]) -> None:
     used = {code for trade in stock for code in codes(trade.c)}
-    assert used == {"1", "8", "12", "30", "41"}
+    assert used == {"1", "3", "8", "10", "12", "28", "30", "32", "37", "41", *AUCTION_CODES}
     assert used <= BY_CODE.keys()
 
 
@@ -121,7 +150,7 @@ def test_the_rate_does_not_depend_on_the_length_of_a_step() -> None:
 
 
 def test_an_hour_begins_and_ends_busier_than_its_middle() -> None:
-    minutes = [hourly_intensity(START_MS + minute * 60_000 + 30_000) for minute in range(60)]
+    minutes = [intensity(START_MS + minute * 60_000 + 30_000, HOUR_MS) for minute in range(60)]
     assert fmean(minutes) == pytest.approx(1.0, abs=0.01)
     assert minutes[0] == pytest.approx(minutes[-1])
     assert minutes[0] > 1.8 * min(minutes)
@@ -130,11 +159,11 @@ def test_an_hour_begins_and_ends_busier_than_its_middle() -> None:
 def test_volatility_comes_in_clusters() -> None:
     market = SymbolMarket(7, listed("AAPL"), START_MS)
     moves = []
-    for second in range(1, 6 * 3_600):
+    for minute in range(1, 24 * 60):
         before = market.price
-        market.step(START_MS + second * 1_000, 1.0)
+        market.step(START_MS + minute * 60_000, 1.0)
         moves.append(abs(market.price / before - 1))
-    assert correlation(moves[:-30], moves[30:]) > 0.1  # of a plain random walk it would be 0
+    assert correlation(moves[:-1], moves[1:]) > 0.1  # of a plain random walk it would be 0
 
 
 def test_years_do_not_carry_the_price_away() -> None:
