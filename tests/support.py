@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
@@ -51,11 +51,16 @@ def settings_on(s3: S3Server, data_dir: Path, **overrides: Any) -> Settings:
     return Settings(_env_file=None, **(values | overrides))
 
 
-def start(settings: Settings, *command: str, log: Path | None = None) -> subprocess.Popen[bytes]:
-    """`tickhouse COMMAND` as a child process, its output in `log`."""
+def start(
+    settings: Settings,
+    *command: str,
+    log: Path | None = None,
+    program: Sequence[str] = (TICKHOUSE,),
+) -> subprocess.Popen[bytes]:
+    """`tickhouse COMMAND`, or another program, as a child process, its output in `log`."""
     output = log.open("ab") if log else None
     return subprocess.Popen(
-        [TICKHOUSE, *command],
+        [*program, *command],
         env=child_environment(settings),
         stdout=output,
         stderr=subprocess.STDOUT if log else None,

@@ -1,0 +1,161 @@
+"""candles-1m → session VWAP with bands, exactly-once: how another topology is written.
+
+candles-1m ─> decode_candle ─> follow (stateful) ─> session-vwap
+
+Upsert on (symbol, window_start), the last point wins: a revised candle corrects the points of its
+minute and of every later minute of its session.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from functools import partial
+from math import sqrt
+
+import msgspec
+from msgspec import Struct, field
+from quixstreams import Application, State
+from quixstreams.kafka.configuration import ConnectionConfig
+from quixstreams.models import TopicConfig
+
+from app.contracts import CANDLES_TOPIC, EXACT, Candle, decode_candle
+from app.log import set_up_logging
+from app.settings import Settings, load_settings
+from app.topics import await_topics, topic_settings
+from topologies.candles import SESSION_TIMEOUT_MS, TRANSACTION_TIMEOUT_MS
+from topologies.instance import Instance, claim_instance
+from topologies.window import vwap
+
+GROUP = POINTS_TOPIC = "session-vwap"
+BAND = 2.0
+"""Standard deviations, weighted by volume, between the VWAP and either band."""
+SESSIONS_KEPT = 2
+"""Of each symbol: the present one, and the one before while its last minutes may be revised."""
+
+
+class Point(Struct):
+    """A symbol's VWAP and bands from its session's begin to the end of one minute."""
+
+    symbol: str
+    session_date: str
+    session: str
+    window_start: int
+    vwap: float
+    lower: float
+    upper: float
+
+
+class Minute(Struct, array_like=True):
+    """What a candle adds to its session."""
+
+    revision: int
+    notional: Decimal
+    volume: Decimal
+
+
+class Sums(Struct, array_like=True):
+    """What minutes add up to; squares: of their prices, weighted by volume."""
+
+    notional: Decimal = Decimal(0)
+    volume: Decimal = Decimal(0)
+    squares: float = 0.0
+
+    def plus(self, minute: Minute) -> Sums:
+        price = vwap(minute.notional, minute.volume) or 0.0
+        return Sums(
+            EXACT.add(self.notional, minute.notional),
+            EXACT.add(self.volume, minute.volume),
+            self.squares + float(minute.notional) * price,
+        )
+
+
+class Session(Struct, array_like=True):
+    """A session of a symbol: its minutes that may be revised, and the sums of those before."""
+
+    past: Sums = field(default_factory=Sums)
+    minutes: dict[int, Minute] = field(default_factory=dict)
+    last: int = 0
+
+
+Sessions = dict[str, Session]
+_encode = msgspec.msgpack.Encoder(decimal_format="string").encode
+_decode = msgspec.msgpack.Decoder(Sessions).decode
+
+
+def take(sessions: Sessions, candle: Candle, horizon_ms: int) -> list[Point]:
+    """Let a candle count; the points of its minute and of every later one of its session."""
+    session = sessions.setdefault(f"{candle.session_date} {candle.session}", Session())
+    known = session.minutes.get(candle.window_start)
+    revision = candle.revision or 0
+    if known is not None and known.revision > revision:
+        return []
+    session.minutes[candle.window_start] = Minute(revision, candle.notional, candle.volume)
+    session.last = max(session.last, candle.window_start)
+    points, sums = [], session.past
+    for start, minute in sorted(session.minutes.items()):
+        sums = sums.plus(minute)
+        if start >= candle.window_start and sums.volume:
+            points.append(_point(candle, start, sums))
+        if start + horizon_ms <= session.last:
+            session.past = sums
+            del session.minutes[start]
+    for past in sorted(sessions, key=lambda name: sessions[name].last)[:-SESSIONS_KEPT]:
+        del sessions[past]
+    return points
+
+
+def _point(candle: Candle, start: int, sums: Sums) -> Point:
+    mean = vwap(sums.notional, sums.volume) or 0.0
+    band = BAND * sqrt(max(0.0, sums.squares / float(sums.volume) - mean * mean))
+    place = (candle.symbol, candle.session_date, candle.session, start)
+    return Point(*place, vwap=mean, lower=mean - band, upper=mean + band)
+
+
+def follow(candle: Candle, state: State[str, bytes], horizon_ms: int) -> list[bytes]:
+    """A candle → the points it makes or corrects."""
+    stored = state.get_bytes("sessions")
+    sessions = _decode(stored) if stored else {}
+    points = take(sessions, candle, horizon_ms)
+    state.set_bytes("sessions", _encode(sessions))
+    return [msgspec.json.encode(point) for point in points]
+
+
+def build(settings: Settings, instance: Instance) -> Application:
+    """The application, wired and ready to run."""
+    group = settings.named(GROUP)
+    app = Application(
+        broker_address=ConnectionConfig.from_librdkafka_dict(settings.kafka_client()),
+        consumer_group=group,
+        auto_offset_reset="earliest",
+        processing_guarantee="exactly-once",
+        commit_interval=settings.candle_commit_interval_s,
+        state_dir=instance.folder,
+        loglevel=None,
+        consumer_extra_config={"session.timeout.ms": SESSION_TIMEOUT_MS},
+        producer_extra_config={
+            "transactional.id": instance.transactional_id(group),
+            "transaction.timeout.ms": TRANSACTION_TIMEOUT_MS,
+        },
+    )
+    config = TopicConfig(
+        settings.kafka_partitions, settings.kafka_replication_factor, topic_settings(settings)
+    )
+    candles = app.topic(settings.named(CANDLES_TOPIC), value_deserializer="bytes")
+    points = app.topic(settings.named(POINTS_TOPIC), value_serializer="bytes", config=config)
+    stream = app.dataframe(candles).apply(decode_candle)
+    followed = partial(follow, horizon_ms=settings.candle_horizon_ms)
+    stream.apply(followed, stateful=True, expand=True).to_topic(points)
+    return app
+
+
+def run(settings: Settings) -> None:
+    """Run a worker until it is told to stop."""
+    await_topics(settings)
+    with claim_instance(settings.state_dir / GROUP, settings.tickhouse_instance) as instance:
+        build(settings, instance).run()
+
+
+if __name__ == "__main__":
+    settings = load_settings()
+    set_up_logging(settings)
+    run(settings)

@@ -1,0 +1,93 @@
+"""The worked example on real Kafka, ended in mid-run: each point once, corrections in place."""
+
+from __future__ import annotations
+
+import sys
+from collections import defaultdict
+from decimal import Decimal
+from random import Random
+from subprocess import Popen
+
+import msgspec
+import pytest
+
+from app.contracts import CANDLES_TOPIC, Candle, encode
+from app.topics import ensure_topics
+from examples.session_vwap import GROUP, POINTS_TOPIC, Point, Sessions, take
+from tests.candle_maker import candle
+from tests.support import (
+    await_,
+    await_consumed,
+    committed_offsets,
+    read_topic,
+    send,
+    start,
+    stop,
+)
+
+PROGRAM = (sys.executable, "-m", "examples.session_vwap")
+
+
+def candles(seed: int, minutes: int) -> list[Candle]:
+    """Minutes of three symbols, every fifth revised some minutes later."""
+    random, made = Random(seed), []
+    for number in range(minutes):
+        for symbol in ("SPY", "AIG", "BAC"):
+            volume = Decimal(random.randint(0, 500))
+            one = candle(symbol, number, random.randint(100, 120), volume=volume)
+            made.append(one)
+            if number >= 9 and random.random() < 0.2:
+                earlier = number - random.randint(1, 9)
+                made.append(
+                    candle(symbol, earlier, 110, volume=volume + 700, revision=1, status="revised")
+                )
+    return made
+
+
+def politely(worker: Popen[bytes]) -> None:
+    assert stop(worker) == 0
+
+
+def by_kill(worker: Popen[bytes]) -> None:
+    worker.kill()
+    worker.wait()
+
+
+@pytest.mark.parametrize(
+    ("end", "minutes"),
+    [(politely, 200), pytest.param(by_kill, 3_000, marks=pytest.mark.drill)],
+    ids=["politely", "by kill"],
+)
+def test_each_point_is_written_once_though_the_worker_was_ended(
+    make_settings, tmp_path, end, minutes
+):
+    settings = make_settings(kafka_partitions=2, candle_commit_interval_s=0.2)
+    ensure_topics(settings)
+    sent = candles(seed=4, minutes=minutes)
+    half = len(sent) // 2
+    log = tmp_path / "log"
+
+    def committed() -> int:
+        return sum(committed_offsets(settings, CANDLES_TOPIC, GROUP).values())
+
+    send(settings, CANDLES_TOPIC, ((one.symbol, encode(one)) for one in sent[:half]))
+    worker = start(settings, log=log, program=PROGRAM)
+    await_consumed(settings, CANDLES_TOPIC, GROUP)
+    send(settings, CANDLES_TOPIC, ((one.symbol, encode(one)) for one in sent[half:]))
+    await_(lambda: committed() > half, what="a commit in the second half")
+    end(worker)
+    assert end is politely or committed() < len(sent), "too late to show anything"
+    worker = start(settings, log=log, program=PROGRAM)
+    try:
+        await_consumed(settings, CANDLES_TOPIC, GROUP)
+    finally:
+        assert stop(worker) == 0, log.read_text()
+
+    expected: dict[str, list[Point]] = defaultdict(list)
+    kept: dict[str, Sessions] = defaultdict(dict)
+    for one in sent:
+        expected[one.symbol] += take(kept[one.symbol], one, settings.candle_horizon_ms)
+    written: dict[str, list[Point]] = defaultdict(list)
+    for message in read_topic(settings, POINTS_TOPIC):
+        written[message.key().decode()].append(msgspec.json.decode(message.value(), type=Point))
+    assert written == expected
