@@ -23,5 +23,6 @@ class AtLeastOnceApplication(TurnApplication):
 
 
 if __name__ == "__main__":
-    candles.TurnApplication = AtLeastOnceApplication  # type: ignore[assignment, attr-defined]
+    assert vars(candles)["TurnApplication"] is TurnApplication, "the worker's application has moved"
+    candles.TurnApplication = AtLeastOnceApplication  # type: ignore[attr-defined, assignment]
     candles.run(load_settings())
