@@ -249,8 +249,14 @@ class _RawTrades(Struct, tag_field="type", tag="trades"):
 class _Exact(dict[str | int | Decimal, Decimal]):
     """Numbers as JSON writes them → exact ones. The same few come again and again: remembered."""
 
+    rounded_count = 0
+    """Numbers that had to be rounded; they are not remembered, so each is counted."""
+
     def __missing__(self, written: str | int | Decimal) -> Decimal:
         number = _exact(written)
+        if number < LIMIT and number != Decimal(written):
+            self.rounded_count += 1
+            return number
         if len(self) >= MAX_REMEMBERED:
             self.clear()
         if _ZERO <= number < _SMALL and len(str(written)) <= _LONGEST_REMEMBERED:
@@ -313,6 +319,11 @@ def decode(key: bytes | None, value: bytes | None, feed: str) -> Parsed:
     if type(message) is not Trades or all(map(_holds, message.trades)):
         return Parsed(message, [], None)
     return _keep(message, list(enumerate(message.trades)), {})
+
+
+def rounded_count() -> int:
+    """How many prices and sizes of trades this process has rounded while parsing."""
+    return _EXACT.rounded_count
 
 
 def _check_envelope(message: Message, key: bytes | None, feed: str) -> None:

@@ -22,6 +22,7 @@ from app.feeds.tradefile import TradeFile, read_trades
 from app.lake import DATASETS
 from app.settings import Settings
 from topologies.candle import Rejection, Rules, SymbolCandles
+from topologies.tally import counted
 
 logger = logging.getLogger(__name__)
 
@@ -101,6 +102,7 @@ def run(
     print(
         f"{out}: {written} records of candles from {sum(file.rows for file in read)} trades; "
         f"{rejected} trades rejected as late, {left_out} rows were no trades"
+        + (f"; counted: {counted(backfill.tally)}" if backfill.tally else "")
     )
 
 

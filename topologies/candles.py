@@ -34,6 +34,7 @@ from app.contracts import (
     RefusedMessage,
     decode,
     encode,
+    rounded_count,
 )
 from app.settings import Settings
 from app.topics import MAX_MESSAGE_BYTES, BrokerUnreachableError, await_topics
@@ -43,6 +44,7 @@ from topologies.instance import Instance, claim_instance
 from topologies.life_application import TopicLives
 from topologies.lives import Lives, TopicMadeAgainError
 from topologies.rejections import Origin, rejected
+from topologies.tally import TallyLog
 from topologies.turns import TurnApplication
 
 logger = logging.getLogger(__name__)
@@ -189,7 +191,14 @@ def build(settings: Settings, instance: Instance, lives: Lives) -> TurnApplicati
     parsed = trades.apply(steps.parse, metadata=True)
     candles = parsed.apply(steps.window, metadata=True, expand=True)
     candles.to_topic(lambda candle, *_: outputs[kind_of(candle)])
-    candles.sink(CheckpointSink(steps.symbols, before=lives.check))
+    tally_log = TallyLog(steps.tally)
+
+    def before_commit() -> None:
+        lives.check()
+        steps.tally["rounded_number"] = rounded_count()
+        tally_log.look(time.monotonic())
+
+    candles.sink(CheckpointSink(steps.symbols, before=before_commit))
     return app
 
 

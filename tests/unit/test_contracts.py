@@ -23,6 +23,7 @@ from app.contracts import (
     encode,
     notional,
     rounded,
+    rounded_count,
 )
 from tests.conftest import ROOT
 
@@ -108,6 +109,14 @@ def test_a_bad_trade_is_refused_alone(broken, reason):
     assert [(r.reason, r.indices) for r in refusals] == [(reason, (1,))]
     assert len(message.trades) == 2
     assert places == (0, 2)
+
+
+def test_each_number_that_is_rounded_is_counted():
+    before = rounded_count()
+    for _ in range(2):
+        decode(b"AAPL", value(GOOD).replace(b"187.25", b"0.1234567890129"), "live")
+        decode(b"AAPL", value(GOOD).replace(b"187.25", b"0.1234567890120"), "live")
+    assert rounded_count() == before + 2
 
 
 @pytest.mark.parametrize("field", ["p", "v"])
