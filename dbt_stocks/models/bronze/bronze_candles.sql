@@ -44,15 +44,7 @@ final as (
         schema_version,
         pre_volume,
         post_volume,
-        _topic_id,
-        _life,
-        _partition,
-        _offset,
-        _index,
-        _kafka_time,
-        _object,
-        _load_id,
-        _loaded_at
+        {{ lineage() }}
     from source
 
 )

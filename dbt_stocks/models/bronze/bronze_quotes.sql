@@ -21,15 +21,7 @@ final as (
         previous_close,
         session,
         cast(session_date as date) as session_date,
-        _topic_id,
-        _life,
-        _partition,
-        _offset,
-        _index,
-        _kafka_time,
-        _object,
-        _load_id,
-        _loaded_at
+        {{ lineage() }}
     from source
 
 )

@@ -19,15 +19,7 @@ final as (
         size,
         sha256,
         payload,
-        _topic_id,
-        _life,
-        _partition,
-        _offset,
-        _index,
-        _kafka_time,
-        _object,
-        _load_id,
-        _loaded_at
+        {{ lineage() }}
     from source
 
 )

@@ -22,15 +22,7 @@ final as (
         frame,
         frame_index,
         repeat_index,
-        _topic_id,
-        _life,
-        _partition,
-        _offset,
-        _index,
-        _kafka_time,
-        _object,
-        _load_id,
-        _loaded_at
+        {{ lineage() }}
     from source
 
 )

@@ -1,0 +1,12 @@
+{# Where a row came from: its message in Kafka, its object in the lake, its load. #}
+{% macro lineage() -%}
+_topic_id,
+        _life,
+        _partition,
+        _offset,
+        _index,
+        _kafka_time,
+        _object,
+        _load_id,
+        _loaded_at
+{%- endmacro %}
