@@ -12,7 +12,7 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import Literal, NamedTuple
 
-from msgspec import Struct, field
+from msgspec import Struct
 
 from app.contracts import (
     EXACT,
@@ -37,7 +37,6 @@ _WIDTHS_MS = (300_000, 900_000, 3_600_000)
 _DAY = len(_WIDTHS_MS)
 _LAST, _HIGH_LOW = int(PriceClass.LAST), int(PriceClass.HIGH_LOW)
 _ZERO = Decimal(0)
-_add = EXACT.add
 
 Key = tuple[int, int]
 """A rollup of a symbol: its interval's place in `INTERVALS`, and its start."""
@@ -74,7 +73,7 @@ def spans_of(minute: int, session: Session, session_date: str) -> tuple[Span, ..
 
 
 class Sums(Struct, array_like=True, frozen=True, gc=False):
-    """What a candle says of its trades; `Sums()` says nothing, and merging it changes nothing."""
+    """What a candle says of its trades."""
 
     price_class: int = NO_PRICE
     open: Decimal = _ZERO
@@ -100,6 +99,10 @@ class Sums(Struct, array_like=True, frozen=True, gc=False):
     covered_ms: int | None = None
     pre_volume: Decimal = _ZERO
     post_volume: Decimal = _ZERO
+
+
+NOTHING = Sums()
+"""Of no trade: merging it changes nothing."""
 
 
 def merge(first: Sums, second: Sums) -> Sums:
@@ -128,12 +131,12 @@ def merge(first: Sums, second: Sums) -> Sums:
         highs.high_time,
         lows.low_time,
         closes.close_time,
-        _add(first.volume, second.volume),
-        _add(first.notional, second.notional),
+        _sum(first.volume, second.volume),
+        _sum(first.notional, second.notional),
         first.trade_count + second.trade_count,
         first.eligible_count + second.eligible_count,
         first.odd_lot_count + second.odd_lot_count,
-        _add(first.odd_lot_volume, second.odd_lot_volume),
+        _sum(first.odd_lot_volume, second.odd_lot_volume),
         first.zero_volume_count + second.zero_volume_count,
         first.late_count + second.late_count,
         first.out_of_order_count + second.out_of_order_count,
@@ -141,9 +144,14 @@ def merge(first: Sums, second: Sums) -> Sums:
         min(first.first_offset, second.first_offset),
         max(first.last_offset, second.last_offset),
         _told(first.covered_ms, second.covered_ms),
-        _add(first.pre_volume, second.pre_volume),
-        _add(first.post_volume, second.post_volume),
+        _sum(first.pre_volume, second.pre_volume),
+        _sum(first.post_volume, second.post_volume),
     )
+
+
+def _sum(first: Decimal, second: Decimal) -> Decimal:
+    """The exact sum; one of the two themselves when the other is 0, as often it is."""
+    return EXACT.add(first, second) if first and second else first or second
 
 
 def _is_higher(one: Sums, other: Sums) -> bool:
@@ -198,7 +206,7 @@ def share(minute: Sums, session: Session, span: Span) -> Sums:
     return Sums(post_volume=minute.volume)
 
 
-class Rollup(Struct, array_like=True):
+class Rollup(Struct, array_like=True, gc=False):
     """One open rollup of one symbol."""
 
     start: int
@@ -207,9 +215,9 @@ class Rollup(Struct, array_like=True):
     session_date: str
     revision: int = -1
     """Of the newest record; -1: it is open."""
-    past: Sums = field(default_factory=Sums)
+    past: Sums = NOTHING
     """Of its minutes that can change no more."""
-    now: Sums = field(default_factory=Sums)
+    now: Sums = NOTHING
     """Of all its minutes."""
 
 

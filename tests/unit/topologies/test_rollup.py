@@ -11,7 +11,7 @@ import pytest
 from app.contracts import Candle, Trade, Trades, Watermark
 from app.market.sessions import NEW_YORK, Session, session_of
 from topologies.candle import Rules, SymbolCandles
-from topologies.rollup import INTERVALS, Sums, merge, spans_of
+from topologies.rollup import INTERVALS, NOTHING, Sums, merge, spans_of
 
 MINUTE = 60_000
 HOUR = 60 * MINUTE
@@ -256,7 +256,7 @@ def test_no_rollup_crosses_sessions_and_each_minute_lies_in_one_of_each_interval
 
 def test_merging_with_nothing_changes_nothing():
     some = Sums(1, *map(Decimal, "2312"), 5, 6, 7, 8, Decimal(3), Decimal(9), covered_ms=4)
-    assert merge(some, Sums()) == merge(Sums(), some) == some
+    assert merge(some, NOTHING) == merge(NOTHING, some) == some
 
 
 def test_of_ties_the_first_opens_and_the_last_closes():
