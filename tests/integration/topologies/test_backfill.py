@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import copy
 import random
-from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 
-from app.contracts import Candle, Message, Trade, Trades, Watermark
+from app.contracts import Message, Trades, Watermark
 from app.feeds.replay_messages import messages
 from app.feeds.tradefile import read_trades
 from app.settings import Settings
 from tests.published import (
-    Bar,
     arriving_late,
     bar,
     gold_bars,
@@ -119,61 +117,3 @@ def test_repeated_messages_and_trades_out_of_order_change_no_market_field(test_d
     assert {key: market_fields(candle) for key, candle in disturbed.items()} == {
         key: market_fields(candle) for key, candle in undisturbed.items()
     }
-
-
-def tripled(sent: list[Message], rng: random.Random) -> Iterator[Message]:
-    """Every message three times on end, as the server once sent every frame."""
-    for message in sent:
-        yield from (message, message, message)
-
-
-def with_a_second_connection(sent: list[Message], rng: random.Random) -> Iterator[Message]:
-    """Another connection hears the same prints up to a minute later, in frames of its own."""
-    heard: dict[str, list[Trade]] = {}
-    for message in sent:
-        prints = heard.setdefault(message.symbol, [])
-        if prints and prints[0].t < message.received_at - 60_000:
-            yield from framed(message.symbol, prints, rng)
-        yield message
-        if isinstance(message, Trades):
-            prints += message.trades
-            if rng.random() < 0.3:
-                yield from framed(message.symbol, prints, rng)
-    for symbol, prints in heard.items():
-        yield from framed(symbol, prints, rng)
-
-
-def framed(symbol: str, prints: list[Trade], rng: random.Random) -> Iterator[Trades]:
-    """`prints`, which are taken, in messages of any size."""
-    while prints:
-        size = rng.randint(1, 30)
-        part, prints[:] = prints[:size], prints[size:]
-        yield Trades(symbol, "replay", "other", "c-2", max(p.t for p in part), part)
-
-
-def bars_when(arrival, trades: Path) -> tuple[dict[tuple[str, int], Bar], list[Candle]]:
-    """The bars of a trade file whose messages come as `arrival` says, and their candles."""
-    rules = Rules("replay", "all")
-    sent = list(messages(read_trades(trades), "replay", rules.grace_ms, rules.horizon_ms))
-    backfill_ = backfill.Backfill(rules)
-    candles = list(newest(backfill_.records(arrival(sent, random.Random(7)))).values())
-    assert not backfill_.rejections
-    ours = {
-        (c.symbol, c.window_start): bar(c.open, c.high, c.low, c.close, c.volume) for c in candles
-    }
-    return ours, candles
-
-
-@pytest.mark.parametrize(("arrival", "times"), [(tripled, 3), (with_a_second_connection, 2)])
-def test_gold_heard_more_than_once_equals_all_complete_published_bars(test_data, arrival, times):
-    ours, candles = bars_when(arrival, test_data / "gold_futures_trades.parquet")
-    assert matches(gold_bars(test_data), ours) == 1490
-    prints = sum(c.trade_count + c.zero_volume_count for c in candles)
-    assert prints == 40_192
-    assert sum(c.duplicate_count for c in candles) > 0.9 * (times - 1) * prints
-
-
-def test_us_equities_heard_through_two_connections_equal_the_published_bars(test_data):
-    ours, _ = bars_when(with_a_second_connection, test_data / "us_equities_trades.parquet")
-    assert matches(pre_market_bars(test_data), ours) == 293
-    assert volume_matches(regular_bars(test_data), ours) == 1551
