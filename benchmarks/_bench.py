@@ -8,11 +8,13 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import psutil
 from confluent_kafka import (
+    OFFSET_BEGINNING,
     ConsumerGroupState,
+    KafkaError,
     KafkaException,
     TopicPartition,
 )
@@ -22,7 +24,7 @@ from app.contracts import STOCKS_TOPIC, Candle, Message, decode_candle
 from app.embedded.kafka import KafkaServer
 from app.settings import Settings
 from app.topics import ensure_topics
-from tests.support import await_, consumer, delete_topics, end_offsets, read_topic, send_messages
+from tests.support import await_, consumer, delete_topics, end_offsets, send_messages
 from topologies.candles import GROUP
 
 LOOK_S = 0.02
@@ -129,6 +131,26 @@ def measured(input_: Input, workers: list[subprocess.Popen[bytes]]) -> Cost:
     return Cost(time.perf_counter() - wall, cpu_s(workers) - cpu)
 
 
+def batches(settings: Settings, topic: str) -> Iterator[list[Any]]:
+    """A topic to its end, read committed, as many messages at once as have come."""
+    reader = consumer(settings)
+    name = settings.named(topic)
+    partitions = range(settings.kafka_partitions)
+    reader.assign([TopicPartition(name, number, OFFSET_BEGINNING) for number in partitions])
+    at_end: set[int] = set()
+    while len(at_end) < len(partitions):
+        batch = []
+        for message in reader.consume(10_000, 0.05):
+            if message.error():
+                assert message.error().code() == KafkaError._PARTITION_EOF, message.error()
+                at_end.add(message.partition())
+            else:
+                batch.append(message)
+        if batch:
+            yield batch
+    reader.close()
+
+
 def candles(settings: Settings, topic: str) -> list[Candle]:
     """Every candle of a topic."""
-    return [decode_candle(message.value()) for message in read_topic(settings, topic)]
+    return [decode_candle(one.value()) for batch in batches(settings, topic) for one in batch]

@@ -8,20 +8,19 @@ from __future__ import annotations
 import multiprocessing
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from datetime import timedelta
 from typing import Any, NamedTuple, TypeVar
 
-from confluent_kafka import OFFSET_BEGINNING, TopicPartition
 from quixstreams import Application, State
 from quixstreams.dataframe.windows import Count, Earliest, Latest, Max, Min, Sum
 
 from app.contracts import CANDLES_TOPIC, LIVE_TOPIC, STOCKS_TOPIC, Candle, decode
 from app.settings import Settings
-from benchmarks._bench import Cost, Input, candles, measured
+from benchmarks._bench import Cost, Input, batches, candles, measured
 from benchmarks._reference import Bar, Key, full
-from tests.support import consumer, end_offsets, read_topic, running, values
+from tests.support import read_topic, running, values
 from topologies.candle import Rules, SymbolCandles
 from topologies.candles import spare_the_collector
 from topologies.window import newest
@@ -50,7 +49,7 @@ def topology(input_: Input, live: bool) -> Result:
     with running(settings, "candles", log=settings.tickhouse_data_dir / "candles.log") as worker:
         cost = measured(input_, [worker])
     records = candles(settings, CANDLES_TOPIC)
-    partials = len(read_topic(settings, LIVE_TOPIC)) if live else 0
+    partials = sum(map(len, batches(settings, LIVE_TOPIC))) if live else 0
     return _result(cost, records, partials)
 
 
@@ -96,25 +95,10 @@ class Meter:
         return Cost(time.perf_counter() - self._wall, time.process_time() - self._cpu)
 
 
-def _batches(settings: Settings) -> Iterator[list[Any]]:
-    """All of the input, as many messages at once as have come."""
-    reader = consumer(settings)
-    name = settings.named(STOCKS_TOPIC)
-    left = sum(end_offsets(settings, STOCKS_TOPIC).values())
-    partitions = range(settings.kafka_partitions)
-    reader.assign([TopicPartition(name, number, OFFSET_BEGINNING) for number in partitions])
-    while left:
-        batch = [message for message in reader.consume(10_000, 0.05) if not message.error()]
-        left -= len(batch)
-        if batch:
-            yield batch
-    reader.close()
-
-
 def _parse(settings: Settings) -> Cost:
     spare_the_collector()
     meter = None
-    for batch in _batches(settings):
+    for batch in batches(settings, STOCKS_TOPIC):
         meter = meter or Meter()
         for record in batch:
             decode(record.key(), record.value(), "replay")
@@ -128,7 +112,7 @@ def _core(settings: Settings) -> tuple[Cost, list[Candle]]:
     records: list[Candle] = []
     rules, tally = Rules("replay", live=False), Counter[str]()
     meter = None
-    for batch in _batches(settings):
+    for batch in batches(settings, STOCKS_TOPIC):
         meter = meter or Meter()
         for record in batch:
             message, _, places = decode(record.key(), record.value(), "replay")

@@ -67,6 +67,8 @@ class Sent(NamedTuple):
 
     partition: int
     offset: int
+    stamp_ms: int
+    """Its Kafka timestamp."""
     symbol: str
     minute: int
     at_ns: int
@@ -76,6 +78,8 @@ class Seen(NamedTuple):
     """A candle as it reached a reader."""
 
     partition: int
+    stamp_ms: int
+    """Its Kafka timestamp: that of the message that emitted it."""
     symbol: str
     minute: int
     last_offset: int
@@ -130,7 +134,8 @@ def _note(sent: list[Sent], message: Trades, counts_from: int) -> Any:
     def delivered(error: Any, record: Any) -> None:
         assert error is None, error
         if at_ns >= counts_from:
-            sent.append(Sent(record.partition(), record.offset(), message.symbol, minute, at_ns))
+            place = record.partition(), record.offset(), record.timestamp()[1]
+            sent.append(Sent(*place, message.symbol, minute, at_ns))
 
     return delivered
 
@@ -159,19 +164,24 @@ def watch(settings: Settings, topic: str, isolation: str, seconds: float) -> lis
     while time.monotonic_ns() < until_ns:
         record = reader.poll(0.5)
         if record is not None and not record.error():
-            came.append((record.partition(), record.value(), time.monotonic_ns(), time.time()))
+            came.append((record, time.monotonic_ns(), time.time()))
     reader.close()
-    return [
-        Seen(partition, c.symbol, c.window_start, c.last_offset, at_ns, wall_s * 1000)
-        for partition, value, at_ns, wall_s in came
-        for c in [decode_candle(value)]
-    ]
+    return [_seen(*one) for one in came]
+
+
+def _seen(record: Any, at_ns: int, wall_s: float) -> Seen:
+    c = decode_candle(record.value())
+    place = record.partition(), record.timestamp()[1]
+    return Seen(*place, c.symbol, c.window_start, c.last_offset, at_ns, wall_s * 1000)
 
 
 def first_partial_ms(sent: list[Sent], partials: list[Seen]) -> list[float]:
-    """Of each message that emitted a partial: how long until the reader had it."""
-    at = {(seen.partition, seen.last_offset): seen.at_ns for seen in reversed(partials)}
-    keys = [(one, (one.partition, one.offset)) for one in sent]
+    """Of each message that emitted a partial: how long until the reader had it.
+
+    A partial that a later message emitted may name this one as its last, but not its timestamp.
+    """
+    at = {(one.partition, one.last_offset, one.stamp_ms): one.at_ns for one in reversed(partials)}
+    keys = [(one, (one.partition, one.offset, one.stamp_ms)) for one in sent]
     return [(at[key] - one.at_ns) / 1e6 for one, key in keys if key in at]
 
 

@@ -12,11 +12,11 @@ MS = 1_000_000
 
 
 def sent(offset: int, at_ms: int, minute: int = 0) -> Sent:
-    return Sent(0, offset, "A", minute, at_ms * MS)
+    return Sent(0, offset, at_ms, "A", minute, at_ms * MS)
 
 
-def seen(last_offset: int, at_ms: int, minute: int = 0) -> Seen:
-    return Seen(0, "A", minute, last_offset, at_ms * MS, 0.0)
+def seen(last_offset: int, at_ms: int, minute: int = 0, stamp_ms: int = 0) -> Seen:
+    return Seen(0, stamp_ms, "A", minute, last_offset, at_ms * MS, 0.0)
 
 
 def test_a_percentile_is_a_figure_that_was_measured() -> None:
@@ -27,11 +27,16 @@ def test_a_percentile_is_a_figure_that_was_measured() -> None:
 
 
 def test_a_message_is_timed_to_the_partial_that_it_emitted_itself() -> None:
-    assert first_partial_ms([sent(1, 10), sent(2, 20)], [seen(2, 23)]) == [3]
+    assert first_partial_ms([sent(1, 10), sent(2, 20)], [seen(2, 23, stamp_ms=20)]) == [3]
 
 
 def test_a_message_is_timed_to_the_first_of_the_partials_that_it_emitted() -> None:
-    assert first_partial_ms([sent(1, 10)], [seen(1, 12), seen(1, 13, minute=60)]) == [2]
+    both = [seen(1, 12, stamp_ms=10), seen(1, 13, minute=60, stamp_ms=10)]
+    assert first_partial_ms([sent(1, 10)], both) == [2]
+
+
+def test_a_partial_that_a_later_watermark_emitted_is_not_the_trades_own() -> None:
+    assert first_partial_ms([sent(1, 10)], [seen(1, 500, stamp_ms=499)]) == []
 
 
 def test_a_trade_waits_for_the_first_candle_of_its_minute_that_counts_it() -> None:
