@@ -8,11 +8,19 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pyarrow.parquet as pq
 import pytest
 
-from app.contracts import ROLLUP_TOPICS, STOCKS_TOPIC, Candle, Message, Trade, Trades, Watermark
+from app.contracts import (
+    ROLLUP_TOPICS,
+    STOCKS_TOPIC,
+    Candle,
+    Message,
+    Trade,
+    Trades,
+    Watermark,
+    decode_candle,
+)
 from app.feeds.replay_messages import messages
 from app.feeds.tradefile import read_trades
 from app.settings import Settings
@@ -104,7 +112,7 @@ def test_the_four_topics_carry_what_the_core_makes(make_settings, tmp_path):
     statuses = set()
     for interval, topic in ROLLUP_TOPICS.items():
         read = read_topic(settings, topic)
-        found = [msgspec.json.decode(message.value(), type=Candle) for message in read]
+        found = [decode_candle(message.value()) for message in read]
         assert found == [rollup for rollup in expected if rollup.interval == interval]
         assert {message.key() for message in read} == {symbol.encode() for symbol in symbols}
         statuses |= {(interval, candle.status) for candle in found}
