@@ -24,7 +24,7 @@ from app.market.sessions import Session, session_of
 from topologies.meaning import Meaning, meanings_of
 from topologies.rollup import NEVER, Rollups
 from topologies.sources import Sources
-from topologies.window import MINUTE_MS, Identities, Status, Window, candle_of
+from topologies.window import MINUTE_MS, Identities, Place, Series, Status, Window, candle_of
 
 FUTURE_MS = 60_000
 """A trade stamped further ahead of its arrival than this is rejected."""
@@ -82,6 +82,7 @@ class SymbolCandles:
         "partial_slot",
         "rollups",
         "rules",
+        "series",
         "sources",
         "symbol",
         "tally",
@@ -101,7 +102,8 @@ class SymbolCandles:
         self.identities: dict[int, Identities] = {}
         self.coverage: dict[int, dict[str, int]] = {}
         """By minute's start: ms covered, by source."""
-        self.rollups = Rollups(symbol, rules.feed, rules.price_rule, rules.horizon_ms)
+        self.series = Series(symbol, rules.feed, rules.price_rule)
+        self.rollups = Rollups(self.series, rules.horizon_ms)
         self.sources = Sources()
         self.largest_t = 0
         self.moved_t = 0
@@ -355,8 +357,9 @@ class SymbolCandles:
 
     def _record(self, window: Window, status: Status) -> Candle:
         covered_ms = self._covered(window.start)
-        rules = self.rules
-        return candle_of(window, status, self.symbol, rules.feed, rules.price_rule, covered_ms)
+        start, session = window.start, window.session
+        place = Place("1m", start, start + MINUTE_MS, session, window.session_date)
+        return candle_of(window, place, self.series, status, window.revision, covered_ms)
 
 
 _LATE = "the watermark had passed the end of the trade's minute by the horizon"

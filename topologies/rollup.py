@@ -8,25 +8,15 @@ Rules: `docs/topology.md`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from decimal import Decimal
 from functools import lru_cache
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from msgspec import Struct
 
-from app.contracts import (
-    EXACT,
-    ROLLUP_TOPICS,
-    SCHEMA_VERSION,
-    Candle,
-    FeedName,
-    Interval,
-    canonical,
-    exact,
-)
-from app.market.conditions import PriceClass
+from app.contracts import ROLLUP_TOPICS, Candle, Interval, canonical
 from app.market.sessions import Session, session_bounds, trading_day
-from topologies.window import NO_PRICE, PRICE_SOURCE, Status, Window, vwap
+from topologies.sums import NO_PRICE, NOTHING, Sums, merge
+from topologies.window import Place, Series, Status, Window, candle_of
 
 INTERVALS: tuple[Interval, ...] = tuple(ROLLUP_TOPICS)
 DAY_MS = 86_400_000
@@ -35,8 +25,6 @@ NEVER = 1 << 62
 _WIDTHS_MS = (300_000, 900_000, 3_600_000)
 """Of 5m, 15m and 1h. New York is whole hours from UTC, so they begin at its full hours, too."""
 _DAY = len(_WIDTHS_MS)
-_LAST, _HIGH_LOW = int(PriceClass.LAST), int(PriceClass.HIGH_LOW)
-_ZERO = Decimal(0)
 
 Key = tuple[int, int]
 """A rollup of a symbol: its interval's place in `INTERVALS`, and its start."""
@@ -70,103 +58,6 @@ def spans_of(minute: int, session: Session, session_date: str) -> tuple[Span, ..
     elif session is not Session.CLOSED and (day := trading_day(session_date)) is not None:
         spans.append(Span(_DAY, day.pre, day.end, Session.REGULAR))
     return tuple(spans)
-
-
-class Sums(Struct, array_like=True, frozen=True, gc=False):
-    """What a candle says of its trades."""
-
-    price_class: int = NO_PRICE
-    open: Decimal = _ZERO
-    high: Decimal = _ZERO
-    low: Decimal = _ZERO
-    close: Decimal = _ZERO
-    open_time: int = 0
-    high_time: int = 0
-    low_time: int = 0
-    close_time: int = 0
-    volume: Decimal = _ZERO
-    notional: Decimal = _ZERO
-    trade_count: int = 0
-    eligible_count: int = 0
-    odd_lot_count: int = 0
-    odd_lot_volume: Decimal = _ZERO
-    zero_volume_count: int = 0
-    late_count: int = 0
-    out_of_order_count: int = 0
-    duplicate_count: int = 0
-    first_offset: int = NEVER
-    last_offset: int = -1
-    covered_ms: int | None = None
-    pre_volume: Decimal = _ZERO
-    post_volume: Decimal = _ZERO
-
-
-NOTHING = Sums()
-"""Of no trade: merging it changes nothing."""
-
-
-def merge(first: Sums, second: Sums) -> Sums:
-    """What two candles say together: the candle of all their trades, by the same rule of prices.
-
-    Open and close come from the better class of the two; high and low from this class too, and when
-    it is that of trades for last, from trades for high and low beside. Counts and sums add up. Of
-    ties in time, `first` came first.
-    """
-    better, other = (second, first) if second.price_class < first.price_class else (first, second)
-    opens = closes = highs = lows = better
-    alike = first.price_class == second.price_class
-    if alike:
-        opens = second if second.open_time < first.open_time else first
-        closes = first if second.close_time < first.close_time else second
-    if alike or (better.price_class == _LAST and other.price_class == _HIGH_LOW):
-        highs = second if _is_higher(second, first) else first
-        lows = second if _is_lower(second, first) else first
-    return Sums(
-        better.price_class,
-        opens.open,
-        highs.high,
-        lows.low,
-        closes.close,
-        opens.open_time,
-        highs.high_time,
-        lows.low_time,
-        closes.close_time,
-        _sum(first.volume, second.volume),
-        _sum(first.notional, second.notional),
-        first.trade_count + second.trade_count,
-        first.eligible_count + second.eligible_count,
-        first.odd_lot_count + second.odd_lot_count,
-        _sum(first.odd_lot_volume, second.odd_lot_volume),
-        first.zero_volume_count + second.zero_volume_count,
-        first.late_count + second.late_count,
-        first.out_of_order_count + second.out_of_order_count,
-        first.duplicate_count + second.duplicate_count,
-        min(first.first_offset, second.first_offset),
-        max(first.last_offset, second.last_offset),
-        _told(first.covered_ms, second.covered_ms),
-        _sum(first.pre_volume, second.pre_volume),
-        _sum(first.post_volume, second.post_volume),
-    )
-
-
-def _sum(first: Decimal, second: Decimal) -> Decimal:
-    """The exact sum; one of the two themselves when the other is 0, as often it is."""
-    return EXACT.add(first, second) if first and second else first or second
-
-
-def _is_higher(one: Sums, other: Sums) -> bool:
-    return one.high > other.high or (one.high == other.high and one.high_time < other.high_time)
-
-
-def _is_lower(one: Sums, other: Sums) -> bool:
-    return one.low < other.low or (one.low == other.low and one.low_time < other.low_time)
-
-
-def _told(first: int | None, second: int | None) -> int | None:
-    """The sum of what was told; None when nothing was."""
-    if first is None or second is None:
-        return second if first is None else first
-    return first + second
 
 
 def sums_of(window: Window, covered_ms: int | None) -> Sums:
@@ -224,14 +115,10 @@ class Rollup(Struct, array_like=True, gc=False):
 class Rollups:
     """The open rollups of one symbol, fed with its minutes whenever one of them has a record."""
 
-    __slots__ = ("feed", "gone", "horizon_ms", "open", "price_rule", "symbol", "touched")
+    __slots__ = ("gone", "horizon_ms", "open", "series", "touched")
 
-    def __init__(
-        self, symbol: str, feed: FeedName, price_rule: Literal["sip", "all"], horizon_ms: int
-    ) -> None:
-        self.symbol = symbol
-        self.feed: FeedName = feed
-        self.price_rule: Literal["sip", "all"] = price_rule
+    def __init__(self, series: Series, horizon_ms: int) -> None:
+        self.series = series
         self.horizon_ms = horizon_ms
         self.open: dict[Key, Rollup] = {}
         self.touched: set[Key] = set()
@@ -339,44 +226,10 @@ class Rollups:
         )
 
     def _record(self, key: Key, rollup: Rollup, status: Status) -> Candle:
-        interval, now = INTERVALS[key[0]], rollup.now
-        beside = interval == "1d" and rollup.session is Session.REGULAR
-        return Candle(
-            candle_id=f"{self.symbol}|{interval}|{rollup.start}",
-            symbol=self.symbol,
-            feed=self.feed,
-            interval=interval,
-            window_start=rollup.start,
-            window_end=rollup.end,
-            session=rollup.session.value,
-            session_date=rollup.session_date,
-            open=exact(now.open),
-            high=exact(now.high),
-            low=exact(now.low),
-            close=exact(now.close),
-            open_time=now.open_time,
-            high_time=now.high_time,
-            low_time=now.low_time,
-            close_time=now.close_time,
-            volume=canonical(now.volume),
-            notional=canonical(now.notional),
-            vwap=vwap(now.notional, now.volume),
-            trade_count=now.trade_count,
-            eligible_count=now.eligible_count,
-            odd_lot_count=now.odd_lot_count,
-            odd_lot_volume=canonical(now.odd_lot_volume),
-            zero_volume_count=now.zero_volume_count,
-            price_source=PRICE_SOURCE[now.price_class],
-            late_count=now.late_count,
-            out_of_order_count=now.out_of_order_count,
-            duplicate_count=now.duplicate_count,
-            first_offset=now.first_offset,
-            last_offset=now.last_offset,
-            covered_ms=now.covered_ms,
-            revision=None if status == "partial" else rollup.revision,
-            status=status,
-            price_rule=self.price_rule,
-            schema_version=SCHEMA_VERSION,
-            pre_volume=canonical(now.pre_volume) if beside else None,
-            post_volume=canonical(now.post_volume) if beside else None,
-        )
+        now, interval = rollup.now, INTERVALS[key[0]]
+        place = Place(interval, rollup.start, rollup.end, rollup.session, rollup.session_date)
+        candle = candle_of(now, place, self.series, status, rollup.revision, now.covered_ms)
+        if interval == "1d" and rollup.session is Session.REGULAR:
+            candle.pre_volume = canonical(now.pre_volume)
+            candle.post_volume = canonical(now.post_volume)
+        return candle

@@ -1,10 +1,10 @@
-"""One open minute of one symbol: its sums and prices, and the record they make."""
+"""One open minute of one symbol: its sums and prices, and the record that such sums make."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from decimal import Decimal
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from msgspec import Struct, field
 
@@ -16,12 +16,14 @@ from app.contracts import (
     SCHEMA_VERSION,
     Candle,
     FeedName,
+    Interval,
     canonical,
     exact,
 )
 from app.market.conditions import PriceClass
 from app.market.sessions import Session
 from topologies.meaning import Meaning, Meanings
+from topologies.sums import NO_PRICE, Sums
 
 MINUTE_MS = 60_000
 
@@ -60,11 +62,10 @@ MARKET_FIELDS: tuple[str, ...] = (
 """A function of the set of accepted trades (ties in order) alone."""
 
 _ZERO = Decimal(0)
-NO_PRICE = PriceClass.QUOTE + 1
 _LAST, _HIGH_LOW = int(PriceClass.LAST), int(PriceClass.HIGH_LOW)
 _add, _multiply, _quantize = EXACT.add, EXACT.multiply, EXACT.quantize
 _SCALES_APART: int = 10 ** (NOTIONAL_DECIMALS - PRICE_DECIMALS)
-PRICE_SOURCE: dict[int, Literal["last", "high_low", "ineligible", "quote"]] = {
+_PRICE_SOURCE: dict[int, Literal["last", "high_low", "ineligible", "quote"]] = {
     PriceClass.LAST: "last",
     PriceClass.HIGH_LOW: "high_low",
     PriceClass.INELIGIBLE: "ineligible",
@@ -186,49 +187,68 @@ class Identities:
         return True
 
 
+class Series(NamedTuple):
+    """What all candles of a symbol share."""
+
+    symbol: str
+    feed: FeedName
+    price_rule: Literal["sip", "all"]
+
+
+class Place(NamedTuple):
+    """Which span of time a candle tells of: [start, end) in UNIX ms."""
+
+    interval: Interval
+    start: int
+    end: int
+    session: Session
+    session_date: str
+
+
 def candle_of(
-    window: Window,
+    said: Window | Sums,
+    place: Place,
+    series: Series,
     status: Status,
-    symbol: str,
-    feed: FeedName,
-    price_rule: Literal["sip", "all"],
+    revision: int,
     covered_ms: int | None,
 ) -> Candle:
-    """The record of a window as it stands."""
-    start = window.start
+    """The record of a minute or a rollup as it stands."""
+    interval, start, end, session, session_date = place
+    symbol, feed, price_rule = series
     return Candle(
-        candle_id=f"{symbol}|1m|{start}",
+        candle_id=f"{symbol}|{interval}|{start}",
         symbol=symbol,
         feed=feed,
-        interval="1m",
+        interval=interval,
         window_start=start,
-        window_end=start + MINUTE_MS,
-        session=window.session.value,
-        session_date=window.session_date,
-        open=exact(window.open),
-        high=exact(window.high),
-        low=exact(window.low),
-        close=exact(window.close),
-        open_time=window.open_time,
-        high_time=window.high_time,
-        low_time=window.low_time,
-        close_time=window.close_time,
-        volume=canonical(window.volume),
-        notional=canonical(window.notional),
-        vwap=vwap(window.notional, window.volume),
-        trade_count=window.trade_count,
-        eligible_count=window.eligible_count,
-        odd_lot_count=window.odd_lot_count,
-        odd_lot_volume=canonical(window.odd_lot_volume),
-        zero_volume_count=window.zero_volume_count,
-        price_source=PRICE_SOURCE[window.price_class],
-        late_count=window.late_count,
-        out_of_order_count=window.out_of_order_count,
-        duplicate_count=window.duplicate_count,
-        first_offset=window.first_offset,
-        last_offset=window.last_offset,
+        window_end=end,
+        session=session.value,
+        session_date=session_date,
+        open=exact(said.open),
+        high=exact(said.high),
+        low=exact(said.low),
+        close=exact(said.close),
+        open_time=said.open_time,
+        high_time=said.high_time,
+        low_time=said.low_time,
+        close_time=said.close_time,
+        volume=canonical(said.volume),
+        notional=canonical(said.notional),
+        vwap=vwap(said.notional, said.volume),
+        trade_count=said.trade_count,
+        eligible_count=said.eligible_count,
+        odd_lot_count=said.odd_lot_count,
+        odd_lot_volume=canonical(said.odd_lot_volume),
+        zero_volume_count=said.zero_volume_count,
+        price_source=_PRICE_SOURCE[said.price_class],
+        late_count=said.late_count,
+        out_of_order_count=said.out_of_order_count,
+        duplicate_count=said.duplicate_count,
+        first_offset=said.first_offset,
+        last_offset=said.last_offset,
         covered_ms=covered_ms,
-        revision=None if status == "partial" else window.revision,
+        revision=None if status == "partial" else revision,
         status=status,
         price_rule=price_rule,
         schema_version=SCHEMA_VERSION,

@@ -18,7 +18,8 @@ from tests.unit.topologies.test_candle_properties import Disk
 from topologies import candle_state
 from topologies.backfill import Backfill
 from topologies.candle import Rules, SymbolCandles
-from topologies.rollup import Sums, merge, sums_of
+from topologies.rollup import sums_of
+from topologies.sums import Sums, merge
 from topologies.window import MARKET_FIELDS, market_fields, newest
 
 SYMBOLS = ("SPY", "BINANCE:BTCUSDT")

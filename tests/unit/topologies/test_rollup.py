@@ -11,7 +11,8 @@ import pytest
 from app.contracts import Candle, Trade, Trades, Watermark
 from app.market.sessions import NEW_YORK, Session, session_of
 from topologies.candle import Rules, SymbolCandles
-from topologies.rollup import INTERVALS, NOTHING, Sums, merge, spans_of
+from topologies.rollup import INTERVALS, spans_of
+from topologies.sums import NOTHING, Sums, merge
 
 MINUTE = 60_000
 HOUR = 60 * MINUTE

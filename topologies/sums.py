@@ -1,0 +1,114 @@
+"""What candles say of their trades, and how the sums of several merge into those of one: pure."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from msgspec import Struct
+
+from app.contracts import EXACT
+from app.market.conditions import PriceClass
+
+NO_PRICE = PriceClass.QUOTE + 1
+"""The class of a candle that has no price yet."""
+
+_LAST, _HIGH_LOW = int(PriceClass.LAST), int(PriceClass.HIGH_LOW)
+_NO_OFFSET = 1 << 62
+_ZERO = Decimal(0)
+
+
+class Sums(Struct, array_like=True, frozen=True, gc=False):
+    """What a candle says of its trades."""
+
+    price_class: int = NO_PRICE
+    open: Decimal = _ZERO
+    high: Decimal = _ZERO
+    low: Decimal = _ZERO
+    close: Decimal = _ZERO
+    open_time: int = 0
+    high_time: int = 0
+    low_time: int = 0
+    close_time: int = 0
+    volume: Decimal = _ZERO
+    notional: Decimal = _ZERO
+    trade_count: int = 0
+    eligible_count: int = 0
+    odd_lot_count: int = 0
+    odd_lot_volume: Decimal = _ZERO
+    zero_volume_count: int = 0
+    late_count: int = 0
+    out_of_order_count: int = 0
+    duplicate_count: int = 0
+    first_offset: int = _NO_OFFSET
+    last_offset: int = -1
+    covered_ms: int | None = None
+    pre_volume: Decimal = _ZERO
+    post_volume: Decimal = _ZERO
+
+
+NOTHING = Sums()
+"""Of no trade: merging it changes nothing."""
+
+
+def merge(first: Sums, second: Sums) -> Sums:
+    """What two candles say together: the candle of all their trades, by the same rule of prices.
+
+    Open and close come from the better class of the two; high and low from this class too, and when
+    it is that of trades for last, from trades for high and low beside. Counts and sums add up. Of
+    ties in time, `first` came first.
+    """
+    better, other = (second, first) if second.price_class < first.price_class else (first, second)
+    opens = closes = highs = lows = better
+    alike = first.price_class == second.price_class
+    if alike:
+        opens = second if second.open_time < first.open_time else first
+        closes = first if second.close_time < first.close_time else second
+    if alike or (better.price_class == _LAST and other.price_class == _HIGH_LOW):
+        highs = second if _is_higher(second, first) else first
+        lows = second if _is_lower(second, first) else first
+    return Sums(
+        better.price_class,
+        opens.open,
+        highs.high,
+        lows.low,
+        closes.close,
+        opens.open_time,
+        highs.high_time,
+        lows.low_time,
+        closes.close_time,
+        _sum(first.volume, second.volume),
+        _sum(first.notional, second.notional),
+        first.trade_count + second.trade_count,
+        first.eligible_count + second.eligible_count,
+        first.odd_lot_count + second.odd_lot_count,
+        _sum(first.odd_lot_volume, second.odd_lot_volume),
+        first.zero_volume_count + second.zero_volume_count,
+        first.late_count + second.late_count,
+        first.out_of_order_count + second.out_of_order_count,
+        first.duplicate_count + second.duplicate_count,
+        min(first.first_offset, second.first_offset),
+        max(first.last_offset, second.last_offset),
+        _told(first.covered_ms, second.covered_ms),
+        _sum(first.pre_volume, second.pre_volume),
+        _sum(first.post_volume, second.post_volume),
+    )
+
+
+def _sum(first: Decimal, second: Decimal) -> Decimal:
+    """The exact sum; one of the two themselves when the other is 0, as often it is."""
+    return EXACT.add(first, second) if first and second else first or second
+
+
+def _is_higher(one: Sums, other: Sums) -> bool:
+    return one.high > other.high or (one.high == other.high and one.high_time < other.high_time)
+
+
+def _is_lower(one: Sums, other: Sums) -> bool:
+    return one.low < other.low or (one.low == other.low and one.low_time < other.low_time)
+
+
+def _told(first: int | None, second: int | None) -> int | None:
+    """The sum of what was told; None when nothing was."""
+    if first is None or second is None:
+        return second if first is None else first
+    return first + second
