@@ -177,11 +177,11 @@ class Producer:
         while True:
             await self._clock.sleep(_SECOND_MS)
             self._outlet.serve()
-            if self._recorder:
-                self._recorder.flush()
             if not self._outlet.room.is_set():
                 continue  # what happens meanwhile is told, in its order, when there is room again
             self._follow_symbols()
+            if self._recorder:
+                self._recorder.second()
             self._outlet.offer(self._intake.each_second())
             self._note_stale()
             self._mark_delivered()

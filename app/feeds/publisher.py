@@ -27,9 +27,9 @@ from app.feeds.messages import small_enough
 from app.settings import Settings
 from app.topics import MAX_MESSAGE_BYTES as MAX_KAFKA_BYTES
 
-CLIENT_QUEUE_MIB = 16
+CLIENT_QUEUE_MIB = 8
 """What Kafka's client holds; the rest waits in the backlog, where it can be joined and stored."""
-_CLIENT_QUEUE_MESSAGES = 100_000
+_CLIENT_QUEUE_MESSAGES = 20_000
 _POLL_EVERY = 256
 _LOOK_S = 1.0
 _LOOK_EVERY_S = 2.0

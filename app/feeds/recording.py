@@ -10,6 +10,7 @@ begins. The lines:
     {"at": ..., "what": "subscribed" | "unsubscribed" | "refused", "connection", "symbols"}
     {"at": ..., "what": "closed", "connection": "..."}
     {"at": ..., "what": "added" | "removed", "symbols": [...]}
+    {"at": ..., "what": "second"}      (the producer's own beat)
     {"at": ..., "what": "stopped"}
 """
 
@@ -45,6 +46,7 @@ What = Literal[
     "closed",
     "added",
     "removed",
+    "second",
     "stopped",
 ]
 
@@ -122,12 +124,17 @@ class Recorder:
     def closed(self, connection: str) -> None:
         self._about("closed", connection)
 
+    def second(self) -> None:
+        """The producer's second begins: it is noted, and what was noted is written."""
+        self._about("second", "")
+        self.flush()
+
     def changed(self, added: Iterable[str], removed: Iterable[str]) -> None:
         self._about("added", "", added)
         self._about("removed", "", removed)
 
     def flush(self) -> None:
-        """Write what was noted; to be called about each second.
+        """Write what was noted.
 
         A full disk costs the recording what it cannot hold, never the feed.
         """

@@ -1,11 +1,12 @@
-"""`tickhouse replay`: the trades of a file into stocks-topic."""
+"""`tickhouse replay`: a file of trades, or a recording of the feed, into stocks-topic."""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from rich.console import Console
@@ -19,9 +20,11 @@ from rich.progress import (
 
 from app.contracts import STOCKS_TOPIC, Message, RefusedMessage, Trades, Watermark, decode
 from app.feeds.publisher import Publisher
-from app.feeds.replay_messages import messages
+from app.feeds.recording import Event, RecordingError, is_recording, read_recording
+from app.feeds.reliving import relive, what_is_in
+from app.feeds.replay_messages import SOURCE, messages
 from app.feeds.source import SourceError, check_feed, only_one
-from app.feeds.tradefile import FileTrade, TradeFile, read_trades
+from app.feeds.tradefile import FileTrade, Span, TradeFile, read_trades
 from app.settings import Settings
 from app.topics import ensure_topics, unreachable
 
@@ -36,23 +39,26 @@ _NOT_READY = (
     KafkaError.UNKNOWN_TOPIC_OR_PART,
 )
 
+T = TypeVar("T")
+
 log = logging.getLogger(__name__)
 
 
 def run(settings: Settings, path: Path, speed: float | None = None) -> None:
     """Send the trades of `path`, as fast as Kafka takes them or at `speed` times real time.
 
+    A recording of `tickhouse produce` is lived through again as it was, coverage, restarts and all.
+
     :raises TickhouseError: the file cannot be read, the namespace holds another feed, its
         watermarks are already past the file, or Kafka is away.
     """
     check_feed(settings, "replay")
     with only_one(settings, "replay"):
-        file = read_trades(path)
-        _name_bad_rows(file)
-        ensure_topics(settings)
-        check_not_past(file, newest_watermarks(settings), settings)
         publisher = Publisher(settings)
-        count = _send(settings, file, publisher, speed)
+        if _is_recording(path):
+            count = _send_recording(settings, path, publisher, speed)
+        else:
+            count = _send_trades(settings, path, publisher, speed)
         left = publisher.flush(_FLUSH_S)
     if left or publisher.failed:
         raise SourceError(
@@ -62,12 +68,49 @@ def run(settings: Settings, path: Path, speed: float | None = None) -> None:
     log.info("%d trades of %s are in %s", count, path, settings.named(STOCKS_TOPIC))
 
 
-def _send(settings: Settings, file: TradeFile, publisher: Publisher, speed: float | None) -> int:
+def _is_recording(path: Path) -> bool:
+    return path.is_file() and is_recording(path)
+
+
+def _send_recording(
+    settings: Settings, path: Path, publisher: Publisher, speed: float | None
+) -> int:
+    recorded = what_is_in(read_recording(path))
+    if recorded is None:
+        raise RecordingError(f"The recording {path} is empty.")
+    ensure_topics(settings)
+    spans = dict.fromkeys(recorded.symbols, recorded.frames)
+    check_not_past(path, spans, newest_watermarks(settings), settings)
+    events: Iterable[Event] = read_recording(path)
+    if speed is not None:
+        events = paced(events, speed, lambda event: event.at, time.monotonic, time.sleep)
+    sent = 0
+    with _progress("frames") as progress:
+        task = progress.add_task(path.name, total=recorded.frames.rows)
+        for event, messages in relive(
+            events,
+            feed="replay",
+            source=SOURCE,
+            grace_ms=settings.candle_grace_ms,
+            horizon_ms=settings.candle_horizon_ms,
+            drop_repeats=settings.finnhub_drop_repeated_frames,
+        ):
+            publisher.send(messages)
+            sent += sum(len(m.trades) for m in messages if isinstance(m, Trades))
+            progress.advance(task, event.what == "frame")
+    return sent
+
+
+def _send_trades(settings: Settings, path: Path, publisher: Publisher, speed: float | None) -> int:
+    file = read_trades(path)
+    _name_bad_rows(file)
+    ensure_topics(settings)
+    check_not_past(path, file.spans, newest_watermarks(settings), settings)
     trades: Iterable[FileTrade] = file
     if speed is not None:
-        trades = paced(file.interleaved(), speed, time.monotonic, time.sleep)
+        trades = paced(file.interleaved(), speed, lambda trade: trade.t, time.monotonic, time.sleep)
     sent = shown = 0
-    with _progress() as progress:
+    with _progress("trades") as progress:
         task = progress.add_task(file.path.name, total=file.rows)
         for message in messages(
             trades, "replay", settings.candle_grace_ms, settings.candle_horizon_ms
@@ -82,57 +125,62 @@ def _send(settings: Settings, file: TradeFile, publisher: Publisher, speed: floa
     return sent
 
 
-def _progress() -> Progress:
+def _progress(what: str) -> Progress:
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("trades"),
+        TextColumn(what),
         TimeRemainingColumn(),
         console=Console(stderr=True),
     )
 
 
 def paced(
-    trades: Iterable[FileTrade],
+    happened: Iterable[T],
     speed: float,
+    at_ms: Callable[[T], int],
     monotonic_s: Callable[[], float],
     sleep_s: Callable[[float], None],
-) -> Iterator[FileTrade]:
-    """`trades`, each held back until its time has come, `speed` times as fast as it happened."""
+) -> Iterator[T]:
+    """What `happened`, each held back until its time has come, `speed` times as fast as then."""
     start_s: float | None = None
-    start_t = 0
-    for trade in trades:
+    start_ms = 0
+    for one in happened:
         if start_s is None:
-            start_s, start_t = monotonic_s(), trade.t
-        wait_s = start_s + (trade.t - start_t) / 1000 / speed - monotonic_s()
+            start_s, start_ms = monotonic_s(), at_ms(one)
+        wait_s = start_s + (at_ms(one) - start_ms) / 1000 / speed - monotonic_s()
         if wait_s > 0:
             sleep_s(wait_s)
-        yield trade
+        yield one
 
 
-def check_not_past(file: TradeFile, watermarks: dict[str, int], settings: Settings) -> None:
+def check_not_past(
+    path: Path, spans: Mapping[str, Span], watermarks: dict[str, int], settings: Settings
+) -> None:
     """Stop when a symbol's watermark in the topic lies behind all of its trades in the file.
+
+    :param spans: the times of each symbol's trades in the file.
 
     :raises SourceError: candles of those minutes are closed; no trade of the file would count.
     """
-    past = [s for s, span in file.spans.items() if watermarks.get(s, 0) > span.last_t]
+    past = [s for s, span in spans.items() if watermarks.get(s, 0) > span.last_t]
     if past:
         named = ", ".join(past[:5]) + (f" and {len(past) - 5} more" if len(past) > 5 else "")
         raise SourceError(
-            f"{settings.named(STOCKS_TOPIC)} is already past {file.path}: its watermarks of "
+            f"{settings.named(STOCKS_TOPIC)} is already past {path}: its watermarks of "
             f"{named} are newer than the file's last trades, so their minutes are closed. Replay "
             "into another TICKHOUSE_NAMESPACE."
         )
     horizon_ms = settings.candle_horizon_ms
-    late = [s for s, span in file.spans.items() if watermarks.get(s, 0) > span.first_t + horizon_ms]
+    late = [s for s, span in spans.items() if watermarks.get(s, 0) > span.first_t + horizon_ms]
     if late:
         log.warning(
             "the topic's watermarks of %d symbols, %s among them, are past the beginning of %s; "
             "what is older than their horizon is refused as late",
             len(late),
             late[0],
-            file.path,
+            path,
         )
 
 

@@ -7,6 +7,7 @@ import json
 import queue
 import threading
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from types import TracebackType
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -24,12 +25,17 @@ class FinnhubServer:
 
     :ivar heard: what clients said, in order: ("open", path), ("subscribe", symbol), ("close", "").
     :ivar refuse_with: the HTTP status that handshakes are answered with, if any.
+    :ivar refused_keys: keys that are answered with 401.
+    :ivar refused_symbols: symbols whose subscription is answered with an error frame.
+    :ivar keys: the keys of the open connections, in the order in which they were opened.
     :ivar rest: answers REST calls: path with query and headers in, status and body out.
     """
 
     def __init__(self, headers: dict[str, str] | None = None) -> None:
         self.heard: queue.Queue[tuple[str, str]] = queue.Queue()
         self.refuse_with: int | None = None
+        self.refused_keys: set[str] = set()
+        self.refused_symbols: set[str] = set()
         self.rest: Callable[[str, Headers], tuple[int, bytes]] = lambda *_: (404, b"{}")
         self._headers = headers or {}
         self._loop = asyncio.new_event_loop()
@@ -57,6 +63,10 @@ class FinnhubServer:
         assert self._server is not None
         return f"127.0.0.1:{next(iter(self._server.sockets)).getsockname()[1]}"
 
+    @property
+    def keys(self) -> list[str]:
+        return [_key(socket.request) for socket in self._sockets if socket.request]
+
     def settings(self, token: str = "token") -> dict[str, Any]:
         """The settings of a producer on this server."""
         return {
@@ -74,23 +84,25 @@ class FinnhubServer:
                 found.append(what)
         return found
 
-    def send(self, frame: bytes | str) -> None:
-        """Send a text message to everybody who is connected."""
+    def send(self, frame: bytes | str, key: str | None = None) -> None:
+        """Send a text message to everybody who is connected, or to who is with `key`."""
         text = frame.decode() if isinstance(frame, bytes) else frame
-        self._do(self._send(text))
+        self._do(self._send(text, key))
 
-    def send_trades(self, *trades: tuple[str, int, float]) -> None:
+    def send_trades(self, *trades: tuple[str, int, float], key: str | None = None) -> None:
         """Send one frame of trades: symbol, t, price."""
         data = [{"c": None, "p": p, "s": s, "t": t, "v": 1} for s, t, p in trades]
-        self.send(json.dumps({"data": data, "type": "trade"}))
+        self.send(json.dumps({"data": data, "type": "trade"}), key)
 
-    def wait_a_moment(self) -> None:
+    def wait_a_moment(self, seconds: float = 0.25) -> None:
         """Let a little time pass between two frames of a quiet feed."""
-        self._do(asyncio.sleep(0.25))
+        self._do(asyncio.sleep(seconds))
 
-    def drop(self) -> None:
-        """End every connection without a farewell."""
-        self._loop.call_soon_threadsafe(lambda: [s.transport.abort() for s in self._sockets])
+    def drop(self, key: str | None = None) -> None:
+        """End every connection, or the one with `key`, without a farewell."""
+        self._loop.call_soon_threadsafe(
+            lambda: [socket.transport.abort() for socket in self._with(key)]
+        )
 
     def _do(self, work: Coroutine[Any, Any, Any]) -> Any:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(WAIT_S)
@@ -121,9 +133,11 @@ class FinnhubServer:
                 Headers({"Content-Type": "application/json", "Content-Length": str(len(body))}),
                 body,
             )
-        self.heard.put(("open", parse_qs(urlsplit(request.path).query)["token"][0]))
+        self.heard.put(("open", _key(request)))
         if self.refuse_with is not None:
             return socket.respond(self.refuse_with, "refused")
+        if _key(request) in self.refused_keys:
+            return socket.respond(401, "refused")
         return None
 
     def _label(self, _: ServerConnection, __: Request, response: Response) -> Response:
@@ -136,12 +150,22 @@ class FinnhubServer:
             async for raw in socket:
                 said = json.loads(raw)
                 self.heard.put((said["type"], said["symbol"]))
+                if said["type"] == "subscribe" and said["symbol"] in self.refused_symbols:
+                    await socket.send('{"msg":"Subscribing to too many symbols","type":"error"}')
         except ConnectionClosed:
             pass
         finally:
             self._sockets.remove(socket)
             self.heard.put(("close", ""))
 
-    async def _send(self, text: str) -> None:
-        for socket in self._sockets:
-            await socket.send(text)
+    async def _send(self, text: str, key: str | None) -> None:
+        for socket in self._with(key):
+            with suppress(ConnectionClosed):
+                await socket.send(text)
+
+    def _with(self, key: str | None) -> list[ServerConnection]:
+        return [s for s in self._sockets if key is None or (s.request and _key(s.request) == key)]
+
+
+def _key(request: Request) -> str:
+    return parse_qs(urlsplit(request.path).query)["token"][0]

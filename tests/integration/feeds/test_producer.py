@@ -7,28 +7,28 @@ import json
 import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
-from random import Random
 from typing import Any
 
 import pytest
 from confluent_kafka.admin import AdminClient
 
-from app.contracts import STOCKS_TOPIC, Message, Quote, Trades, Watermark
+from app.contracts import STOCKS_TOPIC, Quote, Trades, Watermark
 from app.embedded.environment import child_environment
 from app.embedded.kafka import KafkaServer
 from app.errors import TickhouseError
 from app.feeds.clock import SteadyClock
-from app.feeds.producer import MARK_FILE, Producer, run
+from app.feeds.outlet import SPILL_FILE
+from app.feeds.producer import MARK_FILE, run
 from app.feeds.simulator.delivery import Sent, read_deliveries
 from app.feeds.source import SourceError, only_one
 from app.feeds.websocket import FEED_HEADER, BadKeyError
 from app.settings import Settings
 from app.topics import ensure_topics
 from tests.integration.feeds.finnhub_server import FinnhubServer
+from tests.integration.feeds.producing import has_trades, produce, producing
 from tests.integration.feeds.topic_reader import rejected, stocks, trades_of
 from tests.support import TICKHOUSE
 
@@ -54,59 +54,17 @@ def live(make_settings: MakeSettings, server: FinnhubServer) -> Settings:
     return settings
 
 
-async def produce(settings: Settings, stop: asyncio.Event | None = None) -> None:
-    """A producer, until it is stopped or ends with an error."""
-    await Producer(settings, SteadyClock(), Random(1)).run(stop or asyncio.Event())
-
-
-@contextmanager
-def producing(settings: Settings) -> Iterator[None]:
-    """Run a producer in a thread for as long as the block runs; its error is raised."""
-    errors: list[BaseException] = []
-    stop: list[Callable[[], Any]] = []
-    started = threading.Event()
-
-    async def work_until_stopped() -> None:
-        event = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        stop.append(lambda: loop.call_soon_threadsafe(event.set))
-        started.set()
-        await produce(settings, event)
-
-    def work() -> None:
-        try:
-            asyncio.run(work_until_stopped())
-        except BaseException as error:
-            errors.append(error)
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    started.wait()
-    try:
-        yield
-    finally:
-        with suppress(RuntimeError):  # it may have ended on its own
-            stop[0]()
-        thread.join()
-        if errors:
-            raise errors[0]
-
-
-def _count(symbol: str, count: int) -> Callable[[list[Message]], bool]:
-    return lambda messages: len(trades_of(messages, symbol)) >= count
-
-
 def test_trades_arrive_in_order_and_again_after_a_reconnect(
     live: Settings, server: FinnhubServer
 ) -> None:
     with producing(live):
         assert server.wait_for("subscribe", 2) == ["A", "B"]
         server.send_trades(("A", NOW, 1), ("B", NOW, 2), ("A", NOW, 1))
-        stocks(live, until=_count("A", 2))
+        stocks(live, until=has_trades("A", 2))
         server.drop()
         assert server.wait_for("subscribe", 2) == ["A", "B"]
         server.send_trades(("A", NOW, 1), ("A", NOW + 1, 3))
-        messages = stocks(live, until=_count("A", 4))
+        messages = stocks(live, until=has_trades("A", 4))
     assert [(t.t - NOW, t.k) for t in trades_of(messages, "A")] == [(0, 0), (0, 1), (0, 0), (1, 0)]
     assert len({m.connection for m in messages if isinstance(m, Trades)}) == 2
     assert len({m.source for m in messages}) == 1
@@ -120,7 +78,7 @@ def test_a_server_that_sends_every_frame_three_times_is_heard_once(
         for n in range(20):
             for _ in range(3):
                 server.send_trades(("A", NOW + n, 1))
-        messages = stocks(live, until=_count("A", 20))
+        messages = stocks(live, until=has_trades("A", 20))
     assert [(t.t - NOW, t.k) for t in trades_of(messages, "A")] == [(n, 0) for n in range(20)]
 
 
@@ -135,7 +93,7 @@ def test_what_is_malformed_is_recorded_and_nothing_else_is_lost(
         server.send(b'{"data":[' + b" " * 5_300_000 + b'],"type":"trade"}')
         server.send('{"msg":"Subscribing to too many symbols","type":"error"}')
         server.send_trades(("A", NOW + 1, 1))
-        messages = stocks(live, until=_count("A", 2))
+        messages = stocks(live, until=has_trades("A", 2))
         records = rejected(live, 3)
         assert server.heard.empty(), "the connection went on"
     assert [t.t - NOW for t in trades_of(messages, "A")] == [0, 1]
@@ -144,26 +102,74 @@ def test_what_is_malformed_is_recorded_and_nothing_else_is_lost(
     assert [r.indices for r in records].count([1]) == 1
 
 
-def test_a_broker_that_is_away_loses_nothing_and_changes_no_order(
+@pytest.fixture
+def on_private_kafka(
     private_kafka: KafkaServer, make_settings: MakeSettings, server: FinnhubServer
-) -> None:
+) -> Settings:
+    """A producer of A with a Kafka that the test may stop, and a MiB of memory beside it."""
     settings = make_settings(
         tickhouse_feed="simulated",
         stocks_symbols="A",
         kafka_brokers=private_kafka.brokers,
-        **server.settings(),
+        kafka_buffer_mib=1,
+        **server.settings(TOKEN),
     )
     ensure_topics(settings)
-    with producing(settings):
+    return settings
+
+
+def test_a_broker_that_is_away_loses_nothing_and_changes_no_order(
+    private_kafka: KafkaServer, on_private_kafka: Settings, server: FinnhubServer
+) -> None:
+    spill = on_private_kafka.home / SPILL_FILE
+    with producing(on_private_kafka):
         server.wait_for("subscribe")
         for n in range(2_000):
             if n == 500:
                 private_kafka.stop()
-            if n == 1_500:
+            if n == 1_800:
+                assert spill.stat().st_size > 100_000, "memory was enough"
                 private_kafka.start()
-            server.send_trades(("A", NOW + n, 1))
-        messages = stocks(settings, until=_count("A", 2_000))
-    assert [t.t - NOW for t in trades_of(messages, "A")] == list(range(2_000))
+            server.send(_large_frame(n))
+        messages = stocks(on_private_kafka, until=has_trades("A", 20_000))
+    assert [t.t - NOW for t in trades_of(messages, "A")] == [
+        n for n in range(2_000) for _ in "0123456789"
+    ]
+    assert [t.frame for t in trades_of(messages, "A")][::10] == list(range(1, 2_001))
+    assert spill.stat().st_size < 100
+
+
+def _large_frame(number: int) -> str:
+    """Ten trades of 1,000 bytes."""
+    codes = json.dumps(["9" * 900, str(number)])
+    trade = f'{{"c":{codes},"p":1,"s":"A","t":{NOW + number},"v":1}}'
+    return f'{{"data":[{",".join([trade] * 10)}],"type":"trade"}}'
+
+
+def test_what_kafka_did_not_take_before_the_end_the_next_start_sends_first(
+    private_kafka: KafkaServer, on_private_kafka: Settings, server: FinnhubServer
+) -> None:
+    process = _start(on_private_kafka)
+    server.wait_for("subscribe")
+    server.send_trades(("A", NOW, 1))
+    stocks(on_private_kafka, until=has_trades("A", 1))
+    private_kafka.stop()
+    for n in range(1, 500):
+        server.send_trades(("A", NOW + n, 1))
+    server.wait_a_moment()
+    process.send_signal(signal.SIGTERM)
+    output, _ = process.communicate(timeout=30)
+    assert process.returncode == 0, output
+    assert "the next start sends them first" in output
+    private_kafka.start()
+    process = _start(on_private_kafka)
+    server.wait_for("subscribe")
+    server.send_trades(("A", NOW + 500, 1))
+    messages = stocks(on_private_kafka, until=has_trades("A", 501))
+    process.send_signal(signal.SIGTERM)
+    output, _ = process.communicate(timeout=30)
+    assert "messages that an earlier run kept" in output
+    assert [t.t - NOW for t in trades_of(messages, "A")] == list(range(501))
 
 
 @pytest.mark.drill
@@ -175,7 +181,7 @@ def test_a_topic_that_is_deleted_and_made_again_gets_everything(
     with producing(live):
         server.wait_for("subscribe", 2)
         server.send_trades(("B", NOW, 1))
-        stocks(live, until=_count("B", 1))
+        stocks(live, until=has_trades("B", 1))
         for done in admin.delete_topics([live.named(STOCKS_TOPIC)]).values():
             done.result()
         while "Messages wait until it is made again" not in caplog.text:
@@ -184,7 +190,7 @@ def test_a_topic_that_is_deleted_and_made_again_gets_everything(
             server.wait_a_moment()
         ensure_topics(live)
         server.send_trades(("A", NOW + sent, 1))
-        messages = stocks(live, until=_count("A", sent + 1))
+        messages = stocks(live, until=has_trades("A", sent + 1))
     assert sorted(t.t - NOW for t in trades_of(messages, "A")) == list(range(sent + 1))
 
 
@@ -272,7 +278,7 @@ def test_every_trade_the_simulator_delivered_is_in_kafka_in_its_order(
         )
         ensure_topics(settings)
         with producing(settings):
-            stocks(settings, until=_count("AAPL", 500))
+            stocks(settings, until=has_trades("AAPL", 500))
     messages = stocks(settings)
     delivered = [
         trade
@@ -322,10 +328,12 @@ def test_sigterm_says_farewell_flushes_and_exits_0(live: Settings, server: Finnh
     process = _start(live)
     server.wait_for("subscribe", 2)
     server.send_trades(("A", NOW, 1), ("A", NOW + 1, 1))
-    stocks(live, until=_count("A", 2))
+    stocks(live, until=has_trades("A", 2))
+    process.send_signal(signal.SIGHUP)
     process.send_signal(signal.SIGTERM)
     output, _ = process.communicate(timeout=30)
     assert process.returncode == 0, output
+    assert "the symbols cannot change while this runs" in output
     assert "flushed: 2 trades in 1 messages" in output
     assert server.wait_for("unsubscribe", 2) == ["A", "B"]
     assert TOKEN not in output

@@ -1,0 +1,284 @@
+"""Keys and their connections: spread, watched, replaced, changed while they run, doubled."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from app.contracts import Message, Quote, Trades, Watermark
+from app.feeds.clock import SteadyClock
+from app.feeds.recording import Recorder
+from app.feeds.replay import run as replay
+from app.feeds.websocket import BadKeyError
+from app.settings import Settings
+from app.topics import ensure_topics
+from tests.integration.feeds.finnhub_server import FinnhubServer
+from tests.integration.feeds.producing import has_trades, produce, producing
+from tests.integration.feeds.topic_reader import stocks, trades_of
+from topologies.backfill import Backfill
+from topologies.candle import Rules
+from topologies.window import market_fields, newest
+
+MakeSettings = Callable[..., Settings]
+SPEED = 20
+PING = '{"type":"ping"}'
+
+
+@pytest.fixture
+def server() -> Iterator[FinnhubServer]:
+    with FinnhubServer() as server:
+        yield server
+
+
+@pytest.fixture
+def make_producer(make_settings: MakeSettings, server: FinnhubServer) -> MakeSettings:
+    """Settings of a producer on `server`, its topics made; of one key and A, B if not told."""
+
+    def make(keys: str = "key-1", symbols: str = "A,B", **overrides: object) -> Settings:
+        settings = make_settings(
+            tickhouse_feed="simulated",
+            stocks_symbols=symbols,
+            **server.settings(keys),
+            **overrides,
+        )
+        ensure_topics(settings)
+        return settings
+
+    return make
+
+
+def test_each_key_has_a_connection_and_its_share_of_the_symbols(
+    make_producer: MakeSettings, server: FinnhubServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = make_producer("key-1,key-2", "A,B,C,D,E", finnhub_symbols_per_connection=2)
+    with producing(settings):
+        assert sorted(server.wait_for("subscribe", 4)) == ["A", "B", "C", "D"]
+        assert sorted(server.keys) == ["key-1", "key-2"]
+        now = SteadyClock().now_ms()
+        server.send_trades(("A", now, 1), key="key-1")
+        server.send_trades(("B", now, 1), key="key-2")
+        messages = stocks(settings, until=lambda m: bool(trades_of(m, "A") and trades_of(m, "B")))
+    assert len({m.connection for m in messages if isinstance(m, Trades)}) == 2
+    assert len({m.source for m in messages}) == 1
+    assert "these have quotes only: E" in caplog.text
+
+
+def test_the_symbols_of_a_key_that_is_refused_go_to_the_others(
+    make_producer: MakeSettings, server: FinnhubServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    server.refused_keys = {"key-2"}
+    with producing(make_producer("key-1,key-2")):
+        assert sorted(server.wait_for("subscribe", 2)) == ["A", "B"]
+    assert "key 2 of FINNHUB_API_KEY" in caplog.text
+    server.refused_keys = {"key-1", "key-2"}
+    with pytest.raises(BadKeyError):
+        asyncio.run(produce(make_producer("key-1,key-2")))
+
+
+def test_a_connection_that_only_pings_is_replaced_and_was_not_covered(
+    make_producer: MakeSettings, server: FinnhubServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock = SteadyClock(SPEED)
+    settings = make_producer(finnhub_silence_s=130)  # so that a whole minute is dark
+    with producing(settings, clock):
+        server.wait_for("open")
+        server.wait_for("subscribe", 2)
+        first_ms = clock.now_ms()
+        for _ in range(20):
+            server.send_trades(("A", clock.now_ms(), 1))
+            server.wait_a_moment(0.05)
+        last_ms = clock.now_ms()
+        with _Pinging(server):
+            server.wait_for("open")
+        replaced_ms = clock.now_ms()
+        server.wait_for("subscribe", 2)
+        server.send_trades(("A", clock.now_ms(), 2))
+        messages = stocks(settings, until=_passed(clock.now_ms()))
+    assert "though the market is open, connecting anew" in caplog.text
+    dark = range(last_ms // 60_000 + 1, replaced_ms // 60_000)
+    assert dark
+    assert [_covered(messages, minute * 60_000) for minute in dark] == [0] * len(dark)
+    told = last_ms // 60_000 * 60_000
+    assert _covered(messages, told) == pytest.approx(last_ms - max(told, first_ms), abs=500 * SPEED)
+
+
+class _Pinging:
+    """Pings a client for as long as the block runs."""
+
+    def __init__(self, server: FinnhubServer) -> None:
+        self._server = server
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._ping)
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def _ping(self) -> None:
+        while not self._ended.wait(0.2):
+            self._server.send(PING)
+
+
+def _passed(t: int, symbol: str = "A") -> Callable[[list[Message]], bool]:
+    """Whether every source's minute of `t` is told."""
+    end = t // 60_000 * 60_000 + 60_000
+
+    def told(messages: list[Message]) -> bool:
+        last = messages[-1]
+        return isinstance(last, Watermark) and last.symbol == symbol and last.t >= end
+
+    return told
+
+
+def _covered(messages: list[Message], minute: int) -> int | None:
+    """What was told last of a minute of A."""
+    told = [
+        m.covered_ms
+        for m in messages
+        if isinstance(m, Watermark) and (m.symbol, m.minute_start) == ("A", minute)
+    ]
+    return told[-1]
+
+
+def test_what_the_server_refuses_is_named_and_has_quotes(
+    make_producer: MakeSettings, server: FinnhubServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    quote = {"c": 1.5, "d": None, "dp": 0.1, "h": 2, "l": 1, "o": 1, "pc": 1, "t": 1_700_000_000}
+    server.rest = lambda path, headers: (200, json.dumps(quote).encode())
+    server.refused_symbols = {"C", "E"}
+    settings = make_producer(symbols="A,B,C,D,E,F", finnhub_silence_s=3_600)
+    with producing(settings, SteadyClock(SPEED)):
+        while caplog.text.count("it has quotes only") < 2:
+            server.wait_a_moment(0.1)
+        messages = stocks(settings, until=lambda m: isinstance(m[-1], Quote))
+    assert "no subscription of C" in caplog.text
+    assert "no subscription of E" in caplog.text
+    assert server.heard.queue.count(("open", "key-1")) == 1, "the connection stayed"
+    assert {m.symbol for m in messages if isinstance(m, Quote)} <= set("ABCDEF")
+
+
+def test_symbols_change_without_a_reconnect(
+    make_producer: MakeSettings, server: FinnhubServer, tmp_path: Path
+) -> None:
+    file = tmp_path / "symbols.txt"
+    file.write_text("A\nB\n")
+    settings = make_producer(stocks_symbols_file=file, finnhub_silence_s=3_600)
+    with producing(settings, SteadyClock(SPEED)):
+        assert server.wait_for("open")
+        assert server.wait_for("subscribe", 2) == ["A", "B"]
+        file.write_text("A\nC\n")
+        assert [server.heard.get(timeout=30) for _ in range(2)] == [
+            ("unsubscribe", "B"),
+            ("subscribe", "C"),
+        ]
+        file.write_text("no symbol!")
+        file.write_text("A\nC\nD\n")
+        assert server.heard.get(timeout=30) == ("subscribe", "D")
+        server.send_trades(("D", SteadyClock().now_ms(), 1))
+        stocks(settings, until=has_trades("D", 1))
+
+
+def test_two_producers_with_two_keys_make_the_candles_of_one(
+    make_producer: MakeSettings, server: FinnhubServer, tmp_path: Path
+) -> None:
+    clock = SteadyClock(SPEED)
+    alone = make_producer("key-0")
+    a = make_producer("key-1", tickhouse_data_dir=tmp_path / "a")
+    b = a.model_copy(update={"tickhouse_data_dir": tmp_path / "b", **make_keys("key-2")})
+    with producing(alone, clock), producing(a, clock) as end_a:
+        server.wait_for("subscribe", 4)
+        with producing(b, clock):
+            server.wait_for("subscribe", 2)
+            _play(server, clock, 150)
+            server.drop("key-1")
+            end_a()
+            _play(server, clock, 150)
+            with producing(a, clock):
+                server.wait_for("subscribe", 2)
+                _play(server, clock, 50)
+                server.drop("key-2")
+                _play(server, clock, 1)
+                server.wait_for("subscribe", 2)
+                _play(server, clock, 100)
+                end = clock.now_ms()
+                wanted = _candles(stocks(alone, until=_passed(end)))
+                sources = {m.source for m in stocks(a, until=_passed(end))}
+                messages = stocks(a, until=_final(wanted.keys()))
+    assert len(sources) == 2
+    assert len(wanted) >= 2
+    assert _candles(messages) == wanted
+
+
+def make_keys(keys: str) -> dict[str, object]:
+    return Settings(_env_file=None, finnhub_api_key=keys).model_dump(include={"finnhub_api_key"})
+
+
+def _play(server: FinnhubServer, clock: SteadyClock, frames: int) -> None:
+    """Trades of now, some of them twins, one frame every 0.2 s of the clock."""
+    for n in range(frames):
+        t = clock.now_ms()
+        server.send_trades(("A", t, 1 + n % 7), ("A", t, 1 + n % 7), ("A", t - 30, 2 + n % 5))
+        server.wait_a_moment(0.2 / SPEED)
+
+
+def _candles(messages: list[Message]) -> dict[object, object]:
+    backfill = Backfill(Rules("simulated", "sip", 5_000, 900_000))
+    found = newest(backfill.records(messages))
+    assert not backfill.rejections
+    return {key: market_fields(c) for key, c in found.items() if c.interval == "1m"}
+
+
+def _final(wanted: object) -> Callable[[list[Message]], bool]:
+    """Whether messages make every candle that is wanted."""
+
+    def made(messages: list[Message]) -> bool:
+        return isinstance(messages[-1], Watermark) and _candles(messages).keys() >= set(wanted)
+
+    return made
+
+
+def test_a_recorded_day_is_lived_through_again(
+    make_producer: MakeSettings,
+    make_settings: MakeSettings,
+    server: FinnhubServer,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.WARNING)
+    clock, file = SteadyClock(SPEED), tmp_path / "day.jsonl.gz"
+    live = make_producer()
+    recorder = Recorder(file, clock)
+    with producing(live, clock, recorder):
+        server.wait_for("subscribe", 2)
+        _play(server, clock, 100)
+        server.send("no JSON")
+        server.drop()
+        server.wait_for("subscribe", 2)
+        _play(server, clock, 300)
+        stocks(live, until=_passed(clock.now_ms()))
+    recorder.close()
+    again = make_settings()
+    replay(again, file)
+    lived, relived = stocks(live), stocks(again)
+    assert _trades(relived) == _trades(lived)
+    assert _told(relived) == pytest.approx(_told(lived), abs=20 * SPEED)
+    assert {m.feed for m in relived} == {"replay"}
+
+
+def _trades(messages: list[Message]) -> list[object]:
+    return [(t.t, t.p, t.v, t.frame, t.i, t.k) for t in trades_of(messages, "A")]
+
+
+def _told(messages: list[Message]) -> dict[tuple[str, int | None], int | None]:
+    """What was told last of each minute; an event and what is made of it are ms apart."""
+    watermarks = [m for m in messages if isinstance(m, Watermark)]
+    return {(m.symbol, m.minute_start): m.covered_ms for m in watermarks}
