@@ -6,8 +6,10 @@ import asyncio
 import logging
 import signal
 import threading
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random
+from subprocess import SubprocessError
 from urllib.parse import urlsplit
 
 import msgspec
@@ -28,11 +30,15 @@ from app.feeds.staleness import market_open
 from app.feeds.subscriptions import spread
 from app.feeds.symbols import SymbolsFile, wanted_symbols
 from app.feeds.websocket import BadKeyError
+from app.market.days import learn_days
+from app.market.sessions import trading_day
 from app.settings import Settings
 from app.topics import await_topics
 
 MARK_FILE = "coverage-mark.json"
 _SECOND_MS = 1_000
+_DAYS_AHEAD = 800
+"""So many days are worked out at the start; who runs longer loads the calendar then."""
 
 log = logging.getLogger(__name__)
 
@@ -264,8 +270,9 @@ class Producer:
         self._outlet.offer([message])
 
     async def _bring_quotes(self) -> None:
-        """Load the calendar, which takes a second or two, beside the feed; then poll quotes."""
-        await asyncio.to_thread(self._market_open, "AAPL", self._clock.now_ms())
+        """Learn when markets are open, which takes a second or two; then poll quotes."""
+        if self._settings.tickhouse_feed == "live":
+            await asyncio.to_thread(_learn_days, self._clock.now_ms())
         self._knows_sessions = True
         await self._poller().run()
 
@@ -284,6 +291,15 @@ class Producer:
             publish=self._publish,
             last_trade_ms=self._intake.pulses.last_ms,
         )
+
+
+def _learn_days(now_ms: int) -> None:
+    today = datetime.fromtimestamp(now_ms / 1000, UTC).date()
+    try:
+        learn_days(today - timedelta(days=4), today + timedelta(days=_DAYS_AHEAD))
+    except (OSError, SubprocessError) as error:
+        log.warning("the calendar is loaded into this process, as another failed: %s", error)
+        trading_day(today.isoformat())
 
 
 async def _wait(stop: asyncio.Event) -> None:

@@ -11,6 +11,7 @@ when it is asked for.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
 from functools import cache, lru_cache
@@ -56,6 +57,9 @@ class TradingDay(NamedTuple):
     end: int
 
 
+_known: dict[str, TradingDay | None] = {}
+
+
 @cache
 def _calendar() -> Any:
     import exchange_calendars  # imported late: it brings pandas along, which few processes need
@@ -63,9 +67,16 @@ def _calendar() -> Any:
     return exchange_calendars.get_calendar("XNYS", start=FIRST_DAY, end=LAST_DAY)
 
 
+def know(days: Mapping[str, TradingDay | None]) -> None:
+    """Take the bounds of `days` (ISO dates) as known: the calendar is not asked for them."""
+    _known.update(days)
+
+
 @lru_cache(maxsize=4096)
 def trading_day(date: str) -> TradingDay | None:
     """The bounds of the New York trading day `date` (ISO), or None on weekends and holidays."""
+    if date in _known:
+        return _known[date]
     calendar = _calendar()
     if not FIRST_DAY <= date <= LAST_DAY or not calendar.is_session(date):
         return None
