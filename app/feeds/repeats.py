@@ -7,46 +7,70 @@ connection has the same k, a second print of the same size and price in one conn
 
 from __future__ import annotations
 
+from array import array
+from bisect import bisect_left
+from collections import deque
 from collections.abc import Hashable
 
 _MINUTE_MS = 60_000
+_PARTS = 16
+_PACK_EVERY_MS = 100
 
 
 class RepeatCounter:
     """Counts equal trades until a clock has passed the end of their minute by `keep_ms`.
+
+    Hashes stand for identities: 64 bits, a minute's trades at a time. Those of minutes that are
+    over are packed, part by part, into an eighth of the memory, where late trades still find them.
 
     :param keep_ms: horizon + grace; later than that, no candle takes the trade any more.
     """
 
     def __init__(self, keep_ms: int) -> None:
         self._keep_ms = keep_ms
-        self._minutes: dict[int, tuple[set[int], dict[int, int]]] = {}
+        self._minutes: dict[int, _Minute] = {}
         self._forget_at_ms: int | None = None
+        self._to_pack: deque[tuple[_Minute, int]] = deque()
+        self._pack_at_ms = 0
 
     def k(self, identity: Hashable, t: int, clock_ms: int) -> int:
-        """How many times `identity`, a trade of time `t`, was counted before; counts it.
-
-        Hashes stand for identities: 64 bits, a minute's trades at a time, at a quarter of the
-        memory.
-        """
+        """How many times `identity`, a trade of time `t`, was counted before; counts it."""
         if self._forget_at_ms is not None and clock_ms > self._forget_at_ms:
             self._forget(clock_ms)
+        if self._to_pack and clock_ms >= self._pack_at_ms:
+            self._pack(clock_ms)
         # a trade ahead of the clock is refused downstream; it must not be remembered for ever
         minute = min(t, clock_ms) // _MINUTE_MS
-        bucket = self._minutes.get(minute)
-        if bucket is None:
+        counted = self._minutes.get(minute)
+        if counted is None:
             if self._ends_at(minute) < clock_ms:
                 return 0
-            bucket = self._minutes[minute] = (set(), {})
-            self._forget_at_ms = min(map(self._ends_at, self._minutes))
-        seen, repeats = bucket
+            counted = self._begin(minute)
         mark = hash(identity)
+        seen = counted.seen[mark % _PARTS]
         if mark not in seen:
             seen.add(mark)
             return 0
-        count = repeats.get(mark, 0) + 1
-        repeats[mark] = count
+        count = counted.repeats.get(mark, 0) + 1
+        counted.repeats[mark] = count
         return count
+
+    def _begin(self, minute: int) -> _Minute:
+        """A new minute: those that it leaves two behind are over, but for late trades."""
+        for number, old in self._minutes.items():
+            if number < minute - 1 and not old.is_over:
+                old.is_over = True
+                self._to_pack.extend((old, part) for part in range(_PARTS))
+        new = self._minutes[minute] = _Minute()
+        self._forget_at_ms = min(map(self._ends_at, self._minutes))
+        return new
+
+    def _pack(self, clock_ms: int) -> None:
+        old, part = self._to_pack.popleft()
+        marks = old.seen[part]
+        if isinstance(marks, set):
+            old.seen[part] = _Packed(marks)
+        self._pack_at_ms = clock_ms + _PACK_EVERY_MS
 
     def _ends_at(self, minute: int) -> int:
         return (minute + 1) * _MINUTE_MS + self._keep_ms
@@ -55,3 +79,31 @@ class RepeatCounter:
         for minute in [m for m in self._minutes if self._ends_at(m) < clock_ms]:
             del self._minutes[minute]
         self._forget_at_ms = min(map(self._ends_at, self._minutes), default=None)
+
+
+class _Minute:
+    """The marks of a minute's trades, in parts, and how often those came that came again."""
+
+    __slots__ = ("is_over", "repeats", "seen")
+
+    def __init__(self) -> None:
+        self.seen: list[set[int] | _Packed] = [set() for _ in range(_PARTS)]
+        self.repeats: dict[int, int] = {}
+        self.is_over = False
+
+
+class _Packed:
+    """Marks in eight bytes each, and what came later."""
+
+    __slots__ = ("_late", "_marks")
+
+    def __init__(self, marks: set[int]) -> None:
+        self._marks = array("q", sorted(marks))
+        self._late: set[int] = set()
+
+    def __contains__(self, mark: int) -> bool:
+        place = bisect_left(self._marks, mark)
+        return (place < len(self._marks) and self._marks[place] == mark) or mark in self._late
+
+    def add(self, mark: int) -> None:
+        self._late.add(mark)
