@@ -20,6 +20,8 @@ PROVEN_MS = 10_000
 FAREWELL_S = 1.0
 SEND_TIMEOUT_S = 10.0
 """A server that takes no word for so long is gone."""
+FRAMES_AT_ONCE = 64
+"""So many frames that wait in the socket may be joined before they are sent."""
 _SECOND_MS = 1_000
 
 log = logging.getLogger(__name__)
@@ -125,12 +127,16 @@ class Line:
                 await _ended(watching)
 
     async def _listen(self, socket: FeedSocket, connection: str) -> None:
+        count = 0
         async for raw in socket.frames():
             if self._recorder:
                 self._recorder.frame(connection, raw)
             self._offer(self._intake.frame(raw, connection))
             if not self._room.is_set():
                 await self._room.wait()
+            count += 1
+            if not count % FRAMES_AT_ONCE:
+                await asyncio.sleep(0)  # frames that are read already do not let others have a turn
 
     async def _watch(self, socket: FeedSocket, connection: str, asked: dict[str, None]) -> None:
         """Each second: is it alive, and is what is wanted subscribed? Ends when it is not alive."""
