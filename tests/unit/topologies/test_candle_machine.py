@@ -1,4 +1,4 @@
-"""A symbol's life step by step: every record is that of a model which keeps every trade.
+"""A symbol's life step by step: every record is that of models which keep every trade and minute.
 
 Sources whose clocks differ come and go, the worker saves, restarts and crashes, the feed repeats
 itself, is late and is wrong; whatever hypothesis makes of it, the core says what the model says.
@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from app.contracts import Message, Quote, Trade, Trades, Watermark
+from tests.unit.topologies.disk import Disk
 from tests.unit.topologies.messages import BASE, MINUTE, conditions, prices, sizes
 from tests.unit.topologies.naive import NaiveCandles
-from tests.unit.topologies.test_candle_properties import Disk
+from tests.unit.topologies.naive_rollups import NaiveRollups
 from topologies import candle_state
 from topologies.candle import Outcome, Rules, SymbolCandles
 
@@ -44,6 +45,7 @@ class SymbolLife(RuleBasedStateMachine):
         self.rules = Rules("live", price_rule, GRACE_MS, horizon_ms)
         self.candles = SymbolCandles("SPY", self.rules, Counter())
         self.naive = NaiveCandles("SPY", self.rules)
+        self.naive_rollups = NaiveRollups("SPY", self.rules)
         self.disk = Disk()
         self.now = BASE
         self.sent: list[Message] = []
@@ -60,6 +62,8 @@ class SymbolLife(RuleBasedStateMachine):
         assert outcome.partials == partials
         assert [(r.reason, r.indices) for r in outcome.rejections] == rejections
         assert self.candles.watermark == self.naive.watermark
+        rollups = self.naive_rollups.apply(records, self.naive.watermark)
+        assert outcome.rollups == rollups
 
     def at(self, lag_ms: int, snapped: bool) -> int:
         t = self.now - lag_ms
@@ -150,5 +154,5 @@ class SymbolLife(RuleBasedStateMachine):
             assert not any(self.naive.past(start) for start in kept)
 
 
-SymbolLife.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+SymbolLife.TestCase.settings = settings(max_examples=120, stateful_step_count=40, deadline=None)
 TestSymbolLife = SymbolLife.TestCase

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.contracts import Candle, Message, Trade, Trades, Watermark, encode
+from tests.unit.topologies.disk import Disk
 from tests.unit.topologies.messages import BASE, MINUTE, messages, number_repeats, trades
 from tests.unit.topologies.naive import NaiveCandles
 from topologies import candle_state
@@ -51,20 +52,6 @@ def test_every_record_equals_that_of_a_model_which_keeps_every_trade(price_rule,
         assert outcome.partials == partials
         assert [(r.reason, r.indices) for r in outcome.rejections] == rejections
         assert candles.watermark == naive.watermark
-
-
-class Disk(dict):
-    """A store of byte values, as `candle_state.Store` needs it."""
-
-    def get_bytes(self, key):
-        return self.get(key)
-
-    def set_bytes(self, key, value):
-        assert isinstance(value, bytes)
-        self[key] = value
-
-    def delete(self, key):
-        self.pop(key, None)
 
 
 @settings(max_examples=300, deadline=None)

@@ -8,7 +8,7 @@ from decimal import Decimal
 import pytest
 
 from app.contracts import Trade, Trades, Watermark
-from tests.unit.topologies.test_candle_properties import Disk
+from tests.unit.topologies.disk import Disk
 from topologies.candle import Rules
 from topologies.hot_state import CheckpointSink, HotSymbols
 

@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.contracts import Candle, Message, Quote, Trade, Trades, Watermark, decode, encode
+from tests.unit.topologies.disk import Disk
 from tests.unit.topologies.messages import BASE, MINUTE, messages, number_repeats, prices, trades
-from tests.unit.topologies.test_candle_properties import Disk
 from topologies import candle_state
 from topologies.backfill import Backfill
 from topologies.candle import Rules, SymbolCandles
@@ -128,7 +128,7 @@ def last_market_fields(messages: list[Message], rules: Rules) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("price_rule", ["sip", "all"])
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(events.map(numbered), st.randoms(use_true_random=False))
 def test_any_order_split_repeats_sources_lateness_and_watermarks_give_the_same_market_fields(
     price_rule, events, random

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from app.contracts import Candle, Message, Quote, Trades, Watermark, canonical
 from app.market.sessions import NEW_YORK
+from tests.unit.topologies.disk import Disk
 from tests.unit.topologies.messages import BASE, MINUTE, messages
 from tests.unit.topologies.naive import NaiveCandles
 from tests.unit.topologies.naive_rollups import NaiveRollups, Place
-from tests.unit.topologies.test_candle_properties import Disk
 from topologies import candle_state
 from topologies.candle import Rules, SymbolCandles
 from topologies.window import newest
