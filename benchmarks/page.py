@@ -21,6 +21,10 @@ _HEAD = """\
 This page is made by `make bench` (`python -m benchmarks.page`) of what each benchmark left in
 `benchmarks/results/`. Ratios are of one run, side by side; absolute figures are of the machine that
 made them and move by 20 % and more between runs.
+
+`make bench BENCHMARKS="latency scaling"` runs some. Each takes switches that cut it short while one
+works on what it measures (`python -m benchmarks.candles --trades 300000 --runs 1 --framing 10
+--only topology,core`); then it prints its table and leaves the page alone, unless told to `--keep`.
 """
 
 
