@@ -224,18 +224,23 @@ class Intake:
                 return [*woken, *self._trades(one, raw, frame)]
             case RefusedFrame():
                 self.counts["rejected_frames"] += 1
-                log.warning("a frame was refused: %s", frame.refusal.detail)
+                self._say_some("rejected_frames", "a frame was refused: %s", frame.refusal.detail)
                 return [*woken, *rejections(raw, [frame.refusal], self._feed)]
             case ErrorFrame():
                 self.counts["error_frames"] += 1
                 one.subscriptions.error()
-                log.warning("Finnhub answers with an error: %s", frame.msg)
+                self._say_some("error_frames", "Finnhub answers with an error: %s", frame.msg)
             case OtherFrame():
                 self.counts["other_frames"] += 1
                 log.debug("a frame of type %s is ignored", frame.type)
             case Ping():
                 self.counts["pings"] += 1
         return woken
+
+    def _say_some(self, kind: str, text: str, detail: str) -> None:
+        """Warn of the first ten of a kind, then of each thousandth: a sick feed has many."""
+        if self.counts[kind] <= 10 or not self.counts[kind] % 1_000:
+            log.warning(text + " (%d so far)", detail, self.counts[kind])
 
     def _is_mute(self, one: _Open) -> bool:
         return self._clock.now_ms() - one.heard_at_ms > NO_PING_MS

@@ -21,16 +21,21 @@ def test_equal_trades_are_counted() -> None:
 
 @given(
     st.lists(
-        st.tuples(st.integers(0, 90_000), st.integers(0, 800_000), st.integers(0, 3)), max_size=200
+        st.tuples(
+            st.sampled_from([0, 0, 100, 1_000, 90_000]),
+            st.integers(-60_000, 800_000),
+            st.integers(0, 3),
+        ),
+        max_size=200,
     )
 )
-def test_late_repeats_are_found_in_minutes_that_are_over(
+def test_repeats_are_found_in_minutes_that_are_over_and_in_those_to_come(
     steps: list[tuple[int, int, int]],
 ) -> None:
     counter, seen, now = RepeatCounter(KEEP_MS), Counter[tuple[int, int]](), M
     for passed_ms, late_ms, number in steps:
         now += passed_ms
-        t = (now - late_ms) // 60_000 * 60_000
+        t = (now - late_ms) // 1_000 * 1_000
         assert counter.k((number, t), t, now) == seen[number, t]
         seen[number, t] += 1
 
