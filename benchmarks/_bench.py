@@ -64,17 +64,28 @@ class Input:
         settings = self.settings
         admin = AdminClient(settings.kafka_client() | {"log_level": 0})
         topics = admin.list_topics(timeout=30).topics
-        groups = admin.list_consumer_groups(request_timeout=30).result().valid
         ours = f"{settings.tickhouse_namespace}-"
-        groups_of_runs = [group.group_id for group in groups if group.group_id.startswith(ours)]
-        if groups_of_runs:
-            done = admin.delete_consumer_groups(groups_of_runs, request_timeout=30)
-            for deleted in done.values():
-                deleted.result()
+        await_(lambda: _groups_are_gone(admin, ours), 60, "the groups of the last run to be empty")
         kept = settings.named(STOCKS_TOPIC)
         delete_topics(settings, [name for name in topics if ours in name and name != kept])
         shutil.rmtree(settings.home, ignore_errors=True)
         ensure_topics(settings)
+
+
+def _groups_are_gone(admin: AdminClient, prefix: str) -> bool:
+    """Delete the groups of a namespace; False while a member that has ended still counts."""
+    found = admin.list_consumer_groups(request_timeout=30).result().valid
+    groups = [group.group_id for group in found if group.group_id.startswith(prefix)]
+    if not groups:
+        return True
+    for done in admin.delete_consumer_groups(groups, request_timeout=30).values():
+        try:
+            done.result()
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError.NON_EMPTY_GROUP:
+                raise
+            return False
+    return True
 
 
 class Group:

@@ -36,9 +36,10 @@ CONTESTANTS: dict[str, Callable[[Input], Result]] = {
     "parse": parse,
     "core": core,
     "topology": lambda input_: topology(input_, live=False),
-    "live": lambda input_: topology(input_, live=True),
     "stock": stock,
+    "live": lambda input_: topology(input_, live=True),
 }
+"""In the order of a round: a worker's group is empty only some time after the worker has ended."""
 
 COLUMNS = [
     "trades a message",
@@ -103,14 +104,13 @@ def enter(
     settings: Settings, label: str, framing: Framing, trades: int, names: list[str]
 ) -> dict[str, Entered]:
     """The workload in Kafka, in full and as a prefix, by contestant."""
-    entered: dict[str, Entered] = {}
-    full = [name for name in names if name != "stock"]
-    if full:
-        entered |= dict.fromkeys(full, _entered(settings, f"bench-{label}", framing, trades, True))
+    inputs = {}
+    if set(names) - {"stock"}:
+        inputs["full"] = _entered(settings, f"bench-{label}", framing, trades, True)
     if "stock" in names:
         few = min(trades, STOCK_TRADES)
-        entered["stock"] = _entered(settings, f"prefix-{label}", framing, few, False)
-    return entered
+        inputs["prefix"] = _entered(settings, f"prefix-{label}", framing, few, False)
+    return {name: inputs["prefix" if name == "stock" else "full"] for name in names}
 
 
 def _entered(

@@ -41,7 +41,7 @@ from benchmarks._report import percentile, report
 from benchmarks._workload import MINUTE_MS, SYMBOLS, zipf
 from tests.support import await_, consumer, running
 
-RATE, SECONDS = 1_000, 200
+RATE, SECONDS = 1_000, 150
 WARM_UP_S = 10
 """Before anything counts: the worker's first checkpoints open files and load code."""
 TAIL_S = 10

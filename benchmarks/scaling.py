@@ -29,7 +29,7 @@ from benchmarks._workload import Workload
 from tests.support import TICKHOUSE, await_, end_offsets, stop
 from topologies.window import newest
 
-TRADES, RUNS = 400_000, 3
+TRADES, RUNS = 300_000, 3
 GUARANTEES = {
     "exactly-once": [TICKHOUSE, "candles"],
     "at-least-once": [sys.executable, "-m", "benchmarks._at_least_once"],
