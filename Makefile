@@ -38,6 +38,10 @@ test: lint ## Lint, types and tests on real Kafka, S3 and browser
 drills: install ## The longer tests: crashes, scheduled minutes, fresh-clone walks
 	$(PYTEST) -m drill $(PYTEST_OPTIONS)
 
+.PHONY: marathon
+marathon: install ## Ten minutes of a feed in trouble: 20 seeds in virtual time, one in real time
+	MARATHON_SEEDS=20 $(PYTEST) -m drill tests/drills/test_marathon.py $(PYTEST_OPTIONS)
+
 .PHONY: lint
 lint: install ## ruff, mypy and sqlfluff
 	$(BIN)/ruff check

@@ -106,6 +106,7 @@ async def _serve(simulator: Simulator, host: str, port: int, what: str) -> None:
     market, stopped = asyncio.create_task(simulator.play()), asyncio.create_task(stop.wait())
     await asyncio.wait((market, stopped), return_when=asyncio.FIRST_COMPLETED)
     market.cancel()
+    await simulator.end()
     await _close(server)
     if not market.cancelled():
         market.result()

@@ -123,8 +123,15 @@ class Simulator:
             await self._clock.sleep(end_ms - now_ms)
             self._step(end_ms)
 
+    async def end(self) -> None:
+        """Close every connection with a farewell, once all that was sent has arrived."""
+        await asyncio.gather(*(one.end(farewell=True) for one in self._open()))
+
+    def _open(self) -> list[Connection]:
+        return [one for one in self._connections.values() if not one.ended.is_set()]
+
     def _step(self, end_ms: int) -> None:
-        connections = [one for one in self._connections.values() if not one.ended.is_set()]
+        connections = self._open()
         symbols = dict.fromkeys(symbol for one in connections for symbol in one.symbols)
         prints = self._market.step(end_ms, symbols)
         for fault in self._script.begun(end_ms):

@@ -53,3 +53,19 @@ def test_a_second_connection_is_not_one_when_the_first_is_about_to_end() -> None
                 assert await hear(second, 30)
 
     run(talk())
+
+
+def test_five_hundred_symbols_trade_on_one_connection() -> None:
+    symbols = [f"S{number:03d}" for number in range(500)]
+
+    async def talk() -> list[Heard]:
+        async with (
+            simulated(rate=5_000, symbols_per_connection=500) as simulator,
+            simulator.connect() as client,
+        ):
+            await subscribe(client, symbols)
+            return await hear(client, 10)
+
+    trades = [trade for one in run(talk()) for trade in one.trades]
+    assert {trade["s"] for trade in trades} == set(symbols)
+    assert 20_000 < len(trades) < 100_000

@@ -1,0 +1,248 @@
+"""A producer's life through a seeded script of all faults, and what must have come of it.
+
+Producer and simulator are the real ones, over real sockets, in one process on virtual time. Kafka
+is the one thing that is not there: what the producer sends is kept in a list.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+from random import Random
+from typing import NamedTuple
+
+import pytest
+
+import app.feeds.producer as producing
+from app.contracts import Candle, Message, Quote, Rejected, Trade, Trades, Watermark
+from app.feeds.producer import Producer
+from app.feeds.simulator.delivery import Delivery, Ended, Opened, Resumed, Sent, Silent, Subscribed
+from app.feeds.simulator.ledger import Truth
+from app.feeds.simulator.listing import KNOWN_PRICES
+from app.feeds.simulator.seeded import seeded_script
+from app.feeds.websocket import BadKeyError
+from app.settings import Settings
+from tests.integration.feeds.simulated import START_MS, TOKEN, simulated
+from tests.virtual_time import LoopClock
+from topologies.backfill import Backfill
+from topologies.candle import Rules
+from topologies.window import market_fields, newest
+
+MINUTE = 60_000
+LENGTH_S = 600.0
+SILENCE_S = 30.0
+SYMBOLS = (*KNOWN_PRICES, *(f"S{number:02d}" for number in range(50 - len(KNOWN_PRICES))))
+RULES = Rules("simulated", "sip", 5_000, 900_000)
+TOLERANCE_MS = 1_000
+
+
+class Lived(NamedTuple):
+    """What was sent to Kafka, what the simulator delivered, how the producer's clock was moved."""
+
+    messages: list[Message | Rejected]
+    deliveries: list[Delivery]
+    moves: list[tuple[int, int]]
+
+
+class Kept:
+    """Stands for the way to Kafka: keeps what a producer offers."""
+
+    def __init__(self, messages: list[Message | Rejected]) -> None:
+        self._messages = messages
+        self.room = asyncio.Event()
+        self.room.set()
+        self.broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def begin(self) -> None:
+        pass
+
+    def offer(self, messages: Iterable[Message | Rejected]) -> None:
+        self._messages += messages
+
+    def serve(self) -> None:
+        pass
+
+    @property
+    def made(self) -> int:
+        return len(self._messages)
+
+    delivered = made
+
+    async def finish(self, *counts: int) -> None:
+        pass
+
+
+async def live_through(
+    seed: int, folder: Path, rate: float, patch: pytest.MonkeyPatch, length_s: float = LENGTH_S
+) -> Lived:
+    """The whole of a marathon; a producer that a bad key has stopped is started again."""
+    messages: list[Message | Rejected] = []
+    patch.setattr(producing, "Outlet", lambda _: Kept(messages))
+    patch.setattr(producing, "await_topics", lambda *_: True)
+    clock = LoopClock(START_MS)
+    faults = seeded_script(seed, length_s, SILENCE_S)
+    async with simulated(faults=faults, rate=rate, seed=seed) as simulator:
+        settings = Settings(
+            _env_file=None,
+            tickhouse_feed="simulated",
+            tickhouse_data_dir=folder,
+            stocks_symbols=SYMBOLS,
+            finnhub_api_key=TOKEN,
+            finnhub_silence_s=SILENCE_S,
+            finnhub_websocket_url=f"ws://{simulator.at}",
+            finnhub_rest_url=f"http://{simulator.at}/api/v1",
+        )
+        stop = asyncio.Event()
+        running = asyncio.create_task(_keep_running(settings, clock, Random(seed), stop))
+        await asyncio.sleep(length_s)
+        simulator.close_market()
+        await asyncio.sleep(10)
+        stop.set()
+        await running
+        return Lived(messages, simulator.deliveries, clock.moves)
+
+
+async def _keep_running(
+    settings: Settings, clock: LoopClock, rng: Random, stop: asyncio.Event
+) -> None:
+    while not stop.is_set():
+        try:
+            await Producer(settings, clock, rng).run(stop)
+        except BadKeyError:
+            await asyncio.sleep(5)
+
+
+# --- what must have come of it
+
+
+def last_words(end_ms: int) -> list[Message]:
+    """Watermarks far behind the end, from a source that outlives all others: all becomes final."""
+    ends = (end_ms + 60 * MINUTE, end_ms + 70 * MINUTE)
+    return [Watermark(symbol, "simulated", "end", t, t) for t in ends for symbol in SYMBOLS]
+
+
+def candles(records: Iterable[Candle]) -> dict[str, tuple[object, ...]]:
+    """The market fields of the last revision of each candle."""
+    return {name: market_fields(one) for name, one in newest(records).items()}
+
+
+def made(messages: Iterable[Message]) -> dict[str, tuple[object, ...]]:
+    """The candles that the core makes of messages."""
+    told = list(messages)
+    end_ms = max(one.received_at for one in told)
+    return candles(Backfill(RULES).records([*told, *last_words(end_ms)]))
+
+
+def wanted(found: Truth, quotes: Iterable[Quote]) -> dict[str, tuple[object, ...]]:
+    """The candles of what was delivered, by the identity rules, each trade a message."""
+    trades: list[Message] = [
+        Trades(
+            one.symbol,
+            "simulated",
+            "ledger",
+            "c",
+            one.at_ms + MINUTE,
+            [Trade(one.t, one.p, one.v, one.c, k=one.k)],
+        )
+        for one in found.trades
+    ]
+    return made([*trades, *quotes])
+
+
+def refused_frames(deliveries: Iterable[Delivery]) -> set[str]:
+    """The digests of frames that hold what cannot be taken; of huge ones the log holds a part."""
+    return {
+        hashlib.sha256(one.raw.encode()).hexdigest()
+        for one in deliveries
+        if isinstance(one, Sent) and (one.broken or one.bad) and one.fault != "huge"
+    }
+
+
+class Heard(NamedTuple):
+    """From when until when a symbol was heard, on the simulator's clock."""
+
+    start_ms: int
+    end_ms: int
+
+
+def heard(deliveries: list[Delivery], end_ms: int) -> dict[str, list[Heard]]:
+    """When each symbol was subscribed on a connection that brought trades.
+
+    What ends while it is silent was heard until its last trade before.
+    """
+    since: dict[tuple[int, str], int] = {}
+    last: dict[int, int] = {}
+    silent: set[int] = set()
+    found: dict[str, list[Heard]] = {symbol: [] for symbol in SYMBOLS}
+
+    def end(connection: int, at_ms: int) -> None:
+        at_ms = last.get(connection, at_ms) if connection in silent else at_ms
+        for number, symbol in [key for key in since if key[0] == connection]:
+            found[symbol].append(Heard(since.pop((number, symbol)), at_ms))
+
+    for one in deliveries:
+        match one:
+            case Subscribed():
+                since[one.connection, one.symbol] = one.at_ms
+            case Sent() if one.raw.startswith('{"data"') and not one.broken:
+                last[one.connection] = one.at_ms
+            case Silent():
+                silent.add(one.connection)
+                if one.fault == "half-open":
+                    end(one.connection, one.at_ms)
+            case Resumed():
+                silent.discard(one.connection)
+            case Ended():
+                end(one.connection, one.at_ms)
+            case Opened():
+                silent.discard(one.connection)
+    for connection in {connection for connection, _ in since}:
+        end(connection, end_ms)
+    return found
+
+
+def on_producers_clock(intervals: list[Heard], moves: list[tuple[int, int]]) -> list[Heard]:
+    """The same on a clock that was moved forward: what was open was opened that much later."""
+    shifted = []
+    ahead_ms = 0
+    moved = [(at_ms - sum(by for _, by in moves[:n]), by) for n, (at_ms, by) in enumerate(moves)]
+    for one in intervals:
+        ahead_ms = sum(by for at_ms, by in moved if at_ms <= one.end_ms)
+        shifted.append(Heard(one.start_ms + ahead_ms, one.end_ms + ahead_ms))
+    return shifted
+
+
+def told_coverage(messages: Iterable[Message | Rejected]) -> dict[tuple[str, int], int]:
+    """The newest value told of each symbol's minute."""
+    told: dict[tuple[str, int], int] = {}
+    for one in messages:
+        if isinstance(one, Watermark) and one.minute_start is not None:
+            assert one.dark_since is None, "no marathon is dark for longer than the horizon"
+            told[one.symbol, one.minute_start] = one.covered_ms or 0
+    return told
+
+
+def coverage_errors(lived: Lived, start_ms: int, end_ms: int) -> list[str]:
+    """Each minute whose coverage differs from what was heard by more than a second an edge.
+
+    :param start_ms: when the producer had come up.
+    :param end_ms: behind the last minute that was told for good.
+    """
+    told = told_coverage(lived.messages)
+    errors = []
+    for symbol, intervals in heard(lived.deliveries, end_ms).items():
+        spans = on_producers_clock(intervals, lived.moves)
+        for minute in range(-(-start_ms // MINUTE) * MINUTE, end_ms - MINUTE + 1, MINUTE):
+            parts = [_overlap(span, minute) for span in spans]
+            edges = sum(minute <= edge < minute + MINUTE for span in spans for edge in span)
+            got = told.get((symbol, minute))
+            if got is None or abs(got - sum(parts)) > TOLERANCE_MS * edges:
+                number = (minute - start_ms) // MINUTE
+                errors.append(f"{symbol} minute {number}: {got} told, {sum(parts)} heard")
+    return errors
+
+
+def _overlap(span: Heard, minute: int) -> int:
+    return max(0, min(span.end_ms, minute + MINUTE) - max(span.start_ms, minute))

@@ -1,0 +1,147 @@
+"""Ten minutes of trouble: what the simulator delivered is what the candles hold."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from app.contracts import CANDLES_TOPIC, STOCKS_TOPIC, Quote, Rejected, decode_candle
+from app.feeds.simulator.delivery import read_deliveries
+from app.feeds.simulator.faults import AnyFault, Clock
+from app.feeds.simulator.ledger import truth
+from app.feeds.simulator.seeded import seeded_script
+from app.settings import Settings
+from app.topics import ensure_topics
+from tests.drills.marathon import (
+    LENGTH_S,
+    MINUTE,
+    SILENCE_S,
+    START_MS,
+    SYMBOLS,
+    Lived,
+    candles,
+    coverage_errors,
+    last_words,
+    live_through,
+    made,
+    refused_frames,
+    wanted,
+)
+from tests.integration.feeds.simulator_process import TOKEN, simulator_process
+from tests.integration.feeds.topic_reader import stocks
+from tests.support import await_consumed, read_topic, running, send_messages, start, stop
+from tests.virtual_time import run
+
+pytestmark = pytest.mark.drill
+
+SEEDS = int(os.environ.get("MARATHON_SEEDS", "8"))
+RATE = 100.0
+
+
+def judged(
+    deliveries_of: Lived, got: dict[str, tuple[object, ...]], tell: Callable[[str, object], None]
+) -> None:
+    """Candles are those of the delivered trades; what the rules cannot tell is counted."""
+    found = truth(deliveries_of.deliveries)
+    quotes = [one for one in deliveries_of.messages if isinstance(one, Quote)]
+    tell("genuine trades", found.genuine)
+    tell("repeated trades", found.repeats)
+    tell("candles", len(got))
+    tell("genuine trades the identity rules take for repeats", found.unseen)
+    tell("repeated trades the identity rules take for new", found.doubled)
+    assert found.unproven == 0
+    should = wanted(found, quotes)
+    assert {name: got.get(name) for name in should} == should
+    assert got.keys() == should.keys()
+
+
+@pytest.mark.parametrize("seed", range(SEEDS))
+def test_candles_and_coverage_are_what_was_delivered(
+    seed: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    record_property: Callable[[str, object], None],
+) -> None:
+    lived = run(live_through(seed, tmp_path, RATE, monkeypatch))
+    messages = [one for one in lived.messages if not isinstance(one, Rejected)]
+    judged(lived, made(messages), record_property)
+    rejected = {one.sha256 for one in lived.messages if isinstance(one, Rejected)}
+    assert refused_frames(lived.deliveries) <= rejected
+    assert coverage_errors(lived, START_MS, START_MS + int(LENGTH_S * 1000)) == []
+
+
+@pytest.mark.timeout(1_200)
+def test_in_real_time(
+    make_settings: Callable[..., Settings],
+    tmp_path: Path,
+    record_property: Callable[[str, object], None],
+) -> None:
+    settings = make_settings(
+        tickhouse_feed="simulated",
+        stocks_symbols=SYMBOLS,
+        finnhub_api_key=TOKEN,
+        finnhub_silence_s=SILENCE_S,
+    )
+    ensure_topics(settings)
+    log = tmp_path / "deliveries.jsonl"
+    options = ["--rate", str(RATE), "--calls-per-minute", "0"]
+    for fault in _clocks_last(seeded_script(0, LENGTH_S, SILENCE_S)):
+        options += ["--fault", _written(fault)]
+    began_ms = time.time_ns() // 1_000_000
+    with (
+        running(settings, "candles", log=tmp_path / "candles.log"),
+        simulator_process(*options, log=log, folder=tmp_path) as simulator,
+    ):
+        _keep_producing(simulator.settings(settings), tmp_path / "produce.log", simulator.stop)
+        send_messages(settings, STOCKS_TOPIC, last_words(began_ms + int(LENGTH_S * 1000)))
+        await_consumed(settings, STOCKS_TOPIC, "candles")
+
+    lived = Lived([*stocks(settings)], read_deliveries(log), [])
+    records = [decode_candle(one.value()) for one in read_topic(settings, CANDLES_TOPIC)]
+    judged(lived, candles(records), record_property)
+    jump_ms = began_ms + int(_LAST_CLOCK_S * 1000)
+    assert coverage_errors(lived, began_ms, jump_ms // MINUTE * MINUTE) == []
+
+
+_LAST_CLOCK_S = LENGTH_S - 35
+
+
+def _clocks_last(faults: Iterable[AnyFault]) -> list[AnyFault]:
+    """What sets the producer's clock comes last: its coverage is compared up to there."""
+    return [
+        msgspec.structs.replace(fault, at_s=_LAST_CLOCK_S)
+        if isinstance(fault, Clock) and fault.by_s > 0
+        else fault
+        for fault in faults
+    ]
+
+
+def _written(fault: AnyFault) -> str:
+    """A fault as the command line takes it."""
+    options = msgspec.to_builtins(fault)
+    kind = options.pop("kind")
+    return f"{kind}:" + ",".join(f"{name}={json.dumps(value)}" for name, value in options.items())
+
+
+def _keep_producing(settings: Settings, log: Path, end: Callable[[], None]) -> None:
+    """Run a producer for the script's length, and again whenever a bad key has stopped it."""
+    until_s = time.monotonic() + LENGTH_S
+    producer = start(settings, "produce", log=log)
+    try:
+        while (left_s := until_s - time.monotonic()) > 0:
+            try:
+                assert producer.wait(left_s) == 1, log.read_text()[-2_000:]
+            except subprocess.TimeoutExpired:
+                break
+            time.sleep(5)
+            producer = start(settings, "produce", log=log)
+        end()
+    finally:
+        assert stop(producer) == 0
