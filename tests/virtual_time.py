@@ -20,7 +20,7 @@ _SETTLE_S = 0.00002
 """Of real time: for what was just written to a socket to be readable at its other end."""
 
 
-_FLOW_S = 1.0
+_FLOW_S = 0.5
 """Of real time: for a full socket to be read."""
 _SIOCOUTQNSD = 0x894B
 

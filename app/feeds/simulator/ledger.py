@@ -16,6 +16,9 @@ from app.feeds.simulator.delivery import Arrived, Delivery, Ended, Opened, Sent
 
 RING_FRAMES = 64
 FULL_FRAME_TRADES = 10
+MINUTE_MS = 60_000
+KEEP_MS = 905_000
+"""The default horizon + grace of the candles."""
 
 Identity = tuple[str, int, Decimal, Decimal, tuple[str, ...]]
 
@@ -43,13 +46,43 @@ class Weighed(NamedTuple):
     """Places of repeats that the rules take for new trades."""
 
 
-class _Heard:
-    """One connection: its last frames, and how often it sent each trade."""
+class _Tally:
+    """How often each party has sent each trade, and which trades no party has sent so often.
 
-    def __init__(self, key: int) -> None:
-        self.key = key
-        self.ring: deque[str] = deque(maxlen=RING_FRAMES)
-        self.sent: Counter[Identity] = Counter()
+    Hashes stand for trades; a minute's are forgotten when no candle takes them any more.
+    """
+
+    def __init__(self) -> None:
+        self._minutes: dict[int, dict[int, int]] = {}
+
+    def add(self, party: int, identity: Identity, now_ms: int) -> tuple[int, bool]:
+        """Count a trade.
+
+        :returns: how often `party` had sent it before, and whether nobody else had so often.
+        """
+        minute = identity[1] // MINUTE_MS
+        counts = self._minutes.get(minute)
+        if counts is None:
+            counts = self._begin(minute, now_ms)
+        own, most = hash((party, identity)), hash(identity)
+        k = counts.get(own, 0)
+        counts[own] = k + 1
+        if k < counts.get(most, 0):
+            return k, False
+        counts[most] = k + 1
+        return k, True
+
+    def _begin(self, minute: int, now_ms: int) -> dict[int, int]:
+        for old in [m for m in self._minutes if (m + 1) * MINUTE_MS + KEEP_MS < now_ms]:
+            del self._minutes[old]
+        return self._minutes.setdefault(minute, {})
+
+
+class _Heard(NamedTuple):
+    """An open connection, and its last frames."""
+
+    key: int
+    ring: deque[str]
 
 
 class Ledger:
@@ -57,13 +90,12 @@ class Ledger:
 
     def __init__(self) -> None:
         self._connections: dict[int, _Heard] = {}
-        self._counted: set[tuple[Identity, int]] = set()
-        self._genuine: dict[int, Counter[Identity]] = {}
-        self._heard: Counter[Identity] = Counter()
+        self._by_connection = _Tally()
+        self._genuine_by_key = _Tally()
 
     def opened(self, connection: int, key: int) -> None:
         """A connection begins; those of one key are one client's."""
-        self._connections[connection] = _Heard(key)
+        self._connections[connection] = _Heard(key, deque(maxlen=RING_FRAMES))
 
     def ended(self, connection: int) -> None:
         """It sends no more."""
@@ -81,33 +113,18 @@ class Ledger:
             connection.ring.append(sent.raw)
         weighed = Weighed([], [], [])
         for i, row, identity in trades:
-            counts = not dropped and self._counts(connection, identity)
+            counts = False
+            if not dropped:
+                k, counts = self._by_connection.add(sent.connection, identity, sent.at_ms)
             if counts:
-                k = connection.sent[identity] - 1
                 weighed.counted.append(_counted(row, identity, k, sent.at_ms))
-            if sent.repeat and counts:
-                weighed.doubled.append(i)
-            elif not sent.repeat and self._is_new(connection.key, identity) and not counts:
+            if sent.repeat:
+                weighed.doubled.extend([i] if counts else [])
+                continue
+            _, is_new = self._genuine_by_key.add(connection.key, identity, sent.at_ms)
+            if is_new and not counts:  # it is more than another client's copy
                 weighed.unseen.append(i)
         return weighed
-
-    def _counts(self, connection: _Heard, identity: Identity) -> bool:
-        """Whether no connection has sent the trade so often; counts it."""
-        k = connection.sent[identity]
-        connection.sent[identity] = k + 1
-        if (identity, k) in self._counted:
-            return False
-        self._counted.add((identity, k))
-        return True
-
-    def _is_new(self, key: int, identity: Identity) -> bool:
-        """Whether a genuine trade is not just another client's copy; counts it."""
-        own = self._genuine.setdefault(key, Counter())
-        own[identity] += 1
-        if own[identity] <= self._heard[identity]:
-            return False
-        self._heard[identity] = own[identity]
-        return True
 
 
 class Marked:
