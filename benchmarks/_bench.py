@@ -28,6 +28,7 @@ from tests.support import await_, consumer, delete_topics, end_offsets, send_mes
 from topologies.candles import GROUP
 
 LOOK_S = 0.02
+FAR_S = 900.0
 
 
 class Cost(NamedTuple):
@@ -114,7 +115,10 @@ class Group:
 
     def committed(self) -> dict[int, int]:
         """By partition, the committed offset; 0 where there is none."""
-        found = self._reader.committed(self._asked, timeout=30)
+        try:
+            found = self._reader.committed(self._asked, timeout=30)
+        except KafkaException:  # a coordinator may be elsewhere for a moment
+            return dict.fromkeys((at.partition for at in self._asked), 0)
         return {at.partition: max(at.offset, 0) for at in found}
 
     def close(self) -> None:
@@ -126,6 +130,20 @@ def cpu_s(processes: Iterable[subprocess.Popen[bytes]]) -> float:
     return sum(sum(psutil.Process(process.pid).cpu_times()[:2]) for process in processes)
 
 
+def watched(group: Group, workers: list[subprocess.Popen[bytes]]) -> Iterator[dict[int, int]]:
+    """What `group` has committed, again and again, as long as its workers run.
+
+    :raises RuntimeError: a worker has ended, or the time is up.
+    """
+    until_s = time.monotonic() + FAR_S
+    while time.monotonic() < until_s:
+        yield group.committed()
+        if any(worker.poll() is not None for worker in workers):
+            raise RuntimeError("a worker has ended; its log lies in the benchmark's folder")
+        time.sleep(LOOK_S)
+    raise RuntimeError(f"the input was not committed within {FAR_S:.0f} s")
+
+
 def measured(input_: Input, workers: list[subprocess.Popen[bytes]]) -> Cost:
     """The cost of `workers`, which were just started, until all of the input is committed.
 
@@ -134,10 +152,9 @@ def measured(input_: Input, workers: list[subprocess.Popen[bytes]]) -> Cost:
     group = Group(input_.settings, input_.ends)
     await_(lambda: len(group.assigned()) == len(workers), 120, "the workers to join")
     wall, cpu = time.perf_counter(), cpu_s(workers)
-    while group.committed() != input_.ends:
-        if any(worker.poll() is not None for worker in workers):
-            raise RuntimeError("a worker has ended; its log lies in the benchmark's folder")
-        time.sleep(LOOK_S)
+    for committed in watched(group, workers):
+        if committed == input_.ends:
+            break
     group.close()
     return Cost(time.perf_counter() - wall, cpu_s(workers) - cpu)
 
