@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from random import Random
 
@@ -30,7 +30,8 @@ log = logging.getLogger(__name__)
 class Line:
     """The connections of one API key, one after the other.
 
-    :param number: counts the keys from 1; names the line in logs and connections.
+    :param keys: all keys of the producer.
+    :param number: says which of them is this line's, from 1; names it in logs and connections.
     :param offer: takes what is to be sent, in order.
     :param room: cleared while nothing more is to be read from the socket.
     :param recorder: told of everything that happens, if there is one.
@@ -39,8 +40,8 @@ class Line:
 
     def __init__(
         self,
+        keys: Sequence[str],
         number: int,
-        key: str,
         *,
         url: str,
         feed: FeedName,
@@ -53,7 +54,8 @@ class Line:
     ) -> None:
         self.number = number
         self.symbols: tuple[str, ...] = ()
-        self._key = key
+        self._keys = keys
+        self._key = keys[number - 1]
         self._url = url
         self._feed = feed
         self._intake = intake
@@ -102,7 +104,7 @@ class Line:
 
     async def _converse(self, connection: str) -> None:
         """One connection, from its opening to its end."""
-        socket = await open_socket(self._url, self._key)
+        socket = await open_socket(self._url, self._key, self._keys)
         self._check_feed_of(socket)
         self._socket = socket
         watching: asyncio.Task[None] | None = None

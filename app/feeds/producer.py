@@ -124,7 +124,7 @@ class Producer:
             is_open=self._is_open,
         )
         self._outlet = Outlet(settings)
-        self._lines = [self._line(number, key) for number, key in _numbered(settings.finnhub_keys)]
+        self._lines = [self._line(n) for n, _ in enumerate(settings.finnhub_keys, start=1)]
         self._places: dict[str, int] = {}
         self._place(symbols)
         if recorder:
@@ -252,10 +252,10 @@ class Producer:
         else:
             self._mark_failed = False
 
-    def _line(self, number: int, key: str) -> Line:
+    def _line(self, number: int) -> Line:
         return Line(
+            self._settings.finnhub_keys,
             number,
-            key,
             url=self._settings.finnhub_websocket_url,
             feed=self._settings.tickhouse_feed,
             intake=self._intake,
@@ -304,10 +304,6 @@ def _learn_days(now_ms: int) -> None:
 
 async def _wait(stop: asyncio.Event) -> None:
     await stop.wait()
-
-
-def _numbered(keys: tuple[str, ...]) -> enumerate[str]:
-    return enumerate(keys, start=1)
 
 
 def _listed(symbols: list[str]) -> str:

@@ -76,7 +76,7 @@ class FinnhubRest:
 
     def _ask(self, call: Callable[[], Any]) -> Any:
         try:
-            return call()
+            answer = call()
         except FinnhubAPIException as error:
             status = error.status_code
             retry: Retry = "later" if status == 429 else "soon" if status >= 500 else "no"
@@ -85,6 +85,9 @@ class FinnhubRest:
         except (FinnhubRequestException, requests.RequestException) as error:
             reason = redact(f"{type(error).__name__}: {error}"[:400], [self._key])
             raise RestFault(reason, "soon") from None
+        if self._key in repr(answer):
+            raise RestFault("the answer holds the API key", "soon")
+        return answer
 
 
 class RestCalls:

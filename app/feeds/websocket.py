@@ -13,12 +13,14 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
 
 from app.errors import TickhouseError
-from app.log import redact
+from app.log import MASK, redact
 
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 """Above this the connection is given up; above `finnhub_frames.MAX_FRAME_BYTES` only the frame."""
 OPEN_TIMEOUT_S = 20.0
 CLOSE_TIMEOUT_S = 1.0
+SHORTEST_KEY = 8
+"""What is shorter is no key of Finnhub's, and may stand in a frame by chance."""
 FEED_HEADER = "X-Tickhouse-Feed"
 """The simulator says with it that its trades are simulated; Finnhub does not send it."""
 
@@ -90,10 +92,18 @@ class FeedSocket:
         await self._tell("unsubscribe", symbols)
 
     async def frames(self) -> AsyncIterator[bytes]:
-        """Each message of the server, until the connection ends; then `Unavailable` is raised."""
+        """Each message of the server, until the connection ends; then `Unavailable` is raised.
+
+        A key that the server sends back is masked here: what is refused is kept byte for byte.
+        """
+        keys = [secret.encode() for secret in self._secrets if len(secret) >= SHORTEST_KEY]
         try:
             while True:
-                yield await self._socket.recv(decode=False)
+                raw = await self._socket.recv(decode=False)
+                for key in keys:
+                    if key in raw:
+                        raw = raw.replace(key, MASK.encode())
+                yield raw
         except ConnectionClosed as error:
             raise self._ended(error) from None
 
@@ -117,13 +127,14 @@ class FeedSocket:
         return Unavailable(redact(f"the connection ended: {error}", [*self._secrets]))
 
 
-async def open_socket(url: str, token: str) -> FeedSocket:
+async def open_socket(url: str, token: str, others: Iterable[str] = ()) -> FeedSocket:
     """Connect to `url` with `token` in the query, as Finnhub wants it.
 
+    :param others: further keys that no text may show.
     :raises BadKeyError: the server refuses the key; trying again is of no use.
     :raises Unavailable: anything else went wrong. No text of either holds the token.
     """
-    secrets = [token, quote(token, safe="")]
+    secrets = [form for key in (token, *others) for form in (key, quote(key, safe=""))]
     try:
         socket = await connect(
             f"{url}{'&' if urlsplit(url).query else '?'}token={quote(token, safe='')}",

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import gzip
+import itertools
 import json
 import signal
 import subprocess
@@ -11,11 +14,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from confluent_kafka.admin import AdminClient
 
-from app.contracts import STOCKS_TOPIC, Quote, Trades, Watermark
+from app.contracts import STOCKS_TOPIC, Quote, Trades, Watermark, encode
 from app.embedded.environment import child_environment
 from app.embedded.kafka import KafkaServer
 from app.errors import TickhouseError
@@ -211,8 +215,8 @@ def test_coverage_and_quotes_are_told(live: Settings, server: FinnhubServer) -> 
             live,
             until=lambda read: {Quote, Watermark} <= {type(m) for m in read},
         )
-    (quote,) = [m for m in messages if isinstance(m, Quote)]
-    assert (quote.symbol, str(quote.c), quote.d) == ("A", "1.5", None)
+    (one,) = [m for m in messages if isinstance(m, Quote)]
+    assert (one.symbol, str(one.c), one.d) == ("A", "1.5", None)
     watermark = next(m for m in messages if isinstance(m, Watermark))
     assert watermark.symbol == "A"
     assert watermark.t <= SteadyClock().now_ms() - live.candle_grace_ms
@@ -312,9 +316,9 @@ def simulating(log: Path) -> Iterator[str]:
             process.terminate()
 
 
-def _start(settings: Settings) -> subprocess.Popen[str]:
+def _start(settings: Settings, *options: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [TICKHOUSE, "produce"],
+        [TICKHOUSE, "produce", *options],
         env=child_environment(settings),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -339,24 +343,41 @@ def test_sigterm_says_farewell_flushes_and_exits_0(live: Settings, server: Finnh
     assert TOKEN not in output
 
 
-def test_the_token_is_in_no_line_and_no_file(live: Settings, server: FinnhubServer) -> None:
-    server.rest = lambda path, headers: (500, TOKEN.encode())
-    process = _start(live)
+def test_no_key_is_in_any_line_file_or_message(
+    make_settings: MakeSettings, server: FinnhubServer, tmp_path: Path
+) -> None:
+    other = "other+marker"
+    settings = make_settings(
+        tickhouse_feed="simulated", stocks_symbols="A,B", **server.settings(f"{TOKEN},{other}")
+    )
+    ensure_topics(settings)
+    faults = [(500, TOKEN), (200, json.dumps({"c": TOKEN})), (403, other), (429, TOKEN)]
+    answers = itertools.cycle((status, body.encode()) for status, body in faults)
+    server.rest = lambda *_: next(answers)
+    recording = tmp_path / "recording.gz"
+    process = _start(settings, "--record", str(recording))
     server.wait_for("subscribe", 2)
-    server.send(json.dumps({"type": "error", "msg": f"no {TOKEN}"}))
-    server.send(TOKEN)
-    rejected(live, 1)
+    for key in (TOKEN, quote(TOKEN, safe=""), other):
+        server.send(json.dumps({"type": "error", "msg": f"no {key}"}))
+        server.send(key)
+    server.send_trades(("A", NOW, 1))
+    refused = rejected(settings, 3)
+    messages = stocks(settings, until=has_trades("A", 1))
     server.refuse_with = 502
     server.drop()
     server.wait_for("open", 2)
     server.refuse_with = 401
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 1
-    assert "error: 127.0.0.1 refuses the API key (HTTP 401). Correct FINNHUB_API_KEY." in output
+    assert "127.0.0.1 refuses the API key (HTTP 401). Correct FINNHUB_API_KEY." in output
     assert "HTTP 502" in output
-    assert TOKEN not in output
-    for path in live.tickhouse_data_dir.rglob("*"):
-        assert not path.is_file() or TOKEN.encode() not in path.read_bytes()
+    shown = [output.encode(), gzip.decompress(recording.read_bytes())]
+    shown += [base64.b64decode(one.payload or "") + encode(one) for one in refused]
+    shown += map(encode, messages)
+    files = [path for path in settings.tickhouse_data_dir.rglob("*") if path.is_file()]
+    shown += [str(path).encode() + path.read_bytes() for path in files]
+    for key in (TOKEN, quote(TOKEN, safe=""), other, quote(other, safe="")):
+        assert not [text for text in shown if key.encode() in text]
 
 
 def test_without_a_broker_it_waits_with_a_sentence(live: Settings, tmp_path: Path) -> None:
