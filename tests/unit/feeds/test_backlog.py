@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.feeds.backlog import BLOCK_BYTES, Backlog, Record, SpillFile
@@ -130,6 +130,7 @@ class _FullDisk(SpillFile):
         super().append(records)  # type: ignore[arg-type]
 
 
+@settings(deadline=None)
 @given(st.lists(st.one_of(st.just("add"), st.integers(1, 30)), max_size=80))
 def test_whatever_happens_the_order_stays(
     tmp_path_factory: pytest.TempPathFactory, steps: list[str | int]

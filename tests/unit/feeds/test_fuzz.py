@@ -5,7 +5,7 @@ from __future__ import annotations
 from random import Random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.contracts import Message, Rejected, Trades, conditions_of, decode, decode_rejected, encode
@@ -95,6 +95,7 @@ def test_a_hundred_thousand_mutated_frames(seed: int) -> None:
     assert _fuzz(25_000, seed).in_messages > 1_000
 
 
+@settings(deadline=None)
 @given(st.lists(any_frame(NOW), max_size=12))
 def test_frames_of_any_content(frames: list[bytes]) -> None:
     account = _Account()

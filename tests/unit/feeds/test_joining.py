@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.contracts import Message, Quote, Rejected, Trade, Trades, Watermark
@@ -80,6 +80,7 @@ def _any_message(numbers: tuple[int, int, str]) -> Outgoing:
     return message
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.integers(0, 4), st.integers(0, 40), st.sampled_from("AB")), max_size=40)
 )

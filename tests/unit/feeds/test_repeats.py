@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.feeds.repeats import RepeatCounter
@@ -19,6 +19,7 @@ def test_equal_trades_are_counted() -> None:
     assert counter.k("B", M, M) == 0
 
 
+@settings(deadline=None)
 @given(
     st.lists(
         st.tuples(

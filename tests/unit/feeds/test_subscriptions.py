@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.feeds.subscriptions import SETTLE_MS, Subscriptions, spread
@@ -71,6 +71,7 @@ def test_the_search_for_one_of_fifty_takes_less_than_a_minute() -> None:
     assert len(server.heard) < 250
 
 
+@settings(deadline=None)
 @given(st.sets(st.sampled_from(NAMES), max_size=8), st.sets(st.sampled_from(NAMES), max_size=8))
 def test_whatever_is_refused_is_found_and_nothing_else(
     refused: set[str], more_refused: set[str]
