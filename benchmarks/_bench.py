@@ -22,6 +22,7 @@ from confluent_kafka.admin import AdminClient
 
 from app.contracts import STOCKS_TOPIC, Candle, Message, decode_candle
 from app.embedded.kafka import KafkaServer
+from app.errors import TickhouseError
 from app.settings import Settings
 from app.topics import ensure_topics
 from tests.support import await_, consumer, delete_topics, end_offsets, send_messages
@@ -29,6 +30,15 @@ from topologies.candles import GROUP
 
 LOOK_S = 0.02
 FAR_S = 900.0
+
+
+class WorkerError(TickhouseError):
+    """A worker does not do its work."""
+
+
+def worker_log(settings: Settings) -> Path:
+    """What the workers of a benchmark write to; gone with its folder."""
+    return settings.tickhouse_data_dir / "candles.log"
 
 
 class Cost(NamedTuple):
@@ -93,6 +103,7 @@ class Group:
     """What Kafka knows of a consumer group of the namespace, asked often and cheaply."""
 
     def __init__(self, settings: Settings, partitions: Iterable[int], name: str = GROUP) -> None:
+        self._log = worker_log(settings)
         self._name = settings.named(name)
         self._admin = AdminClient(settings.kafka_client() | {"log_level": 0})
         self._reader = consumer(settings, **{"group.id": self._name})
@@ -121,6 +132,10 @@ class Group:
             return dict.fromkeys((at.partition for at in self._asked), 0)
         return {at.partition: max(at.offset, 0) for at in found}
 
+    def log_end(self) -> str:
+        """The last lines of the workers' log."""
+        return "\n".join(self._log.read_text().splitlines()[-20:])
+
     def close(self) -> None:
         self._reader.close()
 
@@ -133,15 +148,17 @@ def cpu_s(processes: Iterable[subprocess.Popen[bytes]]) -> float:
 def watched(group: Group, workers: list[subprocess.Popen[bytes]]) -> Iterator[dict[int, int]]:
     """What `group` has committed, again and again, as long as its workers run.
 
-    :raises RuntimeError: a worker has ended, or the time is up.
+    :raises WorkerError: a worker has ended, or the time is up.
     """
     until_s = time.monotonic() + FAR_S
     while time.monotonic() < until_s:
         yield group.committed()
         if any(worker.poll() is not None for worker in workers):
-            raise RuntimeError("a worker has ended; its log lies in the benchmark's folder")
+            raise WorkerError("A worker has ended. The end of the log:\n" + group.log_end())
         time.sleep(LOOK_S)
-    raise RuntimeError(f"the input was not committed within {FAR_S:.0f} s")
+    raise WorkerError(
+        f"The input was not committed within {FAR_S:.0f} s. The end of the log:\n{group.log_end()}"
+    )
 
 
 def measured(input_: Input, workers: list[subprocess.Popen[bytes]]) -> Cost:

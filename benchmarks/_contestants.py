@@ -18,7 +18,7 @@ from quixstreams.dataframe.windows import Count, Earliest, Latest, Max, Min, Sum
 
 from app.contracts import CANDLES_TOPIC, LIVE_TOPIC, STOCKS_TOPIC, Candle, decode
 from app.settings import Settings
-from benchmarks._bench import Cost, Input, batches, candles, measured
+from benchmarks._bench import Cost, Input, batches, candles, measured, worker_log
 from benchmarks._reference import Bar, Key, full
 from tests.support import read_topic, running, values
 from topologies.candle import Rules, SymbolCandles
@@ -46,7 +46,7 @@ def topology(input_: Input, live: bool) -> Result:
     """`tickhouse candles` with its default settings; `live`: with partial candles or without."""
     input_.reset()
     settings = input_.settings.model_copy(update={"candle_live": live})
-    with running(settings, "candles", log=settings.tickhouse_data_dir / "candles.log") as worker:
+    with running(settings, "candles", log=worker_log(settings)) as worker:
         cost = measured(input_, [worker])
     records = candles(settings, CANDLES_TOPIC)
     partials = sum(map(len, batches(settings, LIVE_TOPIC))) if live else 0

@@ -36,7 +36,7 @@ from app.feeds.intake import Intake
 from app.feeds.publisher import producer_settings
 from app.settings import Settings
 from app.topics import ensure_topics
-from benchmarks._bench import Group, bench
+from benchmarks._bench import Group, bench, worker_log
 from benchmarks._report import percentile, report
 from benchmarks._workload import MINUTE_MS, SYMBOLS, zipf
 from tests.support import await_, consumer, running
@@ -209,7 +209,7 @@ def until_counted_ms(sent: list[Sent], seen: list[Seen]) -> list[float]:
 def measure(settings: Settings, rate: int, seconds: float) -> dict[str, Any]:
     """Feed, worker and readers at once; the figures of the page, in milliseconds."""
     ensure_topics(settings)
-    log = settings.tickhouse_data_dir / "candles.log"
+    log = worker_log(settings)
     with running(settings, "candles", log=log):
         group = Group(settings, range(settings.kafka_partitions))
         await_(group.assigned, 120, "the worker to join")

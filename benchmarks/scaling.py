@@ -22,7 +22,7 @@ from app.contracts import CANDLES_TOPIC, STOCKS_TOPIC, Message, encode
 from app.embedded.environment import child_environment
 from app.settings import Settings
 from app.topics import ensure_topics
-from benchmarks._bench import Group, bench, candles, cpu_s, watched
+from benchmarks._bench import Group, bench, candles, cpu_s, watched, worker_log
 from benchmarks._reference import Full, Key, Prints, check, full
 from benchmarks._report import report, spread
 from benchmarks._workload import Workload
@@ -154,7 +154,7 @@ def run(settings: Settings, guarantee: str, workers: int, trades: int) -> Run:
 
 
 def _worker(settings: Settings, guarantee: str) -> subprocess.Popen[bytes]:
-    log = (settings.tickhouse_data_dir / "candles.log").open("ab")
+    log = worker_log(settings).open("ab")
     return subprocess.Popen(
         GUARANTEES[guarantee], env=child_environment(settings), stdout=log, stderr=log
     )
