@@ -46,9 +46,12 @@ class Page:
         return {*self.book.symbols(), *(gold.symbols() if gold else ())}
 
     def _followed(self) -> tuple[str, ...]:
-        """A replay's symbols are those of its file, which the page learns from its candles."""
-        replay = self._settings.tickhouse_feed == "replay"
-        return () if replay else self._settings.stocks_symbols
+        """Symbols of a file, a replay's or one that changes, the page learns from their candles."""
+        of_a_file = (
+            self._settings.tickhouse_feed == "replay"
+            or self._settings.stocks_symbols_file is not None
+        )
+        return () if of_a_file else self._settings.stocks_symbols
 
     def candles(self, symbol: str, limit: int) -> tuple[list[dict[str, Any]], int]:
         """The last `limit` candles of `symbol`, and the version of the live ones among them.
