@@ -178,10 +178,10 @@ frames = st.lists(st.lists(prints, min_size=1, max_size=9), min_size=1, max_size
 def test_a_second_connection_that_frames_the_same_prints_differently_adds_nothing(frames, sizes):
     alone, both = Market(a=0), Market(a=0, b=0)
     for number, frame in enumerate(frames):
-        marked = [(t, p + number, v) for t, p, v in frame]  # no frame repeats another
+        marked = [(t, p + 100 * number, v) for t, p, v in frame]  # no frame repeats another
         alone.hear("a", *marked)
         both.hear("a", *marked)
-    rest = [(t, p + n, v) for n, frame in enumerate(frames) for t, p, v in frame]
+    rest = [(t, p + 100 * n, v) for n, frame in enumerate(frames) for t, p, v in frame]
     while rest:
         size = sizes[len(rest) % len(sizes)]
         both.hear("b", *rest[:size])
