@@ -277,3 +277,4 @@ def test_who_was_stopped_for_a_minute_has_not_heard() -> None:
     feed.pass_s(5)
     feed.clock.move_forward(ASLEEP_MS + 1_000)
     assert _told(feed.intake.each_second())[0] == (0, 5_000)
+    assert _told(feed.pass_s(60))[-1] == (60_000, 54_000)

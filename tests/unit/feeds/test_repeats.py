@@ -41,6 +41,21 @@ def test_repeats_are_found_in_minutes_that_are_over_and_in_those_to_come(
         seen[number, t] += 1
 
 
+def test_a_twin_ahead_of_the_clock_is_found_when_its_minute_has_begun() -> None:
+    counter = RepeatCounter(KEEP_MS)
+    assert counter.k("A", M + 60_010, M + 59_990) == 0
+    assert counter.k("A", M + 60_010, M + 60_020) == 1
+
+
+def test_a_late_trade_is_counted_in_a_minute_that_is_packed() -> None:
+    counter = RepeatCounter(KEEP_MS)
+    counter.k("A", M, M)
+    for now in range(M + 60_000, M + 300_000, 100):
+        counter.k(now, now, now)
+    late = M + 300_000
+    assert [counter.k(name, M, late) for name in "ABAB"] == [1, 0, 2, 1]
+
+
 def test_what_no_candle_takes_any_more_is_forgotten() -> None:
     counter = RepeatCounter(KEEP_MS)
     counter.k("A", M, M)

@@ -98,6 +98,15 @@ def test_a_complaint_out_of_the_blue_condemns_nobody() -> None:
     assert server.settle() == []
 
 
+def test_one_complaint_alone_condemns_nobody_not_even_a_lonely_symbol() -> None:
+    server = _Server()
+    server.subscribe(["S0"])
+    server.subscriptions.error()
+    assert server.settle() == []
+    server.subscriptions.error()
+    assert server.settle() == []
+
+
 def test_a_late_complaint_is_about_what_was_subscribed_last() -> None:
     server = _Server()
     server.subscribe(NAMES[:10])
