@@ -11,10 +11,7 @@ with a count: the candles topology records it in `trades-rejected`.
 from __future__ import annotations
 
 import logging
-import signal
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from confluent_kafka import KafkaException
 from quixstreams.exceptions import QuixException
@@ -98,8 +95,7 @@ def run(settings: Settings) -> None:
         lake = ParquetS3Sink(bucket, steps, settings.tickhouse_feed, lives)
         started_s = time.monotonic()
         try:
-            with own_signals():
-                build(settings, lives, lake).run()
+            build(settings, lives, lake).run()
             return
         except LifeEndedError as ended:
             logger.warning("%s", ended)
@@ -128,14 +124,3 @@ def _stop_quietly(*_: object) -> bool:
 def _cause(error: Exception) -> Exception:
     cause = error.__cause__
     return cause if isinstance(cause, Exception) else error
-
-
-@contextmanager
-def own_signals() -> Iterator[None]:
-    """Quix takes SIGINT and SIGTERM while it runs; give them back afterwards."""
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)

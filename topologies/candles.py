@@ -227,6 +227,9 @@ def run(settings: Settings) -> None:
                 BrokerUnreachableError,
                 TopicMadeAgainError,
             ) as error:
+                if app.told_to_stop:
+                    logger.warning("stopped, the next start repeats what is uncommitted: %s", error)
+                    return
                 if time.monotonic() - started > 60:
                     retry_s = RETRY_FIRST_S
                 logger.warning(

@@ -9,12 +9,18 @@ A worker that sleeps past its session (a laptop's lid, a long pause) loses its p
 may have read on from the last commit meanwhile. Quix drops the partitions' stores but keeps the
 open checkpoint. At least once it commits that later (measured with quixstreams 3.28); exactly-once
 the transaction's time-out mostly prevents it, and this does so always.
+
+A signal to stop that comes between Quix's taking of the signals and the start of its loop (up to a
+second, while the transactional id is claimed) is forgotten by Quix, and one that comes after the
+loop would go to an application that has ended. This one hears both.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+import signal
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
@@ -72,6 +78,7 @@ class LifeConsumer(InternalConsumer):
 
     lives: TopicLives
     before_assign: Callable[[], None]
+    before_poll: Callable[[], None]
     _lost = False
 
     def poll(self, timeout: float | None = None) -> Any:
@@ -79,6 +86,7 @@ class LifeConsumer(InternalConsumer):
         :raises AssignmentLostError: partitions were lost. What was read of them must neither be
             committed nor kept, and Quix would do both.
         """
+        self.before_poll()
         message = super().poll(timeout)
         if self._lost:
             raise AssignmentLostError("its partitions were given to another worker")
@@ -174,7 +182,23 @@ class LifeApplication(Application):
     ) -> None:
         self._lives = lives
         self._before_assign = before_assign
+        self.told_to_stop = False
+        """By a signal, or by its owner; not by an error."""
         super().__init__(*args, **kwargs)
+
+    def run(self, *args: Any, **kwargs: Any) -> Any:
+        """Run until told to stop; SIGINT and SIGTERM are the process's own again afterwards."""
+        with own_signals():
+            return super().run(*args, **kwargs)
+
+    def stop(self, fail: bool = False) -> None:
+        """Stop, also when the loop has yet to begin."""
+        self.told_to_stop = self.told_to_stop or not fail
+        super().stop(fail)
+
+    def _stop_if_told(self) -> None:
+        if self.told_to_stop:
+            super().stop()
 
     def _get_internal_consumer(
         self, on_error: Any = None, extra_config_overrides: dict[str, Any] | None = None
@@ -191,6 +215,7 @@ class LifeApplication(Application):
         )
         consumer.lives = self._lives
         consumer.before_assign = self._before_assign
+        consumer.before_poll = self._stop_if_told
         return consumer
 
     def _get_internal_producer(
@@ -208,3 +233,14 @@ class LifeApplication(Application):
         )
         producer.lives = self._lives
         return producer
+
+
+@contextmanager
+def own_signals() -> Iterator[None]:
+    """Quix takes SIGINT and SIGTERM while it runs; give them back afterwards."""
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)

@@ -7,10 +7,12 @@ import hashlib
 import json
 from decimal import Decimal
 
+import pytest
 from confluent_kafka import Producer
 
 from app.contracts import (
     CANDLES_TOPIC,
+    LIVE_TOPIC,
     REJECTED_TOPIC,
     STOCKS_TOPIC,
     Trade,
@@ -19,14 +21,17 @@ from app.contracts import (
     encode,
 )
 from app.topics import ensure_topics, topic_ids
+from tests.integration.topologies.workload import messages
 from tests.support import (
     await_,
     await_consumed,
+    end_offsets,
     read_topic,
     running,
     send,
     send_messages,
     start,
+    stop,
     values,
 )
 
@@ -119,3 +124,24 @@ def test_a_broker_that_does_not_answer_is_told_in_a_sentence_and_waited_for(
         assert worker.poll() is None
         private_kafka.start()
         await_(lambda: "reads" in log.read_text(), 60, "the worker to go on")
+
+
+def test_a_worker_told_to_stop_while_it_starts_stops(make_settings, tmp_path):
+    settings = make_settings()
+    log = tmp_path / "log"
+    worker = start(settings, "candles", log=log)
+    await_(lambda: "Starting the Application" in log.read_text(), 60, "Quix to take the signals")
+    assert stop(worker) == 0
+
+
+@pytest.mark.drill
+def test_a_worker_told_to_stop_while_its_broker_is_away_stops(
+    make_settings, tmp_path, private_kafka
+):
+    settings = make_settings(kafka_brokers=private_kafka.brokers)
+    ensure_topics(settings)
+    send(settings, STOCKS_TOPIC, messages(1, 20_000))
+    with running(settings, "candles", log=tmp_path / "log") as worker:
+        await_(lambda: sum(end_offsets(settings, LIVE_TOPIC).values()), 60, "its first commit")
+        private_kafka.kill()
+        assert stop(worker, timeout_s=120) == 0
