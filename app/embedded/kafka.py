@@ -48,6 +48,7 @@ def server_properties(folder: Path, port: int, controller_port: int) -> str:
         "offsets.topic.replication.factor": 1,
         "share.coordinator.state.topic.min.isr": 1,
         "share.coordinator.state.topic.replication.factor": 1,
+        "transaction.abort.timed.out.transaction.cleanup.interval.ms": 1_000,
         "transaction.state.log.min.isr": 1,
         "transaction.state.log.num.partitions": 4,
         "transaction.state.log.replication.factor": 1,
