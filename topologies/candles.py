@@ -151,6 +151,7 @@ def kind_of(candle: Candle) -> str:
 def build(settings: Settings, instance: Instance, lives: Lives) -> TurnApplication:
     """The application, wired and ready to run."""
     group = settings.named(GROUP)
+    me = instance.transactional_id(group)
     app = TurnApplication(
         broker_address=ConnectionConfig.from_librdkafka_dict(settings.kafka_client()),
         consumer_group=group,
@@ -162,13 +163,14 @@ def build(settings: Settings, instance: Instance, lives: Lives) -> TurnApplicati
         broker_availability_timeout=0,
         lives=TopicLives(settings),
         consumer_extra_config={
+            "group.instance.id": me,  # killed and back, it goes on at once: no session to wait out
             "session.timeout.ms": SESSION_TIMEOUT_MS,
             "heartbeat.interval.ms": SESSION_TIMEOUT_MS // 4,
             "fetch.message.max.bytes": MAX_MESSAGE_BYTES,
             "log_level": 3,
         },
         producer_extra_config={
-            "transactional.id": instance.transactional_id(group),
+            "transactional.id": me,
             "transaction.timeout.ms": TRANSACTION_TIMEOUT_MS,
             "message.max.bytes": MAX_MESSAGE_BYTES,
             "compression.type": "lz4",
