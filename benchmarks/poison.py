@@ -1,0 +1,166 @@
+"""What a message that no worker can take costs, beside a good one of ten trades.
+
+One worker, one run: messages of each kind in turn, several rounds, CPU of the worker alone. Then
+nothing but poison of all kinds, and the worker's memory after so many and after ten times as many.
+
+    python -m benchmarks.poison [--messages 5000] [--rounds 5]
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from decimal import Decimal
+from pathlib import Path
+from statistics import median
+
+import psutil
+
+from app.contracts import STOCKS_TOPIC, Trade, Trades, encode
+from app.settings import Settings
+from app.topics import ensure_topics
+from benchmarks._bench import Group, bench, cpu_s
+from benchmarks._report import report, spread
+from tests.support import await_, end_offsets, running, send
+
+BASE = 1_700_000_040_000
+GOOD = "good, 10 trades"
+HUGE = "huge, 300 KB"
+HUGE_BYTES = 300_000
+HUGE_SHARE = 50
+"""One of so many is huge, where many are sent: what lies in Kafka stays small."""
+
+Pair = tuple[bytes | None, bytes]
+
+PROSE = """
+CPU is that of the worker's process, all threads. A rejection is recorded with the first 64 KiB of
+its message and a SHA-256 of all of it, so a huge message costs its reading and hashing; the last
+column sets each kind beside good messages of as many bytes. The worker's memory (RSS) after nothing
+but poison: {first:.0f} MB after {count:,} messages, {last:.0f} MB after {more:,}; its log grew by
+{lines} lines meanwhile.
+"""
+
+
+def good(number: int) -> Pair:
+    """Ten trades of one of 50 symbols."""
+    symbol, t = f"S{number % 50:02d}", BASE + number * 5
+    trades = [
+        Trade(t - i, Decimal(10_000 + (number + i) % 200) / 100, Decimal(5), ["1"], number, i)
+        for i in range(10)
+    ]
+    return symbol.encode(), encode(Trades(symbol, "replay", "b", "c", t, trades))
+
+
+def kinds(number: int) -> dict[str, Pair]:
+    """The message `number` of each kind."""
+    key, value = good(number)
+    noise = random.Random(number).randbytes(800)
+    return {
+        GOOD: (key, value),
+        "bytes": (key, noise),
+        "cut JSON": (key, value[:-1]),
+        "another key": (b"ELSE", value),
+        "undecodable key": (b"\xff\xfe", value),
+        "no key": (None, value),
+        "another feed": (key, value.replace(b"replay", b"live")),
+        "numbers as text": (key, value.replace(b'"v":5', b'"v":"5"')),
+        "prices below 0": (key, value.replace(b'"p":', b'"p":-')),
+        HUGE: (key, b'{"type":"' + b"x" * HUGE_BYTES + b'"}'),
+    }
+
+
+def number_of(kind: str, count: int) -> int:
+    return count // HUGE_SHARE if kind == HUGE else count
+
+
+def poison(start: int, count: int) -> Iterator[Pair]:
+    """`count` messages of all kinds of poison in turn."""
+    bad = [kind for kind in kinds(0) if kind not in (GOOD, HUGE)]
+    for number in range(start, start + count):
+        yield kinds(number)[HUGE if number % HUGE_SHARE == 0 else bad[number % len(bad)]]
+
+
+class Worker:
+    """A worker that has read all there is, and what it costs to read more."""
+
+    def __init__(self, settings: Settings, process: subprocess.Popen[bytes]) -> None:
+        self._settings = settings
+        self._process = process
+        self._group = Group(settings, range(settings.kafka_partitions))
+        self.sent = 0
+
+    def read(self, pairs: list[Pair]) -> float:
+        """CPU seconds that `pairs` cost from their sending to their commit."""
+        before = cpu_s([self._process])
+        self.sent += send(self._settings, STOCKS_TOPIC, pairs)
+        ends = end_offsets(self._settings, STOCKS_TOPIC)
+        await_(lambda: self._group.committed() == ends, 600, "the worker to commit it all")
+        return cpu_s([self._process]) - before
+
+    def memory_mb(self) -> float:
+        return psutil.Process(self._process.pid).memory_info().rss / 2**20
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--messages", type=int, default=5_000)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--keep", action="store_true")
+    given = parser.parse_args()
+    costs: dict[str, list[float]] = {kind: [] for kind in kinds(0)}
+    with tempfile.TemporaryDirectory() as name, bench(Path(name)) as settings:
+        ensure_topics(settings)
+        log = Path(name) / "candles.log"
+        with running(settings, "candles", log=log) as process:
+            worker = Worker(settings, process)
+            worker.read([good(0)])
+            for round_ in range(given.rounds):
+                print(f"round {round_ + 1} of {given.rounds}", file=sys.stderr)
+                for kind, found in costs.items():
+                    count = number_of(kind, given.messages)
+                    first = round_ * given.messages
+                    pairs = [kinds(number)[kind] for number in range(first, first + count)]
+                    found.append(worker.read(pairs) / count * 1e6)
+            lines = log.read_text().count("\n")
+            worker.read(list(poison(0, given.messages)))
+            first_mb = worker.memory_mb()
+            for part in range(1, 10):
+                worker.read(list(poison(part * given.messages, given.messages)))
+            last_mb = worker.memory_mb()
+            lines = log.read_text().count("\n") - lines
+    base = median(costs[GOOD])
+    good_bytes = len(good(0)[1])
+    rows = [
+        [
+            kind,
+            f"{len(kinds(0)[kind][1]):,}",
+            "{min:,.0f} / {median:,.0f} / {max:,.0f}".format(**spread(found)),
+            f"{median(found) / base:.2f}",
+            f"{median(found) / base * good_bytes / len(kinds(0)[kind][1]):.3f}",
+        ]
+        for kind, found in costs.items()
+    ]
+    memory = {"after_mb": first_mb, "after_ten_times_mb": last_mb, "log_lines": lines}
+    report(
+        "poison",
+        "What poison costs",
+        ["message", "bytes", "µs CPU, min / median / max", "of a good one", "of it, a byte"],
+        rows,
+        {"us": {kind: spread(found) for kind, found in costs.items()}, "memory": memory},
+        PROSE.format(
+            first=first_mb,
+            last=last_mb,
+            count=given.messages,
+            more=given.messages * 10,
+            lines=lines,
+        ).strip(),
+        keep=given.keep or (given.messages, given.rounds) == (5_000, 5),
+    )
+
+
+if __name__ == "__main__":
+    main()
