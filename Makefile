@@ -42,6 +42,13 @@ drills: install ## The longer tests: crashes, scheduled minutes, fresh-clone wal
 marathon: install ## Ten minutes of a feed in trouble: 20 seeds in virtual time, one in real time
 	MARATHON_SEEDS=20 $(PYTEST) -m drill tests/drills/test_marathon.py $(PYTEST_OPTIONS)
 
+# The same trouble again: make crash-test SEED=7
+SEED ?= $(shell echo $$RANDOM)
+
+.PHONY: crash-test
+crash-test: install ## 20 kills, broker restarts and 120 s without one in one replay; compares all
+	$(BIN)/python -m tests.integration.topologies.crash_driver --seed $(SEED)
+
 .PHONY: lint
 lint: install ## ruff, mypy and sqlfluff
 	$(BIN)/ruff check

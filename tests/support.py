@@ -111,7 +111,9 @@ def listening(processes: Iterable[psutil.Process]) -> set[str]:
     return {address.removeprefix("::ffff:") for address in addresses}
 
 
-def send(settings: Settings, topic: str, messages: Iterable[tuple[Any, Any]]) -> int:
+def send(
+    settings: Settings, topic: str, messages: Iterable[tuple[Any, Any]], timeout_s: float = 60
+) -> int:
     """Produce (key, value) pairs to a topic of the namespace, in their order; how many."""
     producer = Producer(
         settings.kafka_client()
@@ -127,7 +129,7 @@ def send(settings: Settings, topic: str, messages: Iterable[tuple[Any, Any]]) ->
             except BufferError:
                 producer.poll(0.05)
         count += 1
-    assert producer.flush(60) == 0
+    assert producer.flush(timeout_s) == 0
     return count
 
 
@@ -205,13 +207,21 @@ def end_offsets(
     """By partition, the offset behind its last message that such a reader sees."""
     reader = consumer(settings, isolation)
     name = settings.named(topic)
-    partitions = reader.list_topics(name, timeout=10).topics[name].partitions
-    ends = {
-        number: reader.get_watermark_offsets(TopicPartition(name, number), timeout=10)[1]
-        for number in partitions
-    }
+
+    def ends() -> dict[int, int]:
+        try:
+            partitions = reader.list_topics(name, timeout=10).topics[name].partitions
+            places = {number: TopicPartition(name, number) for number in partitions}
+            return {
+                number: reader.get_watermark_offsets(place, timeout=10)[1]
+                for number, place in places.items()
+            }
+        except KafkaException:  # a topic just made or a broker just back: leaders are new
+            return {}
+
+    found = await_(ends, 60, f"the ends of {name}")
     reader.close()
-    return ends
+    return found
 
 
 def committed_offsets(settings: Settings, topic: str, group: str) -> dict[int, int]:

@@ -4,66 +4,51 @@ from __future__ import annotations
 
 import shutil
 import signal
+import sys
 import time
+from typing import Any
 
 import pytest
 
-from app.contracts import (
-    CANDLES_TOPIC,
-    LIVE_TOPIC,
-    REJECTED_TOPIC,
-    ROLLUP_TOPICS,
-    STOCKS_TOPIC,
-)
+from app.contracts import CANDLES_TOPIC, REJECTED_TOPIC, STOCKS_TOPIC
+from app.settings import Settings
 from app.topics import ensure_topics
-from tests.integration.topologies.workload import messages
+from tests.integration.topologies.crash_driver import (
+    Feeder,
+    await_commit,
+    crash,
+    difference,
+    outputs,
+    undisturbed,
+)
+from tests.integration.topologies.faulty_worker import FAULTS
+from tests.integration.topologies.workload import messages, shares
 from tests.support import (
     await_,
     await_consumed,
     committed_offsets,
     end_offsets,
-    read_topic,
     running,
     send,
     start,
-    values,
+    stop,
 )
 
 COUNT = 30_000
-OUTPUTS = (CANDLES_TOPIC, *ROLLUP_TOPICS.values(), LIVE_TOPIC, REJECTED_TOPIC)
+FAULTY_WORKER = (sys.executable, "-m", "tests.integration.topologies.faulty_worker")
 
 
-def outputs(settings):
-    """Every output record by topic, partition and order, without what names this run's topics."""
-    found = {}
-    for topic in OUTPUTS:
-        read = read_topic(settings, topic)
-        records = values(read)
-        for record in records:
-            record.pop("_topic_id", None)
-            record.pop("topic", None)
-        found[topic] = [
-            (message.partition(), message.key(), record)
-            for message, record in zip(read, records, strict=True)
-        ]
-    return found
+@pytest.fixture
+def prepared(make_settings, tmp_path):
+    """Settings of a run of that name, its topics made."""
 
+    def make(name: str, **overrides: Any) -> Settings:
+        given = {"kafka_partitions": 3, "candle_commit_interval_s": 0.2} | overrides
+        settings = make_settings(tickhouse_data_dir=tmp_path / name, **given)
+        ensure_topics(settings)
+        return settings
 
-def prepared(make_settings, tmp_path, name):
-    settings = make_settings(
-        kafka_partitions=3, candle_commit_interval_s=0.2, tickhouse_data_dir=tmp_path / name
-    )
-    ensure_topics(settings)
-    return settings
-
-
-def undisturbed(make_settings, tmp_path, seed: int):
-    """The output of a run to its end."""
-    settings = prepared(make_settings, tmp_path, "undisturbed")
-    send(settings, STOCKS_TOPIC, messages(seed, COUNT))
-    with running(settings, "candles", log=tmp_path / "undisturbed.log"):
-        await_consumed(settings, STOCKS_TOPIC, "candles")
-    return outputs(settings)
+    return make
 
 
 def kill_in_mid_run(settings, log, at: float) -> None:
@@ -87,17 +72,16 @@ def await_progress(settings, worker, log, at: float) -> None:
     assert done() < total, "too late to show anything"
 
 
-def test_kill_9_with_and_without_local_state_leaves_the_output_as_undisturbed(
-    make_settings, tmp_path
-):
-    expected = undisturbed(make_settings, tmp_path, seed=1)
+def test_kill_9_with_and_without_local_state_leaves_the_output_as_undisturbed(prepared, tmp_path):
+    sent = list(messages(1, COUNT))
+    expected = undisturbed(prepared("undisturbed"), sent, tmp_path / "undisturbed.log")
     statuses = {record["status"] for _, _, record in expected[CANDLES_TOPIC]}
     reasons = {record["reason"] for _, _, record in expected[REJECTED_TOPIC]}
     assert statuses == {"final", "revised"}
     assert reasons >= {"schema", "late"}
 
-    killed = prepared(make_settings, tmp_path, "killed")
-    send(killed, STOCKS_TOPIC, messages(1, COUNT))
+    killed = prepared("killed")
+    send(killed, STOCKS_TOPIC, sent)
     log = tmp_path / "killed.log"
     kill_in_mid_run(killed, log, at=0.15)
     kill_in_mid_run(killed, log, at=0.45)
@@ -105,21 +89,17 @@ def test_kill_9_with_and_without_local_state_leaves_the_output_as_undisturbed(
     with running(killed, "candles", log=log):
         await_consumed(killed, STOCKS_TOPIC, "candles")
 
-    actual = outputs(killed)
-    for topic in OUTPUTS:
-        assert len(actual[topic]) == len(expected[topic]), topic
-        assert actual[topic] == expected[topic], topic
+    assert difference(expected, outputs(killed)) == ""
 
 
 @pytest.mark.drill
-def test_a_worker_that_slept_past_its_session_commits_nothing_of_what_it_lost(
-    make_settings, tmp_path
-):
-    expected = undisturbed(make_settings, tmp_path, seed=2)
+def test_a_worker_that_slept_past_its_session_commits_nothing_of_what_it_lost(prepared, tmp_path):
+    sent = list(messages(2, COUNT))
+    expected = undisturbed(prepared("undisturbed"), sent, tmp_path / "undisturbed.log")
 
-    slept = prepared(make_settings, tmp_path, "slept")
+    slept = prepared("slept")
     log = tmp_path / "slept.log"
-    send(slept, STOCKS_TOPIC, messages(2, COUNT))
+    send(slept, STOCKS_TOPIC, sent)
     with running(slept, "candles", log=log) as sleeper:
         await_progress(slept, sleeper, log, at=0.2)
         sleeper.send_signal(signal.SIGSTOP)
@@ -129,4 +109,56 @@ def test_a_worker_that_slept_past_its_session_commits_nothing_of_what_it_lost(
             await_consumed(slept, STOCKS_TOPIC, "candles")
         await_(lambda: log.read_text().count(" reads ") == 2, 60, "the sleeper to begin anew")
         assert sleeper.poll() is None
-    assert outputs(slept) == expected
+    assert difference(expected, outputs(slept)) == ""
+
+
+@pytest.mark.drill
+@pytest.mark.timeout(900)
+def test_whatever_happens_to_workers_and_broker_the_output_is_as_undisturbed(
+    prepared, private_kafka, tmp_path
+):
+    shares_of_trouble = shares(messages(3, COUNT))
+    assert shares_of_trouble["late"] >= 0.01
+    assert min(shares_of_trouble.values()) > 0.001
+    expected, found = crash(
+        lambda name: prepared(name, kafka_brokers=private_kafka.brokers),
+        private_kafka,
+        tmp_path,
+        seed=3,
+        kills=5,
+        away_s=20,
+        count=COUNT,
+    )
+    assert found == ""
+    assert min(map(len, expected.values())) > 10, "every output has records"
+
+
+@pytest.mark.drill
+def test_what_follows_an_aborted_checkpoint_builds_on_nothing_of_it(prepared, tmp_path):
+    sent = list(messages(4, COUNT))
+    expected = undisturbed(prepared("undisturbed"), sent, tmp_path / "undisturbed.log")
+
+    settings = prepared("faulty")
+    log = tmp_path / "faulty.log"
+    rounds = 4
+    feeder = Feeder(settings, sent, parts=5 * rounds)
+    faulty = start(settings, "4", log=log, program=FAULTY_WORKER)
+    try:
+        for number in range(rounds):
+            feeder.release()
+            await_commit(settings)
+            sound = tmp_path / f"sound-{number}.log"
+            with running(settings, "candles", log=sound):
+                await_(lambda log=sound: " reads " in log.read_text(), 120, "its start")
+                feeder.release(3)  # partitions are revoked in the middle of it
+                await_(lambda log=sound: "Recovery process complete" in log.read_text(), 120)
+                feeder.release()
+                await_commit(settings)
+        feeder.finish()
+        await_consumed(settings, STOCKS_TOPIC, "candles")
+        assert faulty.poll() is None
+    finally:
+        stop(faulty)
+    assert difference(expected, outputs(settings)) == ""
+    told = log.read_text()
+    assert [place for place in FAULTS if f"fault {place}" not in told] == []

@@ -1,71 +1,122 @@
-"""A seeded day of trouble: many symbols, late and repeated trades, two sources, quotes, poison."""
+"""A seeded day of trouble: late and repeated trades, two sources, quotes, v = 0, poison."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from decimal import Decimal
 
-from app.contracts import Message, Quote, Trade, Trades, Watermark, encode
+from app.contracts import Message, Quote, RefusedMessage, Trade, Trades, Watermark, decode, encode
 
-BASE = 1_700_000_040_000
+BASE = 1_699_993_800_000  # half past three in New York, regular session
+HOUR = 3_600_000
 MINUTE = 60_000
+GRACE = 5_000
 SYMBOLS = [f"S{number:02d}" for number in range(12)]
+SOURCES = ("a", "b")
+
+Pair = tuple[bytes | None, bytes]
+"""Key and value of a message."""
 
 
-def messages(seed: int, count: int, minutes: int = 30) -> Iterator[tuple[bytes | None, bytes]]:
-    """`count` messages as (key, value), in the order in which they go to Kafka.
+def messages(seed: int, count: int, minutes: int = 30) -> Iterator[Pair]:
+    """`count` messages in the order in which they go to Kafka; `shares` tells what they hold.
 
-    About 2 % of the trades are later than grace, 1 % of the messages are sent again, a few are
-    poison; watermarks of two sources, one a little behind, come each second.
+    Two sources send each its own trades, and now and then the other's once more; their watermarks,
+    one a little behind, come each second.
     """
-    random_ = random.Random(seed)
+    rng = random.Random(seed)
     prices = {symbol: 1000 + 100 * index for index, symbol in enumerate(SYMBOLS)}
     told: dict[str, int] = {}
     sent: list[tuple[bytes, bytes]] = []
     for number in range(count):
         now = BASE + number * minutes * MINUTE // count
-        symbol = random_.choice(SYMBOLS)
-        poison = random_.random()
-        if poison < 0.001:
-            yield random_.choice([None, b"\xff\xfe", symbol.encode()]), b'{"type":"trades"'
-        if sent and poison > 0.99:
-            yield random_.choice(sent[-500:])
+        symbol, source = rng.choice(SYMBOLS), rng.choice(SOURCES)
+        trouble = rng.random()
+        if trouble < 0.003:
+            yield _poison(rng, symbol)
+        if sent and trouble > 0.98:
+            key, value = rng.choice(sent[-500:])
+            yield key, value.replace(b'"source":"a"', b'"source":"b"')
             continue
         message: Message
         if told.get(symbol, 0) < now - 1000:
             told[symbol] = now
-            source = random_.choice(["a", "b"])
             start = now - now % MINUTE
-            t = now - 5_000 - (300 if source == "b" else 0)
+            t = now - GRACE - (300 if source == "b" else 0)
             message = Watermark(symbol, "replay", source, now, t, start, now - start)
-        elif random_.random() < 0.02:
+        elif rng.random() < 0.02:
             price = Decimal(prices[symbol]) / 100
-            message = Quote(symbol, "replay", "a", now, price, *[None] * 6, now // 1000 - 2)
+            message = Quote(symbol, "replay", source, now, price, *[None] * 6, now // 1000 - 2)
         else:
-            prices[symbol] = max(1, prices[symbol] + random_.randint(-3, 3))
-            message = Trades(symbol, "replay", "a", "c", now, _trades(random_, prices[symbol], now))
+            prices[symbol] = max(1, prices[symbol] + rng.randint(-3, 3))
+            trades = _trades(rng, prices[symbol], now)
+            message = Trades(symbol, "replay", source, f"c-{source}", now, trades)
         pair = (symbol.encode(), encode(message))
         sent.append(pair)
         yield pair
+    end = BASE + 6 * HOUR  # past the post session: the day is final too
     for symbol in SYMBOLS:
-        for source in "ab":
-            end = BASE + (minutes + 20) * MINUTE
+        for source in SOURCES:
             yield symbol.encode(), encode(Watermark(symbol, "replay", source, end, end))
 
 
-def _trades(random_: random.Random, price: int, now: int) -> list[Trade]:
+def _trades(rng: random.Random, price: int, now: int) -> list[Trade]:
     found = []
-    for _ in range(random_.randint(1, 6)):
-        late = random_.random()
-        delay = random_.randint(6_000, 1_200_000) if late < 0.02 else random_.randint(0, 400)
+    for _ in range(rng.randint(1, 6)):
+        late = rng.random()
+        delay = rng.randint(GRACE + 1_000, 1_200_000) if late < 0.03 else rng.randint(0, 400)
         found.append(
             Trade(
                 t=now - delay,
-                p=Decimal(price + random_.randint(-2, 2)) / 100,
-                v=Decimal(random_.choice([0, 1, 5, 100, 200])),
-                c=random_.choice([None, ["1"], ["1", "12"], ["30"], ["16"]]),
+                p=Decimal(price + rng.randint(-2, 2)) / 100,
+                v=Decimal(rng.choice([0, 1, 5, 100, 200])),
+                c=rng.choice([None, ["1"], ["1", "12"], ["30"], ["16"]]),
                 k=0,
             )
         )
     return found
+
+
+def _poison(rng: random.Random, symbol: str) -> Pair:
+    """What no worker can take, or not all of it."""
+    key = symbol.encode()
+    trade = Trade(BASE, Decimal(1), Decimal(1), None)
+    good = encode(Trades(symbol, "replay", "a", "c", BASE, [trade, trade]))
+    poison: list[Pair] = [
+        (key, b'{"type":"trades"'),
+        (key, rng.randbytes(200)),
+        (key, good.replace(b'"p":1', b'"p":"1"', 1)),
+        (key, good.replace(b"replay", b"live")),
+        (key, b'{"type":"' + b"x" * 300_000 + b'"}'),
+        (b"\xff\xfe", good),
+        (b"ELSE", good),
+        (None, good),
+    ]
+    return rng.choice(poison)
+
+
+def shares(sent: Iterable[Pair]) -> dict[str, float]:
+    """What part of the trades, or of the messages, is trouble of each kind."""
+    found: Counter[str] = Counter()
+    seen: set[bytes] = set()
+    for key, value in sent:
+        found["messages"] += 1
+        try:
+            message, refusals, _ = decode(key, value, "replay")
+        except RefusedMessage:
+            found["poison"] += 1
+            continue
+        found["poison"] += bool(refusals)
+        found[f"source {message.source}"] += 1
+        found["quotes"] += type(message) is Quote
+        if type(message) is Trades:
+            alike = value.replace(b'"source":"a"', b'"source":"b"')
+            found["repeated"] += alike in seen
+            seen.add(alike)
+            found["trades"] += len(message.trades)
+            found["late"] += sum(t.t < message.received_at - GRACE for t in message.trades)
+            found["v = 0"] += sum(t.v == 0 for t in message.trades)
+    of = {"late": "trades", "v = 0": "trades"}
+    return {name: count / found[of.get(name, "messages")] for name, count in found.items()}

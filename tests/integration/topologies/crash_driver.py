@@ -1,0 +1,352 @@
+"""A seeded run of trouble for the candles workers: what they write must be as if nothing happened.
+
+While the input arrives, workers are killed (-9), lose their local state, become one, two or three,
+and the broker is restarted, killed and away. What they wrote, read committed, is compared with the
+output of one worker that nothing disturbed: every record, all fields, in each partition's order.
+Kafka's own offsets and timestamps of the output are not compared, and the topic's id and name,
+which differ between the two runs, are left out.
+
+    python -m tests.integration.topologies.crash_driver --seed 7 --kills 20 --away-s 120
+
+runs the long form on a Kafka of its own (`make crash-test SEED=7`). The seed decides the input and
+the acts; at which record an act falls depends on the machine too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import shutil
+import signal
+import subprocess
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from confluent_kafka import TopicPartition
+
+from app.contracts import LIVE_TOPIC, STOCKS_TOPIC
+from app.embedded.kafka import KafkaServer
+from app.settings import Settings
+from app.topics import TOPICS, ensure_topics
+from tests.integration.topologies.workload import Pair, messages, shares
+from tests.support import (
+    await_consumed,
+    consumer,
+    end_offsets,
+    read_topic,
+    running,
+    send,
+    start,
+    stop,
+    values,
+)
+from topologies.candles import GROUP
+
+OUTPUTS = tuple(topic for topic in TOPICS if topic != STOCKS_TOPIC)
+MAX_WORKERS = 3
+PATIENCE_S = 180
+"""How long the workers may take to go on after an act."""
+STOPPED = (0, -signal.SIGTERM)
+"""How a worker ends that is told to: when it works, and when it starts or waits for Kafka."""
+
+Output = dict[str, list[tuple[int, bytes | None, dict[str, Any]]]]
+Say = Callable[[str], None]
+
+
+class Act(NamedTuple):
+    """One trouble; it comes `after_s` past the first commit that follows the act before it."""
+
+    kind: Literal["kill", "kill and wipe", "workers", "stop broker", "kill broker"]
+    after_s: float
+    number: int = 0
+    """How many workers from now on; or how many seconds the broker is away."""
+
+
+def plan(rng: random.Random, kills: int, away_s: int) -> list[Act]:
+    """`kills` kills, every fourth with its local state lost, and between them all else."""
+    kinds: list[Any] = [
+        ("kill and wipe" if number % 4 == 3 else "kill", 0) for number in range(kills)
+    ]
+    kinds += [("stop broker", 0), ("kill broker", 0), ("kill broker", away_s)]
+    rng.shuffle(kinds)
+    counts = [2, 3, 1] * (kills // 6 + 1)
+    step = len(kinds) / len(counts)
+    for index, count in enumerate(counts):
+        kinds.insert(round(index * step) + index, ("workers", count))
+    return [Act(kind, rng.uniform(0, 0.6), number) for kind, number in kinds]
+
+
+class Feeder:
+    """Sends the input while the acts go on: a further part of it before each."""
+
+    def __init__(self, settings: Settings, sent: list[Pair], parts: int) -> None:
+        self._settings = settings
+        self._sent = sent
+        self._part = len(sent) // parts + 1
+        self._allowed = threading.Semaphore(0)
+        self._count = 0
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def release(self, parts: int = 1) -> None:
+        """Let `parts` more of the input go, over about two seconds each."""
+        self._allowed.release(parts)
+
+    def finish(self) -> None:
+        """Send the rest; all of it is in Kafka on return."""
+        self.release(len(self._sent) // self._part + 1)
+        self._thread.join()
+        assert self._count == len(self._sent)
+        assert sum(end_offsets(self._settings, STOCKS_TOPIC).values()) == self._count
+
+    def _run(self) -> None:
+        self._count = send(self._settings, STOCKS_TOPIC, self._paced(), timeout_s=PATIENCE_S)
+
+    def _paced(self) -> Iterator[Pair]:
+        for number, pair in enumerate(self._sent):
+            if number % self._part == 0:
+                self._allowed.acquire()
+            elif number % (self._part // 40 + 1) == 0:
+                time.sleep(0.05)
+            yield pair
+
+
+def await_commit(
+    settings: Settings, partitions: Iterable[int] | None = None, timeout_s: float = PATIENCE_S
+) -> None:
+    """Return when a read-committed reader of `candles-live` sees records that it does not see now.
+
+    :param partitions: of these partitions, instead of any.
+    """
+    ends = end_offsets(settings, LIVE_TOPIC)
+    name = settings.named(LIVE_TOPIC)
+    reader = consumer(settings, **{"enable.partition.eof": False})
+    reader.assign([TopicPartition(name, at, ends[at]) for at in partitions or ends])
+    deadline = time.monotonic() + timeout_s
+    while True:
+        message = reader.poll(1)
+        if message is not None and not message.error():
+            break
+        assert time.monotonic() < deadline, f"nothing was committed in {timeout_s:.0f} s"
+    reader.close()
+
+
+class Workers:
+    """Candles workers on one state folder; each takes the first free instance number."""
+
+    def __init__(self, settings: Settings, log: Path) -> None:
+        self._settings = settings
+        self._log = log
+        self._running: dict[int, subprocess.Popen[bytes]] = {}
+
+    def set_count(self, count: int) -> None:
+        """Start or stop (SIGTERM) workers until `count` run."""
+        while len(self._running) > count:
+            code = stop(self._running.pop(max(self._running)), PATIENCE_S)
+            assert code in STOPPED, f"a worker ended with {code}, see {self._log}*"
+        while len(self._running) < count:
+            self._start(next(n for n in range(MAX_WORKERS) if n not in self._running))
+
+    def kill(self, rng: random.Random, wipe: bool = False) -> int:
+        """Kill -9 one of them and start it again, its local state lost if `wipe`; its number."""
+        number = rng.choice(sorted(self._running))
+        worker = self._running.pop(number)
+        assert worker.poll() is None, f"a worker ended by itself, see {self._log}*"
+        worker.kill()
+        worker.wait()
+        if wipe:
+            shutil.rmtree(self._settings.state_dir / GROUP / str(number))
+        self._start(number)
+        return number
+
+    def end(self) -> None:
+        """Stop all, by force if they must be."""
+        for worker in self._running.values():
+            with suppress(AssertionError):
+                stop(worker)
+        self._running.clear()
+
+    def _start(self, number: int) -> None:
+        mine = self._settings.model_copy(update={"tickhouse_instance": number})
+        log = self._log.with_suffix(f".{number}.log")
+        self._running[number] = start(mine, "candles", log=log)
+
+
+class Trouble:
+    """The stage on which the acts are played."""
+
+    def __init__(
+        self, settings: Settings, kafka: KafkaServer, rng: random.Random, log: Path, say: Say
+    ) -> None:
+        self._settings = settings
+        self._kafka = kafka
+        self._rng = rng
+        self._say = say
+        self._workers = Workers(settings, log)
+
+    def play(self, acts: list[Act], feeder: Feeder) -> None:
+        """Play all acts, each in the middle of work; then let the workers read to the end."""
+        self._workers.set_count(1)
+        feeder.release()
+        began = time.monotonic()
+        for number, act in enumerate(acts, 1):
+            feeder.release()
+            await_commit(self._settings)
+            time.sleep(act.after_s)
+            what = self._do(act)
+            self._say(f"{time.monotonic() - began:6.1f} s  {number:2} of {len(acts)}: {what}")
+        feeder.finish()
+
+    def end(self) -> None:
+        self._workers.end()
+
+    def _do(self, act: Act) -> str:
+        if act.kind == "workers":
+            self._workers.set_count(act.number)
+            return f"{act.number} workers"
+        if act.kind in ("kill", "kill and wipe"):
+            number = self._workers.kill(self._rng, wipe=act.kind == "kill and wipe")
+            return f"{act.kind} worker {number}"
+        if act.kind == "kill broker":
+            self._kafka.kill()
+        else:
+            self._kafka.stop()
+        if act.number:
+            time.sleep(act.number / 2)
+            number = self._workers.kill(self._rng)
+            time.sleep(act.number / 2)
+        self._kafka.start()
+        more = f", {act.number} s away, worker {number} killed meanwhile" if act.number else ""
+        return f"{act.kind}, started again{more}"
+
+
+def outputs(settings: Settings) -> Output:
+    """Every output record, read committed, by topic: partition, key, value, in their order."""
+    found: Output = {}
+    for topic in OUTPUTS:
+        read = read_topic(settings, topic, timeout_s=PATIENCE_S)
+        records = values(read)
+        for record in records:
+            record.pop("_topic_id", None)
+            record.pop("topic", None)
+        found[topic] = [
+            (message.partition(), message.key(), record)
+            for message, record in zip(read, records, strict=True)
+        ]
+    return found
+
+
+def undisturbed(settings: Settings, sent: list[Pair], log: Path) -> Output:
+    """The output of one worker that reads all of it with nothing in its way."""
+    ensure_topics(settings)
+    send(settings, STOCKS_TOPIC, sent)
+    with running(settings, "candles", log=log):
+        await_consumed(settings, STOCKS_TOPIC, GROUP, PATIENCE_S)
+    return outputs(settings)
+
+
+def disturbed(
+    settings: Settings,
+    kafka: KafkaServer,
+    sent: list[Pair],
+    acts: list[Act],
+    rng: random.Random,
+    log: Path,
+    say: Say,
+) -> Output:
+    """The output of the workers that went through `acts`."""
+    ensure_topics(settings)
+    feeder = Feeder(settings, sent, parts=len(acts) + 2)
+    trouble = Trouble(settings, kafka, rng, log, say)
+    try:
+        trouble.play(acts, feeder)
+        await_consumed(settings, STOCKS_TOPIC, GROUP, PATIENCE_S)
+    finally:
+        feeder.finish()
+        trouble.end()
+    return outputs(settings)
+
+
+def difference(expected: Output, actual: Output) -> str:
+    """The first record that is not as it should be, in a sentence; empty when all are."""
+    for topic in OUTPUTS:
+        for number, (wanted, found) in enumerate(zip(expected[topic], actual[topic], strict=False)):
+            if wanted != found:
+                return f"record {number} of {topic} is {found}, undisturbed it was {wanted}"
+        if len(expected[topic]) != len(actual[topic]):
+            lengths = f"{len(actual[topic])} records, undisturbed {len(expected[topic])}"
+            return f"{topic} has {lengths}"
+    return ""
+
+
+def crash(
+    settings: Callable[[str], Settings],
+    kafka: KafkaServer,
+    folder: Path,
+    seed: int,
+    kills: int,
+    away_s: int,
+    count: int,
+    say: Say = print,
+) -> tuple[Output, str]:
+    """Play the whole piece: (the undisturbed output, the first difference or an empty string).
+
+    :param settings: makes the settings of a run of that name, each with its own namespace.
+    :param count: how many messages the input has, about.
+    """
+    rng = random.Random(seed)
+    acts = plan(rng, kills, away_s)
+    sent = list(messages(seed, count))
+    say(f"seed {seed}: {len(acts)} acts, {dict(Counter(act.kind for act in acts))}")
+    say(f"input: {len(sent)} messages; " + say_shares(shares(sent)))
+    expected = undisturbed(settings("undisturbed"), sent, folder / "undisturbed.log")
+    say("undisturbed: " + ", ".join(f"{len(of)} in {topic}" for topic, of in expected.items()))
+    actual = disturbed(settings("disturbed"), kafka, sent, acts, rng, folder / "disturbed", say)
+    found = difference(expected, actual)
+    say(found or "disturbed: the same, record for record, all fields")
+    return expected, found
+
+
+def say_shares(found: dict[str, float]) -> str:
+    return ", ".join(
+        f"{name} {share:.2%}" for name, share in found.items() if name not in ("messages", "trades")
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--seed", type=int, required=True)
+    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--away-s", type=int, default=120)
+    parser.add_argument("--messages", type=int, default=60_000)
+    given = parser.parse_args()
+    folder = Path(tempfile.mkdtemp(prefix="tickhouse-crash-"))
+    with KafkaServer(folder / "kafka") as kafka:
+
+        def settings(name: str) -> Settings:
+            return Settings(
+                _env_file=None,
+                tickhouse_namespace=name,
+                tickhouse_feed="replay",
+                tickhouse_data_dir=folder,
+                kafka_brokers=kafka.brokers,
+                kafka_partitions=6,
+                candle_commit_interval_s=0.3,
+            )
+
+        _, found = crash(
+            settings, kafka, folder, given.seed, given.kills, given.away_s, given.messages
+        )
+    if found:
+        raise SystemExit(f"seed {given.seed} shows a difference; logs and state lie in {folder}")
+    shutil.rmtree(folder)
+
+
+if __name__ == "__main__":
+    main()
