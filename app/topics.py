@@ -8,7 +8,14 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import (
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    NewTopic,
+    ResourceType,
+)
 
 from app.contracts import (
     CANDLES_TOPIC,
@@ -26,6 +33,14 @@ TOPICS = (STOCKS_TOPIC, CANDLES_TOPIC, *ROLLUP_TOPICS.values(), LIVE_TOPIC, REJE
 MAX_MESSAGE_BYTES = 8 * 1024 * 1024
 """What brokers and clients take; contracts keep good messages far below."""
 
+CHANGELOG_SETTINGS = {
+    "segment.ms": "60000",
+    "segment.bytes": str(32 * 1024 * 1024),
+    "min.cleanable.dirty.ratio": "0.2",
+    "delete.retention.ms": "300000",
+}
+"""What lies in an open segment is not compacted, and a deleted key stays for a while. Kafka's usual
+week and day would leave a worker without local state a whole day's writes to read."""
 
 _PROBE_S = 2.0
 
@@ -134,6 +149,33 @@ def _check_partitions(
                 f"{settings.kafka_partitions}. Symbols keep their partition, so the count of a "
                 "topic cannot change: set KAFKA_PARTITIONS to what the topic has, or use another "
                 "TICKHOUSE_NAMESPACE."
+            )
+
+
+def compact_soon(settings: Settings, names: Iterable[str]) -> None:
+    """Give compacted topics `CHANGELOG_SETTINGS`, so that they stay near the size of their state.
+
+    :raises BrokerUnreachableError: the broker does not answer.
+    """
+    entries = [
+        ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET)
+        for name, value in CHANGELOG_SETTINGS.items()
+    ]
+    asked = [
+        ConfigResource(ResourceType.TOPIC, name, incremental_configs=entries) for name in names
+    ]
+    admin = AdminClient(settings.kafka_client() | {"log_level": 0})
+    for resource, done in admin.incremental_alter_configs(asked).items() if asked else ():
+        try:
+            done.result()
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError.TOPIC_AUTHORIZATION_FAILED:
+                raise unreachable(settings, error) from None
+            logger.warning(
+                "The topic %s keeps its settings, this user may not alter them; set %s to keep it "
+                "small.",
+                resource.name,
+                ", ".join(f"{name}={value}" for name, value in CHANGELOG_SETTINGS.items()),
             )
 
 

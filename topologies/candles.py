@@ -38,7 +38,7 @@ from app.contracts import (
     rounded_count,
 )
 from app.settings import Settings
-from app.topics import MAX_MESSAGE_BYTES, BrokerUnreachableError, await_topics
+from app.topics import MAX_MESSAGE_BYTES, BrokerUnreachableError, await_topics, compact_soon
 from topologies.candle import NOTHING, Outcome, Rules
 from topologies.hot_state import CheckpointSink, HotSymbols
 from topologies.instance import Instance, claim_instance
@@ -229,6 +229,7 @@ def run(settings: Settings) -> None:
             lives.discard_foreign_state()
             app = build(settings, instance, lives)
             lives.note()
+            compact_soon(settings, lives.changelogs())
             logger.info("instance %d reads %s", instance.number, settings.named(STOCKS_TOPIC))
             started = time.monotonic()
             spare_the_collector()

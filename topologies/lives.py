@@ -84,10 +84,14 @@ class Lives:
             if present.get(name) != life:
                 raise TopicMadeAgainError(f"the topic {name} was deleted or made again")
 
-    def _present(self) -> dict[str, str]:
+    def changelogs(self) -> list[str]:
+        """The topics that local state comes back from, as far as they are made."""
         topics = self._admin.list_topics(timeout=30).topics
-        ours = [name for name in topics if name.startswith(self._changelog_prefix)]
-        return topic_ids(self._settings, [self._input, *ours], admin=self._admin)
+        return [name for name in topics if name.startswith(self._changelog_prefix)]
+
+    def _present(self) -> dict[str, str]:
+        names = [self._input, *self.changelogs()]
+        return topic_ids(self._settings, names, admin=self._admin)
 
     def _noted(self) -> dict[str, str]:
         try:
