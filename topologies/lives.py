@@ -10,9 +10,15 @@ from __future__ import annotations
 import json
 import logging
 import shutil
+import time
 from pathlib import Path
 
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
+from confluent_kafka import (
+    ConsumerGroupTopicPartitions,
+    KafkaError,
+    KafkaException,
+    TopicPartition,
+)
 from confluent_kafka.admin import AdminClient
 
 from app.settings import Settings
@@ -21,6 +27,8 @@ from app.topics import topic_ids
 logger = logging.getLogger(__name__)
 
 NOTE = "lives.json"
+GROUP_EMPTY_S = 20.0
+"""A worker that has ended is a member of its group until its session of 10 s ends."""
 
 
 class TopicMadeAgainError(RuntimeError):
@@ -105,15 +113,25 @@ class Lives:
             TopicPartition(self._input, number, 0)
             for number in range(self._settings.kafka_partitions)
         ]
-        request = [ConsumerGroupTopicPartitions(self._group, partitions)]
-        try:
-            for done in self._admin.alter_consumer_group_offsets(request).values():
-                done.result()
-        except KafkaException as error:
+        deadline = time.monotonic() + GROUP_EMPTY_S
+        while (refusal := self._alter_offsets(partitions)) and time.monotonic() < deadline:
+            time.sleep(0.5)
+        if refusal:
             logger.warning(
                 "the group %s keeps its offsets, another worker is active: %s",
                 self._group,
-                error.args[0].str(),
+                refusal.str(),
             )
         else:
             logger.warning("the group %s starts over at the beginning of its input", self._group)
+
+    def _alter_offsets(self, partitions: list[TopicPartition]) -> KafkaError | None:
+        """Set the group's offsets; Kafka's refusal when it has members."""
+        request = [ConsumerGroupTopicPartitions(self._group, partitions)]
+        (done,) = self._admin.alter_consumer_group_offsets(request).values()
+        try:
+            altered = done.result().topic_partitions
+        except KafkaException as error:
+            refusal: KafkaError = error.args[0]
+            return refusal
+        return next((at.error for at in altered if at.error), None)
