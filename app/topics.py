@@ -190,16 +190,27 @@ def topic_ids(
     :raises TopicError: the broker cannot be reached.
     """
     admin = admin or AdminClient(settings.kafka_client() | {"log_level": 0})
-    found = admin.describe_topics(TopicCollection(list(names)), request_timeout=timeout_s)
-    ids = {}
-    for name, description in found.items():
-        try:
-            ids[name] = _as_kafka_writes(str(description.result().topic_id))
-        except KafkaException as error:
-            kafka_error: KafkaError = error.args[0]
-            if kafka_error.code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
-                raise unreachable(settings, error) from None
-    return ids
+    return ask_topic_ids(settings, names, timeout_s, admin)()
+
+
+def ask_topic_ids(
+    settings: Settings, names: Iterable[str], timeout_s: float, admin: AdminClient
+) -> Callable[[], dict[str, str]]:
+    """Send the question of `topic_ids` and do not wait; what is returned waits for the answer."""
+    asked = admin.describe_topics(TopicCollection(list(names)), request_timeout=timeout_s)
+
+    def answer() -> dict[str, str]:
+        ids = {}
+        for name, description in asked.items():
+            try:
+                ids[name] = _as_kafka_writes(str(description.result().topic_id))
+            except KafkaException as error:
+                kafka_error: KafkaError = error.args[0]
+                if kafka_error.code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
+                    raise unreachable(settings, error) from None
+        return ids
+
+    return answer
 
 
 def _as_kafka_writes(topic_id: str) -> str:

@@ -12,7 +12,7 @@ import gc
 import logging
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from confluent_kafka import KafkaException
@@ -208,12 +208,12 @@ def build(settings: Settings, instance: Instance, lives: Lives) -> TurnApplicati
     candles.to_topic(lambda candle, *_: outputs[kind_of(candle)])
     tally_log = TallyLog(steps.tally)
 
-    def before_commit() -> None:
-        lives.check()
+    def check() -> Callable[[], None]:
         steps.tally["rounded_number"] = rounded_count()
         tally_log.look(time.monotonic())
+        return lives.check()
 
-    candles.sink(CheckpointSink(steps.symbols, before=before_commit))
+    candles.sink(CheckpointSink(steps.symbols, check))
     return app
 
 

@@ -109,21 +109,23 @@ class HotSymbols:
 class CheckpointSink(BaseSink):
     """Writes hot symbols into the state store when a checkpoint begins to commit.
 
-    :param before: called first at each commit; raises when the checkpoint must not be committed.
+    :param check: begins at each commit to ask whether it may be, and returns what waits for the
+        answer and raises when it may not: symbols are written meanwhile.
     """
 
-    def __init__(self, symbols: HotSymbols, before: Callable[[], None]) -> None:
+    def __init__(self, symbols: HotSymbols, check: Callable[[], Callable[[], None]]) -> None:
         super().__init__(on_client_connect_success=lambda: None)
         self._symbols = symbols
-        self._before = before
+        self._check = check
 
     def add(self, *_: Any, **__: Any) -> None:
         """Candles go to their topics, not here."""
 
     def flush(self) -> None:
         """Step 1 of `quixstreams.checkpointing.Checkpoint.commit`, before the changelogs."""
-        self._before()
+        confirm = self._check()
         self._symbols.flush()
+        confirm()
 
     def on_paused(self) -> None:
         """The checkpoint was given up."""

@@ -11,6 +11,7 @@ import json
 import logging
 import shutil
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from confluent_kafka import (
@@ -22,13 +23,14 @@ from confluent_kafka import (
 from confluent_kafka.admin import AdminClient
 
 from app.settings import Settings
-from app.topics import topic_ids
+from app.topics import ask_topic_ids, topic_ids
 
 logger = logging.getLogger(__name__)
 
 NOTE = "lives.json"
 GROUP_EMPTY_S = 20.0
 """A worker that has ended is a member of its group until its session of 10 s ends."""
+ASK_TIMEOUT_S = 30.0
 
 
 class TopicMadeAgainError(RuntimeError):
@@ -82,15 +84,20 @@ class Lives:
         note.write_text(json.dumps(self._known, indent=2) + "\n")
         note.replace(self._folder / NOTE)
 
-    def check(self) -> None:
-        """Compare with the broker; called before each flush.
+    def check(self) -> Callable[[], None]:
+        """Ask the broker, before each flush; what is returned compares its answer.
 
-        :raises TopicMadeAgainError: a topic has another id, or none any more.
+        That raises `TopicMadeAgainError` when a topic has another id, or none any more.
         """
-        present = topic_ids(self._settings, self._known, admin=self._admin)
-        for name, life in self._known.items():
-            if present.get(name) != life:
-                raise TopicMadeAgainError(f"the topic {name} was deleted or made again")
+        answer = ask_topic_ids(self._settings, self._known, ASK_TIMEOUT_S, self._admin)
+
+        def compare() -> None:
+            present = answer()
+            for name, life in self._known.items():
+                if present.get(name) != life:
+                    raise TopicMadeAgainError(f"the topic {name} was deleted or made again")
+
+        return compare
 
     def changelogs(self) -> list[str]:
         """The topics that local state comes back from, as far as they are made."""
