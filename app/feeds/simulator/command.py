@@ -83,7 +83,7 @@ def run(
             note=log.note if log else None,
         )
         if trouble:
-            what += f", {len(trouble)} faults to come"
+            what += f", faults to come: {len(trouble)}"
         asyncio.run(_serve(simulator, host, port, what))
 
 

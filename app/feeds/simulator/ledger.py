@@ -128,9 +128,13 @@ class Ledger:
 
 
 class Marked:
-    """Passes deliveries on, each frame marked with where the identity rules err about it."""
+    """Passes deliveries on, each frame marked with where the identity rules err about it.
+
+    :ivar counts: frames, unseen, doubled.
+    """
 
     def __init__(self, write: Callable[[Delivery], None]) -> None:
+        self.counts: Counter[str] = Counter()
         self._write = write
         self._ledger = Ledger()
 
@@ -143,6 +147,9 @@ class Marked:
             case Sent():
                 weighed = self._ledger.weigh(delivery)
                 delivery.unseen, delivery.doubled = weighed.unseen, weighed.doubled
+                self.counts.update(
+                    frames=1, unseen=len(weighed.unseen), doubled=len(weighed.doubled)
+                )
         self._write(delivery)
 
 

@@ -64,7 +64,8 @@ class Simulator:
         self._api = RestApi(venue, tokens, calls_per_minute)
         self._script = Script(faults, venue.at_ms)
         self._market = MarketFaults(venue, self._script, Random(f"{seed}:late"))
-        self._note = Marked(note).note if note else None
+        self._marked = Marked(note) if note else None
+        self._note = self._marked.note if self._marked else None
         self._connections: dict[str, Connection] = {}
         self._opened = 0
         self._endings: set[asyncio.Task[None]] = set()
@@ -126,6 +127,15 @@ class Simulator:
     async def end(self) -> None:
         """Close every connection with a farewell, once all that was sent has arrived."""
         await asyncio.gather(*(one.end(farewell=True) for one in self._open()))
+        if self._marked:
+            counts = self._marked.counts
+            log.info(
+                "delivered %d frames; the identity rules take %d genuine trades for repeats and %d "
+                "repeated ones for new",
+                counts["frames"],
+                counts["unseen"],
+                counts["doubled"],
+            )
 
     def _open(self) -> list[Connection]:
         return [one for one in self._connections.values() if not one.ended.is_set()]

@@ -335,6 +335,40 @@ def test_the_delivery_log_tells_what_was_sent_and_what_arrived(
     assert isinstance(deliveries[-1], Ended)
 
 
+def test_a_recording_is_played_with_the_faults_of_the_command_line(
+    start: Start, tmp_path: Path
+) -> None:
+    async def talk(url: str) -> list[dict[str, Any]]:
+        async with connect(url) as client:
+            await subscribe(client, "AAPL")
+            return await trades(client, 30)
+
+    path = tmp_path / "trades.csv"
+    rows = [f"AAPL,{1_385_000_000_000 + 20 * number},{number + 1},100" for number in range(100)]
+    path.write_text("symbol,t,p,v\n" + "\n".join(rows))
+    running = start("--play", str(path), "--fault", "repeat:at=0,for=60")
+    assert "trades of trades.csv: AAPL, faults to come: 1" in running.greeting
+    found = Counter(trade["p"] for trade in asyncio.run(talk(running.websocket_url())))
+    assert sum(count == 3 for count in found.values()) > 5
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--fault", "stal:at=3"], "The fault 'stal:at=3' is none: Invalid value 'stal'"),
+        (["--script", "nowhere.toml"], "The script nowhere.toml cannot be read: No such file"),
+    ],
+)
+def test_a_fault_that_is_none_is_a_sentence(
+    tmp_path: Path, options: list[str], sentence: str
+) -> None:
+    done = subprocess.run(
+        [*SIMULATE, *options], cwd=tmp_path, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"error: {sentence}")
+
+
 def test_a_log_that_cannot_be_written_is_a_sentence(tmp_path: Path) -> None:
     command = [*SIMULATE, "--port", "0", "--delivery-log", str(tmp_path / "no" / "where")]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)

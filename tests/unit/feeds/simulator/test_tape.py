@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from app.feeds.simulator.prints import Print
@@ -54,6 +56,25 @@ def test_what_nobody_listens_to_passes(tape: Tape) -> None:
     assert (tape.quote("AAPL").h, tape.quote("SPY").c) == (11, 150)
     assert tape.quote("MSFT").c == 0
     assert tape.symbols == ["AAPL", "SPY"]
+
+
+def test_ten_minutes_of_recorded_trades_are_ten_minutes_of_the_file(test_data: Path) -> None:
+    path = test_data / "gold_futures_trades.parquet"
+    rows = pq.read_table(path).to_pylist()
+    first = min(row["t"] for row in rows)
+    wanted = Counter(
+        (row["t"] - first, float(row["p"]), float(row["v"]))
+        for row in rows
+        if row["t"] < first + 600_000
+    )
+    tape = Tape(path, NOW_MS)
+    prints = [
+        one
+        for end_ms in range(NOW_MS + 50, NOW_MS + 600_001, 50)
+        for one in tape.step(end_ms, tape.symbols)
+    ]
+    assert Counter((one.t - NOW_MS, one.p, one.v) for one in prints) == wanted
+    assert len(prints) > 100
 
 
 def test_a_burst_is_of_prices_just_seen(tape: Tape) -> None:
