@@ -43,6 +43,14 @@ CHANGELOG_SETTINGS = {
 week and day would leave a worker without local state a whole day's writes to read."""
 
 _PROBE_S = 2.0
+_AWAY = (
+    KafkaError._TIMED_OUT,
+    KafkaError._TRANSPORT,
+    KafkaError.REQUEST_TIMED_OUT,
+    KafkaError.NOT_CONTROLLER,
+    KafkaError.BROKER_NOT_AVAILABLE,
+)
+"""What a broker that is starting or ending answers."""
 
 
 class TopicError(TickhouseError):
@@ -118,7 +126,7 @@ def _created(name: str, done: Any) -> None:
         kafka_error: KafkaError = error.args[0]
         if kafka_error.code() in (KafkaError.TOPIC_ALREADY_EXISTS,):
             return
-        if kafka_error.code() in (KafkaError._TIMED_OUT, KafkaError._TRANSPORT):
+        if kafka_error.code() in _AWAY:
             raise
         raise TopicError(
             f"The topic {name} could not be created: {kafka_error.str()}. Create it, or give this "

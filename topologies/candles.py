@@ -217,23 +217,28 @@ def build(settings: Settings, instance: Instance, lives: Lives) -> TurnApplicati
     return app
 
 
+def prepare(settings: Settings, instance: Instance) -> TurnApplication:
+    """The application on the present life of its topics, with local state of no other."""
+    lives = Lives(settings, instance.folder, settings.named(GROUP), settings.named(STOCKS_TOPIC))
+    lives.discard_foreign_state()
+    app = build(settings, instance, lives)
+    lives.note()
+    compact_soon(settings, lives.changelogs())
+    logger.info("instance %d reads %s", instance.number, settings.named(STOCKS_TOPIC))
+    spare_the_collector()
+    return app
+
+
 def run(settings: Settings) -> None:
     """Run a worker until it is told to stop; it starts over when Kafka fails it."""
     with claim_instance(settings.state_dir / GROUP, settings.tickhouse_instance) as instance:
         retry_s = RETRY_FIRST_S
         while True:
             await_topics(settings)
-            lives = Lives(
-                settings, instance.folder, settings.named(GROUP), settings.named(STOCKS_TOPIC)
-            )
-            lives.discard_foreign_state()
-            app = build(settings, instance, lives)
-            lives.note()
-            compact_soon(settings, lives.changelogs())
-            logger.info("instance %d reads %s", instance.number, settings.named(STOCKS_TOPIC))
+            app = None
             started = time.monotonic()
-            spare_the_collector()
             try:
+                app = prepare(settings, instance)
                 app.run()
                 logger.info("stopped; all that was read is committed")
                 return
@@ -243,7 +248,7 @@ def run(settings: Settings) -> None:
                 BrokerUnreachableError,
                 TopicMadeAgainError,
             ) as error:
-                if app.told_to_stop:
+                if app and app.told_to_stop:
                     logger.warning("stopped, the next start repeats what is uncommitted: %s", error)
                     return
                 if time.monotonic() - started > 60:

@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 from quixstreams import Application
 from quixstreams.exceptions import QuixException
@@ -111,6 +111,19 @@ class LifeConsumer(InternalConsumer):
             self._lost = True  # raised by poll: an exception here would break a close
 
         super().subscribe(topics, on_assign=assign, on_revoke=on_revoke, on_lost=lost)
+
+    def committed(
+        self, partitions: list[TopicPartition], timeout: float | None = None
+    ) -> list[TopicPartition]:
+        """
+        :raises KafkaException: of one of `partitions` it is not known; Quix would end by an error
+            that is not Kafka's, and a worker that should wait for its broker would be gone.
+        """
+        found = super().committed(partitions, timeout)
+        for partition in found:
+            if partition.error:
+                raise KafkaException(partition.error)
+        return found
 
     def commit(self, message: Any = None, offsets: Any = None, asynchronous: bool = True) -> Any:
         stamped = self.lives.stamped(offsets or ())

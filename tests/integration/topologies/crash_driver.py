@@ -145,6 +145,11 @@ class Workers:
         self._log = log
         self._running: dict[int, subprocess.Popen[bytes]] = {}
 
+    def check(self) -> None:
+        """None has ended by itself."""
+        for number, worker in self._running.items():
+            assert worker.poll() is None, f"worker {number} ended by itself, see {self._log}*"
+
     def set_count(self, count: int) -> None:
         """Start or stop (SIGTERM) workers until `count` run."""
         while len(self._running) > count:
@@ -157,7 +162,6 @@ class Workers:
         """Kill -9 one of them and start it again, its local state lost if `wipe`; its number."""
         number = rng.choice(sorted(self._running))
         worker = self._running.pop(number)
-        assert worker.poll() is None, f"a worker ended by itself, see {self._log}*"
         worker.kill()
         worker.wait()
         if wipe:
@@ -199,9 +203,11 @@ class Trouble:
             feeder.release()
             await_commit(self._settings)
             time.sleep(act.after_s)
+            self._workers.check()
             what = self._do(act)
             self._say(f"{time.monotonic() - began:6.1f} s  {number:2} of {len(acts)}: {what}")
         feeder.finish()
+        self._workers.check()
 
     def end(self) -> None:
         self._workers.end()
