@@ -79,6 +79,7 @@ def test_each_point_is_written_once_though_the_worker_was_ended(
     assert end is politely or committed() < len(sent), "too late to show anything"
     worker = start(settings, log=log, program=PROGRAM)
     try:
+        await_(lambda: log.read_text().count("The application started") == 2, what="the restart")
         await_consumed(settings, CANDLES_TOPIC, GROUP)
     finally:
         assert stop(worker) == 0, log.read_text()
