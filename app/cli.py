@@ -55,7 +55,7 @@ def produce(
 @cli.command()
 def candles() -> None:
     """Window trades into one-minute candles (exactly-once)."""
-    from topologies.candles import run
+    from topologies.worker import run
 
     run(_settings())
 

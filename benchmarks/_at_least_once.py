@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from app.settings import load_settings
-from topologies import candles
+from topologies import worker
 from topologies.turns import TurnApplication
 
 
@@ -23,6 +23,6 @@ class AtLeastOnceApplication(TurnApplication):
 
 
 if __name__ == "__main__":
-    assert vars(candles)["TurnApplication"] is TurnApplication, "the worker's application has moved"
-    candles.TurnApplication = AtLeastOnceApplication  # type: ignore[attr-defined, assignment]
-    candles.run(load_settings())
+    assert vars(worker)["TurnApplication"] is TurnApplication, "the worker's application has moved"
+    worker.TurnApplication = AtLeastOnceApplication  # type: ignore[attr-defined, assignment]
+    worker.run(load_settings())

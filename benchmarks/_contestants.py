@@ -22,8 +22,8 @@ from benchmarks._bench import Cost, Input, batches, candles, measured, worker_lo
 from benchmarks._reference import Bar, Key, full
 from tests.support import read_topic, running, values
 from topologies.candle import Rules, SymbolCandles
-from topologies.candles import spare_the_collector
 from topologies.window import newest
+from topologies.worker import spare_the_collector
 
 STOCK_CANDLES_TOPIC = "candles-stock"
 STOCK_TTL = timedelta(seconds=60)

@@ -22,9 +22,9 @@ from app.contracts import CANDLES_TOPIC, EXACT, Candle, decode_candle
 from app.log import set_up_logging
 from app.settings import Settings, load_settings
 from app.topics import await_topics, topic_settings
-from topologies.candles import SESSION_TIMEOUT_MS, TRANSACTION_TIMEOUT_MS
 from topologies.instance import Instance, claim_instance
 from topologies.window import vwap
+from topologies.worker import SESSION_TIMEOUT_MS, TRANSACTION_TIMEOUT_MS
 
 GROUP = POINTS_TOPIC = "session-vwap"
 BAND = 2.0

@@ -21,7 +21,7 @@ from quixstreams.sinks.base import SinkBackpressureError
 
 from app.log import set_up_logging
 from app.settings import load_settings
-from topologies import candles
+from topologies import worker
 from topologies.hot_state import CheckpointSink, HotSymbols
 from topologies.life_application import LifeProducer
 
@@ -108,10 +108,10 @@ class Faults:
 def main() -> None:
     settings = load_settings()
     set_up_logging(settings)
-    candles.RETRY_FIRST_S = candles.RETRY_MAX_S = 0.1
+    worker.RETRY_FIRST_S = worker.RETRY_MAX_S = 0.1
     for place in Faults(int(sys.argv[1])).patched():
         place.start()
-    candles.run(settings)
+    worker.run(settings)
 
 
 if __name__ == "__main__":
