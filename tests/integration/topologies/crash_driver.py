@@ -23,7 +23,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -117,17 +117,12 @@ class Feeder:
             yield pair
 
 
-def await_commit(
-    settings: Settings, partitions: Iterable[int] | None = None, timeout_s: float = PATIENCE_S
-) -> None:
-    """Return when a read-committed reader of `candles-live` sees records that it does not see now.
-
-    :param partitions: of these partitions, instead of any.
-    """
+def await_commit(settings: Settings, timeout_s: float = PATIENCE_S) -> None:
+    """Return when a read-committed reader of `candles-live` sees more than it does now."""
     ends = end_offsets(settings, LIVE_TOPIC)
     name = settings.named(LIVE_TOPIC)
     reader = consumer(settings, **{"enable.partition.eof": False})
-    reader.assign([TopicPartition(name, at, ends[at]) for at in partitions or ends])
+    reader.assign([TopicPartition(name, at, ends[at]) for at in ends])
     deadline = time.monotonic() + timeout_s
     while True:
         message = reader.poll(1)

@@ -49,19 +49,21 @@ def test_a_worker_that_never_returns_holds_readers_up_no_longer_than_its_transac
         seen = end_offsets(settings, LIVE_TOPIC)
         return seen != end_offsets(settings, LIVE_TOPIC, "read_uncommitted")
 
+    def all_read_on(since: dict[int, int]) -> bool:
+        return all(end > since[at] for at, end in end_offsets(settings, LIVE_TOPIC).items())
+
     stuck = start(settings, "candles", log=tmp_path / "stuck.log")
     with running(settings, "candles", log=tmp_path / "other.log"):
         try:
+            nothing = end_offsets(settings, LIVE_TOPIC)
             feeder.release(2)
-            for partition in range(2):
-                await_commit(settings, [partition])
+            await_(lambda: all_read_on(nothing), 120, "commits in both partitions")
             feeder.release(2)
             await_(held_up, 60, "an open transaction")
             stuck.send_signal(signal.SIGSTOP)
-            began = time.monotonic()
+            began, then = time.monotonic(), end_offsets(settings, LIVE_TOPIC)
             feeder.release(2)
-            for partition in range(2):
-                await_commit(settings, [partition], timeout_s=60)
+            await_(lambda: all_read_on(then), 60, "committed records in both partitions")
             print(f"all partitions were read on after {time.monotonic() - began:.1f} s")
             feeder.finish()
             await_consumed(settings, STOCKS_TOPIC, "candles")
