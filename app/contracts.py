@@ -7,12 +7,13 @@ Values are JSON; numbers are JSON numbers with all their digits. The JSON Schema
 from __future__ import annotations
 
 import re
-from decimal import ROUND_HALF_EVEN, Context, Decimal, InvalidOperation
+from decimal import Decimal
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import msgspec
 from msgspec import Meta, Struct
 
+from app.exact import EXACT, LIMIT, SMALL, ZERO, exact, exact_number
 from app.market.sessions import END_MS, FIRST_MS
 
 SCHEMA_VERSION = 1
@@ -33,22 +34,6 @@ REJECTED_TOPIC = "trades-rejected"
 
 MAX_MESSAGE_BYTES = 256 * 1024
 """Trades of one frame that would be larger go into several messages."""
-PRICE_DECIMALS = 12
-NOTIONAL_DECIMALS = 18
-LIMIT = Decimal(10) ** 16
-"""Prices, sizes and notionals with more than 16 digits before the point are out of range."""
-
-EXACT = Context(prec=100, rounding=ROUND_HALF_EVEN)
-"""Arithmetic on prices and sizes: wide enough that no sum or product of theirs is ever rounded."""
-MAX_REMEMBERED = 50_000
-_LONGEST_REMEMBERED = 40
-"""Characters: whoever writes numbers longer than any price must not fill the memory with them."""
-_SMALL = Decimal(10) ** 8
-"""The product of two numbers below it is in range."""
-_ZERO, _ONE = Decimal(0), Decimal(1)
-_PRICE_STEP = Decimal(1).scaleb(-PRICE_DECIMALS)
-NOTIONAL_STEP = Decimal(1).scaleb(-NOTIONAL_DECIMALS)
-
 if TYPE_CHECKING:
     ExactNumber = Decimal
 else:
@@ -246,28 +231,6 @@ class _RawTrades(Struct, tag_field="type", tag="trades"):
     trades: list[msgspec.Raw]
 
 
-class _Exact(dict[str | int | Decimal, Decimal]):
-    """Numbers as JSON writes them → exact ones. The same few come again and again: remembered."""
-
-    rounded_count = 0
-    """Numbers that had to be rounded; they are not remembered, so each is counted."""
-
-    def __missing__(self, written: str | int | Decimal) -> Decimal:
-        number = _exact(written)
-        if number < LIMIT and number != Decimal(written):
-            self.rounded_count += 1
-            return number
-        if len(self) >= MAX_REMEMBERED:
-            self.clear()
-        if _ZERO <= number < _SMALL and len(str(written)) <= _LONGEST_REMEMBERED:
-            self[written] = number
-        return number
-
-
-_EXACT = _Exact()
-exact = _EXACT.__getitem__
-"""A number as JSON writes it, or a Decimal → the Decimal rounded to 12 decimals, in its one form;
-`LIMIT` stands for all that are out of range."""
 _decode = msgspec.json.Decoder(Message, float_hook=exact).decode
 _decode_raw = msgspec.json.Decoder(_RawTrades | Quote | Watermark).decode
 _decode_trade = msgspec.json.Decoder(Trade, float_hook=exact).decode
@@ -321,11 +284,6 @@ def decode(key: bytes | None, value: bytes | None, feed: str) -> Parsed:
     return _keep(message, list(enumerate(message.trades)), {})
 
 
-def rounded_count() -> int:
-    """How many prices and sizes of trades this process has rounded while parsing."""
-    return _EXACT.rounded_count
-
-
 def _check_envelope(message: Message, key: bytes | None, feed: str) -> None:
     if key is None:
         raise RefusedMessage("key", "the message has no key; it must be the symbol")
@@ -363,10 +321,10 @@ def _check_quote(message: Quote) -> None:
     for name in ("c", "d", "dp", "h", "l", "o", "pc"):
         number: Decimal | None = getattr(message, name)
         if number is not None:
-            exact = _exact(number)
-            if not -LIMIT < exact < LIMIT:
+            kept = exact_number(number)
+            if not -LIMIT < kept < LIMIT:
                 raise RefusedMessage("range", f"the quote's {name} is out of range")
-            setattr(message, name, exact)
+            setattr(message, name, kept)
 
 
 def _keep(
@@ -404,35 +362,9 @@ def _holds(trade: Trade) -> bool:
         v = trade.v = exact(v)
     if not (type(p) is Decimal is type(v) and FIRST_MS <= trade.t < END_MS):
         return False
-    if _ZERO < p < _SMALL and _ZERO <= v < _SMALL:
+    if ZERO < p < SMALL and ZERO <= v < SMALL:
         return True
-    return _ZERO < p < LIMIT and _ZERO <= v < LIMIT and EXACT.multiply(p, v) < LIMIT
-
-
-def _exact(written: str | int | Decimal) -> Decimal:
-    try:
-        number = Decimal(written)
-        return canonical(rounded(number)) if -LIMIT < number < LIMIT else LIMIT
-    except InvalidOperation:  # an exponent beyond all bounds
-        return LIMIT
-
-
-def rounded(number: Decimal) -> Decimal:
-    """`number` rounded half-even to 12 decimals, if it has more."""
-    step = EXACT.quantize(number, _PRICE_STEP)
-    return number if step == number else step
-
-
-def canonical(number: Decimal) -> Decimal:
-    """`number` in the one form that equal numbers share: no trailing zeros, no exponent above 0."""
-    if number == number.to_integral_value():
-        return EXACT.quantize(number, _ONE)
-    return number.normalize(EXACT)
-
-
-def notional(p: Decimal, v: Decimal) -> Decimal:
-    """Price times size, rounded half-even to 18 decimals."""
-    return EXACT.quantize(EXACT.multiply(p, v), NOTIONAL_STEP)
+    return ZERO < p < LIMIT and ZERO <= v < LIMIT and EXACT.multiply(p, v) < LIMIT
 
 
 def conditions_of(c: list[str] | None) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ import boto3
 import pyarrow as pa
 from botocore.config import Config
 
-from app.contracts import NOTIONAL_DECIMALS, PRICE_DECIMALS
+from app.exact import NOTIONAL_DECIMALS, PRICE_DECIMALS
 from app.settings import Settings
 
 PRICE = pa.decimal128(28, PRICE_DECIMALS)

@@ -18,7 +18,8 @@ from quixstreams import Application, State
 from quixstreams.kafka.configuration import ConnectionConfig
 from quixstreams.models import TopicConfig
 
-from app.contracts import CANDLES_TOPIC, EXACT, Candle, decode_candle
+from app.contracts import CANDLES_TOPIC, Candle, decode_candle
+from app.exact import EXACT
 from app.log import set_up_logging
 from app.settings import Settings, load_settings
 from app.topics import await_topics, topic_settings

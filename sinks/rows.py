@@ -24,8 +24,8 @@ from app.contracts import (
     decode,
     decode_candle,
     decode_rejected,
-    notional,
 )
+from app.exact import notional
 from app.lake import DATASETS
 from app.market.sessions import END_MS, FIRST_MS, SessionOf, session_of
 

@@ -29,8 +29,8 @@ from app.contracts import (
     RefusedMessage,
     decode,
     encode,
-    rounded_count,
 )
+from app.exact import rounded_count
 from app.settings import Settings
 from topologies.candle import NOTHING, Outcome, Rules
 from topologies.hot_state import CheckpointSink, HotSymbols

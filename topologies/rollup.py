@@ -13,7 +13,8 @@ from typing import NamedTuple
 
 from msgspec import Struct
 
-from app.contracts import ROLLUP_TOPICS, Candle, Interval, canonical
+from app.contracts import ROLLUP_TOPICS, Candle, Interval
+from app.exact import canonical
 from app.market.sessions import Session, session_bounds, trading_day
 from topologies.sums import NO_PRICE, NOTHING, Sums, merge
 from topologies.window import Place, Series, Status, Window, candle_of

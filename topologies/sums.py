@@ -6,7 +6,7 @@ from decimal import Decimal
 
 from msgspec import Struct
 
-from app.contracts import EXACT
+from app.exact import EXACT
 from app.market.conditions import PriceClass
 
 NO_PRICE = PriceClass.QUOTE + 1

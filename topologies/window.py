@@ -8,18 +8,8 @@ from typing import Literal, NamedTuple
 
 from msgspec import Struct, field
 
-from app.contracts import (
-    EXACT,
-    NOTIONAL_DECIMALS,
-    NOTIONAL_STEP,
-    PRICE_DECIMALS,
-    SCHEMA_VERSION,
-    Candle,
-    FeedName,
-    Interval,
-    canonical,
-    exact,
-)
+from app.contracts import SCHEMA_VERSION, Candle, FeedName, Interval
+from app.exact import EXACT, NOTIONAL_DECIMALS, NOTIONAL_STEP, PRICE_DECIMALS, canonical, exact
 from app.market.conditions import PriceClass
 from app.market.sessions import Session
 from topologies.meaning import Meaning, Meanings

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from app.contracts import EXACT, LIMIT, rounded
+from app.exact import EXACT, LIMIT, rounded
 from app.feeds.tradefile_batches import TradeFileError, read_batches
 from app.market.sessions import END_MS, FIRST_MS
 from app.market.symbols import is_symbol

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 from app.contract_schemas import json_schemas
 from app.contracts import (
-    LIMIT,
     Quote,
     RefusedMessage,
     Trade,
@@ -21,10 +20,8 @@ from app.contracts import (
     Watermark,
     decode,
     encode,
-    notional,
-    rounded,
-    rounded_count,
 )
+from app.exact import LIMIT, notional, rounded, rounded_count
 from tests.conftest import ROOT
 
 NOW = 1_700_000_000_000

@@ -9,7 +9,8 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.contracts import Candle, Message, Quote, Trades, Watermark, canonical
+from app.contracts import Candle, Message, Quote, Trades, Watermark
+from app.exact import canonical
 from app.market.sessions import NEW_YORK
 from tests.unit.topologies.disk import Disk
 from tests.unit.topologies.messages import BASE, MINUTE, messages
