@@ -164,7 +164,7 @@ class LifeProducer(InternalProducer):
         partition: int | None = None,
         timestamp: int | None = None,
     ) -> None:
-        """Send a record without a delivery report of its own, which costs 2 µs.
+        """Send a record without a delivery report of its own, a call back into Python each.
 
         The transaction's commit fails when any of its records did.
         """
