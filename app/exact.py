@@ -67,6 +67,8 @@ def rounded(number: Decimal) -> Decimal:
 
 def canonical(number: Decimal) -> Decimal:
     """`number` in the one form that equal numbers share: no trailing zeros, no exponent above 0."""
+    if number.same_quantum(_ONE):
+        return number
     if number == number.to_integral_value():
         return EXACT.quantize(number, _ONE)
     return number.normalize(EXACT)

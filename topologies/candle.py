@@ -9,22 +9,32 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from decimal import getcontext, setcontext
 from typing import Literal, NamedTuple
 
 from app.contracts import (
     Candle,
     Message,
     Quote,
-    Trade,
     Trades,
     Watermark,
 )
+from app.exact import EXACT
 from app.market.conditions import PriceClass
 from app.market.sessions import Session, session_of
-from topologies.meaning import Meaning, meanings_of
+from topologies.meaning import Meaning, Meanings, meanings_of
 from topologies.rollup import NEVER, Rollups
 from topologies.sources import Sources
-from topologies.window import MINUTE_MS, Identities, Place, Series, Status, Window, candle_of
+from topologies.window import (
+    MINUTE_MS,
+    Identities,
+    Identity,
+    Place,
+    Series,
+    Status,
+    Window,
+    candle_of,
+)
 
 FUTURE_MS = 60_000
 """A trade stamped further ahead of its arrival than this is rejected."""
@@ -123,11 +133,13 @@ class SymbolCandles:
         """(start, chunks) of windows dropped since the last save."""
 
     def apply(self, message: Message, offset: int, places: tuple[int, ...] | None) -> Outcome:
-        """Take one message and say what it led to.
+        """Take one message and say what it led to; the thread's decimal context is `EXACT` then.
 
         :param offset: of the message in its partition.
         :param places: where its trades stood in the original message; None: as they stand.
         """
+        if getcontext() is not EXACT:  # operators then are exact, at a quarter of its methods' cost
+            setcontext(EXACT)
         rejections: list[Rejection] = []
         kind = type(message)
         if kind is Trades:
@@ -165,64 +177,72 @@ class SymbolCandles:
         rejections: list[Rejection],
     ) -> None:
         """The hot loop: what belongs to a minute is looked up when the minute changes."""
-        received_at = message.received_at
+        received_at, largest_t, moved_t = message.received_at, self.largest_t, self.moved_t
         latest = received_at + FUTURE_MS
         late: list[int] = []
         future: list[int] = []
         window: Window | None = None
-        meanings = self._regular
-        start = end = touched = -1
+        start = end = -1
         for index, trade in enumerate(message.trades):
-            t, c = trade.t, trade.c
-            if t > latest:
-                future.append(index)
-                continue
+            t = trade.t
             if not start <= t < end:
+                if t > latest:
+                    future.append(index)
+                    continue
                 start = t - t % MINUTE_MS
-                end = start + MINUTE_MS
-                window = self.windows.get(start)
-                meanings = self._regular if window is None else self.identities[start].meanings
+                end = min(start + MINUTE_MS, latest + 1)
+                window, meanings = None, self._meanings_at(start)
+            c = trade.c
             meaning = meanings[tuple(c) if c else ()]
             if not meaning.counts:
                 self.tally["not_a_trade"] += 1
                 continue
             if window is None:
-                window = self._open(start, offset)
+                window = self.windows.get(start) or self._open(start, offset)
                 if window is None:
                     late.append(index)
                     continue
-                meanings = self.identities[start].meanings
-                meaning = meanings[meaning.codes]
-            if touched != start:
-                touched = start
-                identities = self.identities[start]
                 self._touch(window, offset)
-            identity = (t, trade.p, trade.v, meaning.codes, trade.k)
-            if identities.add(identity):
-                self._accept(window, trade, meaning)
-            else:
+                identities = self.identities[start]
+                seen, fresh, known = identities.seen, identities.fresh, len(identities.seen)
+                meanings = identities.meanings
+                meaning = meanings[meaning.codes]
+            p, v = trade.p, trade.v
+            identity = Identity(t, p, v, meaning.codes, trade.k)
+            seen.add(identity)
+            if len(seen) == known:
                 window.duplicate_count += 1
+            else:
+                known += 1
+                fresh.append(identity)
+                if t < largest_t:
+                    window.out_of_order_count += 1
+                else:
+                    largest_t = t
+                if meaning.unknown or window.revision >= 0:
+                    self._remark(window, meaning)
+                window.take(t, p, v, meaning)
             arrived = t if t < received_at else received_at
-            if arrived > self.moved_t:
-                self.moved_t = arrived
+            if arrived > moved_t:
+                moved_t = arrived
+        self.largest_t, self.moved_t = largest_t, moved_t
         if late:
             rejections.append(Rejection("late", _LATE, _original(late, places)))
         if future:
             rejections.append(Rejection("future", _FUTURE, _original(future, places)))
 
-    def _accept(self, window: Window, trade: Trade, meaning: Meaning) -> None:
-        """Count a trade that is seen for the first time."""
-        t = trade.t
-        if t < self.largest_t:
-            window.out_of_order_count += 1
-        else:
-            self.largest_t = t
+    def _meanings_at(self, start: int) -> Meanings:
+        """What conditions mean in the minute from `start`, or in any when it is not open."""
+        identities = self.identities.get(start)
+        return self._regular if identities is None else identities.meanings
+
+    def _remark(self, window: Window, meaning: Meaning) -> None:
+        """Note what is seldom: a trade of unknown conditions, or of a minute that has records."""
         if meaning.unknown:
             self.tally["unknown_condition"] += 1
         if window.revision >= 0:
             window.late_count += 1
             self.due.add(window.start)
-        window.take(t, trade.p, trade.v, meaning)
 
     def _quote(self, quote: Quote, offset: int, rejections: list[Rejection]) -> None:
         t = quote.t * 1000

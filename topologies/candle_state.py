@@ -9,8 +9,8 @@ already holds.
 from __future__ import annotations
 
 from collections import Counter
-from decimal import Decimal
-from typing import Protocol
+from operator import attrgetter
+from typing import Protocol, get_type_hints
 
 import msgspec
 from msgspec import Struct, field
@@ -19,7 +19,7 @@ from topologies.candle import Rules, SymbolCandles
 from topologies.meaning import meanings_of
 from topologies.rollup import Key, Rollup, Rollups
 from topologies.sources import Sources
-from topologies.window import Identities, Window
+from topologies.window import Identities, Identity, Window
 
 HEAD = b"h"
 
@@ -54,11 +54,10 @@ class Head(Struct, array_like=True):
 
 _encode = msgspec.msgpack.Encoder(decimal_format="string").encode
 _decode_head = msgspec.msgpack.Decoder(Head).decode
-_decode_window = msgspec.msgpack.Decoder(Window).decode
+_values_of_window = attrgetter(*Window.__slots__)
+_decode_window = msgspec.msgpack.Decoder(tuple[tuple(get_type_hints(Window).values())]).decode  # type: ignore[misc]
 _decode_rollup = msgspec.msgpack.Decoder(Rollup).decode
-_decode_chunk = msgspec.msgpack.Decoder(
-    list[tuple[int, Decimal, Decimal, tuple[str, ...], int]]
-).decode
+_decode_chunk = msgspec.msgpack.Decoder(list[Identity]).decode
 
 
 def head_of(store: Store) -> Head | None:
@@ -78,7 +77,7 @@ def save(candles: SymbolCandles, life: str, offset: int, store: Store) -> None:
             store.set_bytes(_chunk_key(start, window.chunks), _encode(identities.fresh))
             identities.fresh = []
             window.chunks += 1
-        store.set_bytes(_window_key(start), _encode(window))
+        store.set_bytes(_window_key(start), _encode(_values_of_window(window)))
     candles.touched.clear()
     _save_rollups(candles.rollups, store)
     head = Head(
@@ -135,7 +134,7 @@ def discard(head: Head, store: Store) -> None:
 
 
 def _window(store: Store, start: int) -> Window:
-    return _decode_window(_required(store, _window_key(start)))
+    return Window(*_decode_window(_required(store, _window_key(start))))
 
 
 def _delete_window(store: Store, start: int, chunks: int) -> None:

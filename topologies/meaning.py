@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import NamedTuple
+
+from msgspec import Struct
 
 from app.contracts import conditions_of
 from app.market.conditions import ODD_LOT, PriceClass, eligibility
@@ -14,7 +15,7 @@ MAX_MEANINGS = 10_000
 _LAST, _QUOTE = int(PriceClass.LAST), int(PriceClass.QUOTE)
 
 
-class Meaning(NamedTuple):
+class Meaning(Struct, frozen=True, gc=False):
     """What the conditions of a trade mean for a candle of one session under one price rule."""
 
     codes: tuple[str, ...]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
@@ -119,3 +121,15 @@ def test_a_symbol_tells_its_class(symbol, kind):
 @pytest.mark.parametrize("text", ["", "aapl", "A<b>", "A" * 49, "\x00", " A"])
 def test_not_every_text_is_a_symbol(text):
     assert not is_symbol(text)
+
+
+def test_what_trades_around_the_clock_needs_no_calendar():
+    asked = (
+        "import sys; from app.market.sessions import Session, session_bounds, session_of;"
+        "session_of('BINANCE:BTCUSDT', 'live', 1_700_000_000_000);"
+        "session_of('AAPL', 'simulated', 1_700_000_000_000);"
+        "session_bounds(Session.CONTINUOUS, '2023-11-14');"
+        "print('exchange_calendars' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
