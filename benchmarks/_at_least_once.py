@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from quixstreams.internal_producer import InternalProducer
+
 from app.settings import load_settings
 from topologies import worker
 from topologies.turns import TurnApplication
@@ -20,6 +22,11 @@ class AtLeastOnceApplication(TurnApplication):
         }
         given["processing_guarantee"] = "at-least-once"
         super().__init__(producer_extra_config=producer, **given)
+
+    def _get_internal_producer(
+        self, on_error: Any = None, transactional: bool | None = None
+    ) -> InternalProducer:
+        return self._life_producer(on_error, transactional=False)
 
 
 if __name__ == "__main__":

@@ -159,4 +159,5 @@ def build(app: Application, settings: Settings, lives: Lives) -> None:
         tally_log.look(time.monotonic())
         return lives.check()
 
-    candles.sink(CheckpointSink(steps.symbols, check))
+    # registered, not `candles.sink(...)`: that would call it for each candle, which go elsewhere
+    trades.processing_context.sink_manager.register(CheckpointSink(steps.symbols, check))

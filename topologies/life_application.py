@@ -30,6 +30,7 @@ from quixstreams.exceptions import QuixException
 from quixstreams.internal_consumer import InternalConsumer
 from quixstreams.internal_producer import InternalProducer
 from quixstreams.models import Row, Topic
+from quixstreams.models.serializers import MessageField, SerializationContext
 
 from app.settings import Settings
 from app.topics import topic_ids
@@ -37,6 +38,9 @@ from app.topics import topic_ids
 logger = logging.getLogger(__name__)
 
 ASK_TIMEOUT_S = 15.0
+HURRY_S = 0.001
+_NO_CONTEXT = SerializationContext("", MessageField.VALUE)
+"""The serializers of candles and of bytes do not look at it."""
 
 
 class AssignmentLostError(QuixException):
@@ -88,6 +92,13 @@ class LifeConsumer(InternalConsumer):
         """
         self.before_poll()
         message = super().poll(timeout)
+        if self._lost:
+            raise AssignmentLostError("its partitions were given to another worker")
+        return message
+
+    def poll_now(self) -> Any:
+        """What `poll` would return without waiting; nothing is called before it."""
+        message = self._consumer.poll(0)
         if self._lost:
             raise AssignmentLostError("its partitions were given to another worker")
         return message
@@ -155,6 +166,7 @@ class LifeProducer(InternalProducer):
     """Quix's producer; offsets that it commits in transactions say which life they belong to."""
 
     lives: TopicLives
+    _lingers = False
 
     def produce_row(
         self,
@@ -167,11 +179,27 @@ class LifeProducer(InternalProducer):
         """Send a record without a delivery report of its own, a call back into Python each.
 
         The transaction's commit fails when any of its records did.
+
+        :param key: bytes.
         """
-        message = topic.row_serialize(row=row, key=key)
-        self._producer.produce(
-            topic.name, message.value, message.key, partition=partition, timestamp=timestamp
-        )
+        value = topic._value_serializer(row.value, _NO_CONTEXT)
+        try:
+            self._producer._producer.produce(
+                topic.name,
+                value,
+                key,
+                partition=-1 if partition is None else partition,
+                timestamp=timestamp or 0,
+            )
+        except BufferError:  # Quix's own waits until there is room
+            self._producer.produce(topic.name, value, key, partition=partition, timestamp=timestamp)
+        self._lingers = True
+
+    def hurry(self) -> None:
+        """Send now what waits for `linger.ms`; until Kafka has it, or for a millisecond."""
+        if self._lingers:
+            self._lingers = False
+            self.flush(HURRY_S)
 
     def commit_transaction(
         self, positions: list[TopicPartition], group_metadata: Any, timeout: float | None = None
@@ -234,14 +262,17 @@ class LifeApplication(Application):
     def _get_internal_producer(
         self, on_error: Any = None, transactional: bool | None = None
     ) -> InternalProducer:
-        config = self._config
-        if not (config.exactly_once if transactional is None else transactional):
+        if not (self._config.exactly_once if transactional is None else transactional):
             return super()._get_internal_producer(on_error, transactional)
+        return self._life_producer(on_error)
+
+    def _life_producer(self, on_error: Any, transactional: bool = True) -> LifeProducer:
+        config = self._config
         producer = LifeProducer(
             broker_address=config.broker_address,
             extra_config=config.producer_extra_config,
             flush_timeout=config.flush_timeout,
-            transactional=True,
+            transactional=transactional,
             on_error=on_error,
         )
         producer.lives = self._lives

@@ -12,6 +12,7 @@ from quixstreams.kafka.configuration import ConnectionConfig
 from quixstreams.state.rocksdb import RocksDBOptions
 
 from app.contracts import STOCKS_TOPIC
+from app.market.sessions import open_calendar
 from app.settings import Settings
 from app.topics import MAX_MESSAGE_BYTES, BrokerUnreachableError, await_topics, compact_soon
 from topologies.candles import GROUP, build
@@ -24,8 +25,9 @@ logger = logging.getLogger(__name__)
 
 TRANSACTION_TIMEOUT_MS = 10_000
 SESSION_TIMEOUT_MS = 10_000
-LINGER_MS = 1
-"""At 5 a partial is seen 4 ms later; at 0 a worker with partials makes a quarter fewer trades."""
+LINGER_MS = 20
+"""How long records may wait for company while there is more to read; one that has caught up sends
+them at once (`LifeProducer.hurry`). Short waits keep a thread of librdkafka spinning."""
 RETRY_FIRST_S, RETRY_MAX_S = 1.0, 30.0
 MAX_WAITING_KB = 64 * 1024
 """Of output that the broker has yet to take; a worker with more waits."""
@@ -75,6 +77,8 @@ def run(settings: Settings) -> None:
 
 def prepare(settings: Settings, instance: Instance) -> TurnApplication:
     """The application on the present life of its topics, with local state of no other."""
+    if settings.tickhouse_feed != "simulated":  # whose market never closes
+        open_calendar()
     lives = Lives(settings, instance.folder, settings.named(GROUP), settings.named(STOCKS_TOPIC))
     lives.discard_foreign_state()
     app = application(settings, instance)

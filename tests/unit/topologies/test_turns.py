@@ -7,9 +7,12 @@ import inspect
 
 import pytest
 from quixstreams import Application
-from quixstreams.dataframe import dataframe
+from quixstreams.dataframe import StreamingDataFrame, dataframe
 from quixstreams.internal_consumer import InternalConsumer
 from quixstreams.internal_producer import InternalProducer
+from quixstreams.kafka.consumer import BaseConsumer
+from quixstreams.kafka.producer import Producer
+from quixstreams.models import Topic
 
 REPLACED = [
     (
@@ -26,6 +29,10 @@ REPLACED = [
     (Application._get_internal_producer, "8ff77b7505a1", "LifeApplication makes the producer"),
     (InternalConsumer.poll_row, "5fc6f77dab1f", "TurnApplication polls instead"),
     (InternalProducer.produce_row, "998ef49ad1b1", "LifeProducer.produce_row does its work"),
+    (Topic.row_serialize, "543a9fa1a191", "LifeProducer.produce_row serializes values as it does"),
+    (Producer.produce, "ec011a9b72df", "LifeProducer.produce_row produces as it does"),
+    (BaseConsumer.poll, "f179da607e49", "LifeConsumer.poll_now does its work"),
+    (StreamingDataFrame.sink, "609f2debc430", "candles.build registers its sink as it does"),
     (dataframe._as_stateful, "31645dcd8c83", "Steps._store_of opens the store as it does"),
 ]
 
