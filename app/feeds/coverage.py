@@ -16,11 +16,12 @@ def minute_of(ms: int) -> int:
 
 
 class Coverage:
-    """When one symbol was subscribed on an open connection."""
+    """When one symbol was subscribed on an open connection, by the clock as it was at the time."""
 
     def __init__(self) -> None:
         self._closed: dict[int, int] = {}
         self._since: int | None = None
+        self._earlier: list[tuple[int, int]] = []
 
     def open(self, at_ms: int) -> None:
         """From now on what happens is heard."""
@@ -29,33 +30,41 @@ class Coverage:
 
     def close(self, at_ms: int) -> None:
         """Since `at_ms`, perhaps long ago, nothing was heard any more."""
-        if self._since is not None:
-            for minute in range(minute_of(self._since), at_ms, MINUTE_MS):
-                self.add(minute, _overlap(minute, self._since, at_ms))
-            self._since = None
+        for start_ms, end_ms in self._heard(at_ms):
+            for minute in range(minute_of(start_ms), end_ms, MINUTE_MS):
+                self.add(minute, _overlap(minute, start_ms, end_ms))
+        self._since = None
+        self._earlier.clear()
 
     def add(self, minute: int, covered_ms: int) -> None:
         """Count `covered_ms` of `minute` as heard."""
         self._closed[minute] = min(self._closed.get(minute, 0) + covered_ms, MINUTE_MS)
 
-    def moved_forward(self, ms: int) -> None:
-        """The clock was behind: what is open was opened that much later than it said."""
+    def moved_forward(self, at_ms: int, ms: int) -> None:
+        """The clock was moved from `at_ms` over `ms` in which nothing can have been heard."""
         if self._since is not None:
-            self._since += ms
+            self._earlier.append((self._since, at_ms))
+            self._since = at_ms + ms
 
     def covered_ms(self, minute: int, now_ms: int) -> int:
         """How much of `minute` was heard up to `now_ms`."""
-        closed = self._closed.get(minute, 0)
-        if self._since is None:
-            return closed
-        return min(closed + _overlap(minute, self._since, now_ms), MINUTE_MS)
+        heard_ms = sum(_overlap(minute, start, end) for start, end in self._heard(now_ms))
+        return min(self._closed.get(minute, 0) + heard_ms, MINUTE_MS)
 
     def forget_before(self, minute: int) -> None:
         """Drop what is known of minutes before `minute`."""
         for old in [m for m in self._closed if m < minute]:
             del self._closed[old]
+        self._earlier = [(max(start, minute), end) for start, end in self._earlier if end > minute]
         if self._since is not None:
             self._since = max(self._since, minute)
+
+    def _heard(self, until_ms: int) -> list[tuple[int, int]]:
+        """When what is open was heard, up to `until_ms`: in parts, as the clock was moved."""
+        if self._since is None:
+            return []
+        parts = (*self._earlier, (self._since, until_ms))
+        return [(start, min(end, until_ms)) for start, end in parts]
 
 
 def _overlap(minute: int, start_ms: int, end_ms: int) -> int:

@@ -293,8 +293,8 @@ class Intake:
             "Set the clock.",
             behind_ms / 1000,
         )
+        self._watermarks.moved_forward(self._clock.now_ms(), behind_ms)
         self._clock.move_forward(behind_ms)
-        self._watermarks.moved_forward(behind_ms)
         self.pulses.moved_forward(behind_ms)
         self._awake_at_ms += behind_ms
         for one in self._open.values():

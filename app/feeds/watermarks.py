@@ -49,6 +49,7 @@ class Watermarks:
         self._grace_ms = grace_ms
         self._horizon_ms = horizon_ms
         self._t = 0
+        self._moves: list[tuple[int, int]] = []
         self._symbols: dict[str, _Symbol] = {}
         if mark is not None and mark.at_ms > now_ms:
             mark = None  # the clock was set back in between: what the mark says lies ahead
@@ -99,8 +100,12 @@ class Watermarks:
     def disconnected(
         self, symbols: Iterable[str], at_ms: int, now_ms: int, newest_t: int
     ) -> list[Watermark]:
-        """Nothing of `symbols` was heard since `at_ms`; minutes told otherwise are corrected."""
+        """Nothing of `symbols` was heard since `at_ms`; minutes told otherwise are corrected.
+
+        :param at_ms: counted back from `now_ms`, whatever the clock said then.
+        """
         messages: list[Watermark] = []
+        at_ms = self._as_it_was(at_ms)
         for name in symbols:
             symbol = self._symbols[name]
             symbol.coverage.close(at_ms)
@@ -122,10 +127,22 @@ class Watermarks:
             t = self._rise_to(newest_t)
             yield self._watermark(name, t, now_ms, oldest - MINUTE_MS, 0, first)
 
-    def moved_forward(self, ms: int) -> None:
-        """The clock was behind by `ms` and is right now."""
+    def moved_forward(self, at_ms: int, ms: int) -> None:
+        """The clock was behind by `ms` at `at_ms`, its own time, and is right now.
+
+        What was told stays true of the time it was told of.
+        """
+        self._moves.append((at_ms, ms))
         for symbol in self._symbols.values():
-            symbol.coverage.moved_forward(ms)
+            symbol.coverage.moved_forward(at_ms, ms)
+
+    def _as_it_was(self, at_ms: int) -> int:
+        """What the clock said at a time that is counted back on it as it is now."""
+        for moved_at_ms, ms in reversed(self._moves):
+            if at_ms >= moved_at_ms + ms:
+                break
+            at_ms -= ms
+        return at_ms
 
     def traded(self, symbols: Iterable[str]) -> None:
         """Trades of `symbols` are sent."""
@@ -218,6 +235,7 @@ class Watermarks:
     def _forget(self, now_ms: int) -> None:
         """Drop minutes past the horizon, and removed symbols when their last minute is."""
         first = minute_of(now_ms - self._horizon_ms) - MINUTE_MS
+        self._moves = [(at_ms, ms) for at_ms, ms in self._moves if at_ms >= first]
         for name, symbol in list(self._symbols.items()):
             symbol.coverage.forget_before(first)
             for minute in [m for m in symbol.told if m < first]:

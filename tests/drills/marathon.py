@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Iterable
+from itertools import pairwise
 from pathlib import Path
 from random import Random
 from typing import NamedTuple
@@ -204,14 +205,15 @@ def heard(deliveries: list[Delivery], end_ms: int) -> dict[str, list[Heard]]:
 
 
 def on_producers_clock(intervals: list[Heard], moves: list[tuple[int, int]]) -> list[Heard]:
-    """The same on a clock that was moved forward: what was open was opened that much later."""
-    shifted = []
-    ahead_ms = 0
+    """The same as that clock said it: nothing was heard in what it was moved over."""
     moved = [(at_ms - sum(by for _, by in moves[:n]), by) for n, (at_ms, by) in enumerate(moves)]
+    shown = []
     for one in intervals:
-        ahead_ms = sum(by for at_ms, by in moved if at_ms <= one.end_ms)
-        shifted.append(Heard(one.start_ms + ahead_ms, one.end_ms + ahead_ms))
-    return shifted
+        within = [at_ms for at_ms, _ in moved if one.start_ms < at_ms < one.end_ms]
+        for start_ms, end_ms in pairwise([one.start_ms, *within, one.end_ms]):
+            ahead_ms = sum(by for at_ms, by in moved if at_ms <= start_ms)
+            shown.append(Heard(start_ms + ahead_ms, end_ms + ahead_ms))
+    return shown
 
 
 def told_coverage(messages: Iterable[Message | Rejected]) -> dict[tuple[str, int], int]:

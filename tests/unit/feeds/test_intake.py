@@ -120,6 +120,16 @@ def test_a_wrong_clock_is_moved_before_the_trades_are_sent(
     assert _told(feed.pass_s(34))[-1] == (0, 30_000)  # 1 s before, 29 s after
 
 
+def test_a_minute_that_was_told_stays_so_when_trades_move_the_clock() -> None:
+    feed = _Feed(now=47_000)
+    feed.intake.connected("c-1")
+    made = feed.pass_s(18)
+    made += feed.trades(86_000, 86_000, 86_000)  # the clock is behind by 21 s
+    made += feed.pass_s(40)
+    made += feed.intake.disconnected("c-1")
+    assert dict(_told(made)) == {0: 13_000, 60_000: 39_000}
+
+
 def test_a_late_feed_closes_minutes_as_late_as_it_is(caplog: pytest.LogCaptureFixture) -> None:
     feed = _Feed(now=30_000)
     feed.intake.connected("c-1")

@@ -103,8 +103,31 @@ def test_the_watermark_never_falls_and_waits_for_a_late_feed() -> None:
 def test_a_clock_that_was_moved_forward_covers_no_more_than_was_heard() -> None:
     producer = _Producer(0)
     producer.connect(0)
-    producer.marks.moved_forward(30_000)
+    producer.marks.moved_forward(M, 30_000)
     assert _told(producer.second(65_000)) == [(0, 30_000)]
+
+
+@pytest.mark.parametrize("moved_at", [61_000, 66_000])
+def test_what_was_heard_before_a_clock_was_moved_stays_covered(moved_at: int) -> None:
+    producer = _Producer(0)
+    producer.connect(47_000)
+    told = producer.second(moved_at)
+    producer.marks.moved_forward(M + moved_at, 21_000)
+    told += producer.second(90_000)
+    assert _told(told) == [(0, 13_000)]
+    assert _told(producer.second(125_000)) == [(60_000, 39_000)]
+    assert producer.end(126_000) == []
+
+
+def test_a_stall_that_began_before_a_clock_was_moved_corrects_from_its_beginning() -> None:
+    producer = _Producer(0)
+    producer.connect(0)
+    assert _told(producer.second(65_000)) == [(0, 60_000)]
+    producer.marks.moved_forward(M + 66_000, 20_000)
+    producer.marks.moved_forward(M + 90_000, 10_000)
+    assert _told(producer.second(130_000)) == [(60_000, 30_000)]
+    corrections = producer.end(since=80_000, now=140_000)  # it said 50_000 then
+    assert _told(corrections) == [(0, 50_000), (60_000, 0)]
 
 
 def test_after_a_restart_the_minute_it_died_in_comes_first_and_then_each_dark_one() -> None:
@@ -194,6 +217,31 @@ def test_coverage_is_the_time_between_opening_and_closing(ends_s: list[int]) -> 
     for minute in range(5):
         wanted_s = sum(minute * 60 <= second < (minute + 1) * 60 for second in heard_s)
         assert coverage.covered_ms(M + minute * MINUTE, M + 400_000) == wanted_s * 1000
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(["open", "close", "move"]), st.integers(1, 50)), max_size=20)
+)
+def test_coverage_is_what_the_clock_said_while_the_feed_was_heard(
+    steps: list[tuple[str, int]],
+) -> None:
+    coverage, now_s, is_open = Coverage(), 0, False
+    heard_s: set[int] = set()
+    for what, passed_s in steps:
+        heard_s |= set(range(now_s, now_s + passed_s)) if is_open else set()
+        now_s += passed_s
+        if what == "move":
+            coverage.moved_forward(M + now_s * 1000, 25_000)
+            now_s += 25
+        elif what == "open":
+            coverage.open(M + now_s * 1000)
+            is_open = True
+        else:
+            coverage.close(M + now_s * 1000)
+            is_open = False
+    for minute in range(now_s // 60 + 1):
+        wanted_s = sum(second // 60 == minute for second in heard_s)
+        assert coverage.covered_ms(M + minute * MINUTE, M + now_s * 1000) == wanted_s * 1000
 
 
 @given(
