@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from quixstreams import Application, State, message_context
 from quixstreams.dataframe import StreamingDataFrame
@@ -34,6 +34,7 @@ from app.exact import rounded_count
 from app.settings import Settings
 from topologies.candle import NOTHING, Outcome, Rules
 from topologies.hot_state import CheckpointSink, HotSymbols
+from topologies.life_application import LifeProducer
 from topologies.lives import Lives
 from topologies.rejections import Origin, rejected
 from topologies.tally import TallyLog
@@ -64,6 +65,7 @@ class Steps:
         self._feed = settings.tickhouse_feed
         self._life = life
         self._context = stocks.processing_context
+        self._producer = cast(LifeProducer, self._context.producer)
         self._stream_id = stocks.stream_id
         stocks.register_store()
         self._rejected_topic = settings.named(REJECTED_TOPIC)
@@ -118,12 +120,7 @@ class Steps:
         origin = Origin(self._life, context.topic, context.partition, context.offset)
         for record in rejected(refusals, value, origin, self._feed):
             self.tally[f"rejected_{record.reason}"] += 1
-            self._context.producer.produce(
-                topic=self._rejected_topic,
-                key=key,
-                value=encode(record),
-                partition=context.partition,
-            )
+            self._producer.send(self._rejected_topic, encode(record), key, context.partition)
 
 
 def kind_of(candle: Candle) -> str:

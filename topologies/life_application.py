@@ -176,23 +176,28 @@ class LifeProducer(InternalProducer):
         partition: int | None = None,
         timestamp: int | None = None,
     ) -> None:
+        """
+        :param key: bytes.
+        """
+        value: bytes = topic._value_serializer(row.value, _NO_CONTEXT)  # type: ignore[assignment]
+        self.send(topic.name, value, key, -1 if partition is None else partition, timestamp or 0)
+
+    def send(
+        self, topic: str, value: bytes, key: bytes | None, partition: int = -1, timestamp: int = 0
+    ) -> None:
         """Send a record without a delivery report of its own, a call back into Python each.
 
         The transaction's commit fails when any of its records did.
 
-        :param key: bytes.
+        :param partition: -1: that of the key.
+        :param timestamp: UNIX ms; 0: now.
         """
-        value = topic._value_serializer(row.value, _NO_CONTEXT)
         try:
             self._producer._producer.produce(
-                topic.name,
-                value,
-                key,
-                partition=-1 if partition is None else partition,
-                timestamp=timestamp or 0,
+                topic, value, key, partition=partition, timestamp=timestamp
             )
-        except BufferError:  # Quix's own waits until there is room
-            self._producer.produce(topic.name, value, key, partition=partition, timestamp=timestamp)
+        except BufferError:  # Quix waits for room
+            self._producer.produce(topic, value, key, partition=partition, timestamp=timestamp)
         self._lingers = True
 
     def hurry(self) -> None:

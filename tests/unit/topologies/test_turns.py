@@ -30,7 +30,7 @@ REPLACED = [
     (InternalConsumer.poll_row, "5fc6f77dab1f", "TurnApplication polls instead"),
     (InternalProducer.produce_row, "998ef49ad1b1", "LifeProducer.produce_row does its work"),
     (Topic.row_serialize, "543a9fa1a191", "LifeProducer.produce_row serializes values as it does"),
-    (Producer.produce, "ec011a9b72df", "LifeProducer.produce_row produces as it does"),
+    (Producer.produce, "ec011a9b72df", "LifeProducer.send produces as it does"),
     (BaseConsumer.poll, "f179da607e49", "LifeConsumer.poll_now does its work"),
     (StreamingDataFrame.sink, "609f2debc430", "candles.build registers its sink as it does"),
     (dataframe._as_stateful, "31645dcd8c83", "Steps._store_of opens the store as it does"),
