@@ -189,6 +189,8 @@ class Producer:
             if self._recorder:
                 self._recorder.second()
             self._outlet.offer(self._intake.each_second())
+            if self._recorder:
+                self._recorder.flush()  # it takes time, which must not part a second and its note
             self._note_stale()
             self._mark_delivered()
 
@@ -290,6 +292,7 @@ class Producer:
             clock=self._clock,
             publish=self._publish,
             last_trade_ms=self._intake.pulses.last_ms,
+            recorder=self._recorder,
         )
 
 

@@ -1,19 +1,15 @@
-"""REST quotes: whose turn it is, what an answer says, and the poller that brings them."""
+"""REST quotes: whose turn it is, and the poller that brings them."""
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable, Sequence
-from decimal import Decimal
-from typing import Any
 
-import msgspec
-
-from app.contracts import FeedName, Quote, Refusal, Rejected
+from app.contracts import FeedName, Quote, Rejected
 from app.feeds.clock import Clock
 from app.feeds.market_status import EXCHANGE, disagreement
-from app.feeds.messages import rejections
+from app.feeds.quote_messages import as_json, quote_messages
+from app.feeds.recording import Recorder
 from app.feeds.rest import RestCalls, RestFault
 from app.market.sessions import Session, session_of
 
@@ -24,32 +20,7 @@ LIVE_MS = 60_000
 """A symbol whose last trade is no older than this is live."""
 _LOOK_MS = 1_000
 
-_FIELDS = ("c", "d", "dp", "h", "l", "o", "pc")
-
 log = logging.getLogger(__name__)
-
-
-def quote_message(
-    payload: Any, *, symbol: str, feed: FeedName, source: str, received_at: int
-) -> Quote | Refusal | None:
-    """The message of Finnhub's answer `payload`; None when Finnhub does not know the symbol."""
-    if not isinstance(payload, dict):
-        return Refusal("schema", "the quote is not an object")
-    if payload.get("c") == 0 and payload.get("t") == 0:
-        return None
-    if any(isinstance(payload.get(name), str) for name in _FIELDS):
-        return Refusal("schema", "a number of the quote is written as a text")
-    numbers = {
-        name: Decimal(repr(payload[name]))
-        if isinstance(payload.get(name), float)
-        else payload.get(name)
-        for name in _FIELDS
-    }
-    origin = {"symbol": symbol, "feed": feed, "source": source, "received_at": received_at}
-    try:
-        return msgspec.convert({"type": "quote", **origin, **numbers, "t": payload.get("t")}, Quote)
-    except msgspec.ValidationError as error:
-        return Refusal("schema", f"the quote is malformed: {error}"[:300])
 
 
 class Turns:
@@ -96,6 +67,7 @@ class QuotePoller:
     :param symbols: what to ask for now.
     :param publish: takes each quote or rejection.
     :param last_trade_ms: when a symbol traded last, None if never.
+    :param recorder: told of every answer, if there is one.
     """
 
     def __init__(
@@ -108,6 +80,7 @@ class QuotePoller:
         clock: Clock,
         publish: Callable[[Quote | Rejected], None],
         last_trade_ms: Callable[[str], int | None],
+        recorder: Recorder | None = None,
     ) -> None:
         self._calls = calls
         self._symbols = symbols
@@ -115,6 +88,7 @@ class QuotePoller:
         self._source = source
         self._clock = clock
         self._publish = publish
+        self._recorder = recorder
         self._turns = Turns(feed, last_trade_ms)
         self._left_out: set[str] = set()
         self._troubled = False
@@ -144,21 +118,16 @@ class QuotePoller:
             self._give_up(symbol, fault)
             return
         self._troubled = False
-        quote = quote_message(
-            payload,
-            symbol=symbol,
-            feed=self._feed,
-            source=self._source,
-            received_at=self._clock.now_ms(),
+        now_ms = self._clock.now_ms()
+        if self._recorder:
+            self._recorder.quote(symbol, as_json(payload), now_ms)
+        messages = quote_messages(
+            payload, symbol=symbol, feed=self._feed, source=self._source, received_at=now_ms
         )
-        if quote is None:
+        for message in messages:
+            self._publish(message)
+        if not messages:
             self._leave_out(symbol, "Finnhub does not know it")
-        elif isinstance(quote, Refusal):
-            raw = json.dumps(payload, default=str).encode()
-            for record in rejections(raw, [quote], self._feed):
-                self._publish(record)
-        else:
-            self._publish(quote)
 
     async def _check_calendar(self) -> None:
         try:

@@ -9,6 +9,7 @@ begins. The lines:
     {"at": ..., "what": "frame", "connection": "...", "raw": "..."}   (or `raw_bytes`)
     {"at": ..., "what": "subscribed" | "unsubscribed" | "refused", "connection", "symbols"}
     {"at": ..., "what": "closed", "connection": "..."}
+    {"at": ..., "what": "quote", "symbols": ["..."], "raw": "..."}    (the answer over REST)
     {"at": ..., "what": "added" | "removed", "symbols": [...]}
     {"at": ..., "what": "second"}      (the producer's own beat)
     {"at": ..., "what": "stopped"}
@@ -16,12 +17,13 @@ begins. The lines:
 
 from __future__ import annotations
 
+import json
 import logging
 import zlib
 from collections.abc import Iterable, Iterator
 from gzip import compress
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 from msgspec import Struct
@@ -44,6 +46,7 @@ What = Literal[
     "unsubscribed",
     "refused",
     "closed",
+    "quote",
     "added",
     "removed",
     "second",
@@ -72,6 +75,20 @@ class Event(Struct, omit_defaults=True):
     def frame(self) -> bytes:
         """The bytes of the frame."""
         return self.raw_bytes if self.raw_bytes is not None else (self.raw or "").encode()
+
+    @property
+    def answer(self) -> Any:
+        """What Finnhub answered when it was asked for a quote.
+
+        :raises RecordingError: the line was tampered with.
+        """
+        try:
+            return json.loads(self.raw or "")
+        except ValueError as error:
+            raise RecordingError(
+                f"The recorded quote of {self.symbols[0]} at {self.at} is no JSON: {error}. "
+                "Mend or remove its line."
+            ) from None
 
 
 _encode = msgspec.json.Encoder().encode
@@ -124,17 +141,20 @@ class Recorder:
     def closed(self, connection: str) -> None:
         self._about("closed", connection)
 
+    def quote(self, symbol: str, answer: str, at_ms: int) -> None:
+        """`answer`, JSON, came when `symbol` was asked for over REST."""
+        self._note(Event(at_ms, "quote", symbols=(symbol,), raw=answer))
+
     def second(self) -> None:
-        """The producer's second begins: it is noted, and what was noted is written."""
+        """The producer's second begins."""
         self._about("second", "")
-        self.flush()
 
     def changed(self, added: Iterable[str], removed: Iterable[str]) -> None:
         self._about("added", "", added)
         self._about("removed", "", removed)
 
     def flush(self) -> None:
-        """Write what was noted.
+        """Write what was noted; to be called about each second.
 
         A full disk costs the recording what it cannot hold, never the feed.
         """

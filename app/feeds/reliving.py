@@ -9,6 +9,7 @@ from app.contracts import FeedName
 from app.feeds.clock import ManualClock
 from app.feeds.coverage import Mark
 from app.feeds.intake import Intake, Outgoing
+from app.feeds.quote_messages import quote_messages
 from app.feeds.recording import Event
 from app.feeds.staleness import market_open
 from app.feeds.tradefile import Span
@@ -73,6 +74,7 @@ class _Life:
         drop_repeats: bool,
         mark: Mark | None,
     ) -> None:
+        self._feed = feed
         self._clock = ManualClock(started.at)
         self.intake = Intake(
             feed=feed,
@@ -103,8 +105,21 @@ class _Life:
                 return intake.refuse(event.connection, event.symbols)
             case "closed":
                 return intake.disconnected(event.connection)
+            case "quote":
+                return self._quote(event)
             case "added":
                 intake.add(event.symbols)
             case "removed":
                 intake.remove(event.symbols)
         return []
+
+    def _quote(self, event: Event) -> list[Outgoing]:
+        """The answer that came over REST; recordings of former versions have none."""
+        made = quote_messages(
+            event.answer,
+            symbol=event.symbols[0],
+            feed=self._feed,
+            source=self.intake.source,
+            received_at=self._clock.now_ms(),
+        )
+        return [*made]

@@ -255,6 +255,7 @@ def test_a_recorded_day_is_lived_through_again(
 ) -> None:
     caplog.set_level(logging.WARNING)
     clock, file = SteadyClock(SPEED), tmp_path / "day.jsonl.gz"
+    server.rest = lambda *_: (200, _quote(clock.now_ms()))
     live = make_producer()
     recorder = Recorder(file, clock)
     with producing(live, clock, recorder):
@@ -269,13 +270,27 @@ def test_a_recorded_day_is_lived_through_again(
     again = make_settings()
     replay(again, file)
     lived, relived = stocks(live), stocks(again)
-    assert _trades(relived) == _trades(lived)
+    assert _heard(relived) == _heard(lived)
+    assert {m.symbol for m in relived if isinstance(m, Quote)} == {"A", "B"}
     assert _told(relived) == pytest.approx(_told(lived), abs=20 * SPEED)
     assert {m.feed for m in relived} == {"replay"}
 
 
-def _trades(messages: list[Message]) -> list[object]:
-    return [(t.t, t.p, t.v, t.frame, t.i, t.k) for t in trades_of(messages, "A")]
+def _quote(now_ms: int) -> bytes:
+    """An answer that differs from time to time."""
+    known = {"d": None, "dp": 0.1, "h": 2, "l": 1, "o": 1, "pc": 1}
+    return json.dumps(known | {"c": now_ms % 10_000 / 100 + 1, "t": now_ms // 1000}).encode()
+
+
+def _heard(messages: list[Message]) -> list[object]:
+    """A's trades and quotes in their order."""
+    heard: list[object] = []
+    for m in messages:
+        if isinstance(m, Trades) and m.symbol == "A":
+            heard += [(t.t, t.p, t.v, t.frame, t.i, t.k) for t in m.trades]
+        elif isinstance(m, Quote) and m.symbol == "A":
+            heard.append((m.received_at, m.c, m.t))
+    return heard
 
 
 def _told(messages: list[Message]) -> dict[tuple[str, int | None], int | None]:

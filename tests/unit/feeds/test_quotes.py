@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from decimal import Decimal
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -14,7 +15,9 @@ from app.contracts import Quote, Refusal, Rejected, decode, encode
 from app.feeds.budget import CallBudget
 from app.feeds.clock import ManualClock
 from app.feeds.market_status import disagreement
-from app.feeds.quotes import QuotePoller, Turns, quote_message
+from app.feeds.quote_messages import quote_message
+from app.feeds.quotes import QuotePoller, Turns
+from app.feeds.recording import Recorder, read_recording
 from app.feeds.rest import RestCalls, RestFault
 from tests.unit.feeds.rest_api import FakeApi
 
@@ -56,12 +59,13 @@ class _Poller:
     """A poller of `symbols` whose API answers one after the other."""
 
     def __init__(
-        self, *answers: Any, symbols: tuple[str, ...] = ("A",), feed: Any = "live"
+        self, *answers: Any, symbols: tuple[str, ...] = ("A",), recording: Path | None = None
     ) -> None:
         self.api = FakeApi(*answers)
         self.symbols = symbols
         self.published: list[Quote | Rejected] = []
         clock = ManualClock(NOW)
+        self.recorder = Recorder(recording, clock) if recording else None
         self.poller = QuotePoller(
             RestCalls([(self.api, CallBudget())], clock, Random(1)),
             lambda: self.symbols,
@@ -70,6 +74,7 @@ class _Poller:
             clock=clock,
             publish=self.published.append,
             last_trade_ms=lambda symbol: None,
+            recorder=self.recorder,
         )
 
     def poll(self, symbol: str = "A") -> None:
@@ -87,6 +92,17 @@ def test_a_quote_is_published() -> None:
     assert [(type(m), m.received_at) for m in run.published if isinstance(m, Quote)] == [
         (Quote, NOW)
     ]
+
+
+def test_every_answer_is_recorded_with_the_time_of_its_message(tmp_path: Path) -> None:
+    path = tmp_path / "day.gz"
+    run = _Poller(ANSWER, UNKNOWN, RestFault("HTTP 403", "no", 403), recording=path)
+    for _ in range(3):
+        run.poll()
+    assert run.recorder
+    run.recorder.flush()
+    recorded = [(e.at, e.what, e.symbols, e.answer) for e in read_recording(path)]
+    assert recorded == [(NOW, "quote", ("A",), answer) for answer in (ANSWER, UNKNOWN)]
 
 
 def test_a_refusal_is_named_once_and_left_out(caplog: pytest.LogCaptureFixture) -> None:

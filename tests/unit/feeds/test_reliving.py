@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
-from app.contracts import Trades, Watermark
+import pytest
+
+from app.contracts import Quote, Rejected, Trades, Watermark
 from app.feeds.clock import ManualClock
 from app.feeds.coverage import Mark
 from app.feeds.intake import Intake, Outgoing
-from app.feeds.recording import Recorder, read_recording
+from app.feeds.quote_messages import quote_messages
+from app.feeds.recording import Recorder, RecordingError, read_recording
 from app.feeds.reliving import relive, what_is_in
 from app.feeds.tradefile import Span
 
@@ -47,6 +51,13 @@ class _Life:
         raw = json.dumps({"data": data, "type": "trade"}).encode()
         self.recorder.frame(connection, raw)
         self.made += self.intake.frame(raw, connection)
+
+    def ask(self, symbol: str, answer: Any) -> None:
+        at_ms = self.clock.now_ms()
+        self.recorder.quote(symbol, json.dumps(answer), at_ms)
+        self.made += quote_messages(
+            answer, symbol=symbol, feed="live", source="src", received_at=at_ms
+        )
 
     def pass_s(self, seconds: int) -> None:
         for _ in range(seconds):
@@ -96,6 +107,37 @@ def test_everything_that_can_happen_happens_again(tmp_path: Path) -> None:
         {"A", "B", "C"},
         Span(4, M, M + 670_000),
     )
+
+
+QUOTE = {"c": 1.25, "d": None, "dp": 0.1, "h": 2, "l": 1, "o": 1, "pc": 1, "t": M // 1000}
+
+
+def test_quotes_come_again_among_the_frames_when_they_came(tmp_path: Path) -> None:
+    path = tmp_path / "day.gz"
+    life = _Life(path, 0)
+    life.open("c-1")
+    life.pass_s(10)
+    life.ask("A", QUOTE)
+    life.hear("c-1", 10_000)
+    life.pass_s(20)
+    life.ask("B", QUOTE | {"c": "1"})
+    life.ask("B", QUOTE | {"c": 0, "t": 0})
+    life.ask("B", QUOTE | {"c": 1.5})
+    life.pass_s(60)
+    life.recorder.close()
+    assert _again(path) == life.made
+    quotes = [(m.symbol, m.received_at - M) for m in life.made if isinstance(m, Quote)]
+    assert quotes == [("A", 10_000), ("B", 30_000)]
+    assert [m.stage for m in life.made if isinstance(m, Rejected)] == ["feed"]
+
+
+def test_a_quote_that_is_no_json_is_named(tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path / "day.gz", ManualClock(M))
+    recorder.started("live", ["A"])
+    recorder.quote("A", "{", M)
+    recorder.close()
+    with pytest.raises(RecordingError, match=r"quote of A at .* is no JSON"):
+        _again(tmp_path / "day.gz")
 
 
 def test_an_empty_recording_holds_nothing(tmp_path: Path) -> None:
