@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from app.contracts import FeedName, Quote, Refusal, Rejected
+from app.contracts import FeedName, Quote, Refusal, RefusedMessage, Rejected, decode, encode
 from app.feeds.messages import rejections
 
 _FIELDS = ("c", "d", "dp", "h", "l", "o", "pc")
@@ -32,9 +32,15 @@ def quote_message(
     }
     origin = {"symbol": symbol, "feed": feed, "source": source, "received_at": received_at}
     try:
-        return msgspec.convert({"type": "quote", **origin, **numbers, "t": payload.get("t")}, Quote)
+        quote = msgspec.convert(
+            {"type": "quote", **origin, **numbers, "t": payload.get("t")}, Quote
+        )
+        decode(symbol.encode(), encode(quote), feed)  # as whoever reads the topic will
     except msgspec.ValidationError as error:
         return Refusal("schema", f"the quote is malformed: {error}"[:300])
+    except RefusedMessage as error:
+        return error.refusal
+    return quote
 
 
 def quote_messages(

@@ -55,6 +55,13 @@ def test_a_malformed_quote_is_refused(payload: Any) -> None:
     assert refusal.reason == "schema"
 
 
+@pytest.mark.parametrize(
+    "wrong", [{"c": float("nan")}, {"dp": float("-inf")}, {"h": 1e300}, {"t": 10**30}, {"t": -5}]
+)
+def test_a_quote_that_no_reader_of_the_topic_would_take_is_refused(wrong: Any) -> None:
+    assert isinstance(_message(ANSWER | wrong), Refusal)
+
+
 class _Poller:
     """A poller of `symbols` whose API answers one after the other."""
 
