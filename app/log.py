@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Iterable
 from typing import Any
 from urllib.parse import quote
 
@@ -27,15 +28,19 @@ class RedactingFormatter(logging.Formatter):
 
 
 def secrets_of(settings: Settings) -> list[str]:
-    """The values of every secret setting, each API key for itself, also as addresses write them.
+    """The values of every secret setting, each API key for itself; see `forms_of`."""
+    values: list[Any] = [getattr(settings, name) for name in type(settings).model_fields]
+    secrets = [v.get_secret_value() for v in values if isinstance(v, SecretStr) and v]
+    return forms_of([*secrets, *settings.finnhub_keys])
+
+
+def forms_of(secrets: Iterable[str]) -> list[str]:
+    """Secrets as they are, and as addresses write them.
 
     The longest first: one that is part of another must not spoil it.
     """
-    values: list[Any] = [getattr(settings, name) for name in type(settings).model_fields]
-    secrets = [v.get_secret_value() for v in values if isinstance(v, SecretStr) and v]
-    secrets += settings.finnhub_keys
-    secrets += [quote(secret, safe="") for secret in secrets]
-    return sorted(set(secrets), key=len, reverse=True)
+    forms = {form for secret in secrets for form in (secret, quote(secret, safe=""))}
+    return sorted(forms, key=len, reverse=True)
 
 
 def redact(text: str, secrets: list[str]) -> str:

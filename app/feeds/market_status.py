@@ -24,7 +24,7 @@ def disagreement(status: Any, feed: FeedName, now_ms: int) -> str | None:
 
     Within a minute and a half of a session's beginning or end both may be right.
     """
-    if not isinstance(status, dict) or "session" not in status:
+    if not (isinstance(status, dict) and isinstance(status.get("session", 0), str | None)):
         return f"/stock/market-status answers with {str(status)[:100]!r}, which names no session"
     expected = {
         _NAMES[session_of(_ANY_US_STOCK, feed, now_ms + shift).session]

@@ -283,9 +283,10 @@ class Producer:
 
     def _poller(self) -> QuotePoller:
         url = self._settings.finnhub_rest_url
-        keys = [(FinnhubRest(url, key), CallBudget()) for key in self._settings.finnhub_keys]
+        keys = self._settings.finnhub_keys
+        apis = [(FinnhubRest(url, key, keys), CallBudget()) for key in keys]
         return QuotePoller(
-            RestCalls(keys, self._clock, self._rng),
+            RestCalls(apis, self._clock, self._rng),
             lambda: self._intake.symbols,
             feed=self._settings.tickhouse_feed,
             source=self._intake.source,

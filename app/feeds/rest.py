@@ -11,14 +11,16 @@ from typing import Any, Literal, Protocol, TypeVar
 
 import finnhub
 import requests
-from finnhub.exceptions import FinnhubAPIException, FinnhubRequestException
 
 from app.feeds.budget import CallBudget
 from app.feeds.clock import Clock
-from app.log import redact
+from app.log import forms_of, redact
 
 TIMEOUT_S = 4
+ANSWER_S = 20.0
+"""For the whole of an answer: one that comes in drops never times out by itself."""
 ATTEMPTS = 3
+_MOST_TEXT = 300
 _MINUTE_MS = 60_000
 
 Retry = Literal["no", "soon", "later"]
@@ -49,16 +51,20 @@ class RestApi(Protocol):
 
 
 class FinnhubRest:
-    """finnhub-python with a time-out, the key in a header instead of the URL, and plain errors."""
+    """finnhub-python with a time-out, the key in a header instead of the URL, and plain errors.
 
-    def __init__(self, url: str, key: str) -> None:
-        self._key = key
+    :param others: further keys that no text may show.
+    """
+
+    def __init__(self, url: str, key: str, others: Sequence[str] = ()) -> None:
+        self._secrets = forms_of((key, *others))
         self._client = finnhub.Client(api_key=key)
         self._client.API_URL = url.rstrip("/")
         self._client.DEFAULT_TIMEOUT = TIMEOUT_S
         # as a parameter the key would stand in the text of every network error
         del self._client._session.params["token"]
         self._client._session.headers["X-Finnhub-Token"] = key
+        self._client._session.hooks["response"].append(self._refused)
 
     def quote(self, symbol: str) -> Any:
         """The quote of `symbol`.
@@ -77,17 +83,26 @@ class FinnhubRest:
     def _ask(self, call: Callable[[], Any]) -> Any:
         try:
             answer = call()
-        except FinnhubAPIException as error:
-            status = error.status_code
-            retry: Retry = "later" if status == 429 else "soon" if status >= 500 else "no"
-            reason = redact(f"HTTP {status}: {error.message}"[:200], [self._key])
-            raise RestFault(reason, retry, status) from None
-        except (FinnhubRequestException, requests.RequestException) as error:
-            reason = redact(f"{type(error).__name__}: {error}"[:400], [self._key])
-            raise RestFault(reason, "soon") from None
-        if self._key in repr(answer):
-            raise RestFault("the answer holds the API key", "soon")
+        except RestFault:
+            raise
+        except Exception as error:  # whatever the network does, or an answer that nobody foresaw
+            raise self._fault(f"{type(error).__name__}: {error}", "soon") from None
+        text = repr(answer)
+        if any(secret in text for secret in self._secrets):
+            raise RestFault("the answer holds an API key", "soon")
         return answer
+
+    def _refused(self, response: requests.Response, **_: Any) -> None:
+        """Judge an answer by its status; finnhub-python fails on bodies that are no objects."""
+        if response.ok:
+            return
+        status = response.status_code
+        retry: Retry = "later" if status == 429 else "soon" if status >= 500 else "no"
+        raise self._fault(f"HTTP {status}: {response.text}", retry, status)
+
+    def _fault(self, text: str, retry: Retry, status: int | None = None) -> RestFault:
+        """A fault whose text holds no key, not even the part of one that is left at its end."""
+        return RestFault(redact(text, self._secrets)[:_MOST_TEXT], retry, status)
 
 
 class RestCalls:
@@ -142,7 +157,10 @@ class RestCalls:
 
 
 async def _in_thread(call: Callable[[], T]) -> T:
-    """What `call` gives, made in a thread that a process need not wait for when it ends."""
+    """What `call` gives, made in a thread that a process need not wait for when it ends.
+
+    :raises RestFault: it takes too long; the thread is left to itself.
+    """
     loop = asyncio.get_running_loop()
     answer: asyncio.Future[T] = loop.create_future()
 
@@ -164,4 +182,8 @@ async def _in_thread(call: Callable[[], T]) -> T:
             loop.call_soon_threadsafe(tell, result, error)
 
     threading.Thread(target=work, name="rest", daemon=True).start()
-    return await answer
+    try:
+        async with asyncio.timeout(ANSWER_S):
+            return await answer
+    except TimeoutError:
+        raise RestFault(f"no whole answer in {ANSWER_S:g} s", "soon") from None

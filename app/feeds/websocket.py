@@ -13,7 +13,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
 
 from app.errors import TickhouseError
-from app.log import MASK, redact
+from app.log import MASK, forms_of, redact
 
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 """Above this the connection is given up; above `finnhub_frames.MAX_FRAME_BYTES` only the frame."""
@@ -134,7 +134,7 @@ async def open_socket(url: str, token: str, others: Iterable[str] = ()) -> FeedS
     :raises BadKeyError: the server refuses the key; trying again is of no use.
     :raises Unavailable: anything else went wrong. No text of either holds the token.
     """
-    secrets = [form for key in (token, *others) for form in (key, quote(key, safe=""))]
+    secrets = forms_of((token, *others))
     try:
         socket = await connect(
             f"{url}{'&' if urlsplit(url).query else '?'}token={quote(token, safe='')}",

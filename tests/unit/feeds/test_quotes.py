@@ -152,6 +152,16 @@ def test_a_market_that_finnhub_sees_closed_is_warned_of(caplog: pytest.LogCaptur
     assert "says that the US market is closed (A Day), the calendar says regular" in caplog.text
 
 
+@pytest.mark.parametrize("status", [None, 7, [], {}, {"session": []}, {"session": {"a": 1}}])
+def test_a_status_that_nobody_foresaw_ends_nothing(
+    status: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = _Poller(status, ANSWER)
+    run.run_until_no_key_is_left()
+    assert "market" in caplog.text
+    assert [type(m) for m in run.published] == [Quote]
+
+
 @pytest.mark.parametrize(
     ("feed", "at_ms", "status", "agrees"),
     [

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from random import Random
+from socket import SHUT_RDWR
 from typing import Any
 
 import pytest
 
+import app.feeds.rest
 from app.feeds.budget import CallBudget
-from app.feeds.clock import ManualClock
+from app.feeds.clock import ManualClock, SteadyClock
 from app.feeds.rest import ATTEMPTS, FinnhubRest, RestCalls, RestFault
 from tests.unit.feeds.rest_api import FakeApi
 
@@ -22,11 +26,11 @@ NOW = 1_731_600_060_000
 class _Keys:
     """Calls with a key for each of `apis`, on a clock that waits in no time."""
 
-    def __init__(self, *apis: FakeApi, per_minute: int = 60) -> None:
+    def __init__(self, *apis: FakeApi, per_minute: int = 60, seed: int = 1) -> None:
         self.clock = ManualClock(NOW)
         self.budgets = [CallBudget(per_minute) for _ in apis]
         pairs = list(zip(apis, self.budgets, strict=True))
-        self.calls = RestCalls(pairs, self.clock, Random(1))
+        self.calls = RestCalls(pairs, self.clock, Random(seed))
 
     def quote(self, symbol: str = "A") -> Any:
         return asyncio.run(self.calls.ask(lambda api: api.quote(symbol)))
@@ -40,6 +44,17 @@ def test_faults_that_pass_are_asked_again_with_longer_pauses() -> None:
     keys = _Keys(FakeApi(RestFault("HTTP 502", "soon", 502), RestFault("time-out", "soon"), "it"))
     assert keys.quote() == "it"
     assert 1_500 <= keys.waited_ms <= 3_000
+
+
+@pytest.mark.parametrize(("retry", "status"), [("soon", 500), ("later", 429)])
+def test_waits_are_jittered(retry: Any, status: int) -> None:
+    waited = set()
+    for seed in range(20):
+        keys = _Keys(FakeApi(RestFault("trouble", retry, status), "it"), seed=seed)
+        assert keys.quote() == "it"
+        waited.add(keys.waited_ms)
+    assert len(waited) > 15
+    assert max(waited) > 1.5 * min(waited)
 
 
 def test_a_fault_that_stays_is_raised_after_three_attempts() -> None:
@@ -81,6 +96,15 @@ def test_the_key_that_may_call_first_is_used() -> None:
     assert keys.waited_ms >= 60_000
 
 
+def test_calls_of_any_kind_share_a_keys_budget() -> None:
+    keys = _Keys(FakeApi(1, 2, 3), per_minute=2)
+    asyncio.run(keys.calls.ask(lambda api: api.market_status("US")))
+    keys.quote()
+    assert keys.waited_ms == 0
+    keys.quote()
+    assert keys.waited_ms >= 60_000
+
+
 def test_no_minute_has_more_than_60_calls_and_no_second_more_than_30() -> None:
     budget, now_ms, made_ms = CallBudget(), NOW, []
     while len(made_ms) < 300:
@@ -94,15 +118,20 @@ def test_no_minute_has_more_than_60_calls_and_no_second_more_than_30() -> None:
 
 
 class _Rest(BaseHTTPRequestHandler):
+    """Answers as its class is told; a fault goes before the answer."""
+
     asked: list[tuple[str, str | None]]
     status, body = 200, b"{}"
+    fault: Callable[[_Rest], None] = staticmethod(lambda _: None)
 
     def do_GET(self) -> None:
         self.asked.append((self.path, self.headers["X-Finnhub-Token"]))
-        self.send_response(self.status)
-        self.send_header("Content-Type", "application/json")
-        self.end_headers()
-        self.wfile.write(self.body)
+        with suppress(OSError):  # a client may have given up
+            self.fault(self)
+            self.send_response(self.status)
+            self.send_header("Content-Type", "application/json")
+            self.end_headers()
+            self.wfile.write(self.body)
 
     def log_message(self, *_: Any) -> None:
         """Say nothing."""
@@ -111,8 +140,8 @@ class _Rest(BaseHTTPRequestHandler):
 @pytest.fixture
 def rest() -> Iterator[tuple[str, type[_Rest]]]:
     handler = type("Rest", (_Rest,), {"asked": []})
-    with HTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         yield f"http://127.0.0.1:{server.server_port}/api/v1", handler
         server.shutdown()
@@ -153,6 +182,80 @@ def test_a_body_that_is_no_json_is_a_fault_that_may_pass(rest: tuple[str, type[_
         FinnhubRest(url, "secret").quote("A")
     assert caught.value.retry == "soon"
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("body", [b"null", b"7", b"[" * 100_000, b"\xff\xfe{"])
+@pytest.mark.parametrize(("status", "retry"), [(500, "soon"), (403, "no"), (200, "soon")])
+def test_a_body_that_nobody_foresaw_is_a_fault_of_its_status(
+    rest: tuple[str, type[_Rest]], status: int, retry: str, body: bytes
+) -> None:
+    url, handler = rest
+    handler.status, handler.body = status, body
+    if status == 200 and body in (b"null", b"7"):
+        assert FinnhubRest(url, "secret").quote("A") in (None, 7)
+        return
+    with pytest.raises(RestFault) as caught:
+        FinnhubRest(url, "secret").quote("A")
+    assert caught.value.retry == retry
+    assert caught.value.status == (None if status == 200 else status)
+
+
+def test_an_answer_that_does_not_come_is_given_up(
+    rest: tuple[str, type[_Rest]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(app.feeds.rest, "TIMEOUT_S", 0.1)
+    url, handler = rest
+    handler.fault = staticmethod(lambda _: time.sleep(1))
+    began_s = time.monotonic()
+    with pytest.raises(RestFault, match="Read timed out") as caught:
+        FinnhubRest(url, "secret").quote("A")
+    assert time.monotonic() - began_s < 0.9
+    assert caught.value.retry == "soon"
+
+
+def test_an_answer_that_comes_in_drops_is_given_up(
+    rest: tuple[str, type[_Rest]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(app.feeds.rest, "ANSWER_S", 0.3)
+    url, handler = rest
+    handler.fault = staticmethod(_drip)
+    calls = RestCalls([(FinnhubRest(url, "secret"), CallBudget())], SteadyClock(100), Random(1))
+    began_s = time.monotonic()
+    with pytest.raises(RestFault, match=r"no whole answer in 0\.3 s") as caught:
+        asyncio.run(calls.ask(lambda api: api.quote("A")))
+    assert time.monotonic() - began_s < 2.5
+    assert caught.value.retry == "soon"
+    assert len(handler.asked) == ATTEMPTS
+
+
+def _drip(rest: _Rest) -> None:
+    for _ in range(50):
+        rest.wfile.write(b"H")
+        time.sleep(0.1)
+
+
+def test_a_connection_that_is_cut_is_a_fault_that_may_pass(rest: tuple[str, type[_Rest]]) -> None:
+    url, handler = rest
+    handler.fault = staticmethod(lambda rest: rest.connection.shutdown(SHUT_RDWR))
+    with pytest.raises(RestFault) as caught:
+        FinnhubRest(url, "secret").quote("A")
+    assert caught.value.retry == "soon"
+
+
+@pytest.mark.parametrize("status", [200, 403, 500])
+@pytest.mark.parametrize("body", ['{"error":"%s"}', "<html>%s"])
+def test_no_key_nor_a_part_of_one_is_in_the_text_of_a_fault(
+    rest: tuple[str, type[_Rest]], status: int, body: str
+) -> None:
+    url, handler = rest
+    handler.status = status
+    api = FinnhubRest(url, "this+key", ["another-key"])
+    for key in ("this+key", "this%2Bkey", "another-key"):
+        for padding in (0, *range(230, 300, 4)):
+            handler.body = (body % ("." * padding + key)).encode()
+            with pytest.raises(RestFault) as caught:
+                api.quote("A")
+            assert key[:4] not in str(caught.value)
 
 
 def test_the_network_being_down_is_a_fault_that_may_pass() -> None:
