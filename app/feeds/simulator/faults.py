@@ -55,10 +55,16 @@ class Lasting(Fault, frozen=True, kw_only=True):
         return self.at_s + self.length_s
 
 
+class Sampled(Lasting, frozen=True, kw_only=True):
+    """A lasting fault that hits a share of what passes."""
+
+    share: Share = 1.0
+
+
 # --- of the market: every connection hears the same
 
 
-class Late(Lasting, frozen=True, kw_only=True):
+class Late(Sampled, frozen=True, kw_only=True):
     """A share of the prints is reported `least` to `most` seconds after its trade."""
 
     share: Share = 0.05
@@ -81,33 +87,32 @@ class Burst(Fault, frozen=True, kw_only=True):
 # --- of frames: each connection has its own
 
 
-class Repeat(Lasting, frozen=True, kw_only=True):
+class Repeat(Sampled, frozen=True, kw_only=True):
     """A share of the frames is sent `times` times, as Finnhub's servers did in April 2020."""
 
-    share: Share = 1.0
     times: Annotated[int, Meta(ge=2, le=100)] = 3
 
 
-class Disorder(Lasting, frozen=True, kw_only=True):
+class Disorder(Sampled, frozen=True, kw_only=True):
     """A share of the frames is held back for up to `within` seconds, and overtaken."""
 
     share: Share = 0.3
     within_s: Length = field(default=2.0, name="within")
 
 
-class Drop(Lasting, frozen=True, kw_only=True):
+class Drop(Sampled, frozen=True, kw_only=True):
     """A share of the frames is never sent."""
 
     share: Share = 0.1
 
 
-class Truncate(Lasting, frozen=True, kw_only=True):
+class Truncate(Sampled, frozen=True, kw_only=True):
     """A share of the frames ends somewhere in the middle."""
 
     share: Share = 0.05
 
 
-class Malform(Lasting, frozen=True, kw_only=True):
+class Malform(Sampled, frozen=True, kw_only=True):
     """A share of the frames holds what is no trade beside its trades, or is no frame of trades."""
 
     share: Share = 0.05
@@ -119,7 +124,7 @@ class Huge(Fault, frozen=True, kw_only=True):
     size: Annotated[int, Meta(ge=100, le=200_000_000)] = field(default=10_000_000, name="bytes")
 
 
-class Twin(Lasting, frozen=True, kw_only=True):
+class Twin(Sampled, frozen=True, kw_only=True):
     """A share of the frames is followed by another of equal bytes: other trades, not a repeat."""
 
     share: Share = 0.02
@@ -159,6 +164,29 @@ class Slow(Lasting, frozen=True, kw_only=True):
     by_s: Length = field(default=10.0, name="by")
 
 
+# --- of REST: what becomes of calls
+
+
+class RestRefuse(Sampled, frozen=True, kw_only=True, tag="rest-refuse"):
+    """A share of the calls is answered with an HTTP status."""
+
+    status: Annotated[int, Meta(ge=400, le=599)] = 500
+
+
+class RestSlow(Sampled, frozen=True, kw_only=True, tag="rest-slow"):
+    """A share of the calls is answered `by` seconds later."""
+
+    by_s: Length = field(default=10.0, name="by")
+
+
+class RestMalform(Sampled, frozen=True, kw_only=True, tag="rest-malform"):
+    """A share of the calls is answered with what is no JSON, or not what was asked for."""
+
+
+class RestCut(Sampled, frozen=True, kw_only=True, tag="rest-cut"):
+    """A share of the calls is not answered: the connection ends."""
+
+
 AnyFault = (
     Late
     | Clock
@@ -175,6 +203,10 @@ AnyFault = (
     | HalfOpen
     | Refuse
     | Slow
+    | RestRefuse
+    | RestSlow
+    | RestMalform
+    | RestCut
 )
 EndsConnections = Close | Refuse | Slow
 KINDS = tuple(sorted(kind.__struct_config__.tag for kind in AnyFault.__args__))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 from random import Random
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 from app.feeds.simulator.faults import (
     AnyFault,
@@ -18,8 +18,6 @@ from app.feeds.simulator.faults import (
 )
 from app.feeds.simulator.mangle import huge, malformed, no_frame, truncated
 from app.feeds.simulator.script import Script
-
-_F = TypeVar("_F", Disorder, Drop, Malform, Repeat, Truncate, Twin)
 
 
 class Outgoing(NamedTuple):
@@ -60,16 +58,16 @@ class FrameFaults:
         return []
 
     def _faulty(self, raw: bytes, now_ms: int) -> list[Outgoing]:
-        if self._hit(Drop, now_ms):
+        if self._script.hit(Drop, now_ms, self._rng):
             return []
         going = [Outgoing(raw)]
-        if self._hit(Truncate, now_ms):
+        if self._script.hit(Truncate, now_ms, self._rng):
             going = [Outgoing(truncated(raw, self._rng), "truncate", broken=True)]
-        elif self._hit(Malform, now_ms):
+        elif self._script.hit(Malform, now_ms, self._rng):
             going = self._malformed(raw, now_ms)
-        elif self._hit(Twin, now_ms):
+        elif self._script.hit(Twin, now_ms, self._rng):
             going.append(Outgoing(raw, "twin"))
-        repeat = self._hit(Repeat, now_ms)
+        repeat = self._script.hit(Repeat, now_ms, self._rng)
         if repeat:
             again = [out._replace(fault="repeat", repeat=True) for out in going]
             going += again * (repeat.times - 1)
@@ -85,7 +83,7 @@ class FrameFaults:
     def _disordered(self, going: list[Outgoing], now_ms: int) -> list[Outgoing]:
         in_time = []
         for out in going:
-            disorder = self._hit(Disorder, now_ms)
+            disorder = self._script.hit(Disorder, now_ms, self._rng)
             if disorder:
                 due_ms = now_ms + self._rng.uniform(0, disorder.within_s * 1000)
                 self._count += 1
@@ -93,7 +91,3 @@ class FrameFaults:
             else:
                 in_time.append(out)
         return in_time
-
-    def _hit(self, kind: type[_F], now_ms: int) -> _F | None:
-        fault = self._script.active(kind, now_ms)
-        return fault if fault and self._rng.random() < fault.share else None

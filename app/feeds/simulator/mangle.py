@@ -52,6 +52,22 @@ _NO_FRAMES = (
 )
 _NO_FRAME_SHARE = 0.25
 
+_NO_QUOTES = (
+    b"",
+    b'{"c":12.5,"d":',
+    b"null",
+    b"7",
+    b"[]",
+    b"{}",
+    b"<html>502 Bad Gateway</html>",
+    b'{"c":"12.5","d":0,"dp":0,"h":12.5,"l":12.5,"o":12.5,"pc":12.5,"t":1}',
+    b'{"c":NaN,"d":0,"dp":0,"h":12.5,"l":12.5,"o":12.5,"pc":12.5,"t":1}',
+    b'{"c":12.5,"d":0,"dp":0,"h":12.5,"l":12.5,"o":12.5,"pc":12.5,"t":[]}',
+    b'{"session":[]}',
+    b"[" * 100_000,
+    b"\xff\xfe",
+)
+
 
 class _Frame(Struct):
     data: list[msgspec.Raw]
@@ -84,6 +100,11 @@ def malformed(raw: bytes, t: int, rng: Random) -> tuple[bytes, list[int]]:
 def no_frame(rng: Random) -> bytes | None:
     """In some of the cases: a message that is no frame at all."""
     return rng.choice(_NO_FRAMES) if rng.random() < _NO_FRAME_SHARE else None
+
+
+def no_quote(rng: Random) -> bytes:
+    """The body of an answer that holds no quote, nor a market's status."""
+    return rng.choice(_NO_QUOTES)
 
 
 def huge(size: int, t: int) -> bytes:

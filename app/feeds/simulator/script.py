@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from random import Random
 from typing import TypeVar
 
-from app.feeds.simulator.faults import AnyFault, Fault
+from app.feeds.simulator.faults import AnyFault, Fault, Sampled
 
 _F = TypeVar("_F", bound=Fault)
+_S = TypeVar("_S", bound=Sampled)
 
 
 class Script:
@@ -38,6 +40,11 @@ class Script:
             if isinstance(fault, kind) and s < fault.end_s:
                 found = fault
         return found
+
+    def hit(self, kind: type[_S], now_ms: int, rng: Random) -> _S | None:
+        """The fault of `kind` that lasts, if it hits what passes now."""
+        fault = self.active(kind, now_ms)
+        return fault if fault and rng.random() < fault.share else None
 
     def _at(self, place: int) -> float:
         return self._start_ms + self._faults[place].at_s * 1000

@@ -20,6 +20,10 @@ from app.feeds.simulator.faults import (
     Malform,
     Refuse,
     Repeat,
+    RestCut,
+    RestMalform,
+    RestRefuse,
+    RestSlow,
     Slow,
     Stall,
     Truncate,
@@ -38,14 +42,18 @@ def seeded_script(
     """All kinds of faults within `length_s`.
 
     What ends connections comes one after the other, with time to come back in between; what spoils
-    frames and prints lasts 15 to 60 s anywhere. No trade is stamped or reported so wrongly that
-    candles with the default settings would refuse it.
+    frames, prints and answers over REST lasts 15 to 60 s anywhere. No trade is stamped or reported
+    so wrongly that candles with the default settings would refuse it.
 
     :param silence_s: after how long without a trade a client replaces its connection; stalls are
         longer, all but one that it shall bear.
     """
     rng = Random(f"{seed}:script")
-    return _of_connections(rng, length_s, silence_s) + _of_trades(rng, length_s)
+    return [
+        *_of_connections(rng, length_s, silence_s),
+        *_of_trades(rng, length_s),
+        *_of_rest(Random(f"{seed}:rest"), length_s),
+    ]
 
 
 def _of_connections(rng: Random, length_s: float, silence_s: float) -> list[AnyFault]:
@@ -74,18 +82,35 @@ def _of_connections(rng: Random, length_s: float, silence_s: float) -> list[AnyF
 
 
 def _of_trades(rng: Random, length_s: float) -> list[AnyFault]:
-    def somewhere(lasts_s: float = 0.0) -> float:
-        return round(rng.uniform(_FIRST_S, length_s - _LAST_S - lasts_s), 3)
-
-    def lasting(kind: Callable[..., AnyFault], **more: float) -> AnyFault:
-        lasts_s = round(rng.uniform(15, 60), 3)
-        return kind(at_s=somewhere(lasts_s), length_s=lasts_s, **more)
-
     return [
-        lasting(Late, share=0.1, most_s=rng.uniform(30, 240)),
-        lasting(Clock, by_s=rng.uniform(3, 25)),
-        lasting(Clock, by_s=-rng.uniform(3, 25)),
-        Burst(at_s=somewhere()),
-        Huge(at_s=somewhere()),
-        *map(lasting, (Repeat, Repeat, Disorder, Drop, Truncate, Malform, Twin)),
+        _lasting(Late, rng, length_s, share=0.1, most_s=rng.uniform(30, 240)),
+        _lasting(Clock, rng, length_s, by_s=rng.uniform(3, 25)),
+        _lasting(Clock, rng, length_s, by_s=-rng.uniform(3, 25)),
+        Burst(at_s=_somewhere(rng, length_s)),
+        Huge(at_s=_somewhere(rng, length_s)),
+        *(
+            _lasting(kind, rng, length_s)
+            for kind in (Repeat, Repeat, Disorder, Drop, Truncate, Malform, Twin)
+        ),
     ]
+
+
+def _of_rest(rng: Random, length_s: float) -> list[AnyFault]:
+    return [
+        _lasting(RestRefuse, rng, length_s, status=500),
+        _lasting(RestRefuse, rng, length_s, status=429, share=0.5),
+        _lasting(RestSlow, rng, length_s, by_s=rng.uniform(3, 15)),
+        _lasting(RestMalform, rng, length_s),
+        _lasting(RestCut, rng, length_s, share=0.5),
+    ]
+
+
+def _somewhere(rng: Random, length_s: float, lasts_s: float = 0.0) -> float:
+    return round(rng.uniform(_FIRST_S, length_s - _LAST_S - lasts_s), 3)
+
+
+def _lasting(
+    kind: Callable[..., AnyFault], rng: Random, length_s: float, **more: float
+) -> AnyFault:
+    lasts_s = round(rng.uniform(15, 60), 3)
+    return kind(at_s=_somewhere(rng, length_s, lasts_s), length_s=lasts_s, **more)

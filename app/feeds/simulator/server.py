@@ -21,6 +21,7 @@ from app.feeds.simulator.faults import AnyFault, Close, HalfOpen, Refuse, Slow, 
 from app.feeds.simulator.ledger import Marked
 from app.feeds.simulator.market_faults import MarketFaults
 from app.feeds.simulator.rest import CALLS_PER_MINUTE, Answer, RestApi, refusal
+from app.feeds.simulator.rest_faults import RestFaults
 from app.feeds.simulator.script import Script
 from app.feeds.simulator.venue import Venue
 
@@ -61,8 +62,10 @@ class Simulator:
         self._keys = {token: number for number, token in enumerate(tokens, 1)}
         self._seed = seed
         self._symbols_per_connection = symbols_per_connection
-        self._api = RestApi(venue, tokens, calls_per_minute)
         self._script = Script(faults, venue.at_ms)
+        self._api = RestFaults(
+            RestApi(venue, tokens, calls_per_minute), self._script, clock, Random(f"{seed}:rest")
+        )
         self._market = MarketFaults(venue, self._script, Random(f"{seed}:late"))
         self._marked = Marked(note) if note else None
         self._note = self._marked.note if self._marked else None
@@ -70,12 +73,10 @@ class Simulator:
         self._opened = 0
         self._endings: set[asyncio.Task[None]] = set()
 
-    async def respond(self, _socket: ServerConnection, request: Request) -> Response | None:
+    async def respond(self, socket: ServerConnection, request: Request) -> Response | None:
         """The HTTP answer to a request, or None when a WebSocket is to be opened."""
         if request.path.lstrip("/").startswith("api/"):
-            header = request.headers.get_all("X-Finnhub-Token")
-            token = header[0] if header else None
-            return _response(self._api.answer(request.path, token, self._clock.now_ms()))
+            return await self._call(socket, request)
         slow = self._script.active(Slow, self._clock.now_ms())
         if slow:
             await self._clock.sleep(slow.by_s * 1000)
@@ -85,6 +86,14 @@ class Simulator:
         if _token(request) not in self._keys:
             return self._refused(refusal(HTTPStatus.UNAUTHORIZED))
         return None
+
+    async def _call(self, socket: ServerConnection, request: Request) -> Response:
+        header = request.headers.get_all("X-Finnhub-Token")
+        answer = await self._api.answer(request.path, header[0] if header else None)
+        if answer is None:
+            socket.transport.abort()
+            answer = refusal(HTTPStatus.BAD_GATEWAY)  # goes nowhere
+        return _response(answer)
 
     async def converse(self, socket: ServerConnection) -> None:
         """Serve one client. A key's second connection ends both, as measured at Finnhub."""

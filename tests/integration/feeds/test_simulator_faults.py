@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from collections import Counter
 from itertools import pairwise
+from typing import NamedTuple
 
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+from app.contracts import Quote
 from app.feeds.finnhub_frames import RefusedFrame, TradeFrame, parse_frame
+from app.feeds.quote_messages import quote_message
 from app.feeds.simulator.delivery import Began, Delivery, Ended, Refused, Resumed, Sent, Silent
 from app.feeds.simulator.ledger import truth
-from tests.integration.feeds.simulated import START_MS, Heard, hear, simulated, subscribe
+from tests.integration.feeds.simulated import START_MS, TOKEN, Heard, hear, simulated, subscribe
 from tests.virtual_time import run
 
 SYMBOLS = ["AAPL", "SPY", "BINANCE:BTCUSDT"]
@@ -256,6 +260,80 @@ def test_a_burst_comes_at_once() -> None:
     heard, _ = listen_to("burst:at=10,trades=20000")
     at_once = [trade for one in trade_frames(heard, 9.9, 10.1) for trade in one.trades]
     assert 20_000 <= len(at_once) < 20_500
+
+
+def ask_each_second(fault: str, seconds: int = 20, pause_s: float = 1.0) -> list[_Answer]:
+    """The answers to as many calls for a quote, one after the other."""
+
+    async def ask() -> list[_Answer]:
+        async with simulated(fault) as simulator:
+            answers = []
+            for second in range(seconds):
+                await asyncio.sleep(max(0.0, second * pause_s - asyncio.get_running_loop().time()))
+                answers.append(await _quote(simulator.at))
+            return answers
+
+    return run(ask())
+
+
+class _Answer(NamedTuple):
+    status: int | None
+    body: bytes
+    took_s: float
+
+    @property
+    def is_quote(self) -> bool:
+        with contextlib.suppress(ValueError, RecursionError):
+            answer = json.loads(self.body)
+            quote = quote_message(
+                answer, symbol="AAPL", feed="simulated", source="src", received_at=START_MS
+            )
+            return isinstance(quote, Quote)
+        return False
+
+
+async def _quote(at: str) -> _Answer:
+    began_s = asyncio.get_running_loop().time()
+    reader, writer = await asyncio.open_connection(*at.split(":"))
+    ask = f"GET /api/v1/quote?symbol=AAPL HTTP/1.1\r\nHost: {at}\r\nX-Finnhub-Token: {TOKEN}\r\n"
+    writer.write(f"{ask}Connection: close\r\n\r\n".encode())
+    with contextlib.suppress(ConnectionError):
+        head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+        took_s = asyncio.get_running_loop().time() - began_s
+        writer.close()
+        return _Answer(int(head.split()[1]) if head else None, body, took_s)
+    return _Answer(None, b"", 0.0)
+
+
+@pytest.mark.parametrize("status", [429, 500, 502, 403])
+def test_calls_are_refused(status: int) -> None:
+    answers = ask_each_second(f"rest-refuse:at=4.5,for=10,status={status}")
+    assert [one.status for one in answers] == [200] * 5 + [status] * 10 + [200] * 5
+    if status == 429:
+        assert b"API limit reached. Please try again later. Remaining Limit: 0" in answers[5].body
+
+
+def test_calls_are_answered_late() -> None:
+    answers = ask_each_second("rest-slow:at=4.5,for=10,by=7", seconds=3, pause_s=8)
+    assert [round(one.took_s) for one in answers] == [0, 7, 0]
+    assert all(one.is_quote for one in answers)
+
+
+def test_calls_are_answered_with_what_is_no_quote() -> None:
+    answers = ask_each_second("rest-malform:at=4.5,for=10")
+    assert [one.is_quote for one in answers] == [True] * 5 + [False] * 10 + [True] * 5
+    assert {one.status for one in answers} == {200}
+    assert len({one.body for one in answers[5:15]}) > 4
+
+
+def test_calls_get_no_answer() -> None:
+    answers = ask_each_second("rest-cut:at=4.5,for=10")
+    assert [one.status for one in answers] == [200] * 5 + [None] * 10 + [200] * 5
+
+
+def test_a_share_of_the_calls_is_hit() -> None:
+    answers = ask_each_second("rest-refuse:at=0,for=400,share=0.3", seconds=300)
+    assert 60 <= sum(one.status == 500 for one in answers) <= 120
 
 
 def test_genuine_twins_are_equal_frames_that_the_rules_take_for_repeats() -> None:

@@ -13,6 +13,8 @@ from app.feeds.simulator.faults import (
     HalfOpen,
     Refuse,
     Repeat,
+    RestRefuse,
+    RestSlow,
     Stall,
     parse_fault,
     read_script,
@@ -30,6 +32,8 @@ START_MS = 1_780_000_000_000
         ("stall: at=30, for=1.5, pings=false", Stall(at_s=30, length_s=1.5, pings=False)),
         ("half-open:at=3", HalfOpen(at_s=3)),
         ("refuse:at=3,for=10,status=429", Refuse(at_s=3, length_s=10, status=429)),
+        ("rest-refuse:at=3,for=10", RestRefuse(at_s=3, length_s=10, status=500, share=1.0)),
+        ("rest-slow:at=3,for=10,by=7", RestSlow(at_s=3, length_s=10, by_s=7.0)),
         ("repeat:at=0,for=60", Repeat(at_s=0, length_s=60, share=1.0, times=3)),
     ],
 )
@@ -105,6 +109,7 @@ def test_a_seed_makes_every_kind_of_fault_in_an_order_of_its_own() -> None:
     for script in scripts:
         assert {fault.__struct_config__.tag for fault in script} == set(KINDS)
         assert {fault.status for fault in script if isinstance(fault, Refuse)} == {401, 429, 502}
+        assert {f.status for f in script if isinstance(f, RestRefuse)} == {429, 500}
         assert {fault.pings for fault in script if isinstance(fault, Stall)} == {True, False}
     assert seeded_script(3) == scripts[3]
     assert len({str(script) for script in scripts}) == 20
