@@ -39,15 +39,17 @@ class SpillFile:
     """Records on disk, first in, first out; they outlive the process.
 
     The file begins with the place of the first record that is not `confirmed`. A record that a
-    crash cut off ends it. Nothing is forced to the disk: a machine that loses power may lose some.
+    crash cut off or spoiled ends it. What is appended outlives the machine, too, after `sync`.
 
     :ivar unread: how many records were not read yet.
+    :ivar is_synced: whether all that was appended is on the disk.
     """
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self.path = path
         self.unread = 0
+        self.is_synced = True
         self._file = _opened(path)
         self._confirmed_at = self._read_at = self._end_at = _HEAD.size
         self._find_records()
@@ -68,10 +70,19 @@ class SpillFile:
         """
         packed = [_packed(record) for record in records]
         content = b"".join(packed)
+        self.is_synced = False
         self._file.seek(self._end_at)
         _write(self._file, content)
         self._end_at += len(content)
         self.unread += len(packed)
+
+    def sync(self) -> None:
+        """Force to the disk what was appended; a thread of its own may do it.
+
+        :raises OSError: the disk refuses.
+        """
+        self.is_synced = True  # what is appended from now on may come too late
+        os.fsync(self._file.fileno())
 
     def read(self) -> list[Record]:
         """The next records, some MiB of them; they stay in the file until `confirm`."""
@@ -104,7 +115,10 @@ class SpillFile:
             while left and (part := old.read(min(left, BLOCK_BYTES))):
                 file.write(part)
                 left -= len(part)
+            file.flush()
+            os.fsync(file.fileno())
         new.replace(self.path)
+        _sync_folder(self.path.parent)
         self._file.close()
         self._file = _opened(self.path)
         self._find_records()
@@ -120,15 +134,22 @@ class SpillFile:
             return
         self._file.seek(0)
         (start_at,) = _HEAD.unpack(self._file.read(_HEAD.size))
+        start_at = max(start_at, _HEAD.size)
         self._confirmed_at = self._read_at = self._end_at = start_at
         self.unread = 0
         for _, end_at in self._records(start_at, size):
             self._end_at = end_at
             self.unread += 1
+        if self._end_at < size:
+            log.error(
+                "%s: a crash spoiled it; %d bytes at its end cannot be read and are cut off",
+                self.path,
+                size - self._end_at,
+            )
         self._file.truncate(self._end_at)
 
     def _records(self, start_at: int, end_at: int) -> Iterator[tuple[Record, int]]:
-        """The whole records between two places, and where each ends."""
+        """The whole records between two places up to one that is none, and where each ends."""
         decode = msgspec.msgpack.Decoder(Record).decode
         with self.path.open("rb") as file:
             at = file.seek(start_at)
@@ -137,7 +158,11 @@ class SpillFile:
                 at += _LENGTH.size + length
                 if at > end_at:
                     return
-                yield decode(file.read(length)), at
+                try:
+                    record = decode(file.read(length))
+                except msgspec.DecodeError:
+                    return
+                yield record, at
 
     def _write_head(self) -> None:
         self._file.seek(0)
@@ -147,6 +172,15 @@ class SpillFile:
 def _opened(path: Path) -> FileIO:
     """Without a buffer: what could not be written must not be written later, elsewhere."""
     return FileIO(path, "r+b" if path.exists() else "w+b")
+
+
+def _sync_folder(folder: Path) -> None:
+    """Have the disk know the names of its files."""
+    opened = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)
 
 
 def _write(file: FileIO, content: bytes) -> None:
@@ -198,6 +232,19 @@ class Backlog:
         self._relieve(self._spill)
         return not self._failed
 
+    @property
+    def must_sync(self) -> bool:
+        """Whether something went to the file that a crash of the machine could lose."""
+        return self._spill is not None and not self._spill.is_synced
+
+    def sync(self) -> None:
+        """Force to the disk what went to the file; a thread of its own may do it.
+
+        :raises OSError: the disk refuses.
+        """
+        if self._spill is not None and not self._spill.is_synced:
+            self._spill.sync()
+
     def give_back(self, records: Iterable[Record]) -> None:
         """Put `records`, which were taken, before all others again."""
         self._front.extendleft(reversed(list(records)))
@@ -236,6 +283,7 @@ class Backlog:
         first = [*undelivered, *self._front]
         self._spill.replace(first)
         self._spill.append(self._waiting)
+        self._spill.sync()
         return len(first) + len(self._waiting)
 
     def _relieve(self, spill: SpillFile) -> None:

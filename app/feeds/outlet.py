@@ -35,6 +35,7 @@ class Outlet:
         self.broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._settling = False
         self._draining: asyncio.Task[None] | None = None
+        self._syncing: asyncio.Task[None] | None = None
 
     def begin(self) -> None:
         """The topics are there: send what waits."""
@@ -48,8 +49,17 @@ class Outlet:
             asyncio.get_running_loop().call_soon(self._settle)
 
     def serve(self) -> None:
-        """Hear what Kafka has to say; to be called about each second."""
+        """Hear what Kafka has to say, and secure what waits; to be called about each second."""
         self._publisher.serve()
+        if self._publisher.must_sync and (self._syncing is None or self._syncing.done()):
+            self._syncing = asyncio.create_task(self._sync())
+
+    async def _sync(self) -> None:
+        """Force to the disk what was spilled, aside: a slow disk takes its time."""
+        try:
+            await asyncio.to_thread(self._publisher.sync)
+        except OSError as error:
+            log.error("%s may not survive a crash of this machine: %s", self._spill, error)
 
     @property
     def made(self) -> int:
@@ -68,6 +78,8 @@ class Outlet:
         """
         if self._draining is not None:
             self._draining.cancel()
+        if self._syncing is not None:
+            await self._syncing
         try:
             left = await asyncio.to_thread(self._publisher.flush, FLUSH_S)
         except PublishError as error:

@@ -161,6 +161,18 @@ class Publisher:
             self._poll(0.1)
             self.settle()
 
+    @property
+    def must_sync(self) -> bool:
+        """Whether what went to the file is not on the disk yet."""
+        return self._backlog.must_sync
+
+    def sync(self) -> None:
+        """Force to the disk what went to the file; a thread of its own may do it.
+
+        :raises OSError: the disk refuses.
+        """
+        self._backlog.sync()
+
     def flush(self, timeout_s: float) -> int:
         """Wait until all is delivered, at most `timeout_s`.
 

@@ -7,6 +7,7 @@ import base64
 import gzip
 import itertools
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -34,7 +35,7 @@ from app.topics import ensure_topics
 from tests.integration.feeds.finnhub_server import FinnhubServer
 from tests.integration.feeds.producing import has_trades, produce, producing
 from tests.integration.feeds.topic_reader import rejected, stocks, trades_of
-from tests.support import TICKHOUSE
+from tests.support import TICKHOUSE, await_
 
 TOKEN = "marker-token/with+signs"
 ROOT = Path(__file__).resolve().parents[3]
@@ -123,16 +124,23 @@ def on_private_kafka(
 
 
 def test_a_broker_that_is_away_loses_nothing_and_changes_no_order(
-    private_kafka: KafkaServer, on_private_kafka: Settings, server: FinnhubServer
+    private_kafka: KafkaServer,
+    on_private_kafka: Settings,
+    server: FinnhubServer,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     spill = on_private_kafka.home / SPILL_FILE
+    forced: list[int] = []
+    monkeypatch.setattr(os, "fsync", lambda _: forced.append(spill.stat().st_size))
     with producing(on_private_kafka):
         server.wait_for("subscribe")
         for n in range(2_000):
             if n == 500:
                 private_kafka.stop()
             if n == 1_800:
-                assert spill.stat().st_size > 100_000, "memory was enough"
+                size = spill.stat().st_size
+                assert size > 100_000, "memory was enough"
+                await_(lambda: forced[-1] >= size, 3, "what was spilled to be on the disk")  # noqa: B023
                 private_kafka.start()
             server.send(_large_frame(n))
         messages = stocks(on_private_kafka, until=has_trades("A", 20_000))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from pathlib import Path
 
 import pytest
@@ -105,6 +107,83 @@ def test_the_end_keeps_everything_in_its_order(path: Path) -> None:
     kept = backlog.keep([_record(number) for number in taken[2:]])
     assert kept == 98
     assert _take(Backlog(1_000, SpillFile(path))) == list(range(2, 100))
+
+
+@pytest.mark.parametrize("damage", [b"\0" * 100, b"\xff" * 100, b"\x04\0\0\0rose" * 9])
+def test_what_is_behind_a_damage_is_cut_off_and_said_to_be(
+    path: Path, damage: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    spill = SpillFile(path)
+    spill.append(map(_record, range(3)))
+    whole = path.stat().st_size
+    spill.append([_record(3, 200), _record(4)])
+    spill.close()
+    with path.open("r+b") as file:
+        file.seek(whole)
+        file.write(damage)
+    again = SpillFile(path)
+    assert [_number(record) for record in again.read()] == [0, 1, 2]
+    assert "bytes at its end cannot be read" in caplog.text
+    again.append([_record(5)])
+    assert [_number(record) for record in SpillFile(path).read()] == [0, 1, 2, 5]
+
+
+def test_without_its_head_all_of_the_file_is_sent(path: Path) -> None:
+    spill = SpillFile(path)
+    spill.append(map(_record, range(3)))
+    spill.close()
+    with path.open("r+b") as file:
+        file.write(bytes(8))
+    assert [_number(record) for record in SpillFile(path).read()] == [0, 1, 2]
+
+
+class _Disk:
+    """Notes when something is forced to the disk: how large it was, and what was renamed then."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.events: list[str] = []
+        self.forced_bytes: list[int] = []
+        force, rename = os.fsync, Path.replace
+
+        def fsync(file: int) -> None:
+            force(file)
+            self.events.append("forced")
+            if stat.S_ISREG(os.fstat(file).st_mode):
+                self.forced_bytes.append(os.fstat(file).st_size)
+
+        def replace(path: Path, target: Path) -> Path:
+            self.events.append("renamed")
+            return rename(path, target)
+
+        monkeypatch.setattr(os, "fsync", fsync)
+        monkeypatch.setattr(Path, "replace", replace)
+
+
+def test_what_went_to_the_file_is_forced_to_the_disk_once(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backlog, disk = Backlog(1_000, SpillFile(path)), _Disk(monkeypatch)
+    assert not backlog.must_sync
+    for number in range(100):
+        backlog.add(_record(number))
+    assert backlog.must_sync
+    backlog.sync()
+    assert disk.forced_bytes == [path.stat().st_size]
+    assert not backlog.must_sync
+    backlog.sync()
+    assert len(disk.forced_bytes) == 1
+
+
+def test_what_is_kept_is_on_the_disk_before_it_counts(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backlog, disk = Backlog(1_000, SpillFile(path)), _Disk(monkeypatch)
+    for number in range(100):
+        backlog.add(_record(number))
+    backlog.keep([])
+    assert disk.events[0] == "forced"
+    assert disk.events.index("renamed") < len(disk.events) - 1
+    assert disk.forced_bytes[-1] == path.stat().st_size
 
 
 def test_without_room_on_the_disk_nothing_is_lost_and_no_more_is_wanted(
