@@ -21,9 +21,10 @@ from app.contracts import (
     encode,
 )
 from app.errors import TickhouseError
-from app.feeds.backlog import Backlog, Record, SpillFile
+from app.feeds.backlog import Backlog
 from app.feeds.joining import Joiner
 from app.feeds.messages import small_enough
+from app.feeds.spill import Record, SpillFile
 from app.settings import Settings
 from app.topics import MAX_MESSAGE_BYTES as MAX_KAFKA_BYTES
 

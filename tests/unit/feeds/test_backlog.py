@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.feeds.backlog import BLOCK_BYTES, Backlog, Record, SpillFile
+from app.feeds.backlog import Backlog
+from app.feeds.spill import BLOCK_BYTES, Record, SpillFile
 
 
 def _record(number: int, size: int = 0) -> Record:
