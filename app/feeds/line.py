@@ -96,11 +96,15 @@ class Line:
     async def end(self) -> None:
         """Unsubscribe and say farewell; `run` comes back when what was on its way is taken in."""
         self._ending = True
-        if self._socket is not None:
-            with suppress(Unavailable, TimeoutError):
-                async with asyncio.timeout(FAREWELL_S):
-                    await self._socket.unsubscribe(self.symbols)
-                    await self._socket.close()
+        socket = self._socket
+        if socket is None:
+            return
+        try:
+            async with asyncio.timeout(FAREWELL_S):
+                await socket.unsubscribe(self.symbols)
+                await socket.close()
+        except (Unavailable, TimeoutError):
+            socket.abort()
 
     async def _converse(self, connection: str) -> None:
         """One connection, from its opening to its end."""

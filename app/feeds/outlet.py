@@ -12,8 +12,8 @@ from app.feeds.publisher import Publisher, PublishError
 from app.settings import Settings
 
 SPILL_FILE = "waiting-for-kafka.bin"
-FLUSH_S = 2.5
-"""Together with the farewell to the server this is less than the 5 s a stop may take."""
+FLUSH_S = 1.5
+"""A stop may take 5 s: the rest is for the farewell to the server, and to keep what is left."""
 _DRAIN_S = 0.02
 
 log = logging.getLogger(__name__)

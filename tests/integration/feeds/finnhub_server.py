@@ -104,6 +104,12 @@ class FinnhubServer:
             lambda: [socket.transport.abort() for socket in self._with(key)]
         )
 
+    def freeze(self) -> None:
+        """Read nothing more from anybody, without ending a connection."""
+        self._loop.call_soon_threadsafe(
+            lambda: [socket.transport.pause_reading() for socket in self._sockets]
+        )
+
     def _do(self, work: Coroutine[Any, Any, Any]) -> Any:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(WAIT_S)
 

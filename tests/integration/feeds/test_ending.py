@@ -1,0 +1,168 @@
+"""SIGTERM ends a producer within 5 s, whatever it waits for, and loses nothing."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from app.embedded.kafka import KafkaServer
+from app.feeds.clock import SteadyClock
+from app.feeds.outlet import SPILL_FILE
+from app.feeds.spill import SpillFile
+from app.settings import Settings
+from app.topics import ensure_topics
+from tests.integration.feeds.finnhub_server import FinnhubServer
+from tests.integration.feeds.producing import has_trades
+from tests.integration.feeds.topic_reader import stocks
+from tests.support import await_, start
+
+MOST_S = 5.0
+MakeSettings = Callable[..., Settings]
+
+
+@pytest.fixture
+def server() -> Iterator[FinnhubServer]:
+    with FinnhubServer() as server:
+        yield server
+
+
+class _Ending:
+    """A `tickhouse produce` that is to be ended.
+
+    :ivar log: what it said.
+    """
+
+    def __init__(self, settings: Settings, folder: Path) -> None:
+        self._log = folder / "produce.log"
+        self._process = start(settings, "produce", log=self._log)
+
+    @property
+    def log(self) -> str:
+        return self._log.read_text()
+
+    def says(self, text: str) -> None:
+        await_(lambda: text in self.log, 60, f"{text!r} in its log")
+
+    def end(self) -> float:
+        """How many seconds it took to end after SIGTERM, its exit code being 0."""
+        began_s = time.monotonic()
+        self._process.send_signal(signal.SIGTERM)
+        code = self._process.wait(60)
+        took_s = time.monotonic() - began_s
+        assert code == 0, self.log
+        return took_s
+
+    def kill(self) -> None:
+        if self._process.poll() is None:
+            self._process.kill()
+            self._process.wait()
+
+
+@pytest.fixture
+def ending(tmp_path: Path) -> Iterator[Callable[[Settings], _Ending]]:
+    begun: list[_Ending] = []
+
+    def begin(settings: Settings) -> _Ending:
+        begun.append(_Ending(settings, tmp_path))
+        return begun[-1]
+
+    yield begin
+    for one in begun:
+        one.kill()
+
+
+@pytest.fixture
+def live(make_settings: MakeSettings, server: FinnhubServer) -> Settings:
+    settings = make_settings(
+        tickhouse_feed="simulated", stocks_symbols="A,B", **server.settings("key")
+    )
+    ensure_topics(settings)
+    return settings
+
+
+Begin = Callable[[Settings], _Ending]
+
+
+def test_while_all_is_well(live: Settings, server: FinnhubServer, ending: Begin) -> None:
+    producer = ending(live)
+    server.wait_for("subscribe", 2)
+    server.send_trades(("A", SteadyClock().now_ms(), 1))
+    stocks(live, until=has_trades("A", 1))
+    assert producer.end() < MOST_S
+    assert server.wait_for("unsubscribe", 2) == ["A", "B"]
+    assert "flushed: 1 trades in 1 messages" in producer.log
+
+
+def test_while_it_waits_to_connect_again(
+    live: Settings, server: FinnhubServer, ending: Begin
+) -> None:
+    server.refuse_with = 429
+    producer = ending(live)
+    producer.says("line 1 connects again in")
+    assert producer.end() < MOST_S
+
+
+@contextmanager
+def _mute() -> Iterator[str]:
+    """Takes connections, and never says anything."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        yield f"127.0.0.1:{listening.getsockname()[1]}"
+
+
+def test_while_a_handshake_and_a_rest_call_get_no_answer(
+    make_settings: MakeSettings, ending: Begin
+) -> None:
+    with _mute() as at:
+        settings = make_settings(
+            tickhouse_feed="simulated",
+            stocks_symbols="A",
+            finnhub_api_key="key",
+            finnhub_websocket_url=f"ws://{at}",
+            finnhub_rest_url=f"http://{at}/api/v1",
+        )
+        ensure_topics(settings)
+        producer = ending(settings)
+        producer.says("market status was not to be had")
+        assert producer.end() < MOST_S
+
+
+def test_while_kafka_was_never_there(live: Settings, server: FinnhubServer, ending: Begin) -> None:
+    away = live.model_copy(update={"kafka_brokers": "127.0.0.1:1"})
+    producer = ending(away)
+    server.wait_for("subscribe", 2)
+    server.send_trades(("A", SteadyClock().now_ms(), 1))
+    producer.says("Waiting for it")
+    assert producer.end() < MOST_S
+    assert SpillFile(away.home / SPILL_FILE).unread > 0
+
+
+def test_while_kafka_is_away_and_the_server_takes_no_farewell(
+    private_kafka: KafkaServer, make_settings: MakeSettings, server: FinnhubServer, ending: Begin
+) -> None:
+    settings = make_settings(
+        tickhouse_feed="simulated",
+        stocks_symbols="A",
+        kafka_brokers=private_kafka.brokers,
+        **server.settings("key"),
+    )
+    ensure_topics(settings)
+    producer = ending(settings)
+    server.wait_for("subscribe")
+    now_ms = SteadyClock().now_ms()
+    server.send_trades(("A", now_ms, 1))
+    stocks(settings, until=has_trades("A", 1))
+    private_kafka.kill()
+    for n in range(1, 1_000):
+        server.send_trades(*[("A", now_ms + n, 1)] * 9)
+    server.wait_a_moment()
+    server.freeze()
+    assert producer.end() < MOST_S
+    assert "the next start sends them first" in producer.log
+    kept = SpillFile(settings.home / SPILL_FILE).read()
+    assert sum(record.value.count(b'"t":') for record in kept) >= 9 * 999
