@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -21,6 +22,7 @@ from app.feeds.rest import ATTEMPTS, FinnhubRest, RestCalls, RestFault
 from tests.unit.feeds.rest_api import FakeApi
 
 NOW = 1_731_600_060_000
+KEY = "marker-key"
 
 
 class _Keys:
@@ -256,6 +258,21 @@ def test_no_key_nor_a_part_of_one_is_in_the_text_of_a_fault(
             with pytest.raises(RestFault) as caught:
                 api.quote("A")
             assert key[:4] not in str(caught.value)
+
+
+def test_no_traceback_of_the_network_shows_a_key(rest: tuple[str, type[_Rest]]) -> None:
+    url, handler = rest
+    handler.fault = staticmethod(_redirected)
+    with pytest.raises(RestFault) as caught:
+        FinnhubRest(url, KEY).quote("A")
+    assert "Max retries exceeded" in str(caught.value)
+    assert KEY not in "".join(traceback.format_exception(caught.value))
+
+
+def _redirected(rest: _Rest) -> None:
+    there = f"http://127.0.0.1:1/?token={KEY}"
+    rest.wfile.write(f"HTTP/1.1 302 Found\r\nLocation: {there}\r\n\r\n".encode())
+    raise ConnectionAbortedError
 
 
 def test_the_network_being_down_is_a_fault_that_may_pass() -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import traceback
 from random import Random
+from urllib.parse import quote
 
 import pytest
 
@@ -47,6 +49,46 @@ def test_no_connection_is_said_without_the_token() -> None:
     with pytest.raises(Unavailable, match="no connection: ConnectionRefusedError") as caught:
         asyncio.run(open_socket("ws://127.0.0.1:1", "sec/ret"))
     assert "ret" not in str(caught.value)
+
+
+KEY = "sec/ret-key"
+REDIRECT = b"HTTP/1.1 302 Found\r\nLocation: ws://127.0.0.1:1/?token=%s\r\n\r\n"
+NO_REDIRECT = b"HTTP/1.1 301 Moved\r\nLocation: no-address?token=%s\r\n\r\n"
+TOO_LONG = b"HTTP/1.1 200 %s" + b"." * 20_000 + b"\r\n"
+NO_UPGRADE = b"HTTP/1.1 101 %s\r\nUpgrade: %s\r\nConnection: %s\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"",
+        b"%s\r\n\r\n",
+        b"HTTP/1.1 502 %s\r\nContent-Length: 9\r\n\r\n%s",
+        b"HTTP/1.1 200 %s\r\nX-%s: %s\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\n%s\r\n\r\n",
+        REDIRECT,
+        NO_REDIRECT,
+        TOO_LONG,
+        NO_UPGRADE,
+    ],
+)
+def test_whatever_a_server_answers_no_text_or_traceback_holds_the_token(answer: bytes) -> None:
+    for form in (KEY, quote(KEY, safe="")):
+        error = asyncio.run(_refused(answer.replace(b"%s", form.encode())))
+        assert KEY[-7:] not in "".join(traceback.format_exception(error))
+
+
+async def _refused(answer: bytes) -> BaseException:
+    async def rude(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(answer)
+        writer.close()
+
+    async with await asyncio.start_server(rude, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        with pytest.raises((Unavailable, TickhouseError)) as caught:
+            await open_socket(f"ws://127.0.0.1:{port}", KEY)
+        return caught.value
 
 
 def test_an_address_that_is_none_gets_a_sentence() -> None:
