@@ -41,7 +41,7 @@ from tests.virtual_time import run
 
 pytestmark = pytest.mark.drill
 
-SEEDS = int(os.environ.get("MARATHON_SEEDS", "8"))
+SEEDS = int(os.environ.get("MARATHON_SEEDS", "20"))
 RATE = 100.0
 
 

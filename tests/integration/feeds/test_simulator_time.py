@@ -69,3 +69,14 @@ def test_five_hundred_symbols_trade_on_one_connection() -> None:
     trades = [trade for one in run(talk()) for trade in one.trades]
     assert {trade["s"] for trade in trades} == set(symbols)
     assert 20_000 < len(trades) < 100_000
+
+
+@pytest.mark.parametrize(("rate", "seconds"), [(1, 300), (20_000, 5)])
+def test_one_trade_a_second_and_20_000_go_through_a_connection(rate: int, seconds: int) -> None:
+    async def talk() -> list[Heard]:
+        async with simulated(rate=rate) as simulator, simulator.connect() as client:
+            await subscribe(client, ["AAPL", "SPY", "TSLA", "QQQ", "BINANCE:BTCUSDT"])
+            return await hear(client, seconds)
+
+    count = sum(len(one.trades) for one in run(talk()))
+    assert count / seconds == pytest.approx(rate, rel=0.4), "a session's middle is quieter"
