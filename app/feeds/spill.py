@@ -69,9 +69,9 @@ class SpillFile:
         """
         packed = [_packed(record) for record in records]
         content = b"".join(packed)
-        self.is_synced = False
         self._file.seek(self._end_at)
         _write(self._file, content)
+        self.is_synced = False  # at last: a `sync` that goes on meanwhile may not hold all of it
         self._end_at += len(content)
         self.unread += len(packed)
 
