@@ -15,7 +15,6 @@ from math import sqrt
 import msgspec
 from msgspec import Struct, field
 from quixstreams import Application, State
-from quixstreams.kafka.configuration import ConnectionConfig
 from quixstreams.models import TopicConfig
 
 from app.contracts import CANDLES_TOPIC, Candle, decode_candle
@@ -23,9 +22,9 @@ from app.exact import EXACT
 from app.log import set_up_logging
 from app.settings import Settings, load_settings
 from app.topics import await_topics, topic_settings
-from topologies.instance import Instance, claim_instance
+from topologies.instance import claim_instance
 from topologies.window import vwap
-from topologies.worker import SESSION_TIMEOUT_MS, TRANSACTION_TIMEOUT_MS
+from topologies.worker import application
 
 GROUP = POINTS_TOPIC = "session-vwap"
 BAND = 2.0
@@ -121,39 +120,32 @@ def follow(candle: Candle, state: State[str, bytes], horizon_ms: int) -> list[by
     return [msgspec.json.encode(point) for point in points]
 
 
-def build(settings: Settings, instance: Instance) -> Application:
-    """The application, wired and ready to run."""
-    group = settings.named(GROUP)
-    app = Application(
-        broker_address=ConnectionConfig.from_librdkafka_dict(settings.kafka_client()),
-        consumer_group=group,
-        auto_offset_reset="earliest",
-        processing_guarantee="exactly-once",
-        commit_interval=settings.candle_commit_interval_s,
-        state_dir=instance.folder,
-        loglevel=None,
-        consumer_extra_config={"session.timeout.ms": SESSION_TIMEOUT_MS},
-        producer_extra_config={
-            "transactional.id": instance.transactional_id(group),
-            "transaction.timeout.ms": TRANSACTION_TIMEOUT_MS,
-        },
-    )
+def build(app: Application, settings: Settings) -> None:
+    """Wire the topology on `app`."""
     config = TopicConfig(
         settings.kafka_partitions, settings.kafka_replication_factor, topic_settings(settings)
     )
-    candles = app.topic(settings.named(CANDLES_TOPIC), value_deserializer="bytes")
-    points = app.topic(settings.named(POINTS_TOPIC), value_serializer="bytes", config=config)
+    candles = app.topic(
+        settings.named(CANDLES_TOPIC), key_deserializer="bytes", value_deserializer="bytes"
+    )
+    points = app.topic(
+        settings.named(POINTS_TOPIC),
+        key_serializer="bytes",
+        value_serializer="bytes",
+        config=config,
+    )
     stream = app.dataframe(candles).apply(decode_candle)
     followed = partial(follow, horizon_ms=settings.candle_horizon_ms)
     stream.apply(followed, stateful=True, expand=True).to_topic(points)
-    return app
 
 
 def run(settings: Settings) -> None:
     """Run a worker until it is told to stop."""
     await_topics(settings)
     with claim_instance(settings.state_dir / GROUP, settings.tickhouse_instance) as instance:
-        build(settings, instance).run()
+        app = application(settings, instance, settings.named(GROUP))
+        build(app, settings)
+        app.run()
 
 
 if __name__ == "__main__":

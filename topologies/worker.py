@@ -81,7 +81,7 @@ def prepare(settings: Settings, instance: Instance) -> TurnApplication:
         open_calendar()
     lives = Lives(settings, instance.folder, settings.named(GROUP), settings.named(STOCKS_TOPIC))
     lives.discard_foreign_state()
-    app = application(settings, instance)
+    app = application(settings, instance, settings.named(GROUP))
     build(app, settings, lives)
     lives.note()
     compact_soon(settings, lives.changelogs())
@@ -90,9 +90,11 @@ def prepare(settings: Settings, instance: Instance) -> TurnApplication:
     return app
 
 
-def application(settings: Settings, instance: Instance) -> TurnApplication:
-    """A Quix application with a worker's settings; no topology is wired on it yet."""
-    group = settings.named(GROUP)
+def application(settings: Settings, instance: Instance, group: str) -> TurnApplication:
+    """A Quix application with a worker's settings; no topology is wired on it yet.
+
+    :param group: its consumer group, with its namespace.
+    """
     me = instance.transactional_id(group)
     return TurnApplication(
         broker_address=ConnectionConfig.from_librdkafka_dict(settings.kafka_client()),
