@@ -11,12 +11,15 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from datetime import timedelta
+from decimal import setcontext
 from typing import Any, NamedTuple, TypeVar
 
 from quixstreams import Application, State
 from quixstreams.dataframe.windows import Count, Earliest, Latest, Max, Min, Sum
 
 from app.contracts import CANDLES_TOPIC, LIVE_TOPIC, STOCKS_TOPIC, Candle, decode
+from app.exact import EXACT
+from app.market.sessions import open_calendar
 from app.settings import Settings
 from benchmarks._bench import Cost, Input, batches, candles, measured, worker_log
 from benchmarks._reference import Bar, Key, full
@@ -108,6 +111,8 @@ def _parse(settings: Settings) -> Cost:
 
 def _core(settings: Settings) -> tuple[Cost, list[Candle]]:
     spare_the_collector()
+    setcontext(EXACT)
+    open_calendar()
     symbols: dict[str, SymbolCandles] = {}
     records: list[Candle] = []
     rules, tally = Rules("replay", live=False), Counter[str]()

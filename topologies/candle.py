@@ -133,13 +133,21 @@ class SymbolCandles:
         """(start, chunks) of windows dropped since the last save."""
 
     def apply(self, message: Message, offset: int, places: tuple[int, ...] | None) -> Outcome:
-        """Take one message and say what it led to; the thread's decimal context is `EXACT` then.
+        """Take one message and say what it led to.
 
         :param offset: of the message in its partition.
         :param places: where its trades stood in the original message; None: as they stand.
         """
-        if getcontext() is not EXACT:  # operators then are exact, at a quarter of its methods' cost
-            setcontext(EXACT)
+        outer = getcontext()
+        if outer is EXACT:
+            return self._apply(message, offset, places)
+        setcontext(EXACT)  # operators then are exact, at a quarter of its methods' cost
+        try:
+            return self._apply(message, offset, places)
+        finally:
+            setcontext(outer)
+
+    def _apply(self, message: Message, offset: int, places: tuple[int, ...] | None) -> Outcome:
         rejections: list[Rejection] = []
         kind = type(message)
         if kind is Trades:

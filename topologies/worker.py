@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 import time
+from decimal import setcontext
 
 from confluent_kafka import KafkaException
 from quixstreams.exceptions import QuixException
@@ -12,6 +13,7 @@ from quixstreams.kafka.configuration import ConnectionConfig
 from quixstreams.state.rocksdb import RocksDBOptions
 
 from app.contracts import STOCKS_TOPIC
+from app.exact import EXACT
 from app.market.sessions import open_calendar
 from app.settings import Settings
 from app.topics import MAX_MESSAGE_BYTES, BrokerUnreachableError, await_topics, compact_soon
@@ -87,6 +89,7 @@ def prepare(settings: Settings, instance: Instance) -> TurnApplication:
     compact_soon(settings, lives.changelogs())
     logger.info("instance %d reads %s", instance.number, settings.named(STOCKS_TOPIC))
     spare_the_collector()
+    setcontext(EXACT)  # the core's own: it need not take it for each message
     return app
 
 

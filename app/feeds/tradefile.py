@@ -241,9 +241,12 @@ def _number(value: Any) -> Decimal:
     if value is None:
         raise ValueError("missing")
     number = value if isinstance(value, Decimal) else Decimal(str(value).strip())
-    if not number.is_finite() or abs(number) >= LIMIT:
+    if not (number.is_finite() and -LIMIT < number < LIMIT):
         raise ValueError("out of range")
-    return rounded(number)
+    number = rounded(number)
+    if not -LIMIT < number < LIMIT:
+        raise ValueError("out of range")
+    return number
 
 
 def _codes(value: str | None) -> list[str] | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from decimal import Decimal
+from decimal import Decimal, localcontext
 from pathlib import Path
 from typing import Any
 
@@ -129,9 +129,13 @@ def test_a_notional_too_large_is_a_bad_row(parquet: Write) -> None:
     assert "times v" in file.bad_rows[0].reason
 
 
-def test_a_price_that_only_rounding_lifts_to_17_digits_is_a_bad_row(parquet: Write) -> None:
+@pytest.mark.parametrize("digits", [28, 100])
+def test_a_price_that_only_rounding_lifts_to_17_digits_is_a_bad_row(
+    parquet: Write, digits: int
+) -> None:
     prices = [Decimal("9" * 16 + "." + "9" * 13), Decimal(1)]
-    file = read_trades(parquet(symbol=["A"] * 2, t=[T, T], p=prices, v=[0.1, 1.0]))
+    with localcontext(prec=digits):
+        file = read_trades(parquet(symbol=["A"] * 2, t=[T, T], p=prices, v=[0.1, 1.0]))
     assert "is not a price" in file.bad_rows[0].reason
 
 

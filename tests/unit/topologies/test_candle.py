@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from decimal import Decimal, localcontext
+from decimal import Decimal, getcontext, localcontext
 
 import pytest
 
@@ -65,11 +65,12 @@ def test_all_trades_of_a_message_are_applied_before_the_watermark_moves():
 
 
 def test_sums_are_exact_however_many_digits_they_take_and_whatever_the_callers_context():
-    with localcontext(prec=6):
+    with localcontext(prec=6) as callers:
         feeder = Feeder()
         feeder.trades(trade(0, p="0.000000000001", v="999999999999.999999999999"))
         feeder.trades(trade(1, p="99999.123456789012", v="0.000000000001"))
         candle = only(feeder.watermark(BASE + MINUTE).records)
+        assert getcontext() is callers
     assert candle.volume == Decimal("1000000000000.000000000000")
     assert candle.notional == Decimal("1.000000099999123457")
     assert candle.vwap == 1.000000099999123457e-12
