@@ -76,10 +76,12 @@ class Mark(Struct):
 
     :ivar at_ms: the producer's clock.
     :ivar covered: for each symbol, the minutes that were not told for good, and their value.
+    :ivar moved_ms: how far trades had moved that clock ahead of the machine's (`Skew.moved_ms`).
     """
 
     at_ms: int
     covered: dict[str, dict[int, int]]
+    moved_ms: int = 0
 
 
 def load_mark(path: Path) -> Mark | None:

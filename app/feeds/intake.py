@@ -90,6 +90,8 @@ class Intake:
         self._skew = Skew()
         self._late = False
         self._open: dict[str, _Open] = {}
+        if mark is not None:
+            self._go_on_from(mark)
         self._awake_at_ms = clock.now_ms()
         self._watermarks = Watermarks(
             feed,
@@ -206,7 +208,7 @@ class Intake:
 
     def mark(self) -> Mark:
         """How far the feed is covered, to be stored about once a second."""
-        return self._watermarks.mark(self._clock.now_ms())
+        return self._watermarks.mark(self._clock.now_ms(), self._skew.moved_ms)
 
     def frame(self, raw: bytes, connection: str | None = None) -> list[Outgoing]:
         """What one frame of an open connection (the only one, if not given) makes."""
@@ -286,6 +288,16 @@ class Intake:
         self.counts["trades"] += len(frame.arrived)
         self.counts["rejected_trades"] += frame.size - len(frame.arrived)
         return [*minutes, *messages, *rejections(raw, frame.refusals, self._feed)]
+
+    def _go_on_from(self, mark: Mark) -> None:
+        behind_ms = self._skew.go_on_from(mark, self._clock.now_ms())
+        if behind_ms:
+            log.warning(
+                "this machine's clock is %.1f s behind the one that the run before went by; the "
+                "producer goes on by that. Set the clock.",
+                behind_ms / 1000,
+            )
+            self._clock.move_forward(behind_ms)
 
     def _move_clock(self, behind_ms: int) -> int:
         log.warning(

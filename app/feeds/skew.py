@@ -6,6 +6,8 @@ from collections import deque
 from collections.abc import Iterable
 from statistics import median_low
 
+from app.feeds.coverage import Mark
+
 SAMPLES = 100
 TOLERANCE_MS = 2_000
 _FEWEST_SAMPLES = 3
@@ -21,6 +23,33 @@ class Skew:
         self._lags_ms: deque[int] = deque(maxlen=SAMPLES)
         self._largest_t: int | None = None
         self._heard_at_ms = 0
+        self._moved_ms = 0
+
+    @property
+    def moved_ms(self) -> int:
+        """By how much the clock was moved in all.
+
+        Nothing, when trades have since become late by as much: the feed's clock was wrong for a
+        while, or the machine's was set right bit by bit, and a new start does better without.
+        """
+        taken_back = self._median_ms() > self._moved_ms - TOLERANCE_MS
+        return 0 if taken_back else self._moved_ms
+
+    def go_on_from(self, mark: Mark, now_ms: int) -> int:
+        """Judge the machine's clock by that of the run before, which stored `mark`.
+
+        A clock that is right, or was set right meanwhile, is past the mark. One that is before it
+        by no more than trades had moved that run's clock is still behind by as much as then. Within
+        the tolerance it may as well have been set right, and goes on at the mark.
+
+        :returns: by how many ms a clock that starts at `now_ms` has to be moved forward.
+        """
+        ahead_ms = mark.at_ms - now_ms
+        if 0 < ahead_ms <= TOLERANCE_MS:
+            self._moved_ms = ahead_ms
+        elif 0 < ahead_ms <= mark.moved_ms:
+            self._moved_ms = mark.moved_ms
+        return self._moved_ms
 
     def observe(self, times: Iterable[int], received_at: int) -> int:
         """Note the trades of a frame.
@@ -37,6 +66,7 @@ class Skew:
             return 0
         self._lags_ms = deque((lag + behind for lag in self._lags_ms), maxlen=SAMPLES)
         self._heard_at_ms += behind
+        self._moved_ms += behind
         return behind
 
     def lag_ms(self, now_ms: int) -> int:

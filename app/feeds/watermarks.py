@@ -180,8 +180,11 @@ class Watermarks:
                 symbol.traded = False
         return messages
 
-    def mark(self, now_ms: int) -> Mark:
-        """What has to be known after a restart."""
+    def mark(self, now_ms: int, moved_ms: int = 0) -> Mark:
+        """What has to be known after a restart.
+
+        :param moved_ms: how far trades have moved the clock (`Skew.moved_ms`).
+        """
         minutes = range(self._next_minute, now_ms + 1, MINUTE_MS)
         return Mark(
             at_ms=now_ms,
@@ -189,6 +192,7 @@ class Watermarks:
                 name: {minute: symbol.coverage.covered_ms(minute, now_ms) for minute in minutes}
                 for name, symbol in self._symbols.items()
             },
+            moved_ms=moved_ms,
         )
 
     def _told(

@@ -39,12 +39,33 @@ RULES = Rules("simulated", "sip", 5_000, 900_000)
 TOLERANCE_MS = 1_000
 
 
+class Life(NamedTuple):
+    """One run of the producer: from when until when, on the simulator's clock.
+
+    :ivar ahead: since when (on the simulator's clock) its own was ahead of that by how many ms.
+    """
+
+    began_ms: int
+    ended_ms: int
+    ahead: list[tuple[int, int]]
+
+    @property
+    def from_ms(self) -> int:
+        """What its own clock said when it began."""
+        return max(at_ms + by for at_ms, by in self.ahead if at_ms == self.began_ms)
+
+    @property
+    def until_ms(self) -> int:
+        """What its own clock said when it ended."""
+        return self.ended_ms + self.ahead[-1][1]
+
+
 class Lived(NamedTuple):
-    """What was sent to Kafka, what the simulator delivered, how the producer's clock was moved."""
+    """What was sent to Kafka, what the simulator delivered, by which clocks the producer went."""
 
     messages: list[Message | Rejected]
     deliveries: list[Delivery]
-    moves: list[tuple[int, int]]
+    lives: list[Life]
 
 
 class Kept:
@@ -76,13 +97,21 @@ class Kept:
 
 
 async def live_through(
-    seed: int, folder: Path, rate: float, patch: pytest.MonkeyPatch, length_s: float = LENGTH_S
+    seed: int,
+    folder: Path,
+    rate: float,
+    patch: pytest.MonkeyPatch,
+    length_s: float = LENGTH_S,
+    behind_ms: int = 0,
 ) -> Lived:
-    """The whole of a marathon; a producer that a bad key has stopped is started again."""
+    """The whole of a marathon; a producer that a bad key has stopped is started again.
+
+    :param behind_ms: by how much its machine's clock is behind.
+    """
     messages: list[Message | Rejected] = []
     patch.setattr(producing, "Outlet", lambda _: Kept(messages))
     patch.setattr(producing, "await_topics", lambda *_: True)
-    clock = LoopClock(START_MS)
+    lives: list[Life] = []
     faults = seeded_script(seed, length_s, SILENCE_S)
     async with simulated(faults=faults, rate=rate, seed=seed) as simulator:
         settings = Settings(
@@ -96,23 +125,37 @@ async def live_through(
             finnhub_rest_url=f"http://{simulator.at}/api/v1",
         )
         stop = asyncio.Event()
-        running = asyncio.create_task(_keep_running(settings, clock, Random(seed), stop))
+        living = _keep_living(settings, behind_ms, Random(seed), stop, lives)
+        running = asyncio.create_task(living)
         await asyncio.sleep(length_s)
         simulator.close_market()
         await asyncio.sleep(10)
         stop.set()
         await running
-        return Lived(messages, simulator.deliveries, clock.moves)
+        return Lived(messages, simulator.deliveries, lives)
 
 
-async def _keep_running(
-    settings: Settings, clock: LoopClock, rng: Random, stop: asyncio.Event
+async def _keep_living(
+    settings: Settings, behind_ms: int, rng: Random, stop: asyncio.Event, lives: list[Life]
 ) -> None:
+    """Each life begins with the machine's clock, as the process would that is started again."""
+    simulators = LoopClock(START_MS)
     while not stop.is_set():
+        began_ms, clock = simulators.now_ms(), LoopClock(START_MS - behind_ms)
         try:
             await Producer(settings, clock, rng).run(stop)
         except BadKeyError:
+            lives.append(_life(began_ms, simulators.now_ms(), -behind_ms, clock.moves))
             await asyncio.sleep(5)
+    lives.append(_life(began_ms, simulators.now_ms(), -behind_ms, clock.moves))
+
+
+def _life(began_ms: int, ended_ms: int, ahead_ms: int, moves: list[tuple[int, int]]) -> Life:
+    ahead = [(began_ms, ahead_ms)]
+    for at_ms, by in moves:
+        ahead.append((at_ms - ahead_ms, ahead_ms + by))
+        ahead_ms += by
+    return Life(began_ms, ended_ms, ahead)
 
 
 # --- what must have come of it
@@ -204,16 +247,28 @@ def heard(deliveries: list[Delivery], end_ms: int) -> dict[str, list[Heard]]:
     return found
 
 
-def on_producers_clock(intervals: list[Heard], moves: list[tuple[int, int]]) -> list[Heard]:
-    """The same as that clock said it: nothing was heard in what it was moved over."""
-    moved = [(at_ms - sum(by for _, by in moves[:n]), by) for n, (at_ms, by) in enumerate(moves)]
+def on_producers_clock(intervals: list[Heard], lives: list[Life]) -> list[Heard]:
+    """The same as that clock said it: nothing was heard in what it was moved over.
+
+    A run whose clock is before that of the run that ended tells its minutes anew.
+    """
+    ahead = [one for life in lives for one in life.ahead]
+    anew = [(life.began_ms, life.from_ms // MINUTE * MINUTE) for life in set_back(lives)]
     shown = []
     for one in intervals:
-        within = [at_ms for at_ms, _ in moved if one.start_ms < at_ms < one.end_ms]
+        until_ms = min((minute for at_ms, minute in anew if one.start_ms < at_ms), default=None)
+        within = [at_ms for at_ms, _ in ahead if one.start_ms < at_ms < one.end_ms]
         for start_ms, end_ms in pairwise([one.start_ms, *within, one.end_ms]):
-            ahead_ms = sum(by for at_ms, by in moved if at_ms <= start_ms)
-            shown.append(Heard(start_ms + ahead_ms, end_ms + ahead_ms))
+            ahead_ms = next((by for at_ms, by in reversed(ahead) if at_ms <= start_ms), 0)
+            span = Heard(start_ms + ahead_ms, end_ms + ahead_ms)
+            if until_ms is None or span.start_ms < until_ms:
+                shown.append(Heard(span.start_ms, min(span.end_ms, until_ms or span.end_ms)))
     return shown
+
+
+def set_back(lives: list[Life]) -> list[Life]:
+    """Those whose clock began before that of the life before ended."""
+    return [after for before, after in pairwise(lives) if after.from_ms < before.until_ms]
 
 
 def told_coverage(messages: Iterable[Message | Rejected]) -> dict[tuple[str, int], int]:
@@ -235,7 +290,7 @@ def coverage_errors(lived: Lived, start_ms: int, end_ms: int) -> list[str]:
     told = told_coverage(lived.messages)
     errors = []
     for symbol, intervals in heard(lived.deliveries, end_ms).items():
-        spans = on_producers_clock(intervals, lived.moves)
+        spans = on_producers_clock(intervals, lived.lives)
         for minute in range(-(-start_ms // MINUTE) * MINUTE, end_ms - MINUTE + 1, MINUTE):
             parts = [_overlap(span, minute) for span in spans]
             edges = sum(minute <= edge < minute + MINUTE for span in spans for edge in span)

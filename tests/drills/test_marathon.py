@@ -32,6 +32,7 @@ from tests.drills.marathon import (
     live_through,
     made,
     refused_frames,
+    set_back,
     wanted,
 )
 from tests.integration.feeds.simulator_process import TOKEN, simulator_process
@@ -43,6 +44,8 @@ pytestmark = pytest.mark.drill
 
 SEEDS = int(os.environ.get("MARATHON_SEEDS", "20"))
 RATE = 100.0
+BEHIND_MS = 45_000
+"""By so much the machine's clock is behind in every other seed."""
 
 
 def judged(
@@ -69,12 +72,14 @@ def test_candles_and_coverage_are_what_was_delivered(
     monkeypatch: pytest.MonkeyPatch,
     record_property: Callable[[str, object], None],
 ) -> None:
-    lived = run(live_through(seed, tmp_path, RATE, monkeypatch))
+    behind_ms = seed % 2 * BEHIND_MS
+    lived = run(live_through(seed, tmp_path, RATE, monkeypatch, behind_ms=behind_ms))
     messages = [one for one in lived.messages if not isinstance(one, Rejected)]
     judged(lived, made(messages), record_property)
     rejected = {one.sha256 for one in lived.messages if isinstance(one, Rejected)}
     assert refused_frames(lived.deliveries) <= rejected
     assert coverage_errors(lived, START_MS, START_MS + int(LENGTH_S * 1000)) == []
+    assert not (behind_ms and set_back(lived.lives)), "a restart went by the machine's clock"
 
 
 @pytest.mark.timeout(1_200)
@@ -103,7 +108,7 @@ def test_in_real_time(
         send_messages(settings, STOCKS_TOPIC, last_words(began_ms + int(LENGTH_S * 1000)))
         await_consumed(settings, STOCKS_TOPIC, "candles")
 
-    lived = Lived([*stocks(settings)], read_deliveries(log), [])
+    lived = Lived([*stocks(settings)], read_deliveries(log), lives=[])
     records = [decode_candle(one.value()) for one in read_topic(settings, CANDLES_TOPIC)]
     judged(lived, candles(records), record_property)
     jump_ms = began_ms + int(_LAST_CLOCK_S * 1000)

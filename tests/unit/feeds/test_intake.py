@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
+from collections import Counter
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from app.contracts import Rejected, Trades, Watermark
 from app.feeds.clock import ManualClock
@@ -176,6 +179,105 @@ def test_what_one_life_stored_the_next_goes_on_from() -> None:
     first.pass_s(20)
     second = _Feed(now=125_000, mark=first.intake.mark())
     assert _told(second.intake.resume()) == [(0, 20_000), (60_000, 0), (120_000, 0)]
+
+
+def _behind_by_300_s() -> _Feed:
+    """A feed whose clock trades have moved from 0:01 to 5:01 and that went on to 8:21."""
+    feed = _Feed()
+    feed.intake.connected("c-1")
+    feed.pass_s(1)
+    feed.trades(301_000, 301_000, 301_000)
+    feed.pass_s(200)
+    return feed
+
+
+def test_a_restart_on_a_clock_that_is_behind_tells_no_minute_again() -> None:
+    first = _behind_by_300_s()
+    second = _Feed(now=206_000, mark=first.intake.mark())  # five seconds later
+    assert second.clock.now_ms() == M + 506_000
+    made = second.intake.resume()
+    second.intake.connected("c-1")
+    made += second.pass_s(1)
+    made += second.trades(507_000, 507_000, 507_000)
+    made += second.pass_s(60)
+    assert dict(_told(made)) == {480_000: 55_000}
+
+
+def test_a_clock_that_was_set_right_meanwhile_is_not_moved() -> None:
+    second = _Feed(now=506_000, mark=_behind_by_300_s().intake.mark())
+    assert second.clock.now_ms() == M + 506_000
+    assert _told(second.intake.resume()) == [(480_000, 21_000)]
+
+
+def test_who_was_away_for_longer_than_the_clock_is_behind_leaves_it_to_the_trades() -> None:
+    second = _Feed(now=510_000, mark=_behind_by_300_s().intake.mark())
+    assert second.clock.now_ms() == M + 510_000
+    second.intake.resume()
+    second.intake.connected("c-1")
+    second.trades(810_000, 810_000, 810_000)
+    assert second.clock.now_ms() == M + 810_000
+
+
+def test_a_clock_that_was_set_back_further_than_trades_had_moved_it_is_believed() -> None:
+    second = _Feed(now=200_999, mark=_behind_by_300_s().intake.mark())
+    assert second.clock.now_ms() == M + 200_999
+    assert second.intake.resume() == []
+
+
+def test_what_trades_have_taken_back_moves_no_clock_again() -> None:
+    first = _behind_by_300_s()
+    first.trades(*[201_000] * 100)  # it was the feed's clock that was wrong
+    second = _Feed(now=206_000, mark=first.intake.mark())
+    assert second.clock.now_ms() == M + 206_000
+    assert _told(second.intake.resume()) == []
+
+
+def test_a_mark_that_is_hardly_ahead_is_gone_on_from() -> None:
+    first = _Feed()
+    first.intake.connected("c-1")
+    first.pass_s(20)
+    second = _Feed(now=18_500, mark=first.intake.mark())  # the clock was set back by a little
+    assert second.clock.now_ms() == M + 20_000
+    assert _told(second.intake.resume()) == [(0, 20_000)]
+    second = _Feed(now=17_999, mark=first.intake.mark())
+    assert second.clock.now_ms() == M + 17_999
+
+
+def test_a_third_life_goes_on_where_the_second_ended_though_it_heard_no_trade() -> None:
+    second = _Feed(now=206_000, mark=_behind_by_300_s().intake.mark())
+    second.pass_s(10)
+    third = _Feed(now=220_000, mark=second.intake.mark())
+    assert third.clock.now_ms() == M + 520_000
+
+
+@given(
+    behind_s=st.integers(3, 400),
+    lives_s=st.lists(st.tuples(st.integers(2, 150), st.integers(0, 300)), min_size=1, max_size=5),
+)
+def test_however_often_it_restarts_each_minute_is_told_as_it_was_heard(
+    behind_s: int, lives_s: list[tuple[int, int]]
+) -> None:
+    true_ms = behind_s * 1_000
+    mark: Mark | None = None
+    heard: Counter[int] = Counter()
+    told: dict[int, int | None] = {}
+    for lived_s, away_s in (*lives_s, (150, 0)):
+        feed = _Feed(true_ms - behind_s * 1_000, mark)
+        assert mark is None or feed.clock.now_ms() >= mark.at_ms
+        told |= _told(feed.intake.resume())
+        feed.intake.connected("c-1")
+        for second in range(lived_s):
+            heard[(feed.clock.now_ms() - M) // 60_000 * 60_000] += 1_000
+            told |= _told(feed.pass_s(1))
+            true_ms += 1_000
+            if second < 3:
+                told |= _told(feed.trades(*[true_ms] * 3))
+        mark = feed.intake.mark()
+        true_ms += away_s * 1_000
+    closed = {minute for minute in told if minute + 65_000 <= mark.at_ms - M}
+    assert {minute: told[minute] for minute in closed} == {
+        minute: heard[minute] for minute in closed
+    }
 
 
 def test_a_stall_is_found_in_an_open_market_though_pings_come() -> None:

@@ -198,9 +198,11 @@ def test_a_mark_from_the_future_is_not_believed() -> None:
 def test_a_mark_is_read_as_it_was_stored(tmp_path: Path) -> None:
     path = tmp_path / "mark.json"
     assert load_mark(path) is None
-    mark = Mark(M, {"BINANCE:BTCUSDT": {M: 1, M + MINUTE: 2}})
+    mark = Mark(M, {"BINANCE:BTCUSDT": {M: 1, M + MINUTE: 2}}, moved_ms=300_000)
     store_mark(path, mark)
     assert load_mark(path) == mark
+    path.write_text(f'{{"at_ms":{M},"covered":{{"A":{{"{M}":1}}}}}}')
+    assert load_mark(path) == Mark(M, {"A": {M: 1}}, moved_ms=0), "an older one"
     path.write_text("{}")
     with pytest.raises(msgspec.ValidationError):
         load_mark(path)
