@@ -6,6 +6,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +92,8 @@ class Publisher:
             settings.kafka_buffer_mib * 1024 * 1024, SpillFile(spill) if spill else None
         )
         self._ready = ready
-        self._returned: list[Record] = []
+        self._handed_over = 0
+        self._returned: list[tuple[int, Record]] = []
         self._fatal: KafkaError | None = None
         self._away = False
         self._missing: str | None = None
@@ -100,9 +102,7 @@ class Publisher:
         self._made = 0
         self.sent: Counter[str] = Counter()
         self.failed = 0
-        self._producer = Producer(
-            producer_settings(settings) | {"on_delivery": self._refused, "error_cb": self._trouble}
-        )
+        self._producer = Producer(producer_settings(settings) | {"error_cb": self._trouble})
         if self._backlog:
             log.info("messages that an earlier run kept in %s go out first", spill)
 
@@ -195,14 +195,12 @@ class Publisher:
         :raises PublishError: they cannot be stored.
         """
         self._add(self._joiner.take())
-        for on_its_way in (True, False):  # the older ones first
-            self._producer.purge(in_queue=not on_its_way, in_flight=on_its_way)
-            self._producer.poll(0)
+        self._producer.purge()
         until_s = time.monotonic() + _PURGE_S
         while len(self._producer) and time.monotonic() < until_s:
             self._producer.poll(0.05)
         try:
-            return self._backlog.keep(self._returned)
+            return self._backlog.keep(self._in_order())
         except OSError as error:
             raise PublishError(
                 f"{self._left()} messages could not be kept for the next start: {error}. Make room "
@@ -233,13 +231,15 @@ class Publisher:
         if not self._ready:
             return
         if self._returned:
-            self._backlog.give_back(self._returned)
+            self._backlog.give_back(self._in_order())
             self._returned.clear()
         if self._missing and not self._is_there(self._missing):
             return
         while record := self._backlog.peek(not len(self._producer)):
+            self._handed_over += 1
+            heard = partial(self._refused, self._handed_over)
             try:
-                self._producer.produce(record.topic, record.value, record.key)
+                self._producer.produce(record.topic, record.value, record.key, on_delivery=heard)
             except BufferError:
                 return
             except KafkaException as error:
@@ -279,11 +279,16 @@ class Publisher:
                 f"{self._fatal.str()}. Start it again."
             )
 
-    def _refused(self, error: KafkaError | None, message: Any) -> None:
+    def _in_order(self) -> list[Record]:
+        """What Kafka's client returned; it returns the newest first, then what it was sending."""
+        return [record for _, record in sorted(self._returned)]
+
+    def _refused(self, number: int, error: KafkaError | None, message: Any) -> None:
         if error is None:
             return
         if error.code() in _TOPIC_GONE + _PURGED or self._fatal is not None:
-            self._returned.append(Record(message.topic(), message.key(), message.value()))
+            record = Record(message.topic(), message.key(), message.value())
+            self._returned.append((number, record))
             return
         self.failed += 1
         if self.failed <= 10 or self.failed % 1_000 == 0:
