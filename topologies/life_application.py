@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import logging
 import signal
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -39,6 +40,9 @@ logger = logging.getLogger(__name__)
 
 ASK_TIMEOUT_S = 15.0
 HURRY_S = 0.001
+CLOSING_S = 0.005
+"""Kafka closes a transaction some milliseconds after it has said that it is committed. It refuses
+what the next one brings meanwhile, and librdkafka then asks again after 20 ms."""
 _NO_CONTEXT = SerializationContext("", MessageField.VALUE)
 """The serializers of candles and of bytes do not look at it."""
 
@@ -167,6 +171,7 @@ class LifeProducer(InternalProducer):
 
     lives: TopicLives
     _lingers = False
+    _committed_s = float("-inf")
 
     def produce_row(
         self,
@@ -210,6 +215,12 @@ class LifeProducer(InternalProducer):
         self, positions: list[TopicPartition], group_metadata: Any, timeout: float | None = None
     ) -> None:
         super().commit_transaction(self.lives.stamped(positions), group_metadata, timeout)
+        self._committed_s = time.monotonic()
+
+    def begin_transaction(self) -> None:
+        """Begin the next one, once Kafka has closed the last."""
+        time.sleep(max(0.0, self._committed_s + CLOSING_S - time.monotonic()))
+        super().begin_transaction()
 
 
 class LifeApplication(Application):
