@@ -23,12 +23,11 @@ from app.exact import EXACT
 from app.market.conditions import PriceClass
 from app.market.sessions import Session, session_of
 from topologies.meaning import Meaning, Meanings, meanings_of
+from topologies.prints import Identities, Identity
 from topologies.rollup import NEVER, Rollups
 from topologies.sources import Sources
 from topologies.window import (
     MINUTE_MS,
-    Identities,
-    Identity,
     Place,
     Series,
     Status,
@@ -301,8 +300,8 @@ class SymbolCandles:
         What is older and not open is past on every clock but that of a source far behind.
         """
         first = max(since, last - self.rules.horizon_ms)
-        unopened = range(first - first % MINUTE_MS, last, MINUTE_MS)
-        return {*unopened, *(start for start in self.windows if since < start + MINUTE_MS <= last)}
+        opened = {start for start in self.windows if since < start + MINUTE_MS <= last}
+        return opened.union(range(first - first % MINUTE_MS, last, MINUTE_MS))
 
     def _covered(self, start: int) -> int | None:
         told = self.coverage.get(start)

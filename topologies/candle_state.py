@@ -17,9 +17,10 @@ from msgspec import Struct, field
 
 from topologies.candle import Rules, SymbolCandles
 from topologies.meaning import meanings_of
+from topologies.prints import Identities, Identity
 from topologies.rollup import Key, Rollup, Rollups
 from topologies.sources import Sources
-from topologies.window import Identities, Identity, Window
+from topologies.window import Window
 
 HEAD = b"h"
 
@@ -54,8 +55,9 @@ class Head(Struct, array_like=True):
 
 _encode = msgspec.msgpack.Encoder(decimal_format="string").encode
 _decode_head = msgspec.msgpack.Decoder(Head).decode
-_values_of_window = attrgetter(*Window.__slots__)
-_decode_window = msgspec.msgpack.Decoder(tuple[tuple(get_type_hints(Window).values())]).decode  # type: ignore[misc]
+_window_types = get_type_hints(Window)
+_values_of_window = attrgetter(*_window_types)
+_decode_window = msgspec.msgpack.Decoder(tuple[tuple(_window_types.values())]).decode  # type: ignore[misc]
 _decode_rollup = msgspec.msgpack.Decoder(Rollup).decode
 _decode_chunk = msgspec.msgpack.Decoder(list[Identity]).decode
 

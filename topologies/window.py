@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from decimal import Decimal
+from operator import truediv
 from typing import Literal, NamedTuple
-
-from msgspec import Struct
 
 from app.contracts import SCHEMA_VERSION, Candle, FeedName, Interval
 from app.exact import EXACT, NOTIONAL_DECIMALS, NOTIONAL_STEP, canonical
 from app.market.conditions import PriceClass
 from app.market.sessions import Session
-from topologies.meaning import Meaning, Meanings
+from topologies.meaning import Meaning
 from topologies.sums import NO_PRICE, Sums
 
 MINUTE_MS = 60_000
@@ -154,31 +153,6 @@ class Window:
         return changed
 
 
-class Identity(Struct, frozen=True, array_like=True, gc=False):
-    """What makes a print of a symbol the same print.
-
-    As tuples they were what Python's collector of cycles spent its time on.
-    """
-
-    t: int
-    p: Decimal
-    v: Decimal
-    codes: tuple[str, ...]
-    k: int
-
-
-class Identities:
-    """The prints of one open minute that were accepted, and those of them not yet in the store."""
-
-    __slots__ = ("fresh", "meanings", "seen")
-
-    def __init__(self, meanings: Meanings) -> None:
-        self.meanings = meanings
-        """Of the conditions of its prints."""
-        self.seen: set[Identity] = set()
-        self.fresh: list[Identity] = []
-
-
 class Series(NamedTuple):
     """What all candles of a symbol share."""
 
@@ -257,8 +231,9 @@ def vwap(notional: Decimal, volume: Decimal) -> float | None:
     if not volume:
         return None
     multiply = EXACT.multiply
-    # of integers: rounded once, correctly
-    return int(multiply(notional, _TO_WHOLE)) / int(multiply(volume, _TO_WHOLE))
+    # of integers: rounded once, correctly; as mypyc compiles `/`, it rounds those above 2**53, too
+    mean: float = truediv(int(multiply(notional, _TO_WHOLE)), int(multiply(volume, _TO_WHOLE)))
+    return mean
 
 
 def newest(records: Iterable[Candle]) -> dict[str, Candle]:
