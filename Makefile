@@ -61,6 +61,11 @@ format: install ## Let ruff write the format
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
+.PHONY: compile
+compile: install ## The candle core by mypyc into .compiled: PYTHONPATH=.compiled tickhouse candles
+	@rm -rf .compiled
+	$(BIN)/python scripts/compile.py .compiled
+
 # make bench BENCHMARKS="candles latency": only these; the page keeps what others left before
 BENCHMARKS ?= $(filter-out page, $(basename $(notdir $(wildcard benchmarks/[a-z]*.py))))
 

@@ -17,6 +17,7 @@ from app.exact import EXACT
 from app.market.sessions import open_calendar
 from app.settings import Settings
 from app.topics import MAX_MESSAGE_BYTES, BrokerUnreachableError, await_topics, compact_soon
+from topologies import candle
 from topologies.candles import GROUP, build
 from topologies.instance import Instance, claim_instance
 from topologies.life_application import TopicLives
@@ -87,7 +88,10 @@ def prepare(settings: Settings, instance: Instance) -> TurnApplication:
     build(app, settings, lives)
     lives.note()
     compact_soon(settings, lives.changelogs())
-    logger.info("instance %d reads %s", instance.number, settings.named(STOCKS_TOPIC))
+    core = "plain" if candle.__file__.endswith(".py") else "compiled"
+    logger.info(
+        "instance %d reads %s; %s core", instance.number, settings.named(STOCKS_TOPIC), core
+    )
     spare_the_collector()
     setcontext(EXACT)  # the core's own: it need not take it for each message
     return app

@@ -1,0 +1,97 @@
+"""Compiles the candle core with mypyc: the very same files, into a folder of their own.
+
+    make compile
+    PYTHONPATH=.compiled tickhouse candles
+
+The folder holds a package `topologies` that goes before the plain one: it has the compiled modules,
+everything else of it is the plain package's. It refuses to run beside other sources than it was
+compiled from.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import sys
+import sysconfig
+import tempfile
+from hashlib import sha256
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+MODULES = ("topologies/candle.py", "topologies/window.py")
+"""Where a message's time goes. A msgspec `Struct` must not be in them: mypyc would drop the keyword
+arguments of its class. Compiling prints, rollups and sums as well brought nothing measurable."""
+
+INIT = '''\
+"""Written by scripts/compile.py: some modules of this package are compiled, the rest is plain."""
+
+import sys
+from hashlib import sha256
+from pathlib import Path
+from pkgutil import extend_path
+
+from app.errors import TickhouseError
+
+PYTHON = {python!r}
+SOURCES = {sources!r}
+
+__path__ = extend_path(__path__, __name__)
+if sys.implementation.cache_tag != PYTHON or any(
+    sha256(Path(__path__[1], name).read_bytes()).hexdigest() != digest
+    for name, digest in SOURCES.items()
+):
+    raise TickhouseError(
+        f"The compiled core in {{Path(__file__).parent.parent}} is not of the sources "
+        f"in {{__path__[1]}}, or for another Python: make compile, or take it off PYTHONPATH."
+    )
+'''
+
+
+def what_is_missing() -> str | None:
+    """What compiling needs and this machine has not, as a sentence."""
+    compiler = shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc")[0]
+    if shutil.which(compiler) is None:
+        return (
+            f"Compiling needs a C compiler, and there is no {compiler} (Debian: apt install gcc)."
+        )
+    header = Path(sysconfig.get_path("include"), "Python.h")
+    if not header.exists():
+        return (
+            f"Compiling needs Python's headers, and there is no {header} (apt install python3-dev)."
+        )
+    return None
+
+
+def compile_into(folder: Path) -> None:
+    """Compile `MODULES` into the package `topologies` in `folder`."""
+    from mypyc.build import mypycify
+    from setuptools import Distribution
+    from setuptools.command.build_ext import build_ext
+
+    os.chdir(ROOT)  # a module's name is its path from here; mypy's settings are here
+    with tempfile.TemporaryDirectory() as between:
+        modules = mypycify(list(MODULES), target_dir=between, group_name="candle_core")
+        build = build_ext(Distribution({"ext_modules": modules}))
+        build.build_lib, build.build_temp = str(folder), between
+        build.ensure_finalized()
+        build.run()
+    sources = {Path(name).name: sha256(Path(name).read_bytes()).hexdigest() for name in MODULES}
+    init = INIT.format(python=sys.implementation.cache_tag, sources=sources)
+    (folder / "topologies" / "__init__.py").write_text(init)
+
+
+def main() -> None:
+    if len(sys.argv) != 2:
+        sys.exit("usage: python scripts/compile.py FOLDER")
+    missing = what_is_missing()
+    if missing:
+        sys.exit(f"error: {missing}")
+    folder = Path(sys.argv[1]).resolve()
+    compile_into(folder)
+    print(f"Compiled. It is used when it is named: PYTHONPATH={sys.argv[1]} tickhouse candles")
+
+
+if __name__ == "__main__":
+    main()
