@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,6 +19,7 @@ import pytest
 from app.embedded.kafka import KafkaServer
 from app.embedded.s3 import S3Server
 from app.settings import Settings
+from scripts.compile import what_is_missing
 from tests.support import settings_on
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -108,6 +111,21 @@ def make_settings(
         )
 
     return make
+
+
+@pytest.fixture(scope="session")
+def compiled_core(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the core compiled, for PYTHONPATH; under CI the lack of a compiler fails."""
+    missing = what_is_missing()
+    if missing and os.environ.get("CI") == "true":
+        pytest.fail(missing)
+    if missing:
+        pytest.skip(missing)
+    folder = tmp_path_factory.mktemp("compiled")
+    command = [sys.executable, str(ROOT / "scripts" / "compile.py"), str(folder)]
+    built = subprocess.run(command, capture_output=True, text=True)
+    assert built.returncode == 0, built.stdout + built.stderr
+    return folder
 
 
 def chromium_path() -> str | None:

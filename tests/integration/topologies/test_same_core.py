@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 
 import pyarrow.parquet as pq
+import pytest
 
 from app.contracts import (
     CANDLES_TOPIC,
@@ -49,13 +50,23 @@ def test_backfill_and_the_topology_make_the_same_candles_of_late_recorded_trades
     assert pq.read_table(streamed).equals(expected)
 
 
-def test_every_record_of_the_topology_is_the_cores(make_settings, tmp_path):
+@pytest.fixture(params=["plain", "compiled"])
+def core(request, monkeypatch) -> str:
+    """Which core the worker runs; this process has the plain one."""
+    if request.param == "compiled":
+        folder = request.getfixturevalue("compiled_core")
+        monkeypatch.setenv("PYTHONPATH", str(folder))
+    return request.param
+
+
+def test_every_record_of_the_topology_is_the_cores(make_settings, tmp_path, core):
     settings = make_settings(kafka_partitions=1)
     ensure_topics(settings)
     sent = list(messages(seed=6, count=6_000))
     send(settings, STOCKS_TOPIC, sent)
     with running(settings, "candles", log=tmp_path / "log"):
         await_consumed(settings, STOCKS_TOPIC, "candles")
+    assert f"; {core} core" in (tmp_path / "log").read_text()
 
     rules, symbols = Rules("replay"), {}
     expected: dict[str, list[Candle]] = defaultdict(list)

@@ -10,12 +10,12 @@ import copy
 from collections import Counter
 from decimal import Decimal
 
-from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from app.contracts import Message, Quote, Trade, Trades, Watermark
 from tests.unit.topologies.disk import Disk
+from tests.unit.topologies.examples import examples
 from tests.unit.topologies.messages import BASE, MINUTE, conditions, prices, sizes
 from tests.unit.topologies.naive import NaiveCandles
 from tests.unit.topologies.naive_rollups import NaiveRollups
@@ -154,5 +154,5 @@ class SymbolLife(RuleBasedStateMachine):
             assert not any(self.naive.past(start) for start in kept)
 
 
-SymbolLife.TestCase.settings = settings(max_examples=120, stateful_step_count=40, deadline=None)
+SymbolLife.TestCase.settings = examples(120, stateful_step_count=40)
 TestSymbolLife = SymbolLife.TestCase

@@ -7,11 +7,12 @@ from collections import Counter
 from decimal import Decimal
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from app.contracts import Candle, Message, Trade, Trades, Watermark, encode
 from tests.unit.topologies.disk import Disk
+from tests.unit.topologies.examples import examples
 from tests.unit.topologies.messages import BASE, MINUTE, messages, number_repeats, trades
 from tests.unit.topologies.naive import NaiveCandles
 from topologies import candle_state
@@ -40,7 +41,7 @@ def last_market_fields(messages: list[Message], rules: Rules = WIDE) -> dict[str
 
 
 @pytest.mark.parametrize("price_rule", ["sip", "all"])
-@settings(max_examples=400, deadline=None)
+@examples(400)
 @given(data=st.data())
 def test_every_record_equals_that_of_a_model_which_keeps_every_trade(price_rule, data):
     rules = Rules("live", price_rule, grace_ms=5_000, horizon_ms=90_000)
@@ -54,7 +55,7 @@ def test_every_record_equals_that_of_a_model_which_keeps_every_trade(price_rule,
         assert candles.watermark == naive.watermark
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(messages(), st.lists(st.booleans(), min_size=25, max_size=25))
 def test_saved_and_loaded_at_any_time_the_records_stay_the_same(messages, restarts):
     undisturbed = run(messages)
@@ -74,7 +75,7 @@ def test_saved_and_loaded_at_any_time_the_records_stay_the_same(messages, restar
     assert list(map(encode, records)) == list(map(encode, undisturbed[0]))
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(messages())
 def test_a_store_holds_nothing_of_windows_that_are_gone(messages):
     disk = Disk()
@@ -103,7 +104,7 @@ def as_messages(trades: list[Trade], sizes: list[int]) -> list[Message]:
 many_trades = st.lists(trades, min_size=1, max_size=30).map(number_repeats)
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(messages())
 def test_messages_fed_twice_give_the_same_market_fields(messages):
     messages = [m for m in messages if not isinstance(m, Watermark)]
@@ -111,7 +112,7 @@ def test_messages_fed_twice_give_the_same_market_fields(messages):
     assert last_market_fields(twice) == last_market_fields(messages)
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(messages())
 def test_invariants_hold_in_every_record(messages):
     records, partials = run(messages)

@@ -9,11 +9,12 @@ from random import Random
 from typing import NamedTuple
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from app.contracts import Candle, Message, Quote, Trade, Trades, Watermark, decode, encode
 from tests.unit.topologies.disk import Disk
+from tests.unit.topologies.examples import examples
 from tests.unit.topologies.messages import BASE, MINUTE, messages, number_repeats, prices, trades
 from topologies import candle_state
 from topologies.backfill import Backfill
@@ -128,7 +129,7 @@ def last_market_fields(messages: list[Message], rules: Rules) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("price_rule", ["sip", "all"])
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(events.map(numbered), st.randoms(use_true_random=False))
 def test_any_order_split_repeats_sources_lateness_and_watermarks_give_the_same_market_fields(
     price_rule, events, random
@@ -156,7 +157,7 @@ def said(trades: list[Trade]) -> Sums:
     return sums_of(windows[0], None) if windows else Sums()
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(
     st.lists(st.builds(in_one_minute, trades), min_size=1, max_size=20).map(number_repeats),
     st.lists(st.integers(0, 20), min_size=1, max_size=4).map(sorted),
@@ -190,7 +191,7 @@ def alone(symbol: str, topic: list[tuple[bytes, bytes]], restarts: list[bool]) -
     return made
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(
     st.tuples(*(messages(symbol) for symbol in SYMBOLS)),
     st.randoms(use_true_random=False),

@@ -6,13 +6,14 @@ from collections import Counter
 from datetime import datetime
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from app.contracts import Candle, Message, Quote, Trades, Watermark
 from app.exact import canonical
 from app.market.sessions import NEW_YORK
 from tests.unit.topologies.disk import Disk
+from tests.unit.topologies.examples import examples
 from tests.unit.topologies.messages import BASE, MINUTE, messages
 from tests.unit.topologies.naive import NaiveCandles
 from tests.unit.topologies.naive_rollups import NaiveRollups, Place
@@ -82,7 +83,7 @@ rules = st.builds(
 restarts = st.lists(st.booleans(), min_size=27, max_size=27)
 
 
-@settings(max_examples=600, deadline=None)
+@examples(600)
 @given(days(), rules, restarts)
 def test_after_every_message_and_restart_a_rollup_is_the_merge_of_its_minutes(day, rules, restarts):
     symbol, sent = day
@@ -106,7 +107,7 @@ def prices_of(prints: list[dict[str, Any]], place: Place) -> tuple[Any, ...]:
     return naive._prices(place.start)
 
 
-@settings(max_examples=400, deadline=None)
+@examples(400)
 @given(days(), rules)
 def test_a_rollup_has_the_prices_that_one_candle_of_all_its_trades_would_have(day, rules):
     symbol, sent = day
@@ -125,7 +126,7 @@ def test_a_rollup_has_the_prices_that_one_candle_of_all_its_trades_would_have(da
             )
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(days(), rules)
 def test_invariants_hold_in_every_rollup(day, rules):
     symbol, sent = day

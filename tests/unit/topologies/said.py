@@ -1,0 +1,53 @@
+"""All that the core says of two inputs and saves of them, as bytes: `python -m ...said`.
+
+One input is the benchmarks' (ten trades a message), the other has every kind of trouble.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator
+
+import msgspec
+
+from app.contracts import RefusedMessage, decode, encode
+from benchmarks._workload import Workload
+from tests.integration.topologies import workload
+from tests.unit.topologies.disk import Disk
+from topologies import candle, candle_state
+from topologies.candle import Rules, SymbolCandles
+
+SAVE_EVERY = 500
+
+
+def said(messages: Iterable[tuple[bytes | None, bytes]]) -> Iterator[bytes]:
+    """What each message leads to, what is saved again and again, what is counted."""
+    rules, tally = Rules("replay"), Counter()
+    symbols: dict[bytes | None, SymbolCandles] = {}
+    disks: dict[bytes | None, Disk] = {}
+    for offset, (key, value) in enumerate(messages):
+        try:
+            message, _, places = decode(key, value, "replay")
+        except RefusedMessage:
+            continue
+        if key not in symbols:
+            symbols[key] = SymbolCandles(message.symbol, rules, tally)
+            disks[key] = Disk()
+        outcome = symbols[key].apply(message, offset, places)
+        yield msgspec.json.encode(outcome)
+        if offset % SAVE_EVERY == 0:
+            candle_state.save(symbols[key], "life", offset, disks[key])
+            yield repr(disks[key]).encode()
+    yield repr(tally).encode()
+
+
+def main() -> None:
+    print(candle.__file__, file=sys.stderr)
+    steady = ((message.symbol.encode(), encode(message)) for message in Workload(20_000, [10]))
+    for line in (*said(steady), *said(workload.messages(seed=6, count=6_000))):
+        sys.stdout.buffer.write(line + b"\n")
+
+
+if __name__ == "__main__":
+    main()
