@@ -220,7 +220,7 @@ class LifeProducer(InternalProducer):
     def begin_transaction(self) -> None:
         """Begin the next one, once Kafka has closed the last."""
         time.sleep(max(0.0, self._committed_s + CLOSING_S - time.monotonic()))
-        super().begin_transaction()
+        super().begin_transaction()  # type: ignore[no-untyped-call]
 
 
 class LifeApplication(Application):
