@@ -40,7 +40,7 @@ logger = logging.getLogger(__name__)
 
 ASK_TIMEOUT_S = 15.0
 HURRY_S = 0.001
-CLOSING_S = 0.005
+CLOSING_S = 0.010
 """Kafka closes a transaction some milliseconds after it has said that it is committed. It refuses
 what the next one brings meanwhile, and librdkafka then asks again after 20 ms."""
 _NO_CONTEXT = SerializationContext("", MessageField.VALUE)
