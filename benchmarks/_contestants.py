@@ -6,12 +6,14 @@ Each runs in a process of its own and is measured from its first message to its 
 from __future__ import annotations
 
 import multiprocessing
+import re
 import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from datetime import timedelta
 from decimal import setcontext
+from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from quixstreams import Application, State
@@ -21,13 +23,15 @@ from app.contracts import CANDLES_TOPIC, LIVE_TOPIC, STOCKS_TOPIC, Candle, decod
 from app.exact import EXACT
 from app.market.sessions import open_calendar
 from app.settings import Settings
-from benchmarks._bench import Cost, Input, batches, candles, measured, worker_log
+from benchmarks._bench import Cost, Input, WorkerError, batches, candles, measured, worker_log
 from benchmarks._reference import Bar, Key, full
 from tests.support import read_topic, running, values
 from topologies.candle import Rules, SymbolCandles
 from topologies.window import newest
 from topologies.worker import spare_the_collector
 
+COMPILED = Path(__file__).resolve().parent.parent / ".compiled"
+"""What `make compile` writes."""
 STOCK_CANDLES_TOPIC = "candles-stock"
 STOCK_TTL = timedelta(seconds=60)
 STOCK_GRACE = timedelta(seconds=10)
@@ -45,12 +49,20 @@ class Result(NamedTuple):
     partials: int = 0
 
 
-def topology(input_: Input, live: bool) -> Result:
-    """`tickhouse candles` with its default settings; `live`: with partial candles or without."""
+def topology(input_: Input, live: bool, compiled: bool = False) -> Result:
+    """`tickhouse candles` with its default settings.
+
+    :param live: with partial candles or without.
+    :param compiled: with the core of `make compile`, or the plain one.
+    """
     input_.reset()
     settings = input_.settings.model_copy(update={"candle_live": live})
-    with running(settings, "candles", log=worker_log(settings)) as worker:
+    log, more = worker_log(settings), {"PYTHONPATH": str(COMPILED) if compiled else ""}
+    with running(settings, "candles", log=log, more=more) as worker:
         cost = measured(input_, [worker])
+    core = re.findall(r" reads \S+; (\w+) core", log.read_text())[-1]
+    if core != ("compiled" if compiled else "plain"):
+        raise WorkerError(f"The worker ran the {core} core, not the one that was to be measured.")
     records = candles(settings, CANDLES_TOPIC)
     partials = sum(map(len, batches(settings, LIVE_TOPIC))) if live else 0
     return _result(cost, records, partials)

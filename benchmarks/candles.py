@@ -4,6 +4,7 @@
     core       the same, and the same core in memory: no state store, no output, lost in a crash
     topology   `tickhouse candles` without partial candles: exactly-once, commits each second
     live       the same with partial candles: the default settings
+    compiled   topology with the core of `make compile`; compiled-live: live with it
     stock      Quix Streams as its documentation teaches it, exactly-once, commits each second
 
 Every contestant's candles are compared with SQL's before its figure counts.
@@ -20,7 +21,7 @@ from typing import Any, NamedTuple
 
 from app.settings import Settings
 from benchmarks._bench import Input, bench
-from benchmarks._contestants import Result, core, parse, stock, topology
+from benchmarks._contestants import COMPILED, Result, core, parse, stock, topology
 from benchmarks._reference import Key, Prints, check
 from benchmarks._report import report, spread
 from benchmarks._workload import Framing, Workload, simulator_framing
@@ -36,10 +37,15 @@ CONTESTANTS: dict[str, Callable[[Input], Result]] = {
     "parse": parse,
     "core": core,
     "topology": lambda input_: topology(input_, live=False),
+    "compiled": lambda input_: topology(input_, live=False, compiled=True),
     "stock": stock,
     "live": lambda input_: topology(input_, live=True),
+    "compiled-live": lambda input_: topology(input_, live=True, compiled=True),
 }
 """In the order of a round: a worker's group is empty only some time after the worker has ended."""
+
+OF_A_BUILD = ("compiled", "compiled-live")
+WORKERS = ("topology", "live", *OF_A_BUILD)
 
 COLUMNS = [
     "trades a message",
@@ -55,7 +61,8 @@ PROSE = """\
 *parse* is a bare consumer loop with the same parser; *core* the same loop with the same candle core
 in memory, which loses everything in a crash; *topology* is `tickhouse candles` without partial
 candles: exactly-once, commits each second, state in RocksDB with changelog; *live* the same with
-partial candles, the default settings; *stock* is Quix Streams as its documentation teaches it
+partial candles, the default settings; *compiled* and *compiled-live* are these two with the core of
+`make compile`, measured where there is one; *stock* is Quix Streams as its documentation teaches it
 (state with a time to live against repeats, tumbling window with aggregations, no sale conditions),
 exactly-once, commits each second, on the first {stock_trades:,} trades of the same input, as it
 would take minutes.
@@ -159,8 +166,8 @@ def table(figures: list[dict[str, Any]]) -> list[list[str]]:
             "{min:,.0f} · {median:,.0f} · {max:,.0f}".format(**one["trades_a_cpu_second"]),
             ratio(one, "core", 2),
             ratio(one, "stock", 1),
-            f"{one['revisions']:,}" if one["contestant"] in ("topology", "live") else "",
-            f"{one['partials']:,}" if one["contestant"] in ("topology", "live") else "",
+            f"{one['revisions']:,}" if one["contestant"] in WORKERS else "",
+            f"{one['partials']:,}" if one["contestant"] in WORKERS else "",
         ]
         for one in figures
     ]
@@ -171,7 +178,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--trades", type=int, default=TRADES)
     parser.add_argument("--runs", type=int, default=RUNS)
     parser.add_argument("--framing", default=",".join(FRAMINGS), help="of " + ",".join(FRAMINGS))
-    parser.add_argument("--only", default=",".join(CONTESTANTS), help="of " + ",".join(CONTESTANTS))
+    usual = [name for name in CONTESTANTS if COMPILED.exists() or name not in OF_A_BUILD]
+    parser.add_argument("--only", default=",".join(usual), help="of " + ",".join(CONTESTANTS))
     parser.add_argument("--keep", action="store_true", help="leave the result though cut short")
     return parser.parse_args()
 
@@ -179,6 +187,8 @@ def arguments() -> argparse.Namespace:
 def main() -> None:
     given = arguments()
     names = [name for name in CONTESTANTS if name in given.only.split(",")]
+    if set(names) & set(OF_A_BUILD) and not COMPILED.exists():
+        sys.exit("error: There is no compiled core to measure: make compile.")
     rows: list[Row] = []
     with tempfile.TemporaryDirectory() as folder, bench(Path(folder)) as settings:
         for label in given.framing.split(","):

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
@@ -56,12 +56,16 @@ def start(
     *command: str,
     log: Path | None = None,
     program: Sequence[str] = (TICKHOUSE,),
+    more: Mapping[str, str] | None = None,
 ) -> subprocess.Popen[bytes]:
-    """`tickhouse COMMAND`, or another program, as a child process, its output in `log`."""
+    """`tickhouse COMMAND`, or another program, as a child process, its output in `log`.
+
+    :param more: of its environment.
+    """
     output = log.open("ab") if log else None
     return subprocess.Popen(
         [*program, *command],
-        env=child_environment(settings),
+        env=child_environment(settings) | dict(more or {}),
         stdout=output,
         stderr=subprocess.STDOUT if log else None,
     )
@@ -69,10 +73,13 @@ def start(
 
 @contextmanager
 def running(
-    settings: Settings, *command: str, log: Path | None = None
+    settings: Settings,
+    *command: str,
+    log: Path | None = None,
+    more: Mapping[str, str] | None = None,
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """`tickhouse COMMAND` while the block runs; ended by SIGTERM."""
-    process = start(settings, *command, log=log)
+    """`tickhouse COMMAND` while the block runs; ended by SIGTERM. Parameters as of `start`."""
+    process = start(settings, *command, log=log, more=more)
     try:
         yield process
     finally:
