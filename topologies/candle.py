@@ -345,6 +345,7 @@ class SymbolCandles:
             else:
                 continue
             window.told_duplicates = window.duplicate_count
+            window.told_offset = window.last_offset
             told.append(window)
         self.due.clear()
         rollups = self.rollups.records(told, self.windows, self._covered, watermark)

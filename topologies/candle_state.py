@@ -15,6 +15,7 @@ from typing import Protocol, get_type_hints
 import msgspec
 from msgspec import Struct, field
 
+from app.market.sessions import Session
 from topologies.candle import Rules, SymbolCandles
 from topologies.meaning import meanings_of
 from topologies.prints import Identities, Identity
@@ -55,9 +56,16 @@ class Head(Struct, array_like=True):
 
 _encode = msgspec.msgpack.Encoder(decimal_format="string").encode
 _decode_head = msgspec.msgpack.Decoder(Head).decode
+_NO_WINDOW = Window(0, Session.CLOSED, "", 0, 0)
 _window_types = get_type_hints(Window)
 _values_of_window = attrgetter(*_window_types)
-_decode_window = msgspec.msgpack.Decoder(tuple[tuple(_window_types.values())]).decode  # type: ignore[misc]
+_StoredWindow = msgspec.defstruct(
+    "_StoredWindow",
+    [(name, kind, getattr(_NO_WINDOW, name)) for name, kind in _window_types.items()],
+    array_like=True,
+)
+"""As a window lies in the store; one that an earlier version saved may lack the last fields."""
+_decode_window = msgspec.msgpack.Decoder(_StoredWindow).decode
 _decode_rollup = msgspec.msgpack.Decoder(Rollup).decode
 _decode_chunk = msgspec.msgpack.Decoder(list[Identity]).decode
 
@@ -136,7 +144,7 @@ def discard(head: Head, store: Store) -> None:
 
 
 def _window(store: Store, start: int) -> Window:
-    return Window(*_decode_window(_required(store, _window_key(start))))
+    return Window(*_values_of_window(_decode_window(_required(store, _window_key(start)))))
 
 
 def _delete_window(store: Store, start: int, chunks: int) -> None:

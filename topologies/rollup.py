@@ -84,7 +84,7 @@ def sums_of(window: Window, covered_ms: int | None) -> Sums:
         window.out_of_order_count,
         window.told_duplicates,
         window.first_offset,
-        window.last_offset,  # of a repeat since then, maybe: what is merged anew holds a newer one
+        window.told_offset,
         covered_ms,
     )
 

@@ -94,6 +94,8 @@ class Window:
     quote_times: set[int] = field(default_factory=set)
     told_duplicates: int = 0
     """`duplicate_count` of the newest record; a repeat alone writes none."""
+    told_offset: int = -1
+    """`last_offset` of the newest record."""
 
     def take(self, t: int, p: Decimal, v: Decimal, meaning: Meaning) -> None:
         """Let a trade count. The thread's decimal context is `EXACT`, so that no sum is rounded."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from decimal import Decimal
 
+import msgspec
 import pytest
 
 from app.contracts import Trade, Trades, Watermark
@@ -116,3 +117,12 @@ def test_a_paused_sink_forgets_everything():
     worker.sink.on_paused()
     worker.apply(0, checkpoint, store)
     assert worker.final(checkpoint, store).trade_count == 1
+
+
+def test_a_window_that_an_earlier_version_saved_without_its_last_field_is_loaded():
+    store, worker = Disk(), Worker()
+    worker.apply(0, object(), store)
+    worker.sink.flush()
+    (key,) = (key for key in store if key[:1] == b"w")
+    store[key] = msgspec.msgpack.encode(msgspec.msgpack.decode(store[key])[:-1])
+    assert Worker().final(object(), store).trade_count == 1

@@ -266,3 +266,13 @@ def test_of_ties_the_first_opens_and_the_last_closes():
 
     merged = merge(one("1"), one("2"))
     assert (merged.open, merged.high, merged.low, merged.close) == (1, 2, 1, 2)
+
+
+def test_a_repeat_of_a_minute_that_was_told_changes_no_rollup_of_its_day_until_it_is_told_again():
+    day = Day()
+    day.trade("15:59")
+    day.trade("16:01")
+    day.until("16:05")
+    assert day.trade("15:59") == []  # the same print again
+    revised = day.trade("16:01", size="0")  # nothing of it is in the day but its volume
+    assert {record.interval for record in revised} == {"5m", "15m", "1h"}
