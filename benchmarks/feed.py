@@ -136,8 +136,8 @@ def produce(pipe: Connection, settings: Settings) -> None:
     read_ns, frames, handed_ns = array("q"), array("q"), array("q")
 
     class Noting(KafkaProducer):  # type: ignore[misc]
-        def produce(self, topic: str, value: bytes, key: bytes | None) -> None:
-            super().produce(topic, value, key)
+        def produce(self, topic: str, value: bytes, key: bytes | None, **more: Any) -> None:
+            super().produce(topic, value, key, **more)
             if found := _FRAME.search(value):
                 frames.append(int(found[1]))
                 handed_ns.append(time.monotonic_ns())
