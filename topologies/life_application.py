@@ -21,7 +21,7 @@ import logging
 import signal
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, TopicPartition
@@ -32,6 +32,7 @@ from quixstreams.internal_consumer import InternalConsumer
 from quixstreams.internal_producer import InternalProducer
 from quixstreams.models import Row, Topic
 from quixstreams.models.serializers import MessageField, SerializationContext
+from quixstreams.state.metadata import CHANGELOG_CF_MESSAGE_HEADER
 
 from app.settings import Settings
 from app.topics import topic_ids
@@ -40,7 +41,7 @@ logger = logging.getLogger(__name__)
 
 ASK_TIMEOUT_S = 15.0
 HURRY_S = 0.001
-CLOSING_S = 0.010
+CLOSING_S = 0.005
 """Kafka closes a transaction some milliseconds after it has said that it is committed. It refuses
 what the next one brings meanwhile, and librdkafka then asks again after 20 ms."""
 _NO_CONTEXT = SerializationContext("", MessageField.VALUE)
@@ -204,6 +205,21 @@ class LifeProducer(InternalProducer):
         except BufferError:  # Quix waits for room
             self._producer.produce(topic, value, key, partition=partition, timestamp=timestamp)
         self._lingers = True
+
+    def open(self, changelog: tuple[str, int]) -> None:
+        """Bring a changelog's partition into the transaction, before a commit waits for that.
+
+        Kafka asks twice for a partition's first record in a transaction: the client adds it, the
+        leader verifies it. What is sent deletes a key that no state has.
+
+        :param changelog: topic and partition.
+        """
+        topic, partition = changelog
+        headers = {CHANGELOG_CF_MESSAGE_HEADER: "default"}
+        with suppress(BufferError):  # the state's own records will open it
+            self._producer._producer.produce(
+                topic, None, b"opened", partition=partition, headers=headers
+            )
 
     def hurry(self) -> None:
         """Send now what waits for `linger.ms`; until Kafka has it, or for a millisecond."""

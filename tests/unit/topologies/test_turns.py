@@ -13,6 +13,11 @@ from quixstreams.internal_producer import InternalProducer
 from quixstreams.kafka.consumer import BaseConsumer
 from quixstreams.kafka.producer import Producer
 from quixstreams.models import Topic
+from quixstreams.processing import ProcessingContext
+from quixstreams.state.base.transaction import PartitionTransaction
+from quixstreams.state.recovery import RecoveryPartition
+
+from topologies.turns import LULL_MS, Lulls
 
 REPLACED = [
     (
@@ -32,6 +37,13 @@ REPLACED = [
     (Topic.row_serialize, "543a9fa1a191", "LifeProducer.produce_row serializes values as it does"),
     (Producer.produce, "ec011a9b72df", "LifeProducer.send produces as it does"),
     (BaseConsumer.poll, "f179da607e49", "LifeConsumer.poll_now does its work"),
+    (ProcessingContext.commit_checkpoint, "bebf0e223a8f", "TurnApplication calls it in a lull"),
+    (PartitionTransaction._prepare, "16ec88d0eb44", "LifeProducer.open sends a record as it does"),
+    (
+        RecoveryPartition.recover_from_changelog_message,
+        "3346e17e4f15",
+        "reads what LifeProducer.open sent",
+    ),
     (StreamingDataFrame.sink, "609f2debc430", "candles.build registers its sink as it does"),
     (dataframe._as_stateful, "31645dcd8c83", "Steps._store_of opens the store as it does"),
 ]
@@ -51,3 +63,15 @@ def test_the_code_that_is_replaced_is_the_code_that_was_read(function, known, us
         f"{function.__qualname__} of quixstreams changed ({use}): read it anew, "
         "then note its new digest here"
     )
+
+
+def test_a_checkpoint_is_committed_in_the_first_lull_after_its_interval():
+    lulls = Lulls(interval_s=1.0)
+    first, second = object(), object()
+    lull, rush = 1_760_000_000.0 + LULL_MS[0] / 1000, 1_760_000_000.0
+    assert not lulls.reached(first, 50.0, lull)
+    assert not lulls.reached(first, 50.9, lull)
+    assert not lulls.reached(first, 51.0, rush)
+    assert lulls.reached(first, 51.0, lull)
+    assert not lulls.reached(second, 51.0, lull), "a new checkpoint has its own interval"
+    assert lulls.reached(second, 52.0, lull)
