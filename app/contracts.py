@@ -34,6 +34,8 @@ REJECTED_TOPIC = "trades-rejected"
 
 MAX_MESSAGE_BYTES = 256 * 1024
 """Trades of one frame that would be larger go into several messages."""
+MAX_DETAIL = 300
+"""Characters of what a record says is wrong; msgspec quotes a wrong value, however long it is."""
 if TYPE_CHECKING:
     ExactNumber = Decimal
 else:
@@ -379,7 +381,8 @@ def _decode_each(key: bytes | None, value: bytes, feed: str, error: Exception) -
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raw = None
     if not isinstance(raw, _RawTrades):
-        raise RefusedMessage("schema", f"not a message of {STOCKS_TOPIC}: {error}") from None
+        detail = f"not a message of {STOCKS_TOPIC}: {error}"[:MAX_DETAIL]
+        raise RefusedMessage("schema", detail) from None
     message = Trades(raw.symbol, raw.feed, raw.source, raw.connection, raw.received_at, [])
     _check_envelope(message, key, feed)
     trades: list[tuple[int, Trade]] = []
@@ -388,5 +391,6 @@ def _decode_each(key: bytes | None, value: bytes, feed: str, error: Exception) -
         try:
             trades.append((place, _decode_trade(part)))
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as bad:
-            refused.setdefault("schema", (f"a trade is malformed: {bad}", []))[1].append(place)
+            detail = f"a trade is malformed: {bad}"[:MAX_DETAIL]
+            refused.setdefault("schema", (detail, []))[1].append(place)
     return _keep(message, trades, refused)

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import msgspec
 from msgspec import Struct
 
-from app.contracts import Refusal, Trade, conditions_of, in_range
+from app.contracts import MAX_DETAIL, Refusal, Trade, conditions_of, in_range
 from app.market.symbols import is_symbol
 
 MAX_FRAME_BYTES = 5 * 1024 * 1024
@@ -110,7 +110,7 @@ def _parse_slowly(raw: bytes) -> Frame:
             raw.decode(), parse_float=_decimal, parse_int=_integer, parse_constant=_NotANumber
         )
     except (ValueError, ArithmeticError, RecursionError) as error:
-        return _refused(f"the frame is not JSON: {error}"[:300])
+        return _refused(f"the frame is not JSON: {error}"[:MAX_DETAIL])
     if not isinstance(frame, dict) or not isinstance(frame.get("type"), str):
         return _refused("the frame is not an object with a type")
     if frame["type"] == "error":
@@ -125,9 +125,9 @@ def _parse_slowly(raw: bytes) -> Frame:
         try:
             rows.append((place, _row(item)))
         except ValueError as error:
-            refused.setdefault("schema", (f"a trade is malformed: {error}"[:300], []))[1].append(
-                place
-            )
+            refused.setdefault("schema", (f"a trade is malformed: {error}"[:MAX_DETAIL], []))[
+                1
+            ].append(place)
     return _trade_frame(rows, refused, len(frame["data"]))
 
 
@@ -183,7 +183,7 @@ def _wrong(row: _Row, trade: Trade) -> tuple[str, str] | None:
     if row.c and sum(map(len, row.c)) + len(row.c) > _MAX_CODES_LENGTH:
         return "schema", "the trade has more conditions than there can be"
     if not in_range(trade):
-        return "range", f"price {row.p}, size {row.v} or time {row.t} is out of range"[:300]
+        return "range", f"price {row.p}, size {row.v} or time {row.t} is out of range"[:MAX_DETAIL]
     return None
 
 

@@ -8,7 +8,16 @@ from typing import Any
 
 import msgspec
 
-from app.contracts import FeedName, Quote, Refusal, RefusedMessage, Rejected, decode, encode
+from app.contracts import (
+    MAX_DETAIL,
+    FeedName,
+    Quote,
+    Refusal,
+    RefusedMessage,
+    Rejected,
+    decode,
+    encode,
+)
 from app.feeds.messages import rejections
 
 _FIELDS = ("c", "d", "dp", "h", "l", "o", "pc")
@@ -37,7 +46,7 @@ def quote_message(
         )
         decode(symbol.encode(), encode(quote), feed)  # as whoever reads the topic will
     except msgspec.ValidationError as error:
-        return Refusal("schema", f"the quote is malformed: {error}"[:300])
+        return Refusal("schema", f"the quote is malformed: {error}"[:MAX_DETAIL])
     except RefusedMessage as error:
         return error.refusal
     return quote

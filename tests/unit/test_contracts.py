@@ -176,6 +176,12 @@ def test_a_message_of_which_nothing_can_be_taken_is_refused(key, payload, reason
     assert refused.value.refusal.indices is None
 
 
+def test_what_is_wrong_is_said_in_a_sentence_however_long_the_value():
+    with pytest.raises(RefusedMessage) as refused:
+        decode(b"AAPL", b'{"type":"%b"}' % (b"x" * 300_000), "live")
+    assert len(refused.value.refusal.detail) == 300
+
+
 @pytest.mark.parametrize("change", [{"t": 10**12}, {"c": 1e17}, {"c": "1"}, {"h": "x"}])
 def test_a_bad_quote_is_refused(change):
     quote = {"type": "quote", "symbol": "AAPL", "feed": "live", "source": "a", "received_at": NOW}
