@@ -180,6 +180,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--framing", default=",".join(FRAMINGS), help="of " + ",".join(FRAMINGS))
     usual = [name for name in CONTESTANTS if COMPILED.exists() or name not in OF_A_BUILD]
     parser.add_argument("--only", default=",".join(usual), help="of " + ",".join(CONTESTANTS))
+    parser.add_argument("--result", default="candles", help="its name among the results")
     parser.add_argument("--keep", action="store_true", help="leave the result though cut short")
     return parser.parse_args()
 
@@ -197,7 +198,7 @@ def main() -> None:
     figures = [row.figures() for row in rows]
     simulated = simulator_framing()
     report(
-        "candles",
+        given.result,
         f"The candles worker and its limits: {given.trades:,} trades, runs: {given.runs}",
         COLUMNS,
         table(figures),
