@@ -18,9 +18,9 @@ from topologies.candle import PARTIAL_EVERY_MS
 from topologies.life_application import LifeApplication, LifeConsumer, LifeProducer
 
 MESSAGES_A_TURN = 100
-LULL_MS = range(60, 85)
-"""Of a slot of partials: most have gone out with its first messages, and a commit ends before the
-next slot begins. Committing then, 0.9 % of partials came later than 15 ms, else 1.2 %."""
+LULL_MS = range(55, 70)
+"""Of a slot of partials: most have gone out with its first messages, and a commit of 25 ms ends
+before the next slot begins, and outside the lull, so that the next one begins in it again."""
 
 
 class Lulls:
