@@ -38,7 +38,7 @@ def server_properties(folder: Path, port: int, controller_port: int) -> str:
         "auto.create.topics.enable": "false",
         "broker.heartbeat.interval.ms": 500,
         "broker.session.timeout.ms": _SESSION_MS,
-        "group.coordinator.append.linger.ms": 0,  # offsets of one worker have no company
+        "group.coordinator.append.linger.ms": 0,  # else a commit waits 5 ms for others
         "group.initial.rebalance.delay.ms": 0,
         "log.cleaner.dedupe.buffer.size": 16 * 1024 * 1024,
         "log.retention.ms": -1,

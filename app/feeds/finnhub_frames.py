@@ -125,9 +125,8 @@ def _parse_slowly(raw: bytes) -> Frame:
         try:
             rows.append((place, _row(item)))
         except ValueError as error:
-            refused.setdefault("schema", (f"a trade is malformed: {error}"[:MAX_DETAIL], []))[
-                1
-            ].append(place)
+            detail = f"a trade is malformed: {error}"[:MAX_DETAIL]
+            refused.setdefault("schema", (detail, []))[1].append(place)
     return _trade_frame(rows, refused, len(frame["data"]))
 
 
