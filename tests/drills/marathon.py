@@ -103,9 +103,11 @@ async def live_through(
     patch: pytest.MonkeyPatch,
     length_s: float = LENGTH_S,
     behind_ms: int = 0,
+    start_ms: int = START_MS,
 ) -> Lived:
     """The whole of a marathon; a producer that a bad key has stopped is started again.
 
+    :param start_ms: what the simulator's clock says at its beginning.
     :param behind_ms: by how much its machine's clock is behind.
     """
     messages: list[Message | Rejected] = []
@@ -113,7 +115,7 @@ async def live_through(
     patch.setattr(producing, "await_topics", lambda *_: True)
     lives: list[Life] = []
     faults = seeded_script(seed, length_s, SILENCE_S)
-    async with simulated(faults=faults, rate=rate, seed=seed) as simulator:
+    async with simulated(faults=faults, rate=rate, seed=seed, start_ms=start_ms) as simulator:
         settings = Settings(
             _env_file=None,
             tickhouse_feed="simulated",
@@ -125,7 +127,7 @@ async def live_through(
             finnhub_rest_url=f"http://{simulator.at}/api/v1",
         )
         stop = asyncio.Event()
-        living = _keep_living(settings, behind_ms, Random(seed), stop, lives)
+        living = _keep_living(settings, start_ms, behind_ms, Random(seed), stop, lives)
         running = asyncio.create_task(living)
         await asyncio.sleep(length_s)
         simulator.close_market()
@@ -136,12 +138,17 @@ async def live_through(
 
 
 async def _keep_living(
-    settings: Settings, behind_ms: int, rng: Random, stop: asyncio.Event, lives: list[Life]
+    settings: Settings,
+    start_ms: int,
+    behind_ms: int,
+    rng: Random,
+    stop: asyncio.Event,
+    lives: list[Life],
 ) -> None:
     """Each life begins with the machine's clock, as the process would that is started again."""
-    simulators = LoopClock(START_MS)
+    simulators = LoopClock(start_ms)
     while not stop.is_set():
-        began_ms, clock = simulators.now_ms(), LoopClock(START_MS - behind_ms)
+        began_ms, clock = simulators.now_ms(), LoopClock(start_ms - behind_ms)
         try:
             await Producer(settings, clock, rng).run(stop)
         except BadKeyError:
@@ -180,7 +187,11 @@ def made(messages: Iterable[Message]) -> dict[str, tuple[object, ...]]:
 
 
 def wanted(found: Truth, quotes: Iterable[Quote]) -> dict[str, tuple[object, ...]]:
-    """The candles of what was delivered, by the identity rules, each trade a message."""
+    """The candles of what was delivered, by the identity rules, each trade a message.
+
+    Quotes come first: the first of a day may tell of the day before, and would be late behind
+    the trades.
+    """
     trades: list[Message] = [
         Trades(
             one.symbol,
@@ -192,7 +203,7 @@ def wanted(found: Truth, quotes: Iterable[Quote]) -> dict[str, tuple[object, ...
         )
         for one in found.trades
     ]
-    return made([*trades, *quotes])
+    return made([*quotes, *trades])
 
 
 def refused_frames(deliveries: Iterable[Delivery]) -> set[str]:

@@ -46,6 +46,13 @@ SEEDS = int(os.environ.get("MARATHON_SEEDS", "20"))
 RATE = 100.0
 BEHIND_MS = 45_000
 """By so much the machine's clock is behind in every other seed."""
+DAY_MS = 86_400_000
+STARTS_MS = (
+    START_MS,
+    START_MS // DAY_MS * DAY_MS + 7 * MINUTE,
+    START_MS // DAY_MS * DAY_MS - 300_000,
+)
+"""In the evening; soon after midnight, when quotes tell of the day before; five minutes before."""
 
 
 def judged(
@@ -72,13 +79,15 @@ def test_candles_and_coverage_are_what_was_delivered(
     monkeypatch: pytest.MonkeyPatch,
     record_property: Callable[[str, object], None],
 ) -> None:
-    behind_ms = seed % 2 * BEHIND_MS
-    lived = run(live_through(seed, tmp_path, RATE, monkeypatch, behind_ms=behind_ms))
+    behind_ms, start_ms = seed % 2 * BEHIND_MS, STARTS_MS[seed % len(STARTS_MS)]
+    lived = run(
+        live_through(seed, tmp_path, RATE, monkeypatch, behind_ms=behind_ms, start_ms=start_ms)
+    )
     messages = [one for one in lived.messages if not isinstance(one, Rejected)]
     judged(lived, made(messages), record_property)
     rejected = {one.sha256 for one in lived.messages if isinstance(one, Rejected)}
     assert refused_frames(lived.deliveries) <= rejected
-    assert coverage_errors(lived, START_MS, START_MS + int(LENGTH_S * 1000)) == []
+    assert coverage_errors(lived, start_ms, start_ms + int(LENGTH_S * 1000)) == []
     assert not (behind_ms and set_back(lived.lives)), "a restart went by the machine's clock"
 
 

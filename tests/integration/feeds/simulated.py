@@ -65,12 +65,13 @@ async def simulated(
     rate: float = 50.0,
     seed: int = 1,
     symbols_per_connection: int = 50,
+    start_ms: int = START_MS,
 ) -> AsyncIterator[Simulated]:
-    """A simulator whose clock begins at `START_MS`.
+    """A simulator whose clock begins at `start_ms`.
 
     :param texts: faults as the command line has them.
     """
-    clock = LoopClock(START_MS)
+    clock = LoopClock(start_ms)
     deliveries: list[Delivery] = []
     simulator = Simulator(
         Exchange(seed, rate, clock.now_ms()),
