@@ -31,5 +31,5 @@ class AtLeastOnceApplication(TurnApplication):
 
 if __name__ == "__main__":
     assert vars(worker)["TurnApplication"] is TurnApplication, "the worker's application has moved"
-    worker.TurnApplication = AtLeastOnceApplication  # type: ignore[attr-defined, assignment]
+    worker.TurnApplication = AtLeastOnceApplication  # type: ignore[attr-defined]
     worker.run(load_settings())

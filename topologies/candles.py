@@ -36,6 +36,7 @@ from topologies.candle import NOTHING, Outcome, Rules
 from topologies.hot_state import CheckpointSink, HotSymbols
 from topologies.life_application import LifeProducer
 from topologies.lives import Lives
+from topologies.overlap import OverlappingContext
 from topologies.rejections import Origin, rejected
 from topologies.tally import TallyLog
 
@@ -64,7 +65,7 @@ class Steps:
     def __init__(self, settings: Settings, life: str, stocks: StreamingDataFrame) -> None:
         self._feed = settings.tickhouse_feed
         self._life = life
-        self._context = stocks.processing_context
+        self._context = cast(OverlappingContext, stocks.processing_context)
         self._producer = cast(LifeProducer, self._context.producer)
         self._stream_id = stocks.stream_id
         stocks.register_store()
@@ -78,7 +79,7 @@ class Steps:
             settings.candle_horizon_ms,
             settings.candle_live,
         )
-        self.symbols = HotSymbols(rules, life, self.tally)
+        self.symbols = HotSymbols(rules, life, self.tally, lambda: self._context.committing)
 
     def parse(self, value: bytes | None, key: Any, timestamp: int, headers: Any) -> Taken:
         """bytes → a typed message and the refusals of what cannot be taken."""
@@ -162,4 +163,5 @@ def build(app: Application, settings: Settings, lives: Lives) -> None:
         return lives.check()
 
     # registered, not `candles.sink(...)`: that would call it for each candle, which go elsewhere
-    trades.processing_context.sink_manager.register(CheckpointSink(steps.symbols, check))
+    context = trades.processing_context
+    context.sink_manager.register(CheckpointSink(steps.symbols, lambda: context.checkpoint, check))

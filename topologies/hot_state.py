@@ -5,7 +5,8 @@ memory and goes into `State` only when a checkpoint begins to commit: `Checkpoin
 before Quix produces the changelogs, in the same transaction. What is in memory is proved at the
 first touch of each checkpoint: the store's head must hold the offset that memory was last saved
 at; else (an aborted checkpoint, a partition that was elsewhere meanwhile) memory is dropped and
-loaded anew.
+loaded anew. While the checkpoint that saved it is still committing (`topologies.overlap`), the
+store cannot say so yet; it will, or the worker begins anew.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from quixstreams.sinks.base import BaseSink
@@ -27,7 +29,7 @@ logger = logging.getLogger(__name__)
 class Hot:
     """One symbol in memory, and where it stands in the store."""
 
-    __slots__ = ("candles", "checkpoint", "offset", "saved_offset", "store")
+    __slots__ = ("candles", "checkpoint", "offset", "open", "saved_in", "saved_offset")
 
     def __init__(self, candles: SymbolCandles, saved_offset: int) -> None:
         self.candles = candles
@@ -35,17 +37,31 @@ class Hot:
         """The offset in the head that was last written to the store or read from it."""
         self.offset = saved_offset
         """Of the last message applied."""
+        self.saved_in = 0
+        """The number of the flush that last wrote it; 0: none of this memory."""
         self.checkpoint: object = None
-        self.store: Store | None = None
+        self.open: Callable[[], Store] | None = None
+        """Opens its store in `checkpoint`."""
 
 
 class HotSymbols:
-    """All symbols of a worker."""
+    """All symbols of a worker.
 
-    def __init__(self, rules: Rules, life: str, tally: Counter[str]) -> None:
+    :param committing: whether the last flush's checkpoint may yet fail, and end the worker then.
+    """
+
+    def __init__(
+        self,
+        rules: Rules,
+        life: str,
+        tally: Counter[str],
+        committing: Callable[[], bool] = lambda: False,
+    ) -> None:
         self._rules = rules
         self._life = life
         self._tally = tally
+        self._committing = committing
+        self._flushes = 0
         self._symbols: dict[tuple[int, bytes], Hot] = {}
         self._dirty: list[Hot] = []
 
@@ -59,14 +75,14 @@ class HotSymbols:
     ) -> Hot:
         """The symbol of `key` in `partition`, proved once a `checkpoint`.
 
-        :param store_of: opens the store of a partition and key; asked at the first touch only.
+        :param store_of: opens the store of a partition and key.
         """
         hot = self._symbols.get((partition, key))
         if hot is None or hot.checkpoint is not checkpoint:
-            store = store_of(partition, key)
-            hot = self._prove(hot, symbol, (partition, key), store)
+            if hot is None or hot.saved_in != self._flushes or not self._committing():
+                hot = self._prove(hot, symbol, (partition, key), store_of(partition, key))
             hot.checkpoint = checkpoint
-            hot.store = store
+            hot.open = partial(store_of, partition, key)
             self._dirty.append(hot)
         return hot
 
@@ -91,14 +107,19 @@ class HotSymbols:
         self._symbols[place] = hot
         return hot
 
-    def flush(self) -> None:
-        """Write every symbol touched since the checkpoint began through its store."""
+    def flush(self, checkpoint: object) -> None:
+        """Write every symbol touched in `checkpoint` through its store.
+
+        Those that an aborted one touched, and this one did not, are not written.
+        """
         dirty, self._dirty = self._dirty, []
+        self._flushes += 1
         for hot in dirty:
-            store, hot.store, hot.checkpoint = hot.store, None, None
-            if store is not None:
-                candle_state.save(hot.candles, self._life, hot.offset, store)
-                hot.saved_offset = hot.offset
+            opened, hot.open = hot.open, None
+            if opened is not None and hot.checkpoint is checkpoint:
+                candle_state.save(hot.candles, self._life, hot.offset, opened())
+                hot.saved_offset, hot.saved_in = hot.offset, self._flushes
+            hot.checkpoint = None
 
     def forget(self) -> None:
         """Drop all memory; what is touched next is loaded from the store."""
@@ -109,13 +130,20 @@ class HotSymbols:
 class CheckpointSink(BaseSink):
     """Writes hot symbols into the state store when a checkpoint begins to commit.
 
+    :param checkpoint: says which one is committed.
     :param check: begins at each commit to ask whether it may be, and returns what waits for the
         answer and raises when it may not: symbols are written meanwhile.
     """
 
-    def __init__(self, symbols: HotSymbols, check: Callable[[], Callable[[], None]]) -> None:
+    def __init__(
+        self,
+        symbols: HotSymbols,
+        checkpoint: Callable[[], object],
+        check: Callable[[], Callable[[], None]],
+    ) -> None:
         super().__init__(on_client_connect_success=lambda: None)
         self._symbols = symbols
+        self._checkpoint = checkpoint
         self._check = check
 
     def add(self, *_: Any, **__: Any) -> None:
@@ -124,7 +152,7 @@ class CheckpointSink(BaseSink):
     def flush(self) -> None:
         """Step 1 of `quixstreams.checkpointing.Checkpoint.commit`, before the changelogs."""
         confirm = self._check()
-        self._symbols.flush()
+        self._symbols.flush(self._checkpoint())
         confirm()
 
     def on_paused(self) -> None:

@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import logging
 import signal
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -41,9 +40,6 @@ logger = logging.getLogger(__name__)
 
 ASK_TIMEOUT_S = 15.0
 HURRY_S = 0.001
-CLOSING_S = 0.005
-"""Kafka closes a transaction some milliseconds after it has said that it is committed. It refuses
-what the next one brings meanwhile, and librdkafka then asks again after 20 ms."""
 _NO_CONTEXT = SerializationContext("", MessageField.VALUE)
 """The serializers of candles and of bytes do not look at it."""
 
@@ -172,7 +168,6 @@ class LifeProducer(InternalProducer):
 
     lives: TopicLives
     _lingers = False
-    _committed_s = float("-inf")
 
     def produce_row(
         self,
@@ -231,12 +226,6 @@ class LifeProducer(InternalProducer):
         self, positions: list[TopicPartition], group_metadata: Any, timeout: float | None = None
     ) -> None:
         super().commit_transaction(self.lives.stamped(positions), group_metadata, timeout)
-        self._committed_s = time.monotonic()
-
-    def begin_transaction(self) -> None:
-        """Begin the next one, once Kafka has closed the last."""
-        time.sleep(max(0.0, self._committed_s + CLOSING_S - time.monotonic()))
-        super().begin_transaction()  # type: ignore[no-untyped-call]
 
 
 class LifeApplication(Application):
@@ -245,6 +234,8 @@ class LifeApplication(Application):
     :param lives: told of each assignment.
     :param before_assign: called before partitions are assigned.
     """
+
+    transactional_producer: type[LifeProducer] = LifeProducer
 
     def __init__(
         self,
@@ -300,7 +291,8 @@ class LifeApplication(Application):
 
     def _life_producer(self, on_error: Any, transactional: bool = True) -> LifeProducer:
         config = self._config
-        producer = LifeProducer(
+        made = self.transactional_producer if transactional else LifeProducer
+        producer = made(
             broker_address=config.broker_address,
             extra_config=config.producer_extra_config,
             flush_timeout=config.flush_timeout,

@@ -7,62 +7,48 @@ up to `MESSAGES_A_TURN` messages shares the first and does without the second.
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
+from confluent_kafka import TopicPartition
 from quixstreams.context import set_message_context
 from quixstreams.kafka.consumer import raise_for_msg_error
 from quixstreams.models.messagecontext import MessageContext
 
-from topologies.candle import PARTIAL_EVERY_MS
 from topologies.life_application import LifeApplication, LifeConsumer, LifeProducer
+from topologies.overlap import OverlappingContext, PairedProducer
 
 MESSAGES_A_TURN = 100
-LULL_MS = range(55, 70)
-"""Of a slot of partials: most have gone out with its first messages, and a commit of 25 ms ends
-before the next slot begins, and outside the lull, so that the next one begins in it again."""
-
-
-class Lulls:
-    """When a checkpoint is best committed: nothing is read meanwhile, so when least is awaited.
-
-    :param interval_s: how old a checkpoint must be.
-    """
-
-    def __init__(self, interval_s: float) -> None:
-        self._interval_s = interval_s
-        self._checkpoint: object = None
-        self._due_s = 0.0
-
-    def reached(self, checkpoint: object, now_s: float, wall_s: float) -> bool:
-        """Whether to commit `checkpoint` now.
-
-        :param now_s: of a clock that never goes back.
-        :param wall_s: UNIX time; producers date `received_at` by it.
-        """
-        if checkpoint is not self._checkpoint:
-            self._checkpoint, self._due_s = checkpoint, now_s + self._interval_s
-        return now_s >= self._due_s and int(wall_s * 1000) % PARTIAL_EVERY_MS in LULL_MS
+POLL_S = 0.1
+"""How long a turn waits for its first message, and so a commit for its time."""
 
 
 class TurnApplication(LifeApplication):
     """A Quix application whose topics' keys and values are bytes, and whose errors end it.
 
-    It commits in the first lull after `commit_interval`; when it misses that, Quix commits.
+    Its commits go on beside what is read next (`topologies.overlap`).
     """
 
     _consumer: LifeConsumer
     _producer: LifeProducer
+    _processing_context: OverlappingContext
+    transactional_producer = PairedProducer
 
-    def __init__(self, *args: Any, commit_interval: float, **kwargs: Any) -> None:
-        slot_s = PARTIAL_EVERY_MS / 1000
-        super().__init__(
-            *args,
-            commit_interval=commit_interval + slot_s,
-            consumer_poll_timeout=slot_s,
-            **kwargs,
-        )
-        self._lulls = Lulls(commit_interval)
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, consumer_poll_timeout=POLL_S, **kwargs)
+        self._processing_context = OverlappingContext.of(self._processing_context)
+
+    def _on_assign(self, consumer: Any, partitions: list[TopicPartition]) -> None:
+        self._processing_context.settle()
+        super()._on_assign(consumer, partitions)
+
+    def _on_lost(self, consumer: Any, partitions: list[TopicPartition]) -> None:
+        self._processing_context.wait()
+        super()._on_lost(consumer, partitions)
+
+    def _exception_handler(self, *error: Any) -> Any:
+        """Before consumer and state are closed."""
+        self._processing_context.wait()
+        return super()._exception_handler(*error)  # type: ignore[no-untyped-call]
 
     def _process_message(self, dataframe_composed: dict[str, Any]) -> None:
         """As `Application._process_message`, for as many messages as are there."""
@@ -85,6 +71,3 @@ class TurnApplication(LifeApplication):
             store_offset(topic, partition, offset)
             if lives.assignments != assignments:  # state may have to be recovered first
                 return
-        context = self._processing_context
-        if self._lulls.reached(context.checkpoint, time.monotonic(), time.time()):
-            context.commit_checkpoint(force=True)

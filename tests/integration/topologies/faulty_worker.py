@@ -53,7 +53,7 @@ class Faults:
         """The places of faults, to be entered."""
         return (
             patch.object(CheckpointSink, "flush", lambda sink: self._before_flush(sink)),
-            patch.object(HotSymbols, "flush", lambda symbols: self._in_flush(symbols)),
+            patch.object(HotSymbols, "flush", lambda symbols, at: self._in_flush(symbols, at)),
             patch.object(LifeProducer, "produce", lambda me, *a, **k: self._produced(me, *a, **k)),
             patch.object(LifeProducer, "flush", lambda me, timeout=None: self._sent(me, timeout)),
             patch.object(
@@ -74,14 +74,14 @@ class Faults:
             raise SinkBackpressureError(retry_after=0.05)
         _sink_flush(sink)
 
-    def _in_flush(self, symbols: HotSymbols) -> None:
+    def _in_flush(self, symbols: HotSymbols, checkpoint: object) -> None:
         if self._happens("in the flush"):
             dirty = symbols._dirty
             symbols._dirty = dirty[: len(dirty) // 2]
-            _flush(symbols)
+            _flush(symbols, checkpoint)
             symbols._dirty = dirty[len(dirty) // 2 :]
             raise SinkBackpressureError(retry_after=0.05)
-        _flush(symbols)
+        _flush(symbols, checkpoint)
         if self._happens("after the flush"):
             raise SinkBackpressureError(retry_after=0.05)
 

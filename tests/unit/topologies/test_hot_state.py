@@ -26,10 +26,15 @@ class Worker:
     """Applies messages as the topology does; a checkpoint is any object."""
 
     def __init__(self, life="life"):
-        self.symbols = HotSymbols(RULES, life, Counter())
-        self.sink = CheckpointSink(self.symbols, check=lambda: lambda: None)
+        self.committing = False
+        self.symbols = HotSymbols(RULES, life, Counter(), lambda: self.committing)
+        self.checkpoint: object = None
+        self.sink = CheckpointSink(
+            self.symbols, lambda: self.checkpoint, check=lambda: lambda: None
+        )
 
     def apply(self, offset: int, checkpoint: object, store: Disk) -> None:
+        self.checkpoint = checkpoint
         hot = self.symbols.of("SPY", b"SPY", 0, checkpoint, lambda *_: store)
         hot.offset = offset
         hot.candles.apply(message(offset), offset, None)
@@ -86,6 +91,45 @@ def test_memory_is_loaded_anew_when_the_partition_was_elsewhere_meanwhile():
     assert worker.final(third, store).trade_count == 3
 
 
+def test_memory_is_trusted_while_the_checkpoint_that_saved_it_is_committing():
+    store, worker = Disk(), Worker()
+    first, second, third = object(), object(), object()
+    worker.apply(0, first, store)
+    worker.sink.flush()
+    unwritten = Disk()  # what can be read until the commit ends
+    worker.committing = True
+    worker.apply(1, second, unwritten)
+    assert worker.final(second, unwritten).trade_count == 2
+    worker.committing = False
+    worker.sink.flush()
+    assert worker.symbols.of("SPY", b"SPY", 0, third, lambda *_: unwritten).offset == 1
+
+
+def test_memory_that_an_older_checkpoint_saved_is_proved_while_one_is_committing():
+    store, worker = Disk(), Worker()
+    worker.apply(0, object(), store)
+    worker.sink.flush()
+    worker.checkpoint = object()
+    worker.sink.flush()  # SPY was not touched in it
+    worker.committing = True
+    other = Worker()
+    other.apply(1, object(), store)
+    other.sink.flush()
+    worker.apply(2, third := object(), store)
+    assert worker.final(third, store).trade_count == 3
+
+
+def test_what_an_aborted_checkpoint_touched_is_not_written_with_the_next():
+    store, worker = Disk(), Worker()
+    worker.apply(0, object(), store)
+    worker.sink.flush()
+    before = Disk(store)
+    worker.apply(1, object(), store)  # aborted before its flush
+    worker.checkpoint = object()  # in which SPY is not touched
+    worker.sink.flush()
+    assert store == before
+
+
 def test_state_of_another_life_is_discarded(caplog):
     store, old = Disk(), Worker("old")
     old.apply(5, object(), store)
@@ -105,8 +149,8 @@ def test_a_checkpoint_that_must_not_be_committed_ends_before_its_changelogs():
     def refuse() -> None:
         raise RuntimeError("made again")
 
-    sink = CheckpointSink(symbols, check=lambda: refuse)
-    symbols.of("SPY", b"SPY", 0, object(), lambda *_: store)
+    sink = CheckpointSink(symbols, lambda: checkpoint, check=lambda: refuse)
+    symbols.of("SPY", b"SPY", 0, checkpoint := object(), lambda *_: store)
     with pytest.raises(RuntimeError):
         sink.flush()
 

@@ -1,4 +1,4 @@
-"""What `topologies.turns` and `topologies.life_application` replace in Quix must stay as it is."""
+"""What `topologies` replaces in Quix, or stands on inside of it, must stay as it is."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import inspect
 
 import pytest
 from quixstreams import Application
+from quixstreams.checkpointing import Checkpoint
 from quixstreams.dataframe import StreamingDataFrame, dataframe
 from quixstreams.internal_consumer import InternalConsumer
 from quixstreams.internal_producer import InternalProducer
@@ -16,8 +17,6 @@ from quixstreams.models import Topic
 from quixstreams.processing import ProcessingContext
 from quixstreams.state.base.transaction import PartitionTransaction
 from quixstreams.state.recovery import RecoveryPartition
-
-from topologies.turns import LULL_MS, Lulls
 
 REPLACED = [
     (
@@ -37,7 +36,36 @@ REPLACED = [
     (Topic.row_serialize, "543a9fa1a191", "LifeProducer.produce_row serializes values as it does"),
     (Producer.produce, "ec011a9b72df", "LifeProducer.send produces as it does"),
     (BaseConsumer.poll, "f179da607e49", "LifeConsumer.poll_now does its work"),
-    (ProcessingContext.commit_checkpoint, "bebf0e223a8f", "TurnApplication calls it in a lull"),
+    (ProcessingContext.commit_checkpoint, "bebf0e223a8f", "OverlappingContext does its work"),
+    (ProcessingContext.init_checkpoint, "a0a1bf8f5c28", "OverlappingContext does its work"),
+    (
+        Checkpoint.commit,
+        "a324c629763f",
+        "flushes its producer, then commits the transaction, then writes state to disk",
+    ),
+    (Checkpoint.get_store_transaction, "4404ff20622b", "OverlappingCheckpoint waits before it"),
+    (
+        InternalProducer.commit_transaction,
+        "7bde107a94cf",
+        "PairedProducer runs it on a copy of itself",
+    ),
+    (
+        InternalProducer.begin_transaction,
+        "079297938cb0",
+        "PairedProducer changes producers before it",
+    ),
+    (Application._on_assign, "649c087559d4", "TurnApplication waits for a commit before it"),
+    (Application._on_lost, "0edfd426aa05", "TurnApplication waits for a commit before it"),
+    (
+        Application._exception_handler,
+        "df8c7b4b98c5",
+        "TurnApplication waits for a commit before it",
+    ),
+    (
+        Application.run,
+        "8a851b5b0ff5",
+        "calls _exception_handler before it closes consumer and state",
+    ),
     (PartitionTransaction._prepare, "16ec88d0eb44", "LifeProducer.open sends a record as it does"),
     (
         RecoveryPartition.recover_from_changelog_message,
@@ -63,15 +91,3 @@ def test_the_code_that_is_replaced_is_the_code_that_was_read(function, known, us
         f"{function.__qualname__} of quixstreams changed ({use}): read it anew, "
         "then note its new digest here"
     )
-
-
-def test_a_checkpoint_is_committed_in_the_first_lull_after_its_interval():
-    lulls = Lulls(interval_s=1.0)
-    first, second = object(), object()
-    lull, rush = 1_760_000_000.0 + LULL_MS[0] / 1000, 1_760_000_000.0
-    assert not lulls.reached(first, 50.0, lull)
-    assert not lulls.reached(first, 50.9, lull)
-    assert not lulls.reached(first, 51.0, rush)
-    assert lulls.reached(first, 51.0, lull)
-    assert not lulls.reached(second, 51.0, lull), "a new checkpoint has its own interval"
-    assert lulls.reached(second, 52.0, lull)

@@ -1,0 +1,160 @@
+"""A commit goes on while what comes next is read, and nothing is built on what it may yet lose."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+from confluent_kafka import KafkaError, KafkaException
+from quixstreams import State
+
+from app.contracts import LIVE_TOPIC, STOCKS_TOPIC
+from app.settings import Settings
+from app.topics import ensure_topics
+from tests.support import await_, await_consumed, committed_offsets, end_offsets, read_topic, send
+from topologies.instance import claim_instance
+from topologies.life_application import LifeProducer
+from topologies.turns import TurnApplication
+from topologies.worker import application
+
+GROUP = "overlap"
+_commit = LifeProducer.commit_transaction
+
+
+class HeldCommit:
+    """The first commit stands still when all its records are sent, until it may go on or fail."""
+
+    def __init__(self, patch: pytest.MonkeyPatch) -> None:
+        self.stands, self.go_on, self.fails = threading.Event(), threading.Event(), False
+        patch.setattr(LifeProducer, "commit_transaction", self._commit_transaction())
+
+    def _commit_transaction(self) -> Callable[..., None]:
+        def commit_transaction(producer: LifeProducer, *args, **kwargs) -> None:
+            self.stands.set()
+            assert self.go_on.wait(30)
+            if self.fails:
+                self.fails = False
+                raise KafkaException(KafkaError(KafkaError._FAIL))
+            _commit(producer, *args, **kwargs)
+
+        return commit_transaction
+
+
+@pytest.fixture
+def settings(make_settings: Callable[..., Settings]) -> Settings:
+    made = make_settings(kafka_partitions=1, candle_commit_interval_s=0.2)
+    ensure_topics(made)
+    return made
+
+
+@contextmanager
+def counting(settings: Settings, stateful: bool) -> Iterator[TurnApplication]:
+    """An application that answers each message with its number: of all, or of its key's state."""
+    with claim_instance(settings.state_dir / GROUP, None) as instance:
+        app = application(settings, instance, settings.named(GROUP))
+        source, target = (
+            app.topic(
+                settings.named(name),
+                key_deserializer="bytes",
+                value_deserializer="bytes",
+                key_serializer="bytes",
+                value_serializer="bytes",
+            )
+            for name in (STOCKS_TOPIC, LIVE_TOPIC)
+        )
+        stream = app.dataframe(source)
+        if stateful:
+            stream = stream.apply(_counted, stateful=True)
+        stream.to_topic(target)
+        yield app
+
+
+def _counted(_: bytes, state: State) -> bytes:
+    number = state.get("count", 0) + 1
+    state.set("count", number)
+    return b"%d" % number
+
+
+def beside(app: TurnApplication, watch: Callable[[], None]) -> None:
+    """Run `app` until `watch`, in a thread of its own, is done; raises what either raised."""
+    failed: list[BaseException] = []
+
+    def watching() -> None:
+        try:
+            watch()
+        except BaseException as error:
+            failed.append(error)
+        app.stop()
+
+    thread = threading.Thread(target=watching)
+    thread.start()
+    try:
+        app.run()
+    finally:
+        thread.join()
+    if failed:
+        raise failed[0]
+
+
+def uncommitted(settings: Settings) -> int:
+    return end_offsets(settings, LIVE_TOPIC, "read_uncommitted")[0]
+
+
+def test_what_comes_during_a_commit_is_answered_before_the_commit_ends(settings, monkeypatch):
+    held = HeldCommit(monkeypatch)
+    send(settings, STOCKS_TOPIC, [(b"SPY", b"first")])
+
+    def watch() -> None:
+        assert held.stands.wait(30)
+        before = uncommitted(settings)
+        send(settings, STOCKS_TOPIC, [(b"SPY", b"second")])
+        await_(lambda: uncommitted(settings) > before, 10, "the answer to the second message")
+        assert committed_offsets(settings, STOCKS_TOPIC, GROUP) == {0: 0}
+        held.go_on.set()
+        await_consumed(settings, STOCKS_TOPIC, GROUP, 30)
+
+    with counting(settings, stateful=False) as app:
+        beside(app, watch)
+    assert [one.value() for one in read_topic(settings, LIVE_TOPIC)] == [b"first", b"second"]
+
+
+def test_state_that_a_commit_has_yet_to_write_is_waited_for(settings, monkeypatch):
+    held = HeldCommit(monkeypatch)
+    send(settings, STOCKS_TOPIC, [(b"SPY", b"")])
+
+    def watch() -> None:
+        assert held.stands.wait(30)
+        before = uncommitted(settings)
+        send(settings, STOCKS_TOPIC, [(b"SPY", b"")])
+        time.sleep(1)
+        assert uncommitted(settings) == before
+        held.go_on.set()
+        await_consumed(settings, STOCKS_TOPIC, GROUP, 30)
+
+    with counting(settings, stateful=True) as app:
+        beside(app, watch)
+    assert [one.value() for one in read_topic(settings, LIVE_TOPIC)] == [b"1", b"2"]
+
+
+def test_a_commit_that_fails_takes_what_was_read_meanwhile_with_it(settings, monkeypatch):
+    held = HeldCommit(monkeypatch)
+    send(settings, STOCKS_TOPIC, [(b"SPY", b"first")])
+
+    def watch() -> None:
+        assert held.stands.wait(30)
+        before = uncommitted(settings)
+        send(settings, STOCKS_TOPIC, [(b"SPY", b"second")])
+        await_(lambda: uncommitted(settings) > before, 10, "the answer to the second message")
+        held.fails = True
+        held.go_on.set()
+        await_(lambda: not app._run_tracker.running, 30, "the application's end")
+
+    with counting(settings, stateful=False) as app, pytest.raises(KafkaException):
+        beside(app, watch)
+    assert committed_offsets(settings, STOCKS_TOPIC, GROUP) == {0: 0}
+    with counting(settings, stateful=False) as again:
+        beside(again, lambda: await_consumed(settings, STOCKS_TOPIC, GROUP, 30))
+    assert [one.value() for one in read_topic(settings, LIVE_TOPIC)] == [b"first", b"second"]
