@@ -165,13 +165,11 @@ class SymbolCandles:
         if self.due or self.watermark >= self.next_due_ms:
             records, rollups = self._records()
         partials: list[Candle] = []
-        if (
-            self.changed
-            and message.received_at // PARTIAL_EVERY_MS != self.partial_slot
-            and self.rules.live
-        ):
-            self.partial_slot = message.received_at // PARTIAL_EVERY_MS
-            partials = self._partials()
+        if self.changed and self.rules.live:
+            slot = message.received_at // PARTIAL_EVERY_MS
+            if slot != self.partial_slot or kind is Watermark:
+                self.partial_slot = slot
+                partials = self._partials()
         if records or partials or rejections or rollups:
             return Outcome(records, partials, rejections, rollups)
         return NOTHING

@@ -81,7 +81,8 @@ class NaiveCandles:
                 records.append(self._candle(start, "revised"))
         self.dropped |= {start for start in self.touches if self.past(start)}
         partials = []
-        if self.changed and message.received_at // 100 != self.slot:
+        shown = message.received_at // 100 != self.slot or isinstance(message, Watermark)
+        if self.changed and shown:
             self.slot = message.received_at // 100
             partials = [self._candle(start, "partial") for start in sorted(self.changed)]
             self.changed.clear()

@@ -345,6 +345,15 @@ def test_partials_are_written_once_a_tenth_of_a_second_and_by_watermarks_too():
     assert feeder.watermark(BASE, received_at=BASE + 1000).partials == []
 
 
+def test_a_watermark_leaves_no_trade_for_the_next_one_to_show():
+    feeder = Feeder()
+    feeder.trades(trade(0), received_at=BASE)
+    assert feeder.trades(trade(1), received_at=BASE + 10).partials == []
+    assert only(feeder.watermark(BASE, received_at=BASE + 20).partials).trade_count == 2
+    assert feeder.trades(trade(2), received_at=BASE + 30).partials == []
+    assert only(feeder.watermark(BASE, received_at=BASE + 1020).partials).trade_count == 3
+
+
 def test_a_symbol_that_left_and_comes_back_keeps_its_watermark():
     feeder = Feeder()
     feeder.trades(trade(0))
