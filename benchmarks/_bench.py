@@ -145,6 +145,12 @@ def cpu_s(processes: Iterable[subprocess.Popen[bytes]]) -> float:
     return sum(sum(psutil.Process(process.pid).cpu_times()[:2]) for process in processes)
 
 
+def kafka_cpu_s() -> float:
+    """CPU seconds that this process's Kafka has taken so far."""
+    ours = psutil.Process().children(recursive=True)
+    return sum(sum(one.cpu_times()[:2]) for one in ours if "kafka.Kafka" in one.cmdline())
+
+
 def watched(group: Group, workers: list[subprocess.Popen[bytes]]) -> Iterator[dict[int, int]]:
     """What `group` has committed, again and again, as long as its workers run.
 

@@ -22,7 +22,7 @@ from app.contracts import CANDLES_TOPIC, STOCKS_TOPIC, Message, encode
 from app.embedded.environment import child_environment
 from app.settings import Settings
 from app.topics import ensure_topics
-from benchmarks._bench import Group, bench, candles, cpu_s, watched, worker_log
+from benchmarks._bench import Group, bench, candles, cpu_s, kafka_cpu_s, watched, worker_log
 from benchmarks._reference import Full, Key, Prints, check, full
 from benchmarks._report import report, spread
 from benchmarks._workload import Workload
@@ -44,6 +44,7 @@ COLUMNS = [
     "of one worker",
     "CPU s a million trades",
     "of one worker",
+    "Kafka's CPU beside it",
     "share of each worker",
 ]
 PROSE = """\
@@ -66,6 +67,7 @@ class Run(NamedTuple):
     trades_a_second: float
     """Of all together while all were active."""
     cpu_s: float
+    kafka_cpu_s: float
     shares: list[float]
     """Of the messages, by worker."""
 
@@ -141,16 +143,16 @@ def run(settings: Settings, guarantee: str, workers: int, trades: int) -> Run:
         stack.callback(group.close)
         held = await_(lambda: _spread_over(group, workers), 180, "the workers to share the input")
         progress = Progress(held, hidden.ends)
-        cpu = cpu_s(processes)
+        cpu, kafka = cpu_s(processes), kafka_cpu_s()
         hidden.show()
         began = time.perf_counter()
         for committed in watched(group, processes):
             if progress.note(time.perf_counter() - began, committed):
                 break
-        cpu = cpu_s(processes) - cpu
+        cpu, kafka = cpu_s(processes) - cpu, kafka_cpu_s() - kafka
     _check(settings, prints)
     per_message = workload.counts["trades"] / workload.counts["messages"]
-    return Run(progress.messages_a_second() * per_message, cpu, progress.shares())
+    return Run(progress.messages_a_second() * per_message, cpu, kafka, progress.shares())
 
 
 def _worker(settings: Settings, guarantee: str) -> subprocess.Popen[bytes]:
@@ -179,6 +181,7 @@ def figures(runs: dict[tuple[str, int], list[Run]], trades: int) -> list[dict[st
             "workers": workers,
             "trades_a_second": spread([run.trades_a_second for run in of]),
             "cpu_s_a_million": spread([run.cpu_s * 1e6 / trades for run in of]),
+            "kafka_cpu_s_a_million": spread([run.kafka_cpu_s * 1e6 / trades for run in of]),
             "shares": of[-1].shares,
         }
         for (guarantee, workers), of in runs.items()
@@ -201,6 +204,7 @@ def table(found: list[dict[str, Any]]) -> list[list[str]]:
             ratio(each, "trades_a_second"),
             f"{each['cpu_s_a_million']['median']:.1f}",
             ratio(each, "cpu_s_a_million"),
+            f"{each['kafka_cpu_s_a_million']['median']:.1f}",
             " · ".join(f"{share:.0%}" for share in each["shares"]),
         ]
         for each in found

@@ -159,8 +159,9 @@ class Workers:
         worker = self._running.pop(number)
         worker.kill()
         worker.wait()
-        if wipe:
-            shutil.rmtree(self._settings.state_dir / GROUP / str(number))
+        state = self._settings.state_dir / GROUP / str(number)
+        if wipe and state.exists():  # one that was killed at its start has none
+            shutil.rmtree(state)
         self._start(number)
         return number
 
