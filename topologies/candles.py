@@ -117,7 +117,7 @@ class Steps:
         if self._opened.get(partition) is not transaction:
             self._opened[partition] = transaction
             if changelog := transaction.changelog_topic_partition:
-                self._producer.open(changelog)
+                self._producer.enlist(changelog)
         return transaction.as_state(prefix=key)
 
     def _reject(self, refusals: list[Refusal], value: bytes | None, key: bytes | None) -> None:

@@ -201,7 +201,7 @@ class LifeProducer(InternalProducer):
             self._producer.produce(topic, value, key, partition=partition, timestamp=timestamp)
         self._lingers = True
 
-    def open(self, changelog: tuple[str, int]) -> None:
+    def enlist(self, changelog: tuple[str, int]) -> None:
         """Bring a changelog's partition into the transaction, before a commit waits for that.
 
         Kafka asks twice for a partition's first record in a transaction: the client adds it, the
@@ -213,7 +213,7 @@ class LifeProducer(InternalProducer):
         headers = {CHANGELOG_CF_MESSAGE_HEADER: "default"}
         with suppress(BufferError):  # the state's own records will open it
             self._producer._producer.produce(
-                topic, None, b"opened", partition=partition, headers=headers
+                topic, None, b"enlisted", partition=partition, headers=headers
             )
 
     def hurry(self) -> None:

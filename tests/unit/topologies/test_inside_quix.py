@@ -66,11 +66,11 @@ REPLACED = [
         "8a851b5b0ff5",
         "calls _exception_handler before it closes consumer and state",
     ),
-    (PartitionTransaction._prepare, "16ec88d0eb44", "LifeProducer.open sends a record as it does"),
+    (PartitionTransaction._prepare, "16ec88d0eb44", "LifeProducer.enlist sends as it does"),
     (
         RecoveryPartition.recover_from_changelog_message,
         "3346e17e4f15",
-        "reads what LifeProducer.open sent",
+        "reads what LifeProducer.enlist sent",
     ),
     (StreamingDataFrame.sink, "609f2debc430", "candles.build registers its sink as it does"),
     (dataframe._as_stateful, "31645dcd8c83", "Steps._store_of opens the store as it does"),
