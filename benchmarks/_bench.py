@@ -28,7 +28,7 @@ from app.topics import ensure_topics
 from tests.support import await_, consumer, delete_topics, end_offsets, send_messages
 from topologies.candles import GROUP
 
-LOOK_S = 0.02
+LOOK_S = 0.1
 FAR_S = 900.0
 
 
@@ -72,15 +72,22 @@ class Input:
 
     def reset(self) -> None:
         """Delete all that a run left behind but the input: topics, the group, the state."""
-        settings = self.settings
-        admin = AdminClient(settings.kafka_client() | {"log_level": 0})
-        topics = admin.list_topics(timeout=30).topics
-        ours = f"{settings.tickhouse_namespace}-"
-        await_(lambda: _groups_are_gone(admin, ours), 60, "the groups of the last run to be empty")
-        kept = settings.named(STOCKS_TOPIC)
-        delete_topics(settings, [name for name in topics if ours in name and name != kept])
-        shutil.rmtree(settings.home, ignore_errors=True)
-        ensure_topics(settings)
+        forget(self.settings, but=STOCKS_TOPIC)
+        ensure_topics(self.settings)
+
+
+def forget(settings: Settings, but: str | None = None) -> None:
+    """Delete the topics, groups and state of a namespace whose processes have ended.
+
+    :param but: a topic that stays.
+    """
+    admin = AdminClient(settings.kafka_client() | {"log_level": 0})
+    topics = admin.list_topics(timeout=30).topics
+    ours = f"{settings.tickhouse_namespace}-"
+    await_(lambda: _groups_are_gone(admin, ours), 60, "the groups of the last run to be empty")
+    kept = settings.named(but) if but else None
+    delete_topics(settings, [name for name in topics if ours in name and name != kept])
+    shutil.rmtree(settings.home, ignore_errors=True)
 
 
 def _groups_are_gone(admin: AdminClient, prefix: str) -> bool:
