@@ -1,13 +1,13 @@
 """How much a worker holds, in memory and on disk, while event time goes by; and what a start costs.
 
     many   5,000 symbols that trade each minute
-    one    one symbol with 6,000 trades a minute, for two hours of event time
+    one    one symbol with 6,000 trades a minute, for six hours of event time
 
 Both must be flat once the horizon (15 minutes) has passed. Then, on the state of `many`: from the
 start of the process to its first commit, beside a worker with next to no state, with the state on
 disk, and with the state folder wiped, so that it comes back from the changelog.
 
-    python -m benchmarks.state [--symbols 5000] [--minutes 30] [--busy-minutes 120] [--starts 3]
+    python -m benchmarks.state [--symbols 5000] [--minutes 60] [--busy-minutes 360] [--starts 3]
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from topologies.candles import GROUP
 BASE = 1_700_000_040_000
 MINUTE = 60_000
 SAMPLES = 6
-DEFAULTS = {"symbols": 5_000, "minutes": 30, "busy_minutes": 120, "starts": 3}
+DEFAULTS = {"symbols": 5_000, "minutes": 60, "busy_minutes": 360, "starts": 3}
 BUSY_TRADES = 6_000
 A_MESSAGE = 10
 MB = 2**20

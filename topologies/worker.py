@@ -28,6 +28,9 @@ logger = logging.getLogger(__name__)
 
 TRANSACTION_TIMEOUT_MS = 10_000
 SESSION_TIMEOUT_MS = 10_000
+FETCH_WAIT_MS = 100
+"""How long Kafka holds back the answer that there is nothing to read, and with it what else was
+asked on the connection: an assignment asks for four offsets a partition, one after the other."""
 LINGER_MS = 20
 """How long records may wait for company while there is more to read; one that has caught up sends
 them at once (`LifeProducer.hurry`). Short waits keep a thread of librdkafka spinning."""
@@ -119,6 +122,7 @@ def application(settings: Settings, instance: Instance, group: str) -> TurnAppli
             "session.timeout.ms": SESSION_TIMEOUT_MS,
             "heartbeat.interval.ms": SESSION_TIMEOUT_MS // 4,
             "fetch.message.max.bytes": MAX_MESSAGE_BYTES,
+            "fetch.wait.max.ms": FETCH_WAIT_MS,
             "log_level": 3,
         },
         producer_extra_config={

@@ -16,7 +16,8 @@ from app.settings import Settings
 from app.topics import ensure_topics
 from tests.support import await_, await_consumed, committed_offsets, end_offsets, read_topic, send
 from topologies.instance import claim_instance
-from topologies.life_application import LifeProducer
+from topologies.life_application import LifeProducer, TopicLives
+from topologies.overlap import PairedProducer
 from topologies.turns import TurnApplication
 from topologies.worker import application
 
@@ -97,6 +98,33 @@ def beside(app: TurnApplication, watch: Callable[[], None]) -> None:
         thread.join()
     if failed:
         raise failed[0]
+
+
+def paired(settings: Settings) -> PairedProducer:
+    producer = PairedProducer(
+        broker_address=settings.kafka_brokers,
+        extra_config={"transactional.id": settings.named("pair"), "log_level": 0},
+        transactional=True,
+    )
+    producer.lives = TopicLives(settings)
+    return producer
+
+
+def test_who_takes_over_a_name_ends_both_producers_that_had_it(settings):
+    former, later = paired(settings), paired(settings)
+    former.begin_transaction()
+    former.send(settings.named(LIVE_TOPIC), b"first", b"SPY")
+    former.commit_transaction([], None)
+    former.begin_transaction()
+    former.send(settings.named(LIVE_TOPIC), b"second", b"SPY")
+    later.begin_transaction()
+    with pytest.raises(KafkaException):
+        former.commit_transaction([], None)
+    former.begin_transaction()  # with the other one
+    former.send(settings.named(LIVE_TOPIC), b"third", b"SPY")
+    with pytest.raises(KafkaException):
+        former.commit_transaction([], None)
+    assert [one.value() for one in read_topic(settings, LIVE_TOPIC)] == [b"first"]
 
 
 def uncommitted(settings: Settings) -> int:
