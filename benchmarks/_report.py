@@ -70,7 +70,7 @@ def report(
     RESULTS.mkdir(exist_ok=True)
     content = {
         "title": title,
-        "command": " ".join(["python -m", f"benchmarks.{name}", *sys.argv[1:]]),
+        "command": " ".join([f"python -m benchmarks.{Path(sys.argv[0]).stem}", *sys.argv[1:]]),
         "date": datetime.now(UTC).date().isoformat(),
         "machine": machine(),
         "columns": columns,
