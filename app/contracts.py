@@ -7,6 +7,7 @@ Values are JSON; numbers are JSON numbers with all their digits. The JSON Schema
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from decimal import Decimal
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
@@ -244,6 +245,8 @@ _RANGE = (
     "price must be above 0 and size at least 0, they and their product with at most 16 digits "
     "before the point, and the time within 1990 to 2050"
 )
+_IN_A_TRADE = " - at `$.trades["
+"""msgspec's word of where valid JSON is not of the contract."""
 _TEXT_NUMBER = re.compile(rb'"(?:c|d|dp|h|l|o|pc)"\s*:\s*"')
 """msgspec takes `"1.5"` for a Decimal; we do not."""
 
@@ -376,10 +379,10 @@ def conditions_of(c: list[str] | None) -> tuple[str, ...]:
 
 def _decode_each(key: bytes | None, value: bytes, feed: str, error: Exception) -> Parsed:
     """Look at each trade on its own, so that one bad trade does not take others along."""
-    try:
-        raw = _decode_raw(value)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        raw = None
+    raw = None
+    if not isinstance(error, msgspec.ValidationError) or _IN_A_TRADE in str(error):
+        with suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            raw = _decode_raw(value)
     if not isinstance(raw, _RawTrades):
         detail = f"not a message of {STOCKS_TOPIC}: {error}"[:MAX_DETAIL]
         raise RefusedMessage("schema", detail) from None
