@@ -29,6 +29,7 @@ from tests.support import await_, consumer, delete_topics, end_offsets, send_mes
 from topologies.candles import GROUP
 
 LOOK_S = 0.1
+"""Looking oftener takes of the cores that are measured."""
 FAR_S = 900.0
 
 

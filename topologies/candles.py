@@ -69,7 +69,7 @@ class Steps:
         self._producer = cast(LifeProducer, self._context.producer)
         self._stream_id = stocks.stream_id
         stocks.register_store()
-        self._opened: dict[int, object] = {}
+        self._enlisted: dict[int, object] = {}
         self._rejected_topic = settings.named(REJECTED_TOPIC)
         self.tally: Counter[str] = Counter()
         rules = Rules(
@@ -114,8 +114,8 @@ class Steps:
     def _store_of(self, partition: int, key: bytes) -> State[bytes, bytes]:
         """What a step with `stateful=True` is handed, but not for each message."""
         transaction = self._context.checkpoint.get_store_transaction(self._stream_id, partition)
-        if self._opened.get(partition) is not transaction:
-            self._opened[partition] = transaction
+        if self._enlisted.get(partition) is not transaction:
+            self._enlisted[partition] = transaction
             if changelog := transaction.changelog_topic_partition:
                 self._producer.enlist(changelog)
         return transaction.as_state(prefix=key)

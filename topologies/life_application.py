@@ -236,6 +236,7 @@ class LifeApplication(Application):
     """
 
     transactional_producer: type[LifeProducer] = LifeProducer
+    """What writes in transactions; others write by a `LifeProducer`."""
 
     def __init__(
         self,

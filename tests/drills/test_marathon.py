@@ -16,6 +16,7 @@ from app.contracts import CANDLES_TOPIC, STOCKS_TOPIC, Quote, Rejected, decode_c
 from app.feeds.simulator.delivery import read_deliveries
 from app.feeds.simulator.faults import AnyFault, Clock
 from app.feeds.simulator.ledger import truth
+from app.feeds.simulator.quotes import DAY_MS
 from app.feeds.simulator.seeded import seeded_script
 from app.settings import Settings
 from app.topics import ensure_topics
@@ -46,7 +47,6 @@ SEEDS = int(os.environ.get("MARATHON_SEEDS", "20"))
 RATE = 100.0
 BEHIND_MS = 45_000
 """By so much the machine's clock is behind in every other seed."""
-DAY_MS = 86_400_000
 STARTS_MS = (
     START_MS,
     START_MS // DAY_MS * DAY_MS + 7 * MINUTE,

@@ -131,15 +131,20 @@ def uncommitted(settings: Settings) -> int:
     return end_offsets(settings, LIVE_TOPIC, "read_uncommitted")[0]
 
 
+def second_is_answered(settings: Settings, held: HeldCommit) -> None:
+    """Send a second message while the commit of the first stands still; wait for its answer."""
+    assert held.stands.wait(30)
+    before = uncommitted(settings)
+    send(settings, STOCKS_TOPIC, [(b"SPY", b"second")])
+    await_(lambda: uncommitted(settings) > before, 10, "the answer to the second message")
+
+
 def test_what_comes_during_a_commit_is_answered_before_the_commit_ends(settings, monkeypatch):
     held = HeldCommit(monkeypatch)
     send(settings, STOCKS_TOPIC, [(b"SPY", b"first")])
 
     def watch() -> None:
-        assert held.stands.wait(30)
-        before = uncommitted(settings)
-        send(settings, STOCKS_TOPIC, [(b"SPY", b"second")])
-        await_(lambda: uncommitted(settings) > before, 10, "the answer to the second message")
+        second_is_answered(settings, held)
         assert committed_offsets(settings, STOCKS_TOPIC, GROUP) == {0: 0}
         held.go_on.set()
         await_consumed(settings, STOCKS_TOPIC, GROUP, 30)
@@ -172,10 +177,7 @@ def test_a_commit_that_fails_takes_what_was_read_meanwhile_with_it(settings, mon
     send(settings, STOCKS_TOPIC, [(b"SPY", b"first")])
 
     def watch() -> None:
-        assert held.stands.wait(30)
-        before = uncommitted(settings)
-        send(settings, STOCKS_TOPIC, [(b"SPY", b"second")])
-        await_(lambda: uncommitted(settings) > before, 10, "the answer to the second message")
+        second_is_answered(settings, held)
         held.fails = True
         held.go_on.set()
         await_(lambda: not app._run_tracker.running, 30, "the application's end")
