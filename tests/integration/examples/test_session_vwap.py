@@ -15,12 +15,12 @@ from app.contracts import CANDLES_TOPIC, Candle, encode
 from app.topics import ensure_topics
 from examples.session_vwap import GROUP, POINTS_TOPIC, Point, Sessions, take
 from tests.candle_maker import candle
+from tests.integration.feeder import Feeder
 from tests.support import (
     await_,
     await_consumed,
     committed_offsets,
     read_topic,
-    send,
     start,
     stop,
 )
@@ -64,21 +64,22 @@ def test_each_point_is_written_once_though_the_worker_was_ended(
     settings = make_settings(kafka_partitions=2, candle_commit_interval_s=0.2)
     ensure_topics(settings)
     sent = candles(seed=4, minutes=minutes)
-    half = len(sent) // 2
+    feeder = Feeder(
+        settings, [(one.symbol.encode(), encode(one)) for one in sent], 2, CANDLES_TOPIC
+    )
     log = tmp_path / "log"
 
     def committed() -> int:
         return sum(committed_offsets(settings, CANDLES_TOPIC, GROUP).values())
 
-    send(settings, CANDLES_TOPIC, ((one.symbol, encode(one)) for one in sent[:half]))
     worker = start(settings, log=log, program=PROGRAM)
-    await_consumed(settings, CANDLES_TOPIC, GROUP)
-    send(settings, CANDLES_TOPIC, ((one.symbol, encode(one)) for one in sent[half:]))
-    await_(lambda: committed() > half, what="a commit in the second half")
+    feeder.release(2)
+    await_(lambda: committed() > feeder.part, what="a commit in the second half")
     end(worker)
-    assert end is politely or committed() < len(sent), "too late to show anything"
+    assert committed() < len(sent), "too late to show anything"
     worker = start(settings, log=log, program=PROGRAM)
     try:
+        feeder.finish()
         await_(lambda: log.read_text().count("The application started") == 2, what="the restart")
         await_consumed(settings, CANDLES_TOPIC, GROUP)
     finally:

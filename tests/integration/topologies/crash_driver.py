@@ -20,10 +20,9 @@ import shutil
 import signal
 import subprocess
 import tempfile
-import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -34,7 +33,8 @@ from app.contracts import LIVE_TOPIC, STOCKS_TOPIC
 from app.embedded.kafka import KafkaServer
 from app.settings import Settings
 from app.topics import TOPICS, ensure_topics
-from tests.integration.topologies.workload import Pair, messages, shares
+from tests.integration.feeder import Feeder, Pair
+from tests.integration.topologies.workload import messages, shares
 from tests.support import (
     await_consumed,
     consumer,
@@ -80,41 +80,6 @@ def plan(rng: random.Random, kills: int, away_s: int) -> list[Act]:
     for index, count in enumerate(counts):
         kinds.insert(round(index * step) + index, ("workers", count))
     return [Act(kind, rng.uniform(0, 0.6), number) for kind, number in kinds]
-
-
-class Feeder:
-    """Sends the input while the acts go on: a further part of it before each."""
-
-    def __init__(self, settings: Settings, sent: list[Pair], parts: int) -> None:
-        self._settings = settings
-        self._sent = sent
-        self._part = len(sent) // parts + 1
-        self._allowed = threading.Semaphore(0)
-        self._count = 0
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()
-
-    def release(self, parts: int = 1) -> None:
-        """Let `parts` more of the input go, over about two seconds each."""
-        self._allowed.release(parts)
-
-    def finish(self) -> None:
-        """Send the rest; all of it is in Kafka on return."""
-        self.release(len(self._sent) // self._part + 1)
-        self._thread.join()
-        assert self._count == len(self._sent)
-        assert sum(end_offsets(self._settings, STOCKS_TOPIC).values()) == self._count
-
-    def _run(self) -> None:
-        self._count = send(self._settings, STOCKS_TOPIC, self._paced(), timeout_s=PATIENCE_S)
-
-    def _paced(self) -> Iterator[Pair]:
-        for number, pair in enumerate(self._sent):
-            if number % self._part == 0:
-                self._allowed.acquire()
-            elif number % (self._part // 40 + 1) == 0:
-                time.sleep(0.05)
-            yield pair
 
 
 def await_commit(settings: Settings, timeout_s: float = PATIENCE_S) -> None:

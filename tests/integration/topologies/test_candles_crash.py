@@ -13,8 +13,8 @@ import pytest
 from app.contracts import CANDLES_TOPIC, REJECTED_TOPIC, STOCKS_TOPIC
 from app.settings import Settings
 from app.topics import ensure_topics
+from tests.integration.feeder import Feeder
 from tests.integration.topologies.crash_driver import (
-    Feeder,
     await_commit,
     crash,
     difference,
@@ -26,10 +26,7 @@ from tests.integration.topologies.workload import messages, shares
 from tests.support import (
     await_,
     await_consumed,
-    committed_offsets,
-    end_offsets,
     running,
-    send,
     start,
     stop,
 )
@@ -51,25 +48,21 @@ def prepared(make_settings, tmp_path):
     return make
 
 
-def kill_in_mid_run(settings, log, at: float) -> None:
-    """Start a worker and kill -9 it once it has committed the share `at` of its input."""
+def await_mid_work(settings, feeder) -> None:
+    """Return when what works has taken a part of the input and is in the middle of the next."""
+    for _ in range(2):
+        feeder.release()
+        await_commit(settings)
+    time.sleep(0.07)  # into the next transaction
+
+
+def kill_in_mid_work(settings, feeder, log) -> None:
+    """Start a worker and kill -9 it while its input still comes."""
     worker = start(settings, "candles", log=log)
-    await_progress(settings, worker, log, at)
+    await_mid_work(settings, feeder)
+    assert worker.poll() is None, log.read_text()
     worker.kill()
     worker.wait()
-
-
-def await_progress(settings, worker, log, at: float) -> None:
-    """Wait until the share `at` of the input is committed, and a little longer; not all may be."""
-    total = sum(end_offsets(settings, STOCKS_TOPIC).values())
-
-    def done() -> int:
-        assert worker.poll() is None, log.read_text()
-        return sum(committed_offsets(settings, STOCKS_TOPIC, "candles").values())
-
-    await_(lambda: done() >= at * total, 60, "the worker's commits")
-    time.sleep(0.07)  # into the next transaction
-    assert done() < total, "too late to show anything"
 
 
 def test_kill_9_with_and_without_local_state_leaves_the_output_as_undisturbed(prepared, tmp_path):
@@ -81,12 +74,13 @@ def test_kill_9_with_and_without_local_state_leaves_the_output_as_undisturbed(pr
     assert reasons >= {"schema", "late"}
 
     killed = prepared("killed")
-    send(killed, STOCKS_TOPIC, sent)
+    feeder = Feeder(killed, sent, parts=5)
     log = tmp_path / "killed.log"
-    kill_in_mid_run(killed, log, at=0.15)
-    kill_in_mid_run(killed, log, at=0.45)
+    kill_in_mid_work(killed, feeder, log)
+    kill_in_mid_work(killed, feeder, log)
     shutil.rmtree(killed.state_dir)
     with running(killed, "candles", log=log):
+        feeder.finish()
         await_consumed(killed, STOCKS_TOPIC, "candles")
 
     assert difference(expected, outputs(killed)) == ""
@@ -99,13 +93,14 @@ def test_a_worker_that_slept_past_its_session_commits_nothing_of_what_it_lost(pr
 
     slept = prepared("slept")
     log = tmp_path / "slept.log"
-    send(slept, STOCKS_TOPIC, sent)
+    feeder = Feeder(slept, sent, parts=5)
     with running(slept, "candles", log=log) as sleeper:
-        await_progress(slept, sleeper, log, at=0.2)
+        await_mid_work(slept, feeder)
         sleeper.send_signal(signal.SIGSTOP)
-        with running(slept, "candles", log=tmp_path / "other.log") as other:
-            await_progress(slept, other, tmp_path / "other.log", at=0.5)
+        with running(slept, "candles", log=tmp_path / "other.log"):
+            await_commit(slept)  # the other's
             sleeper.send_signal(signal.SIGCONT)
+            feeder.finish()
             await_consumed(slept, STOCKS_TOPIC, "candles")
         await_(lambda: log.read_text().count(" reads ") == 2, 60, "the sleeper to begin anew")
         assert sleeper.poll() is None

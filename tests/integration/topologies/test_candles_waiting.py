@@ -11,9 +11,9 @@ import pytest
 
 from app.contracts import LIVE_TOPIC, STOCKS_TOPIC
 from app.topics import ensure_topics
+from tests.integration.feeder import Feeder
 from tests.integration.topologies.crash_driver import (
     PATIENCE_S,
-    Feeder,
     await_commit,
     difference,
     outputs,

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from decimal import Decimal
 
 from app.contracts import Message, Quote, RefusedMessage, Trade, Trades, Watermark, decode, encode
+from tests.integration.feeder import Pair
 
 BASE = 1_699_993_800_000  # half past three in New York, regular session
 HOUR = 3_600_000
@@ -15,9 +16,6 @@ MINUTE = 60_000
 GRACE = 5_000
 SYMBOLS = [f"S{number:02d}" for number in range(12)]
 SOURCES = ("a", "b")
-
-Pair = tuple[bytes | None, bytes]
-"""Key and value of a message."""
 
 
 def messages(seed: int, count: int, minutes: int = 30) -> Iterator[Pair]:
