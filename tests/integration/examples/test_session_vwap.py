@@ -73,7 +73,9 @@ def test_each_point_is_written_once_though_the_worker_was_ended(
         return sum(committed_offsets(settings, CANDLES_TOPIC, GROUP).values())
 
     worker = start(settings, log=log, program=PROGRAM)
-    feeder.release(2)
+    feeder.release()
+    await_(lambda: committed() == feeder.part, what="all commits of the first half")
+    feeder.release()
     await_(lambda: committed() > feeder.part, what="a commit in the second half")
     end(worker)
     assert committed() < len(sent), "too late to show anything"
