@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 from quixstreams import Application
 from quixstreams.exceptions import QuixException
@@ -115,7 +115,7 @@ class LifeConsumer(InternalConsumer):
             if partitions:
                 self.before_assign()
                 self.lives.begin(partition.topic for partition in partitions)
-                self._begin_new_lives(consumer, partitions)
+                self._set_beginnings(consumer, partitions)
             on_assign(consumer, partitions)
 
         def lost(consumer: Consumer, partitions: list[TopicPartition]) -> None:
@@ -141,8 +141,14 @@ class LifeConsumer(InternalConsumer):
         stamped = self.lives.stamped(offsets or ())
         return super().commit(message=message, offsets=stamped, asynchronous=asynchronous)
 
-    def _begin_new_lives(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        """Let `partitions` whose committed offset is of another life begin at the beginning."""
+    def _set_beginnings(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        """Say where each of `partitions` begins: behind what of its topic's life is committed.
+
+        librdkafka would ask for that itself and begin when it is told. Quix pauses changelogs right
+        after the assignment, and of a beginning and a pause that meet one is lost (librdkafka's
+        issue 5591): one worker of some thousand was seen to read its changelog as if it were
+        input. What begins at a given offset has begun before the assignment returns.
+        """
         committed = {
             (tp.topic, tp.partition): tp
             for tp in consumer.committed(
@@ -152,8 +158,11 @@ class LifeConsumer(InternalConsumer):
         }
         for partition in partitions:
             known = committed[partition.topic, partition.partition]
-            if known.offset >= 0 and known.metadata != self.lives.id_of(partition.topic):
-                partition.offset = OFFSET_BEGINNING
+            if known.offset >= 0 and known.metadata == self.lives.id_of(partition.topic):
+                partition.offset = known.offset
+                continue
+            partition.offset = 0  # where that is gone, `auto.offset.reset`: the earliest there is
+            if known.offset >= 0:
                 logger.warning(
                     "%s[%d]: the committed offset %d is of another life of the topic and is "
                     "discarded; reading from the beginning",

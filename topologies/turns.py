@@ -7,6 +7,7 @@ up to `MESSAGES_A_TURN` messages shares the first and does without the second.
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from confluent_kafka import TopicPartition
@@ -16,6 +17,8 @@ from quixstreams.models.messagecontext import MessageContext
 
 from topologies.life_application import LifeApplication, LifeConsumer, LifeProducer
 from topologies.overlap import OverlappingContext, PairedProducer
+
+logger = logging.getLogger(__name__)
 
 MESSAGES_A_TURN = 100
 POLL_S = 0.1
@@ -64,6 +67,9 @@ class TurnApplication(LifeApplication):
                 break
             message = raise_for_msg_error(polled)
             topic, partition, offset = message.topic(), message.partition(), message.offset()
+            if topic not in dataframe_composed:
+                self._pause_again(topic, partition)
+                continue
             set_message_context(MessageContext(topic, partition, offset, len(message)))
             dataframe_composed[topic](
                 message.value(), message.key(), message.timestamp()[1], message.headers()
@@ -71,3 +77,11 @@ class TurnApplication(LifeApplication):
             store_offset(topic, partition, offset)
             if lives.assignments != assignments:  # state may have to be recovered first
                 return
+
+    def _pause_again(self, changelog: str, partition: int) -> None:
+        """A changelog is read while state is recovered, and paused else.
+
+        Quix's recovery has the same care for input that escaped its pause.
+        """
+        logger.warning("%s[%d] was read like input; it is paused again", changelog, partition)
+        self._consumer.pause([TopicPartition(changelog, partition)])

@@ -4,24 +4,19 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import pytest
 from confluent_kafka import KafkaError, KafkaException
-from quixstreams import State
 
 from app.contracts import LIVE_TOPIC, STOCKS_TOPIC
 from app.settings import Settings
 from app.topics import ensure_topics
+from tests.integration.topologies.counting import GROUP, beside, counting
 from tests.support import await_, await_consumed, committed_offsets, end_offsets, read_topic, send
-from topologies.instance import claim_instance
 from topologies.life_application import LifeProducer, TopicLives
 from topologies.overlap import PairedProducer
-from topologies.turns import TurnApplication
-from topologies.worker import application
 
-GROUP = "overlap"
 _commit = LifeProducer.commit_transaction
 
 
@@ -49,55 +44,6 @@ def settings(make_settings: Callable[..., Settings]) -> Settings:
     made = make_settings(kafka_partitions=1, candle_commit_interval_s=0.2)
     ensure_topics(made)
     return made
-
-
-@contextmanager
-def counting(settings: Settings, stateful: bool) -> Iterator[TurnApplication]:
-    """An application that answers each message with its number: of all, or of its key's state."""
-    with claim_instance(settings.state_dir / GROUP, None) as instance:
-        app = application(settings, instance, settings.named(GROUP))
-        source, target = (
-            app.topic(
-                settings.named(name),
-                key_deserializer="bytes",
-                value_deserializer="bytes",
-                key_serializer="bytes",
-                value_serializer="bytes",
-            )
-            for name in (STOCKS_TOPIC, LIVE_TOPIC)
-        )
-        stream = app.dataframe(source)
-        if stateful:
-            stream = stream.apply(_counted, stateful=True)
-        stream.to_topic(target)
-        yield app
-
-
-def _counted(_: bytes, state: State) -> bytes:
-    number = state.get("count", 0) + 1
-    state.set("count", number)
-    return b"%d" % number
-
-
-def beside(app: TurnApplication, watch: Callable[[], None]) -> None:
-    """Run `app` until `watch`, in a thread of its own, is done; raises what either raised."""
-    failed: list[BaseException] = []
-
-    def watching() -> None:
-        try:
-            watch()
-        except BaseException as error:
-            failed.append(error)
-        app.stop()
-
-    thread = threading.Thread(target=watching)
-    thread.start()
-    try:
-        app.run()
-    finally:
-        thread.join()
-    if failed:
-        raise failed[0]
 
 
 def paired(settings: Settings) -> PairedProducer:

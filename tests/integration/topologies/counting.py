@@ -1,0 +1,66 @@
+"""A small application on a worker's settings, run in the test's own process."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from quixstreams import State
+
+from app.contracts import LIVE_TOPIC, STOCKS_TOPIC
+from app.settings import Settings
+from topologies.instance import claim_instance
+from topologies.turns import TurnApplication
+from topologies.worker import application
+
+GROUP = "counting"
+
+
+@contextmanager
+def counting(settings: Settings, stateful: bool) -> Iterator[TurnApplication]:
+    """An application that answers each message with its number: of all, or of its key's state."""
+    with claim_instance(settings.state_dir / GROUP, None) as instance:
+        app = application(settings, instance, settings.named(GROUP))
+        source, target = (
+            app.topic(
+                settings.named(name),
+                key_deserializer="bytes",
+                value_deserializer="bytes",
+                key_serializer="bytes",
+                value_serializer="bytes",
+            )
+            for name in (STOCKS_TOPIC, LIVE_TOPIC)
+        )
+        stream = app.dataframe(source)
+        if stateful:
+            stream = stream.apply(_counted, stateful=True)
+        stream.to_topic(target)
+        yield app
+
+
+def _counted(_: bytes, state: State) -> bytes:
+    number = state.get("count", 0) + 1
+    state.set("count", number)
+    return b"%d" % number
+
+
+def beside(app: TurnApplication, watch: Callable[[], None]) -> None:
+    """Run `app` until `watch`, in a thread of its own, is done; raises what either raised."""
+    failed: list[BaseException] = []
+
+    def watching() -> None:
+        try:
+            watch()
+        except BaseException as error:
+            failed.append(error)
+        app.stop()
+
+    thread = threading.Thread(target=watching)
+    thread.start()
+    try:
+        app.run()
+    finally:
+        thread.join()
+    if failed:
+        raise failed[0]

@@ -1,0 +1,67 @@
+"""Where partitions begin when they are assigned, and that changelogs stay paused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from confluent_kafka import TopicPartition
+
+from app.contracts import LIVE_TOPIC, STOCKS_TOPIC
+from app.settings import Settings
+from app.topics import ensure_topics
+from tests.integration.topologies.counting import GROUP, beside, counting
+from tests.support import await_, await_consumed, read_topic, send
+from topologies.turns import TurnApplication
+
+
+@pytest.fixture
+def settings(make_settings: Callable[..., Settings]) -> Settings:
+    made = make_settings(kafka_partitions=1, candle_commit_interval_s=0.2)
+    ensure_topics(made)
+    return made
+
+
+def changelog(settings: Settings) -> str:
+    group, topic = settings.named(GROUP), settings.named(STOCKS_TOPIC)
+    return f"changelog__{group}--{topic}--default"
+
+
+def assigned(app: TurnApplication) -> list[dict[str, int]]:
+    """Of each assignment to come, at which offset each topic's partition begins."""
+    found: list[dict[str, int]] = []
+    assign = app._on_assign
+
+    def note(consumer, partitions) -> None:
+        found.append({one.topic: one.offset for one in partitions})
+        assign(consumer, partitions)
+
+    app._on_assign = note
+    return found
+
+
+def test_every_partition_is_told_where_it_begins(settings):
+    """What librdkafka asks for begins later: perhaps as it is paused, and one of both is lost."""
+    send(settings, STOCKS_TOPIC, [(b"SPY", b""), (b"SPY", b"")])
+    for begins in (0, 2):
+        with counting(settings, stateful=True) as app:
+            told = assigned(app)
+            beside(app, lambda: await_consumed(settings, STOCKS_TOPIC, GROUP, 30))
+        assert told == [{settings.named(STOCKS_TOPIC): begins, changelog(settings): 0}]
+
+
+def test_a_changelog_that_escaped_its_pause_is_paused_again(settings, caplog):
+    send(settings, STOCKS_TOPIC, [(b"SPY", b"")])
+    partition = TopicPartition(changelog(settings), 0)
+
+    def watch(app: TurnApplication) -> None:
+        await_consumed(settings, STOCKS_TOPIC, GROUP, 30)
+        app._consumer.resume([partition])
+        await_(lambda: "paused again" in caplog.text, 30, "a look at the changelog")
+        send(settings, STOCKS_TOPIC, [(b"SPY", b"")])
+        await_consumed(settings, STOCKS_TOPIC, GROUP, 30)
+
+    with counting(settings, stateful=True) as app:
+        beside(app, lambda: watch(app))
+    assert [one.value() for one in read_topic(settings, LIVE_TOPIC)] == [b"1", b"2"]
+    assert caplog.text.count("paused again") == 1
