@@ -115,7 +115,7 @@ class LifeConsumer(InternalConsumer):
             if partitions:
                 self.before_assign()
                 self.lives.begin(partition.topic for partition in partitions)
-                self._set_beginnings(consumer, partitions)
+                self._set_beginnings(partitions)
             on_assign(consumer, partitions)
 
         def lost(consumer: Consumer, partitions: list[TopicPartition]) -> None:
@@ -141,7 +141,7 @@ class LifeConsumer(InternalConsumer):
         stamped = self.lives.stamped(offsets or ())
         return super().commit(message=message, offsets=stamped, asynchronous=asynchronous)
 
-    def _set_beginnings(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+    def _set_beginnings(self, partitions: list[TopicPartition]) -> None:
         """Say where each of `partitions` begins: behind what of its topic's life is committed.
 
         librdkafka would ask for that itself and begin when it is told. Quix pauses changelogs right
@@ -149,12 +149,9 @@ class LifeConsumer(InternalConsumer):
         issue 5591): one worker of some thousand was seen to read its changelog as if it were
         input. What begins at a given offset has begun before the assignment returns.
         """
+        asked = [TopicPartition(tp.topic, tp.partition) for tp in partitions]
         committed = {
-            (tp.topic, tp.partition): tp
-            for tp in consumer.committed(
-                [TopicPartition(tp.topic, tp.partition) for tp in partitions],
-                timeout=ASK_TIMEOUT_S,
-            )
+            (tp.topic, tp.partition): tp for tp in self.committed(asked, timeout=ASK_TIMEOUT_S)
         }
         for partition in partitions:
             known = committed[partition.topic, partition.partition]

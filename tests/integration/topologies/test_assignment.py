@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from confluent_kafka import TopicPartition
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
+from quixstreams.exceptions import PartitionAssignmentError
 
 from app.contracts import LIVE_TOPIC, STOCKS_TOPIC
 from app.settings import Settings
 from app.topics import ensure_topics
 from tests.integration.topologies.counting import GROUP, beside, counting
 from tests.support import await_, await_consumed, read_topic, send
+from topologies.life_application import LifeConsumer
 from topologies.turns import TurnApplication
 
 
@@ -48,6 +50,23 @@ def test_every_partition_is_told_where_it_begins(settings):
             told = assigned(app)
             beside(app, lambda: await_consumed(settings, STOCKS_TOPIC, GROUP, 30))
         assert told == [{settings.named(STOCKS_TOPIC): begins, changelog(settings): 0}]
+
+
+def test_nothing_is_read_while_it_is_not_known_what_is_committed(settings, monkeypatch):
+    send(settings, STOCKS_TOPIC, [(b"SPY", b"")])
+    with counting(settings, stateful=True) as app:
+        beside(app, lambda: await_consumed(settings, STOCKS_TOPIC, GROUP, 30))
+    asked = LifeConsumer.committed
+
+    def committed(consumer, partitions, *args, **kwargs):
+        if len(partitions) == 2:  # of input and changelog, before they are assigned
+            raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
+        return asked(consumer, partitions, *args, **kwargs)
+
+    monkeypatch.setattr(LifeConsumer, "committed", committed)
+    with counting(settings, stateful=True) as app, pytest.raises(PartitionAssignmentError):
+        beside(app, lambda: await_(lambda: not app._run_tracker.running, 30))
+    assert [one.value() for one in read_topic(settings, LIVE_TOPIC)] == [b"1"]
 
 
 def test_a_changelog_that_escaped_its_pause_is_paused_again(settings, caplog):
