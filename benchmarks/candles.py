@@ -44,6 +44,8 @@ CONTESTANTS: dict[str, Callable[[Input], Result]] = {
 }
 """In the order of a round: a worker's group is empty only some time after the worker has ended."""
 
+WHOLE = "candles"
+"""The result that explains contestants and input."""
 OF_A_BUILD = ("compiled", "compiled-live")
 WORKERS = ("topology", "live", *OF_A_BUILD)
 
@@ -75,6 +77,12 @@ field, with those of SQL before its figure counted. trades/s is wall time from t
 the commit of the last; CPU is that of the contestant's process, all threads, without its start-up
 and without Kafka.
 """
+MORE = """\
+Contestants, input and figures are those of *The candles worker and its limits* above: {runs}
+interleaved runs of {trades:,} trades, *stock* on {stock_trades:,}. *simulator* has {simulated:.2f}
+trades a message on average.
+"""
+"""The prose of a result that stands beside the whole one."""
 
 
 class Entered(NamedTuple):
@@ -180,7 +188,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--framing", default=",".join(FRAMINGS), help="of " + ",".join(FRAMINGS))
     usual = [name for name in CONTESTANTS if COMPILED.exists() or name not in OF_A_BUILD]
     parser.add_argument("--only", default=",".join(usual), help="of " + ",".join(CONTESTANTS))
-    parser.add_argument("--result", default="candles", help="its name among the results")
+    parser.add_argument("--result", default=WHOLE, help="its name among the results")
     parser.add_argument("--keep", action="store_true", help="leave the result though cut short")
     return parser.parse_args()
 
@@ -190,20 +198,21 @@ def main() -> None:
     names = [name for name in CONTESTANTS if name in given.only.split(",")]
     if set(names) & set(OF_A_BUILD) and not COMPILED.exists():
         sys.exit("error: There is no compiled core to measure: make compile.")
+    labels = given.framing.split(",")
     rows: list[Row] = []
     with tempfile.TemporaryDirectory() as folder, bench(Path(folder)) as settings:
-        for label in given.framing.split(","):
+        for label in labels:
             entered = enter(settings, label, FRAMINGS[label](), given.trades, names)
             rows += compete(entered, label, given.runs)
     figures = [row.figures() for row in rows]
     simulated = simulator_framing()
     report(
         given.result,
-        f"The candles worker and its limits: {given.trades:,} trades, runs: {given.runs}",
+        f"The candles worker and its limits: {' and '.join(labels)} trades a message",
         COLUMNS,
         table(figures),
         figures,
-        PROSE.format(
+        (PROSE if given.result == WHOLE else MORE).format(
             trades=given.trades,
             stock_trades=STOCK_TRADES,
             runs=given.runs,
