@@ -55,7 +55,7 @@ class HotSymbols:
         rules: Rules,
         life: str,
         tally: Counter[str],
-        committing: Callable[[], bool] = lambda: False,
+        committing: Callable[[], bool],
     ) -> None:
         self._rules = rules
         self._life = life

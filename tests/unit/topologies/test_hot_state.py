@@ -144,7 +144,7 @@ def test_state_of_another_life_is_discarded(caplog):
 
 
 def test_a_checkpoint_that_must_not_be_committed_ends_before_its_changelogs():
-    store, symbols = Disk(), HotSymbols(RULES, "life", Counter())
+    store, symbols = Disk(), HotSymbols(RULES, "life", Counter(), lambda: False)
 
     def refuse() -> None:
         raise RuntimeError("made again")
