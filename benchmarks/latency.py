@@ -41,7 +41,7 @@ from benchmarks._report import percentile, report
 from benchmarks._workload import MINUTE_MS, SYMBOLS, zipf
 from tests.support import await_, consumer, running
 
-RATE, SECONDS = 1_000, 150
+RATE, SECONDS, LEAST_SECONDS = 1_000, 150, 70
 WARM_UP_S = 10
 """Before anything counts: the worker's first checkpoints open files and load code."""
 TAIL_S = 10
@@ -266,9 +266,11 @@ def table(found: dict[str, Any], grace_ms: int) -> list[list[str]]:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--rate", type=int, default=RATE, help="trades a second")
-    parser.add_argument("--seconds", type=int, default=SECONDS)
+    parser.add_argument("--seconds", type=int, default=SECONDS, help=f"at least {LEAST_SECONDS}")
     parser.add_argument("--keep", action="store_true", help="leave the result though cut short")
     given = parser.parse_args()
+    if given.seconds < LEAST_SECONDS:
+        parser.error(f"--seconds must be at least {LEAST_SECONDS}: else no minute ends")
     with tempfile.TemporaryDirectory() as folder, bench(Path(folder)) as settings:
         found = measure(settings, given.rate, given.seconds)
     report(
