@@ -146,8 +146,8 @@ class LifeConsumer(InternalConsumer):
 
         librdkafka would ask for that itself and begin when it is told. Quix pauses changelogs right
         after the assignment, and of a beginning and a pause that meet one is lost (librdkafka's
-        issue 5591): one worker of some thousand was seen to read its changelog as if it were
-        input. What begins at a given offset has begun before the assignment returns.
+        issue 5591). A worker was seen, once, to read its changelog as if it were input. What
+        begins at a given offset has begun before the assignment returns.
         """
         asked = [TopicPartition(tp.topic, tp.partition) for tp in partitions]
         committed = {

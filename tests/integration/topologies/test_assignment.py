@@ -2,26 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from quixstreams.exceptions import PartitionAssignmentError
 
 from app.contracts import LIVE_TOPIC, STOCKS_TOPIC
 from app.settings import Settings
-from app.topics import ensure_topics
 from tests.integration.topologies.counting import GROUP, beside, counting
 from tests.support import await_, await_consumed, read_topic, send
 from topologies.life_application import LifeConsumer
 from topologies.turns import TurnApplication
-
-
-@pytest.fixture
-def settings(make_settings: Callable[..., Settings]) -> Settings:
-    made = make_settings(kafka_partitions=1, candle_commit_interval_s=0.2)
-    ensure_topics(made)
-    return made
 
 
 def changelog(settings: Settings) -> str:

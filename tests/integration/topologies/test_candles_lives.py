@@ -41,13 +41,6 @@ def changelogs(settings) -> list[str]:
     return [name for name in admin.list_topics(timeout=10).topics if name.startswith(prefix)]
 
 
-@pytest.fixture
-def settings(make_settings):
-    settings = make_settings(kafka_partitions=1, candle_commit_interval_s=0.2)
-    ensure_topics(settings)
-    return settings
-
-
 def finals(settings) -> list[tuple[int, int, int]]:
     """(minute, open, trade_count) of every record of candles-1m."""
     return [

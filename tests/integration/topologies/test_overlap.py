@@ -11,7 +11,6 @@ from confluent_kafka import KafkaError, KafkaException
 
 from app.contracts import LIVE_TOPIC, STOCKS_TOPIC
 from app.settings import Settings
-from app.topics import ensure_topics
 from tests.integration.topologies.counting import GROUP, beside, counting
 from tests.support import await_, await_consumed, committed_offsets, end_offsets, read_topic, send
 from topologies.life_application import LifeProducer, TopicLives
@@ -37,13 +36,6 @@ class HeldCommit:
             _commit(producer, *args, **kwargs)
 
         return commit_transaction
-
-
-@pytest.fixture
-def settings(make_settings: Callable[..., Settings]) -> Settings:
-    made = make_settings(kafka_partitions=1, candle_commit_interval_s=0.2)
-    ensure_topics(made)
-    return made
 
 
 def paired(settings: Settings) -> PairedProducer:
