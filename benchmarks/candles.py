@@ -208,7 +208,7 @@ def main() -> None:
     simulated = simulator_framing()
     report(
         given.result,
-        f"The candles worker and its limits: {' and '.join(labels)} trades a message",
+        f"The candles worker and its limits at {' and '.join(labels)} trades a message",
         COLUMNS,
         table(figures),
         figures,

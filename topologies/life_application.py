@@ -128,8 +128,8 @@ class LifeConsumer(InternalConsumer):
         self, partitions: list[TopicPartition], timeout: float | None = None
     ) -> list[TopicPartition]:
         """
-        :raises KafkaException: of one of `partitions` it is not known; Quix would end by an error
-            that is not Kafka's, and a worker that should wait for its broker would be gone.
+        :raises KafkaException: of one of `partitions` it is not known, which is not the same as
+            none: from its beginning it would be read again.
         """
         found = super().committed(partitions, timeout)
         for partition in found:
