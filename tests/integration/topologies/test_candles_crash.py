@@ -26,6 +26,8 @@ from tests.integration.topologies.workload import messages, shares
 from tests.support import (
     await_,
     await_consumed,
+    committed_offsets,
+    end_offsets,
     running,
     start,
     stop,
@@ -54,6 +56,12 @@ def await_mid_work(settings, feeder) -> None:
         feeder.release()
         await_commit(settings)
     time.sleep(0.07)  # into the next transaction
+
+    def is_under_way() -> bool:
+        committed = committed_offsets(settings, STOCKS_TOPIC, "candles")
+        return committed != end_offsets(settings, STOCKS_TOPIC)
+
+    await_(is_under_way, 5, "input that is not committed: too late to show anything")
 
 
 def kill_in_mid_work(settings, feeder, log) -> None:
