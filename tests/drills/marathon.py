@@ -37,6 +37,9 @@ SILENCE_S = 30.0
 SYMBOLS = (*KNOWN_PRICES, *(f"S{number:02d}" for number in range(50 - len(KNOWN_PRICES))))
 RULES = Rules("simulated", "sip", 5_000, 900_000)
 TOLERANCE_MS = 1_000
+LAST_S = 8.0
+"""From the market's close to the producer's end: its last minute is told, and the silence is not
+yet one that a connection's end takes for a stall (`SHORT_MS`)."""
 
 
 class Life(NamedTuple):
@@ -131,7 +134,7 @@ async def live_through(
         running = asyncio.create_task(living)
         await asyncio.sleep(length_s)
         simulator.close_market()
-        await asyncio.sleep(10)
+        await asyncio.sleep(LAST_S)
         stop.set()
         await running
         return Lived(messages, simulator.deliveries, lives)
@@ -304,12 +307,17 @@ def coverage_errors(lived: Lived, start_ms: int, end_ms: int) -> list[str]:
         spans = on_producers_clock(intervals, lived.lives)
         for minute in range(-(-start_ms // MINUTE) * MINUTE, end_ms - MINUTE + 1, MINUTE):
             parts = [_overlap(span, minute) for span in spans]
-            edges = sum(minute <= edge < minute + MINUTE for span in spans for edge in span)
+            edges = sum(_touches(edge, minute) for span in spans for edge in span)
             got = told.get((symbol, minute))
             if got is None or abs(got - sum(parts)) > TOLERANCE_MS * edges:
                 number = (minute - start_ms) // MINUTE
                 errors.append(f"{symbol} minute {number}: {got} told, {sum(parts)} heard")
     return errors
+
+
+def _touches(edge_ms: int, minute: int) -> bool:
+    """Whether an edge that is told a tolerance earlier or later may lie in the minute."""
+    return minute - TOLERANCE_MS <= edge_ms < minute + MINUTE + TOLERANCE_MS
 
 
 def _overlap(span: Heard, minute: int) -> int:
