@@ -37,9 +37,10 @@ SILENCE_S = 30.0
 SYMBOLS = (*KNOWN_PRICES, *(f"S{number:02d}" for number in range(50 - len(KNOWN_PRICES))))
 RULES = Rules("simulated", "sip", 5_000, 900_000)
 TOLERANCE_MS = 1_000
-LAST_S = 8.0
-"""From the market's close to the producer's end: its last minute is told, and the silence is not
-yet one that a connection's end takes for a stall (`SHORT_MS`)."""
+TOLD_S = 9.0
+"""A minute is told by then, even by a clock that is behind by as much as is let pass."""
+ARRIVED_S = 2.0
+"""What was sent has arrived by then; no connection takes a silence so short for a stall."""
 
 
 class Life(NamedTuple):
@@ -132,9 +133,9 @@ async def live_through(
         stop = asyncio.Event()
         living = _keep_living(settings, start_ms, behind_ms, Random(seed), stop, lives)
         running = asyncio.create_task(living)
-        await asyncio.sleep(length_s)
+        await asyncio.sleep(length_s + TOLD_S)
         simulator.close_market()
-        await asyncio.sleep(LAST_S)
+        await asyncio.sleep(ARRIVED_S)
         stop.set()
         await running
         return Lived(messages, simulator.deliveries, lives)
