@@ -14,8 +14,8 @@ import socket
 import struct
 import termios
 import time
-from collections.abc import Coroutine
-from contextlib import suppress
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -87,6 +87,22 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         self._virtual.threads += 1
         future.add_done_callback(self._came_back)
         return future
+
+    def held(self, work: Coroutine[Any, Any, T]) -> asyncio.Future[T]:
+        """Await a thread that the loop does not know of; it ends, even if nobody waits any more."""
+        task = self.create_task(work)
+        self._virtual.threads += 1
+        task.add_done_callback(self._came_back)
+        return asyncio.shield(task)
+
+    @contextmanager
+    def awaited(self) -> Iterator[None]:
+        """Time passes in here, as such a thread waits for what the loop does."""
+        self._virtual.threads -= 1
+        try:
+            yield
+        finally:
+            self._virtual.threads += 1
 
     def _came_back(self, _: asyncio.Future[Any]) -> None:
         self._virtual.threads -= 1

@@ -8,25 +8,28 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import pairwise
 from pathlib import Path
 from random import Random
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
 import app.feeds.producer as producing
 from app.contracts import Candle, Message, Quote, Rejected, Trade, Trades, Watermark
+from app.feeds import rest
 from app.feeds.producer import Producer
 from app.feeds.simulator.delivery import Delivery, Ended, Opened, Resumed, Sent, Silent, Subscribed
 from app.feeds.simulator.ledger import Truth
 from app.feeds.simulator.listing import KNOWN_PRICES
+from app.feeds.simulator.rest import Answer
+from app.feeds.simulator.rest_faults import RestFaults
 from app.feeds.simulator.seeded import seeded_script
 from app.feeds.websocket import BadKeyError
 from app.settings import Settings
 from tests.integration.feeds.simulated import START_MS, TOKEN, simulated
-from tests.virtual_time import LoopClock
+from tests.virtual_time import LoopClock, VirtualTimeLoop
 from topologies.backfill import Backfill
 from topologies.candle import Rules
 from topologies.window import market_fields, newest
@@ -117,6 +120,8 @@ async def live_through(
     messages: list[Message | Rejected] = []
     patch.setattr(producing, "Outlet", lambda _: Kept(messages))
     patch.setattr(producing, "await_topics", lambda *_: True)
+    patch.setattr(rest, "_in_thread", _call)
+    patch.setattr(RestFaults, "answer", _answer)
     lives: list[Life] = []
     faults = seeded_script(seed, length_s, SILENCE_S)
     async with simulated(faults=faults, rate=rate, seed=seed, start_ms=start_ms) as simulator:
@@ -139,6 +144,29 @@ async def live_through(
         stop.set()
         await running
         return Lived(messages, simulator.deliveries, lives)
+
+
+def _loop() -> VirtualTimeLoop:
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, VirtualTimeLoop)
+    return loop
+
+
+_in_thread, _answers = rest._in_thread, RestFaults.answer
+
+
+async def _call(call: Callable[[], Any]) -> Any:
+    """A call over REST: it takes the time that the simulator takes over it.
+
+    It begins when all else of its moment is done: whose turn comes first is no matter of chance.
+    """
+    await asyncio.sleep(0.001)
+    return await _loop().held(_in_thread(call))
+
+
+async def _answer(self: RestFaults, target: str, header_token: str | None) -> Answer | None:
+    with _loop().awaited():
+        return await _answers(self, target, header_token)
 
 
 async def _keep_living(

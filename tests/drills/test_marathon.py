@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterable
@@ -72,6 +73,16 @@ def judged(
     assert got.keys() == should.keys()
 
 
+def _clocks(seed: int) -> tuple[int, int]:
+    """By how much the machine's clock is behind, and when the market's begins."""
+    return seed % 2 * BEHIND_MS, STARTS_MS[seed % len(STARTS_MS)]
+
+
+def _live_through(seed: int, folder: Path, patch: pytest.MonkeyPatch) -> Lived:
+    behind_ms, start_ms = _clocks(seed)
+    return run(live_through(seed, folder, RATE, patch, behind_ms=behind_ms, start_ms=start_ms))
+
+
 @pytest.mark.parametrize("seed", range(SEEDS))
 def test_candles_and_coverage_are_what_was_delivered(
     seed: int,
@@ -79,16 +90,25 @@ def test_candles_and_coverage_are_what_was_delivered(
     monkeypatch: pytest.MonkeyPatch,
     record_property: Callable[[str, object], None],
 ) -> None:
-    behind_ms, start_ms = seed % 2 * BEHIND_MS, STARTS_MS[seed % len(STARTS_MS)]
-    lived = run(
-        live_through(seed, tmp_path, RATE, monkeypatch, behind_ms=behind_ms, start_ms=start_ms)
-    )
+    behind_ms, start_ms = _clocks(seed)
+    lived = _live_through(seed, tmp_path, monkeypatch)
     messages = [one for one in lived.messages if not isinstance(one, Rejected)]
     judged(lived, made(messages), record_property)
     rejected = {one.sha256 for one in lived.messages if isinstance(one, Rejected)}
     assert refused_frames(lived.deliveries) <= rejected
     assert coverage_errors(lived, start_ms, start_ms + int(LENGTH_S * 1000)) == []
     assert not (behind_ms and set_back(lived.lives)), "a restart went by the machine's clock"
+
+
+def test_the_same_seed_is_the_same_life(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To the last message: what fails once can be looked at again."""
+    folder = tmp_path / "home"
+    first = _live_through(1, folder, monkeypatch)
+    shutil.rmtree(folder)
+    again = _live_through(1, folder, monkeypatch)
+    assert again.lives == first.lives
+    assert again.deliveries == first.deliveries
+    assert again.messages == first.messages
 
 
 @pytest.mark.timeout(1_200)
