@@ -43,12 +43,14 @@ class _Selector(selectors.DefaultSelector):
             return events
         time.sleep(_SETTLE_S)
         until_s = time.monotonic() + _LONGEST_S
-        while not (events := super().select(0)):
-            if not self._is_under_way() or time.monotonic() > until_s:
+        while True:
+            waits = self._is_under_way() and time.monotonic() < until_s
+            if events := super().select(0):  # asked last: what arrived meanwhile is seen
+                return events
+            if not waits:
                 self.passed_s += timeout
-                break
+                return events
             time.sleep(_SETTLE_S)
-        return events
 
     def _is_under_way(self) -> bool:
         """Whether a socket connects, waits to write, or has sent what has not arrived yet."""
