@@ -35,6 +35,8 @@ REJECTED_TOPIC = "trades-rejected"
 
 MAX_MESSAGE_BYTES = 256 * 1024
 """Trades of one frame that would be larger go into several messages."""
+FUTURE_MS = 60_000
+"""A trade or quote stamped further ahead of its arrival than this is rejected."""
 MAX_DETAIL = 300
 """Characters of what a record says is wrong; msgspec quotes a wrong value, however long it is."""
 if TYPE_CHECKING:

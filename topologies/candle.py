@@ -13,6 +13,7 @@ from decimal import getcontext, setcontext
 from typing import Literal, NamedTuple
 
 from app.contracts import (
+    FUTURE_MS,
     Candle,
     Message,
     Quote,
@@ -35,8 +36,6 @@ from topologies.window import (
     candle_of,
 )
 
-FUTURE_MS = 60_000
-"""A trade stamped further ahead of its arrival than this is rejected."""
 PARTIAL_EVERY_MS = 100
 
 _QUOTE = int(PriceClass.QUOTE)

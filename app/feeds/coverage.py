@@ -76,7 +76,7 @@ class Mark(Struct):
 
     :ivar at_ms: the producer's clock.
     :ivar covered: for each symbol, the minutes that were not told for good, and their value.
-    :ivar moved_ms: how far trades had moved that clock ahead of the machine's (`Skew.moved_ms`).
+    :ivar moved_ms: how far that clock had been moved ahead of the machine's (`ClockSkew.moved_ms`).
     """
 
     at_ms: int

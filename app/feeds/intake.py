@@ -12,7 +12,7 @@ import logging
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
-from app.contracts import FeedName, Message, Rejected
+from app.contracts import FUTURE_MS, FeedName, Message, Refusal, Rejected, Trades
 from app.feeds.clock import Clock
 from app.feeds.coverage import Mark
 from app.feeds.finnhub_frames import (
@@ -23,8 +23,10 @@ from app.feeds.finnhub_frames import (
     TradeFrame,
     parse_frame,
 )
+from app.feeds.held import FutureTrades
 from app.feeds.messages import ConnectionMessages, rejections
-from app.feeds.skew import Skew
+from app.feeds.skew import ClockSkew
+from app.feeds.skew_log import SkewLog
 from app.feeds.staleness import SILENCE_MS, IsOpen, Pulses, Stall, market_open
 from app.feeds.subscriptions import Subscriptions
 from app.feeds.watermarks import Watermarks
@@ -87,8 +89,9 @@ class Intake:
         self._clock = clock
         self._keep_ms = horizon_ms + grace_ms
         self._drop_repeats = drop_repeats
-        self._skew = Skew()
-        self._late = False
+        self._skew = ClockSkew(clock.now_ms(), len(self.symbols))
+        self._future = FutureTrades(self._skew.is_future, self._skew.is_wrong)
+        self._skew_log = SkewLog(self._skew)
         self._open: dict[str, _Open] = {}
         if mark is not None:
             self._go_on_from(mark)
@@ -100,24 +103,27 @@ class Intake:
             horizon_ms=horizon_ms,
             symbols=symbols,
             now_ms=clock.now_ms(),
+            newest_t=self._skew.newest_t,
             mark=mark,
         )
 
     def resume(self) -> list[Outgoing]:
         """What has to be told first after a restart."""
-        now_ms = self._clock.now_ms()
-        return [*self._watermarks.resume(now_ms, self._skew.newest_t(now_ms))]
+        return [*self._watermarks.resume(self._clock.now_ms())]
 
     def add(self, symbols: Iterable[str]) -> None:
         """Symbols that the producer is to bring from now on; `subscribed` says that it does."""
         new = [symbol for symbol in symbols if symbol not in self.symbols]
         self.symbols += tuple(new)
+        self._skew.symbols = len(self.symbols)
         self._watermarks.add(new, self._clock.now_ms())
 
     def remove(self, symbols: Iterable[str]) -> None:
         """Symbols that the producer brings no more; their last minutes are told to their end."""
         gone = [symbol for symbol in symbols if symbol in self.symbols]
         self.symbols = tuple(symbol for symbol in self.symbols if symbol not in gone)
+        self._skew.symbols = len(self.symbols)
+        self._skew.forget(gone)
         self._watermarks.remove(gone, self._clock.now_ms())
         for one in self._open.values():
             one.subscriptions.unsubscribe(gone)
@@ -199,12 +205,27 @@ class Intake:
         """Whether three pings are missing: the connection is dead without having said so."""
         return self._is_mute(self._open[connection])
 
+    def server_date(self, date_ms: int, sent_ms: int, received_ms: int) -> list[Outgoing]:
+        """The vendor's server gave its time (`ClockSkew.date_received`)."""
+        self._skew.date_received(date_ms, sent_ms, received_ms)
+        return self._correct_clock(self._skew.behind_ms(self._clock.now_ms()))
+
     def each_second(self) -> list[Outgoing]:
         """Watermarks that are due; to be called about once a second."""
         woken = self._awake()
+        corrected = self._correct_clock(self._skew.each_second(self._clock.now_ms()))
         now_ms = self._clock.now_ms()
-        newest_t = self._skew.newest_t(now_ms)
-        return [*woken, *self._watermarks.each_second(now_ms, newest_t)]
+        self._skew_log.each_second(now_ms)
+        return [*woken, *corrected, *self._watermarks.each_second(now_ms)]
+
+    def end(self) -> list[Outgoing]:
+        """Nothing more is received: what is still held is sent or rejected."""
+        return self._release(at_once=True)
+
+    @property
+    def holds_trades(self) -> bool:
+        """Whether trades from the future wait to be judged (`app.feeds.held`)."""
+        return bool(self._future)
 
     def mark(self) -> Mark:
         """How far the feed is covered, to be stored about once a second."""
@@ -264,64 +285,93 @@ class Intake:
     def _uncovered(self, ends: Mapping[int, Iterable[str]]) -> list[Outgoing]:
         """Symbols that were heard until each of these times."""
         now_ms = self._clock.now_ms()
-        newest_t = self._skew.newest_t(now_ms)
         return [
             message
             for at_ms, symbols in ends.items()
-            for message in self._watermarks.disconnected(symbols, at_ms, now_ms, newest_t)
+            for message in self._watermarks.disconnected(symbols, at_ms, now_ms)
         ]
 
     def _trades(self, one: _Open, raw: bytes, frame: TradeFrame) -> list[Outgoing]:
         now_ms = self._clock.now_ms()
-        minutes = self._watermarks.minutes(now_ms, self._skew.newest_t(now_ms))
-        behind_ms = self._skew.observe((one.trade.t for one in frame.arrived), now_ms)
-        if behind_ms:
-            now_ms = self._move_clock(behind_ms)
-            minutes += self._watermarks.minutes(now_ms, self._skew.newest_t(now_ms))
-        self._watch_lag(now_ms)
+        minutes = self._watermarks.minutes(now_ms)
+        in_future = self._skew.observe(
+            ((arrived.symbol, arrived.trade.t) for arrived in frame.arrived), now_ms
+        )
+        corrected: list[Outgoing] = []
+        if behind_ms := self._skew.behind_ms(now_ms):
+            corrected = self._correct_clock(behind_ms)
+            now_ms = self._clock.now_ms()
         messages = one.messages.messages(raw, frame, now_ms)
         symbols = {message.symbol for message in messages}
-        self._watermarks.traded(symbols)
         if not_refused := one.subscriptions.proved(symbols):
             self._heard_from(one, not_refused, now_ms)
         self.pulses.traded(symbols, now_ms)
-        self.counts["trades"] += len(frame.arrived)
         self.counts["rejected_trades"] += frame.size - len(frame.arrived)
-        return [*minutes, *messages, *rejections(raw, frame.refusals, self._feed)]
+        wrong: list[Trades] = []
+        if in_future:
+            messages, wrong = self._part_future(messages, raw)
+        return [
+            *minutes,
+            *corrected,
+            *self._sent(messages),
+            *rejections(raw, [*frame.refusals, *self._refused(wrong)], self._feed),
+        ]
+
+    def _sent(self, messages: list[Trades]) -> list[Trades]:
+        """Count and note trades that are sent."""
+        self.counts["trades"] += sum(len(message.trades) for message in messages)
+        self._watermarks.traded(message.symbol for message in messages)
+        return messages
+
+    def _part_future(self, messages: list[Trades], raw: bytes) -> tuple[list[Trades], list[Trades]]:
+        """What of a frame's messages is in time, and what is from the future and wrong."""
+        parts = [self._future.take(message, raw) for message in messages]
+        in_time = [message for message, _ in parts if message is not None]
+        return in_time, [wrong for _, wrong in parts if wrong is not None]
+
+    def _refused(self, wrong: list[Trades]) -> list[Refusal]:
+        """Why trades of one frame that come from the future cannot be taken."""
+        indices = sorted(trade.i for message in wrong for trade in message.trades)
+        self.counts["rejected_trades"] += len(indices)
+        self._skew_log.rejected(message.symbol for message in wrong)
+        return [Refusal("future", _FUTURE, tuple(indices))] if indices else []
+
+    def _release(self, at_once: bool = False) -> list[Outgoing]:
+        """Send or reject what of the trades from the future need not be held any longer."""
+        if not self._future:
+            return []
+        released = self._future.release(self._clock.now_ms(), at_once)
+        made: list[Outgoing] = [*self._sent(released.in_time)]
+        for message, raw in released.future:
+            made += rejections(raw, self._refused([message]), self._feed)
+        return made
+
+    def _correct_clock(self, behind_ms: int) -> list[Outgoing]:
+        """Move the clock forward if it is behind, and judge again what is held."""
+        made: list[Outgoing] = []
+        if behind_ms:
+            self._move_clock(behind_ms)
+            now_ms = self._clock.now_ms()
+            made += self._watermarks.minutes(now_ms)
+        return [*made, *self._release()]
 
     def _go_on_from(self, mark: Mark) -> None:
         behind_ms = self._skew.go_on_from(mark, self._clock.now_ms())
         if behind_ms:
-            log.warning(
-                "this machine's clock is %.1f s behind the one that the run before went by; the "
-                "producer goes on by that. Set the clock.",
-                behind_ms / 1000,
-            )
+            self._skew_log.continued(behind_ms)
             self._clock.move_forward(behind_ms)
 
-    def _move_clock(self, behind_ms: int) -> int:
-        log.warning(
-            "this machine's clock is %.1f s behind the trades; the producer goes by the trades. "
-            "Set the clock.",
-            behind_ms / 1000,
-        )
+    def _move_clock(self, behind_ms: int) -> None:
+        self._skew_log.moved(behind_ms)
         self._watermarks.moved_forward(self._clock.now_ms(), behind_ms)
         self._clock.move_forward(behind_ms)
+        self._skew.moved_forward(behind_ms)
+        self._future.moved_forward(behind_ms)
         self.pulses.moved_forward(behind_ms)
         self._awake_at_ms += behind_ms
         for one in self._open.values():
             one.heard_at_ms += behind_ms
             one.since_ms = {symbol: at + behind_ms for symbol, at in one.since_ms.items()}
-        return self._clock.now_ms()
 
-    def _watch_lag(self, now_ms: int) -> None:
-        lag_ms = self._skew.lag_ms(now_ms)
-        if lag_ms and not self._late:
-            log.warning(
-                "trades arrive %.1f s after they happened, or this machine's clock is ahead by as "
-                "much; minutes are closed that much later",
-                lag_ms / 1000,
-            )
-        elif self._late and not lag_ms:
-            log.warning("trades arrive in time again")
-        self._late = lag_ms > 0
+
+_FUTURE = f"the time lies more than {FUTURE_MS // 1000} s ahead of when the trade was received"

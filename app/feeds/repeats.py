@@ -12,8 +12,8 @@ from bisect import bisect_left
 from collections import deque
 from collections.abc import Hashable
 
-MOST_AHEAD_MS = 60_000
-"""So far ahead of its receipt a trade may be."""
+from app.contracts import FUTURE_MS
+
 _MINUTE_MS = 60_000
 _PARTS = 16
 _PACK_EVERY_MS = 100
@@ -42,7 +42,7 @@ class RepeatCounter:
         if self._to_pack and clock_ms >= self._pack_at_ms:
             self._pack(clock_ms)
         # what is further ahead of the clock is refused downstream; it is not remembered for ever
-        minute = (t if t - clock_ms <= MOST_AHEAD_MS else clock_ms) // _MINUTE_MS
+        minute = (t if t - clock_ms <= FUTURE_MS else clock_ms) // _MINUTE_MS
         counted = self._minutes.get(minute)
         if counted is None:
             if self._ends_at(minute) < clock_ms:

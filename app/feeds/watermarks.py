@@ -7,11 +7,15 @@ has come on the producer's clock, before any trade is sent that was received the
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from app.contracts import FeedName, Watermark
 from app.feeds.coverage import MINUTE_MS, Coverage, Mark, minute_of
+from app.market.sessions import FIRST_MS
+
+NewestT = Callable[[str, int], int]
+"""Up to when the feed has sent what happened to a symbol, given the producer's clock."""
 
 
 @dataclass(slots=True)
@@ -20,6 +24,8 @@ class _Symbol:
     first_minute: int
     """The minute it was subscribed in; earlier ones are not this source's to tell."""
     told: dict[int, int] = field(default_factory=dict)
+    t: int = FIRST_MS
+    """Its newest watermark, which never falls."""
     traded: bool = False
     until_ms: int | None = None
     """Of a removed symbol: the end of its last minute + horizon."""
@@ -30,6 +36,7 @@ class Watermarks:
 
     :param symbols: what is subscribed from now on.
     :param now_ms: the producer's clock, at its start.
+    :param newest_t: `ClockSkew.newest_t`.
     :param mark: what the producer stored before it was started again.
     """
 
@@ -42,13 +49,14 @@ class Watermarks:
         horizon_ms: int,
         symbols: Iterable[str],
         now_ms: int,
+        newest_t: NewestT,
         mark: Mark | None = None,
     ) -> None:
         self._feed = feed
         self._source = source
         self._grace_ms = grace_ms
         self._horizon_ms = horizon_ms
-        self._t = 0
+        self._newest_t = newest_t
         self._moves: list[tuple[int, int]] = []
         self._symbols: dict[str, _Symbol] = {}
         if mark is not None and mark.at_ms > now_ms:
@@ -64,18 +72,14 @@ class Watermarks:
             (one.first_minute for one in self._symbols.values()), default=minute_of(now_ms)
         )
 
-    def resume(self, now_ms: int, newest_t: int) -> list[Watermark]:
-        """After a restart: the minute the producer died in, and every minute it was away.
-
-        :param newest_t: up to where the feed has told (`Skew.newest_t`).
-        """
+    def resume(self, now_ms: int) -> list[Watermark]:
+        """After a restart: the minute the producer died in, and every minute it was away."""
         if not self._resumed:
             return []
-        messages = self.minutes(now_ms, newest_t)
-        reached = self._rise_to(newest_t)
+        messages = self.minutes(now_ms)
         for minute in range(self._next_minute, now_ms + 1, MINUTE_MS):
-            t = min(reached, minute + MINUTE_MS)
             for name, symbol in self._symbols.items():
+                t = min(self._reached(name, symbol, now_ms), minute + MINUTE_MS)
                 covered = symbol.coverage.covered_ms(minute, now_ms)
                 messages.append(self._watermark(name, t, now_ms, minute, covered))
         return messages
@@ -97,9 +101,7 @@ class Watermarks:
         for name in symbols:
             self._symbols[name].coverage.open(now_ms)
 
-    def disconnected(
-        self, symbols: Iterable[str], at_ms: int, now_ms: int, newest_t: int
-    ) -> list[Watermark]:
+    def disconnected(self, symbols: Iterable[str], at_ms: int, now_ms: int) -> list[Watermark]:
         """Nothing of `symbols` was heard since `at_ms`; minutes told otherwise are corrected.
 
         :param at_ms: counted back from `now_ms`, whatever the clock said then.
@@ -109,22 +111,22 @@ class Watermarks:
         for name in symbols:
             symbol = self._symbols[name]
             symbol.coverage.close(at_ms)
-            messages += self._long_dark(name, symbol, at_ms, now_ms, newest_t)
+            messages += self._long_dark(name, symbol, at_ms, now_ms)
             for minute, value in symbol.told.items():
                 covered = symbol.coverage.covered_ms(minute, now_ms)
                 if covered != value:
                     symbol.told[minute] = covered
-                    t = self._rise_to(newest_t)
+                    t = self._reached(name, symbol, now_ms)
                     messages.append(self._watermark(name, t, now_ms, minute, covered))
         return messages
 
     def _long_dark(
-        self, name: str, symbol: _Symbol, at_ms: int, now_ms: int, newest_t: int
+        self, name: str, symbol: _Symbol, at_ms: int, now_ms: int
     ) -> Iterator[Watermark]:
         """Full minutes since `at_ms` that were told, but so long ago that they were forgotten."""
         first, oldest = minute_of(at_ms) + MINUTE_MS, min(symbol.told, default=0)
         if first < oldest:
-            t = self._rise_to(newest_t)
+            t = self._reached(name, symbol, now_ms)
             yield self._watermark(name, t, now_ms, oldest - MINUTE_MS, 0, first)
 
     def moved_forward(self, at_ms: int, ms: int) -> None:
@@ -154,36 +156,34 @@ class Watermarks:
         """Whether a minute has to be told before anything else is sent."""
         return now_ms >= self._next_minute + MINUTE_MS + self._grace_ms
 
-    def minutes(self, now_ms: int, newest_t: int) -> list[Watermark]:
+    def minutes(self, now_ms: int) -> list[Watermark]:
         """Each symbol's value of every minute whose end + grace has come and that is not told."""
         if not self.due(now_ms):
             return []
         last = minute_of(now_ms - self._grace_ms) - MINUTE_MS
         minutes = range(self._next_minute, last + 1, MINUTE_MS)
         self._next_minute = last + MINUTE_MS
-        reached = self._rise_to(newest_t)
         told = [
             message
             for name, symbol in self._symbols.items()
-            for message in self._told(name, symbol, minutes, now_ms, reached)
+            for message in self._told(name, symbol, minutes, now_ms)
         ]
         self._forget(now_ms)
         return told
 
-    def each_second(self, now_ms: int, newest_t: int) -> list[Watermark]:
+    def each_second(self, now_ms: int) -> list[Watermark]:
         """What is due now: minutes, and symbols that traded since their last watermark."""
-        messages = self.minutes(now_ms, newest_t)
-        t = self._rise_to(newest_t)
+        messages = self.minutes(now_ms)
         for name, symbol in self._symbols.items():
             if symbol.traded:
-                messages.append(self._running(name, t, now_ms))
+                messages.append(self._running(name, symbol, now_ms))
                 symbol.traded = False
         return messages
 
     def mark(self, now_ms: int, moved_ms: int = 0) -> Mark:
         """What has to be known after a restart.
 
-        :param moved_ms: how far trades have moved the clock (`Skew.moved_ms`).
+        :param moved_ms: how far the clock was moved (`ClockSkew.moved_ms`).
         """
         minutes = range(self._next_minute, now_ms + 1, MINUTE_MS)
         return Mark(
@@ -195,9 +195,8 @@ class Watermarks:
             moved_ms=moved_ms,
         )
 
-    def _told(
-        self, name: str, symbol: _Symbol, minutes: range, now_ms: int, reached: int
-    ) -> Iterator[Watermark]:
+    def _told(self, name: str, symbol: _Symbol, minutes: range, now_ms: int) -> Iterator[Watermark]:
+        reached = self._reached(name, symbol, now_ms)
         dark_since: int | None = None
         for minute in minutes:
             if minute < symbol.first_minute:
@@ -216,14 +215,14 @@ class Watermarks:
         if dark_since is not None:
             yield self._watermark(name, reached, now_ms, minutes[-1], 0, dark_since)
 
-    def _running(self, name: str, t: int, now_ms: int) -> Watermark:
+    def _running(self, name: str, symbol: _Symbol, now_ms: int) -> Watermark:
         minute = minute_of(now_ms)
-        covered = self._symbols[name].coverage.covered_ms(minute, now_ms)
-        return self._watermark(name, t, now_ms, minute, covered)
+        covered = symbol.coverage.covered_ms(minute, now_ms)
+        return self._watermark(name, self._reached(name, symbol, now_ms), now_ms, minute, covered)
 
-    def _rise_to(self, newest_t: int) -> int:
-        self._t = max(self._t, newest_t - self._grace_ms)
-        return self._t
+    def _reached(self, name: str, symbol: _Symbol, now_ms: int) -> int:
+        symbol.t = max(symbol.t, self._newest_t(name, now_ms) - self._grace_ms)
+        return symbol.t
 
     def _watermark(
         self,

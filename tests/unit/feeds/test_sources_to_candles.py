@@ -54,7 +54,13 @@ class Market:
             mark=mark,
         )
         self.send(source.resume())
+        self.date(name)
         source.connected(f"{name}-{self.now_ms}")
+
+    def date(self, name: str) -> None:
+        """The server says in its handshake what time it is."""
+        now_ms = self.clocks[name].now_ms()
+        self.send(self.sources[name].server_date(M + self.now_ms, now_ms, now_ms))
 
     def send(self, outgoing: Iterable[Outgoing]) -> None:
         for message in outgoing:

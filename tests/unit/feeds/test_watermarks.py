@@ -23,6 +23,7 @@ class _Producer:
 
     def __init__(self, now: int, *symbols: str, mark: Mark | None = None) -> None:
         self.symbols = symbols or ("A",)
+        self.newest: int | None = None
         self.marks = Watermarks(
             "live",
             "src",
@@ -30,18 +31,23 @@ class _Producer:
             horizon_ms=HORIZON,
             symbols=self.symbols,
             now_ms=M + now,
+            newest_t=self._newest_t,
             mark=mark,
         )
+
+    def _newest_t(self, symbol: str, now_ms: int) -> int:
+        return now_ms if self.newest is None else M + self.newest
 
     def connect(self, now: int) -> None:
         self.marks.connected(self.symbols, M + now)
 
     def end(self, now: int, since: int | None = None) -> list[Watermark]:
         at = now if since is None else since
-        return self.marks.disconnected(self.symbols, M + at, M + now, M + now)
+        return self.marks.disconnected(self.symbols, M + at, M + now)
 
     def second(self, now: int, newest: int | None = None) -> list[Watermark]:
-        return self.marks.each_second(M + now, M + (now if newest is None else newest))
+        self.newest = newest
+        return self.marks.each_second(M + now)
 
 
 def _told(messages: list[Watermark]) -> list[tuple[int, int | None]]:
@@ -133,7 +139,7 @@ def test_a_stall_that_began_before_a_clock_was_moved_corrects_from_its_beginning
 def test_after_a_restart_the_minute_it_died_in_comes_first_and_then_each_dark_one() -> None:
     mark = Mark(M + 20_000, {"A": {M: 20_000}})
     producer = _Producer(200_000, mark=mark)
-    messages = producer.marks.resume(M + 200_000, M + 200_000)
+    messages = producer.marks.resume(M + 200_000)
     assert _told(messages) == [(0, 20_000), (60_000, 0), (120_000, 0), (180_000, 0)]
     assert [m.t - M for m in messages] == [60_000, 120_000, 195_000, 195_000]
     assert producer.second(201_000) == []
@@ -142,7 +148,7 @@ def test_after_a_restart_the_minute_it_died_in_comes_first_and_then_each_dark_on
 def test_minutes_dark_for_longer_than_the_horizon_are_one_message() -> None:
     mark = Mark(M + 20_000, {"A": {M: 20_000}})
     now = 2 * HORIZON + 10_000
-    messages = _Producer(now, mark=mark).marks.resume(M + now, M + now)
+    messages = _Producer(now, mark=mark).marks.resume(M + now)
     assert _told(messages)[:3] == [(0, 20_000), (840_000, 0), (900_000, 0)]
     assert [m.dark_since for m in messages[:3]] == [None, M + MINUTE, None]
     assert _told(messages)[-1] == (2 * HORIZON, 0)
@@ -150,7 +156,7 @@ def test_minutes_dark_for_longer_than_the_horizon_are_one_message() -> None:
 
 def test_a_restart_within_the_minute_adds_to_what_was_covered() -> None:
     producer = _Producer(30_000, mark=Mark(M + 20_000, {"A": {M: 20_000}}))
-    assert _told(producer.marks.resume(M + 30_000, M + 30_000)) == [(0, 20_000)]
+    assert _told(producer.marks.resume(M + 30_000)) == [(0, 20_000)]
     producer.connect(40_000)
     assert _told(producer.second(65_000)) == [(0, 40_000)]
 
@@ -158,7 +164,7 @@ def test_a_restart_within_the_minute_adds_to_what_was_covered() -> None:
 def test_a_restart_between_a_minutes_end_and_its_grace_tells_both_minutes() -> None:
     mark = Mark(M + 62_000, {"A": {M: 55_000, M + MINUTE: 2_000}})
     producer = _Producer(63_000, mark=mark)
-    resumed = producer.marks.resume(M + 63_000, M + 63_000)
+    resumed = producer.marks.resume(M + 63_000)
     assert _told(resumed) == [(0, 55_000), (60_000, 2_000)]
     assert _told(producer.second(65_000)) == [(0, 55_000)]
 
@@ -185,13 +191,13 @@ def test_a_removed_symbol_is_told_until_its_last_minutes_end_and_the_horizon() -
 
 def test_a_symbol_new_since_the_restart_is_not_told_as_dark_before() -> None:
     producer = _Producer(200_000, "A", "NEW", mark=Mark(M + 20_000, {"A": {M: 20_000}}))
-    messages = producer.marks.resume(M + 200_000, M + 200_000)
+    messages = producer.marks.resume(M + 200_000)
     assert _told([m for m in messages if m.symbol == "NEW"]) == [(180_000, 0)]
 
 
 def test_a_mark_from_the_future_is_not_believed() -> None:
     producer = _Producer(0, mark=Mark(M + 3_600_000, {"A": {M + 3_600_000: 5_000}}))
-    assert producer.marks.resume(M, M) == []
+    assert producer.marks.resume(M) == []
     assert _told(producer.second(65_000)) == [(0, 0)]
 
 
@@ -267,7 +273,7 @@ def test_each_minute_is_told_before_anything_later_and_no_watermark_falls(
             messages += producer.end(now)
             open_since = None
         elif what == "trade":
-            messages += producer.marks.minutes(M + now, M + now)
+            messages += producer.marks.minutes(M + now)
             producer.marks.traded(["A"])
             for minute in range(0, now - GRACE - MINUTE + 1, MINUTE):
                 assert {minute} <= told.keys() | {m - M for m in _minutes(messages)}
