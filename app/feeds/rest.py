@@ -6,14 +6,16 @@ import asyncio
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from contextvars import ContextVar
 from random import Random
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, Generic, Literal, NamedTuple, Protocol, TypeVar
 
 import finnhub
 import requests
 
 from app.feeds.budget import CallBudget
 from app.feeds.clock import Clock
+from app.feeds.http_headers import date_ms_of
 from app.log import forms_of, redact
 
 TIMEOUT_S = 4
@@ -25,6 +27,10 @@ _MINUTE_MS = 60_000
 
 Retry = Literal["no", "soon", "later"]
 T = TypeVar("T")
+OnDate = Callable[[int, int, int], None]
+
+_date_ms: ContextVar[int | None] = ContextVar("date_ms", default=None)
+"""The date of the last answer in this thread: an abandoned call cannot write another's."""
 
 
 class RestFault(Exception):
@@ -64,7 +70,7 @@ class FinnhubRest:
         # as a parameter the key would stand in the text of every network error
         del self._client._session.params["token"]
         self._client._session.headers["X-Finnhub-Token"] = key
-        self._client._session.hooks["response"].append(self._refused)
+        self._client._session.hooks["response"] += [_note_date, self._refused]
 
     def quote(self, symbol: str) -> Any:
         """The quote of `symbol`.
@@ -105,18 +111,50 @@ class FinnhubRest:
         return RestFault(redact(text, self._secrets)[:_MOST_TEXT], retry, status)
 
 
+def _note_date(response: requests.Response, **_: Any) -> None:
+    _date_ms.set(date_ms_of(response.headers.get("Date"), response.headers.get("Age")))
+
+
+class _Answered(NamedTuple, Generic[T]):
+    """What became of a call, and the date of the answer, in UNIX ms by the server's clock."""
+
+    result: T | None
+    fault: RestFault | None
+    date_ms: int | None
+
+
+def _answered(call: Callable[[RestApi], T], api: RestApi) -> _Answered[T]:
+    """Make a call, in the thread this runs in."""
+    _date_ms.set(None)
+    result, fault = None, None
+    try:
+        result = call(api)
+    except RestFault as raised:
+        fault = raised
+    return _Answered(result, fault, _date_ms.get())
+
+
 class RestCalls:
     """The calls of a producer, over all its keys: within their budgets, again where that helps.
 
     :param keys: each key's API and what it may still call; a key that is refused is left out.
+    :param on_date: called with the date of each answer that has one, refusals included, and when
+        the call was sent and its answer received by `clock`, all in UNIX ms. It is called on the
+        event loop's thread; the server's clock was read between the two moments.
     """
 
     def __init__(
-        self, keys: Sequence[tuple[RestApi, CallBudget]], clock: Clock, rng: Random
+        self,
+        keys: Sequence[tuple[RestApi, CallBudget]],
+        clock: Clock,
+        rng: Random,
+        *,
+        on_date: OnDate | None = None,
     ) -> None:
         self._keys = list(keys)
         self._clock = clock
         self._rng = rng
+        self._on_date = on_date
 
     def __bool__(self) -> bool:
         """Whether a key is left."""
@@ -131,7 +169,7 @@ class RestCalls:
             api, budget = await self._next_key()
             budget.take(self._clock.now_ms())
             try:
-                return await _in_thread(lambda api=api: call(api))  # type: ignore[misc]
+                return await self._call(call, api)
             except RestFault as fault:
                 if fault.retry == "later":
                     wait_ms = _MINUTE_MS * self._rng.uniform(0.5, 1.0)
@@ -144,6 +182,15 @@ class RestCalls:
                     wait_ms = 1_000 * 2 ** (attempt - 1)
                     await self._clock.sleep(wait_ms * self._rng.uniform(0.5, 1.0))
         raise AssertionError("unreachable")
+
+    async def _call(self, call: Callable[[RestApi], T], api: RestApi) -> T:
+        sent_ms = self._clock.now_ms()
+        answered = await _in_thread(lambda: _answered(call, api))
+        if answered.date_ms is not None and self._on_date is not None:
+            self._on_date(answered.date_ms, sent_ms, self._clock.now_ms())
+        if answered.fault is not None:
+            raise answered.fault
+        return answered.result  # type: ignore[return-value]
 
     async def _next_key(self) -> tuple[RestApi, CallBudget]:
         if not self._keys:

@@ -10,9 +10,11 @@ from urllib.parse import quote, urlsplit
 
 import msgspec
 from websockets.asyncio.client import ClientConnection, connect
+from websockets.datastructures import Headers
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
 
 from app.errors import TickhouseError
+from app.feeds.http_headers import date_ms_of
 from app.log import MASK, forms_of, redact
 
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024
@@ -75,13 +77,16 @@ class FeedSocket:
     """One open connection: iterate over it for its frames.
 
     :ivar feed: what the server says its trades are, if it says it.
+    :ivar date_ms: when the server answered the handshake, in UNIX ms by its own clock and in whole
+        seconds; None if it did not say so.
     """
 
     def __init__(self, socket: ClientConnection, secrets: Sequence[str]) -> None:
         self._socket = socket
         self._secrets = secrets
-        response = socket.response
-        self.feed = response.headers.get(FEED_HEADER) if response else None
+        headers = socket.response.headers if socket.response else Headers()
+        self.feed = _header(headers, FEED_HEADER)
+        self.date_ms = date_ms_of(_header(headers, "Date"), _header(headers, "Age"))
 
     async def subscribe(self, symbols: Iterable[str]) -> None:
         """Ask for the trades of `symbols`; what is refused comes back as an error frame."""
@@ -125,6 +130,11 @@ class FeedSocket:
 
     def _ended(self, error: ConnectionClosed) -> Unavailable:
         return Unavailable(redact(f"the connection ended: {error}", [*self._secrets]))
+
+
+def _header(headers: Headers, name: str) -> str | None:
+    """A header's value; those of one that is there several times make a list, as in HTTP."""
+    return ", ".join(headers.get_all(name)) or None
 
 
 async def open_socket(url: str, token: str, others: Iterable[str] = ()) -> FeedSocket:

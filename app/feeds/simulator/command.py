@@ -9,8 +9,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from websockets.asyncio.server import Server, ServerConnection, serve
-from websockets.http11 import Request, Response
+from websockets.asyncio.server import Server, serve
 
 from app.errors import TickhouseError
 from app.feeds.clock import SteadyClock
@@ -23,7 +22,6 @@ from app.feeds.simulator.seeded import seeded_script
 from app.feeds.simulator.server import SYMBOLS_PER_CONNECTION, Simulator
 from app.feeds.simulator.tape import Tape
 from app.feeds.simulator.venue import Venue
-from app.feeds.websocket import FEED_HEADER
 from app.settings import Settings
 
 FAREWELL_S = 0.5
@@ -123,7 +121,7 @@ async def listen(simulator: Simulator, host: str, port: int) -> Server:
             host,
             port,
             process_request=simulator.respond,
-            process_response=_labelled,
+            process_response=simulator.label,
             compression=None,
             server_header=None,
             ping_interval=None,
@@ -139,12 +137,6 @@ async def listen(simulator: Simulator, host: str, port: int) -> Server:
             f"The simulator cannot listen on {host}:{port}: {reason}. Stop what listens there, or "
             "choose another place with --host and --port (0 takes any free port)."
         ) from None
-
-
-def _labelled(_socket: ServerConnection, _request: Request, response: Response) -> Response:
-    """Say that these trades are simulated, so that no live namespace takes them for real."""
-    response.headers[FEED_HEADER] = "simulated"
-    return response
 
 
 async def _close(server: Server) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Collection, Coroutine, Iterable
 from contextlib import suppress
+from email.utils import formatdate
 from http import HTTPStatus
 from random import Random
 from urllib.parse import parse_qs
@@ -24,6 +25,7 @@ from app.feeds.simulator.rest import CALLS_PER_MINUTE, Answer, RestApi, refusal
 from app.feeds.simulator.rest_faults import RestFaults
 from app.feeds.simulator.script import Script
 from app.feeds.simulator.venue import Venue
+from app.feeds.websocket import FEED_HEADER
 
 STEP_MS = 50
 """The market is played in steps of this length; prints are delivered at their end."""
@@ -94,6 +96,16 @@ class Simulator:
             socket.transport.abort()
             answer = refusal(HTTPStatus.BAD_GATEWAY)  # goes nowhere
         return _response(answer)
+
+    def label(self, _: ServerConnection, __: Request, response: Response) -> Response:
+        """Add to an answer that its trades are simulated, and the date by the simulator's clock.
+
+        No live namespace then takes them for real; the library's date would be the machine's.
+        """
+        response.headers.pop("Date", None)
+        response.headers["Date"] = formatdate(self._clock.now_ms() / 1000, usegmt=True)
+        response.headers[FEED_HEADER] = "simulated"
+        return response
 
     async def converse(self, socket: ServerConnection) -> None:
         """Serve one client. A key's second connection ends both, as measured at Finnhub."""

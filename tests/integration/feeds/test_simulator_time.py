@@ -6,7 +6,11 @@ import asyncio
 import logging
 
 import pytest
+from websockets.asyncio.client import connect
+from websockets.datastructures import Headers
+from websockets.exceptions import InvalidStatus
 
+from app.feeds.http_headers import date_ms_of
 from app.feeds.simulator.server import STEP_MS
 from tests.integration.feeds.simulated import START_MS, Heard, hear, simulated, subscribe
 from tests.virtual_time import run
@@ -80,3 +84,36 @@ def test_one_trade_a_second_and_20_000_go_through_a_connection(rate: int, second
 
     count = sum(len(one.trades) for one in run(talk()))
     assert count / seconds == pytest.approx(rate, rel=0.4), "a session's middle is quieter"
+
+
+def test_every_answer_is_dated_by_the_simulators_clock() -> None:
+    async def talk() -> list[tuple[int | None, int]]:
+        dated = []
+        async with simulated("refuse:at=20,for=10") as simulator:
+            await asyncio.sleep(5.5)
+            async with simulator.connect() as client:
+                assert client.response is not None
+                dated.append((_date_ms(client.response.headers), simulator.clock.now_ms()))
+            for path in (
+                "api/v1/quote?symbol=AAPL&token=marker-token",
+                "api/v1/quote",
+                "?token=no",
+            ):
+                with pytest.raises(InvalidStatus) as caught:
+                    await connect(f"ws://{simulator.at}/{path}", ping_interval=None)
+                dated.append((_date_ms(caught.value.response.headers), simulator.clock.now_ms()))
+            await asyncio.sleep(20)
+            with pytest.raises(InvalidStatus) as caught:
+                await simulator.connect()
+            dated.append((_date_ms(caught.value.response.headers), simulator.clock.now_ms()))
+        return dated
+
+    dated = run(talk())
+    assert [date_ms for date_ms, _ in dated] == [now_ms // 1000 * 1000 for _, now_ms in dated]
+    assert dated[0][0] == START_MS + 5_000
+    assert dated[-1][0] == START_MS + 25_000
+
+
+def _date_ms(headers: Headers) -> int | None:
+    assert len(headers.get_all("Date")) == 1
+    return date_ms_of(headers["Date"])

@@ -23,6 +23,7 @@ from tests.unit.feeds.rest_api import FakeApi
 
 NOW = 1_731_600_060_000
 KEY = "marker-key"
+DATE, DATE_MS = "Thu, 14 Nov 2024 16:01:00 GMT", 1_731_600_060_000
 
 
 class _Keys:
@@ -124,13 +125,16 @@ class _Rest(BaseHTTPRequestHandler):
 
     asked: list[tuple[str, str | None]]
     status, body = 200, b"{}"
+    date: str | None = DATE
     fault: Callable[[_Rest], None] = staticmethod(lambda _: None)
 
     def do_GET(self) -> None:
         self.asked.append((self.path, self.headers["X-Finnhub-Token"]))
         with suppress(OSError):  # a client may have given up
             self.fault(self)
-            self.send_response(self.status)
+            self.send_response_only(self.status)
+            if self.date is not None:
+                self.send_header("Date", self.date)
             self.send_header("Content-Type", "application/json")
             self.end_headers()
             self.wfile.write(self.body)
@@ -273,6 +277,73 @@ def _redirected(rest: _Rest) -> None:
     there = f"http://127.0.0.1:1/?token={KEY}"
     rest.wfile.write(f"HTTP/1.1 302 Found\r\nLocation: {there}\r\n\r\n".encode())
     raise ConnectionAbortedError
+
+
+@pytest.mark.parametrize("status", [200, 401, 404, 429, 500])
+def test_the_date_of_every_answer_is_reported_with_when_it_was_asked_for(
+    rest: tuple[str, type[_Rest]], status: int
+) -> None:
+    url, handler = rest
+    handler.status = status
+    clock, dates = _Slow(NOW), []
+    keys = [(FinnhubRest(url, KEY), CallBudget())]
+    calls = RestCalls(keys, clock, Random(1), on_date=lambda *one: dates.append(one))
+    with suppress(RestFault):
+        asyncio.run(calls.ask(lambda api: clock.call(lambda: api.quote("A"))))
+    assert len(dates) == len(handler.asked) == len(clock.calls_ms)
+    for (date_ms, sent_ms, received_ms), called_ms in zip(dates, clock.calls_ms, strict=True):
+        assert date_ms == DATE_MS
+        assert (sent_ms, received_ms) == called_ms
+
+
+class _Slow(ManualClock):
+    """A clock on which each call takes two seconds.
+
+    :ivar calls_ms: when each began and ended.
+    """
+
+    def __init__(self, now_ms: int) -> None:
+        super().__init__(now_ms)
+        self.calls_ms: list[tuple[int, int]] = []
+
+    def call(self, call: Callable[[], Any]) -> Any:
+        began_ms = self.now_ms()
+        try:
+            return call()
+        finally:
+            self.move_forward(2_000)
+            self.calls_ms.append((began_ms, self.now_ms()))
+
+
+@pytest.mark.parametrize("date", [None, "", "yesterday"])
+def test_an_answer_without_a_date_reports_none(
+    rest: tuple[str, type[_Rest]], date: str | None
+) -> None:
+    url, handler = rest
+    handler.date = date
+    dates: list[tuple[int, int, int]] = []
+    keys = [(FinnhubRest(url, KEY), CallBudget())]
+    calls = RestCalls(keys, ManualClock(NOW), Random(1), on_date=lambda *one: dates.append(one))
+    assert asyncio.run(calls.ask(lambda api: api.quote("A"))) == {}
+    assert dates == []
+
+
+def test_a_call_without_an_answer_reports_no_date_of_an_earlier_one(
+    rest: tuple[str, type[_Rest]],
+) -> None:
+    url, handler = rest
+    dates: list[tuple[int, int, int]] = []
+    keys = [(FinnhubRest(url, KEY), CallBudget())]
+    calls = RestCalls(keys, ManualClock(NOW), Random(1), on_date=lambda *one: dates.append(one))
+
+    async def ask_twice() -> None:
+        await calls.ask(lambda api: api.quote("A"))
+        handler.fault = staticmethod(lambda rest: rest.connection.shutdown(SHUT_RDWR))
+        with pytest.raises(RestFault):
+            await calls.ask(lambda api: api.quote("A"))
+
+    asyncio.run(ask_twice())
+    assert dates == [(DATE_MS, NOW, NOW)]
 
 
 def test_the_network_being_down_is_a_fault_that_may_pass() -> None:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import traceback
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from random import Random
 from urllib.parse import quote
 
 import pytest
+from websockets.utils import accept_key
 
 from app.errors import TickhouseError
 from app.feeds.websocket import Backoff, Unavailable, open_socket
@@ -95,3 +98,43 @@ def test_an_address_that_is_none_gets_a_sentence() -> None:
     with pytest.raises(TickhouseError, match="FINNHUB_WEBSOCKET_URL is not an address") as caught:
         asyncio.run(open_socket("ws://", "secret"))
     assert "secret" not in str(caught.value)
+
+
+SWITCH = (
+    b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Accept: %s\r\n%s\r\n"
+)
+DATE, DATE_MS = b"Date: Thu, 14 Nov 2024 16:01:00 GMT\r\n", 1_731_600_060_000
+
+
+@pytest.mark.parametrize(
+    ("headers", "date_ms"),
+    [
+        (DATE, DATE_MS),
+        (DATE + b"Age: 7\r\n", DATE_MS + 7_000),
+        (DATE + DATE, None),
+        (b"Date: yesterday\r\n", None),
+        (b"", None),
+    ],
+)
+def test_a_connection_says_what_time_its_server_had(headers: bytes, date_ms: int | None) -> None:
+    async def connected() -> int | None:
+        async with _switching(headers) as url:
+            socket = await open_socket(url, KEY)
+            socket.abort()
+            return socket.date_ms
+
+    assert asyncio.run(connected()) == date_ms
+
+
+@asynccontextmanager
+async def _switching(headers: bytes) -> AsyncIterator[str]:
+    """A server that opens every WebSocket with more `headers`; its address."""
+
+    async def switch(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        request = await reader.readuntil(b"\r\n\r\n")
+        key = request.partition(b"Sec-WebSocket-Key: ")[2].partition(b"\r\n")[0].decode()
+        writer.write(SWITCH % (accept_key(key).encode(), headers))
+
+    async with await asyncio.start_server(switch, "127.0.0.1", 0) as server:
+        yield f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}"
