@@ -12,6 +12,7 @@ from app.contracts import FeedName
 from app.feeds.clock import Clock
 from app.feeds.intake import Intake, Outgoing
 from app.feeds.recording import Recorder
+from app.feeds.rest import OnDate
 from app.feeds.source import SourceError
 from app.feeds.websocket import Backoff, FeedSocket, Unavailable, open_socket
 
@@ -34,6 +35,7 @@ class Line:
     :param number: says which of them is this line's, from 1; names it in logs and connections.
     :param offer: takes what is to be sent, in order.
     :param room: cleared while nothing more is to be read from the socket.
+    :param on_date: takes the time that the server gives in a handshake, as `RestCalls` does.
     :param recorder: told of everything that happens, if there is one.
     :ivar symbols: what it is to subscribe; may be changed at any time.
     """
@@ -50,6 +52,7 @@ class Line:
         rng: Random,
         offer: Callable[[list[Outgoing]], None],
         room: asyncio.Event,
+        on_date: OnDate,
         recorder: Recorder | None = None,
     ) -> None:
         self.number = number
@@ -63,6 +66,7 @@ class Line:
         self._rng = rng
         self._offer = offer
         self._room = room
+        self._on_date = on_date
         self._recorder = recorder
         self._socket: FeedSocket | None = None
         self._ending = False
@@ -108,8 +112,11 @@ class Line:
 
     async def _converse(self, connection: str) -> None:
         """One connection, from its opening to its end."""
+        sent_ms = self._clock.now_ms()
         socket = await open_socket(self._url, self._key, self._keys)
         self._check_feed_of(socket)
+        if socket.date_ms is not None:
+            self._on_date(socket.date_ms, sent_ms, self._clock.now_ms())
         self._socket = socket
         watching: asyncio.Task[None] | None = None
         try:

@@ -151,6 +151,7 @@ class Producer:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            self._outlet.offer(self._intake.end())
             counts = self._intake.counts
             await self._outlet.finish(counts["repeated_frames"], counts["trades"])
             self._store(self._intake.mark())
@@ -240,7 +241,7 @@ class Producer:
         if self._pending_mark and self._outlet.delivered >= self._pending_mark[0]:
             self._store(self._pending_mark[1])
             self._pending_mark = None
-        if self._pending_mark is None:
+        if self._pending_mark is None and not self._intake.holds_trades:
             self._pending_mark = self._outlet.made, self._intake.mark()
 
     def _store(self, mark: Mark) -> None:
@@ -265,8 +266,15 @@ class Producer:
             rng=self._rng,
             offer=self._outlet.offer,
             room=self._outlet.room,
+            on_date=self._date_received,
             recorder=self._recorder,
         )
+
+    def _date_received(self, date_ms: int, sent_ms: int, received_ms: int) -> None:
+        """A server of the vendor's gave its time."""
+        if self._recorder:
+            self._recorder.date(date_ms, sent_ms, received_ms)
+        self._outlet.offer(self._intake.server_date(date_ms, sent_ms, received_ms))
 
     def _publish(self, message: Quote | Rejected) -> None:
         self._outlet.offer([message])
@@ -286,7 +294,7 @@ class Producer:
         keys = self._settings.finnhub_keys
         apis = [(FinnhubRest(url, key, keys), CallBudget()) for key in keys]
         return QuotePoller(
-            RestCalls(apis, self._clock, self._rng),
+            RestCalls(apis, self._clock, self._rng, on_date=self._date_received),
             lambda: self._intake.symbols,
             feed=self._settings.tickhouse_feed,
             source=self._intake.source,

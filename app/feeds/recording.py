@@ -10,6 +10,7 @@ begins. The lines:
     {"at": ..., "what": "subscribed" | "unsubscribed" | "refused", "connection", "symbols"}
     {"at": ..., "what": "closed", "connection": "..."}
     {"at": ..., "what": "quote", "symbols": ["..."], "raw": "..."}    (the answer over REST)
+    {"at": ..., "what": "date", "date": 1731600060000, "sent": ...}   (of an answer; asked for when)
     {"at": ..., "what": "added" | "removed", "symbols": [...]}
     {"at": ..., "what": "second"}      (the producer's own beat)
     {"at": ..., "what": "stopped"}
@@ -47,6 +48,7 @@ What = Literal[
     "refused",
     "closed",
     "quote",
+    "date",
     "added",
     "removed",
     "second",
@@ -70,6 +72,8 @@ class Event(Struct, omit_defaults=True):
     raw: str | None = None
     raw_bytes: bytes | None = None
     feed: FeedName | None = None
+    date: int = 0
+    sent: int = 0
 
     @property
     def frame(self) -> bytes:
@@ -144,6 +148,10 @@ class Recorder:
     def quote(self, symbol: str, answer: str, at_ms: int) -> None:
         """`answer`, JSON, came when `symbol` was asked for over REST."""
         self._note(Event(at_ms, "quote", symbols=(symbol,), raw=answer))
+
+    def date(self, date_ms: int, sent_ms: int, at_ms: int) -> None:
+        """A server of the vendor's gave its time (`ClockSkew.date_received`)."""
+        self._note(Event(at_ms, "date", date=date_ms, sent=sent_ms))
 
     def second(self) -> None:
         """The producer's second begins."""

@@ -107,6 +107,10 @@ class _Life:
                 return intake.disconnected(event.connection)
             case "quote":
                 return self._quote(event)
+            case "date":
+                return intake.server_date(event.date, event.sent, event.at)
+            case "stopped":
+                return intake.end()
             case "added":
                 intake.add(event.symbols)
             case "removed":

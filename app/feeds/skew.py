@@ -12,30 +12,30 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import astuple
 from statistics import median_high, median_low
 from typing import NamedTuple
 
 from app.contracts import FUTURE_MS
 from app.feeds.coverage import Mark
+from app.feeds.witnesses import (
+    LONGEST_LAG_MS,
+    NEAR_MS,
+    RECENT_MS,
+    SAMPLES,
+    TOLERANCE_MS,
+    ServerDate,
+    Stamps,
+)
 
-TOLERANCE_MS = 2_000
-"""Times this close to each other agree."""
-NEAR_MS = 30_000
-"""A symbol whose lag is this close to what a clock explains votes for that clock."""
-SAMPLES = 5
-"""Of each symbol: the least lag of each of the last seconds in which it traded."""
 FEWEST_SYMBOLS = 3
 """Fewer symbols never move the clock without the vendor's Date."""
 MAX_MOVE_MS = 7 * 86_400_000
 """A clock that is further behind is not corrected."""
-RECENT_MS = 60_000
-"""A symbol votes for so long after its last trade, and for as much longer as that was late."""
 DATE_VALID_MS = 20 * 60_000
 """A Date is a witness for so long: quotes are asked for every 15 minutes, even at night."""
 UNVERIFIED_MS = 120_000
 """For so long after a start a symbol's watermark waits for a Date, its trades, or most others'."""
-_LONGEST_LAG_MS = 900_000
 _FEWEST_TO_NAME = 3
 
 
@@ -47,55 +47,6 @@ class Disagreement(NamedTuple):
 
     symbol: str
     lag_ms: int
-
-
-@dataclass(slots=True)
-class _Stamps:
-    """What the trades of one symbol say of the time.
-
-    :ivar lags_ms: the least lag of each of the last seconds in which it traded.
-    :ivar second: which second the newest of them is.
-    :ivar received_at_ms: when its last trade was received.
-    :ivar future_since_ms: when its present run of trades from the future began.
-    :ivar future_at_ms: when the last of them was received.
-    """
-
-    lags_ms: deque[int] = field(default_factory=lambda: deque(maxlen=SAMPLES))
-    second: int = -1
-    received_at_ms: int = 0
-    future_since_ms: int = 0
-    future_at_ms: int = -RECENT_MS
-
-    def vote_ms(self) -> int:
-        """The median lag; of two in the middle the one nearer to the clock."""
-        return min(median_low(self.lags_ms), median_high(self.lags_ms), key=abs)
-
-    def is_recent(self, now_ms: int, vote_ms: int) -> bool:
-        late_ms = min(max(vote_ms, 0), _LONGEST_LAG_MS)
-        return now_ms - self.received_at_ms <= RECENT_MS + late_ms
-
-
-@dataclass(frozen=True, slots=True)
-class _Date:
-    """The vendor's time at a moment of this clock: the lag of the clock lies in [low, high]."""
-
-    at_ms: int
-    low_ms: int
-    high_ms: int
-
-    @property
-    def middle_ms(self) -> int:
-        return (self.low_ms + self.high_ms) // 2
-
-    @property
-    def agrees(self) -> bool:
-        """Whether the clock may be right by it."""
-        return self.low_ms <= TOLERANCE_MS and self.high_ms >= -TOLERANCE_MS
-
-    def explains(self, vote_ms: int) -> bool:
-        """Whether a symbol's lag comes from the clock's being as wrong as the vendor says."""
-        apart_ms = abs(vote_ms - self.middle_ms)
-        return apart_ms <= NEAR_MS and apart_ms < abs(vote_ms)
 
 
 class ClockSkew:
@@ -113,8 +64,8 @@ class ClockSkew:
         self.is_too_far_behind = False
         self._started_ms = now_ms
         self._reached_ms = 0
-        self._stamps: dict[str, _Stamps] = {}
-        self._date: _Date | None = None
+        self._stamps: dict[str, Stamps] = {}
+        self._date: ServerDate | None = None
         self._for_date = 0
         self._for_clock = 0
         self._ahead_ms = 0
@@ -122,7 +73,6 @@ class ClockSkew:
         self._received_at_ms = 0
         self._moved_ms = 0
         self._must_judge = False
-        self._named: set[str] = set()
 
     @property
     def moved_ms(self) -> int:
@@ -141,6 +91,11 @@ class ClockSkew:
         return self._ahead_ms
 
     @property
+    def _suspects_clock(self) -> bool:
+        """Whether the vendor's Date contradicts the clock."""
+        return self._date is not None and not self._date.agrees
+
+    @property
     def has_date(self) -> bool:
         """Whether the vendor has said what time it is, not too long ago."""
         return self._date is not None
@@ -148,8 +103,7 @@ class ClockSkew:
     @property
     def date_is_alone(self) -> bool:
         """Whether the vendor's Date contradicts the clock, and symbols agree with the clock."""
-        date = self._date
-        return date is not None and not date.agrees and self._for_clock > self._for_date
+        return self._suspects_clock and self._for_clock > self._for_date
 
     def go_on_from(self, mark: Mark, now_ms: int) -> int:
         """Judge the machine's clock by that of the run before, which stored `mark`.
@@ -173,9 +127,15 @@ class ClockSkew:
     def date_received(self, date_ms: int, sent_ms: int, received_ms: int) -> None:
         """Note the `Date` of an answer, which gives whole seconds.
 
+        What earlier ones say sharpens it, as long as they do not contradict each other.
+
         :param sent_ms: when it was asked for, and when it was received, by the producer's clock.
         """
-        self._date = _Date(received_ms, sent_ms - date_ms - 1_000, received_ms - date_ms)
+        low_ms, high_ms, since_ms = sent_ms - date_ms - 1_000, received_ms - date_ms, received_ms
+        if (known := self._date) and max(low_ms, known.low_ms) <= min(high_ms, known.high_ms):
+            low_ms, high_ms = max(low_ms, known.low_ms), min(high_ms, known.high_ms)
+            since_ms = known.since_ms
+        self._date = ServerDate(received_ms, since_ms, low_ms, high_ms)
         self._must_judge = True
 
     def observe(self, trades: Iterable[tuple[str, int]], received_at: int) -> bool:
@@ -189,14 +149,14 @@ class ClockSkew:
         for symbol, t in trades:
             stamps = self._stamps.get(symbol)
             if stamps is None:
-                stamps = self._stamps[symbol] = _Stamps()
+                stamps = self._stamps[symbol] = Stamps()
                 self._must_judge = True
             lag_ms = received_at - t
             lags_ms = stamps.lags_ms
             if stamps.second != second:
                 stamps.second = second
                 lags_ms.append(lag_ms)
-                if abs(lag_ms - self._lag_ms) > TOLERANCE_MS:
+                if self._suspects_clock or abs(lag_ms - self._lag_ms) > TOLERANCE_MS:
                     self._must_judge = True
             elif lag_ms < lags_ms[-1]:
                 lags_ms[-1] = lag_ms
@@ -255,7 +215,7 @@ class ClockSkew:
             stamps.future_since_ms += ms
             stamps.future_at_ms += ms
         if date := self._date:
-            self._date = _Date(date.at_ms + ms, date.low_ms + ms, date.high_ms + ms)
+            self._date = ServerDate(*(value + ms for value in astuple(date)))
         self._must_judge = True
 
     def lag_ms(self, now_ms: int) -> int:
@@ -263,7 +223,7 @@ class ClockSkew:
 
         A feed that has been silent for a minute longer than it was late has nothing more to send.
         """
-        late_ms = min(self._lag_ms, _LONGEST_LAG_MS)
+        late_ms = min(self._lag_ms, LONGEST_LAG_MS)
         if now_ms - self._received_at_ms > late_ms + RECENT_MS:
             return self._ahead_ms
         return self._lag_ms
@@ -287,44 +247,39 @@ class ClockSkew:
                 newest_t = min(newest_t, stamps.received_at_ms - own_ms)
         return newest_t
 
-    def newly_wrong(self, now_ms: int) -> list[Disagreement]:
-        """Symbols that are found to carry a wrong time and were not before.
+    def disagreements(self, now_ms: int) -> list[Disagreement]:
+        """Symbols that traded in the last second and carry a wrong time.
 
         Ahead of it, when three seconds of trades agree; behind it, when five do, as single prints
-        are reported late. One whose trades are all in time again may be found once more. Without
-        a Date it takes recent trades of more than half of all symbols to know the time.
+        are reported late. Those whose last trades are older may only have been late with all
+        others. Without a Date it takes recent trades of more than half of all symbols
+        to know the time.
         """
-        found: list[Disagreement] = []
         votes = len(self._votes(now_ms))
         if self._date is None and (votes < FEWEST_SYMBOLS or 2 * votes <= self.symbols):
-            return found
-        for symbol, stamps in self._stamps.items():
-            vote_ms = stamps.vote_ms()
-            if not stamps.is_recent(now_ms, vote_ms):
-                continue
-            if symbol in self._named:
-                if self._agrees(stamps):
-                    self._named.discard(symbol)
-            elif self._disagrees(stamps):
-                self._named.add(symbol)
-                found.append(Disagreement(symbol, vote_ms - self._ahead_ms))
-        return found
+            return []
+        return [
+            Disagreement(symbol, stamps.vote_ms() - self._ahead_ms)
+            for symbol, stamps in self._stamps.items()
+            if now_ms - stamps.received_at_ms < 2_000 and self._disagrees(stamps)
+        ]
 
-    def name(self, symbol: str) -> Disagreement | None:
-        """A trade of `symbol` is rejected as from the future; None when that was reported."""
-        if symbol in self._named:
-            return None
+    def agrees(self, symbol: str) -> bool:
+        """Whether all trades of `symbol` were in time of late, or there are none."""
         stamps = self._stamps.get(symbol)
         if stamps is None:
-            return None
-        self._named.add(symbol)
-        return Disagreement(symbol, min(stamps.lags_ms) - self._ahead_ms)
+            return True
+        in_time = min(stamps.lags_ms) >= self._ahead_ms - TOLERANCE_MS
+        return in_time and max(stamps.lags_ms) <= self._lag_ms + TOLERANCE_MS
+
+    def newest_of(self, symbol: str) -> Disagreement:
+        """How wrong the newest trades of `symbol` are."""
+        return Disagreement(symbol, self._stamps[symbol].lags_ms[-1] - self._ahead_ms)
 
     def forget(self, symbols: Iterable[str]) -> None:
         """`symbols` are no longer subscribed."""
         for symbol in symbols:
             self._stamps.pop(symbol, None)
-            self._named.discard(symbol)
 
     def _is_verified(self, now_ms: int) -> bool:
         """Whether a Date or most symbols have shown how far the clock is ahead."""
@@ -347,10 +302,7 @@ class ClockSkew:
         if self._date and now_ms - self._date.at_ms > DATE_VALID_MS:
             self._date = None
         date, votes = self._date, self._votes(now_ms)
-        explained = [v for v in votes if date and not date.agrees and date.explains(v)]
-        near_clock = [v for v in votes if abs(v) <= NEAR_MS]
-        self._for_date = len(explained)
-        self._for_clock = len(near_clock) - sum(abs(v) <= NEAR_MS for v in explained)
+        explained = self._count_witnesses(date, now_ms) if date else []
         self._ahead_ms = 0
         if date and date.low_ms > TOLERANCE_MS and self._for_date >= self._for_clock:
             self._ahead_ms = date.high_ms
@@ -361,6 +313,23 @@ class ClockSkew:
         self.is_too_far_behind = behind_ms > MAX_MOVE_MS
         return 0 if self.is_too_far_behind else behind_ms
 
+    def _count_witnesses(self, date: ServerDate, now_ms: int) -> list[int]:
+        """Count the symbols that have traded since the Date and agree with it, or with the clock.
+
+        :returns: the lags of those that agree with a Date that contradicts the clock.
+        """
+        lags_ms = [
+            stamps.lags_ms[-1]
+            for stamps in self._stamps.values()
+            if stamps.received_at_ms >= date.since_ms and stamps.is_recent(now_ms, 0)
+        ]
+        explained = [lag for lag in lags_ms if not date.agrees and date.explains(lag)]
+        self._for_date = len(explained)
+        self._for_clock = sum(
+            abs(lag) <= NEAR_MS and (date.agrees or not date.explains(lag)) for lag in lags_ms
+        )
+        return explained
+
     def _feed_lag_ms(self, votes: list[int]) -> int:
         if not votes:
             return 0
@@ -369,7 +338,7 @@ class ClockSkew:
         speaks = self._date is None or len(votes) >= FEWEST_SYMBOLS or 2 * len(votes) > self.symbols
         return lag_ms if lag_ms > TOLERANCE_MS and speaks else 0
 
-    def _behind_date_ms(self, date: _Date, explained: list[int]) -> int:
+    def _behind_date_ms(self, date: ServerDate, explained: list[int]) -> int:
         """How far the clock is behind the Date, when more symbols agree with that than with it."""
         if date.high_ms >= -TOLERANCE_MS or self._for_date <= self._for_clock:
             return 0
@@ -382,12 +351,8 @@ class ClockSkew:
         enough = len(agreeing) >= FEWEST_SYMBOLS and 2 * len(agreeing) > self.symbols
         return -median_high(agreeing) if middle_ms < -TOLERANCE_MS and enough else 0
 
-    def _disagrees(self, stamps: _Stamps) -> bool:
+    def _disagrees(self, stamps: Stamps) -> bool:
         lags_ms = stamps.lags_ms
         ahead = len(lags_ms) >= _FEWEST_TO_NAME and max(lags_ms) < self._ahead_ms - TOLERANCE_MS
         behind = len(lags_ms) == SAMPLES and min(lags_ms) > self._lag_ms + TOLERANCE_MS
         return ahead or behind
-
-    def _agrees(self, stamps: _Stamps) -> bool:
-        in_time = min(stamps.lags_ms) >= self._ahead_ms - TOLERANCE_MS
-        return in_time and max(stamps.lags_ms) <= self._lag_ms + TOLERANCE_MS

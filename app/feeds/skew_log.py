@@ -6,7 +6,8 @@ import logging
 from collections.abc import Iterable
 
 from app.contracts import FUTURE_MS
-from app.feeds.skew import MAX_MOVE_MS, TOLERANCE_MS, ClockSkew, Disagreement
+from app.feeds.skew import MAX_MOVE_MS, ClockSkew, Disagreement
+from app.feeds.witnesses import TOLERANCE_MS
 
 MOST_NAMES = 20
 """More symbols than this in one line are counted."""
@@ -20,6 +21,7 @@ class SkewLog:
     def __init__(self, skew: ClockSkew) -> None:
         self._skew = skew
         self._conditions: set[str] = set()
+        self._named: set[str] = set()
 
     def continued(self, ms: int) -> None:
         """The producer goes by the clock of the run before, `ms` ahead of the machine's."""
@@ -40,13 +42,13 @@ class SkewLog:
 
     def rejected(self, symbols: Iterable[str]) -> None:
         """Trades of `symbols` were rejected as from the future."""
-        found = [self._skew.name(symbol) for symbol in dict.fromkeys(symbols)]
-        self._disagreements([one for one in found if one is not None])
+        self._name([self._skew.newest_of(symbol) for symbol in dict.fromkeys(symbols)])
 
     def each_second(self, now_ms: int) -> None:
         """Look what has begun and what is over."""
         skew = self._skew
-        self._disagreements(skew.newly_wrong(now_ms))
+        self._named = {symbol for symbol in self._named if not skew.agrees(symbol)}
+        self._name(skew.disagreements(now_ms))
         self._condition(
             "ahead",
             skew.ahead_ms > 0,
@@ -88,7 +90,10 @@ class SkewLog:
             self._conditions.discard(name)
             log.warning("%s", ends)
 
-    def _disagreements(self, found: list[Disagreement]) -> None:
+    def _name(self, disagreements: list[Disagreement]) -> None:
+        """Report symbols that were not reported yet; once more, when they were right meanwhile."""
+        found = [one for one in disagreements if one.symbol not in self._named]
+        self._named.update(one.symbol for one in found)
         if ahead := [one for one in found if one.lag_ms < 0]:
             log.warning(
                 "trades carry a time ahead of the time they are received at: %s. Those more than "

@@ -6,6 +6,7 @@ whose machine's clock may be wrong as well.
 
 from __future__ import annotations
 
+import base64
 import json
 import logging
 from collections import Counter
@@ -122,13 +123,13 @@ class Run:
         by_ms = market.wrong[symbol].at(second) if symbol in market.wrong else 0
         count = market.burst if symbol == market.symbols[0] else 1
         data = [
-            {"s": symbol, "p": 1, "v": 1, "t": M + true_ms + by_ms - rng.randrange(300)}
+            {"s": symbol, "p": 1, "v": 1 + second, "t": M + true_ms + by_ms - rng.randrange(300)}
             for _ in range(count)
         ]
         self.sent[symbol] += count
         number = market.symbols.index(symbol) % market.connections
         raw = json.dumps({"type": "trade", "data": data}).encode()
-        self._take(self.intake.frame(raw, f"c-{number}"), data)
+        self._take(self.intake.frame(raw, f"c-{number}"))
 
     def _date(self, true_ms: int) -> None:
         if self.market.has_date:
@@ -136,11 +137,11 @@ class Run:
             date_ms = (M + true_ms) // 1_000 * 1_000
             self._take(self.intake.server_date(date_ms, now_ms, now_ms))
 
-    def _take(self, made: list[Outgoing], _: object = None) -> None:
+    def _take(self, made: list[Outgoing]) -> None:
         for one in made:
             if isinstance(one, Rejected):
                 assert one.reason == "future"
-                frame = json.loads(__import__("base64").b64decode(one.payload or ""))
+                frame = json.loads(base64.b64decode(one.payload or ""))
                 for index in one.indices or ():
                     self.rejected[frame["data"][index]["s"]] += 1
             else:
@@ -180,7 +181,7 @@ class Run:
                 assert not named, f"{symbol} is right, and named as wrong"
         if market.has_date:
             self._judge_names(lines)
-        behind = log.count("this machine's clock is")
+        behind = sum(line.startswith("this machine's clock is") for line in log.splitlines())
         assert behind <= 2, "a wrong clock is named, and that it is right again"
         if abs(market.machine_ms) > TOLERANCE_MS + 1_000 and market.has_date:
             assert behind == 1, "the machine's clock is wrong, and not named"

@@ -59,6 +59,16 @@ class _Life:
             answer, symbol=symbol, feed="live", source="src", received_at=at_ms
         )
 
+    def date(self, t: int) -> None:
+        """The server gives its time, `t` ms from M on."""
+        at_ms = self.clock.now_ms()
+        self.recorder.date(M + t, at_ms - 100, at_ms)
+        self.made += self.intake.server_date(M + t, at_ms - 100, at_ms)
+
+    def stop(self) -> None:
+        self.made += self.intake.end()
+        self.recorder.close()
+
     def pass_s(self, seconds: int) -> None:
         for _ in range(seconds):
             self.clock.move_forward(1_000)
@@ -84,7 +94,9 @@ def test_everything_that_can_happen_happens_again(tmp_path: Path) -> None:
     first.close("c-1")
     first.pass_s(20)
     first.open("c-2")
-    first.hear("c-2", 95_000, 95_000, 95_000)  # the clock is behind by 25 s
+    first.date(95_000)  # the clock is behind by 25 s
+    first.hear("c-2", 95_000, 95_000, 95_000)
+    assert first.clock.now_ms() == M + 95_000
     first.intake.add(["C"])
     first.intake.remove(["B"])
     first.recorder.changed(["C"], ["B"])
@@ -95,17 +107,26 @@ def test_everything_that_can_happen_happens_again(tmp_path: Path) -> None:
     first.made += first.intake.refuse("c-2", ["A"])
     first.clock.move_forward(300_000)  # a sleep
     first.pass_s(20)
-    first.recorder.close()
+    first.hear("c-2", 9_000_000, symbol="C")  # held until it stops
+    first.stop()
     second = _Life(path, 600_000, first.intake.mark())
     second.open("c-1")
     second.hear("c-1", 600_000, symbol="B")
-    second.pass_s(70)
-    second.recorder.close()
+    second.hear("c-1", 670_000, 670_001)  # held until it is less than a minute ahead
+    second.hear("c-1", 9_000_000, symbol="B")  # held until the server gives its time
+    second.pass_s(15)
+    second.date(615_000)
+    second.pass_s(55)
+    second.stop()
     assert _again(path) == first.made + second.made
-    assert {type(message) for message in first.made} == {Trades, Watermark}
+    assert {type(message) for message in first.made} == {Trades, Watermark, Rejected}
+    (rejected,) = [message for message in second.made if isinstance(message, Rejected)]
+    assert rejected.reason == "future"
+    (held,) = [m for m in second.made if isinstance(m, Trades) and len(m.trades) == 2]
+    assert held.received_at == M + 611_000
     assert what_is_in(read_recording(path)) == (
         {"A", "B", "C"},
-        Span(4, M, M + 670_000),
+        Span(7, M, M + 670_000),
     )
 
 

@@ -1,0 +1,70 @@
+"""What symbols' trades and the vendor's servers say of the time: the witnesses of `ClockSkew`."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from statistics import median_high, median_low
+
+TOLERANCE_MS = 2_000
+"""Times this close to each other agree."""
+NEAR_MS = 30_000
+"""A symbol whose lag is this close to what a clock explains votes for that clock."""
+SAMPLES = 5
+"""Of each symbol: the least lag of each of the last seconds in which it traded."""
+RECENT_MS = 60_000
+"""A symbol votes for so long after its last trade, and for as much longer as that was late."""
+LONGEST_LAG_MS = 900_000
+
+
+@dataclass(slots=True)
+class Stamps:
+    """What the trades of one symbol say of the time.
+
+    :ivar lags_ms: the least lag of each of the last seconds in which it traded.
+    :ivar second: which second the newest of them is.
+    :ivar received_at_ms: when its last trade was received.
+    :ivar future_since_ms: when its present run of trades from the future began.
+    :ivar future_at_ms: when the last of them was received.
+    """
+
+    lags_ms: deque[int] = field(default_factory=lambda: deque(maxlen=SAMPLES))
+    second: int = -1
+    received_at_ms: int = 0
+    future_since_ms: int = 0
+    future_at_ms: int = -RECENT_MS
+
+    def vote_ms(self) -> int:
+        """The median lag; of two in the middle the one nearer to the clock."""
+        return min(median_low(self.lags_ms), median_high(self.lags_ms), key=abs)
+
+    def is_recent(self, now_ms: int, vote_ms: int) -> bool:
+        late_ms = min(max(vote_ms, 0), LONGEST_LAG_MS)
+        return now_ms - self.received_at_ms <= RECENT_MS + late_ms
+
+
+@dataclass(frozen=True, slots=True)
+class ServerDate:
+    """The vendor's time at a moment of this clock: the lag of the clock lies in [low, high].
+
+    :ivar since_ms: when the first answer was received that agrees with it.
+    """
+
+    at_ms: int
+    since_ms: int
+    low_ms: int
+    high_ms: int
+
+    @property
+    def middle_ms(self) -> int:
+        return (self.low_ms + self.high_ms) // 2
+
+    @property
+    def agrees(self) -> bool:
+        """Whether the clock may be right by it."""
+        return self.low_ms <= TOLERANCE_MS and self.high_ms >= -TOLERANCE_MS
+
+    def explains(self, vote_ms: int) -> bool:
+        """Whether a symbol's lag comes from the clock's being as wrong as the vendor says."""
+        apart_ms = abs(vote_ms - self.middle_ms)
+        return apart_ms <= NEAR_MS and apart_ms < abs(vote_ms)
