@@ -252,11 +252,10 @@ class ClockSkew:
 
         Ahead of it, when three seconds of trades agree; behind it, when five do, as single prints
         are reported late. Those whose last trades are older may only have been late with all
-        others. Without a Date it takes recent trades of more than half of all symbols
-        to know the time.
+        others. Without a Date more than half of all symbols have to agree on the time.
         """
-        votes = len(self._votes(now_ms))
-        if self._date is None and (votes < FEWEST_SYMBOLS or 2 * votes <= self.symbols):
+        agreeing = sum(abs(v - self._lag_ms) <= TOLERANCE_MS for v in self._votes(now_ms))
+        if self._date is None and 2 * agreeing <= self.symbols:
             return []
         return [
             Disagreement(symbol, stamps.vote_ms() - self._ahead_ms)

@@ -7,8 +7,11 @@ is the one thing that is not there: what the producer sends is kept in a list.
 from __future__ import annotations
 
 import asyncio
+import base64
 import hashlib
+import json
 from collections.abc import Callable, Iterable
+from decimal import Decimal
 from itertools import pairwise
 from pathlib import Path
 from random import Random
@@ -245,6 +248,18 @@ def refused_frames(deliveries: Iterable[Delivery]) -> set[str]:
         for one in deliveries
         if isinstance(one, Sent) and (one.broken or one.bad) and one.fault != "huge"
     }
+
+
+def rejected_as_future(records: Iterable[Rejected]) -> set[tuple[str, int, Decimal]]:
+    """Symbol, time and size of each trade that was rejected for a time too far ahead."""
+    found = set()
+    for one in records:
+        if one.reason == "future":
+            rows = json.loads(base64.b64decode(one.payload or ""), parse_float=Decimal)["data"]
+            found |= {
+                (rows[i]["s"], rows[i]["t"], Decimal(rows[i]["v"])) for i in one.indices or ()
+            }
+    return found
 
 
 class Heard(NamedTuple):

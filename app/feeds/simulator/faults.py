@@ -73,9 +73,19 @@ class Late(Sampled, frozen=True, kw_only=True):
 
 
 class Clock(Lasting, frozen=True, kw_only=True):
-    """The feed stamps its trades `by` seconds ahead of the time, or behind it."""
+    """All trades are stamped `by` seconds ahead of the time, or behind it; the Date is right."""
 
     by_s: Annotated[float, Meta(ge=-86_400, le=86_400)] = field(name="by")
+
+
+class Stamp(Sampled, frozen=True, kw_only=True):
+    """The trades of a share of the symbols are stamped `by` seconds ahead of the time, or behind.
+
+    Those of the other symbols, and the server's own Date, are right.
+    """
+
+    share: Share = 0.3
+    by_s: Annotated[float, Meta(ge=-864_000, le=864_000)] = field(name="by")
 
 
 class Burst(Fault, frozen=True, kw_only=True):
@@ -190,6 +200,7 @@ class RestCut(Sampled, frozen=True, kw_only=True, tag="rest-cut"):
 AnyFault = (
     Late
     | Clock
+    | Stamp
     | Burst
     | Repeat
     | Disorder

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from decimal import Decimal
 from typing import Any, NamedTuple
 
+from app.contracts import FUTURE_MS
 from app.feeds.simulator.delivery import Arrived, Delivery, Ended, Opened, Sent
 
 RING_FRAMES = 64
@@ -158,6 +159,8 @@ class Truth(NamedTuple):
 
     trades: list[Counted]
     """In the order of delivery."""
+    future: list[Counted]
+    """Trades that would count, but carry a time more than a minute ahead."""
     genuine: int
     """Trades that were sent and are no repeats."""
     repeats: int
@@ -173,6 +176,7 @@ def truth(deliveries: Iterable[Delivery]) -> Truth:
     proved = {one.connection: one.frame for one in log if isinstance(one, Arrived)}
     ledger = Ledger()
     trades: list[Counted] = []
+    future: list[Counted] = []
     counts: Counter[str] = Counter()
     for one in log:
         match one:
@@ -184,12 +188,14 @@ def truth(deliveries: Iterable[Delivery]) -> Truth:
                 counts["unproven"] += 1
             case Sent():
                 weighed = ledger.weigh(one)
-                trades += weighed.counted
+                for trade in weighed.counted:
+                    (future if trade.t > trade.at_ms + FUTURE_MS else trades).append(trade)
                 counts["unseen"] += len(weighed.unseen)
                 counts["doubled"] += len(weighed.doubled)
                 counts["repeats" if one.repeat else "genuine"] += _size(one)
     return Truth(
         trades,
+        future,
         counts["genuine"],
         counts["repeats"],
         counts["unseen"],

@@ -6,7 +6,7 @@ import heapq
 from collections.abc import Collection
 from random import Random
 
-from app.feeds.simulator.faults import AnyFault, Burst, Clock, Late
+from app.feeds.simulator.faults import AnyFault, Burst, Clock, Late, Stamp
 from app.feeds.simulator.prints import Print
 from app.feeds.simulator.script import Script
 from app.feeds.simulator.venue import Venue
@@ -24,7 +24,8 @@ class MarketFaults:
 
     def step(self, end_ms: int, symbols: Collection[str]) -> list[Print]:
         """What is reported until `end_ms` of `symbols`."""
-        prints = self._in_time(self._stamped(self._venue.step(end_ms, symbols), end_ms), end_ms)
+        prints = self._venue.step(end_ms, symbols)
+        prints = self._in_time(self._stamped(prints, symbols, end_ms), end_ms)
         while self._held and self._held[0][0] <= end_ms:
             trade = heapq.heappop(self._held)[2]
             if trade.s in symbols:
@@ -35,13 +36,18 @@ class MarketFaults:
         """What a fault adds at its beginning."""
         if not isinstance(fault, Burst):
             return []
-        return self._stamped(self._venue.burst(fault.trades, symbols), self._venue.at_ms)
+        prints = self._venue.burst(fault.trades, symbols)
+        return self._stamped(prints, symbols, self._venue.at_ms)
 
-    def _stamped(self, prints: list[Print], now_ms: int) -> list[Print]:
-        clock = self._script.active(Clock, now_ms)
-        if clock:
+    def _stamped(self, prints: list[Print], symbols: Collection[str], now_ms: int) -> list[Print]:
+        if clock := self._script.active(Clock, now_ms):
             for trade in prints:
                 trade.t += int(clock.by_s * 1000)
+        if stamp := self._script.active(Stamp, now_ms):
+            wrong = _share_of(symbols, stamp)
+            for trade in prints:
+                if trade.s in wrong:
+                    trade.t += int(stamp.by_s * 1000)
         return prints
 
     def _in_time(self, prints: list[Print], now_ms: int) -> list[Print]:
@@ -57,3 +63,9 @@ class MarketFaults:
             else:
                 in_time.append(trade)
         return in_time
+
+
+def _share_of(symbols: Collection[str], stamp: Stamp) -> set[str]:
+    """The symbols that a fault hits: the same ones while it lasts."""
+    drawn = sorted(symbols, key=lambda symbol: Random(f"{stamp.at_s}:{symbol}").random())
+    return set(drawn[: int(len(drawn) * stamp.share)])

@@ -26,6 +26,7 @@ from app.feeds.simulator.faults import (
     RestSlow,
     Slow,
     Stall,
+    Stamp,
     Truncate,
     Twin,
 )
@@ -42,8 +43,9 @@ def seeded_script(
     """All kinds of faults within `length_s`.
 
     What ends connections comes one after the other, with time to come back in between; what spoils
-    frames, prints and answers over REST lasts 15 to 60 s anywhere. No trade is stamped or reported
-    so wrongly that candles with the default settings would refuse it.
+    frames, prints and answers over REST lasts 15 to 60 s anywhere. But for the symbols that carry a
+    time an hour or more ahead, no trade is stamped or reported so wrongly that candles with the
+    default settings would reject it.
 
     :param silence_s: after how long without a trade a client replaces its connection; stalls are
         longer, all but one that it shall bear.
@@ -53,6 +55,7 @@ def seeded_script(
         *_of_connections(rng, length_s, silence_s),
         *_of_trades(rng, length_s),
         *_of_rest(Random(f"{seed}:rest"), length_s),
+        *_of_symbols(Random(f"{seed}:symbols"), length_s),
     ]
 
 
@@ -92,6 +95,14 @@ def _of_trades(rng: Random, length_s: float) -> list[AnyFault]:
             _lasting(kind, rng, length_s)
             for kind in (Repeat, Repeat, Disorder, Drop, Truncate, Malform, Twin)
         ),
+    ]
+
+
+def _of_symbols(rng: Random, length_s: float) -> list[AnyFault]:
+    """Of two that overlap the later one counts."""
+    return [
+        _lasting(Stamp, rng, length_s, share=0.4, by_s=rng.uniform(3_600, 86_400)),
+        _lasting(Stamp, rng, length_s, share=0.4, by_s=-rng.uniform(3, 60)),
     ]
 
 

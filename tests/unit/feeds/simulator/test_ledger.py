@@ -105,19 +105,23 @@ def test_what_is_no_trade_does_not_count() -> None:
 
 
 def test_the_truth_is_what_provably_arrived() -> None:
-    raws = [json.dumps({"data": [row], "type": "trade"}) for row in (A, A | {"v": 1}, B)]
+    now = A["t"]
+    rows = (A, A | {"v": 1}, A | {"t": now + 60_004}, B)
+    raws = [json.dumps({"data": [row], "type": "trade"}) for row in rows]
     log = [
-        Opened(0, 1, 1),
-        Sent(1, 1, 1, raws[0]),
-        Sent(2, 1, 2, raws[0], repeat=True),
-        Sent(3, 1, 3, raws[1]),
-        Arrived(4, 1, 3),
-        Sent(5, 1, 4, raws[2]),
-        Ended(6, 1),
+        Opened(now, 1, 1),
+        Sent(now + 1, 1, 1, raws[0]),
+        Sent(now + 2, 1, 2, raws[0], repeat=True),
+        Sent(now + 3, 1, 3, raws[1]),
+        Sent(now + 3, 1, 4, raws[2]),
+        Arrived(now + 4, 1, 4),
+        Sent(now + 5, 1, 5, raws[3]),
+        Ended(now + 6, 1),
     ]
     found = truth(log)
     assert [(one.symbol, one.v) for one in found.trades] == [("A", 100), ("A", 1)]
-    assert found[1:] == (2, 1, 0, 0, 1)
+    assert [one.t for one in found.future] == [now + 60_004]
+    assert found[2:] == (3, 1, 0, 0, 1)
 
 
 def test_the_log_bears_the_marks() -> None:
