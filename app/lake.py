@@ -13,6 +13,7 @@ import pyarrow as pa
 from botocore.config import Config
 
 from app.exact import NOTIONAL_DECIMALS, PRICE_DECIMALS
+from app.hosts import takes_proxy
 from app.settings import Settings
 
 PRICE = pa.decimal128(28, PRICE_DECIMALS)
@@ -178,11 +179,17 @@ def life_note_key(life: str) -> str:
 
 
 def s3_client(settings: Settings) -> Any:
-    """A boto3 client for the lake, with time-outs and retries."""
+    """A boto3 client for the lake, with time-outs and retries.
+
+    It signs for LAKE_ENDPOINT_URL, or Amazon S3 if that is not set, and for no other server: it
+    follows no redirect of the former, takes no address from other variables or files, and uses a
+    proxy of the environment for https:// alone, never for an address of this machine.
+    """
     secret = settings.aws_secret_access_key
-    return boto3.client(
+    endpoint_url = settings.lake_endpoint_url
+    client = boto3.client(
         "s3",
-        endpoint_url=settings.lake_endpoint_url,
+        endpoint_url=endpoint_url,
         aws_access_key_id=settings.aws_access_key_id,
         aws_secret_access_key=secret.get_secret_value() if secret else None,
         region_name=settings.aws_region,
@@ -190,6 +197,20 @@ def s3_client(settings: Settings) -> Any:
             connect_timeout=5,
             read_timeout=30,
             retries={"mode": "standard", "max_attempts": 4},
-            s3={"addressing_style": "path" if settings.lake_endpoint_url else "auto"},
+            s3={"addressing_style": "path" if endpoint_url else "auto"},
+            ignore_configured_endpoint_urls=True,  # type: ignore[call-arg]
+            proxies={} if endpoint_url and not takes_proxy(endpoint_url) else None,
         ),
     )
+    if endpoint_url:
+        client.meta.events.register_first("needs-retry.s3", _stay)
+    return client
+
+
+def _stay(request_dict: dict[str, Any], response: Any, **_: Any) -> None:
+    """Have botocore take a redirect for the answer.
+
+    It would look for the bucket's region, by asking the same server without end.
+    """
+    if response is not None and 300 <= response[0].status_code < 400:
+        request_dict["context"].setdefault("s3_redirect", {})["redirected"] = True

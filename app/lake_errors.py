@@ -42,6 +42,12 @@ def explain(settings: Settings, error: Exception) -> str:
             "correct AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or grant them read, write and "
             "list."
         )
+    if 300 <= status < 400 and settings.lake_endpoint_url:
+        return (
+            f"The lake at {where} redirects elsewhere (HTTP {status}), which is not followed; "
+            f"correct LAKE_ENDPOINT_URL, or AWS_REGION if the bucket {bucket} lies in another "
+            f"region than {settings.aws_region}."
+        )
     if status == 301:
         return (
             f"The bucket {bucket} (LAKE_BUCKET) lies in another region than "

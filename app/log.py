@@ -6,48 +6,31 @@ import logging
 import sys
 from collections.abc import Iterable
 from typing import Any
-from urllib.parse import quote
 
 from pydantic import SecretStr
 
+from app.redaction import Redactor
 from app.settings import Settings
 
 FORMAT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
-MASK = "**********"
 
 
 class RedactingFormatter(logging.Formatter):
-    """Replaces every secret of the settings, wherever in a line or traceback it turns up."""
+    """Masks every one of `secrets`, wherever in a line or traceback it turns up."""
 
-    def __init__(self, secrets: list[str]) -> None:
+    def __init__(self, secrets: Iterable[str]) -> None:
         super().__init__(FORMAT)
-        self._secrets = secrets
+        self._redactor = Redactor(secrets)
 
     def format(self, record: logging.LogRecord) -> str:
-        return redact(super().format(record), self._secrets)
+        return self._redactor.text(super().format(record))
 
 
 def secrets_of(settings: Settings) -> list[str]:
-    """The values of every secret setting, each API key for itself; see `forms_of`."""
+    """The values of every secret setting, each API key also for itself."""
     values: list[Any] = [getattr(settings, name) for name in type(settings).model_fields]
     secrets = [v.get_secret_value() for v in values if isinstance(v, SecretStr) and v]
-    return forms_of([*secrets, *settings.finnhub_keys])
-
-
-def forms_of(secrets: Iterable[str]) -> list[str]:
-    """Secrets as they are, and as addresses write them.
-
-    The longest first: one that is part of another must not spoil it.
-    """
-    forms = {form for secret in secrets for form in (secret, quote(secret, safe=""))}
-    return sorted(forms, key=len, reverse=True)
-
-
-def redact(text: str, secrets: list[str]) -> str:
-    """`text` with every one of `secrets` masked."""
-    for secret in secrets:
-        text = text.replace(secret, MASK)
-    return text
+    return [*secrets, *settings.finnhub_keys]
 
 
 def set_up_logging(settings: Settings, level: int = logging.INFO) -> None:

@@ -20,6 +20,7 @@ from app.embedded.kafka import KafkaServer
 from app.embedded.s3 import S3Server
 from app.settings import Settings
 from scripts.compile import what_is_missing
+from tests.recording_host import RecordingHost
 from tests.support import settings_on
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -53,6 +54,18 @@ def utc() -> Iterator[None]:
         time.tzset()
         yield
     time.tzset()
+
+
+@pytest.fixture
+def proxy(monkeypatch: pytest.MonkeyPatch) -> Iterator[RecordingHost]:
+    """The proxy of every variable that names one; it connects to nothing."""
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    with RecordingHost(answer=b"HTTP/1.1 502 No\r\nContent-Length: 0\r\n\r\n") as host:
+        for scheme in ("http", "https", "ws", "wss", "all"):
+            monkeypatch.setenv(f"{scheme}_proxy", f"http://{host.address}")
+            monkeypatch.setenv(f"{scheme}_proxy".upper(), f"http://{host.address}")
+        yield host
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 import socket
 import time
@@ -18,6 +17,7 @@ from app.dashboard.page import Page
 from app.dashboard.reader import Readers
 from app.dashboard.routes import create_app
 from app.errors import TickhouseError
+from app.hosts import is_loopback
 from app.settings import Settings
 
 log = logging.getLogger("tickhouse.dashboard")
@@ -94,16 +94,6 @@ def address(listener: socket.socket) -> str:
     """The page's address, for a person to open."""
     host, port = listener.getsockname()[:2]
     return f"http://{f'[{host}]' if ':' in host else host}:{port}/"
-
-
-def is_loopback(host: str) -> bool:
-    """Whether nobody outside this machine can reach `host`."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _now_ms() -> int:

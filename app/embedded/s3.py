@@ -97,6 +97,7 @@ class S3Server(EmbeddedServer):
                 read_timeout=10,
                 retries={"total_max_attempts": 1},
                 s3={"addressing_style": "path"},
+                proxies={},  # it is on loopback
             ),
         )
 

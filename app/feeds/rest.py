@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -12,11 +13,13 @@ from typing import Any, Generic, Literal, NamedTuple, Protocol, TypeVar
 
 import finnhub
 import requests
+from requests.utils import get_environ_proxies
 
 from app.feeds.budget import CallBudget
 from app.feeds.clock import Clock
 from app.feeds.http_headers import date_ms_of
-from app.log import forms_of, redact
+from app.hosts import origin_of, takes_proxy
+from app.redaction import SHORTEST_KEY, Redactor
 
 TIMEOUT_S = 4
 ANSWER_S = 20.0
@@ -59,18 +62,30 @@ class RestApi(Protocol):
 class FinnhubRest:
     """finnhub-python with a time-out, the key in a header instead of the URL, and plain errors.
 
+    No redirect is followed, and no credentials are taken from a .netrc file. A proxy of the
+    environment is used for https:// alone, where it sees the server's host and nothing else, and
+    never for an address of this machine.
+
     :param others: further keys that no text may show.
     """
 
     def __init__(self, url: str, key: str, others: Sequence[str] = ()) -> None:
-        self._secrets = forms_of((key, *others))
+        self._url = url
+        self._redactor = Redactor((key, *others))
+        self._echoes = Redactor((key, *others), SHORTEST_KEY)
         self._client = finnhub.Client(api_key=key)
         self._client.API_URL = url.rstrip("/")
         self._client.DEFAULT_TIMEOUT = TIMEOUT_S
+        session = self._client._session
         # as a parameter the key would stand in the text of every network error
-        del self._client._session.params["token"]
-        self._client._session.headers["X-Finnhub-Token"] = key
-        self._client._session.hooks["response"] += [_note_date, self._refused]
+        del session.params["token"]
+        session.headers["X-Finnhub-Token"] = key
+        session.trust_env = False
+        session.proxies = get_environ_proxies(url) if takes_proxy(url) else {}
+        session.verify = (
+            os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or True
+        )
+        session.hooks["response"] += [_note_date, self._refused]
 
     def quote(self, symbol: str) -> Any:
         """The quote of `symbol`.
@@ -89,26 +104,37 @@ class FinnhubRest:
     def _ask(self, call: Callable[[], Any]) -> Any:
         try:
             answer = call()
+            text = repr(answer)
         except RestFault:
             raise
         except Exception as error:  # whatever the network does, or an answer that nobody foresaw
             raise self._fault(f"{type(error).__name__}: {error}", "soon") from None
-        text = repr(answer)
-        if any(secret in text for secret in self._secrets):
+        if self._echoes.text(text) != text:
             raise RestFault("the answer holds an API key", "soon")
         return answer
 
     def _refused(self, response: requests.Response, **_: Any) -> None:
-        """Judge an answer by its status; finnhub-python fails on bodies that are no objects."""
-        if response.ok:
-            return
+        """Judge an answer by its status; finnhub-python fails on bodies that are no objects.
+
+        It is called before a redirect would be followed.
+        """
         status = response.status_code
-        retry: Retry = "later" if status == 429 else "soon" if status >= 500 else "no"
+        if 200 <= status < 300:
+            return
+        location = response.headers.get("Location")
+        if 300 <= status < 400 and location is not None:
+            raise self._fault(
+                f"the server redirects (HTTP {status}) to {origin_of(location, self._url)}, which "
+                "is not followed; if that is where the API is now, correct FINNHUB_REST_URL",
+                "soon",
+                status,
+            )
+        retry: Retry = "later" if status == 429 else "no" if 400 <= status < 500 else "soon"
         raise self._fault(f"HTTP {status}: {response.text}", retry, status)
 
     def _fault(self, text: str, retry: Retry, status: int | None = None) -> RestFault:
         """A fault whose text holds no key, not even the part of one that is left at its end."""
-        return RestFault(redact(text, self._secrets)[:_MOST_TEXT], retry, status)
+        return RestFault(self._redactor.text(text)[:_MOST_TEXT], retry, status)
 
 
 def _note_date(response: requests.Response, **_: Any) -> None:

@@ -11,18 +11,24 @@ from urllib.parse import quote, urlsplit
 import msgspec
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.datastructures import Headers
-from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
+from websockets.exceptions import (
+    ConnectionClosed,
+    InvalidHandshake,
+    InvalidProxy,
+    InvalidStatus,
+    InvalidURI,
+)
+from websockets.http11 import Response
 
 from app.errors import TickhouseError
 from app.feeds.http_headers import date_ms_of
-from app.log import MASK, forms_of, redact
+from app.hosts import origin_of, takes_proxy
+from app.redaction import SHORTEST_KEY, Redactor
 
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 """Above this the connection is given up; above `finnhub_frames.MAX_FRAME_BYTES` only the frame."""
 OPEN_TIMEOUT_S = 20.0
 CLOSE_TIMEOUT_S = 1.0
-SHORTEST_KEY = 8
-"""What is shorter is no key of Finnhub's, and may stand in a frame by chance."""
 FEED_HEADER = "X-Tickhouse-Feed"
 """The simulator says with it that its trades are simulated; Finnhub does not send it."""
 
@@ -81,11 +87,12 @@ class FeedSocket:
         seconds; None if it did not say so.
     """
 
-    def __init__(self, socket: ClientConnection, secrets: Sequence[str]) -> None:
+    def __init__(self, socket: ClientConnection, keys: Sequence[str]) -> None:
         self._socket = socket
-        self._secrets = secrets
+        self._keys = keys
         headers = socket.response.headers if socket.response else Headers()
-        self.feed = _header(headers, FEED_HEADER)
+        feed = _header(headers, FEED_HEADER)
+        self.feed = feed and Redactor(keys).text(feed)
         self.date_ms = date_ms_of(_header(headers, "Date"), _header(headers, "Age"))
 
     async def subscribe(self, symbols: Iterable[str]) -> None:
@@ -101,14 +108,10 @@ class FeedSocket:
 
         A key that the server sends back is masked here: what is refused is kept byte for byte.
         """
-        keys = [secret.encode() for secret in self._secrets if len(secret) >= SHORTEST_KEY]
+        masked = Redactor(self._keys, SHORTEST_KEY).raw
         try:
             while True:
-                raw = await self._socket.recv(decode=False)
-                for key in keys:
-                    if key in raw:
-                        raw = raw.replace(key, MASK.encode())
-                yield raw
+                yield masked(await self._socket.recv(decode=False))
         except ConnectionClosed as error:
             raise self._ended(error) from None
 
@@ -129,7 +132,7 @@ class FeedSocket:
             raise self._ended(error) from None
 
     def _ended(self, error: ConnectionClosed) -> Unavailable:
-        return Unavailable(redact(f"the connection ended: {error}", [*self._secrets]))
+        return Unavailable(Redactor(self._keys).text(f"the connection ended: {error}"))
 
 
 def _header(headers: Headers, name: str) -> str | None:
@@ -137,17 +140,28 @@ def _header(headers: Headers, name: str) -> str | None:
     return ", ".join(headers.get_all(name)) or None
 
 
+class _ConnectHere(connect):
+    """Follows no redirect: another host must not get the key, nor pass for the feed."""
+
+    def process_redirect(self, exc: Exception) -> Exception:
+        return exc
+
+
 async def open_socket(url: str, token: str, others: Iterable[str] = ()) -> FeedSocket:
     """Connect to `url` with `token` in the query, as Finnhub wants it.
+
+    No redirect is followed. A proxy of the environment is used for wss:// alone, where it sees the
+    server's host and nothing else, and never for an address of this machine.
 
     :param others: further keys that no text may show.
     :raises BadKeyError: the server refuses the key; trying again is of no use.
     :raises Unavailable: anything else went wrong. No text of either holds the token.
     """
-    secrets = forms_of((token, *others))
+    keys = (token, *others)
     try:
-        socket = await connect(
+        socket = await _ConnectHere(
             f"{url}{'&' if urlsplit(url).query else '?'}token={quote(token, safe='')}",
+            proxy=True if takes_proxy(url) else None,
             max_size=MAX_MESSAGE_BYTES,
             open_timeout=OPEN_TIMEOUT_S,
             close_timeout=CLOSE_TIMEOUT_S,
@@ -156,18 +170,37 @@ async def open_socket(url: str, token: str, others: Iterable[str] = ()) -> FeedS
             user_agent_header="tickhouse",
         )
     except InvalidStatus as error:
-        status = error.response.status_code
-        if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
-            raise BadKeyError(
-                f"{urlsplit(url).hostname} refuses the API key (HTTP {status}). Correct "
-                "FINNHUB_API_KEY."
-            ) from None
-        raise Unavailable(f"the server answered with HTTP {status}", status) from None
+        raise _refused(error.response, url, Redactor(keys)) from None
     except InvalidURI:
         raise TickhouseError(
             "FINNHUB_WEBSOCKET_URL is not an address; it reads like wss://ws.finnhub.io."
         ) from None
+    except (InvalidProxy, ImportError):  # of a library for SOCKS, which is not installed
+        raise TickhouseError(
+            "The proxy that the environment names for wss:// cannot be used. Set https_proxy to "
+            "http://HOST:PORT of a proxy that knows CONNECT, or no_proxy to "
+            f"{urlsplit(url).hostname}."
+        ) from None
     except (OSError, TimeoutError, InvalidHandshake, EOFError) as error:
-        reason = redact(f"{type(error).__name__}: {error}", secrets)
+        reason = Redactor(keys).text(f"{type(error).__name__}: {error}")
         raise Unavailable(f"no connection: {reason}") from None
-    return FeedSocket(socket, secrets)
+    return FeedSocket(socket, keys)
+
+
+def _refused(response: Response, url: str, redactor: Redactor) -> BadKeyError | Unavailable:
+    """What the answer to a handshake means that opens no WebSocket."""
+    status = response.status_code
+    if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
+        return BadKeyError(
+            f"{urlsplit(url).hostname} refuses the API key (HTTP {status}). Correct "
+            "FINNHUB_API_KEY."
+        )
+    location = _header(response.headers, "Location")
+    if 300 <= status < 400 and location is not None:
+        there = redactor.text(origin_of(location, url))
+        return Unavailable(
+            f"the server redirects (HTTP {status}) to {there}, which is not followed; if that is "
+            "where the feed is now, set FINNHUB_WEBSOCKET_URL to it",
+            status,
+        )
+    return Unavailable(f"the server answered with HTTP {status}", status)

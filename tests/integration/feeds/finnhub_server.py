@@ -25,6 +25,7 @@ class FinnhubServer:
 
     :ivar heard: what clients said, in order: ("open", path), ("subscribe", symbol), ("close", "").
     :ivar refuse_with: the HTTP status that handshakes are answered with, if any.
+    :ivar redirect_to: host and port that handshakes and REST calls are redirected to, if any.
     :ivar refused_keys: keys that are answered with 401.
     :ivar refused_symbols: symbols whose subscription is answered with an error frame.
     :ivar keys: the keys of the open connections, in the order in which they were opened.
@@ -34,6 +35,7 @@ class FinnhubServer:
     def __init__(self, headers: dict[str, str] | None = None) -> None:
         self.heard: queue.Queue[tuple[str, str]] = queue.Queue()
         self.refuse_with: int | None = None
+        self.redirect_to: str | None = None
         self.refused_keys: set[str] = set()
         self.refused_symbols: set[str] = set()
         self.rest: Callable[[str, Headers], tuple[int, bytes]] = lambda *_: (404, b"{}")
@@ -131,6 +133,10 @@ class FinnhubServer:
         await self._server.wait_closed()
 
     def _answer(self, socket: ServerConnection, request: Request) -> Response | None:
+        if self.redirect_to is not None:
+            scheme = "http" if request.path.startswith("/api/") else "ws"
+            there = f"{scheme}://{self.redirect_to}{request.path}"
+            return Response(302, "", Headers({"Location": there, "Content-Length": "0"}))
         if request.path.startswith("/api/"):
             status, body = self.rest(request.path, request.headers)
             return Response(

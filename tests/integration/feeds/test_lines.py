@@ -81,6 +81,24 @@ def test_the_symbols_of_a_key_that_is_refused_go_to_the_others(
         asyncio.run(produce(make_producer("key-1,key-2")))
 
 
+def test_no_redirect_is_followed_and_the_feed_comes_back_when_it_ends(
+    make_producer: MakeSettings, server: FinnhubServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    asked: list[str] = []
+    with FinnhubServer() as other:
+        other.rest = lambda path, _: asked.append(path) or (200, b"{}")  # type: ignore[func-returns-value]
+        server.redirect_to = other.address
+        with producing(make_producer("marker-key"), SteadyClock(SPEED)):
+            for scheme in ("ws", "http"):
+                while f"redirects (HTTP 302) to {scheme}://{other.address}," not in caplog.text:
+                    server.wait_a_moment(0.1)
+            server.redirect_to = None
+            assert server.wait_for("subscribe", 2) == ["A", "B"]
+        assert other.heard.empty()
+        assert asked == []
+    assert "marker-key" not in caplog.text
+
+
 def test_a_connection_that_only_pings_is_replaced_and_was_not_covered(
     make_producer: MakeSettings, server: FinnhubServer, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -9,6 +9,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from random import Random
 from socket import SHUT_RDWR
 from typing import Any
@@ -19,6 +20,7 @@ import app.feeds.rest
 from app.feeds.budget import CallBudget
 from app.feeds.clock import ManualClock, SteadyClock
 from app.feeds.rest import ATTEMPTS, FinnhubRest, RestCalls, RestFault
+from tests.recording_host import RecordingHost
 from tests.unit.feeds.rest_api import FakeApi
 
 NOW = 1_731_600_060_000
@@ -124,17 +126,22 @@ class _Rest(BaseHTTPRequestHandler):
     """Answers as its class is told; a fault goes before the answer."""
 
     asked: list[tuple[str, str | None]]
+    authorizations: list[str | None]
     status, body = 200, b"{}"
     date: str | None = DATE
+    location: str | None = None
     fault: Callable[[_Rest], None] = staticmethod(lambda _: None)
 
     def do_GET(self) -> None:
         self.asked.append((self.path, self.headers["X-Finnhub-Token"]))
+        self.authorizations.append(self.headers["Authorization"])
         with suppress(OSError):  # a client may have given up
             self.fault(self)
             self.send_response_only(self.status)
             if self.date is not None:
                 self.send_header("Date", self.date)
+            if self.location is not None:
+                self.send_header("Location", self.location)
             self.send_header("Content-Type", "application/json")
             self.end_headers()
             self.wfile.write(self.body)
@@ -145,7 +152,7 @@ class _Rest(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def rest() -> Iterator[tuple[str, type[_Rest]]]:
-    handler = type("Rest", (_Rest,), {"asked": []})
+    handler = type("Rest", (_Rest,), {"asked": [], "authorizations": []})
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
@@ -264,19 +271,125 @@ def test_no_key_nor_a_part_of_one_is_in_the_text_of_a_fault(
             assert key[:4] not in str(caught.value)
 
 
-def test_no_traceback_of_the_network_shows_a_key(rest: tuple[str, type[_Rest]]) -> None:
+QUOTE = b'{"c":1,"d":0,"dp":0,"h":1,"l":1,"o":1,"pc":1,"t":1731600060}'
+CALLS: dict[str, Callable[[FinnhubRest], Any]] = {
+    "quote": lambda api: api.quote("A"),
+    "market status": lambda api: api.market_status("US"),
+}
+
+
+@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize("status", [300, 301, 302, 303, 307, 308])
+@pytest.mark.parametrize("location", ["http://{}/?token=%s", "//{}/", "https://{}/", "/other"])
+def test_no_redirect_is_followed_and_a_sentence_says_where_it_points_to(
+    rest: tuple[str, type[_Rest]], location: str, status: int, call: str
+) -> None:
     url, handler = rest
-    handler.fault = staticmethod(_redirected)
-    with pytest.raises(RestFault) as caught:
-        FinnhubRest(url, KEY).quote("A")
-    assert "Max retries exceeded" in str(caught.value)
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+    with RecordingHost("127.0.0.2", head % len(QUOTE) + QUOTE) as other:
+        handler.status, handler.body = status, QUOTE
+        handler.location = location.replace("{}", other.address).replace("%s", KEY)
+        with pytest.raises(RestFault) as caught:
+            CALLS[call](FinnhubRest(url, KEY))
+        assert other.received() == []
+    there = url.removesuffix("/api/v1") if location == "/other" else f"://{other.address}"
+    assert f"redirects (HTTP {status}) to " in str(caught.value)
+    assert there in str(caught.value)
+    assert "FINNHUB_REST_URL" in str(caught.value)
+    assert (caught.value.retry, caught.value.status) == ("soon", status)
     assert KEY not in "".join(traceback.format_exception(caught.value))
+    assert len(handler.asked) == 1
 
 
-def _redirected(rest: _Rest) -> None:
-    there = f"http://127.0.0.1:1/?token={KEY}"
-    rest.wfile.write(f"HTTP/1.1 302 Found\r\nLocation: {there}\r\n\r\n".encode())
-    raise ConnectionAbortedError
+def test_an_answer_that_is_neither_an_answer_nor_a_refusal_is_a_fault(
+    rest: tuple[str, type[_Rest]],
+) -> None:
+    url, handler = rest
+    handler.status, handler.body = 304, b""
+    with pytest.raises(RestFault, match="HTTP 304"):
+        FinnhubRest(url, KEY).quote("A")
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_what_is_not_encrypted_goes_through_no_proxy(
+    rest: tuple[str, type[_Rest]], proxy: RecordingHost, call: str
+) -> None:
+    assert CALLS[call](FinnhubRest(rest[0], KEY)) == {}
+    assert proxy.received() == []
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_loopback_is_reached_through_no_proxy(proxy: RecordingHost, call: str) -> None:
+    with pytest.raises(RestFault):
+        CALLS[call](FinnhubRest("https://127.0.0.1:1/api/v1", KEY))
+    assert proxy.received() == []
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_a_proxy_sees_nothing_of_an_encrypted_call_but_its_host(
+    proxy: RecordingHost, call: str
+) -> None:
+    with pytest.raises(RestFault):
+        CALLS[call](FinnhubRest("https://rest.example/api/v1", KEY))
+    [request] = proxy.received()
+    assert request.startswith(b"CONNECT rest.example:443 HTTP/1.")
+    assert KEY.encode() not in request
+
+
+def test_a_host_that_is_excepted_from_the_proxies_is_reached_without_one(
+    proxy: RecordingHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("no_proxy", "rest.invalid")
+    with pytest.raises(RestFault):
+        FinnhubRest("https://rest.invalid/api/v1", KEY).quote("A")
+    assert proxy.received() == []
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_a_netrc_file_adds_no_credentials(
+    rest: tuple[str, type[_Rest]], call: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login somebody password of-mine\n")
+    monkeypatch.setenv("NETRC", str(netrc))
+    url, handler = rest
+    CALLS[call](FinnhubRest(url, KEY))
+    assert handler.authorizations == [None]
+
+
+def test_a_bundle_of_certificates_of_the_environment_is_used(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "no-bundle.pem"))
+    with pytest.raises(RestFault, match=r"no-bundle\.pem"):
+        FinnhubRest("https://127.0.0.1:1/api/v1", KEY).quote("A")
+
+
+def _escaped(text: str) -> str:
+    return "".join(f"\\u{ord(char):04X}" for char in text)
+
+
+@pytest.mark.parametrize("status", [200, 302, 403, 429, 500])
+@pytest.mark.parametrize("body", ['{"error":"%s"}', '{"c":["%s"]}', "<html>%s"])
+def test_a_key_that_is_sent_back_is_masked_however_it_is_escaped(
+    rest: tuple[str, type[_Rest]], status: int, body: str
+) -> None:
+    url, handler = rest
+    handler.status = status
+    for form in (_escaped(KEY), _escaped(KEY).lower(), KEY.replace("-", "%2D")):
+        handler.body = (body % form).encode()
+        with pytest.raises(RestFault) as caught:
+            FinnhubRest(url, KEY).quote("A")
+        assert form not in str(caught.value)
+        assert KEY not in str(caught.value)
+
+
+def test_a_key_that_is_too_short_for_one_may_stand_in_an_answer(
+    rest: tuple[str, type[_Rest]],
+) -> None:
+    url, handler = rest
+    handler.body = QUOTE
+    assert FinnhubRest(url, "dp").quote("A")["dp"] == 0
 
 
 @pytest.mark.parametrize("status", [200, 401, 404, 429, 500])

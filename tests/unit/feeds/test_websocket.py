@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import traceback
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from random import Random
 from urllib.parse import quote
 
 import pytest
+from websockets.asyncio.server import ServerConnection, serve
 from websockets.utils import accept_key
 
 from app.errors import TickhouseError
-from app.feeds.websocket import Backoff, Unavailable, open_socket
+from app.feeds.websocket import FEED_HEADER, Backoff, FeedSocket, Unavailable, open_socket
+from tests.recording_host import RecordingHost
 
 
 def test_the_first_try_is_at_once_and_the_others_ever_later_up_to_a_minute() -> None:
@@ -138,3 +140,102 @@ async def _switching(headers: bytes) -> AsyncIterator[str]:
 
     async with await asyncio.start_server(switch, "127.0.0.1", 0) as server:
         yield f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+
+
+@pytest.mark.parametrize("status", [300, 301, 302, 303, 307, 308])
+@pytest.mark.parametrize("location", ["ws://{}/?token=%s", "//{}/", "wss://{}/"])
+def test_no_redirect_is_followed_and_a_sentence_says_where_it_points_to(
+    status: int, location: str
+) -> None:
+    there = f"Location: {location}\r\n\r\n".replace("%s", KEY).encode()
+    with RecordingHost("127.0.0.2") as other:
+        answer = b"HTTP/1.1 %d Moved\r\n" % status + there.replace(b"{}", other.address.encode())
+        error = asyncio.run(_refused(answer))
+        assert other.received() == []
+    assert isinstance(error, Unavailable)
+    assert error.status == status
+    scheme = "wss" if location.startswith("wss") else "ws"
+    assert f"redirects (HTTP {status}) to {scheme}://{other.address}" in str(error)
+    assert "FINNHUB_WEBSOCKET_URL" in str(error)
+    assert KEY not in str(error)
+
+
+def test_what_is_not_encrypted_goes_through_no_proxy(proxy: RecordingHost) -> None:
+    async def connected() -> None:
+        async with _switching(b"") as url:
+            (await open_socket(url, KEY)).abort()
+
+    asyncio.run(connected())
+    assert proxy.received() == []
+
+
+def test_loopback_is_reached_through_no_proxy(proxy: RecordingHost) -> None:
+    with pytest.raises(Unavailable):
+        asyncio.run(open_socket("wss://127.0.0.1:1", KEY))
+    assert proxy.received() == []
+
+
+def test_a_proxy_sees_nothing_of_an_encrypted_connection_but_its_host(proxy: RecordingHost) -> None:
+    with pytest.raises(Unavailable, match="no connection"):
+        asyncio.run(open_socket("wss://feed.example", KEY))
+    [request] = proxy.received()
+    assert request.startswith(b"CONNECT feed.example:443 HTTP/1.1\r\n")
+    assert KEY.encode() not in request
+    assert quote(KEY, safe="").encode() not in request
+
+
+@pytest.mark.parametrize(
+    "address", ["socks5://user:pass-word@127.0.0.1:1", "ftp://user:pass-word@127.0.0.1:1", "no:"]
+)
+def test_a_proxy_that_cannot_be_used_gets_a_sentence_without_its_password(
+    monkeypatch: pytest.MonkeyPatch, address: str
+) -> None:
+    monkeypatch.setenv("wss_proxy", address)
+    with pytest.raises(TickhouseError, match="https_proxy") as caught:
+        asyncio.run(open_socket("wss://feed.example", KEY))
+    assert "pass-word" not in "".join(traceback.format_exception(caught.value))
+
+
+def _escaped(text: str) -> str:
+    return "".join(f"\\u{ord(char):04X}" for char in text)
+
+
+@pytest.mark.parametrize("form", [KEY, quote(KEY, safe=""), KEY.replace("/", "\\/"), _escaped(KEY)])
+@pytest.mark.parametrize(
+    "frame",
+    [
+        '{"data":[{"c":["%s"],"p":1,"s":"A","t":1,"v":1}],"type":"trade"}',
+        '{"data":[{"c":null,"p":1,"s":"%s","t":1,"v":1}],"type":"trade"}',
+        '{"msg":"no %s","type":"error"}',
+        "no JSON: %s",
+    ],
+)
+def test_a_key_that_is_sent_back_is_masked_however_it_is_escaped(form: str, frame: str) -> None:
+    async def first() -> bytes:
+        async with serve(_sending(frame.replace("%s", form)), "127.0.0.1", 0) as server:
+            port = server.sockets[0].getsockname()[1]
+            socket = await open_socket(f"ws://127.0.0.1:{port}", KEY)
+            raw = await anext(socket.frames())
+            await socket.close()
+            return raw
+
+    assert asyncio.run(first()) == frame.replace("%s", "**********").encode()
+
+
+def _sending(frame: str) -> Callable[[ServerConnection], Awaitable[None]]:
+    async def send(client: ServerConnection) -> None:
+        await client.send(frame)
+        await client.wait_closed()
+
+    return send
+
+
+@pytest.mark.parametrize("form", [KEY, quote(KEY, safe=""), _escaped(KEY)])
+def test_a_key_in_a_header_is_masked(form: str) -> None:
+    async def opened() -> FeedSocket:
+        async with _switching(f"{FEED_HEADER}: {form}\r\n".encode()) as url:
+            socket = await open_socket(url, KEY)
+            socket.abort()
+            return socket
+
+    assert asyncio.run(opened()).feed == "**********"

@@ -52,7 +52,8 @@ class Server:
         (answer(404, "404"), "The bucket bars (LAKE_BUCKET) does not exist at http://lake:9000"),
         (answer(404, "NoSuchBucket", "PutObject"), "The bucket bars (LAKE_BUCKET) does not exist"),
         (answer(403, "403"), "correct AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"),
-        (answer(301, "301"), "correct AWS_REGION"),
+        (answer(301, "301"), "correct LAKE_ENDPOINT_URL, or AWS_REGION"),
+        (answer(307, "TemporaryRedirect"), "redirects elsewhere (HTTP 307), which is not followed"),
         (NoCredentialsError(), "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"),
     ],
 )

@@ -1,0 +1,80 @@
+"""Secrets masked wherever they turn up: as they are, and as JSON, addresses or HTML escape them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from functools import cached_property
+
+MASK = "**********"
+SHORTEST_KEY = 8
+"""What is shorter is no key of Finnhub's, and may stand in a frame by chance."""
+
+_ESCAPE_SIGNS = ("\\", "%", "&")
+
+
+class Redactor:
+    """Masks secrets in texts and in bytes.
+
+    Each character of a secret may be written as itself or escaped, in its own way: `a`, `\\u0061`,
+    `%61`, `&#97;`. Text that was escaped up to three times is recognized.
+
+    :param secrets: the longest go first: one that is part of another must not spoil it.
+    :param shortest: secrets of fewer characters are left alone.
+    """
+
+    def __init__(self, secrets: Iterable[str], shortest: int = 1) -> None:
+        wanted = {secret for secret in secrets if len(secret) >= shortest}
+        self._secrets = sorted(wanted, key=len, reverse=True)
+        self._encoded = [secret.encode(errors="surrogatepass") for secret in self._secrets]
+
+    def text(self, text: str) -> str:
+        """`text` with every secret masked."""
+        for secret in self._secrets:
+            text = text.replace(secret, MASK)
+        if any(sign in text for sign in _ESCAPE_SIGNS):
+            for pattern in self._escaped:
+                text = pattern.sub(MASK, text)
+        return text
+
+    def raw(self, raw: bytes) -> bytes:
+        """`raw`, in UTF-8, with every secret masked; what holds none costs next to nothing."""
+        for secret in self._encoded:
+            if secret in raw:
+                raw = raw.replace(secret, MASK.encode())
+        if b"\\" in raw or b"%" in raw or b"&" in raw:
+            for pattern in self._escaped_bytes:
+                raw = pattern.sub(MASK.encode(), raw)
+        return raw
+
+    @cached_property
+    def _escaped(self) -> list[re.Pattern[str]]:
+        """Compiled when first needed: of a long secret it takes a while."""
+        return [re.compile("".join(map(_spellings, secret))) for secret in self._secrets]
+
+    @cached_property
+    def _escaped_bytes(self) -> list[re.Pattern[bytes]]:
+        return [re.compile(one.pattern.encode(errors="surrogatepass")) for one in self._escaped]
+
+
+def _spellings(char: str) -> str:
+    """A pattern of every way in which `char` may be written.
+
+    Repetitions are bounded and each way begins with a sign of its own, so that no text makes the
+    search slow.
+    """
+    units = char.encode("utf-16-be", errors="surrogatepass")
+    encoded = char.encode(errors="surrogatepass")
+    number = ord(char)
+    slash = r"\\\\{0,7}"
+    ways = [
+        re.escape(char),
+        "".join(f"{slash}u(?i:{units[i : i + 2].hex()})" for i in range(0, len(units), 2)),
+        "".join(f"%(?:25){{0,3}}(?i:{byte:02x})" for byte in encoded),
+        f"&#(?i:0{{0,4}}{number}|x0{{0,4}}{number:x});?",
+    ]
+    if number < 256:
+        ways.append(f"{slash}x(?i:{number:02x})")
+    if not char.isalnum():
+        ways.append(slash + re.escape(char))
+    return f"(?:{'|'.join(ways)})"
