@@ -31,5 +31,5 @@ class CallBudget:
         self._calls_ms.append(now_ms)
 
     def used_up(self, until_ms: int) -> None:
-        """The server says that there is none left (HTTP 429)."""
+        """The server says that it takes none until then."""
         self._closed_until_ms = max(self._closed_until_ms, until_ms)

@@ -78,20 +78,21 @@ class Line:
         :raises SourceError: the server is of another feed.
         """
         backoff = Backoff(self._rng)
-        status = None
+        status, asked_ms = None, None
         number = 0
         while not self._ending:
-            wait_s = backoff.next_s(status)
+            wait_s = backoff.next_s(status, asked_ms)
             if wait_s:
                 log.info("line %d connects again in %.1f s", self.number, wait_s)
             await self._clock.sleep(wait_s * 1_000)
             number += 1
-            status = None
+            status, asked_ms = None, None
             since_ms = self._clock.now_ms()
             try:
                 await self._converse(f"{self._intake.source}-{since_ms:x}-{self.number}-{number}")
             except Unavailable as error:
                 status = error.status
+                asked_ms = error.retry_after.wait_ms(self._clock.now_ms())
                 level = logging.INFO if self._ending else logging.WARNING
                 log.log(level, "line %d: %s", self.number, error)
             if self._clock.now_ms() - since_ms >= PROVEN_MS:

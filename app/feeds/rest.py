@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from contextvars import ContextVar
+from math import ceil
 from random import Random
 from typing import Any, Generic, Literal, NamedTuple, Protocol, TypeVar
 
@@ -17,7 +18,7 @@ from requests.utils import get_environ_proxies
 
 from app.feeds.budget import CallBudget
 from app.feeds.clock import Clock
-from app.feeds.http_headers import date_ms_of
+from app.feeds.http_headers import LATER_BY_UP_TO, RetryAfter, date_ms_of
 from app.hosts import origin_of, takes_proxy
 from app.redaction import SHORTEST_KEY, Redactor
 
@@ -41,12 +42,20 @@ class RestFault(Exception):
 
     :ivar retry: whether asking again can help; `later` means once the minute's calls are used up.
     :ivar status: the HTTP status, if there was one.
+    :ivar retry_after: when the server says it may be asked again, whatever `retry` says.
     """
 
-    def __init__(self, reason: str, retry: Retry, status: int | None = None) -> None:
+    def __init__(
+        self,
+        reason: str,
+        retry: Retry,
+        status: int | None = None,
+        retry_after: RetryAfter | None = None,
+    ) -> None:
         super().__init__(reason)
         self.retry = retry
         self.status = status
+        self.retry_after = retry_after or RetryAfter()
 
 
 class RestApi(Protocol):
@@ -121,24 +130,34 @@ class FinnhubRest:
         status = response.status_code
         if 200 <= status < 300:
             return
+        retry_after = RetryAfter(response.headers.get("Retry-After"), _date_ms_of(response))
         location = response.headers.get("Location")
         if 300 <= status < 400 and location is not None:
-            raise self._fault(
+            text = (
                 f"the server redirects (HTTP {status}) to {origin_of(location, self._url)}, which "
-                "is not followed; if that is where the API is now, correct FINNHUB_REST_URL",
-                "soon",
-                status,
+                "is not followed; if that is where the API is now, correct FINNHUB_REST_URL"
             )
+            raise self._fault(text, "soon", status, retry_after)
         retry: Retry = "later" if status == 429 else "no" if 400 <= status < 500 else "soon"
-        raise self._fault(f"HTTP {status}: {response.text}", retry, status)
+        raise self._fault(f"HTTP {status}: {response.text}", retry, status, retry_after)
 
-    def _fault(self, text: str, retry: Retry, status: int | None = None) -> RestFault:
+    def _fault(
+        self,
+        text: str,
+        retry: Retry,
+        status: int | None = None,
+        retry_after: RetryAfter | None = None,
+    ) -> RestFault:
         """A fault whose text holds no key, not even the part of one that is left at its end."""
-        return RestFault(self._redactor.text(text)[:_MOST_TEXT], retry, status)
+        return RestFault(self._redactor.text(text)[:_MOST_TEXT], retry, status, retry_after)
 
 
 def _note_date(response: requests.Response, **_: Any) -> None:
-    _date_ms.set(date_ms_of(response.headers.get("Date"), response.headers.get("Age")))
+    _date_ms.set(_date_ms_of(response))
+
+
+def _date_ms_of(response: requests.Response) -> int | None:
+    return date_ms_of(response.headers.get("Date"), response.headers.get("Age"))
 
 
 class _Answered(NamedTuple, Generic[T]):
@@ -197,17 +216,25 @@ class RestCalls:
             try:
                 return await self._call(call, api)
             except RestFault as fault:
-                if fault.retry == "later":
-                    wait_ms = _MINUTE_MS * self._rng.uniform(0.5, 1.0)
-                    budget.used_up(self._clock.now_ms() + round(wait_ms))
+                asked = self._close(budget, fault)
                 if fault.status == 401:
                     self._keys.remove((api, budget))
                 if fault.retry == "no" or attempt == ATTEMPTS:
                     raise
-                if fault.retry == "soon":
-                    wait_ms = 1_000 * 2 ** (attempt - 1)
-                    await self._clock.sleep(wait_ms * self._rng.uniform(0.5, 1.0))
+                if fault.retry == "soon" or asked:
+                    pause_ms = 1_000 * 2 ** (attempt - 1)
+                    await self._clock.sleep(pause_ms * self._rng.uniform(0.5, 1.0))
         raise AssertionError("unreachable")
+
+    def _close(self, budget: CallBudget, fault: RestFault) -> bool:
+        """Have no call made with a key too early; whether the server itself said when."""
+        now_ms = self._clock.now_ms()
+        asked_ms = fault.retry_after.wait_ms(now_ms)
+        if asked_ms is not None:
+            budget.used_up(now_ms + ceil(asked_ms * self._rng.uniform(1.0, LATER_BY_UP_TO)))
+        elif fault.retry == "later":
+            budget.used_up(now_ms + round(_MINUTE_MS * self._rng.uniform(0.5, 1.0)))
+        return asked_ms is not None
 
     async def _call(self, call: Callable[[RestApi], T], api: RestApi) -> T:
         sent_ms = self._clock.now_ms()

@@ -21,7 +21,7 @@ from websockets.exceptions import (
 from websockets.http11 import Response
 
 from app.errors import TickhouseError
-from app.feeds.http_headers import date_ms_of
+from app.feeds.http_headers import LATER_BY_UP_TO, RetryAfter, date_ms_of
 from app.hosts import origin_of, takes_proxy
 from app.redaction import SHORTEST_KEY, Redactor
 
@@ -40,18 +40,25 @@ class BadKeyError(TickhouseError):
 
 
 class Unavailable(Exception):
-    """This attempt to connect failed; the next may succeed."""
+    """This attempt to connect failed; the next may succeed.
 
-    def __init__(self, reason: str, status: int | None = None) -> None:
+    :ivar status: what the handshake was answered with, if it was.
+    :ivar retry_after: when the server says it may be asked again.
+    """
+
+    def __init__(
+        self, reason: str, status: int | None = None, retry_after: RetryAfter | None = None
+    ) -> None:
         super().__init__(reason)
         self.status = status
+        self.retry_after = retry_after or RetryAfter()
 
 
 class Backoff:
     """How long to wait before each attempt: at once, then ever longer, with jitter.
 
     At most 60 s; the server's own trouble (5xx) begins at 5 s and 429 at 60 s, with a limit of
-    five minutes.
+    five minutes. A server that names a time itself is not asked before, and soon after.
     """
 
     CAP_S = 60.0
@@ -61,9 +68,19 @@ class Backoff:
         self._rng = rng
         self._attempts = 0
 
-    def next_s(self, status: int | None = None) -> float:
-        """Seconds to wait now; `status` is what the handshake was answered with, if it was."""
+    def next_s(self, status: int | None = None, asked_ms: int | None = None) -> float:
+        """Seconds to wait now.
+
+        :param status: what the handshake was answered with, if it was.
+        :param asked_ms: how long the server asks to wait, if it does; its status then says no more.
+        """
         attempt, self._attempts = self._attempts, self._attempts + 1
+        if asked_ms is None:
+            return self._usual_s(attempt, status)
+        asked_s = asked_ms / 1000 * self._rng.uniform(1.0, LATER_BY_UP_TO)
+        return max(asked_s, self._usual_s(attempt, None))
+
+    def _usual_s(self, attempt: int, status: int | None) -> float:
         base_s, cap_s = 1.0, self.CAP_S
         if status == HTTPStatus.TOO_MANY_REQUESTS:
             base_s, cap_s = 60.0, self.BUSY_CAP_S
@@ -93,7 +110,7 @@ class FeedSocket:
         headers = socket.response.headers if socket.response else Headers()
         feed = _header(headers, FEED_HEADER)
         self.feed = feed and Redactor(keys).text(feed)
-        self.date_ms = date_ms_of(_header(headers, "Date"), _header(headers, "Age"))
+        self.date_ms = _date_ms(headers)
 
     async def subscribe(self, symbols: Iterable[str]) -> None:
         """Ask for the trades of `symbols`; what is refused comes back as an error frame."""
@@ -133,6 +150,10 @@ class FeedSocket:
 
     def _ended(self, error: ConnectionClosed) -> Unavailable:
         return Unavailable(Redactor(self._keys).text(f"the connection ended: {error}"))
+
+
+def _date_ms(headers: Headers) -> int | None:
+    return date_ms_of(_header(headers, "Date"), _header(headers, "Age"))
 
 
 def _header(headers: Headers, name: str) -> str | None:
@@ -195,6 +216,7 @@ def _refused(response: Response, url: str, redactor: Redactor) -> BadKeyError | 
             f"{urlsplit(url).hostname} refuses the API key (HTTP {status}). Correct "
             "FINNHUB_API_KEY."
         )
+    retry_after = RetryAfter(_header(response.headers, "Retry-After"), _date_ms(response.headers))
     location = _header(response.headers, "Location")
     if 300 <= status < 400 and location is not None:
         there = redactor.text(origin_of(location, url))
@@ -202,5 +224,6 @@ def _refused(response: Response, url: str, redactor: Redactor) -> BadKeyError | 
             f"the server redirects (HTTP {status}) to {there}, which is not followed; if that is "
             "where the feed is now, set FINNHUB_WEBSOCKET_URL to it",
             status,
+            retry_after,
         )
-    return Unavailable(f"the server answered with HTTP {status}", status)
+    return Unavailable(f"the server answered with HTTP {status}", status, retry_after)

@@ -93,11 +93,15 @@ class RestApi:
             )
         minute, second = self._windows[token]
         allowed = second.take(now_ms) and minute.take(now_ms)
-        return allowed, {
+        headers = {
             "X-Ratelimit-Limit": str(minute.limit),
             "X-Ratelimit-Remaining": str(minute.left),
             "X-Ratelimit-Reset": str(-(-minute.ends_ms // 1000)),
         }
+        if not allowed:
+            free_ms = max(window.ends_ms for window in (second, minute) if window.left <= 0)
+            headers["Retry-After"] = str(-(-(free_ms - now_ms) // 1000))
+        return allowed, headers
 
     def _resource(
         self, path: str, query: dict[str, str], now_ms: int, headers: dict[str, str]
@@ -116,10 +120,14 @@ class RestApi:
         return _error(HTTPStatus.NOT_FOUND, "The simulator has no such resource.", headers)
 
 
-def refusal(status: int) -> Answer:
-    """The answer to a handshake that is refused with `status`."""
+def refusal(status: int, after_s: int | None = None) -> Answer:
+    """The answer to a handshake that is refused with `status`.
+
+    :param after_s: when to try again, if the answer is to say it.
+    """
     texts = {401: INVALID_KEY, 429: LIMIT_REACHED}
-    return _error(HTTPStatus(status), texts.get(status, HTTPStatus(status).phrase))
+    headers = {} if after_s is None else {"Retry-After": str(after_s)}
+    return _error(HTTPStatus(status), texts.get(status, HTTPStatus(status).phrase), headers)
 
 
 def _market_status(exchange: str, now_ms: int) -> dict[str, Any]:

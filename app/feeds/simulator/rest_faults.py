@@ -30,7 +30,7 @@ class RestFaults:
             return None
         refuse = self._script.hit(RestRefuse, now_ms, self._rng)
         if refuse:
-            return refusal(refuse.status)
+            return refusal(refuse.status, refuse.after_s)
         answer = self._api.answer(target, header_token, now_ms)
         if self._script.hit(RestMalform, now_ms, self._rng):
             return answer._replace(body=no_quote(self._rng))

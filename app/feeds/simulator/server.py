@@ -84,7 +84,7 @@ class Simulator:
             await self._clock.sleep(slow.by_s * 1000)
         refuse = self._script.active(Refuse, self._clock.now_ms())
         if refuse:
-            return self._refused(refusal(refuse.status))
+            return self._refused(refusal(refuse.status, refuse.after_s))
         if _token(request) not in self._keys:
             return self._refused(refusal(HTTPStatus.UNAUTHORIZED))
         return None

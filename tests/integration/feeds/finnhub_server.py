@@ -25,6 +25,7 @@ class FinnhubServer:
 
     :ivar heard: what clients said, in order: ("open", path), ("subscribe", symbol), ("close", "").
     :ivar refuse_with: the HTTP status that handshakes are answered with, if any.
+    :ivar retry_after: what those say of when to try again, if anything.
     :ivar redirect_to: host and port that handshakes and REST calls are redirected to, if any.
     :ivar refused_keys: keys that are answered with 401.
     :ivar refused_symbols: symbols whose subscription is answered with an error frame.
@@ -35,6 +36,7 @@ class FinnhubServer:
     def __init__(self, headers: dict[str, str] | None = None) -> None:
         self.heard: queue.Queue[tuple[str, str]] = queue.Queue()
         self.refuse_with: int | None = None
+        self.retry_after: str | None = None
         self.redirect_to: str | None = None
         self.refused_keys: set[str] = set()
         self.refused_symbols: set[str] = set()
@@ -147,7 +149,10 @@ class FinnhubServer:
             )
         self.heard.put(("open", _key(request)))
         if self.refuse_with is not None:
-            return socket.respond(self.refuse_with, "refused")
+            refusal = socket.respond(self.refuse_with, "refused")
+            if self.retry_after is not None:
+                refusal.headers["Retry-After"] = self.retry_after
+            return refusal
         if _key(request) in self.refused_keys:
             return socket.respond(401, "refused")
         return None

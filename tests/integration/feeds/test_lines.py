@@ -81,6 +81,18 @@ def test_the_symbols_of_a_key_that_is_refused_go_to_the_others(
         asyncio.run(produce(make_producer("key-1,key-2")))
 
 
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_server_that_names_a_time_is_not_asked_before(
+    make_producer: MakeSettings, server: FinnhubServer, status: int
+) -> None:
+    settings, clock = make_producer(), SteadyClock(SPEED)
+    server.refuse_with, server.retry_after = status, "200"
+    began_ms = clock.now_ms()
+    with producing(settings, clock):
+        server.wait_for("open", 2)
+        assert clock.now_ms() - began_ms >= 200_000
+
+
 def test_no_redirect_is_followed_and_the_feed_comes_back_when_it_ends(
     make_producer: MakeSettings, server: FinnhubServer, caplog: pytest.LogCaptureFixture
 ) -> None:

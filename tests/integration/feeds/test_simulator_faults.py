@@ -10,6 +10,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 import pytest
+from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from app.contracts import Quote
@@ -303,6 +304,23 @@ async def _quote(at: str) -> _Answer:
         writer.close()
         return _Answer(int(head.split()[1]) if head else None, body, took_s)
     return _Answer(None, b"", 0.0)
+
+
+def test_a_refusal_says_when_to_come_back_if_its_script_does() -> None:
+    faults = ("refuse:at=1,for=5,status=503,after=30", "rest-refuse:at=1,for=5,after=7")
+    handshake, quote = f"?token={TOKEN}", f"/api/v1/quote?symbol=AAPL&token={TOKEN}"
+
+    async def talk() -> list[str | None]:
+        async with simulated(*faults, "refuse:at=10,for=5") as simulator:
+            found = []
+            for at_s, path in ((2, handshake), (2, quote), (12, handshake)):
+                await asyncio.sleep(at_s - asyncio.get_running_loop().time())
+                with pytest.raises(InvalidStatus) as refused:
+                    await connect(f"ws://{simulator.at}{path}", process_exception=lambda it: it)
+                found.append(refused.value.response.headers.get("Retry-After"))
+            return found
+
+    assert run(talk()) == ["30", "7", None]
 
 
 @pytest.mark.parametrize("status", [429, 500, 502, 403])

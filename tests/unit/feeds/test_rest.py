@@ -19,6 +19,7 @@ import pytest
 import app.feeds.rest
 from app.feeds.budget import CallBudget
 from app.feeds.clock import ManualClock, SteadyClock
+from app.feeds.http_headers import RetryAfter
 from app.feeds.rest import ATTEMPTS, FinnhubRest, RestCalls, RestFault
 from tests.recording_host import RecordingHost
 from tests.unit.feeds.rest_api import FakeApi
@@ -73,6 +74,48 @@ def test_used_up_calls_are_waited_for() -> None:
     keys = _Keys(FakeApi(RestFault("HTTP 429", "later", 429), "it"))
     assert keys.quote() == "it"
     assert 30_000 <= keys.waited_ms <= 60_000
+
+
+def _asking_for(seconds: int, status: int = 429) -> RestFault:
+    retry: Any = "later" if status == 429 else "soon"
+    return RestFault(f"HTTP {status}", retry, status, RetryAfter(str(seconds), None))
+
+
+@pytest.mark.parametrize("status", [302, 429, 500, 503])
+def test_a_key_is_not_used_before_the_server_allows_it(status: int) -> None:
+    waited = set()
+    for seed in range(20):
+        keys = _Keys(FakeApi(_asking_for(400, status), "it"), seed=seed)
+        assert keys.quote() == "it"
+        waited.add(keys.waited_ms)
+    assert all(400_000 <= waited_ms <= 440_000 for waited_ms in waited)
+    assert len(waited) > 15
+
+
+def test_a_server_that_is_soon_there_again_is_asked_soon_but_never_at_once() -> None:
+    keys = _Keys(FakeApi(_asking_for(0), _asking_for(0), "it"))
+    assert keys.quote() == "it"
+    assert 1_500 <= keys.waited_ms <= 3_000
+
+
+def test_while_a_server_wants_none_of_a_keys_calls_another_key_goes_on() -> None:
+    first, second = FakeApi(_asking_for(400), "first"), FakeApi("second", "second")
+    keys = _Keys(first, second)
+    assert [keys.quote(), keys.quote()] == ["second", "second"]
+    assert keys.waited_ms < 5_000
+    assert len(first.asked) == 1
+
+
+@pytest.mark.parametrize("status", [403, 404, 503])
+def test_a_call_that_is_given_up_still_keeps_the_next_from_coming_too_early(status: int) -> None:
+    retry: Any = "soon" if status == 503 else "no"
+    fault = RestFault(f"HTTP {status}", retry, status, RetryAfter("400", None))
+    keys = _Keys(FakeApi(*[fault] * (ATTEMPTS if retry == "soon" else 1), "it"))
+    with pytest.raises(RestFault):
+        keys.quote()
+    given_up_ms = keys.waited_ms
+    assert keys.quote() == "it"
+    assert keys.waited_ms - given_up_ms >= 390_000
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 422])
@@ -130,6 +173,7 @@ class _Rest(BaseHTTPRequestHandler):
     status, body = 200, b"{}"
     date: str | None = DATE
     location: str | None = None
+    retry_after: str | None = None
     fault: Callable[[_Rest], None] = staticmethod(lambda _: None)
 
     def do_GET(self) -> None:
@@ -140,6 +184,8 @@ class _Rest(BaseHTTPRequestHandler):
             self.send_response_only(self.status)
             if self.date is not None:
                 self.send_header("Date", self.date)
+            if self.retry_after is not None:
+                self.send_header("Retry-After", self.retry_after)
             if self.location is not None:
                 self.send_header("Location", self.location)
             self.send_header("Content-Type", "application/json")
@@ -426,6 +472,18 @@ class _Slow(ManualClock):
         finally:
             self.move_forward(2_000)
             self.calls_ms.append((began_ms, self.now_ms()))
+
+
+@pytest.mark.parametrize("status", [302, 429, 503])
+@pytest.mark.parametrize("asked", ["90", "Thu, 14 Nov 2024 16:02:30 GMT"])
+def test_when_to_call_again_is_reckoned_from_the_servers_own_clock(
+    rest: tuple[str, type[_Rest]], asked: str, status: int
+) -> None:
+    url, handler = rest
+    handler.status, handler.retry_after = status, asked
+    with pytest.raises(RestFault) as caught:
+        FinnhubRest(url, KEY).quote("A")
+    assert caught.value.retry_after.wait_ms(NOW + 86_400_000) == 90_000
 
 
 @pytest.mark.parametrize("date", [None, "", "yesterday"])

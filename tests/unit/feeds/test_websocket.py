@@ -50,6 +50,35 @@ def test_a_server_in_trouble_is_left_alone_for_longer(status: int, least_s: floa
     assert 150 <= max(waits_s) <= 300
 
 
+@pytest.mark.parametrize("status", [None, 302, 429, 502, 503])
+@pytest.mark.parametrize("attempts", [0, 1, 20])
+def test_no_attempt_is_made_before_the_server_allows_one(status: int, attempts: int) -> None:
+    waits_s = set()
+    for seed in range(20):
+        backoff = Backoff(Random(seed))
+        for _ in range(attempts):
+            backoff.next_s()
+        waits_s.add(backoff.next_s(status, 400_000))
+    assert all(400 <= wait_s <= 440 for wait_s in waits_s)
+    assert len(waits_s) == 20, "they are jittered"
+
+
+def test_a_server_that_is_soon_there_again_is_asked_soon_and_then_ever_later() -> None:
+    backoff = Backoff(Random(1))
+    waits_s = [backoff.next_s(429, 2_000) for _ in range(20)]
+    assert 2 <= waits_s[0] <= 2.2
+    assert max(waits_s) > 30
+
+
+@pytest.mark.parametrize("status", [302, 429, 503])
+def test_a_refused_handshake_says_when_to_try_again(status: int) -> None:
+    answer = b"HTTP/1.1 %d No\r\nRetry-After: %s\r\n" + DATE + b"\r\n"
+    for asked, wait_ms in ((b"7", 7_000), (b"Thu, 14 Nov 2024 16:02:00 GMT", 60_000), (b"?", None)):
+        error = asyncio.run(_refused(answer % (status, asked)))
+        assert isinstance(error, Unavailable)
+        assert error.retry_after.wait_ms(0) == wait_ms
+
+
 def test_no_connection_is_said_without_the_token() -> None:
     with pytest.raises(Unavailable, match="no connection: ConnectionRefusedError") as caught:
         asyncio.run(open_socket("ws://127.0.0.1:1", "sec/ret"))

@@ -32,6 +32,8 @@ START_MS = 1_780_000_000_000
         ("stall: at=30, for=1.5, pings=false", Stall(at_s=30, length_s=1.5, pings=False)),
         ("half-open:at=3", HalfOpen(at_s=3)),
         ("refuse:at=3,for=10,status=429", Refuse(at_s=3, length_s=10, status=429)),
+        ("refuse:at=3,for=10,after=30", Refuse(at_s=3, length_s=10, after_s=30)),
+        ("rest-refuse:at=3,for=10,after=30", RestRefuse(at_s=3, length_s=10, after_s=30)),
         ("rest-refuse:at=3,for=10", RestRefuse(at_s=3, length_s=10, status=500, share=1.0)),
         ("rest-slow:at=3,for=10,by=7", RestSlow(at_s=3, length_s=10, by_s=7.0)),
         ("repeat:at=0,for=60", Repeat(at_s=0, length_s=60, share=1.0, times=3)),

@@ -82,6 +82,19 @@ def test_the_31st_call_of_a_second_is_429() -> None:
     assert statuses == [200] * 30 + [429]
 
 
+def test_a_limit_that_is_reached_says_when_it_is_not_any_more() -> None:
+    minute, second = api(calls_per_minute=2), api()
+    for _ in range(2):
+        ask(minute, "/api/v1/quote?symbol=AAPL")
+    for _ in range(30):
+        ask(second, "/api/v1/quote?symbol=AAPL")
+    for rest, after in ((minute, "59"), (second, "1")):
+        answer = rest.answer(
+            "/api/v1/quote?symbol=AAPL", "key", NOW_MS + 900 + (rest is minute) * 200
+        )
+        assert (answer.status, answer.headers["Retry-After"]) == (429, after)
+
+
 def test_headers_tell_the_limit() -> None:
     headers = api().answer("/api/v1/quote?symbol=AAPL", "key", NOW_MS).headers
     assert dict(headers) == {
