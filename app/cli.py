@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 failed (a sentence on stderr says why), 2 wrong usage or a
 from __future__ import annotations
 
 import logging
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -170,7 +171,13 @@ def backfill(
     """Make candles of trade files without Kafka; every revision is written."""
     from topologies.backfill import run
 
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _leave)  # what is half written is removed on the way out
     run(_settings(), files, out, price_rule=price_rule, interval=interval)
+
+
+def _leave(number: int, _frame: object) -> None:
+    sys.exit(128 + number)
 
 
 def main() -> None:

@@ -152,6 +152,18 @@ class Settings(BaseSettings):
         return (self.duckdb_path or self.home / "warehouse" / "STOCKS.duckdb").resolve()
 
     @property
+    def own_files(self) -> tuple[Path, ...]:
+        """The files that settings name, `.env` and the warehouse among them: no output."""
+        named = (
+            self.stocks_symbols_file,
+            self.kafka_ssl_ca_location,
+            self.kafka_ssl_certificate_location,
+            self.kafka_ssl_key_location,
+            self.snowflake_private_key_path,
+        )
+        return (Path(".env"), self.warehouse_path, *filter(None, named))
+
+    @property
     def lake_prefix(self) -> str:
         """Where this namespace's objects lie in the bucket: `` or `NAMESPACE/`."""
         return f"{self.tickhouse_namespace}/" if self.tickhouse_namespace else ""

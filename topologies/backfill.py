@@ -20,6 +20,7 @@ from app.errors import TickhouseError
 from app.feeds.replay_messages import messages
 from app.feeds.tradefile import TradeFile, read_trades
 from app.lake import DATASETS
+from app.outputs import OutputError, check_output, replacing
 from app.settings import Settings
 from topologies.candle import Rejection, Rules, SymbolCandles
 from topologies.tally import counted
@@ -29,6 +30,8 @@ logger = logging.getLogger(__name__)
 FEED: FeedName = "replay"
 SCHEMA = pa.schema([field for field in DATASETS["candles"] if not field.name.startswith("_")])
 """A row a revision: the candle's own columns of the lake, with the same types."""
+KEY_COLUMNS = {"symbol", "interval", "window_start", "revision"}
+"""By these a file of candles is known for what it is."""
 ROWS_A_WRITE = 10_000
 INTERVALS: tuple[Interval, ...] = ("1m", *ROLLUP_TOPICS)
 
@@ -77,9 +80,11 @@ def run(
     """Write the candles of `files`, read one behind the other, to `out`.
 
     :param interval: of the candles; of rollups the file holds partials too, as their topic does.
-    :raises TickhouseError: a file cannot be read, `out` cannot be written, rule or interval are
-        unknown.
+    :raises TickhouseError: a file cannot be read, `out` is one of them, holds something else than
+        candles or cannot be written, rule or interval are unknown. `out` is then as it was.
     """
+    check_output("--out", out, [*files, *settings.own_files])
+    _check_holds_candles(out)
     wanted = _interval(interval)
     rules = Rules(
         FEED,
@@ -109,12 +114,14 @@ def run(
 def write(records: Iterable[Candle], out: Path) -> int:
     """Write candles to `out`, which appears only once it is whole; how many.
 
-    :raises BackfillError: `out` cannot be written.
+    :raises TickhouseError: `out` cannot be written; it is as it was.
     """
-    partial = out.with_name(f"{out.name}.partial")
     count = 0
     try:
-        with pq.ParquetWriter(partial, SCHEMA, compression="zstd") as file:
+        with (
+            replacing(out) as whole,
+            pq.ParquetWriter(whole, SCHEMA, compression="zstd") as file,
+        ):
             for rows in _batches(records):
                 columns = [list(column) for column in zip(*rows, strict=True)]
                 arrays = [
@@ -123,11 +130,27 @@ def write(records: Iterable[Candle], out: Path) -> int:
                 ]
                 file.write_table(pa.Table.from_arrays(arrays, schema=SCHEMA))
                 count += len(rows)
-        partial.replace(out)
     except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise BackfillError(f"{out} cannot be written: {error}. Choose another --out.") from None
+        raise TickhouseError(
+            f"{out} cannot be written: {error.strerror or error}; what was there is unchanged. "
+            "Make room, or choose another --out."
+        ) from None
     return count
+
+
+def _check_holds_candles(out: Path) -> None:
+    """Keep `out` from being overwritten unless a run of this command, or nobody, has written it."""
+    if not out.exists() or out.stat().st_size == 0:
+        return
+    try:
+        is_ours = set(pq.read_schema(out).names) >= KEY_COLUMNS
+    except (pa.ArrowException, OSError):
+        is_ours = False
+    if not is_ours:
+        raise OutputError(
+            f"--out {out} exists and holds no candles; it is not overwritten. Remove it, or name "
+            "another file."
+        )
 
 
 def _batches(records: Iterable[Candle]) -> Iterator[list[tuple[object, ...]]]:
