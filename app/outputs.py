@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, BinaryIO
 
 from app.errors import TickhouseError
 
@@ -48,7 +48,7 @@ def check_output(option: str, out: Path, inputs: Iterable[Path]) -> None:
             raise OutputError(f"{option} {out} is no regular file. Name another one.")
 
 
-def lock_output(file: BinaryIO, path: Path) -> None:
+def lock_output(file: IO[bytes], path: Path) -> None:
     """Keep other processes from writing to `path` for as long as `file` is open.
 
     :param file: `path`, opened.

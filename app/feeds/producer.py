@@ -21,7 +21,7 @@ from app.feeds.clock import Clock, SteadyClock
 from app.feeds.coverage import Mark, load_mark, store_mark
 from app.feeds.intake import Intake
 from app.feeds.line import FAREWELL_S, Line
-from app.feeds.outlet import Outlet
+from app.feeds.outlet import SPILL_FILE, Outlet
 from app.feeds.quotes import QuotePoller
 from app.feeds.recording import Recorder
 from app.feeds.rest import FinnhubRest, RestCalls
@@ -32,6 +32,7 @@ from app.feeds.symbols import SymbolsFile, wanted_symbols
 from app.feeds.websocket import BadKeyError
 from app.market.days import learn_days
 from app.market.sessions import trading_day
+from app.outputs import check_output
 from app.settings import Settings
 from app.topics import await_topics
 
@@ -48,11 +49,14 @@ def run(settings: Settings, record: Path | None = None) -> None:
 
     :param record: a file that every frame is added to as it came (`app.feeds.recording`).
     :raises TickhouseError: the key is missing, refused or in use, the namespace holds another feed,
-        another producer runs on this data folder, a topic is not as it must be, or Kafka refuses
-        messages.
+        another producer runs on this data folder, a topic is not as it must be, Kafka refuses
+        messages, or `record` is a file of something else.
     """
     check_feed(settings, "live", "simulated")
     _check_address(settings)
+    if record:
+        kept = (settings.home / name for name in (MARK_FILE, SPILL_FILE, "produce.lock"))
+        check_output("--record", record, [*settings.own_files, *kept])
     clock = SteadyClock()
     with only_one(settings, "produce"), only_user(settings):
         recorder = Recorder(record, clock) if record else None

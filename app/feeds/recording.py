@@ -1,8 +1,9 @@
 """Recordings of the feed: every frame as it came, with its time; JSON lines, compressed.
 
 A recording is a gzip file of one or several members, each of them whole lines: `zcat` reads it.
-Runs may write to the same file one after the other; what a crash tore is cut off before the next
-begins. The lines:
+Runs may write to the same file one after the other; what a crash tore at its end is cut off before
+the next begins. A file that holds anything else, or is spoiled before its end, is left alone. The
+lines:
 
     {"at": 1731600060000, "what": "started", "feed": "live", "symbols": [...]}
     {"at": ..., "what": "opened", "connection": "...", "symbols": [...]}
@@ -20,9 +21,12 @@ from __future__ import annotations
 
 import json
 import logging
+import mmap
 import zlib
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from gzip import compress
+from io import FileIO
 from pathlib import Path
 from typing import Any, Literal
 
@@ -32,6 +36,7 @@ from msgspec import Struct
 from app.contracts import FeedName
 from app.errors import TickhouseError
 from app.feeds.clock import Clock
+from app.outputs import OutputError, lock_output
 
 BLOCK_BYTES = 1024 * 1024
 """So much is written at once, if a second does not bring it before."""
@@ -97,12 +102,15 @@ class Event(Struct, omit_defaults=True):
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Event).decode
+_MEMBER_BEGINS = compress(b"", mtime=0)[:4]
+_LINE_BEGINS = b'{"at":'
 
 
 class Recorder:
-    """Writes what happens to a recording.
+    """Writes what happens to a recording: a new one, or the end of an existing one.
 
-    :raises RecordingError: the file cannot be written, or holds something else.
+    :raises OutputError: the file cannot be written, is being written to by another process, or
+        holds something else than a sound recording. It is then as it was.
     """
 
     def __init__(self, path: Path, clock: Clock) -> None:
@@ -112,10 +120,9 @@ class Recorder:
         self._bytes = 0
         self._failed = False
         try:
-            self._file = path.open("ab+", buffering=0)
-            self._file.truncate(_sound_bytes(path))
+            self._file = _opened(path)
         except OSError as error:
-            raise RecordingError(
+            raise OutputError(
                 f"The recording {path} cannot be written: {error.strerror}. Name another file."
             ) from None
 
@@ -228,17 +235,75 @@ def read_recording(path: Path) -> Iterator[Event]:
         raise RecordingError(f"{path} is no recording of `tickhouse produce`: {error}.") from None
 
 
+def _opened(path: Path) -> FileIO:
+    """A recording, without its torn end, to add to; of no other process meanwhile."""
+    with ExitStack() as stack:
+        file = stack.enter_context(path.open("ab+", buffering=0))
+        lock_output(file, path)
+        file.truncate(_sound_bytes(path))
+        stack.pop_all()
+    return file
+
+
 def _sound_bytes(path: Path) -> int:
-    end_at = max((end for _, end in _members(path)), default=0)
-    if not end_at and path.stat().st_size:
-        raise RecordingError(f"{path} is no recording; it is not overwritten. Name another file.")
+    """Where the last whole member ends; what is behind it was torn by a crash.
+
+    :raises OutputError: the file holds something that no recorder has written, or that can be read
+        behind a place that cannot.
+    """
+    end_at = 0
+    for content, member_end_at in _members(path):
+        if not _is_event(content.partition(b"\n")[0]):
+            raise OutputError(f"{path} is no recording; it is not changed. Name another file.")
+        end_at = member_end_at
+    if end_at < path.stat().st_size and not _is_torn(path, end_at):
+        raise OutputError(
+            f"{path} cannot be read from byte {end_at} on, and what is there is not the torn end "
+            "of a recording; it is not changed. Name another file."
+        )
     return end_at
 
 
-def _members(path: Path) -> Iterator[tuple[bytes, int]]:
-    """The content of each whole gzip member, and where it ends in the file."""
+def _is_event(line: bytes) -> bool:
+    try:
+        _decode(line)
+    except msgspec.DecodeError:
+        return False
+    return True
+
+
+def _is_torn(path: Path, start: int) -> bool:
+    """Whether all from `start` on is the beginning of one member, perhaps with zeros behind it.
+
+    A crash of the machine may leave a file as long as it was, with zeros for what was not written.
+    """
+    with (
+        path.open("rb") as file,
+        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content,
+    ):
+        begun = content[start : start + _CHUNK_BYTES].rstrip(b"\0")
+        at = content.find(_MEMBER_BEGINS, start + 1)
+        while at >= 0:
+            if next(_members(path, at), None):
+                return False
+            at = content.find(_MEMBER_BEGINS, at + 1)
+    return _MEMBER_BEGINS.startswith(begun[: len(_MEMBER_BEGINS)]) and _begins_line(begun)
+
+
+def _begins_line(begun: bytes) -> bool:
+    """Whether the beginning of a member holds the beginning of an event, as far as it goes."""
+    try:
+        content = zlib.decompressobj(_GZIP).decompress(begun, len(_LINE_BEGINS))
+    except zlib.error:
+        return False
+    return _LINE_BEGINS.startswith(content)
+
+
+def _members(path: Path, at: int = 0) -> Iterator[tuple[bytes, int]]:
+    """The content of each whole gzip member from `at` on, and where it ends in the file."""
     with path.open("rb") as file:
-        waiting, at = b"", 0
+        file.seek(at)
+        waiting = b""
         while True:
             unpacker = zlib.decompressobj(_GZIP)
             parts = []

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import gzip
 import logging
+import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
+from app.errors import TickhouseError
+from app.feeds import producer
 from app.feeds.clock import ManualClock
+from app.feeds.outlet import SPILL_FILE
 from app.feeds.recording import Event, Recorder, RecordingError, is_recording, read_recording
+from app.settings import Settings
 
 NOW = 1_731_600_060_000
 
@@ -78,16 +86,131 @@ def test_what_a_crash_tore_is_left_out_and_cut_off_by_the_next_run(
     assert caplog.text == ""
 
 
-def test_another_file_is_neither_read_nor_overwritten(path: Path) -> None:
+def test_another_file_is_not_read(path: Path) -> None:
     path.write_text("symbol,t,p,v\n")
     assert not is_recording(path)
-    with pytest.raises(RecordingError, match="is no recording"):
-        Recorder(path, ManualClock(NOW))
     path.write_bytes(gzip.compress(b"hello\n"))
     with pytest.raises(RecordingError, match="is no recording"):
         list(read_recording(path))
 
 
-def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(RecordingError, match="cannot be written"):
-        Recorder(tmp_path / "none" / "day.gz", ManualClock(NOW))
+def _trades(path: Path) -> bytes:
+    """Somebody's file of trades."""
+    path.write_bytes(b"symbol,t,p,v\nA,1731600060000,1,1\n")
+    return path.read_bytes()
+
+
+def _compressed(path: Path) -> bytes:
+    """The same as gzip, which a recording is, too."""
+    path.write_bytes(gzip.compress(_trades(path)))
+    return path.read_bytes()
+
+
+def _recording_and_trades(path: Path) -> bytes:
+    _record(path, b"1")
+    path.write_bytes(path.read_bytes() + b"symbol,t,p,v\n")
+    return path.read_bytes()
+
+
+def _recording_and_compressed_trades(path: Path) -> bytes:
+    _record(path, b"1")
+    path.write_bytes(path.read_bytes() + gzip.compress(b"symbol,t,p,v\n"))
+    return path.read_bytes()
+
+
+def _recording_spoiled_in_its_middle(path: Path) -> bytes:
+    _record(path, b"1", b"2", b"3")
+    content = bytearray(path.read_bytes())
+    second = content.index(b"\x1f\x8b", 1)
+    content[second + 12 : second + 16] = b"\xff\xff\xff\xff"
+    path.write_bytes(bytes(content))
+    return path.read_bytes()
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        _trades,
+        _compressed,
+        _recording_and_trades,
+        _recording_and_compressed_trades,
+        _recording_spoiled_in_its_middle,
+    ],
+)
+def test_a_file_that_is_no_sound_recording_is_neither_added_to_nor_cut(
+    path: Path, other: Callable[[Path], bytes]
+) -> None:
+    content = other(path)
+    with pytest.raises(TickhouseError, match=r"it is not changed\. Name another file") as no:
+        Recorder(path, ManualClock(NOW))
+    assert no.value.exit_code == 2
+    assert path.read_bytes() == content
+
+
+def test_an_empty_file_becomes_a_recording(path: Path) -> None:
+    path.touch()
+    _record(path, b"1")
+    assert _frames(path) == [b"1"]
+
+
+@pytest.mark.parametrize("left", [1, 5, 12, 20])
+@pytest.mark.parametrize("zeros", [0, 4096])
+def test_a_member_that_a_crash_tore_anywhere_is_cut_off(path: Path, left: int, zeros: int) -> None:
+    """After a crash of the machine the file may be as long as it was, with zeros at its end."""
+    _record(path, b"1")
+    whole = path.read_bytes()
+    path.write_bytes(whole + gzip.compress(b'{"at":1,"what":"second"}\n')[:left] + bytes(zeros))
+    _record(path, b"2")
+    assert _frames(path) == [b"1", b"2"]
+    assert path.read_bytes().startswith(whole)
+
+
+def test_a_first_member_that_a_crash_tore_is_cut_off(path: Path) -> None:
+    _record(path, b"1")
+    path.write_bytes(path.read_bytes()[:15])
+    _record(path, b"2")
+    assert _frames(path) == [b"2"]
+
+
+def test_two_processes_do_not_record_into_one_file(path: Path) -> None:
+    recorder = Recorder(path, ManualClock(NOW))
+    recorder.frame("c-1", b"1")
+    recorder.flush()
+    with pytest.raises(TickhouseError, match="Another process is writing to"):
+        Recorder(path, ManualClock(NOW))
+    recorder.close()
+    _record(path, b"2")
+    assert _frames(path) == [b"1", b"2"]
+
+
+def _settings(folder: Path, **more: Any) -> Settings:
+    return Settings(
+        _env_file=None,
+        tickhouse_feed="simulated",
+        tickhouse_data_dir=folder / "data",
+        finnhub_api_key=SecretStr("key"),
+        finnhub_websocket_url="ws://127.0.0.1:1",
+        **more,
+    )
+
+
+def test_what_is_no_file_is_not_recorded_to(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path, tmp_path / "pipe", tmp_path / "none" / "day.gz"):
+        with pytest.raises(TickhouseError, match="--record") as no:
+            producer.run(_settings(tmp_path), record=path)
+        assert no.value.exit_code == 2
+
+
+def test_no_file_that_the_producer_reads_or_keeps_is_recorded_to(tmp_path: Path) -> None:
+    symbols = tmp_path / "symbols.txt"
+    symbols.touch()
+    settings = _settings(tmp_path, stocks_symbols_file=symbols)
+    link = tmp_path / "link"
+    link.symlink_to(symbols)
+    settings.home.mkdir(parents=True)
+    kept = [settings.home / name for name in (producer.MARK_FILE, SPILL_FILE, "produce.lock")]
+    for path in (symbols, link, *kept):
+        with pytest.raises(TickhouseError, match="is the same file as") as no:
+            producer.run(settings, record=path)
+        assert no.value.exit_code == 2
