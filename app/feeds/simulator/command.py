@@ -22,6 +22,7 @@ from app.feeds.simulator.seeded import seeded_script
 from app.feeds.simulator.server import SYMBOLS_PER_CONNECTION, Simulator
 from app.feeds.simulator.tape import Tape
 from app.feeds.simulator.venue import Venue
+from app.outputs import check_output
 from app.settings import Settings
 
 FAREWELL_S = 0.5
@@ -49,7 +50,7 @@ def run(
 ) -> None:
     """Serve a simulated or a recorded market until SIGTERM or SIGINT.
 
-    :param settings: as every command takes them; the simulator itself is told all by arguments.
+    :param settings: name files that must not be written to; all else comes from the arguments.
     :param rate: mean of the trades a second over all subscribed symbols.
     :param token: the API keys it accepts, comma separated.
     :param session_minutes: how long a trading session is, from auction to auction.
@@ -57,8 +58,14 @@ def run(
     :param faults: each as `app.feeds.simulator.faults.parse_fault` reads it.
     :param script: a TOML file with more of them.
     :param fault_seed: makes a script of all kinds of faults.
-    :raises TickhouseError: it cannot listen at `host` and `port`, or a file or fault is not sound.
+    :param delivery_log: the file of what is delivered; a former run's is replaced once this one
+        listens.
+    :raises TickhouseError: it cannot listen at `host` and `port`, a file or fault is not sound, or
+        `delivery_log` is a file of something else.
     """
+    if delivery_log:
+        inputs = filter(None, (play, script, *settings.own_files))
+        check_output("--delivery-log", delivery_log, inputs)
     clock = SteadyClock()
     trouble = _trouble(faults, script, fault_seed)
     with ExitStack() as stack:
@@ -82,7 +89,7 @@ def run(
         )
         if trouble:
             what += f", faults to come: {len(trouble)}"
-        asyncio.run(_serve(simulator, host, port, what))
+        asyncio.run(_serve(simulator, host, port, what, log))
 
 
 def _trouble(faults: Sequence[str], script: Path | None, fault_seed: int | None) -> list[AnyFault]:
@@ -94,11 +101,15 @@ def _trouble(faults: Sequence[str], script: Path | None, fault_seed: int | None)
     return trouble
 
 
-async def _serve(simulator: Simulator, host: str, port: int, what: str) -> None:
+async def _serve(
+    simulator: Simulator, host: str, port: int, what: str, log: DeliveryLog | None
+) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     server = await listen(simulator, host, port)
+    if log:
+        log.begin()
     at = address(server)
     print(f"SIMULATED market on ws://{at} and http://{at}/api/v1, {what}", flush=True)
     market, stopped = asyncio.create_task(simulator.play()), asyncio.create_task(stop.wait())

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+from io import BufferedRandom
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO
 
 import msgspec
 from msgspec import Struct
 
-from app.errors import TickhouseError
 from app.feeds.simulator.faults import AnyFault
+from app.outputs import OutputError, lock_output
 
 MOST_RAW = 200_000
 """Of a longer frame the log holds the beginning: all that is so large is broken."""
-
+_LONGEST_LINE = 10 * MOST_RAW
 
 _encode = msgspec.json.Encoder().encode
 
@@ -116,22 +117,35 @@ Delivery = (
     Began | Refused | Opened | Subscribed | Unsubscribed | Sent | Arrived | Silent | Resumed | Ended
 )
 
+_decode = msgspec.json.Decoder(Delivery).decode
+
 
 class DeliveryLog:
-    """Writes deliveries to a file, a JSON object a line.
+    """Writes the deliveries of a run to a file, a JSON object a line.
 
-    :raises TickhouseError: the file cannot be written.
+    A log of a former run stays in the file until this one begins.
+
+    :raises OutputError: the file cannot be written, is being written to by another process, or
+        holds something else than a delivery log.
     """
 
     def __init__(self, path: Path) -> None:
+        self._begun = False
         try:
-            self._file: BinaryIO = path.open("wb")
+            self._file = _opened(path)
         except OSError as error:
-            raise TickhouseError(
+            raise OutputError(
                 f"The delivery log {path} cannot be written: {error.strerror}. Name another file."
             ) from None
 
+    def begin(self) -> None:
+        """Remove what a former run left, unless something of this run has been noted."""
+        if not self._begun:
+            self._file.truncate(0)
+            self._begun = True
+
     def note(self, delivery: Delivery) -> None:
+        self.begin()
         self._file.write(_encode(delivery) + b"\n")
 
     def __enter__(self) -> DeliveryLog:
@@ -148,6 +162,27 @@ class DeliveryLog:
 
 def read_deliveries(path: Path) -> list[Delivery]:
     """Every delivery that a log holds, in order; a last line that is cut off is left out."""
-    decode = msgspec.json.Decoder(Delivery).decode
     with path.open("rb") as lines:
-        return [decode(line) for line in lines if line.endswith(b"\n")]
+        return [_decode(line) for line in lines if line.endswith(b"\n")]
+
+
+def _opened(path: Path) -> BufferedRandom:
+    with ExitStack() as stack:
+        file = stack.enter_context(path.open("ab+"))
+        lock_output(file, path)
+        file.seek(0)
+        if not _is_delivery(file.readline(_LONGEST_LINE)):
+            raise OutputError(
+                f"{path} is no delivery log; it is not overwritten. Remove it, or name another "
+                "file."
+            )
+        stack.pop_all()
+    return file
+
+
+def _is_delivery(line: bytes) -> bool:
+    """Whether a file that begins with `line` is a delivery log, or empty."""
+    try:
+        return not line or bool(_decode(line))
+    except msgspec.DecodeError:
+        return False

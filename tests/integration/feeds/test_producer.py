@@ -314,7 +314,9 @@ def simulating(log: Path) -> Iterator[str]:
     """A simulator in a process of its own, and its address."""
     code = (
         "import sys, pathlib; from app.feeds.simulator.command import run\n"
-        "run(None, '127.0.0.1', 0, 500.0, 1, 'key', delivery_log=pathlib.Path(sys.argv[1]))"
+        "from app.settings import Settings\n"
+        "log = pathlib.Path(sys.argv[1])\n"
+        "run(Settings(_env_file=None), '127.0.0.1', 0, 500.0, 1, 'key', delivery_log=log)"
     )
     with subprocess.Popen(
         [sys.executable, "-c", code, str(log)], stdout=subprocess.PIPE, text=True, cwd=ROOT
