@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from app.embedded.jars import KAFKA_VERSION
+from app.outputs import write_whole
 
 RESULTS = Path(__file__).parent / "results"
 LIBRARIES = ("quixstreams", "confluent-kafka", "msgspec")
@@ -67,7 +68,6 @@ def report(
     Console(width=None if sys.stdout.isatty() else 140).print(table)
     if not keep:
         return
-    RESULTS.mkdir(exist_ok=True)
     content = {
         "title": title,
         "command": " ".join([f"python -m benchmarks.{Path(sys.argv[0]).stem}", *sys.argv[1:]]),
@@ -78,4 +78,11 @@ def report(
         "prose": prose,
         "figures": figures,
     }
-    (RESULTS / f"{name}.json").write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+    write_result(name, content)
+
+
+def write_result(name: str, content: dict[str, Any]) -> None:
+    """Write `results/NAME.json`."""
+    RESULTS.mkdir(exist_ok=True)
+    text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+    write_whole(RESULTS / f"{name}.json", text)

@@ -13,6 +13,7 @@ Every contestant's candles are compared with SQL's before its figure counts.
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 import tempfile
 from collections.abc import Callable
@@ -188,9 +189,16 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--framing", default=",".join(FRAMINGS), help="of " + ",".join(FRAMINGS))
     usual = [name for name in CONTESTANTS if COMPILED.exists() or name not in OF_A_BUILD]
     parser.add_argument("--only", default=",".join(usual), help="of " + ",".join(CONTESTANTS))
-    parser.add_argument("--result", default=WHOLE, help="its name among the results")
+    parser.add_argument("--result", type=_name, default=WHOLE, help="its name among the results")
     parser.add_argument("--keep", action="store_true", help="leave the result though cut short")
     return parser.parse_args()
+
+
+def _name(text: str) -> str:
+    """A result's name, which is a file's in results/ and no other folder's."""
+    if not re.fullmatch(r"[a-z0-9][a-z0-9-]*", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no name of small letters, digits and -")
+    return text
 
 
 def main() -> None:

@@ -19,11 +19,14 @@ import tempfile
 from hashlib import sha256
 from pathlib import Path
 
+from app.outputs import write_whole
+
 ROOT = Path(__file__).resolve().parent.parent
 MODULES = ("topologies/candle.py", "topologies/window.py")
 """Where a message's time goes. A msgspec `Struct` must not be in them: mypyc would drop the keyword
 arguments of its class. Compiling prints, rollups and sums as well brought nothing measurable."""
 
+WRITTEN = '"""Written by scripts/compile.py: '
 INIT = '''\
 """Written by scripts/compile.py: some modules of this package are compiled, the rest is plain."""
 
@@ -64,6 +67,13 @@ def what_is_missing() -> str | None:
     return None
 
 
+def is_taken(folder: Path) -> bool:
+    """Whether `folder` holds a package `topologies` that this script has not written."""
+    there = folder / "topologies"
+    init = there / "__init__.py"
+    return there.exists() and not (init.is_file() and init.read_text().startswith(WRITTEN))
+
+
 def compile_into(folder: Path) -> None:
     """Compile `MODULES` into the package `topologies` in `folder`."""
     from mypyc.build import mypycify
@@ -79,7 +89,7 @@ def compile_into(folder: Path) -> None:
         build.run()
     sources = {Path(name).name: sha256(Path(name).read_bytes()).hexdigest() for name in MODULES}
     init = INIT.format(python=sys.implementation.cache_tag, sources=sources)
-    (folder / "topologies" / "__init__.py").write_text(init)
+    write_whole(folder / "topologies" / "__init__.py", init)
 
 
 def main() -> None:
@@ -89,6 +99,11 @@ def main() -> None:
     if missing:
         sys.exit(f"error: {missing}")
     folder = Path(sys.argv[1]).resolve()
+    if is_taken(folder):
+        sys.exit(
+            f"error: {folder / 'topologies'} holds a package of another origin, which would be "
+            "overwritten. Name another folder."
+        )
     compile_into(folder)
     print(f"Compiled. It is used when it is named: PYTHONPATH={sys.argv[1]} tickhouse candles")
 

@@ -16,6 +16,7 @@ from typing import Any
 from app.embedded.ports import LOOPBACK, get_json
 from app.embedded.process import ChildProcess
 from app.embedded.supervisor import Part
+from app.outputs import write_whole
 
 USER = "admin"
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -163,5 +164,4 @@ def _keys(file: Path) -> dict[str, str]:
 
 
 def _write_private(file: Path, values: Mapping[str, str]) -> None:
-    file.touch(mode=0o600)
-    file.write_text(json.dumps(values))
+    write_whole(file, json.dumps(values), mode=0o600)

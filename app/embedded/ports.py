@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 
 from app.embedded.process import EmbeddedError
+from app.outputs import write_whole
 
 LOOPBACK = "127.0.0.1"
 RANGE = range(15_000, 32_000)
@@ -93,5 +94,5 @@ def remembered_ports(
     preferred = [int(noted.get(name, 0)) for name in names]
     chosen = dict(zip(names, free_ports(len(names), preferred), strict=True))
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(chosen, indent=2))
+    write_whole(file, json.dumps(chosen, indent=2))
     return chosen

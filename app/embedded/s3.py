@@ -12,6 +12,7 @@ from typing import Any
 from app.embedded.ports import LOOPBACK, listens, remembered_ports
 from app.embedded.process import EmbeddedError
 from app.embedded.server import EmbeddedServer
+from app.outputs import write_whole
 
 _PORTS = (
     "master",
@@ -154,8 +155,7 @@ class S3Server(EmbeddedServer):
             "credentials": [{"accessKey": self.access_key, "secretKey": self.secret_key}],
             "actions": ["Admin", "Read", "Write", "List", "Tagging"],
         }
-        file.touch(mode=0o600)
-        file.write_text(json.dumps({"identities": [identity]}))
+        write_whole(file, json.dumps({"identities": [identity]}), mode=0o600)
         return file
 
     def _command(self, credentials: Path) -> list[str | Path]:

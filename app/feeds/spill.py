@@ -12,6 +12,8 @@ from typing import NamedTuple
 
 import msgspec
 
+from app.outputs import replacing
+
 BLOCK_BYTES = 4 * 1024 * 1024
 RECORD_BYTES = 160
 """What a record takes in memory beyond its key and value."""
@@ -105,8 +107,7 @@ class SpillFile:
 
     def replace(self, records: Iterable[Record]) -> None:
         """Make `records`, and behind them what was not read yet, the file's content."""
-        new = self.path.with_suffix(".new")
-        with new.open("wb") as file, self.path.open("rb") as old:
+        with replacing(self.path) as file, self.path.open("rb") as old:
             file.write(_HEAD.pack(_HEAD.size))
             file.writelines(map(_packed, records))
             old.seek(self._read_at)
@@ -114,10 +115,6 @@ class SpillFile:
             while left and (part := old.read(min(left, BLOCK_BYTES))):
                 file.write(part)
                 left -= len(part)
-            file.flush()
-            os.fsync(file.fileno())
-        new.replace(self.path)
-        _sync_folder(self.path.parent)
         self._file.close()
         self._file = _opened(self.path)
         self._find_records()
@@ -171,15 +168,6 @@ class SpillFile:
 def _opened(path: Path) -> FileIO:
     """Without a buffer: what could not be written must not be written later, elsewhere."""
     return FileIO(path, "r+b" if path.exists() else "w+b")
-
-
-def _sync_folder(folder: Path) -> None:
-    """Have the disk know the names of its files."""
-    opened = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(opened)
-    finally:
-        os.close(opened)
 
 
 def _write(file: FileIO, content: bytes) -> None:

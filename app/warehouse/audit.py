@@ -14,6 +14,7 @@ from datetime import date
 from typing import NamedTuple
 
 from app.market.conditions import CONDITIONS
+from app.outputs import write_whole
 from app.settings import Settings
 from app.warehouse.lock import exclusive
 from app.warehouse.transform import PROJECT, BuildFailed, run_dbt
@@ -73,5 +74,10 @@ def conditions_csv() -> str:
     return text.getvalue()
 
 
+def write_seed() -> None:
+    """Write the seed of sale conditions into the dbt project."""
+    write_whole(SEED, conditions_csv())
+
+
 if __name__ == "__main__":
-    SEED.write_text(conditions_csv())
+    write_seed()

@@ -15,6 +15,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from app.outputs import write_whole
 from app.settings import Settings
 
 POINTER = "current"
@@ -163,6 +164,14 @@ def write_tables(warehouse: Any, path: Path) -> None:
     :param warehouse: an open DuckDB connection.
     """
     path.unlink(missing_ok=True)
+    try:
+        _write_tables(warehouse, path)
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+
+
+def _write_tables(warehouse: Any, path: Path) -> None:
     warehouse.execute(f"attach '{_escaped(path)}' as published")
     try:
         warehouse.execute("create schema published.gold")
@@ -188,10 +197,7 @@ def _selection(table: str, columns: tuple[str, ...]) -> str:
 
 def point_to(path: Path) -> None:
     """Make `path` the file that readers open next, and delete all but the last `KEPT`."""
-    pointer = path.parent / POINTER
-    fresh = pointer.with_suffix(".new")
-    fresh.write_text(f"{path.name}\n")
-    fresh.replace(pointer)
+    write_whole(path.parent / POINTER, f"{path.name}\n")
     for old in _files(path.parent)[:-KEPT]:
         old.unlink()
 

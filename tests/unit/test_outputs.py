@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from app.contract_schemas import write_schemas
+from app.embedded import airflow
+from app.embedded.ports import remembered_ports
+from app.embedded.s3 import S3Server
+from app.feeds.spill import Record, SpillFile
 from app.outputs import OutputError, lock_output, replacing, write_whole
+from app.warehouse import audit, published
+from benchmarks import _report, page
+from tests.full_disk import no_file_longer_than
+
+Write = Callable[[Path], object]
 
 
 def _mode(path: Path) -> int:
@@ -51,3 +62,55 @@ def test_a_file_has_one_writer(tmp_path: Path) -> None:
             lock_output(other, path)
     with path.open("ab") as other:
         lock_output(other, path)
+
+
+def _spill(folder: Path) -> None:
+    SpillFile(folder / "spill.bin").replace([Record("topic", b"A", b"1" * 100)])
+
+
+WRITERS: dict[str, Write] = {
+    "gold's pointer": lambda folder: published.point_to(folder / "gold-000000000001.duckdb"),
+    "messages for Kafka": _spill,
+    "ports": lambda folder: remembered_ports(folder / "ports.json", ("a", "b")),
+    "the S3 server's key": lambda folder: S3Server(folder)._write_credentials(),
+    "Airflow's password": lambda folder: airflow._password(folder / "passwords.json"),
+    "Airflow's keys": lambda folder: airflow._keys(folder / "secrets.json"),
+    "schemas": write_schemas,
+    "the seed of conditions": lambda folder: audit.write_seed(),
+    "figures": lambda folder: _report.write_result("name", {"title": "How fast"}),
+    "the page of figures": lambda folder: page.main(),
+}
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder that is written to, by those as well that write into the repository."""
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    monkeypatch.setattr(_report, "RESULTS", folder)
+    monkeypatch.setattr(page, "PAGE", folder / "performance.md")
+    monkeypatch.setattr(audit, "SEED", folder / "trade_conditions.csv")
+    return folder
+
+
+def _held(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.mark.parametrize("write", WRITERS.values(), ids=WRITERS)
+def test_without_room_no_file_is_half_written(write: Write, elsewhere: Path) -> None:
+    with pytest.raises(OSError, match="File too large"), no_file_longer_than(16):
+        write(elsewhere)
+    assert all(not held or len(held) == 8 for held in _held(elsewhere).values())
+
+
+@pytest.mark.parametrize("write", WRITERS.values(), ids=WRITERS)
+def test_without_room_the_former_file_stays(write: Write, elsewhere: Path) -> None:
+    write(elsewhere)
+    before = _held(elsewhere)
+    try:
+        with no_file_longer_than(16):
+            write(elsewhere)
+    except OSError:
+        pass
+    assert _held(elsewhere) == before

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from benchmarks.candles import arguments
 from benchmarks.page import NOTES, PAGE, page, results, section
 
 RESULT: dict[str, Any] = {
@@ -38,3 +42,13 @@ def test_other_results_join_behind_the_known_ones_by_name(tmp_path: Path) -> Non
     for name in ("state", "candles", "poison"):
         (tmp_path / f"{name}.json").write_text("{}")
     assert list(results(tmp_path)) == ["candles", "poison", "state"]
+
+
+@pytest.mark.parametrize("name", ["../../pyproject", "/tmp/x", "", "..", "a/b"])
+def test_a_result_lies_among_the_results(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["candles", "--result", name])
+    with pytest.raises(SystemExit, match="2"):
+        arguments()
+    assert "is no name of small letters" in capsys.readouterr().err

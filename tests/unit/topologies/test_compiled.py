@@ -97,6 +97,21 @@ def test_without_a_compiler_it_says_so(tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("spelled", [".", "x/..", "link"])
+def test_it_does_not_compile_over_sources(tmp_path, spelled):
+    for part in ("app", "scripts", "topologies"):
+        shutil.copytree(ROOT / part, tmp_path / part, ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / "x").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path, target_is_directory=True)
+    before = sorted(tmp_path.rglob("*"))
+    init = (tmp_path / "topologies" / "__init__.py").read_text()
+    refused = python("", tmp_path / "scripts" / "compile.py", tmp_path / spelled)
+    assert refused.returncode == 1
+    assert "holds a package of another origin" in refused.stderr.decode()
+    assert (tmp_path / "topologies" / "__init__.py").read_text() == init
+    assert sorted(tmp_path.rglob("*")) == before
+
+
 @pytest.mark.parametrize("arguments", [[], ["one", "two"]])
 def test_it_takes_one_folder(arguments):
     refused = python("", ROOT / "scripts" / "compile.py", *arguments)

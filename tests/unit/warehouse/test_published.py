@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import duckdb
 import pytest
 
 from app.settings import Settings
@@ -42,6 +43,16 @@ def test_file_that_a_crash_left_unpointed_is_not_read_and_not_overwritten(
 
     assert published.current_path(settings) == good
     assert publish(settings).read_bytes() == b"gold"
+
+
+def test_tables_that_cannot_be_written_leave_no_file(settings: Settings) -> None:
+    path = published.next_path(settings)
+    with duckdb.connect() as without_gold:
+        with pytest.raises(duckdb.CatalogException):
+            published.write_tables(without_gold, path)
+        assert [name for (name,) in without_gold.sql("show databases").fetchall()] == ["memory"]
+
+    assert list(path.parent.iterdir()) == []
 
 
 def test_pointer_to_a_file_that_is_gone_is_none(settings: Settings) -> None:
