@@ -92,7 +92,6 @@ class Settings(BaseSettings):
     snowflake_role: str | None = None
     snowflake_warehouse: str | None = None
     snowflake_private_key_path: Path | None = None
-    snowflake_token: SecretStr | None = None
 
     candle_grace_ms: int = Field(5_000, ge=0, le=60_000)
     candle_horizon_ms: int = Field(900_000, ge=60_000, le=86_400_000)

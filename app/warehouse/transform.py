@@ -12,8 +12,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pydantic import SecretStr
-
 import app
 from app.errors import TickhouseError
 from app.settings import Settings
@@ -116,7 +114,7 @@ def folder(settings: Settings) -> Path:
 
 def environment(settings: Settings, base: Mapping[str, str]) -> dict[str, str]:
     """The environment of the dbt process: `base` without our secrets, and where things are."""
-    secrets = {name.upper() for name in Settings.secret_names() if not name.startswith("snowflake")}
+    secrets = {name.upper() for name in Settings.secret_names()}
     place = str(folder(settings))
     kept = {name: value for name, value in base.items() if name.upper() not in secrets}
     return kept | {
@@ -132,13 +130,9 @@ def environment(settings: Settings, base: Mapping[str, str]) -> dict[str, str]:
 
 def _snowflake(settings: Settings) -> dict[str, str]:
     """The settings of the Snowflake target that are set, by their names."""
-    values = {}
-    for name in Settings.model_fields:
-        value = getattr(settings, name)
-        if name.startswith("snowflake_") and value is not None:
-            shown = value.get_secret_value() if isinstance(value, SecretStr) else str(value)
-            values[name.upper()] = shown
-    return values
+    named = [name for name in Settings.model_fields if name.startswith("snowflake_")]
+    values = ((name.upper(), getattr(settings, name)) for name in named)
+    return {name: str(value) for name, value in values if value is not None}
 
 
 def read_results(results: dict[str, Any]) -> DbtResult:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,8 @@ from pydantic import SecretStr
 
 from app.log import RedactingFormatter, secrets_of
 from app.settings import Settings, SettingsError, load_settings, unknown_names
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(autouse=True)
@@ -101,5 +104,12 @@ def test_what_is_secret():
         "aws_secret_access_key",
         "kafka_sasl_password",
         "kafka_ssl_key_password",
-        "snowflake_token",
     }
+
+
+def test_every_setting_is_read_by_a_process_or_by_dbt():
+    code = [path for part in ("app", "topologies", "sinks") for path in (ROOT / part).rglob("*.py")]
+    read = set(re.findall(r"\.([a-z_0-9]+)", "".join(path.read_text() for path in code)))
+    profiles = (ROOT / "dbt_stocks" / "profiles.yml").read_text()
+    by_dbt = {name.lower() for name in re.findall(r"env_var\('([A-Z_]+)'", profiles)}
+    assert Settings.model_fields.keys() - read - by_dbt == set()
