@@ -81,5 +81,5 @@ contracts: install ## Write the JSON Schemas of the messages to docs/contracts
 .PHONY: lock
 lock: install ## Resolve requirements.lock anew from pyproject.toml
 	$$(bash scripts/uv.sh "$(PYTHON)") pip compile --universal --python-version 3.11 \
-		--generate-hashes --no-emit-index-url --no-header --group dev pyproject.toml \
+		--generate-hashes --no-emit-index-url --no-header --group dev --group image pyproject.toml \
 		-o requirements.lock
