@@ -2,24 +2,18 @@
 
 The SQL (dbt_stocks/macros/audit_candles.sql, audit_rollups.sql) shares no code with the candles
 application, only the table of sale conditions, which is written from `app.market.conditions` by
-`python -m app.warehouse.audit`. It runs beside the minute's build, never in it.
+`python -m app.warehouse.seeds`. It runs beside the minute's build, never in it.
 """
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from datetime import date
 from typing import NamedTuple
 
-from app.market.conditions import CONDITIONS
-from app.outputs import write_whole
 from app.settings import Settings
 from app.warehouse.lock import exclusive
-from app.warehouse.transform import PROJECT, BuildFailed, run_dbt
-
-SEED = PROJECT / "seeds" / "trade_conditions.csv"
+from app.warehouse.transform import BuildFailed, run_dbt
 
 
 class Difference(NamedTuple):
@@ -62,22 +56,3 @@ def audit(settings: Settings, since: date | None = None) -> AuditReport:
         found["differing"],
         [Difference(*d) for d in found["differences"]],
     )
-
-
-def conditions_csv() -> str:
-    """The seed of sale conditions."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["code", "name", "high_low", "last", "volume"])
-    for code, name, *flags in CONDITIONS:
-        writer.writerow([code, name, *(int(flag) for flag in flags)])
-    return text.getvalue()
-
-
-def write_seed() -> None:
-    """Write the seed of sale conditions into the dbt project."""
-    write_whole(SEED, conditions_csv())
-
-
-if __name__ == "__main__":
-    write_seed()

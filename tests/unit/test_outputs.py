@@ -14,7 +14,7 @@ from app.embedded.ports import remembered_ports
 from app.embedded.s3 import S3Server
 from app.feeds.spill import Record, SpillFile
 from app.outputs import OutputError, lock_output, replacing, write_whole
-from app.warehouse import audit, published
+from app.warehouse import published, seeds
 from benchmarks import _report, page
 from tests.full_disk import no_file_longer_than
 
@@ -76,7 +76,7 @@ WRITERS: dict[str, Write] = {
     "Airflow's password": lambda folder: airflow._password(folder / "passwords.json"),
     "Airflow's keys": lambda folder: airflow._keys(folder / "secrets.json"),
     "schemas": write_schemas,
-    "the seed of conditions": lambda folder: audit.write_seed(),
+    "seeds of dbt": lambda folder: seeds.write_seeds(),
     "figures": lambda folder: _report.write_result("name", {"title": "How fast"}),
     "the page of figures": lambda folder: page.main(),
 }
@@ -89,7 +89,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder.mkdir()
     monkeypatch.setattr(_report, "RESULTS", folder)
     monkeypatch.setattr(page, "PAGE", folder / "performance.md")
-    monkeypatch.setattr(audit, "SEED", folder / "trade_conditions.csv")
+    monkeypatch.setattr(seeds, "SEEDS", {folder / "conditions.csv": seeds.conditions_csv})
     return folder
 
 

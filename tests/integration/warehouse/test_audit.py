@@ -18,7 +18,7 @@ from app.feeds.replay_messages import messages
 from app.feeds.tradefile import read_trades
 from app.lake import DATASETS, ObjectKey
 from app.settings import Settings
-from app.warehouse.audit import SEED, audit, conditions_csv
+from app.warehouse.audit import audit
 from app.warehouse.commands import build, load
 from app.warehouse.transform import BuildFailed
 from sinks.rows import ROW_COLUMNS, candle_rows, stocks_rows
@@ -142,7 +142,3 @@ def test_audit_finds_the_candles_of_real_trades_right_and_a_wrong_one_wrong(
 def test_audit_without_a_warehouse_says_what_to_do(lake_settings: Callable[..., Settings]) -> None:
     with pytest.raises(BuildFailed, match="Build the warehouse first"):
         audit(lake_settings())
-
-
-def test_seed_of_conditions_is_in_step_with_the_rules() -> None:
-    assert SEED.read_text() == conditions_csv()

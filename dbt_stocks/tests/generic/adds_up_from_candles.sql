@@ -1,0 +1,91 @@
+{# Each row of the gauge holds what silver's candles of its session date add up to, and the row ALL
+   what those of every symbol do whose newest session date is at most four days old. Older rows are
+   looked at with `whole_table: true` only, so that the cost does not grow with history. #}
+{% test adds_up_from_candles(model) %}
+with newest as (
+
+    select max(session_date) as session_date from {{ ref('silver_candles') }}
+
+),
+
+candles as (
+
+    select
+        silver_candles.*,
+        {{ elapsed_ms(
+            'cast(silver_candles.session_date as timestamp)', 'cast(newest.session_date as timestamp)'
+        ) }} <= 4 * 86400000 as is_recent
+    from {{ ref('silver_candles') }} as silver_candles
+    cross join newest
+    {%- if not var('whole_table') %}
+    where silver_candles.session_date >= (
+        select {{ plus_minutes('cast(session_date as timestamp)', '-4 * 1440') }} from newest
+    )
+    {%- endif %}
+
+),
+
+symbols as (
+
+    select
+        symbol,
+        session_date,
+        is_recent,
+        cast(sum(volume) as double) as volume,
+        cast(sum(notional) as double) as sales,
+        max(window_end) as as_of
+    from candles
+    group by symbol, session_date, is_recent
+    qualify row_number() over (partition by symbol order by session_date desc) = 1
+
+),
+
+expected as (
+
+    select symbol, session_date, volume, sales, as_of from symbols
+    union all
+    select
+        'ALL' as symbol,
+        max(session_date) as session_date,
+        sum(volume) as volume,
+        sum(sales) as sales,
+        max(as_of) as as_of
+    from symbols
+    where is_recent
+    having count(*) > 0
+
+),
+
+gauge as (
+
+    select gauge.*
+    from {{ model }} as gauge
+    {%- if not var('whole_table') %}
+    where gauge.session_date >= (
+        select {{ plus_minutes('cast(session_date as timestamp)', '-4 * 1440') }} from newest
+    )
+    {%- endif %}
+
+)
+
+select
+    coalesce(gauge.symbol, expected.symbol) as symbol,
+    gauge.session_date,
+    expected.session_date as expected_session_date,
+    gauge.volume,
+    expected.volume as expected_volume,
+    gauge.sales,
+    expected.sales as expected_sales,
+    gauge.as_of,
+    expected.as_of as expected_as_of
+from gauge
+full outer join expected on gauge.symbol = expected.symbol
+where
+    not coalesce(
+        gauge.session_date = expected.session_date
+        and gauge.as_of = expected.as_of
+        and abs(gauge.volume - expected.volume) <= 0.000000001 * expected.volume
+        and abs(gauge.sales - expected.sales) <= 0.000000001 * expected.sales,
+        false
+    )
+{% endtest %}

@@ -1,0 +1,166 @@
+"""Gold of many kinds of symbols, and what its data tests notice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+
+import duckdb
+import pytest
+
+from app.market.symbols import CRYPTO_VENUES, FOREX_VENUES, FUTURES_ROOTS, SymbolClass, symbol_class
+from app.settings import Settings
+from app.warehouse.seeds import SEEDS
+from app.warehouse.transform import folder, run_dbt
+from tests.integration.warehouse.conftest import Filled
+from tests.integration.warehouse.lake_writer import START, LakeWriter, candle
+
+SECTORS = {
+    SymbolClass.US_STOCK: "Other",
+    SymbolClass.CRYPTO: "Crypto",
+    SymbolClass.FOREX: "Forex",
+    SymbolClass.FUTURE: "Futures",
+    SymbolClass.OTHER: "Other",
+}
+"""Of a symbol whose sector is not known by its name."""
+STRANGE = (
+    "OANDA:EUR_USD",
+    "IC MARKETS:1",
+    "BINANCE:BTCUSDT",
+    "BINANCE",  # a ticker, as no colon follows
+    "OANDA",
+    "ACME:THING",
+    "GC201312",
+    "GC201300",
+    "GC201313",
+    "GC20131A",
+    "GC2013120",
+    "AGC201312",
+    "XY201312",
+    "GC",
+    "ZZZZ",
+    "201312",
+    "A:BINANCE:B",
+    "ZZZZ.B",
+)
+
+
+@pytest.fixture(scope="module")
+def markets(lake_settings: Callable[..., Settings]) -> Filled:
+    """A build over symbols of every class, one with a day before, one that no longer trades."""
+    filled = Filled(lake_settings())
+    lake = LakeWriter(filled.settings)
+    for days_ago, symbols in (
+        (10, ["OLD"]),
+        (1, ["AAPL"]),
+        (0, ["AAPL", *sorted(symbols_of_all())]),
+    ):
+        start = START - timedelta(days=days_ago)
+        rows = [
+            candle(symbol, 0, "10 12 9 11", volume=str(100 + 10 * number), window_start=start)
+            for number, symbol in enumerate(symbols)
+        ]
+        lake.put("candles", rows)
+    filled.load_and_build()
+    run_dbt(filled.settings, "compile", "--select", "gold_gauge")
+    return filled
+
+
+def symbols_of_all() -> set[str]:
+    venues = {f"{venue}:1" for venue in CRYPTO_VENUES | FOREX_VENUES}
+    return {*STRANGE, *venues, *(f"{root}202412" for root in FUTURES_ROOTS)}
+
+
+def test_a_sector_is_the_well_known_one_or_that_of_the_symbols_class(markets: Filled) -> None:
+    found = markets.gold("select symbol, sector from gold.gold_treechart")
+
+    expected = {symbol: SECTORS[symbol_class(symbol)] for symbol in symbols_of_all()}
+    assert set(expected.values()) == set(SECTORS.values())
+    assert {row["symbol"]: row["sector"] for row in found} == expected | {
+        "AAPL": "Technology",
+        "OLD": "Other",
+    }
+
+
+def compiled(filled: Filled, name: str) -> str:
+    """SQL of the gauge, or of one of its data tests, as dbt runs it."""
+    (path,) = (folder(filled.settings) / "compiled").rglob(f"{name}.sql")
+    return path.read_text()
+
+
+Broken = Callable[..., list[object]]
+
+
+@pytest.fixture(scope="module")
+def broken(markets: Filled) -> Iterator[Broken]:
+    """The rows that fail a data test of the gauge once statements have been run, for that once."""
+    with duckdb.connect(str(markets.settings.warehouse_path)) as warehouse:
+
+        def rows(test: str, *statements: str) -> list[object]:
+            warehouse.begin()
+            try:
+                for statement in statements:
+                    warehouse.execute(statement)
+                return list(warehouse.execute(compiled(markets, test)).fetchall())
+            finally:
+                warehouse.rollback()
+
+        yield rows
+
+
+@pytest.mark.parametrize("test", ["gold_gauge_rules_hold", "gold_gauge_adds_up"])
+def test_the_gauge_passes_its_tests(broken: Broken, test: str) -> None:
+    assert broken(test) == []
+
+
+DAYS, USUAL = "update silver.silver_symbol_days set", "update silver.silver_usual set"
+
+
+@pytest.mark.parametrize(
+    ("statement", "failing"),
+    [
+        (f"{DAYS} volume = volume + 1 where symbol = 'ZZZZ'", "gold_gauge_adds_up"),
+        (f"{DAYS} notional = notional / 2 where symbol = 'ZZZZ'", "gold_gauge_adds_up"),
+        (f"{DAYS} session_date = session_date + 1 where symbol = 'ZZZZ'", "gold_gauge_adds_up"),
+        (f"{DAYS} candles_until = null where symbol = 'ZZZZ'", "gold_gauge_adds_up"),
+        ("delete from silver.silver_symbol_days where symbol = 'ZZZZ'", "gold_gauge_adds_up"),
+        (f"{USUAL} usual_days = 0", "gold_gauge_rules_hold"),
+        (f"{USUAL} usual_days = 1", "gold_gauge_rules_hold"),
+        (f"{USUAL} usual_days = 21", "gold_gauge_rules_hold"),
+        (f"{USUAL} usual_sales = null", "gold_gauge_rules_hold"),
+    ],
+)
+def test_a_gauge_that_is_not_what_its_candles_make_fails_its_test(
+    broken: Broken, statement: str, failing: str
+) -> None:
+    assert broken(failing, statement)
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "failing"),
+    [
+        ("then 2 * usual_volume", "then usual_volume", "gold_gauge_rules_hold"),
+        ("then 2 * usual_sales", "then 2 * usual_volume", "gold_gauge_rules_hold"),
+        ("else max(volume)", "else min(volume)", "gold_gauge_rules_hold"),
+        ("else max(sales)", "else 0 * max(sales)", "gold_gauge_rules_hold"),
+        ("sum(symbols.volume)", "max(symbols.volume)", "gold_gauge_adds_up"),
+        ("sum(symbols.sales)", "sum(symbols.volume)", "gold_gauge_adds_up"),
+        ("<= 4 * 86400000", "<= 20 * 86400000", "gold_gauge_adds_up"),
+        ("order by session_date desc", "order by session_date", "gold_gauge_adds_up"),
+        ("'ALL' as symbol", "'all' as symbol", "gold_gauge_adds_up"),
+    ],
+)
+def test_a_gauge_made_in_another_way_fails_its_test(
+    markets: Filled, broken: Broken, right: str, wrong: str, failing: str
+) -> None:
+    sql = compiled(markets, "gold_gauge")
+    assert sql.count(right) == 1
+
+    view = f"create or replace view GOLD.gold_gauge as {sql.replace(right, wrong)}"
+    assert broken(failing, view)
+
+
+def test_seeds_are_in_step_with_the_rules() -> None:
+    assert {path: path.read_text() for path in SEEDS} == {
+        path: make() for path, make in SEEDS.items()
+    }
