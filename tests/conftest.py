@@ -69,12 +69,21 @@ def proxy(monkeypatch: pytest.MonkeyPatch) -> Iterator[RecordingHost]:
 
 
 @pytest.fixture(scope="session")
+def gold_data() -> Path:
+    """The folder of a recorded day of COMEX gold; its README names source and licence."""
+    return ROOT / "tests" / "data"
+
+
+@pytest.fixture(scope="session")
 def test_data() -> Path:
-    """The folder of real recorded trades; without it the test is skipped."""
+    """The folder of recorded trades of US equities; without it the test is skipped."""
     named = os.environ.get("TICKHOUSE_TEST_DATA")
     folder = Path(named) if named else ROOT.parent / "shared" / "data"
-    if not (folder / "gold_futures_trades.parquet").exists():
-        pytest.skip(f"no recorded trades in {folder}; set TICKHOUSE_TEST_DATA to their folder")
+    if not (folder / "us_equities_trades.parquet").exists():
+        pytest.skip(
+            f"no recorded trades of US equities in {folder}, which are not part of this "
+            "repository; set TICKHOUSE_TEST_DATA to their folder"
+        )
     return folder
 
 

@@ -25,12 +25,17 @@ def small_file(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("name", ["gold_futures", "us_equities"])
+@pytest.mark.parametrize(
+    ("name", "folder"), [("gold_futures", "gold_data"), ("us_equities", "test_data")]
+)
 def test_the_topic_holds_every_trade_of_the_file_in_its_order(
-    make_settings: Callable[..., Settings], test_data: Path, name: str
+    make_settings: Callable[..., Settings],
+    request: pytest.FixtureRequest,
+    name: str,
+    folder: str,
 ) -> None:
+    path = request.getfixturevalue(folder) / f"{name}_trades.parquet"
     settings = make_settings()
-    path = test_data / f"{name}_trades.parquet"
     replay.run(settings, path)
     messages = stocks(settings)
     file = read_trades(path)

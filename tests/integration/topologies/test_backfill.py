@@ -57,9 +57,9 @@ def arrived(trades: Path, late_ms: int, folder: Path) -> Path:
 
 
 @pytest.mark.parametrize("late_ms", [0, 4_000, 30_000])
-def test_gold_futures_equal_all_complete_published_bars(test_data, tmp_path, late_ms):
-    trades = arrived(test_data / "gold_futures_trades.parquet", late_ms, tmp_path)
-    published = gold_bars(test_data)
+def test_gold_futures_equal_all_complete_published_bars(gold_data, tmp_path, late_ms):
+    trades = arrived(gold_data / "gold_futures_trades.parquet", late_ms, tmp_path)
+    published = gold_bars(gold_data)
     assert len(published) == 1490
     ours = candles_of(trades, tmp_path / "candles.parquet")
     assert matches(published, ours) == 1490
@@ -106,9 +106,9 @@ def shuffled_within_grace(messages: list[Message], rng: random.Random, grace_ms:
 
 
 @pytest.mark.parametrize("arrival", [repeated, shuffled_within_grace])
-def test_repeated_messages_and_trades_out_of_order_change_no_market_field(test_data, arrival):
+def test_repeated_messages_and_trades_out_of_order_change_no_market_field(gold_data, arrival):
     rules = Rules("replay", "all")
-    trades = read_trades(test_data / "gold_futures_trades.parquet")
+    trades = read_trades(gold_data / "gold_futures_trades.parquet")
     sent = list(messages(trades, "replay", rules.grace_ms, rules.horizon_ms))
     undisturbed = newest(backfill.Backfill(rules).records(copy.deepcopy(sent)))
     more = (rules.grace_ms,) if arrival is shuffled_within_grace else ()

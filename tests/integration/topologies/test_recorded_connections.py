@@ -107,16 +107,16 @@ def heard(arrival, path: Path, until: int) -> tuple[dict[tuple[str, int], Bar], 
 
 
 @pytest.mark.parametrize("arrival", [messages_thrice, through_two_connections])
-def test_gold_heard_more_than_once_equals_all_complete_published_bars(test_data, arrival):
-    bars, candles = heard(arrival, test_data / "gold_futures_trades.parquet", END_MS)
-    assert matches(gold_bars(test_data), bars) == 1490
+def test_gold_heard_more_than_once_equals_all_complete_published_bars(gold_data, arrival):
+    bars, candles = heard(arrival, gold_data / "gold_futures_trades.parquet", END_MS)
+    assert matches(gold_bars(gold_data), bars) == 1490
     assert sum(c.trade_count + c.zero_volume_count for c in candles) == 40_192
     assert sum(c.duplicate_count for c in candles) > 35_000
 
 
-def test_a_server_that_sends_every_frame_thrice_costs_only_full_frames_of_equal_prints(test_data):
-    bars, candles = heard(frames_thrice, test_data / "gold_futures_trades.parquet", END_MS)
-    published = gold_bars(test_data)
+def test_a_server_that_sends_every_frame_thrice_costs_only_full_frames_of_equal_prints(gold_data):
+    bars, candles = heard(frames_thrice, gold_data / "gold_futures_trades.parquet", END_MS)
+    published = gold_bars(gold_data)
     wrong = {key for key, expected in published.items() if bars[key] != expected}
     assert len(wrong) == 6
     for key in wrong:

@@ -59,20 +59,25 @@ def bar_of(candle: Candle) -> Bar:
 
 
 @pytest.mark.parametrize(
-    ("file", "published_bars", "expected"),
+    ("folder", "file", "published_bars", "expected"),
     [
-        ("gold_futures_trades", gold_bars, {"5m": 424, "15m": 201, "1h": 85, "1d": 5}),
-        ("us_equities_trades", equity_bars, {"5m": 145, "15m": 42, "1h": 16}),
+        ("gold_data", "gold_futures", gold_bars, {"5m": 424, "15m": 201, "1h": 85, "1d": 5}),
+        ("test_data", "us_equities", equity_bars, {"5m": 145, "15m": 42, "1h": 16}),
     ],
 )
 def test_rollups_equal_those_of_the_published_bars_wherever_all_their_minutes_do(
-    test_data: Path, file: str, published_bars: Any, expected: dict[str, int]
+    request: pytest.FixtureRequest,
+    folder: str,
+    file: str,
+    published_bars: Any,
+    expected: dict[str, int],
 ):
+    data = request.getfixturevalue(folder)
     rules = Rules("replay", "all")
-    trades = read_trades(test_data / f"{file}.parquet")
+    trades = read_trades(data / f"{file}_trades.parquet")
     made, rollups = run(messages(trades, "replay", rules.grace_ms, rules.horizon_ms), rules)
     minutes = {(c.symbol, c.window_start): c for c in newest(made).values()}
-    published = published_bars(test_data)
+    published = published_bars(data)
     compared: Counter[str] = Counter()
     for rollup in newest(rollups).values():
         span = range(rollup.window_start, rollup.window_end, MINUTE)

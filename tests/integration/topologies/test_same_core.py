@@ -32,11 +32,11 @@ def candles_in(settings, topic: str) -> list[Candle]:
 
 
 def test_backfill_and_the_topology_make_the_same_candles_of_late_recorded_trades(
-    make_settings, test_data, tmp_path
+    make_settings, gold_data, tmp_path
 ):
     settings = make_settings(kafka_partitions=1)
     late = tmp_path / "late.parquet"
-    arriving_late(test_data / "gold_futures_trades.parquet", late, 30_000, seed=30)
+    arriving_late(gold_data / "gold_futures_trades.parquet", late, 30_000, seed=30)
     ensure_topics(settings)
     replay.run(settings, late)
     with running(settings, "candles", log=tmp_path / "log"):

@@ -58,8 +58,8 @@ def test_what_nobody_listens_to_passes(tape: Tape) -> None:
     assert tape.symbols == ["AAPL", "SPY"]
 
 
-def test_ten_minutes_of_recorded_trades_are_ten_minutes_of_the_file(test_data: Path) -> None:
-    path = test_data / "gold_futures_trades.parquet"
+def test_ten_minutes_of_recorded_trades_are_ten_minutes_of_the_file(gold_data: Path) -> None:
+    path = gold_data / "gold_futures_trades.parquet"
     rows = pq.read_table(path).to_pylist()
     first = min(row["t"] for row in rows)
     wanted = Counter(
