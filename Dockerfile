@@ -1,25 +1,23 @@
 # One image for every service of compose.yaml: Tickhouse and Airflow with the locked packages.
-ARG PYTHON=3.12.11
-FROM python:${PYTHON}-slim-bookworm AS plain
+FROM python:3.12-slim AS plain
 
+COPY --from=ghcr.io/astral-sh/uv:0.9 /uv /usr/local/bin/uv
 RUN useradd --create-home --uid 50000 tickhouse \
     && mkdir -p /var/lib/tickhouse /var/lib/airflow \
     && chown tickhouse: /var/lib/tickhouse /var/lib/airflow
 
 WORKDIR /opt/tickhouse
-ENV VIRTUAL_ENV=/opt/venv PATH=/opt/venv/bin:$PATH PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
+ENV VIRTUAL_ENV=/opt/venv PATH=/opt/venv/bin:$PATH
 COPY requirements.lock ./
-RUN python -m venv /opt/venv \
-    && pip install --quiet --no-deps --require-hashes --requirement requirements.lock
+RUN uv venv --quiet /opt/venv && uv pip sync --require-hashes --compile-bytecode requirements.lock
 
 COPY . .
-RUN pip install --quiet --no-deps --no-build-isolation --editable .
+RUN uv pip install --no-deps --no-build-isolation --editable .
 
-# The candle core as mypyc compiles it, on the larger image of the same Python, which has a compiler.
-FROM python:${PYTHON}-bookworm AS compiled
-COPY --from=plain /opt /opt
-WORKDIR /opt/tickhouse
-RUN /opt/venv/bin/python scripts/compile.py /opt/compiled
+# The candle core as mypyc compiles it; the compiler stays behind.
+FROM plain AS compiled
+RUN apt-get update -q && apt-get install -y -q --no-install-recommends gcc libc6-dev \
+    && python scripts/compile.py /opt/compiled
 
 FROM plain
 COPY --from=compiled /opt/compiled /opt/compiled
