@@ -372,5 +372,8 @@ def test_a_fault_that_is_none_is_a_sentence(
 def test_a_log_that_cannot_be_written_is_a_sentence(tmp_path: Path) -> None:
     command = [*SIMULATE, "--port", "0", "--delivery-log", str(tmp_path / "no" / "where")]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 1
-    assert "cannot be written: No such file or directory" in done.stderr
+    assert done.returncode == 2
+    assert done.stderr == (
+        f"error: --delivery-log {tmp_path}/no/where: the folder {tmp_path}/no does not exist. "
+        "Make it first.\n"
+    )
