@@ -12,10 +12,19 @@ import logging
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
-from app.contracts import FUTURE_MS, FeedName, Message, Refusal, Rejected, Trades
+from app.contracts import (
+    FUTURE_MS,
+    MAX_DETAIL,
+    FeedName,
+    Message,
+    Refusal,
+    Rejected,
+    Trades,
+)
 from app.feeds.clock import Clock
 from app.feeds.coverage import Mark
 from app.feeds.finnhub_frames import (
+    Arrived,
     ErrorFrame,
     OtherFrame,
     Ping,
@@ -35,6 +44,8 @@ NO_PING_MS = 180_000
 """Three missed pings: Finnhub sends one a minute."""
 ASLEEP_MS = 60_000
 """Neither a frame nor a second for so long: the machine slept."""
+MOST_NAMED = 1_000
+"""Of symbols that were never subscribed, so many are named in the log."""
 
 Outgoing = Message | Rejected
 
@@ -92,6 +103,8 @@ class Intake:
         self._skew = ClockSkew(clock.now_ms(), len(self.symbols))
         self._future = FutureTrades(self._skew.is_future, self._skew.is_wrong)
         self._skew_log = SkewLog(self._skew)
+        self._wanted = frozenset(symbols)
+        self._named: set[str] = set()
         self._open: dict[str, _Open] = {}
         if mark is not None:
             self._go_on_from(mark)
@@ -116,6 +129,7 @@ class Intake:
         new = [symbol for symbol in symbols if symbol not in self.symbols]
         self.symbols += tuple(new)
         self._skew.symbols = len(self.symbols)
+        self._wanted = frozenset(self.symbols)
         self._watermarks.add(new, self._clock.now_ms())
 
     def remove(self, symbols: Iterable[str]) -> None:
@@ -124,6 +138,7 @@ class Intake:
         self.symbols = tuple(symbol for symbol in self.symbols if symbol not in gone)
         self._skew.symbols = len(self.symbols)
         self._skew.forget(gone)
+        self._wanted = frozenset(self.symbols)
         self._watermarks.remove(gone, self._clock.now_ms())
         for one in self._open.values():
             one.subscriptions.unsubscribe(gone)
@@ -294,6 +309,7 @@ class Intake:
     def _trades(self, one: _Open, raw: bytes, frame: TradeFrame) -> list[Outgoing]:
         now_ms = self._clock.now_ms()
         minutes = self._watermarks.minutes(now_ms)
+        frame = self._subscribed_only(frame)
         in_future = self._skew.observe(
             ((arrived.symbol, arrived.trade.t) for arrived in frame.arrived), now_ms
         )
@@ -354,6 +370,40 @@ class Intake:
             now_ms = self._clock.now_ms()
             made += self._watermarks.minutes(now_ms)
         return [*made, *self._release()]
+
+    def _subscribed_only(self, frame: TradeFrame) -> TradeFrame:
+        """`frame` without trades that no watermark would make final: they are refused."""
+        symbols = {one.symbol for one in frame.arrived}
+        if symbols <= self._wanted:
+            return frame
+        ends_ms = {symbol: self._watermarks.end_ms(symbol) for symbol in symbols}
+        kept: list[Arrived] = []
+        places: dict[str, list[int]] = {}
+        for one in frame.arrived:
+            if one.trade.t < ends_ms[one.symbol]:
+                kept.append(one)
+            else:
+                places.setdefault(one.symbol, []).append(one.i)
+        if not places:
+            return frame
+        self._name_unsubscribed(places)
+        refusal = Refusal(
+            "unsubscribed",
+            f"not subscribed, or no longer: {', '.join(places)}"[:MAX_DETAIL],
+            tuple(sorted(place for some in places.values() for place in some)),
+        )
+        return TradeFrame(kept, [*frame.refusals, refusal], frame.size)
+
+    def _name_unsubscribed(self, symbols: Iterable[str]) -> None:
+        """Warn of each symbol once, and of no endless number of them."""
+        for symbol in symbols:
+            if symbol not in self._named and len(self._named) < MOST_NAMED:
+                self._named.add(symbol)
+                log.warning(
+                    "trades of %s, which is not subscribed, are rejected (trades-rejected, reason "
+                    "unsubscribed); add it to the symbols if they are wanted",
+                    symbol,
+                )
 
     def _go_on_from(self, mark: Mark) -> None:
         behind_ms = self._skew.go_on_from(mark, self._clock.now_ms())

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from math import inf
 
 from app.contracts import FeedName, Watermark
 from app.feeds.coverage import MINUTE_MS, Coverage, Mark, minute_of
@@ -95,6 +96,16 @@ class Watermarks:
             symbol = self._symbols[name]
             symbol.coverage.close(now_ms)
             symbol.until_ms = minute_of(now_ms) + MINUTE_MS + self._horizon_ms
+
+    def end_ms(self, symbol: str) -> float:
+        """Up to when (UNIX ms, exclusive) watermarks make what `symbol` trades final.
+
+        Infinite while it is wanted; 0 if it never was, or no longer has watermarks.
+        """
+        known = self._symbols.get(symbol)
+        if known is None:
+            return 0
+        return inf if known.until_ms is None else known.until_ms
 
     def connected(self, symbols: Iterable[str], now_ms: int) -> None:
         """`symbols` were subscribed."""
@@ -243,7 +254,7 @@ class Watermarks:
             symbol.coverage.forget_before(first)
             for minute in [m for m in symbol.told if m < first]:
                 del symbol.told[minute]
-            if symbol.until_ms is not None and now_ms - self._grace_ms >= symbol.until_ms:
+            if symbol.until_ms is not None and symbol.t >= symbol.until_ms:
                 del self._symbols[name]
 
 

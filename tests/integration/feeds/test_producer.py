@@ -109,6 +109,25 @@ def test_what_is_malformed_is_recorded_and_nothing_else_is_lost(
     assert b"no JSON" in {base64.b64decode(r.payload or "") for r in records}
 
 
+def test_trades_that_nobody_subscribed_are_rejected_and_no_candle_waits_for_them(
+    live: Settings, server: FinnhubServer
+) -> None:
+    with producing(live):
+        server.wait_for("subscribe", 2)
+        server.send_trades(("A", NOW, 1), ("X", NOW, 2), ("B", NOW, 3))
+        server.send_trades(("X", NOW + 1, 2))
+        server.send_trades(("A", NOW + 2, 1))
+        records = rejected(live, 2)
+        messages = stocks(live, until=has_trades("A", 2))
+    assert [(r.stage, r.reason, r.indices) for r in records] == [
+        ("feed", "unsubscribed", [1]),
+        ("feed", "unsubscribed", [0]),
+    ]
+    frame = json.loads(base64.b64decode(records[0].payload or ""))
+    assert [trade["s"] for trade in frame["data"]] == ["A", "X", "B"]
+    assert {m.symbol for m in messages} <= {"A", "B"}
+
+
 @pytest.fixture
 def on_private_kafka(
     private_kafka: KafkaServer, make_settings: MakeSettings, server: FinnhubServer

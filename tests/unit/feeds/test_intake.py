@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import logging
 from collections import Counter
@@ -403,3 +404,76 @@ def test_who_was_stopped_for_a_minute_has_not_heard() -> None:
     feed.clock.move_forward(ASLEEP_MS + 1_000)
     assert _told(feed.intake.each_second())[0] == (0, 5_000)
     assert _told(feed.pass_s(60))[-1] == (60_000, 54_000)
+
+
+def _frame(*trades: tuple[str, int]) -> bytes:
+    """A frame of trades: symbol, ms from M on."""
+    data = [{"s": symbol, "p": 1, "v": 1, "t": M + t} for symbol, t in trades]
+    return json.dumps({"data": data, "type": "trade"}).encode()
+
+
+def test_trades_of_a_symbol_that_was_never_subscribed_are_rejected_with_their_places(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    feed = _Feed()
+    feed.intake.connected("c-1")
+    frame = _frame(("X", 1), ("A", 2), ("A.B", 3), ("X", 4))
+    made = feed.intake.frame(frame, "c-1")
+    (kept,) = [m for m in made if isinstance(m, Trades)]
+    assert (kept.symbol, [(one.i, one.k) for one in kept.trades]) == ("A", [(1, 0)])
+    (record,) = [m for m in made if isinstance(m, Rejected)]
+    assert (record.stage, record.reason, record.indices) == ("feed", "unsubscribed", [0, 2, 3])
+    assert record.payload == base64.b64encode(frame).decode()
+    assert "X" in record.detail
+    assert (feed.intake.counts["trades"], feed.intake.counts["rejected_trades"]) == (1, 3)
+    assert {m.symbol for m in feed.pass_s(70) if isinstance(m, Watermark)} == {"A", "B"}
+    feed.intake.frame(_frame(("X", 5), ("A.B", 6)), "c-1")
+    named = [record.getMessage().split()[2] for record in caplog.records]
+    assert named == ["X,", "A.B,"]
+
+
+def test_a_frame_of_nothing_that_was_subscribed_says_nothing_about_the_clock() -> None:
+    feed = _Feed()
+    feed.intake.connected("c-1")
+    made = feed.intake.frame(_frame(*[("X", 300_000)] * 5), "c-1")
+    assert [type(m) for m in made] == [Rejected]
+    assert feed.clock.now_ms() == M
+    assert feed.intake.pulses.last_ms("X") is None
+
+
+def test_each_refusal_of_a_frame_is_a_record_of_its_own() -> None:
+    feed = _Feed()
+    feed.intake.connected("c-1")
+    bad = b'{"data":[{"s":"X","p":1,"v":1,"t":%d},{"s":"A","p":-1,"v":1,"t":1}],"type":"trade"}'
+    made = feed.intake.frame(bad % M, "c-1")
+    records = [m for m in made if isinstance(m, Rejected)]
+    assert {(m.reason, *(m.indices or ())) for m in records} == {("unsubscribed", 0), ("range", 1)}
+    assert [m.payload is None for m in records] == [False, True]
+
+
+def test_a_symbol_that_is_added_is_taken_from_then_on() -> None:
+    feed = _Feed()
+    feed.intake.connected("c-1")
+    feed.intake.frame(_frame(("C", 1)), "c-1")
+    feed.intake.add(["C"])
+    feed.intake.subscribed("c-1", ["C"])
+    (message,) = feed.intake.frame(_frame(("C", 1), ("C", 2)), "c-1")
+    assert isinstance(message, Trades)
+    assert [one.k for one in message.trades] == [0, 0], "what was rejected is no earlier twin"
+
+
+def test_trades_of_a_removed_symbol_are_taken_as_long_as_its_minutes_become_final() -> None:
+    feed = _Feed()
+    feed.intake.connected("c-1")
+    feed.pass_s(20)
+    feed.intake.remove(["B"])
+    taken: list[int] = []
+    marks: list[int] = []
+    for second in range(21, 1_200):
+        feed.clock.move_forward(1_000)
+        made = feed.intake.frame(_frame(("B", second * 1_000)), "c-1")
+        taken += [one.t - M for m in made if isinstance(m, Trades) for one in m.trades]
+        made += feed.intake.each_second()
+        marks += [m.t - M for m in made if isinstance(m, Watermark) and m.symbol == "B"]
+    assert taken == [*range(21_000, 60_000 + 900_000, 1_000)]
+    assert max(marks) == 60_000 + 900_000

@@ -130,6 +130,25 @@ def test_everything_that_can_happen_happens_again(tmp_path: Path) -> None:
     )
 
 
+def test_what_was_rejected_as_unsubscribed_is_so_again(tmp_path: Path) -> None:
+    life = _Life(tmp_path / "day.gz", 0)
+    life.open("c-1")
+    life.hear("c-1", 1, symbol="C")
+    life.intake.add(["C"])
+    life.intake.remove(["B"])
+    life.recorder.changed(["C"], ["B"])
+    life.intake.subscribed("c-1", ["C"])
+    life.recorder.subscribed("c-1", ["C"])
+    life.hear("c-1", 2, symbol="C")
+    life.hear("c-1", 3, symbol="B")
+    life.pass_s(1_000)
+    life.hear("c-1", 1_000_000, symbol="B")
+    life.recorder.close()
+    assert _again(tmp_path / "day.gz") == life.made
+    reasons = [m.reason for m in life.made if isinstance(m, Rejected)]
+    assert reasons == ["unsubscribed", "unsubscribed"]
+
+
 QUOTE = {"c": 1.25, "d": None, "dp": 0.1, "h": 2, "l": 1, "o": 1, "pc": 1, "t": M // 1000}
 
 

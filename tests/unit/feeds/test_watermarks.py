@@ -189,6 +189,14 @@ def test_a_removed_symbol_is_told_until_its_last_minutes_end_and_the_horizon() -
     assert max(m.t for m in told if m.symbol == "A") > gone[-1].t
 
 
+def test_a_removed_symbol_of_a_late_feed_is_told_as_far_as_its_trades_may_come() -> None:
+    producer = _Producer(0, "A", "B")
+    producer.marks.remove(["B"], M + 30_000)
+    told = [m for now in range(0, 1_200_000, 1_000) for m in producer.second(now, now - 120_000)]
+    assert max(m.t for m in told if m.symbol == "B") - M >= MINUTE + HORIZON
+    assert producer.marks.end_ms("B") == 0
+
+
 def test_a_symbol_new_since_the_restart_is_not_told_as_dark_before() -> None:
     producer = _Producer(200_000, "A", "NEW", mark=Mark(M + 20_000, {"A": {M: 20_000}}))
     messages = producer.marks.resume(M + 200_000)
