@@ -34,9 +34,10 @@ from app.feeds.finnhub_frames import (
 )
 from app.feeds.held import FutureTrades
 from app.feeds.messages import ConnectionMessages, rejections
+from app.feeds.silences import Arrivals
 from app.feeds.skew import ClockSkew
 from app.feeds.skew_log import SkewLog
-from app.feeds.staleness import SILENCE_MS, IsOpen, Pulses, Stall, market_open
+from app.feeds.staleness import SILENCE_MS, IsOpen, Pulses, Stall, market_open, some_of
 from app.feeds.subscriptions import Subscriptions
 from app.feeds.watermarks import Watermarks
 
@@ -62,6 +63,7 @@ class _Open:
         self.messages = messages
         self.heard_at_ms = now_ms
         self.since_ms: dict[str, int] = {}
+        self.arrivals = Arrivals(now_ms)
         self.subscriptions = Subscriptions()
 
 
@@ -162,6 +164,7 @@ class Intake:
 
     def _heard_from(self, one: _Open, symbols: Iterable[str], at_ms: int) -> None:
         one.since_ms |= dict.fromkeys(symbols, at_ms)
+        one.arrivals.subscribed(symbols, at_ms)
         self.pulses.subscribed(symbols)
         self._watermarks.connected(symbols, at_ms)
 
@@ -201,13 +204,15 @@ class Intake:
         if one is None:
             return []
         now_ms = self._clock.now_ms()
+        lost = self._lost(one, closing=True)
         stalls = self.pulses.stalls(one.since_ms, now_ms)
         stalled = {symbol for stall in stalls for symbol in stall.symbols}
         ends = self.pulses.covered_until(one.since_ms, now_ms, stalled)
         self.pulses.replaced(stalls)
         if not self._is_mute(one):
-            return self._uncovered(ends)
-        return self._uncovered({min(at, one.heard_at_ms): names for at, names in ends.items()})
+            return [*lost, *self._uncovered(ends)]
+        mute_since = {min(at, one.heard_at_ms): names for at, names in ends.items()}
+        return [*lost, *self._uncovered(mute_since)]
 
     def stalls(self, connection: str) -> list[Stall]:
         """Markets of an open connection that bring no trades though they should.
@@ -231,7 +236,8 @@ class Intake:
         corrected = self._correct_clock(self._skew.each_second(self._clock.now_ms()))
         now_ms = self._clock.now_ms()
         self._skew_log.each_second(now_ms)
-        return [*woken, *corrected, *self._watermarks.each_second(now_ms)]
+        lost = [message for one in self._open.values() for message in self._lost(one)]
+        return [*woken, *corrected, *lost, *self._watermarks.each_second(now_ms)]
 
     def end(self) -> list[Outgoing]:
         """Nothing more is received: what is still held is sent or rejected."""
@@ -321,6 +327,7 @@ class Intake:
         symbols = {message.symbol for message in messages}
         if not_refused := one.subscriptions.proved(symbols):
             self._heard_from(one, not_refused, now_ms)
+        self._note_silences(one, messages, now_ms)
         self.pulses.traded(symbols, now_ms)
         self.counts["rejected_trades"] += frame.size - len(frame.arrived)
         wrong: list[Trades] = []
@@ -370,6 +377,28 @@ class Intake:
             now_ms = self._clock.now_ms()
             made += self._watermarks.minutes(now_ms)
         return [*made, *self._release()]
+
+    def _note_silences(self, one: _Open, messages: list[Trades], now_ms: int) -> None:
+        """What was silent beyond chance until now is judged from now on, once more."""
+        for silence in one.arrivals.traded(
+            messages, now_ms, lambda: self.pulses.silences(one.since_ms, now_ms)
+        ):
+            one.since_ms |= dict.fromkeys(silence.symbols, now_ms)
+            self.pulses.subscribed(silence.symbols)
+
+    def _lost(self, one: _Open, closing: bool = False) -> list[Outgoing]:
+        """Corrections of the coverage of what was lost in silences that ended by themselves."""
+        now_ms = self._clock.now_ms()
+        corrections: list[Outgoing] = []
+        for symbols, start_ms, end_ms in one.arrivals.lost(now_ms, closing):
+            log.warning(
+                "no trade of %s came for %d s though the market was open, then they came again: "
+                "what was traded meanwhile is lost",
+                some_of(symbols),
+                (end_ms - start_ms) // 1000,
+            )
+            corrections += self._watermarks.lost(symbols, start_ms, end_ms, now_ms)
+        return corrections
 
     def _subscribed_only(self, frame: TradeFrame) -> TradeFrame:
         """`frame` without trades that no watermark would make final: they are refused."""
@@ -421,6 +450,7 @@ class Intake:
         self._awake_at_ms += behind_ms
         for one in self._open.values():
             one.heard_at_ms += behind_ms
+            one.arrivals.moved_forward(behind_ms)
             one.since_ms = {symbol: at + behind_ms for symbol, at in one.since_ms.items()}
 
 

@@ -14,6 +14,7 @@ from app.feeds.intake import Intake, Outgoing
 from app.feeds.recording import Recorder
 from app.feeds.rest import OnDate
 from app.feeds.source import SourceError
+from app.feeds.staleness import some_of
 from app.feeds.websocket import Backoff, FeedSocket, Unavailable, open_socket
 
 PROVEN_MS = 10_000
@@ -175,10 +176,9 @@ class Line:
         stalls = self._intake.stalls(connection)
         for stall in stalls:
             log.warning(
-                "line %d: no trade of %s%s for %d s though the market is open, connecting anew",
+                "line %d: no trade of %s for %d s though the market is open, connecting anew",
                 self.number,
-                ", ".join(stall.symbols[:3]),
-                f" and {len(stall.symbols) - 3} more" if len(stall.symbols) > 3 else "",
+                some_of(stall.symbols),
                 stall.silent_ms // 1000,
             )
         return bool(stalls)

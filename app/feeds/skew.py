@@ -239,7 +239,7 @@ class ClockSkew:
             return self._reached_ms
         newest_t = now_ms - self._ahead_ms
         lag_ms = self.lag_ms(now_ms)
-        if lag_ms > self._ahead_ms + TOLERANCE_MS:
+        if lag_ms > self._ahead_ms:
             newest_t = min(newest_t, self._received_at_ms - lag_ms)
         if stamps is not None:
             own_ms = stamps.vote_ms()
@@ -269,7 +269,7 @@ class ClockSkew:
         if stamps is None:
             return True
         in_time = min(stamps.lags_ms) >= self._ahead_ms - TOLERANCE_MS
-        return in_time and max(stamps.lags_ms) <= self._lag_ms + TOLERANCE_MS
+        return in_time and max(stamps.lags_ms) <= self._lag_ms + 2 * TOLERANCE_MS
 
     def newest_of(self, symbol: str) -> Disagreement:
         """How wrong the newest trades of `symbol` are."""
@@ -302,10 +302,11 @@ class ClockSkew:
             self._date = None
         date, votes = self._date, self._votes(now_ms)
         explained = self._count_witnesses(date, now_ms) if date else []
+        was_late = self._lag_ms > self._ahead_ms
         self._ahead_ms = 0
         if date and date.low_ms > TOLERANCE_MS and self._for_date >= self._for_clock:
             self._ahead_ms = date.high_ms
-        self._lag_ms = max(self._feed_lag_ms(votes), self._ahead_ms)
+        self._lag_ms = self._ahead_ms + self._late_ms(votes, was_late)
         behind_ms = (
             self._behind_date_ms(date, explained) if date else self._behind_symbols_ms(votes)
         )
@@ -329,13 +330,15 @@ class ClockSkew:
         )
         return explained
 
-    def _feed_lag_ms(self, votes: list[int]) -> int:
+    def _late_ms(self, votes: list[int], was_late: bool) -> int:
+        """How late the trades of most symbols are: more than 2 s, and until it is less than 1 s."""
         if not votes:
             return 0
         clock_is_right = self._date is not None and self._date.agrees
-        lag_ms = median_low(votes) if clock_is_right else median_high(votes)
+        median_ms = median_low(votes) if clock_is_right else median_high(votes)
+        late_ms = median_ms - self._ahead_ms
         speaks = self._date is None or len(votes) >= FEWEST_SYMBOLS or 2 * len(votes) > self.symbols
-        return lag_ms if lag_ms > TOLERANCE_MS and speaks else 0
+        return late_ms if speaks and late_ms > TOLERANCE_MS / (1 + was_late) else 0
 
     def _behind_date_ms(self, date: ServerDate, explained: list[int]) -> int:
         """How far the clock is behind the Date, when more symbols agree with that than with it."""
@@ -353,5 +356,5 @@ class ClockSkew:
     def _disagrees(self, stamps: Stamps) -> bool:
         lags_ms = stamps.lags_ms
         ahead = len(lags_ms) >= _FEWEST_TO_NAME and max(lags_ms) < self._ahead_ms - TOLERANCE_MS
-        behind = len(lags_ms) == SAMPLES and min(lags_ms) > self._lag_ms + TOLERANCE_MS
+        behind = len(lags_ms) == SAMPLES and min(lags_ms) > self._lag_ms + 2 * TOLERANCE_MS
         return ahead or behind

@@ -7,7 +7,6 @@ from collections.abc import Iterable
 
 from app.contracts import FUTURE_MS
 from app.feeds.skew import MAX_MOVE_MS, ClockSkew, Disagreement
-from app.feeds.witnesses import TOLERANCE_MS
 
 MOST_NAMES = 20
 """More symbols than this in one line are counted."""
@@ -60,7 +59,7 @@ class SkewLog:
         lag_ms = skew.lag_ms(now_ms) - skew.ahead_ms
         self._condition(
             "late",
-            lag_ms > TOLERANCE_MS,
+            lag_ms > 0,
             f"trades arrive {lag_ms / 1000:.1f} s after they happened"
             + ("" if skew.has_date else ", or this machine's clock is ahead by as much")
             + "; minutes are closed that much later",

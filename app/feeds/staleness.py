@@ -7,8 +7,9 @@ explains has stalled, even when another's trades still come through the same con
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 from typing import NamedTuple
 
 from app.contracts import FeedName
@@ -18,12 +19,15 @@ from app.market.symbols import SymbolClass, symbol_class
 IsOpen = Callable[[str, int], bool]
 """Whether a symbol's market is open for regular trading at a time in UNIX ms."""
 
+Market = tuple[SymbolClass, str]
+"""The class of its symbols and, of those that name one, their venue."""
+
 SILENCE_MS = 90_000
 UNLIKELY_GAPS = 20
 """A silence of 20 mean gaps is no chance: e^-20 where trades come independently."""
 FEWEST_GAPS = 3
 SHORT_MS = 10_000
-"""No shorter silence is taken for a stall when a connection ends."""
+"""No shorter silence counts as more than chance."""
 MOST_DOUBLINGS = 3
 _WEIGHT = 1 / 16
 _SHORTEST_GAP_MS, _LONGEST_GAP_MS = 1_000, 600_000
@@ -34,6 +38,18 @@ class Stall(NamedTuple):
 
     symbols: tuple[str, ...]
     silent_ms: int
+
+
+class Silence(NamedTuple):
+    """Symbols of a market that bring nothing for longer than chance explains.
+
+    :ivar since_ms: until then they were heard.
+    :ivar chance_ms: so long a silence would still be chance.
+    """
+
+    symbols: tuple[str, ...]
+    since_ms: int
+    chance_ms: float
 
 
 @dataclass(slots=True)
@@ -119,30 +135,50 @@ class Pulses:
             for symbol in stall.symbols:
                 self._pulses.setdefault(symbol, _Pulse()).fruitless += 1
 
+    def silences(
+        self, since_ms: Mapping[str, int], now_ms: int, stalled: Collection[str] = ()
+    ) -> list[Silence]:
+        """The markets of a connection that are silent for longer than chance explains.
+
+        They were heard until the connection's last trade, or until their own if others went on.
+        Where all together are silent beyond chance, each is, however seldom it trades.
+
+        :param since_ms: since when each symbol is subscribed on the connection.
+        :param stalled: symbols whose market was found to have stalled.
+        """
+        heard_ms = {market: self._heard_ms(market, since_ms) for market in _markets(since_ms)}
+        newest_ms = self._heard_ms(since_ms, since_ms) if since_ms else now_ms
+        all_quiet_ms = self._all_quiet_ms(heard_ms, now_ms)
+        found = []
+        for market, own_ms in heard_ms.items():
+            quiet_ms = self._quiet_ms(market)
+            all_silent = self._is_silent(market, newest_ms, now_ms, all_quiet_ms)
+            if market[0] in stalled or self._is_silent(market, own_ms, now_ms, quiet_ms):
+                quiet_ms = SHORT_MS if quiet_ms == inf else quiet_ms
+                if newest_ms - own_ms > quiet_ms:
+                    found.append(Silence(market, own_ms, quiet_ms))
+                    continue
+                chance_ms = min(quiet_ms, all_quiet_ms) if all_silent else quiet_ms
+                found.append(Silence(market, newest_ms, chance_ms))
+            elif all_silent:
+                found.append(Silence(market, newest_ms, all_quiet_ms))
+        return found
+
     def covered_until(
         self, since_ms: Mapping[str, int], now_ms: int, stalled: Collection[str] = ()
     ) -> dict[int, list[str]]:
         """Until when the symbols of a connection that ends now were heard.
 
-        Until now, but for markets that were silent for longer than chance explains: until the
-        connection's last trade, or the market's own if others went on.
-
-        :param stalled: symbols whose market was found to have stalled.
+        Until now, but for markets that were silent for longer than chance explains (`silences`).
         """
-        last_ms = {market: self._heard_ms(market, since_ms) for market in _markets(since_ms)}
-        newest_ms = max(last_ms.values(), default=now_ms)
+        silent_since = {
+            symbol: silence.since_ms
+            for silence in self.silences(since_ms, now_ms, stalled)
+            for symbol in silence.symbols
+        }
         ends: dict[int, list[str]] = {}
-        for market, heard_ms in last_ms.items():
-            unlikely_ms = self._unlikely_ms(market)
-            quiet_ms = max(SHORT_MS, unlikely_ms or 0.0)
-            silent = market[0] in stalled or (
-                unlikely_ms is not None
-                and now_ms - heard_ms > quiet_ms
-                and self._was_open(market, now_ms, quiet_ms)
-            )
-            with_others = newest_ms - heard_ms <= quiet_ms
-            end_ms = (newest_ms if with_others else heard_ms) if silent else now_ms
-            ends.setdefault(end_ms, []).extend(market)
+        for symbol in since_ms:
+            ends.setdefault(silent_since.get(symbol, now_ms), []).append(symbol)
         return ends
 
     def newly_stale(self, symbols: Iterable[str], now_ms: int) -> list[tuple[str, int]]:
@@ -174,6 +210,22 @@ class Pulses:
         per_ms = sum(1 / p.gap_ms for p in pulses if p and p.gaps >= FEWEST_GAPS)
         return UNLIKELY_GAPS / per_ms if per_ms else None
 
+    def _quiet_ms(self, symbols: Iterable[str]) -> float:
+        """How long a silence of `symbols` together is still chance; endless if not known."""
+        unlikely_ms = self._unlikely_ms(symbols)
+        return inf if unlikely_ms is None else max(SHORT_MS, unlikely_ms)
+
+    def _all_quiet_ms(self, markets: Iterable[tuple[str, ...]], now_ms: int) -> float:
+        """The same of all markets that are open."""
+        return self._quiet_ms(
+            symbol for market in markets if self._is_open(market[0], now_ms) for symbol in market
+        )
+
+    def _is_silent(
+        self, symbols: Collection[str], heard_ms: int, now_ms: int, quiet_ms: float
+    ) -> bool:
+        return now_ms - heard_ms > quiet_ms and self._was_open(symbols, now_ms, quiet_ms)
+
     def _fruitless(self, symbol: str) -> int:
         pulse = self._pulses.get(symbol)
         return pulse.fruitless if pulse else 0
@@ -194,10 +246,19 @@ def market_open(feed: FeedName) -> IsOpen:
     return is_open
 
 
+def some_of(symbols: Sequence[str]) -> str:
+    """The first three, and how many more, for a log."""
+    more = len(symbols) - 3
+    return ", ".join(symbols[:3]) + (f" and {more} more" if more > 0 else "")
+
+
+def market_of(symbol: str) -> Market:
+    """What opens and closes together; crypto venues may fail alone."""
+    return symbol_class(symbol), symbol.partition(":")[0] if ":" in symbol else ""
+
+
 def _markets(symbols: Iterable[str]) -> list[tuple[str, ...]]:
-    """Symbols whose markets open and close together; crypto venues may fail alone."""
-    markets: dict[tuple[SymbolClass, str], list[str]] = {}
+    markets: dict[Market, list[str]] = {}
     for symbol in symbols:
-        venue = symbol.partition(":")[0] if ":" in symbol else ""
-        markets.setdefault((symbol_class(symbol), venue), []).append(symbol)
+        markets.setdefault(market_of(symbol), []).append(symbol)
     return [tuple(market) for market in markets.values()]

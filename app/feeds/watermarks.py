@@ -122,23 +122,44 @@ class Watermarks:
         for name in symbols:
             symbol = self._symbols[name]
             symbol.coverage.close(at_ms)
-            messages += self._long_dark(name, symbol, at_ms, now_ms)
-            for minute, value in symbol.told.items():
-                covered = symbol.coverage.covered_ms(minute, now_ms)
-                if covered != value:
-                    symbol.told[minute] = covered
-                    t = self._reached(name, symbol, now_ms)
-                    messages.append(self._watermark(name, t, now_ms, minute, covered))
+            messages += self._long_dark(name, symbol, at_ms, now_ms, now_ms)
+            messages += self._corrections(name, symbol, now_ms)
         return messages
 
+    def lost(
+        self, symbols: Iterable[str], start_ms: int, end_ms: int, now_ms: int
+    ) -> list[Watermark]:
+        """Nothing of `symbols` was heard from `start_ms` to `end_ms`, though they were subscribed.
+
+        Both are counted back from `now_ms`. Minutes told otherwise are corrected.
+        """
+        messages: list[Watermark] = []
+        start_ms, end_ms = self._as_it_was(start_ms), self._as_it_was(end_ms)
+        for name in symbols:
+            if symbol := self._symbols.get(name):
+                symbol.coverage.cut(start_ms, end_ms)
+                messages += self._long_dark(name, symbol, start_ms, end_ms, now_ms)
+                messages += self._corrections(name, symbol, now_ms)
+        return messages
+
+    def _corrections(self, name: str, symbol: _Symbol, now_ms: int) -> Iterator[Watermark]:
+        """Minutes whose coverage is no longer what was told."""
+        for minute, value in symbol.told.items():
+            covered = symbol.coverage.covered_ms(minute, now_ms)
+            if covered != value:
+                symbol.told[minute] = covered
+                t = self._reached(name, symbol, now_ms)
+                yield self._watermark(name, t, now_ms, minute, covered)
+
     def _long_dark(
-        self, name: str, symbol: _Symbol, at_ms: int, now_ms: int
+        self, name: str, symbol: _Symbol, start_ms: int, end_ms: int, now_ms: int
     ) -> Iterator[Watermark]:
-        """Full minutes since `at_ms` that were told, but so long ago that they were forgotten."""
-        first, oldest = minute_of(at_ms) + MINUTE_MS, min(symbol.told, default=0)
-        if first < oldest:
+        """Full minutes of a dark time that were told, but so long ago that they were forgotten."""
+        first = minute_of(start_ms) + MINUTE_MS
+        end = min(minute_of(end_ms), min(symbol.told, default=0))
+        if first < end:
             t = self._reached(name, symbol, now_ms)
-            yield self._watermark(name, t, now_ms, oldest - MINUTE_MS, 0, first)
+            yield self._watermark(name, t, now_ms, end - MINUTE_MS, 0, first)
 
     def moved_forward(self, at_ms: int, ms: int) -> None:
         """The clock was behind by `ms` at `at_ms`, its own time, and is right now.

@@ -24,6 +24,7 @@ from app.contracts import Candle, Message, Quote, Rejected, Trade, Trades, Water
 from app.feeds import rest
 from app.feeds.producer import Producer
 from app.feeds.simulator.delivery import Delivery, Ended, Opened, Resumed, Sent, Silent, Subscribed
+from app.feeds.simulator.faults import AnyFault
 from app.feeds.simulator.ledger import Truth
 from app.feeds.simulator.listing import KNOWN_PRICES
 from app.feeds.simulator.rest import Answer
@@ -114,9 +115,13 @@ async def live_through(
     length_s: float = LENGTH_S,
     behind_ms: int = 0,
     start_ms: int = START_MS,
+    faults: list[AnyFault] | None = None,
+    silence_s: float = SILENCE_S,
 ) -> Lived:
     """The whole of a marathon; a producer that a bad key has stopped is started again.
 
+    :param faults: what goes wrong; by default the script of the seed.
+    :param silence_s: how long the producer bears an open market that brings nothing.
     :param start_ms: what the simulator's clock says at its beginning.
     :param behind_ms: by how much its machine's clock is behind.
     """
@@ -126,15 +131,15 @@ async def live_through(
     patch.setattr(rest, "_in_thread", _call)
     patch.setattr(RestFaults, "answer", _answer)
     lives: list[Life] = []
-    faults = seeded_script(seed, length_s, SILENCE_S)
-    async with simulated(faults=faults, rate=rate, seed=seed, start_ms=start_ms) as simulator:
+    script = seeded_script(seed, length_s, silence_s) if faults is None else faults
+    async with simulated(faults=script, rate=rate, seed=seed, start_ms=start_ms) as simulator:
         settings = Settings(
             _env_file=None,
             tickhouse_feed="simulated",
             tickhouse_data_dir=folder,
             stocks_symbols=SYMBOLS,
             finnhub_api_key=TOKEN,
-            finnhub_silence_s=SILENCE_S,
+            finnhub_silence_s=silence_s,
             finnhub_websocket_url=f"ws://{simulator.at}",
             finnhub_rest_url=f"http://{simulator.at}/api/v1",
         )
@@ -272,17 +277,19 @@ class Heard(NamedTuple):
 def heard(deliveries: list[Delivery], end_ms: int) -> dict[str, list[Heard]]:
     """When each symbol was subscribed on a connection that brought trades.
 
-    What ends while it is silent was heard until its last trade before.
+    What is silent was heard until its last trade before, and is again when the silence is over.
     """
     since: dict[tuple[int, str], int] = {}
     last: dict[int, int] = {}
     silent: set[int] = set()
     found: dict[str, list[Heard]] = {symbol: [] for symbol in SYMBOLS}
 
-    def end(connection: int, at_ms: int) -> None:
+    def end(connection: int, at_ms: int) -> list[tuple[int, str]]:
         at_ms = last.get(connection, at_ms) if connection in silent else at_ms
-        for number, symbol in [key for key in since if key[0] == connection]:
-            found[symbol].append(Heard(since.pop((number, symbol)), at_ms))
+        ended = [key for key in since if key[0] == connection]
+        for key in ended:
+            found[key[1]].append(Heard(since.pop(key), at_ms))
+        return ended
 
     for one in deliveries:
         match one:
@@ -295,6 +302,7 @@ def heard(deliveries: list[Delivery], end_ms: int) -> dict[str, list[Heard]]:
                 if one.fault == "half-open":
                     end(one.connection, one.at_ms)
             case Resumed():
+                since |= dict.fromkeys(end(one.connection, one.at_ms), one.at_ms)
                 silent.discard(one.connection)
             case Ended():
                 end(one.connection, one.at_ms)

@@ -14,8 +14,8 @@ import msgspec
 import pytest
 
 from app.contracts import CANDLES_TOPIC, STOCKS_TOPIC, Quote, Rejected, decode_candle
-from app.feeds.simulator.delivery import read_deliveries
-from app.feeds.simulator.faults import AnyFault
+from app.feeds.simulator.delivery import Opened, read_deliveries
+from app.feeds.simulator.faults import AnyFault, Stall
 from app.feeds.simulator.ledger import truth
 from app.feeds.simulator.quotes import DAY_MS
 from app.feeds.simulator.seeded import seeded_script
@@ -103,6 +103,21 @@ def test_candles_and_coverage_are_what_was_delivered(
     assert rejected_as_future(rejected) == future
     assert coverage_errors(lived, start_ms, start_ms + int(LENGTH_S * 1000)) == []
     assert not (behind_ms > 0 and set_back(lived.lives)), "a restart went by the machine's clock"
+
+
+@pytest.mark.timeout(1_200)
+def test_stalls_that_end_by_themselves_are_told_to_the_second(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the default FINNHUB_SILENCE_S, which no stall reaches; each ends minutes told before."""
+    lengths_s = {70: 12, 110: 40, 180: 80, 300: 25}
+    stalls = [Stall(at_s=at_s, length_s=for_s) for at_s, for_s in lengths_s.items()]
+    living = live_through(
+        1, tmp_path, RATE, monkeypatch, length_s=380, faults=[*stalls], silence_s=90
+    )
+    lived = run(living)
+    assert len({one.connection for one in lived.deliveries if isinstance(one, Opened)}) == 1
+    assert coverage_errors(lived, START_MS, START_MS + 360_000) == []
 
 
 @pytest.mark.timeout(1_200)

@@ -35,6 +35,8 @@ LENGTH_S = 900.0
 SILENCE_S = 90.0
 _FIRST_S, _LAST_S = 20.0, 40.0
 """Calm before and after, so that clients connect, and recover from the last fault."""
+_BEYOND_CHANCE_S = 12.0
+_SETTLED_S = 10.0
 
 
 def seeded_script(
@@ -48,12 +50,14 @@ def seeded_script(
     default settings would reject it.
 
     :param silence_s: after how long without a trade a client replaces its connection; stalls are
-        longer, all but one that it shall bear.
+        longer, all but one, which ends by itself before that.
     """
     rng = Random(f"{seed}:script")
+    connections = _of_connections(rng, length_s, silence_s)
+    stalls = [fault for fault in connections if isinstance(fault, Stall)]
     return [
-        *_of_connections(rng, length_s, silence_s),
-        *_of_trades(rng, length_s),
+        *connections,
+        *_of_trades(rng, length_s, min(stalls, key=lambda stall: stall.length_s)),
         *_of_rest(Random(f"{seed}:rest"), length_s),
         *_of_symbols(Random(f"{seed}:symbols"), length_s),
     ]
@@ -68,7 +72,7 @@ def _of_connections(rng: Random, length_s: float, silence_s: float) -> list[AnyF
         (75, Refuse(at_s=0, length_s=rng.uniform(1, 10), status=429)),
         (30, Refuse(at_s=0, length_s=rng.uniform(5, 10), status=401)),
         (45, Slow(at_s=0, length_s=20, by_s=rng.uniform(3, 15))),
-        (silence_s, Stall(at_s=0, length_s=silence_s * rng.uniform(0.2, 0.8))),
+        (silence_s, _short_stall(rng, silence_s)),
         (found, Stall(at_s=0, length_s=silence_s * 2)),
         (found, Stall(at_s=0, length_s=silence_s * 2, pings=False)),
         (found, HalfOpen(at_s=0)),
@@ -84,11 +88,17 @@ def _of_connections(rng: Random, length_s: float, silence_s: float) -> list[AnyF
     return faults
 
 
-def _of_trades(rng: Random, length_s: float) -> list[AnyFault]:
+def _short_stall(rng: Random, silence_s: float) -> Stall:
+    """One that ends before its connection is replaced, and is too long for chance if it can be."""
+    most_s = silence_s * 0.9
+    return Stall(at_s=0, length_s=round(rng.uniform(min(_BEYOND_CHANCE_S, most_s), most_s), 3))
+
+
+def _of_trades(rng: Random, length_s: float, quiet: Stall) -> list[AnyFault]:
     return [
         _lasting(Late, rng, length_s, share=0.1, most_s=rng.uniform(30, 240)),
-        _lasting(Clock, rng, length_s, by_s=rng.uniform(3, 25)),
-        _lasting(Clock, rng, length_s, by_s=-rng.uniform(3, 25)),
+        _clock(rng, length_s, rng.uniform(3, 25), quiet),
+        _clock(rng, length_s, -rng.uniform(3, 25), quiet),
         Burst(at_s=_somewhere(rng, length_s)),
         Huge(at_s=_somewhere(rng, length_s)),
         *(
@@ -104,6 +114,19 @@ def _of_symbols(rng: Random, length_s: float) -> list[AnyFault]:
         _lasting(Stamp, rng, length_s, share=0.4, by_s=rng.uniform(3_600, 86_400)),
         _lasting(Stamp, rng, length_s, share=0.4, by_s=-rng.uniform(3, 60)),
     ]
+
+
+def _clock(rng: Random, length_s: float, by_s: float, quiet: Stall) -> Clock:
+    """One that begins and ends while trades come, not in a stall that ends by itself.
+
+    Stamps that are set back while no trade comes look like those of trades that are only late.
+    """
+    from_s, to_s = quiet.at_s - _SETTLED_S, quiet.end_s + _SETTLED_S
+    while True:
+        lasts_s = round(rng.uniform(15, 60), 3)
+        fault = Clock(at_s=_somewhere(rng, length_s, lasts_s), length_s=lasts_s, by_s=by_s)
+        if not (from_s < fault.at_s < to_s or from_s < fault.end_s < to_s):
+            return fault
 
 
 def _of_rest(rng: Random, length_s: float) -> list[AnyFault]:

@@ -192,7 +192,7 @@ class Run:
         """A symbol that traded in ten seconds or more with a wrong time has a name."""
         for symbol, fault in self.market.wrong.items():
             every_s = self.market.every_s[self.market.symbols.index(symbol)]
-            off = [s for s in range(0, SECONDS, every_s) if abs(fault.at(s)) > 2 * TOLERANCE_MS]
+            off = [s for s in range(0, SECONDS, every_s) if abs(fault.at(s)) > 3 * TOLERANCE_MS]
             if len(off) >= 10:
                 assert sum(f"{symbol} by" in line for line in lines) == 1, f"{symbol} is not named"
 

@@ -24,12 +24,18 @@ TOO_MANY = b'{"msg":"Subscribing to too many symbols","type":"error"}'
 class _Feed:
     """An intake on a clock that the test moves; times are ms from M on."""
 
-    def __init__(self, now: int = 0, mark: Mark | None = None, is_open: bool = False) -> None:
+    def __init__(
+        self,
+        now: int = 0,
+        mark: Mark | None = None,
+        is_open: bool = False,
+        symbols: tuple[str, ...] = ("A", "B"),
+    ) -> None:
         self.clock = ManualClock(M + now)
         self.intake = Intake(
             feed="live",
             source="src",
-            symbols=("A", "B"),
+            symbols=symbols,
             grace_ms=5_000,
             horizon_ms=900_000,
             clock=self.clock,

@@ -97,6 +97,31 @@ def test_what_ended_in_a_silence_beyond_chance_was_heard_to_its_last_trade() -> 
     assert set(connection.heard_until(150).values()) == {99.4}
 
 
+def test_a_market_that_is_subscribed_during_a_silence_does_not_end_it() -> None:
+    connection = _Connection()
+    connection.trades(STOCKS, *range(100))
+    connection.since_ms |= dict.fromkeys(CRYPTO, T + 105_000)
+    heard_until = connection.heard_until(150)
+    assert [heard_until[symbol] for symbol in STOCKS] == [99.0, 99.0]
+    assert heard_until[CRYPTO[0]] <= 105.0, "it was never heard"
+
+
+def test_all_markets_that_are_silent_together_end_together_however_seldom_one_trades() -> None:
+    connection = _Connection(ALL)
+    connection.trades(CRYPTO, *range(0, 100, 20))
+    connection.trades(STOCKS, *range(100))
+    assert set(connection.heard_until(125).values()) == {99.0}
+    assert set(connection.heard_until(108).values()) == {108.0}
+
+
+def test_a_market_that_is_closed_is_heard_though_the_open_ones_are_silent() -> None:
+    connection = _Connection(ALL)
+    connection.pulses = Pulses(lambda symbol, at_ms: ":" in symbol)
+    connection.trades(ALL, *range(100))
+    heard_until = connection.heard_until(150)
+    assert heard_until == {"AAPL": 150.0, "MSFT": 150.0, "BINANCE:BTCUSDT": 99.0}
+
+
 def test_the_night_says_nothing_of_how_often_a_symbol_trades() -> None:
     connection = _Connection(("AAPL",))
     connection.trades(("AAPL",), *range(100))

@@ -45,6 +45,9 @@ class _Producer:
         at = now if since is None else since
         return self.marks.disconnected(self.symbols, M + at, M + now)
 
+    def lost(self, start: int, end: int, now: int) -> list[Watermark]:
+        return self.marks.lost(self.symbols, M + start, M + end, M + now)
+
     def second(self, now: int, newest: int | None = None) -> list[Watermark]:
         self.newest = newest
         return self.marks.each_second(M + now)
@@ -134,6 +137,40 @@ def test_a_stall_that_began_before_a_clock_was_moved_corrects_from_its_beginning
     assert _told(producer.second(130_000)) == [(60_000, 30_000)]
     corrections = producer.end(since=80_000, now=140_000)  # it said 50_000 then
     assert _told(corrections) == [(0, 50_000), (60_000, 0)]
+
+
+def test_what_was_lost_in_the_midst_of_a_connection_corrects_only_its_minutes() -> None:
+    producer = _Producer(0)
+    producer.connect(0)
+    assert _told(producer.second(65_000)) == [(0, 60_000)]
+    assert _told(producer.second(125_000)) == [(60_000, 60_000)]
+    assert _told(producer.second(185_000)) == [(120_000, 60_000)]
+    corrections = producer.lost(90_000, 150_000, now=186_000)
+    assert _told(corrections) == [(60_000, 30_000), (120_000, 30_000)]
+    assert producer.lost(90_000, 150_000, now=187_000) == [], "it is known already"
+    assert producer.end(188_000) == []
+
+
+def test_what_was_lost_while_the_clock_was_moved_is_cut_where_it_said_so() -> None:
+    producer = _Producer(0)
+    producer.connect(0)
+    assert _told(producer.second(65_000)) == [(0, 60_000)]
+    producer.marks.moved_forward(M + 66_000, 20_000)
+    assert _told(producer.second(130_000)) == [(60_000, 40_000)]
+    corrections = producer.lost(75_000, 100_000, now=131_000)  # from 55_000 on, as it was then
+    assert _told(corrections) == [(0, 55_000), (60_000, 20_000)]
+
+
+def test_minutes_lost_longer_ago_than_the_horizon_are_one_message() -> None:
+    producer = _Producer(0)
+    producer.connect(0)
+    for now in range(0, 2 * HORIZON, 1_000):
+        producer.second(now)
+    corrections = producer.lost(90_000, 2 * HORIZON - 120_000, now=2 * HORIZON)
+    assert corrections[0].dark_since == M + 120_000
+    minutes = [minute - M for minute in _minutes(corrections)]
+    assert minutes == list(range(120_000, 2 * HORIZON - 120_000, MINUTE))
+    assert {m.covered_ms for m in corrections} == {0}
 
 
 def test_after_a_restart_the_minute_it_died_in_comes_first_and_then_each_dark_one() -> None:
@@ -236,7 +273,10 @@ def test_coverage_is_the_time_between_opening_and_closing(ends_s: list[int]) -> 
 
 
 @given(
-    st.lists(st.tuples(st.sampled_from(["open", "close", "move"]), st.integers(1, 50)), max_size=20)
+    st.lists(
+        st.tuples(st.sampled_from(["open", "close", "move", "cut"]), st.integers(1, 50)),
+        max_size=20,
+    )
 )
 def test_coverage_is_what_the_clock_said_while_the_feed_was_heard(
     steps: list[tuple[str, int]],
@@ -246,7 +286,10 @@ def test_coverage_is_what_the_clock_said_while_the_feed_was_heard(
     for what, passed_s in steps:
         heard_s |= set(range(now_s, now_s + passed_s)) if is_open else set()
         now_s += passed_s
-        if what == "move":
+        if what == "cut":
+            coverage.cut(M + (now_s - passed_s) * 1000, M + now_s * 1000)
+            heard_s -= set(range(now_s - passed_s, now_s))
+        elif what == "move":
             coverage.moved_forward(M + now_s * 1000, 25_000)
             now_s += 25
         elif what == "open":
