@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from app.contracts import Quote, Rejected, Trades, Watermark
+from app.contracts import FeedName, Quote, Rejected, Trades, Watermark
 from app.feeds.clock import ManualClock
 from app.feeds.coverage import Mark
 from app.feeds.intake import Intake, Outgoing
@@ -23,11 +23,13 @@ M = 1_731_600_060_000
 class _Life:
     """A run of a producer that is recorded; what it made is in `made`."""
 
-    def __init__(self, path: Path, now: int, mark: Mark | None = None) -> None:
+    def __init__(
+        self, path: Path, now: int, mark: Mark | None = None, feed: FeedName = "live"
+    ) -> None:
         self.clock = ManualClock(M + now)
         self.recorder = Recorder(path, self.clock)
         self.intake = Intake(
-            feed="live",
+            feed=feed,
             source="src",
             symbols=("A", "B"),
             grace_ms=5_000,
@@ -35,7 +37,7 @@ class _Life:
             clock=self.clock,
             mark=mark,
         )
-        self.recorder.started("live", ("A", "B"))
+        self.recorder.started(feed, ("A", "B"))
         self.made: list[Outgoing] = self.intake.resume()
 
     def open(self, connection: str) -> None:
@@ -76,9 +78,9 @@ class _Life:
             self.made += self.intake.each_second()
 
 
-def _again(path: Path) -> list[Outgoing]:
+def _again(path: Path, feed: FeedName = "live") -> list[Outgoing]:
     lived = relive(
-        read_recording(path), feed="live", source="src", grace_ms=5_000, horizon_ms=900_000
+        read_recording(path), feed=feed, source="src", grace_ms=5_000, horizon_ms=900_000
     )
     return [message for _, messages in lived for message in messages]
 
@@ -128,6 +130,25 @@ def test_everything_that_can_happen_happens_again(tmp_path: Path) -> None:
         {"A", "B", "C"},
         Span(7, M, M + 670_000),
     )
+
+
+def test_a_silence_that_ended_by_itself_is_judged_the_same_again(tmp_path: Path) -> None:
+    life = _Life(tmp_path / "day.gz", 0, feed="simulated")
+
+    def go_on(from_s: int, to_s: int) -> None:
+        for second in range(from_s, to_s):
+            life.pass_s(1)
+            for symbol in ("A", "B"):
+                life.hear("c-1", second * 1_000, second * 1_000 + 1, symbol=symbol)
+
+    life.open("c-1")
+    go_on(1, 50)
+    life.pass_s(30)
+    go_on(80, 140)
+    life.recorder.close()
+    assert _again(tmp_path / "day.gz", "simulated") == life.made
+    first = [m.covered_ms for m in life.made if isinstance(m, Watermark) and m.minute_start == M]
+    assert first[-1] == 49_000
 
 
 def test_what_was_rejected_as_unsubscribed_is_so_again(tmp_path: Path) -> None:
