@@ -17,6 +17,7 @@ from typing import Any
 
 from app.outputs import write_whole
 from app.settings import Settings
+from app.warehouse.sql import text_literal
 
 POINTER = "current"
 KEPT = 2
@@ -172,7 +173,7 @@ def write_tables(warehouse: Any, path: Path) -> None:
 
 
 def _write_tables(warehouse: Any, path: Path) -> None:
-    warehouse.execute(f"attach '{_escaped(path)}' as published")
+    warehouse.execute(f"attach {text_literal(str(path))} as published")
     try:
         warehouse.execute("create schema published.gold")
         for table, columns in TABLES.items():
@@ -213,7 +214,3 @@ def next_path(settings: Settings) -> Path:
 def _files(place: Path) -> list[Path]:
     """The published files in `place`, oldest first."""
     return sorted(place.glob("gold-*.duckdb"))
-
-
-def _escaped(path: Path) -> str:
-    return str(path).replace("'", "''")

@@ -16,7 +16,7 @@
         {%- set listed = run_query(
             audited ~ " select symbol, " ~ interval ~ ", cast(window_start as varchar),"
             ~ " differing_field from audited where differing_field is not null"
-            ~ " order by 1, 2, 3 limit " ~ examples
+            ~ " order by 1, 2, 3 limit " ~ examples | int
         ) -%}
         {%- for row in listed.rows -%} {%- do differences.append(row.values() | list) -%}
         {%- endfor -%}
@@ -31,7 +31,7 @@
 
 {# The candles that can be audited, each with the name of the first field that differs, or null. #}
 {% macro audited_candles(since=none) -%}
-{%- set on_days = "session_date >= '" ~ since ~ "'" if since else "1 = 1" -%}
+{%- set on_days = "session_date >= " ~ text_literal(since) if since else "1 = 1" -%}
 with lives as (
 
     select

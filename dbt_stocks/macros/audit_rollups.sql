@@ -4,7 +4,7 @@
    partition of candles-1m is loaded beyond it. A day is labelled otherwise there: it is compared by
    its session date. #}
 {% macro audited_rollups(since=none) -%}
-{%- set on_days = "session_date >= '" ~ since ~ "'" if since else "1 = 1" -%}
+{%- set on_days = "session_date >= " ~ text_literal(since) if since else "1 = 1" -%}
 with of_life as (
 
     select * from {{ ref('bronze_candles') }}

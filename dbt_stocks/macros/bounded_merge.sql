@@ -11,7 +11,8 @@
     {%- if low is none -%}
         {%- set bound = '1 = 0' -%}
     {%- else -%}
-        {%- set bound = "DBT_INTERNAL_DEST." ~ column ~ " between '" ~ low ~ "' and '" ~ high ~ "'" -%}
+        {%- set bound = "DBT_INTERNAL_DEST." ~ column
+            ~ " between " ~ text_literal(low) ~ " and " ~ text_literal(high) -%}
     {%- endif -%}
     {%- do arg_dict.update({'incremental_predicates': [bound]}) -%}
     {{- return(get_incremental_merge_sql(arg_dict)) -}}

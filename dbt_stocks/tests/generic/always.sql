@@ -7,7 +7,7 @@ with checked as (
         *,
         case
             {%- for name, rule in rules.items() %}
-            when not coalesce({{ rule }}, false) then '{{ name }}'
+            when not coalesce({{ rule }}, false) then {{ text_literal(name) }}
             {%- endfor %}
         end as broken_rule
     from {{ model }}
