@@ -15,6 +15,16 @@ from tests.support import delete_topics
 
 MakeSettings = Callable[..., Settings]
 Serve = Callable[[Settings], str]
+EVIL = (
+    " C  D ",
+    "\"'><script>alert(1)</script>",
+    "%41%",
+    "&lt;b&gt;",
+    "<img src=x onerror=alert(1)>",
+    "A\nB",
+    "A/../B?limit=x&symbol=C#d",
+)
+"""Symbols that mean something else in HTML, JSON or a URL; sorted, as the page lists them."""
 
 
 def test_the_candle_moves_when_a_partial_comes_and_stays_when_it_is_final(
@@ -100,6 +110,35 @@ def test_a_symbol_that_is_html_is_shown_as_text(
     look.sees(evil, "#symbol")
     look.sees(evil, "#treemap")
     assert look.tab.locator("img").count() == 0
+    assert not look.errors
+
+
+def test_symbols_and_sectors_of_gold_that_are_html_or_urls_are_shown_as_text(
+    make_settings: MakeSettings, serve: Serve, look: Look
+) -> None:
+    settings = make_settings()
+    ensure_topics(settings)
+    prices = {symbol: 91.0 + place for place, symbol in enumerate(EVIL)}
+    gold = {
+        table: [
+            rows[0] | {"symbol": symbol, "sector": symbol, "current_price": prices[symbol]}
+            for symbol in EVIL
+        ]
+        for table, rows in gold_of_a_day().items()
+    }
+    publish_gold(settings, "1.duckdb", **gold)
+    url = serve(settings)
+    look.open(url).sees("91.00", "#tile-price")
+    for symbol in reversed(EVIL):
+        look.tab.select_option("#symbol", symbol)
+        look.sees(f"{prices[symbol]:.2f}", "#tile-price")
+        look.sees(symbol, "#treemap")
+        look.sees(f"{symbol}: volume", "#gauge-volume figcaption")
+        assert look.tab.evaluate("new URL(location.href).searchParams.get('symbol')") == symbol
+        answer = look.tab.request.get(f"{url}/api/candles", params={"symbol": symbol})
+        assert answer.headers["content-type"] == "application/json"
+        assert answer.json()["symbol"] == symbol
+    assert look.tab.locator("img, body script").count() == 0
     assert not look.errors
 
 
