@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from contextlib import suppress
 from decimal import Decimal
+from functools import lru_cache
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import msgspec
@@ -16,6 +17,7 @@ from msgspec import Meta, Struct
 
 from app.exact import EXACT, LIMIT, SMALL, ZERO, exact, exact_number
 from app.market.sessions import END_MS, FIRST_MS
+from app.market.symbols import MAX_SYMBOL_LENGTH, SYMBOL_PATTERN, SYMBOL_RULE, is_symbol
 
 SCHEMA_VERSION = 1
 
@@ -39,6 +41,8 @@ FUTURE_MS = 60_000
 """A trade or quote stamped further ahead of its arrival than this is rejected."""
 MAX_DETAIL = 300
 """Characters of what a record says is wrong; msgspec quotes a wrong value, however long it is."""
+MAX_NAME = 255
+"""Characters of the name of a source or a connection."""
 if TYPE_CHECKING:
     ExactNumber = Decimal
 else:
@@ -47,9 +51,37 @@ else:
     Decimal and remembers it; parsing then takes 0.55 µs a trade instead of 1.3."""
 
 UnixMs = Annotated[int, Meta(description="UNIX milliseconds, UTC")]
-Symbol = Annotated[str, Meta(description="also the key of the message")]
+Symbol = Annotated[
+    str,
+    Meta(
+        description="also the key of the message",
+        extra_json_schema={
+            "maxLength": MAX_SYMBOL_LENGTH,
+            "pattern": f"^{SYMBOL_PATTERN}$",
+        },
+    ),
+]
+"""`decode` checks it, once for equal ones: msgspec would look at the pattern for each message."""
 FeedName = Annotated[Literal["live", "simulated", "replay"], Meta(description="where it came from")]
-Source = Annotated[str, Meta(min_length=1, description="a producer's stable name, never shared")]
+_NAME_PATTERN = r"[^\u0000-\u001f\u007f-\u009f\u2028\u2029]*"
+_ONE_LINE: dict[str, Any] = {"pattern": f"^{_NAME_PATTERN}$"}
+Source = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        max_length=MAX_NAME,
+        description="a producer's stable name, never shared",
+        extra_json_schema=_ONE_LINE,
+    ),
+]
+Connection = Annotated[
+    str,
+    Meta(
+        max_length=MAX_NAME,
+        description="the connection the frame came through",
+        extra_json_schema=_ONE_LINE,
+    ),
+]
 
 
 class Trade(Struct, gc=False):
@@ -79,7 +111,7 @@ class Trades(Struct, tag_field="type", tag="trades", gc=False):
     symbol: Symbol
     feed: FeedName
     source: Source
-    connection: Annotated[str, Meta(description="the connection the frame came through")]
+    connection: Connection
     received_at: Annotated[int, Meta(description="UNIX ms at which the last frame arrived")]
     trades: list[Trade]
 
@@ -231,7 +263,7 @@ class _RawTrades(Struct, tag_field="type", tag="trades"):
     symbol: str
     feed: FeedName
     source: Source
-    connection: str
+    connection: Connection
     received_at: int
     trades: list[msgspec.Raw]
 
@@ -249,6 +281,7 @@ _RANGE = (
 )
 _IN_A_TRADE = " - at `$.trades["
 """msgspec's word of where valid JSON is not of the contract."""
+_NAME = re.compile(_NAME_PATTERN)
 _TEXT_NUMBER = re.compile(rb'"(?:c|d|dp|h|l|o|pc)"\s*:\s*"')
 """msgspec takes `"1.5"` for a Decimal; we do not."""
 
@@ -298,8 +331,8 @@ def _check_envelope(message: Message, key: bytes | None, feed: str) -> None:
         raise RefusedMessage(
             "key", f"the key {key[:64]!r} is not the message's symbol {message.symbol[:64]!r}"
         )
-    if not message.symbol:
-        raise RefusedMessage("key", "the symbol is empty")
+    connection = message.connection if type(message) is Trades else ""
+    _check_names(message.symbol, message.source, connection)
     if message.feed != feed:
         raise RefusedMessage(
             "feed", f"the message is of feed {message.feed}, this namespace holds {feed}"
@@ -312,6 +345,16 @@ def _check_envelope(message: Message, key: bytes | None, feed: str) -> None:
         _check_watermark(message)
     elif type(message) is Quote:
         _check_quote(message)
+
+
+@lru_cache(maxsize=16_384)
+def _check_names(symbol: str, source: str, connection: str) -> None:
+    """Raise `RefusedMessage` if one is none; only good ones are remembered, which are short."""
+    if not is_symbol(symbol):
+        raise RefusedMessage("schema", f"{symbol[:64]!r} is not a symbol: that is {SYMBOL_RULE}")
+    for kind, name in (("source", source), ("connection", connection)):
+        if not _NAME.fullmatch(name):
+            raise RefusedMessage("schema", f"the {kind} {name[:64]!r} has a control character")
 
 
 def _check_watermark(message: Watermark) -> None:

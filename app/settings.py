@@ -14,7 +14,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator, model_v
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from app.errors import TickhouseError
-from app.market.symbols import is_symbol
+from app.market.symbols import SYMBOL_RULE, is_symbol
 
 Feed = Literal["live", "simulated", "replay"]
 
@@ -190,13 +190,16 @@ def symbols_among(parts: Iterable[str]) -> tuple[str, ...]:
 
     :raises ValueError: one is no symbol, or there is none.
     """
-    symbols = tuple(dict.fromkeys(part.strip().upper() for part in parts if part.strip()))
-    if not symbols:
+    named = [part.strip() for part in parts if part.strip()]
+    if not named:
         raise ValueError("name at least one symbol, for example AAPL,MSFT,BINANCE:BTCUSDT")
-    for symbol in symbols:
-        if not is_symbol(symbol):
-            raise ValueError(f"{symbol!r} is not a symbol; write them like AAPL,BINANCE:BTCUSDT")
-    return symbols
+    for name in named:
+        if not (name.isascii() and is_symbol(name.upper())):
+            raise ValueError(
+                f"{name[:64]!r} is not a symbol: that is {SYMBOL_RULE}; write them like "
+                "AAPL,BINANCE:BTCUSDT"
+            )
+    return tuple(dict.fromkeys(map(str.upper, named)))
 
 
 def _parts(keys: SecretStr) -> tuple[str, ...]:

@@ -1,4 +1,9 @@
-"""Which kind of instrument a symbol names, read off the symbol itself.
+"""What a symbol is, and which kind of instrument it names, read off the symbol itself.
+
+A symbol is written into keys, names, URLs, lists and SQL: the rule leaves out what means something
+else there (quotes, backslashes, commas, `|`, `#`, `%`, control characters), blanks that are easily
+lost, and small letters, so that no two symbols differ in case alone. Within it are `AAPL`, `BRK.B`,
+`0700.HK`, `M&M.NS`, `BINANCE:BTCUSDT`, `FXCM:EUR/USD`, `IC MARKETS:1`, `^GSPC` and `GC=F`.
 
 Finnhub's free feed has US stocks, currencies and crypto. Its symbols of the latter two carry the
 venue as a prefix (`OANDA:EUR_USD`, `IC MARKETS:1`, `BINANCE:BTCUSDT`); a bare symbol is a US stock.
@@ -57,14 +62,24 @@ FOREX_VENUES = frozenset(
 FUTURES_ROOTS = frozenset({"GC"})
 
 _FUTURE = re.compile(r"([A-Z]{1,3})(\d{4})(0[1-9]|1[0-2])")
-_SYMBOL = re.compile(r"[A-Z0-9][A-Z0-9.:/_\- ]{0,47}")
+
+MAX_SYMBOL_LENGTH = 48
+SYMBOL_PATTERN = r"[A-Z0-9^][A-Z0-9.:/_=&+^-]*(?: [A-Z0-9.:/_=&+^-]+)*"
+"""Of a whole symbol, but for its length; a regular expression that JSON Schema shares."""
+SYMBOL_RULE = (
+    f"1 to {MAX_SYMBOL_LENGTH} capital letters, digits and .:/_-=&+^, blanks one at a time and "
+    "between these"
+)
+"""The rule in words, for sentences."""
+_SYMBOL = re.compile(SYMBOL_PATTERN)
 
 
 @lru_cache(maxsize=65_536)
 def symbol_class(symbol: str) -> SymbolClass:
     """The class of `symbol`; a bare symbol that is no known future is a US stock.
 
-    What carries a venue that is not known is `OTHER`: whatever it is, no US stock is named so.
+    What carries a venue that is not known is `OTHER`, and so is an index (`^GSPC`) and what has a
+    `=` (`GC=F`): whatever it is, no US stock is named so.
     """
     venue, colon, _ = symbol.partition(":")
     if colon:
@@ -74,9 +89,11 @@ def symbol_class(symbol: str) -> SymbolClass:
     future = _FUTURE.fullmatch(symbol)
     if future and future[1] in FUTURES_ROOTS:
         return SymbolClass.FUTURE
+    if symbol.startswith("^") or "=" in symbol:
+        return SymbolClass.OTHER
     return SymbolClass.US_STOCK
 
 
 def is_symbol(text: str) -> bool:
-    """Whether `text` can be a symbol at all: 1 to 48 capital letters, digits and `.:/_- `."""
-    return _SYMBOL.fullmatch(text) is not None
+    """Whether `text` can be a symbol at all, by `SYMBOL_RULE`."""
+    return len(text) <= MAX_SYMBOL_LENGTH and _SYMBOL.fullmatch(text) is not None

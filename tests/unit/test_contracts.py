@@ -22,9 +22,11 @@ from app.contracts import (
     encode,
 )
 from app.exact import LIMIT, notional, rounded, rounded_count
+from app.market.symbols import SYMBOL_RULE, is_symbol
 from tests.conftest import ROOT
 
 NOW = 1_700_000_000_000
+STOCKS_TOPIC_SCHEMA = jsonschema.Draft202012Validator(json_schemas()["stocks-topic.schema.json"])
 GOOD = {"t": NOW, "p": 187.25, "v": 100, "c": ["1"], "frame": 3, "i": 0, "k": 0}
 
 
@@ -166,7 +168,20 @@ def test_a_trade_without_a_field_is_refused_alone(missing):
         (b"", value(), "key"),
         (b"MSFT", value(), "key"),
         (b"\xff\xfe", value(), "key"),
-        (b"", value(symbol=""), "key"),
+        (b"", value(symbol=""), "schema"),
+        (b"'; drop table x; --", value(symbol="'; drop table x; --"), "schema"),
+        (b"O'NEIL", value(symbol="O'NEIL"), "schema"),
+        (b"aapl", value(symbol="aapl"), "schema"),
+        (b"A\n", value(symbol="A\n"), "schema"),
+        (b"A" * 49, value(symbol="A" * 49), "schema"),
+        (b"O'NEIL", value(GOOD | {"p": None}, symbol="O'NEIL"), "schema"),
+        (b"AAPL", value(source="a\nb"), "schema"),
+        (b"AAPL", value(source="a\x00"), "schema"),
+        (b"AAPL", value(source=""), "schema"),
+        (b"AAPL", value(source="a" * 256), "schema"),
+        (b"AAPL", value(GOOD | {"p": None}, source="a" * 256), "schema"),
+        (b"AAPL", value(connection="a\x7f"), "schema"),
+        (b"AAPL", value(connection="a" * 256), "schema"),
     ],
 )
 def test_a_message_of_which_nothing_can_be_taken_is_refused(key, payload, reason):
@@ -180,6 +195,40 @@ def test_what_is_wrong_is_said_in_a_sentence_however_long_the_value():
     with pytest.raises(RefusedMessage) as refused:
         decode(b"AAPL", b'{"type":"%b"}' % (b"x" * 300_000), "live")
     assert len(refused.value.refusal.detail) == 300
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        Quote("O'NEIL", "live", "a", NOW, Decimal(1), *[None] * 6, NOW // 1000),
+        Watermark("O'NEIL", "live", "a", NOW, NOW),
+        Trades("O'NEIL", "live", "a", "c", NOW, []),
+    ],
+)
+def test_a_message_of_any_kind_is_refused_whose_symbol_is_none(message):
+    with pytest.raises(RefusedMessage) as refused:
+        decode(b"O'NEIL", encode(message), "live")
+    assert refused.value.refusal == (
+        "schema",
+        f'"O\'NEIL" is not a symbol: that is {SYMBOL_RULE}',
+        None,
+    )
+
+
+@settings(max_examples=1_000, deadline=None)
+@given(st.text() | st.text("AZ09.:/_-=&+^ '\"\\%{}\n\x00"))
+def test_any_text_as_a_symbol_is_refused_or_one_by_the_rule_and_by_the_schema(text):
+    payload = value(symbol=text)
+    try:
+        decode(text.encode(), payload, "live")
+    except RefusedMessage as refused:
+        assert refused.refusal.reason == "schema"
+        assert not is_symbol(text)
+        if not text.endswith("\n"):  # before which Python's `$`, not that of JSON Schema, matches
+            assert not STOCKS_TOPIC_SCHEMA.is_valid(json.loads(payload))
+    else:
+        assert is_symbol(text)
+        assert STOCKS_TOPIC_SCHEMA.is_valid(json.loads(payload))
 
 
 @pytest.mark.parametrize("change", [{"t": 10**12}, {"c": 1e17}, {"c": "1"}, {"h": "x"}])

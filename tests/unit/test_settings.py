@@ -30,6 +30,9 @@ def empty_folder(tmp_path, monkeypatch):
         ("FINNHUB_WEBSOCKET_URL", "ftp://x"),
         ("STOCKS_SYMBOLS", " , "),
         ("STOCKS_SYMBOLS", "AAPL,<b>"),
+        ("STOCKS_SYMBOLS", "AAPL,O'NEIL"),
+        ("STOCKS_SYMBOLS", "AAPL," + "A" * 49),
+        ("STOCKS_SYMBOLS", "\ufb01"),
         ("LAKE_BUCKET", "No_Bucket"),
         ("WAREHOUSE", "excel"),
         ("KAFKA_PARTITIONS", "0"),
@@ -41,6 +44,12 @@ def test_a_wrong_value_is_a_sentence_that_names_the_variable(monkeypatch, name, 
         load_settings()
     assert name in str(error.value)
     assert error.value.exit_code == 2
+
+
+def test_a_symbol_that_is_none_is_named_with_the_rule(monkeypatch):
+    monkeypatch.setenv("STOCKS_SYMBOLS", "AAPL,o'neil")
+    with pytest.raises(SettingsError, match='"o\'neil" is not a symbol: that is 1 to 48 capital'):
+        load_settings()
 
 
 def test_a_horizon_below_the_grace_is_a_sentence(monkeypatch):

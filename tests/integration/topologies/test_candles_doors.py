@@ -59,6 +59,7 @@ def test_poison_is_rejected_with_its_reason_and_nothing_else_is_lost(make_settin
         (b"AAPL", encode(good(BASE)).replace(b"replay", b"live"), "feed"),
         (b"AAPL", encode(good(BASE)).replace(b'"p":10', b'"p":NaN'), "schema"),
         (b"AAPL", huge, "schema"),
+        (b"O'NEIL", encode(good(BASE, "O'NEIL")), "schema"),
     ]
     send_messages(settings, STOCKS_TOPIC, [good(BASE)])
     send(settings, STOCKS_TOPIC, [(key, value) for key, value, _ in poison])

@@ -10,7 +10,6 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from app.market.sessions import session_of, trading_day
-from app.market.symbols import SymbolClass, is_symbol, symbol_class
 
 NEW_YORK = ZoneInfo("America/New_York")
 
@@ -98,29 +97,6 @@ def test_the_utc_day_has_24_hours_when_new_yorks_clocks_change(symbol):
 def test_a_day_without_trading_has_no_bounds():
     assert trading_day("2024-07-04") is None
     assert trading_day("1989-12-29") is None
-
-
-@pytest.mark.parametrize(
-    ("symbol", "kind"),
-    [
-        ("AAPL", SymbolClass.US_STOCK),
-        ("BRK.B", SymbolClass.US_STOCK),
-        ("BINANCE:BTCUSDT", SymbolClass.CRYPTO),
-        ("COINBASE:BTC-USD", SymbolClass.CRYPTO),
-        ("OANDA:EUR_USD", SymbolClass.FOREX),
-        ("IC MARKETS:1", SymbolClass.FOREX),
-        ("NEWVENUE:XYZ", SymbolClass.OTHER),
-        ("GC201312", SymbolClass.FUTURE),
-        ("GC201313", SymbolClass.US_STOCK),
-    ],
-)
-def test_a_symbol_tells_its_class(symbol, kind):
-    assert symbol_class(symbol) is kind
-
-
-@pytest.mark.parametrize("text", ["", "aapl", "A<b>", "A" * 49, "\x00", " A"])
-def test_not_every_text_is_a_symbol(text):
-    assert not is_symbol(text)
 
 
 def test_what_trades_around_the_clock_needs_no_calendar():

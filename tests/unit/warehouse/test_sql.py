@@ -9,7 +9,7 @@ from typing import Any
 import duckdb
 import jinja2
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from app.warehouse.sql import text_literal
@@ -49,6 +49,7 @@ def database() -> duckdb.DuckDBPyConnection:
 
 
 @pytest.mark.parametrize("literal", [text_literal, DUCKDB], ids=["python", "dbt"])
+@settings(deadline=None)
 @example(text="'; drop table x; --")
 @example(text="A\\")
 @given(text=TEXTS)
@@ -58,6 +59,7 @@ def test_duckdb_reads_the_text_that_was_written(
     assert database.execute(f"select {literal(text)}").fetchall() == [(text,)]
 
 
+@settings(deadline=None)
 @example(text="\\'; drop table x; --")
 @example(text="A\\")
 @given(text=TEXTS)
