@@ -172,7 +172,8 @@ def backfill(
     from topologies.backfill import run
 
     for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _leave)  # what is half written is removed on the way out
+        if signal.getsignal(number) == signal.SIG_DFL:  # nohup has SIGHUP ignored
+            signal.signal(number, _leave)  # what is half written is removed on the way out
     run(_settings(), files, out, price_rule=price_rule, interval=interval)
 
 

@@ -21,6 +21,7 @@ from tests.support import TICKHOUSE
 from topologies import backfill
 
 ROOT = Path(__file__).resolve().parents[3]
+Running = subprocess.Popen[str]
 TRADES = "symbol,t,p,v\nAAPL,1731600000000,10,1\nAAPL,1731600060000,11,2\n"
 
 
@@ -222,18 +223,41 @@ def test_a_disk_without_room_leaves_the_old_file_and_no_other(trades: Path) -> N
 
 
 STOPPED_HALF_WAY = """
-import signal, sys
+import sys
 from app import cli
 from topologies import backfill
 
 def half_way(records, files):
     yield next(iter(records))
     print("half way", flush=True)
-    signal.pause()
+    sys.stdin.readline()
+    yield from records
 
 backfill._shown = half_way
 cli.main()
 """
+
+
+def _only_ignore(ignored: signal.Signals | None) -> None:
+    """Whatever the tests themselves ignore, as a job in the background ignores SIGINT."""
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN if number == ignored else signal.SIG_DFL)
+
+
+def _half_way(trades: Path, out: Path, ignored: signal.Signals | None = None) -> Running:
+    """A backfill that has begun to write and goes on when it reads a line."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", STOPPED_HALF_WAY, "backfill", str(trades), "--out", str(out)],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        preexec_fn=lambda: _only_ignore(ignored),
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "half way\n"
+    return process
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
@@ -242,20 +266,21 @@ def test_a_signal_half_way_leaves_the_old_file_and_no_other(
 ) -> None:
     out = _candles(trades)
     before, there = out.read_bytes(), sorted(out.parent.iterdir())
-    with subprocess.Popen(
-        [sys.executable, "-c", STOPPED_HALF_WAY, "backfill", str(trades), "--out", str(out)],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    ) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "half way\n"
+    with _half_way(trades, out) as process:
         assert len(list(out.parent.iterdir())) == len(there) + 1
         process.send_signal(number)
         assert process.wait(60) != 0
     assert out.read_bytes() == before
     assert sorted(out.parent.iterdir()) == there
+
+
+def test_under_nohup_the_end_of_the_terminal_ends_nothing(trades: Path) -> None:
+    out = trades.with_name("candles.parquet")
+    with _half_way(trades, out, ignored=signal.SIGHUP) as process:
+        process.send_signal(signal.SIGHUP)
+        process.communicate("\n", timeout=60)
+    assert process.returncode == 0
+    assert pq.read_table(out).num_rows == 2
 
 
 def test_the_command_exits_2_with_a_sentence(trades: Path) -> None:
