@@ -62,6 +62,14 @@ class Backlog:
         if self._spill is not None and not self._spill.is_synced:
             self._spill.sync()
 
+    def adopt(self) -> None:
+        """Put in place what `sync` had to write anew.
+
+        :raises OSError: there is no room for it.
+        """
+        if self._spill is not None:
+            self._spill.adopt()
+
     def give_back(self, records: Iterable[Record]) -> None:
         """Put `records`, which were taken, before all others again."""
         self._front.extendleft(reversed(list(records)))

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import msgspec
 from msgspec import Struct
+
+from app.folders import sync_folder
 
 MINUTE_MS = 60_000
 
@@ -110,7 +113,16 @@ def load_mark(path: Path) -> Mark | None:
 
 
 def store_mark(path: Path, mark: Mark) -> None:
-    """Replace the mark in `path`; a crash leaves the old one or the new one."""
+    """Replace the mark in `path`; a crash of the machine leaves the old one or the new one.
+
+    It waits for the disk.
+
+    :raises OSError: there is no room, or the disk refuses.
+    """
     new = path.with_suffix(".new")
-    new.write_bytes(msgspec.json.encode(mark))
+    with new.open("wb") as file:
+        file.write(msgspec.json.encode(mark))
+        file.flush()
+        os.fsync(file.fileno())
     new.replace(path)
+    sync_folder(path.parent)

@@ -36,6 +36,7 @@ class Outlet:
         self._settling = False
         self._draining: asyncio.Task[None] | None = None
         self._syncing: asyncio.Task[None] | None = None
+        self._sync_failed = False
 
     def begin(self) -> None:
         """The topics are there: send what waits."""
@@ -58,8 +59,20 @@ class Outlet:
         """Force to the disk what was spilled, aside: a slow disk takes its time."""
         try:
             await asyncio.to_thread(self._publisher.sync)
+            self._publisher.adopt()
         except OSError as error:
-            log.error("%s may not survive a crash of this machine: %s", self._spill, error)
+            if not self._sync_failed:
+                log.error(
+                    "%s cannot be forced to the disk: %s. What waits there is lost if this machine "
+                    "fails; it is tried again each second. Look after the disk.",
+                    self._spill,
+                    error,
+                )
+            self._sync_failed = True
+            return
+        if self._sync_failed and not self._publisher.must_sync:
+            log.warning("what waits in %s is on the disk again", self._spill)
+            self._sync_failed = False
 
     @property
     def made(self) -> int:

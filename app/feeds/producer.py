@@ -113,6 +113,7 @@ class Producer:
         self._mark_path = settings.home / MARK_FILE
         self._mark_failed = False
         self._pending_mark: tuple[int, Mark] | None = None
+        self._storing: asyncio.Task[None] | None = None
         self._knows_sessions = False
         self._market_open = market_open(settings.tickhouse_feed)
         self._intake = Intake(
@@ -158,7 +159,9 @@ class Producer:
             self._outlet.offer(self._intake.end())
             counts = self._intake.counts
             await self._outlet.finish(counts["repeated_frames"], counts["trades"])
-            self._store(self._intake.mark())
+            if self._storing is not None:
+                await self._storing
+            await self._store(self._intake.mark())
 
     def read_symbols(self) -> None:
         """Read the file of symbols now, whether it looks changed or not."""
@@ -242,16 +245,18 @@ class Producer:
 
     def _mark_delivered(self) -> None:
         """Store how far the feed is covered, as far as Kafka knows of it."""
+        if self._storing is not None and not self._storing.done():
+            return
         if self._pending_mark and self._outlet.delivered >= self._pending_mark[0]:
-            self._store(self._pending_mark[1])
+            self._storing = asyncio.create_task(self._store(self._pending_mark[1]))
             self._pending_mark = None
         if self._pending_mark is None and not self._intake.holds_trades:
             self._pending_mark = self._outlet.made, self._intake.mark()
 
-    def _store(self, mark: Mark) -> None:
-        """Keep a mark; a full disk is no reason to stop taking trades in."""
+    async def _store(self, mark: Mark) -> None:
+        """Keep a mark; a full disk is no reason to stop taking trades in, nor is a slow one."""
         try:
-            store_mark(self._mark_path, mark)
+            await asyncio.to_thread(store_mark, self._mark_path, mark)
         except OSError as error:
             if not self._mark_failed:
                 log.error("%s cannot be written: %s. Make room there.", self._mark_path, error)

@@ -174,6 +174,13 @@ class Publisher:
         """
         self._backlog.sync()
 
+    def adopt(self) -> None:
+        """Put in place what `sync` had to write anew.
+
+        :raises OSError: there is no room for it.
+        """
+        self._backlog.adopt()
+
     def flush(self, timeout_s: float) -> int:
         """Wait until all is delivered, at most `timeout_s`.
 

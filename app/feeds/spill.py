@@ -5,22 +5,37 @@ from __future__ import annotations
 import logging
 import os
 import struct
+import zlib
 from collections.abc import Iterable, Iterator
-from io import FileIO
+from io import BufferedReader, FileIO
 from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
 
-from app.outputs import replacing
+from app.errors import TickhouseError
+from app.folders import sync_folder
 
 BLOCK_BYTES = 4 * 1024 * 1024
 RECORD_BYTES = 160
 """What a record takes in memory beyond its key and value."""
-_HEAD = struct.Struct("<Q")
+_FORMAT = b"THSPILL2"
+_PLACE = struct.Struct("<QQ")
+_CRC = struct.Struct("<I")
+HEAD_BYTES = len(_FORMAT) + _PLACE.size + _CRC.size
+"""The size of a file that holds no records."""
+_MARK = b"\xfeREC"
+"""Begins each record: behind bytes that cannot be read, the next one is looked for by it."""
 _LENGTH = struct.Struct("<I")
+_RECORD_HEAD_BYTES = len(_MARK) + _LENGTH.size + _CRC.size
+_SEARCH_BYTES = 1024 * 1024
+_TIME = b'"received_at":'
 
 log = logging.getLogger(__name__)
+
+
+class SpillError(TickhouseError):
+    """The file cannot be used; it is left as it is."""
 
 
 class Record(NamedTuple):
@@ -36,24 +51,57 @@ class Record(NamedTuple):
         return RECORD_BYTES + len(self.value) + len(self.key or b"")
 
 
+class Gap(NamedTuple):
+    """Records that cannot be read any more.
+
+    :ivar from_ms: `received_at` of the last message before them; 0 when nothing is known of it.
+    :ivar to_ms: `received_at` of the next message behind them; None when there is none.
+    """
+
+    from_ms: int
+    to_ms: int | None
+
+
+class _Span(NamedTuple):
+    """A part of the file: a record, or bytes that are none."""
+
+    start_at: int
+    end_at: int
+    record: Record | None
+
+
 class SpillFile:
     """Records on disk, first in, first out; they outlive the process.
 
-    The file begins with the place of the first record that is not `confirmed`. A record that a
-    crash cut off or spoiled ends it. What is appended outlives the machine, too, after `sync`.
+    The file begins with its format and the place of the first record that is not `confirmed`. Each
+    record carries a checksum: one that is spoiled is skipped and named in the log, and `take_gaps`
+    returns when it was received. What is appended outlives the machine, too, once `is_synced`.
 
-    :ivar unread: how many records were not read yet.
-    :ivar is_synced: whether all that was appended is on the disk.
+    :ivar unread: how many records were not read yet (an upper bound, when some were spoiled since).
+    :raises SpillError: `path` is a file of another format.
     """
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self.path = path
         self.unread = 0
-        self.is_synced = True
+        self._gaps: list[Gap] = []
+        self._distrusted = False
+        self._name_is_synced = path.exists()
+        self._generation = 0
+        self._synced: tuple[int, int] | None = None
+        self._rewritten: tuple[int, int] | None = None
         self._file = _opened(path)
-        self._confirmed_at = self._read_at = self._end_at = _HEAD.size
-        self._find_records()
+        self._confirmed_at = self._read_at = self._end_at = HEAD_BYTES
+        self._since_ms = 0
+        self._last: Record | None = None
+        self._damage: _Span | None = None
+        self._known_damage: set[int] = set()
+        try:
+            self._find_records()
+        except SpillError:
+            self._file.close()
+            raise
 
     def __bool__(self) -> bool:
         """Whether there are records that were not read yet."""
@@ -64,105 +112,244 @@ class SpillFile:
         """Whether records were read that are not confirmed yet."""
         return self._confirmed_at < self._read_at
 
+    @property
+    def is_synced(self) -> bool:
+        """Whether all that was appended is on the disk, as far as the disk has confirmed."""
+        if self._distrusted:
+            return False
+        return self._end_at == HEAD_BYTES or self._synced == (self._generation, self._end_at)
+
+    def take_gaps(self) -> list[Gap]:
+        """What was found unreadable since this was asked last."""
+        gaps, self._gaps = self._gaps, []
+        return gaps
+
     def append(self, records: Iterable[Record]) -> None:
         """Write `records` behind all others.
 
         :raises OSError: there is no room; none of them counts as written.
         """
-        packed = [_packed(record) for record in records]
+        taken = list(records)
+        packed = [_packed(record) for record in taken]
         content = b"".join(packed)
-        self._file.seek(self._end_at)
-        _write(self._file, content)
-        self.is_synced = False  # at last: a `sync` that goes on meanwhile may not hold all of it
+        if self._end_at == HEAD_BYTES and taken:
+            self._since_ms = next(filter(None, map(_received_ms, taken)), 0)
+            self._write_head()
+        try:
+            self._file.seek(self._end_at)
+            _write(self._file, content)
+        except OSError:
+            self._file.truncate(self._end_at)
+            raise
         self._end_at += len(content)
         self.unread += len(packed)
 
     def sync(self) -> None:
-        """Force to the disk what was appended; a thread of its own may do it.
+        """Force to the disk what was appended; a thread of its own may do it, then call `adopt`.
 
-        :raises OSError: the disk refuses.
+        After a refusal the system may have dropped what it could not write, and a further fsync
+        would say nothing about it (Linux). So the next call writes the whole file anew.
+
+        :raises OSError: the disk refuses; nothing counts as synced.
         """
-        self.is_synced = True  # what is appended from now on may come too late
-        os.fsync(self._file.fileno())
+        generation, end_at = self._generation, self._end_at
+        if self._distrusted:
+            if self._rewritten is None:
+                self._rewrite(end_at)
+                self._rewritten = generation, end_at
+            return
+        try:
+            os.fsync(self._file.fileno())
+            if not self._name_is_synced:
+                sync_folder(self.path.parent)
+        except OSError:
+            self._distrusted = True
+            raise
+        self._name_is_synced = True
+        self._synced = generation, end_at
+
+    def adopt(self) -> None:
+        """Put in place what `sync` wrote anew, with what was appended meanwhile.
+
+        It counts as synced after the next `sync`, which is to be called all the same.
+
+        :raises OSError: there is no room for it; the file that was distrusted stays.
+        """
+        if self._rewritten is None:
+            return
+        (generation, end_at), self._rewritten = self._rewritten, None
+        new = self._new_path
+        if generation != self._generation:  # all of it was delivered meanwhile
+            new.unlink()
+            return
+        file = FileIO(new, "r+b")
+        try:
+            file.seek(end_at)
+            self._copy(file, end_at, self._end_at)
+        except OSError:
+            file.close()
+            new.unlink()
+            raise
+        new.replace(self.path)
+        self._file.close()
+        self._file = file
+        self._write_head()
+        self._distrusted, self._name_is_synced = False, False
+        self._synced = None
 
     def read(self) -> list[Record]:
         """The next records, some MiB of them; they stay in the file until `confirm`."""
         found: list[Record] = []
         start_at = self._read_at
-        for record, end_at in self._records(start_at, self._end_at):
-            found.append(record)
-            self._read_at = end_at
-            if end_at - start_at >= BLOCK_BYTES:
+        for span in self._spans(start_at, self._end_at):
+            self._read_at = span.end_at
+            if span.record is None:
+                continue
+            found.append(span.record)
+            if span.end_at - start_at >= BLOCK_BYTES:
                 break
-        self.unread -= len(found)
+        self.unread = self.unread - len(found) if self._read_at < self._end_at else 0
         return found
 
     def confirm(self) -> None:
         """Everything that was read has been delivered; an empty file gives its room back."""
         if not self:
-            self._read_at = self._end_at = _HEAD.size
-            self._file.truncate(_HEAD.size)
+            self._read_at = self._end_at = HEAD_BYTES
+            self._generation += 1
+            self._known_damage.clear()
+            self._file.truncate(HEAD_BYTES)
         self._confirmed_at = self._read_at
+        self._since_ms = self._last_ms()
         self._write_head()
 
     def replace(self, records: Iterable[Record]) -> None:
-        """Make `records`, and behind them what was not read yet, the file's content."""
-        with replacing(self.path) as file, self.path.open("rb") as old:
-            file.write(_HEAD.pack(_HEAD.size))
-            file.writelines(map(_packed, records))
-            old.seek(self._read_at)
-            left = self._end_at - self._read_at
-            while left and (part := old.read(min(left, BLOCK_BYTES))):
-                file.write(part)
-                left -= len(part)
+        """Make `records`, and behind them what was not read yet, the file's content.
+
+        :raises OSError: they cannot be written, or the disk refuses; the file is as it was.
+        """
+        first = list(records)
+        since_ms = next(filter(None, map(_received_ms, first)), self._last_ms())
+        file = FileIO(self._new_path, "w+b")
+        _write(file, _head(HEAD_BYTES, since_ms))
+        for record in first:
+            _write(file, _packed(record))
+        self._copy(file, self._read_at, self._end_at)
+        os.fsync(file.fileno())
+        self._new_path.replace(self.path)
+        sync_folder(self.path.parent)
         self._file.close()
-        self._file = _opened(self.path)
+        self._file = file
+        self._distrusted, self._name_is_synced, self._rewritten = False, True, None
+        self._generation += 1
+        gaps, self._gaps = self._gaps, []
         self._find_records()
+        self._gaps = gaps
+        self._synced = self._generation, self._end_at
 
     def close(self) -> None:
         self._file.close()
 
+    @property
+    def _new_path(self) -> Path:
+        return self.path.with_suffix(".new")
+
+    def _rewrite(self, end_at: int) -> None:
+        """Write what is not confirmed to another file, each record at its place, and force it."""
+        with FileIO(self._new_path, "w+b") as file:
+            start_at = self._confirmed_at
+            _write(file, _head(start_at, self._since_ms))
+            file.seek(start_at)
+            self._copy(file, start_at, end_at)
+            os.fsync(file.fileno())
+
+    def _copy(self, file: FileIO, start_at: int, end_at: int) -> None:
+        """Write a part of this file to `file`, at the place where that stands."""
+        with self.path.open("rb") as old:
+            old.seek(start_at)
+            left = end_at - start_at
+            while left > 0 and (part := old.read(min(left, BLOCK_BYTES))):
+                _write(file, part)
+                left -= len(part)
+
     def _find_records(self) -> None:
         size = self._file.seek(0, os.SEEK_END)
-        if size < _HEAD.size:
-            self._confirmed_at = self._read_at = self._end_at = _HEAD.size
+        self._confirmed_at = self._read_at = self._end_at = HEAD_BYTES
+        self.unread = 0
+        self._last, self._damage = None, None
+        self._known_damage.clear()
+        if size < HEAD_BYTES:
+            self._check_format()
+            self._file.truncate(0)
             self._write_head()
             return
-        self._file.seek(0)
-        (start_at,) = _HEAD.unpack(self._file.read(_HEAD.size))
-        start_at = max(start_at, _HEAD.size)
-        self._confirmed_at = self._read_at = self._end_at = start_at
-        self.unread = 0
-        for _, end_at in self._records(start_at, size):
-            self._end_at = end_at
-            self.unread += 1
-        if self._end_at < size:
-            log.error(
-                "%s: a crash spoiled it; %d bytes at its end cannot be read and are cut off",
-                self.path,
-                size - self._end_at,
-            )
+        self._read_head(size)
+        for span in self._spans(self._read_at, size):
+            if span.record is not None:
+                self._end_at = span.end_at
+                self.unread += 1
+        self._last = None  # what was found is yet to be read
         self._file.truncate(self._end_at)
 
-    def _records(self, start_at: int, end_at: int) -> Iterator[tuple[Record, int]]:
-        """The whole records between two places up to one that is none, and where each ends."""
-        decode = msgspec.msgpack.Decoder(Record).decode
+    def _check_format(self) -> None:
+        self._file.seek(0)
+        found = self._file.read(len(_FORMAT))
+        if not _FORMAT.startswith(found):
+            raise SpillError(
+                f"{self.path} is no file of waiting messages that this version can read: it begins "
+                f"with {found!r}, not with {_FORMAT!r}. Move it away, or start the version that "
+                "wrote it once more; what it holds is not sent otherwise."
+            )
+
+    def _read_head(self, size: int) -> None:
+        self._check_format()
+        place = self._file.read(_PLACE.size)
+        (crc,) = _CRC.unpack(self._file.read(_CRC.size))
+        start_at, since_ms = _PLACE.unpack(place)
+        if crc == zlib.crc32(place) and HEAD_BYTES <= start_at <= size:
+            self._confirmed_at = self._read_at = self._end_at = start_at
+            self._since_ms = since_ms
+            return
+        log.error("%s: its head is spoiled, so all of it is sent again", self.path)
+        self._since_ms = 0
+
+    def _spans(self, start_at: int, end_at: int) -> Iterator[_Span]:
+        """The records between two places, and what between them is none; that is noted."""
         with self.path.open("rb") as file:
-            at = file.seek(start_at)
-            while at + _LENGTH.size <= end_at:
-                (length,) = _LENGTH.unpack(file.read(_LENGTH.size))
-                at += _LENGTH.size + length
-                if at > end_at:
-                    return
-                try:
-                    record = decode(file.read(length))
-                except msgspec.DecodeError:
-                    return
-                yield record, at
+            at = start_at
+            while at < end_at:
+                span = _span(file, at, end_at)
+                at = span.end_at
+                if span.record is None:
+                    self._damage = self._damage or span
+                elif _TIME in span.record.value:
+                    self._note(_received_ms(span.record) if self._damage else None)
+                    self._last = span.record
+                yield span
+        self._note(None)
+
+    def _last_ms(self) -> int:
+        """When the last message that was read, or those before the file, were received."""
+        return (_received_ms(self._last) if self._last else 0) or self._since_ms
+
+    def _note(self, to_ms: int | None) -> None:
+        """Note damage, if there was some, now that it is known what lies behind it."""
+        damage, self._damage = self._damage, None
+        if damage is None or damage.start_at in self._known_damage:
+            return
+        self._known_damage.add(damage.start_at)
+        log.error(
+            "%s: %d bytes at byte %d cannot be read (a record is cut off, or its checksum is "
+            "wrong); what they held is lost%s",
+            self.path,
+            damage.end_at - damage.start_at,
+            damage.start_at,
+            "" if to_ms is None else ", what lies behind them is sent",
+        )
+        self._gaps.append(Gap(self._last_ms(), to_ms))
 
     def _write_head(self) -> None:
         self._file.seek(0)
-        _write(self._file, _HEAD.pack(self._confirmed_at))
+        _write(self._file, _head(self._confirmed_at, self._since_ms))
 
 
 def _opened(path: Path) -> FileIO:
@@ -176,6 +363,77 @@ def _write(file: FileIO, content: bytes) -> None:
         rest = rest[file.write(rest) :]
 
 
+def _head(place: int, since_ms: int) -> bytes:
+    packed = _PLACE.pack(place, since_ms)
+    return _FORMAT + packed + _CRC.pack(zlib.crc32(packed))
+
+
 def _packed(record: Record) -> bytes:
     body = msgspec.msgpack.encode(record)
-    return _LENGTH.pack(len(body)) + body
+    length = _LENGTH.pack(len(body))
+    return b"".join((_MARK, length, _CRC.pack(zlib.crc32(body, zlib.crc32(length))), body))
+
+
+_decode = msgspec.msgpack.Decoder(Record).decode
+
+
+def _span(file: BufferedReader, at: int, end_at: int) -> _Span:
+    """The record at a place; or all bytes from there to the next record, when there is none."""
+    whole = _record_at(file, at, end_at)
+    if whole is None:
+        return _Span(at, _next_record_at(file, at + 1, end_at), None)
+    return whole
+
+
+def _record_at(file: BufferedReader, at: int, end_at: int) -> _Span | None:
+    body_at = at + _RECORD_HEAD_BYTES
+    if body_at > end_at:
+        return None
+    if file.tell() != at:
+        file.seek(at)
+    head = file.read(_RECORD_HEAD_BYTES)
+    if len(head) < _RECORD_HEAD_BYTES or not head.startswith(_MARK):
+        return None
+    length = head[len(_MARK) : -_CRC.size]
+    (crc,) = _CRC.unpack(head[-_CRC.size :])
+    (size,) = _LENGTH.unpack(length)
+    if body_at + size > end_at:
+        return None
+    body = file.read(size)
+    if zlib.crc32(body, zlib.crc32(length)) != crc:
+        return None
+    try:
+        return _Span(at, body_at + size, _decode(body))
+    except msgspec.DecodeError:
+        return None
+
+
+def _next_record_at(file: BufferedReader, at: int, end_at: int) -> int:
+    """Where the next whole record begins; the end, if there is none."""
+    while at < end_at:
+        file.seek(at)
+        part = file.read(min(_SEARCH_BYTES, end_at - at))
+        found = part.find(_MARK)
+        while found >= 0:
+            if _record_at(file, at + found, end_at) is not None:
+                return at + found
+            found = part.find(_MARK, found + 1)
+        if len(part) < len(_MARK):
+            break
+        at += len(part) - len(_MARK) + 1
+    return end_at
+
+
+class _Timed(msgspec.Struct):
+    received_at: int = 0
+
+
+_decode_time = msgspec.json.Decoder(_Timed).decode
+
+
+def _received_ms(record: Record) -> int:
+    """When the message was received; 0 when it does not say so."""
+    try:
+        return _decode_time(record.value).received_at
+    except msgspec.DecodeError:
+        return 0

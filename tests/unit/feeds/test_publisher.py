@@ -13,6 +13,7 @@ from app.feeds.intake import Intake
 from app.feeds.publisher import Publisher, producer_settings
 from app.feeds.simulator.exchange import Exchange
 from app.feeds.simulator.protocol import trade_frames
+from app.feeds.spill import HEAD_BYTES
 from app.settings import Settings
 
 NOW = 1_780_000_020_000
@@ -70,4 +71,4 @@ def test_memory_holds_ten_minutes_of_1000_trades_a_second_while_kafka_is_away(
             publisher.offer(intake.each_second())
         publisher.settle()
     assert intake.counts["trades"] >= 1_000 * seconds
-    assert (tmp_path / "spill.bin").stat().st_size == 8, "nothing had to leave memory"
+    assert (tmp_path / "spill.bin").stat().st_size == HEAD_BYTES, "nothing had to leave memory"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 import msgspec
@@ -346,3 +348,40 @@ def _minutes(messages: list[Watermark]) -> list[int]:
         if m.minute_start is not None
         for minute in range(m.dark_since or m.minute_start, m.minute_start + 1, MINUTE)
     ]
+
+
+def test_a_mark_is_on_the_disk_before_it_takes_the_place_of_the_old_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "mark.json"
+    force, rename = os.fsync, Path.replace
+    done: list[tuple[str, int]] = []
+
+    def fsync(file: int) -> None:
+        force(file)
+        done.append(("forced", os.fstat(file).st_ino))
+
+    def replace(new: Path, target: Path) -> Path:
+        done.append(("renamed", new.stat().st_ino))
+        return rename(new, target)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(Path, "replace", replace)
+    store_mark(path, Mark(M, {"A": {M: 1}}))
+    file, folder = path.stat().st_ino, tmp_path.stat().st_ino
+    assert done == [("forced", file), ("renamed", file), ("forced", folder)]
+
+
+def test_a_mark_that_the_disk_refuses_leaves_the_old_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, old = tmp_path / "mark.json", Mark(M, {"A": {M: 1}})
+    store_mark(path, old)
+
+    def refuse(_: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    with pytest.raises(OSError, match="Input/output"):
+        store_mark(path, Mark(M + 1, {}))
+    assert load_mark(path) == old
