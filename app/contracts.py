@@ -215,7 +215,10 @@ class Rejected(Struct, gc=False):
     """What was refused, where it lies, why, and its first 64 KiB."""
 
     stage: Literal["feed", "candles"]
-    reason: Annotated[str, Meta(description="schema, key, feed, range, unsubscribed, future, late")]
+    reason: Annotated[
+        str,
+        Meta(description="schema, key, feed, range, unsubscribed, future, late, refused_by_kafka"),
+    ]
     detail: Annotated[str, Meta(description="one sentence")]
     feed: FeedName
     topic: str | None

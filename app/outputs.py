@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import IO, BinaryIO
 
 from app.errors import TickhouseError
+from app.folders import sync_folder
 
 
 class OutputError(TickhouseError):
@@ -98,15 +99,6 @@ def write_whole(path: Path, content: str | bytes, mode: int | None = None) -> No
     """Make `content` what `path` holds; see `replacing`."""
     with replacing(path, mode) as file:
         file.write(content.encode() if isinstance(content, str) else content)
-
-
-def sync_folder(folder: Path) -> None:
-    """Have the disk know the names of the files in `folder`."""
-    opened = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(opened)
-    finally:
-        os.close(opened)
 
 
 def _check_folder(option: str, out: Path) -> None:

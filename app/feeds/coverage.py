@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 from msgspec import Struct
@@ -11,6 +12,19 @@ from msgspec import Struct
 from app.folders import sync_folder
 
 MINUTE_MS = 60_000
+
+
+class Lost(NamedTuple):
+    """A span of the feed whose messages did not reach Kafka and never will.
+
+    :ivar symbol: None for every symbol.
+    :ivar from_ms: None when it is not known since when.
+    :ivar to_ms: None for the present.
+    """
+
+    symbol: str | None
+    from_ms: int | None
+    to_ms: int | None
 
 
 def minute_of(ms: int) -> int:
@@ -43,25 +57,30 @@ class Coverage:
         """Count `covered_ms` of `minute` as heard."""
         self._closed[minute] = min(self._closed.get(minute, 0) + covered_ms, MINUTE_MS)
 
+    def lose(self, from_ms: int, to_ms: int) -> None:
+        """What was received in this span is lost: it does not count as heard.
+
+        Of connections that are closed only the sum of a minute is known; it loses the whole span.
+        """
+        taken: dict[int, int] = {}
+        kept: list[tuple[int, int]] = []
+        for start, end in self._earlier:
+            kept += [(start, min(end, from_ms)), (max(start, to_ms), end)]
+            _count(taken, max(start, from_ms), min(end, to_ms))
+        if self._since is not None:
+            kept.append((self._since, from_ms))
+            _count(taken, max(self._since, from_ms), to_ms)
+            self._since = max(self._since, to_ms)
+        self._earlier = [(start, end) for start, end in kept if start < end]
+        for minute, covered_ms in self._closed.items():
+            lost_ms = _overlap(minute, from_ms, to_ms) - taken.get(minute, 0)
+            self._closed[minute] = max(0, covered_ms - lost_ms)
+
     def moved_forward(self, at_ms: int, ms: int) -> None:
         """The clock was moved from `at_ms` over `ms` in which nothing can have been heard."""
         if self._since is not None:
             self._earlier.append((self._since, at_ms))
             self._since = at_ms + ms
-
-    def cut(self, start_ms: int, end_ms: int) -> None:
-        """From `start_ms` to `end_ms` nothing was heard, though it has been open all the while."""
-        if self._since is None or start_ms >= end_ms:
-            return
-        self._earlier = [
-            part
-            for start, end in self._earlier
-            for part in ((start, min(end, start_ms)), (max(start, end_ms), end))
-            if part[0] < part[1]
-        ]
-        if self._since < start_ms:
-            self._earlier.append((self._since, start_ms))
-        self._since = max(self._since, end_ms)
 
     def covered_ms(self, minute: int, now_ms: int) -> int:
         """How much of `minute` was heard up to `now_ms`."""
@@ -82,6 +101,12 @@ class Coverage:
             return []
         parts = (*self._earlier, (self._since, until_ms))
         return [(start, min(end, until_ms)) for start, end in parts]
+
+
+def _count(by_minute: dict[int, int], start_ms: int, end_ms: int) -> None:
+    """Add the ms of each minute in a span."""
+    for minute in range(minute_of(start_ms), end_ms, MINUTE_MS):
+        by_minute[minute] = by_minute.get(minute, 0) + _overlap(minute, start_ms, end_ms)
 
 
 def _overlap(minute: int, start_ms: int, end_ms: int) -> int:

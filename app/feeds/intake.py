@@ -22,7 +22,7 @@ from app.contracts import (
     Trades,
 )
 from app.feeds.clock import Clock
-from app.feeds.coverage import Mark
+from app.feeds.coverage import Lost, Mark
 from app.feeds.finnhub_frames import (
     Arrived,
     ErrorFrame,
@@ -248,6 +248,11 @@ class Intake:
         """Whether trades from the future wait to be judged (`app.feeds.held`)."""
         return bool(self._future)
 
+    def lost(self, lost: Iterable[Lost]) -> list[Outgoing]:
+        """Corrections of coverage for messages that this made and Kafka never gets."""
+        now_ms = self._clock.now_ms()
+        return [message for one in lost for message in self._watermarks.lost(one, now_ms)]
+
     def mark(self) -> Mark:
         """How far the feed is covered, to be stored about once a second."""
         return self._watermarks.mark(self._clock.now_ms(), self._skew.moved_ms)
@@ -397,7 +402,7 @@ class Intake:
                 some_of(symbols),
                 (end_ms - start_ms) // 1000,
             )
-            corrections += self._watermarks.lost(symbols, start_ms, end_ms, now_ms)
+            corrections += self._watermarks.silent(symbols, start_ms, end_ms, now_ms)
         return corrections
 
     def _subscribed_only(self, frame: TradeFrame) -> TradeFrame:

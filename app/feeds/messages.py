@@ -113,8 +113,13 @@ def small_enough(message: Trades) -> list[Trades]:
     trades = message.trades
     if len(trades) == 1 or len(encode(message)) <= MAX_MESSAGE_BYTES:
         return [message]
-    middle = len(trades) // 2
-    halves = [
+    return [part for half in halves(message) for part in small_enough(half)]
+
+
+def halves(message: Trades) -> list[Trades]:
+    """`message` as two, of half of its trades each."""
+    middle = len(message.trades) // 2
+    return [
         Trades(
             message.symbol,
             message.feed,
@@ -123,9 +128,8 @@ def small_enough(message: Trades) -> list[Trades]:
             message.received_at,
             part,
         )
-        for part in (trades[:middle], trades[middle:])
+        for part in (message.trades[:middle], message.trades[middle:])
     ]
-    return [part for half in halves for part in small_enough(half)]
 
 
 def rejections(raw: bytes, refusals: list[Refusal], feed: FeedName) -> list[Rejected]:

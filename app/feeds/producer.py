@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random
 from subprocess import SubprocessError
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 import msgspec
@@ -49,8 +50,8 @@ def run(settings: Settings, record: Path | None = None) -> None:
 
     :param record: a file that every frame is added to as it came (`app.feeds.recording`).
     :raises TickhouseError: the key is missing, refused or in use, the namespace holds another feed,
-        another producer runs on this data folder, a topic is not as it must be, Kafka refuses
-        messages, or `record` is a file of something else.
+        another producer runs on this data folder, a topic is not as it must be, Kafka takes no more
+        messages or has refused some for good, or `record` is a file of something else.
     """
     check_feed(settings, "live", "simulated")
     _check_address(settings)
@@ -91,6 +92,14 @@ async def _run(settings: Settings, clock: Clock, rng: Random, recorder: Recorder
     await producer.run(stop)
 
 
+class _PendingMark(NamedTuple):
+    """A mark that may be stored when message `number` has arrived and no loss was found since."""
+
+    number: int
+    corrections: int
+    mark: Mark
+
+
 class Producer:
     """The tasks of a running producer: a line for each key, the second's beat, the quotes.
 
@@ -112,7 +121,7 @@ class Producer:
         settings.home.mkdir(parents=True, exist_ok=True)
         self._mark_path = settings.home / MARK_FILE
         self._mark_failed = False
-        self._pending_mark: tuple[int, Mark] | None = None
+        self._pending_mark: _PendingMark | None = None
         self._storing: asyncio.Task[None] | None = None
         self._knows_sessions = False
         self._market_open = market_open(settings.tickhouse_feed)
@@ -128,7 +137,7 @@ class Producer:
             silence_ms=round(settings.finnhub_silence_s * 1000),
             is_open=self._is_open,
         )
-        self._outlet = Outlet(settings)
+        self._outlet = Outlet(settings, self._intake.lost)
         self._lines = [self._line(n) for n, _ in enumerate(settings.finnhub_keys, start=1)]
         self._places: dict[str, int] = {}
         self._place(symbols)
@@ -162,6 +171,7 @@ class Producer:
             if self._storing is not None:
                 await self._storing
             await self._store(self._intake.mark())
+            self._outlet.check()
 
     def read_symbols(self) -> None:
         """Read the file of symbols now, whether it looks changed or not."""
@@ -247,11 +257,16 @@ class Producer:
         """Store how far the feed is covered, as far as Kafka knows of it."""
         if self._storing is not None and not self._storing.done():
             return
-        if self._pending_mark and self._outlet.delivered >= self._pending_mark[0]:
-            self._storing = asyncio.create_task(self._store(self._pending_mark[1]))
-            self._pending_mark = None
-        if self._pending_mark is None and not self._intake.holds_trades:
-            self._pending_mark = self._outlet.made, self._intake.mark()
+        pending = self._pending_mark
+        if pending is not None and pending.corrections != self._outlet.corrections:
+            pending = None  # it counts as covered what was found to be lost
+        if pending is not None and self._outlet.settled >= pending.number:
+            self._storing = asyncio.create_task(self._store(pending.mark))
+            pending = None
+        if pending is None and not self._intake.holds_trades:
+            number, corrections = self._outlet.last(), self._outlet.corrections
+            pending = _PendingMark(number, corrections, self._intake.mark())
+        self._pending_mark = pending
 
     async def _store(self, mark: Mark) -> None:
         """Keep a mark; a full disk is no reason to stop taking trades in, nor is a slow one."""

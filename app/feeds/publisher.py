@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import time
 from collections import Counter
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from confluent_kafka import KafkaError, KafkaException, Producer
 
@@ -22,9 +23,12 @@ from app.contracts import (
     encode,
 )
 from app.errors import TickhouseError
-from app.feeds.backlog import Backlog
+from app.feeds.backlog import Backlog, Numbered
+from app.feeds.contact import Contact
+from app.feeds.coverage import Lost
 from app.feeds.joining import Joiner
 from app.feeds.messages import small_enough
+from app.feeds.refusals import Verdict, Window, lost_with, rejection, smaller_parts, verdict
 from app.feeds.spill import Record, SpillFile
 from app.settings import Settings
 from app.topics import MAX_MESSAGE_BYTES as MAX_KAFKA_BYTES
@@ -33,21 +37,17 @@ CLIENT_QUEUE_MIB = 8
 """What Kafka's client holds; the rest waits in the backlog, where it can be joined and stored."""
 _CLIENT_QUEUE_MESSAGES = 20_000
 _POLL_EVERY = 256
-_LOOK_S = 1.0
-_LOOK_EVERY_S = 2.0
 _PURGE_S = 1.0
-_TOPIC_GONE = (
-    KafkaError._UNKNOWN_TOPIC,
-    KafkaError._UNKNOWN_PARTITION,
-    KafkaError.UNKNOWN_TOPIC_OR_PART,
+_NOT_ALLOWED = (
+    KafkaError.TOPIC_AUTHORIZATION_FAILED,
+    KafkaError.CLUSTER_AUTHORIZATION_FAILED,
 )
-_PURGED = (KafkaError._PURGE_INFLIGHT, KafkaError._PURGE_QUEUE)
 
 log = logging.getLogger(__name__)
 
 
 class PublishError(TickhouseError):
-    """Kafka refuses messages for good."""
+    """Kafka takes no more messages, or has refused some for good."""
 
 
 def producer_settings(settings: Settings) -> dict[str, Any]:
@@ -66,25 +66,34 @@ def producer_settings(settings: Settings) -> dict[str, Any]:
         "message.max.bytes": MAX_KAFKA_BYTES,
         "queue.buffering.max.kbytes": CLIENT_QUEUE_MIB * 1024,
         "queue.buffering.max.messages": _CLIENT_QUEUE_MESSAGES,
-        "delivery.report.only.error": True,
         "reconnect.backoff.max.ms": 2_000,
         "topic.metadata.propagation.max.ms": 3_600_000,  # a topic that is deleted is made again
         "log_level": 0,
     }
 
 
+class _Refusal(NamedTuple):
+    numbered: Numbered
+    error: KafkaError
+
+
 class Publisher:
     """Sends messages and rejections of a source, each to its topic.
+
+    A message that Kafka refuses for good becomes a record of trades-rejected and a gap
+    (`take_lost`); what can go on goes on.
 
     :param spill: the file for what memory (KAFKA_BUFFER_MIB) does not hold, and for what is left at
         the end; what an earlier run left there goes out first.
     :param ready: whether the topics are known to be there; else `begin` has to say so.
     :ivar sent: messages made, by kind.
     :ivar failed: messages that Kafka refused for good; each was logged.
+    :raises SpillError: `spill` is no such file.
     """
 
     def __init__(self, settings: Settings, spill: Path | None = None, ready: bool = True) -> None:
         self._brokers = settings.kafka_brokers
+        self._feed = settings.tickhouse_feed
         self._stocks = settings.named(STOCKS_TOPIC)
         self._rejected = settings.named(REJECTED_TOPIC)
         self._joiner = Joiner()
@@ -92,34 +101,50 @@ class Publisher:
             settings.kafka_buffer_mib * 1024 * 1024, SpillFile(spill) if spill else None
         )
         self._ready = ready
-        self._handed_over = 0
-        self._returned: list[tuple[int, Record]] = []
+        self._held: dict[int, Record] = {}
+        self._held_bytes = 0
+        self._alone: int | None = None
+        self._window = Window()
+        self._returned: list[Numbered] = []
+        self._refusals: list[_Refusal] = []
+        self._lost: list[Lost] = []
         self._fatal: KafkaError | None = None
-        self._away = False
+        self._keeping = False
+        self._waited: tuple[int, int] | None = None
         self._missing: str | None = None
-        self._look_at_s = 0.0
         self._since_poll = 0
-        self._made = 0
         self.sent: Counter[str] = Counter()
         self.failed = 0
         self._producer = Producer(producer_settings(settings) | {"error_cb": self._trouble})
+        self._contact = Contact(self._brokers, self._producer.list_topics)
         if self._backlog:
             log.info("messages that an earlier run kept in %s go out first", spill)
 
-    @property
-    def made(self) -> int:
-        """How many messages there were so far, those that may still be joined included."""
-        return self._made + len(self._joiner)
+    def last(self) -> int:
+        """The number of the last message so far; it is joined with none that comes later."""
+        self._add(self._joiner.take())
+        return self._backlog.added
 
     @property
-    def delivered(self) -> int:
-        """How many of `made` are in Kafka: about the first ones."""
-        return self.made - self._left()
+    def settled(self) -> int:
+        """The number up to which every message is in Kafka, or was returned by `take_lost`."""
+        if self._lost:
+            return -1
+        waiting = (number for number, _ in (*self._returned, *(r[0] for r in self._refusals)))
+        return min((self._backlog.first, *waiting, *self._held)) - 1
+
+    def take_lost(self) -> list[Lost]:
+        """What of the feed was found to be lost since this was asked last."""
+        self._lost += [
+            Lost(None, gap.from_ms or None, gap.to_ms) for gap in self._backlog.take_gaps()
+        ]
+        lost, self._lost = self._lost, []
+        return lost
 
     @property
     def is_behind(self) -> bool:
         """Whether messages wait for Kafka's client to take them; `settle` is to be called often."""
-        return bool(self._backlog or self._returned)
+        return bool(self._backlog or self._returned or self._refusals)
 
     def begin(self) -> None:
         """The topics are there: send what waits."""
@@ -135,7 +160,7 @@ class Publisher:
         """Serve Kafka's client and hand over what waits.
 
         :returns: whether there is room for more; if not, bring none until there is.
-        :raises PublishError: Kafka refuses messages for good.
+        :raises PublishError: Kafka takes no more messages.
         """
         self._hand_over()
         if not self._backlog:
@@ -147,12 +172,15 @@ class Publisher:
         return self._backlog.has_room
 
     def serve(self) -> None:
-        """Hear what Kafka has to say; to be called about each second."""
+        """Hear what Kafka has to say; to be called about each second.
+
+        :raises PublishError: Kafka takes no more messages.
+        """
         self._poll(0)
         self.settle()
-        if self._away and not self._left():
-            self._away = False
-            log.warning("Kafka answers again; everything that waited is delivered")
+        if self._waited and self.settled >= self._waited[0]:
+            log.info("the %d messages that waited for Kafka are delivered", self._waited[1])
+            self._waited = None
 
     def send(self, messages: Iterable[Message | Rejected]) -> None:
         """Hand over `messages`, waiting while there is no room."""
@@ -168,7 +196,7 @@ class Publisher:
         return self._backlog.must_sync
 
     def sync(self) -> None:
-        """Force to the disk what went to the file; a thread of its own may do it.
+        """Force to the disk what went to the file; a thread of its own may do it, then `adopt`.
 
         :raises OSError: the disk refuses.
         """
@@ -185,11 +213,12 @@ class Publisher:
         """Wait until all is delivered, at most `timeout_s`.
 
         :returns: how many messages are not.
+        :raises PublishError: Kafka takes no more messages.
         """
         until_s = time.monotonic() + timeout_s
         self.settle()
         while self._left() and (wait_s := until_s - time.monotonic()) > 0:
-            self._producer.flush(min(0.2, wait_s))
+            self._poll(min(0.2, wait_s))
             self.settle()
         return self._left()
 
@@ -202,12 +231,15 @@ class Publisher:
         :raises PublishError: they cannot be stored.
         """
         self._add(self._joiner.take())
+        self._keeping = True
         self._producer.purge()
         until_s = time.monotonic() + _PURGE_S
-        while len(self._producer) and time.monotonic() < until_s:
+        while self._held and time.monotonic() < until_s:
             self._producer.poll(0.05)
+        undelivered = [*self._returned, *itertools.starmap(Numbered, self._held.items())]
+        undelivered += [numbered for numbered, _ in self._refusals]
         try:
-            return self._backlog.keep(self._in_order())
+            return self._backlog.keep(record for _, record in sorted(undelivered))
         except OSError as error:
             raise PublishError(
                 f"{self._left()} messages could not be kept for the next start: {error}. Make room "
@@ -215,12 +247,12 @@ class Publisher:
             ) from None
 
     def _left(self) -> int:
-        return len(self._producer) + len(self._joiner) + len(self._backlog) + len(self._returned)
+        waiting = len(self._joiner) + len(self._backlog) + len(self._returned)
+        return waiting + len(self._refusals) + len(self._held)
 
     def _add(self, messages: Iterable[Message | Rejected]) -> None:
         for message in messages:
             for record in self._records(message):
-                self._made += 1
                 self.sent[type(message).__name__] += 1
                 self._backlog.add(record)
 
@@ -235,81 +267,149 @@ class Publisher:
 
     def _hand_over(self) -> None:
         """Give Kafka's client what waits, as far as it takes it."""
-        if not self._ready:
+        if not self._ready or self._fatal is not None:
             return
         if self._returned:
-            self._backlog.give_back(self._in_order())
-            self._returned.clear()
-        if self._missing and not self._is_there(self._missing):
+            self._backlog.give_back(self._returned)
+            self._returned = []
+        if self._missing:
             return
-        while record := self._backlog.peek(not len(self._producer)):
-            self._handed_over += 1
-            heard = partial(self._refused, self._handed_over)
-            try:
-                self._producer.produce(record.topic, record.value, record.key, on_delivery=heard)
-            except BufferError:
+        while numbered := self._backlog.peek(not self._held):
+            if not self._window.has_room(self._held_bytes, numbered.record):
                 return
-            except KafkaException as error:
-                self._no_topic(error.args[0], record.topic)
+            if not self._produce(numbered):
                 return
-            self._backlog.pop()
 
-    def _no_topic(self, error: KafkaError, topic: str) -> None:
-        if error.code() not in _TOPIC_GONE:
-            self._fatal = error
-        elif self._missing is None:
-            self._missing = topic
-            log.error("%s: %s. Messages wait until it is made again.", topic, error.str())
-
-    def _is_there(self, topic: str) -> bool:
-        """Look whether a topic was made again; Kafka's client would not look by itself."""
-        if time.monotonic() < self._look_at_s:
-            return False
-        self._look_at_s = time.monotonic() + _LOOK_EVERY_S
+    def _produce(self, numbered: Numbered) -> bool:
+        """Give Kafka's client a record; whether the next may follow."""
+        number, record = numbered
+        heard = partial(self._reported, number)
         try:
-            known = self._producer.list_topics(topic, timeout=_LOOK_S).topics[topic]
+            self._producer.produce(record.topic, record.value, record.key, on_delivery=heard)
+        except BufferError:
+            return False
         except KafkaException as error:
-            log.debug("no answer about %s: %s", topic, error)
+            return self._not_taken(numbered, error.args[0])
+        self._backlog.pop()
+        self._alone = None if self._held else number
+        self._held[number] = record
+        self._held_bytes += record.size
+        return True
+
+    def _not_taken(self, numbered: Numbered, error: KafkaError) -> bool:
+        """Kafka's client itself refuses a record; whether the next may follow."""
+        topic = numbered.record.topic
+        says = verdict(error)
+        if says is Verdict.UNSENT:
+            if self._missing is None:
+                self._missing = topic
+                log.error("%s: %s. Messages wait until it is made again.", topic, error.str())
             return False
-        if known.error is not None or not known.partitions:
+        if says is Verdict.STOP:
+            self._fatal = error
             return False
-        log.warning("%s is there again", topic)
-        self._missing = None
+        self._backlog.pop()
+        self._refuse(numbered.record, error)
         return True
 
     def _poll(self, timeout_s: float) -> None:
+        """Let Kafka's client report, and draw the conclusions.
+
+        :raises PublishError: Kafka takes no more messages.
+        """
         self._since_poll = 0
+        held = len(self._held)
         self._producer.poll(timeout_s)
+        if self._refusals:
+            self._judge()
+        elif held and not self._held:
+            self._window.delivered()
+        self._ask()
         if self._fatal is not None:
-            raise PublishError(
-                f"Kafka at {self._brokers} takes no more messages from this producer: "
-                f"{self._fatal.str()}. Start it again."
+            raise PublishError(self._why_it_ends(self._fatal))
+
+    def _why_it_ends(self, error: KafkaError) -> str:
+        if error.code() in _NOT_ALLOWED:
+            return (
+                f"Kafka at {self._brokers} does not let this producer write: {error.str()}. Give "
+                f"its user the right to write to {self._stocks} and {self._rejected}, and start it "
+                "again."
             )
+        return (
+            f"Kafka at {self._brokers} takes no more messages from this producer: {error.str()}. "
+            "Start it again."
+        )
 
-    def _in_order(self) -> list[Record]:
-        """What Kafka's client returned; it returns the newest first, then what it was sending."""
-        return [record for _, record in sorted(self._returned)]
-
-    def _refused(self, number: int, error: KafkaError | None, message: Any) -> None:
+    def _reported(self, number: int, error: KafkaError | None, _: Any) -> None:
+        """Kafka's client is done with a message; called while it is polled."""
+        record = self._held.pop(number)
+        self._held_bytes -= record.size
         if error is None:
+            self._answers()
             return
-        if error.code() in _TOPIC_GONE + _PURGED or self._fatal is not None:
-            record = Record(message.topic(), message.key(), message.value())
-            self._returned.append((number, record))
+        numbered, says = Numbered(number, record), verdict(error)
+        if says is Verdict.STOP and self._fatal is None:
+            self._fatal = error
+        if says in (Verdict.STOP, Verdict.UNSENT) or self._fatal is not None or self._keeping:
+            self._returned.append(numbered)
+        else:
+            self._refusals.append(_Refusal(numbered, error))
+
+    def _judge(self) -> None:
+        """Tell what is refused for good from what was only sent along with it."""
+        refusals, self._refusals = self._refusals, []
+        if [one.numbered.number for one in refusals] == [self._alone]:
+            self._refuse(refusals[0].numbered.record, refusals[0].error)
+            return
+        self._window.refused(
+            sum(one.numbered.record.size for one in refusals),
+            any(verdict(one.error) is Verdict.TOO_LARGE for one in refusals),
+        )
+        self._returned += [one.numbered for one in refusals]
+
+    def _refuse(self, record: Record, error: KafkaError) -> None:
+        """Kafka refuses a message for good: put that on record, and go on."""
+        if smaller := smaller_parts(record, error, self._feed):
+            for part in smaller:
+                self._backlog.add(part)
             return
         self.failed += 1
         if self.failed <= 10 or self.failed % 1_000 == 0:
             log.error(
-                "Kafka refused message %d for %s: %s", self.failed, message.topic(), error.str()
+                "Kafka refuses message %d for good, of %d bytes for %s: %s",
+                self.failed,
+                len(record.value),
+                record.topic,
+                error.str(),
             )
+        if record.topic != self._rejected:
+            self._lost += lost_with(record, self._feed)
+            self._add([rejection(record, error.str(), self._feed)])
 
     def _trouble(self, error: KafkaError) -> None:
         if error.fatal():
             self._fatal = error
-        elif error.code() == KafkaError._ALL_BROKERS_DOWN and not self._away:
-            self._away = True
-            log.warning(
-                "Kafka at %s does not answer; messages wait until it does (%s)",
-                self._brokers,
-                error.str(),
-            )
+        elif error.code() == KafkaError._ALL_BROKERS_DOWN:
+            self._contact.lost(error.str())
+
+    def _ask(self) -> None:
+        """While there is reason to, look whether Kafka answers, and a missing topic is back."""
+        if not (self._contact.in_doubt or self._missing):
+            return
+        answer = self._contact.ask(self._missing or self._stocks)
+        if answer is None or answer.error is not None:
+            return
+        self._answers()
+        if answer.exists and answer.topic == self._missing:
+            log.warning("%s is there again", answer.topic)
+            self._missing = None
+
+    def _answers(self) -> None:
+        """Kafka has answered: it delivered something, or said what it has."""
+        if not self._contact.proved():
+            return
+        if count := self._left():
+            self._waited = self.last(), count
+            log.warning("Kafka at %s answers again; %d messages wait", self._brokers, count)
+        else:
+            log.warning("Kafka at %s answers again; no message waited", self._brokers)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from math import inf
 
 from app.contracts import FeedName, Watermark
-from app.feeds.coverage import MINUTE_MS, Coverage, Mark, minute_of
+from app.feeds.coverage import MINUTE_MS, Coverage, Lost, Mark, minute_of
 from app.market.sessions import FIRST_MS
 
 NewestT = Callable[[str, int], int]
@@ -126,19 +126,34 @@ class Watermarks:
             messages += self._corrections(name, symbol, now_ms)
         return messages
 
-    def lost(
+    def silent(
         self, symbols: Iterable[str], start_ms: int, end_ms: int, now_ms: int
     ) -> list[Watermark]:
-        """Nothing of `symbols` was heard from `start_ms` to `end_ms`, though they were subscribed.
+        """Nothing of `symbols` was received from `start_ms` to `end_ms`, though subscribed.
 
-        Both are counted back from `now_ms`. Minutes told otherwise are corrected.
+        Both are counted back from `now_ms`. Minutes that were sent otherwise are corrected.
         """
         messages: list[Watermark] = []
         start_ms, end_ms = self._as_it_was(start_ms), self._as_it_was(end_ms)
         for name in symbols:
             if symbol := self._symbols.get(name):
-                symbol.coverage.cut(start_ms, end_ms)
+                symbol.coverage.lose(start_ms, end_ms)
                 messages += self._long_dark(name, symbol, start_ms, end_ms, now_ms)
+                messages += self._corrections(name, symbol, now_ms)
+        return messages
+
+    def lost(self, lost: Lost, now_ms: int) -> list[Watermark]:
+        """Messages that do not reach Kafka: corrections of the minutes they belong to.
+
+        Minutes so old that their coverage was forgotten are corrected to none at all.
+        """
+        from_ms = now_ms - self._horizon_ms if lost.from_ms is None else lost.from_ms
+        to_ms = now_ms if lost.to_ms is None else lost.to_ms
+        messages: list[Watermark] = []
+        for name in self._symbols if lost.symbol is None else (lost.symbol,):
+            if symbol := self._symbols.get(name):
+                symbol.coverage.lose(from_ms, to_ms)
+                messages += self._forgotten(name, symbol, from_ms, to_ms, now_ms)
                 messages += self._corrections(name, symbol, now_ms)
         return messages
 
@@ -150,6 +165,16 @@ class Watermarks:
                 symbol.told[minute] = covered
                 t = self._reached(name, symbol, now_ms)
                 yield self._watermark(name, t, now_ms, minute, covered)
+
+    def _forgotten(
+        self, name: str, symbol: _Symbol, from_ms: int, to_ms: int, now_ms: int
+    ) -> Iterator[Watermark]:
+        """Minutes of a lost span that were sent, but by an earlier run, or are forgotten."""
+        until = min(symbol.told, default=self._next_minute)
+        first, last = minute_of(from_ms), min(minute_of(to_ms - 1), until - MINUTE_MS)
+        if first <= last:
+            since = first if first < last else None
+            yield self._watermark(name, self._reached(name, symbol, now_ms), now_ms, last, 0, since)
 
     def _long_dark(
         self, name: str, symbol: _Symbol, start_ms: int, end_ms: int, now_ms: int

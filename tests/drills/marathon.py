@@ -97,13 +97,19 @@ class Kept:
     def serve(self) -> None:
         pass
 
-    @property
-    def made(self) -> int:
+    corrections = 0
+
+    def last(self) -> int:
         return len(self._messages)
 
-    delivered = made
+    @property
+    def settled(self) -> int:
+        return self.last()
 
     async def finish(self, *counts: int) -> None:
+        pass
+
+    def check(self) -> None:
         pass
 
 
@@ -126,7 +132,7 @@ async def live_through(
     :param behind_ms: by how much its machine's clock is behind.
     """
     messages: list[Message | Rejected] = []
-    patch.setattr(producing, "Outlet", lambda _: Kept(messages))
+    patch.setattr(producing, "Outlet", lambda *_: Kept(messages))
     patch.setattr(producing, "await_topics", lambda *_: True)
     patch.setattr(rest, "_in_thread", _call)
     patch.setattr(RestFaults, "answer", _answer)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.feeds.backlog import Backlog
+from app.feeds.backlog import Backlog, Numbered
 from app.feeds.spill import BLOCK_BYTES, HEAD_BYTES, Record, SpillFile
 
 
@@ -24,8 +24,9 @@ def _number(record: Record) -> int:
 
 def _take(backlog: Backlog, all_delivered: bool = True, most: int = 1_000_000) -> list[int]:
     taken: list[int] = []
-    while len(taken) < most and (record := backlog.peek(all_delivered)):
-        taken.append(_number(record))
+    while len(taken) < most and (found := backlog.peek(all_delivered)):
+        assert found.number == backlog.first
+        taken.append(_number(found.record))
         backlog.pop()
     return taken
 
@@ -53,7 +54,7 @@ def test_what_comes_back_goes_first_again(path: Path) -> None:
     for number in range(100):
         backlog.add(_record(number))
     taken = _take(backlog, most=30)
-    backlog.give_back([_record(number) for number in taken[10:]])
+    backlog.give_back([Numbered(number + 1, _record(number)) for number in taken[10:]])
     assert _take(backlog) == list(range(10, 100))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.contracts import Watermark, decode, encode
-from app.feeds.coverage import Coverage, Mark, load_mark, store_mark
+from app.feeds.coverage import Coverage, Lost, Mark, load_mark, store_mark
 from app.feeds.watermarks import Watermarks
 
 M = 1_731_600_060_000
@@ -47,12 +48,17 @@ class _Producer:
         at = now if since is None else since
         return self.marks.disconnected(self.symbols, M + at, M + now)
 
-    def lost(self, start: int, end: int, now: int) -> list[Watermark]:
-        return self.marks.lost(self.symbols, M + start, M + end, M + now)
+    def silent(self, start: int, end: int, now: int) -> list[Watermark]:
+        return self.marks.silent(self.symbols, M + start, M + end, M + now)
 
     def second(self, now: int, newest: int | None = None) -> list[Watermark]:
         self.newest = newest
         return self.marks.each_second(M + now)
+
+    def lose(self, now: int, start: int | None, end: int | None, symbol: str | None = "A") -> Any:
+        from_ms = None if start is None else M + start
+        lost = Lost(symbol, from_ms, None if end is None else M + end)
+        return self.marks.lost(lost, M + now)
 
 
 def _told(messages: list[Watermark]) -> list[tuple[int, int | None]]:
@@ -147,9 +153,9 @@ def test_what_was_lost_in_the_midst_of_a_connection_corrects_only_its_minutes() 
     assert _told(producer.second(65_000)) == [(0, 60_000)]
     assert _told(producer.second(125_000)) == [(60_000, 60_000)]
     assert _told(producer.second(185_000)) == [(120_000, 60_000)]
-    corrections = producer.lost(90_000, 150_000, now=186_000)
+    corrections = producer.silent(90_000, 150_000, now=186_000)
     assert _told(corrections) == [(60_000, 30_000), (120_000, 30_000)]
-    assert producer.lost(90_000, 150_000, now=187_000) == [], "it is known already"
+    assert producer.silent(90_000, 150_000, now=187_000) == [], "it is known already"
     assert producer.end(188_000) == []
 
 
@@ -159,7 +165,7 @@ def test_what_was_lost_while_the_clock_was_moved_is_cut_where_it_said_so() -> No
     assert _told(producer.second(65_000)) == [(0, 60_000)]
     producer.marks.moved_forward(M + 66_000, 20_000)
     assert _told(producer.second(130_000)) == [(60_000, 40_000)]
-    corrections = producer.lost(75_000, 100_000, now=131_000)  # from 55_000 on, as it was then
+    corrections = producer.silent(75_000, 100_000, now=131_000)  # from 55_000 on, as it was then
     assert _told(corrections) == [(0, 55_000), (60_000, 20_000)]
 
 
@@ -168,7 +174,7 @@ def test_minutes_lost_longer_ago_than_the_horizon_are_one_message() -> None:
     producer.connect(0)
     for now in range(0, 2 * HORIZON, 1_000):
         producer.second(now)
-    corrections = producer.lost(90_000, 2 * HORIZON - 120_000, now=2 * HORIZON)
+    corrections = producer.silent(90_000, 2 * HORIZON - 120_000, now=2 * HORIZON)
     assert corrections[0].dark_since == M + 120_000
     minutes = [minute - M for minute in _minutes(corrections)]
     assert minutes == list(range(120_000, 2 * HORIZON - 120_000, MINUTE))
@@ -289,7 +295,7 @@ def test_coverage_is_what_the_clock_said_while_the_feed_was_heard(
         heard_s |= set(range(now_s, now_s + passed_s)) if is_open else set()
         now_s += passed_s
         if what == "cut":
-            coverage.cut(M + (now_s - passed_s) * 1000, M + now_s * 1000)
+            coverage.lose(M + (now_s - passed_s) * 1000, M + now_s * 1000)
             heard_s -= set(range(now_s - passed_s, now_s))
         elif what == "move":
             coverage.moved_forward(M + now_s * 1000, 25_000)
@@ -348,6 +354,102 @@ def _minutes(messages: list[Watermark]) -> list[int]:
         if m.minute_start is not None
         for minute in range(m.dark_since or m.minute_start, m.minute_start + 1, MINUTE)
     ]
+
+
+def test_what_is_lost_on_the_way_is_not_covered() -> None:
+    producer = _Producer(0, "A", "B")
+    producer.connect(0)
+    assert producer.lose(40_000, 30_000, 30_100) == []
+    assert _told(producer.second(65_000)) == [(0, 59_900), (0, 60_000)]
+
+
+def test_a_loss_in_a_minute_that_was_sent_corrects_it() -> None:
+    producer = _Producer(0)
+    producer.connect(0)
+    producer.second(65_000)
+    producer.second(125_000)
+    messages = producer.lose(130_000, 59_000, 60_100)
+    assert _told(messages) == [(0, 59_000), (60_000, 59_900)]
+    assert producer.lose(131_000, 59_000, 60_100) == [], "it is known"
+    assert producer.marks.mark(M + 130_000).covered["A"] == {M + 120_000: 10_000}
+
+
+def test_a_loss_before_a_connection_was_closed_is_not_covered_either() -> None:
+    producer = _Producer(0)
+    producer.connect(0)
+    producer.end(20_000)
+    producer.connect(25_000)
+    producer.lose(50_000, 19_000, 26_000)
+    ((_, covered),) = _told(producer.second(65_000))
+    heard, silent = 19_000 + 34_000, 5_000
+    assert covered is not None
+    assert heard - silent <= covered <= heard, "rather too little than too much"
+
+
+def test_a_loss_in_minutes_that_are_forgotten_leaves_nothing_of_them_covered() -> None:
+    now = 1_800_000
+    producer = _Producer(0)
+    producer.connect(0)
+    for at in range(65_000, now, 60_000):
+        producer.second(at)
+    oldest = min(minute for minute, _ in _told(producer.lose(now, 0, now)) if minute)
+    (first, *rest) = producer.lose(now, 0, now)
+    assert (first.dark_since, first.covered_ms) == (M, 0)
+    assert rest == []
+    assert oldest <= now - HORIZON
+
+
+def test_of_what_an_earlier_run_sent_nothing_lost_counts_as_covered() -> None:
+    mark = Mark(M + 20_000, {"A": {M: 20_000}, "B": {M: 20_000}})
+    producer = _Producer(200_000, "A", "B", mark=mark)
+    producer.marks.resume(M + 200_000, M + 200_000)
+    messages = producer.lose(201_000, -90_000, 10_000, symbol=None)
+    of_a = [message for message in messages if message.symbol == "A"]
+    assert [(m.dark_since, (m.minute_start or 0) - M, m.covered_ms) for m in of_a] == [
+        (M - 120_000, -60_000, 0),
+        (None, 0, 10_000),
+    ]
+    assert len(messages) == 2 * len(of_a)
+
+
+def test_a_loss_without_beginning_or_end_reaches_from_the_horizon_to_now() -> None:
+    producer = _Producer(0)
+    producer.connect(0)
+    for at in range(65_000, 365_000, 60_000):
+        producer.second(at)
+    producer.lose(330_000, None, None, symbol=None)
+    assert producer.marks.mark(M + 330_000).covered["A"] == {M + 300_000: 0}
+
+
+def test_a_loss_of_a_symbol_that_is_gone_changes_nothing() -> None:
+    producer = _Producer(0)
+    producer.connect(0)
+    assert producer.lose(10_000, 0, 10_000, symbol="GONE") == []
+
+
+@given(
+    st.lists(st.integers(0, 300), min_size=2, max_size=8, unique=True).map(sorted),
+    st.tuples(st.integers(0, 300), st.integers(0, 300)).map(sorted),
+)
+def test_nothing_lost_is_covered_and_what_is_left_is_never_more_than_was_heard(
+    ends_s: list[int], lost_s: list[int]
+) -> None:
+    coverage = Coverage()
+    heard_s: set[int] = set()
+    for start_s, end_s in zip(ends_s[::2], ends_s[1::2], strict=False):
+        coverage.open(M + start_s * 1000)
+        coverage.close(M + end_s * 1000)
+        heard_s |= set(range(start_s, end_s))
+    if len(ends_s) % 2:
+        coverage.open(M + ends_s[-1] * 1000)
+        heard_s |= set(range(ends_s[-1], 301))
+    lost = set(range(*lost_s))
+    coverage.lose(M + lost_s[0] * 1000, M + lost_s[1] * 1000)
+    for minute in range(6):
+        seconds = set(range(minute * 60, minute * 60 + 60))
+        covered_s = coverage.covered_ms(M + minute * MINUTE, M + 301_000) / 1000
+        assert covered_s <= len(seconds & heard_s - lost)
+        assert covered_s >= len(seconds & heard_s) - len(seconds & lost)
 
 
 def test_a_mark_is_on_the_disk_before_it_takes_the_place_of_the_old_one(
