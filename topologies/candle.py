@@ -29,6 +29,7 @@ from topologies.rollup import NEVER, Rollups
 from topologies.sources import Sources
 from topologies.window import (
     MINUTE_MS,
+    NOT_EMITTED,
     Place,
     Series,
     Status,
@@ -37,6 +38,8 @@ from topologies.window import (
 )
 
 PARTIAL_EVERY_MS = 100
+COVERAGE_EVERY_MS = 1_000
+"""Candles of which only the coverage changed are revised once in so much `received_at`."""
 
 _QUOTE = int(PriceClass.QUOTE)
 
@@ -81,6 +84,8 @@ class SymbolCandles:
         "_regular",
         "changed",
         "coverage",
+        "coverage_pending",
+        "coverage_slot",
         "due",
         "gone",
         "identities",
@@ -110,6 +115,10 @@ class SymbolCandles:
         self.identities: dict[int, Identities] = {}
         self.coverage: dict[int, dict[str, int]] = {}
         """By minute's start: ms covered, by source."""
+        self.coverage_pending: set[int] = set()
+        """Starts of final windows whose coverage is no more that of their newest record."""
+        self.coverage_slot = -1
+        """Largest received_at // 1000 of the messages that revised candles for coverage alone."""
         self.series = Series(symbol, rules.feed, rules.price_rule)
         self.rollups = Rollups(self.series, rules.horizon_ms)
         self.sources = Sources()
@@ -159,6 +168,8 @@ class SymbolCandles:
             reached = 0  # quotes never move the watermark
         if reached > self.watermark:
             self.watermark = reached
+        if self.coverage_pending:
+            self._release_coverage(message.received_at // COVERAGE_EVERY_MS)
         records: list[Candle] = []
         rollups: list[Candle] = []
         if self.due or self.watermark >= self.next_due_ms:
@@ -287,9 +298,37 @@ class SymbolCandles:
         self.coverage.setdefault(start, {})[source] = covered_ms
         self.next_due_ms = min(self.next_due_ms, start + MINUTE_MS + self.rules.horizon_ms)
         window = self.windows.get(start)
-        if window is not None and window.revision >= 0 and self._covered(start) != before:
-            self.due.add(start)
-            self._touch(window, offset)
+        if window is None or window.revision < 0 or (covered := self._covered(start)) == before:
+            return
+        self._touch(window, offset)
+        if covered == window.emitted_covered_ms:
+            self.coverage_pending.discard(start)
+        else:
+            self.coverage_pending.add(start)
+
+    def _release_coverage(self, slot: int) -> None:
+        """Make pending revisions due: in a later second than the last, or when a minute is past.
+
+        All minutes of a symbol share the second. So their rollups, which equal the merge of the
+        minutes' newest records after every message, keep to it as well.
+        """
+        released = self.coverage_pending - self.due
+        if slot <= self.coverage_slot:
+            released = {start for start in released if self._is_past(start)}
+        if released:
+            self.due |= released
+            self.coverage_slot = max(self.coverage_slot, slot)
+
+    def find_pending_coverage(self) -> None:
+        """Compare the coverage of final windows with that of their newest records."""
+        for start, window in self.windows.items():
+            if window.revision < 0:
+                continue
+            covered = self._covered(start)
+            if window.emitted_covered_ms == NOT_EMITTED:  # an earlier version left none pending
+                window.emitted_covered_ms = covered
+            elif window.emitted_covered_ms != covered:
+                self.coverage_pending.add(start)
 
     def _dark(self, since: int, last: int) -> set[int]:
         """Minutes from `since` to before `last`: those open, and of the others a horizon's worth.
@@ -334,18 +373,21 @@ class SymbolCandles:
             if window.revision < 0 and watermark >= start + MINUTE_MS:
                 window.revision = 0
                 self.changed.discard(start)
-                self.touched.add(start)
-                records.append(self._record(window, "final"))
+                record = self._record(window, "final")
             elif start in self.due:
                 window.revision += 1
-                records.append(self._record(window, "revised"))
+                record = self._record(window, "revised")
             else:
                 continue
+            records.append(record)
+            self.touched.add(start)
+            self.coverage_pending.discard(start)
             window.told_duplicates = window.duplicate_count
             window.told_offset = window.last_offset
+            window.emitted_covered_ms = record.covered_ms
             told.append(window)
         self.due.clear()
-        rollups = self.rollups.records(told, self.windows, self._covered, watermark)
+        rollups = self.rollups.records(told, self.windows, watermark)
         if watermark >= self.next_due_ms:
             self._drop_past()
         return records, rollups
@@ -354,7 +396,7 @@ class SymbolCandles:
         self.rollups.drop_past(self.watermark)
         for start in [start for start in self.windows if self._is_past(start)]:
             window = self.windows.pop(start)
-            self.rollups.fold(window, self._covered(start))
+            self.rollups.fold(window)
             self.gone.append((start, window.chunks))
             del self.identities[start]
             self.touched.discard(start)

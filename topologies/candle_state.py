@@ -52,6 +52,7 @@ class Head(Struct, array_like=True):
     changed: list[int]
     windows: list[int]
     rollups: list[Key] = field(default_factory=list)
+    coverage_slot: int = -1
 
 
 _encode = msgspec.msgpack.Encoder(decimal_format="string").encode
@@ -102,6 +103,7 @@ def save(candles: SymbolCandles, life: str, offset: int, store: Store) -> None:
         changed=sorted(candles.changed),
         windows=sorted(candles.windows),
         rollups=sorted(candles.rollups.open),
+        coverage_slot=candles.coverage_slot,
     )
     store.set_bytes(HEAD, _encode(head))
 
@@ -122,12 +124,14 @@ def load(head: Head, symbol: str, rules: Rules, tally: Counter[str], store: Stor
     candles.watermark, candles.partial_slot = head.watermark, head.partial_slot
     candles.sources, candles.coverage = head.sources, head.coverage
     candles.changed = set(head.changed)
+    candles.coverage_slot = head.coverage_slot
     for start in head.windows:
         window = _window(store, start)
         identities = Identities(meanings_of(window.session, rules.price_rule))
         for n in range(window.chunks):
             identities.seen.update(_decode_chunk(_required(store, _chunk_key(start, n))))
         candles.windows[start], candles.identities[start] = window, identities
+    candles.find_pending_coverage()
     for key in head.rollups:
         candles.rollups.open[key] = _decode_rollup(_required(store, _rollup_key(key)))
     candles.schedule()

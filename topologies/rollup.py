@@ -7,7 +7,7 @@ Rules: `docs/topology.md`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -61,7 +61,7 @@ def spans_of(minute: int, session: Session, session_date: str) -> tuple[Span, ..
     return tuple(spans)
 
 
-def sums_of(window: Window, covered_ms: int | None) -> Sums:
+def sums_of(window: Window) -> Sums:
     """What the newest record of a minute says."""
     return Sums(
         window.price_class,
@@ -85,7 +85,7 @@ def sums_of(window: Window, covered_ms: int | None) -> Sums:
         window.told_duplicates,
         window.first_offset,
         window.told_offset,
-        covered_ms,
+        window.emitted_covered_ms,
     )
 
 
@@ -131,16 +131,14 @@ class Rollups:
         self,
         told: Iterable[Window],
         windows: Mapping[int, Window],
-        covered_ms: Callable[[int], int | None],
         watermark: int,
     ) -> list[Candle]:
         """The rollups' records that one message leads to, at most one each.
 
         :param told: the minutes that have a new record.
         :param windows: the symbol's open minutes, those among them.
-        :param covered_ms: how much of a minute was covered, by its start.
         """
-        changed = self._take(told, windows, covered_ms)
+        changed = self._take(told, windows)
         records = []
         for key in sorted(self.open):
             rollup = self.open[key]
@@ -159,17 +157,12 @@ class Rollups:
             self.touched.add(key)
         return records
 
-    def _take(
-        self,
-        told: Iterable[Window],
-        windows: Mapping[int, Window],
-        covered_ms: Callable[[int], int | None],
-    ) -> set[Key]:
+    def _take(self, told: Iterable[Window], windows: Mapping[int, Window]) -> set[Key]:
         """Let minutes with new records count; which rollups changed."""
         before: dict[Key, Sums] = {}
         anew: dict[Key, Span] = {}
         for window in told:
-            minute = sums_of(window, covered_ms(window.start))
+            minute = sums_of(window)
             for span in spans_of(window.start, window.session, window.session_date):
                 key = span[:2]
                 rollup = self.open.get(key) or self._begin(key, span, window.session_date)
@@ -179,7 +172,7 @@ class Rollups:
                 else:
                     rollup.now = merge(rollup.now, share(minute, window.session, span))
         for key, span in anew.items():
-            self.open[key].now = self._merged(span, windows, covered_ms)
+            self.open[key].now = self._merged(span, windows)
         changed = {key for key, then in before.items() if self.open[key].now != then}
         self.touched |= changed
         return changed
@@ -189,23 +182,18 @@ class Rollups:
         self.touched.add(key)
         return rollup
 
-    def _merged(
-        self,
-        span: Span,
-        windows: Mapping[int, Window],
-        covered_ms: Callable[[int], int | None],
-    ) -> Sums:
+    def _merged(self, span: Span, windows: Mapping[int, Window]) -> Sums:
         """The merge of all minutes of a rollup that have records."""
         merged = self.open[span[:2]].past
         for start, window in windows.items():
             if span.start <= start < span.end and window.revision >= 0:
-                minute = sums_of(window, covered_ms(start))
+                minute = sums_of(window)
                 merged = merge(merged, share(minute, window.session, span))
         return merged
 
-    def fold(self, window: Window, covered_ms: int | None) -> None:
+    def fold(self, window: Window) -> None:
         """Keep of a minute that can change no more what its open rollups need."""
-        minute = sums_of(window, covered_ms)
+        minute = sums_of(window)
         for span in spans_of(window.start, window.session, window.session_date):
             rollup = self.open.get(span[:2])
             if rollup is not None:

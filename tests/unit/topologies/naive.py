@@ -45,12 +45,13 @@ class NaiveCandles:
         self.touches: dict[int, list[int]] = {}
         self.duplicates: dict[int, int] = {}
         self.revisions: dict[int, int] = {}
-        self.emitted: dict[int, Any] = {}
+        self.emitted: dict[int, Candle] = {}
         self.dropped: set[int] = set()
         self.watermark = 0
         self.moved = 0
         self.slot: int | None = None
         self.changed: set[int] = set()
+        self.coverage_second = -1
 
     def past(self, start: int) -> bool:
         return self.watermark >= start + MINUTE + self.rules.horizon_ms
@@ -61,13 +62,15 @@ class NaiveCandles:
         if isinstance(message, Trades):
             self._trades(message, offset, rejections, market_changed)
         elif isinstance(message, Watermark):
-            self._coverage(message, offset, market_changed)
+            self._coverage(message, offset)
             self.told.append((message.source, message.t))
         else:
             self._quote(message, offset, rejections, market_changed)
         self.watermark = max(
             self.watermark, self.moved - self.rules.grace_ms, self._sources_watermark()
         )
+        second = message.received_at // 1000
+        later = second > self.coverage_second
         records = []
         for start in sorted(self.touches):
             if start in self.dropped:
@@ -79,6 +82,11 @@ class NaiveCandles:
             elif start in self.revisions and start in market_changed:
                 self.revisions[start] += 1
                 records.append(self._candle(start, "revised"))
+            elif self._coverage_is_pending(start) and (later or self.past(start)):
+                self.revisions[start] += 1
+                records.append(self._candle(start, "revised"))
+                self.coverage_second = max(self.coverage_second, second)
+        self.emitted |= {record.window_start: record for record in records}
         self.dropped |= {start for start in self.touches if self.past(start)}
         partials = []
         shown = message.received_at // 100 != self.slot or isinstance(message, Watermark)
@@ -88,7 +96,10 @@ class NaiveCandles:
             self.changed.clear()
         return records, partials, rejections
 
-    def _coverage(self, message: Watermark, offset: int, market_changed: set[int]) -> None:
+    def _coverage_is_pending(self, start: int) -> bool:
+        return start in self.emitted and self.emitted[start].covered_ms != self._covered(start)
+
+    def _coverage(self, message: Watermark, offset: int) -> None:
         last, covered_ms = message.minute_start, message.covered_ms
         if last is None or covered_ms is None:
             return
@@ -100,7 +111,6 @@ class NaiveCandles:
             before = self._covered(start)
             self.coverage.setdefault(start, {})[message.source] = covered_ms
             if start in self.revisions and before != self._covered(start):
-                market_changed.add(start)
                 self.touches[start].append(offset)
 
     def _trades(

@@ -298,6 +298,91 @@ def test_coverage_is_the_largest_of_the_sources_newest_values_and_a_correction_i
     assert feeder.watermark(BASE + MINUTE, "a", BASE, 5_000).records == []  # 30 s of b still hold
 
 
+def final_minutes(feeder: Feeder, count: int) -> None:
+    """Leave that many final minutes, each of one trade; the second of the last message is 300."""
+    for number in range(count):
+        feeder.trades(trade(number * MINUTE))
+    feeder.watermark(BASE + count * MINUTE, received_at=BASE + 300_000)
+
+
+def covered(feeder: Feeder, ms: int, covered_ms: int, minute=0):
+    """A source says how much of a final minute it covered; the records that follow."""
+    t = feeder.candles.watermark
+    start = BASE + minute * MINUTE
+    return feeder.watermark(t, minute=start, covered=covered_ms, received_at=BASE + ms).records
+
+
+def test_coverage_that_changes_many_times_a_second_is_one_revision_a_second():
+    feeder = Feeder()
+    final_minutes(feeder, 1)
+    made = [covered(feeder, 300_000 + ms, ms) for ms in range(0, 40_000, 100)]
+    seconds = [number // 10 for number, records in enumerate(made) if records]
+    assert seconds == list(range(40))
+    assert [only(records).revision for records in made if records] == list(range(1, 41))
+
+
+def test_the_newest_coverage_is_written_with_the_symbols_next_message_in_a_later_second():
+    feeder = Feeder()
+    final_minutes(feeder, 1)
+    assert only(covered(feeder, 300_000, 10_000)).covered_ms == 10_000
+    assert covered(feeder, 300_400, 20_000) == []
+    assert covered(feeder, 300_800, 30_000) == []
+    revised = only(feeder.trades(trade(301_000)).records)
+    assert (revised.window_start, revised.covered_ms, revised.revision) == (BASE, 30_000, 2)
+    assert (revised.status, revised.last_offset) == ("revised", feeder.offset - 1)
+    assert feeder.trades(trade(302_000)).records == []
+
+
+def test_coverage_waits_for_a_later_second_not_for_an_earlier_one():
+    feeder = Feeder()
+    final_minutes(feeder, 1)
+    covered(feeder, 300_000, 10_000)
+    assert covered(feeder, 299_000, 20_000) == []
+    assert only(covered(feeder, 301_000, 20_000)).covered_ms == 20_000
+
+
+def test_coverage_that_changed_back_before_it_was_written_is_no_revision():
+    feeder = Feeder()
+    final_minutes(feeder, 1)
+    covered(feeder, 300_000, 10_000)
+    covered(feeder, 300_100, 20_000)
+    assert covered(feeder, 300_200, 10_000) == []
+    assert feeder.trades(trade(301_000)).records == []
+
+
+def test_a_revision_for_a_late_trade_waits_for_no_second_and_carries_the_newest_coverage():
+    feeder = Feeder()
+    final_minutes(feeder, 1)
+    covered(feeder, 300_000, 10_000)
+    covered(feeder, 300_100, 20_000)
+    revised = only(feeder.trades(trade(1, p="11"), received_at=BASE + 300_200).records)
+    assert (revised.covered_ms, revised.high, revised.revision) == (20_000, 11, 2)
+    assert feeder.trades(trade(301_000)).records == []
+
+
+def test_coverage_of_several_minutes_that_changes_within_a_second_is_written_together():
+    feeder = Feeder()
+    final_minutes(feeder, 3)
+    assert len(covered(feeder, 300_000, 10_000, minute=0)) == 1
+    assert covered(feeder, 300_000, 10_000, minute=1) == []
+    assert covered(feeder, 300_000, 10_000, minute=2) == []
+    records = feeder.trades(trade(301_000)).records
+    assert [(c.window_start - BASE, c.covered_ms) for c in records] == [
+        (MINUTE, 10_000),
+        (2 * MINUTE, 10_000),
+    ]
+
+
+def test_coverage_is_written_before_its_minute_can_change_no_more():
+    feeder = Feeder()
+    final_minutes(feeder, 1)
+    covered(feeder, 300_000, 10_000)
+    covered(feeder, 300_100, 20_000)
+    last = feeder.watermark(BASE + MINUTE + HORIZON, received_at=BASE + 300_200).records
+    assert (only(last).covered_ms, only(last).revision) == (20_000, 2)
+    assert not feeder.candles.windows
+
+
 def test_a_source_that_was_away_long_covered_nothing_of_the_minutes_it_names():
     feeder = Feeder()
     feeder.watermark(BASE, "a", BASE, 20_000)

@@ -13,7 +13,14 @@ from hypothesis import strategies as st
 from app.contracts import Candle, Message, Trade, Trades, Watermark, encode
 from tests.unit.topologies.disk import Disk
 from tests.unit.topologies.examples import examples
-from tests.unit.topologies.messages import BASE, MINUTE, messages, number_repeats, trades
+from tests.unit.topologies.messages import (
+    BASE,
+    MINUTE,
+    messages,
+    number_repeats,
+    trade_messages,
+    trades,
+)
 from tests.unit.topologies.naive import NaiveCandles
 from topologies import candle_state
 from topologies.candle import Rules, SymbolCandles
@@ -129,6 +136,56 @@ def test_invariants_hold_in_every_record(messages):
         assert candle.revision == revisions.get(candle.candle_id, -1) + 1
         revisions[candle.candle_id] = candle.revision
         assert candle.status == ("revised" if candle.revision else "final")
+
+
+ARRIVAL = {"covered_ms", "revision", "status", "last_offset"}
+bursts = st.lists(
+    st.builds(
+        lambda ms, t, minute, covered, source: Watermark(
+            "SPY", "live", source, BASE + ms, BASE + t, BASE + minute * MINUTE, covered
+        ),
+        st.integers(0, 4_000),
+        st.sampled_from([0, MINUTE, 2 * MINUTE, 3 * MINUTE, 150_000]),
+        st.integers(0, 3),
+        st.integers(0, 3),
+        st.sampled_from(["a", "b"]),
+    )
+    | trade_messages("SPY"),
+    max_size=25,
+)
+"""Much is told of the coverage of a few minutes within a few seconds."""
+
+
+@examples(400)
+@given(bursts)
+def test_coverage_alone_is_written_once_a_second_and_never_lost(messages):
+    candles, naive = SymbolCandles("SPY", RULES, Counter()), NaiveCandles("SPY", RULES)
+    newest: dict[str, Candle] = {}
+    alone: Counter[tuple[str, int]] = Counter()
+    after = max((m.received_at for m in messages), default=BASE) + 1_000
+    closing = Watermark("SPY", "live", "a", after, BASE)
+    for offset, message in enumerate([*messages, closing]):
+        before = set(candles.windows)
+        outcome = candles.apply(copy.deepcopy(message), offset, None)
+        naive.apply(message, offset)
+        dropped = before - set(candles.windows)
+        for record in (*outcome.records, *outcome.rollups):
+            known = newest.get(record.candle_id)
+            if known is not None and is_coverage_alone(known, record) and not dropped:
+                alone[record.candle_id, message.received_at // 1000] += 1
+            newest[record.candle_id] = record
+        for start in dropped:
+            assert newest[f"SPY|1m|{start}"].covered_ms == naive._covered(start)
+    assert set(alone.values()) <= {1}
+    for start, window in candles.windows.items():
+        if window.revision >= 0:
+            assert newest[f"SPY|1m|{start}"].covered_ms == naive._covered(start)
+
+
+def is_coverage_alone(before: Candle, after: Candle) -> bool:
+    """Whether nothing but the coverage of a candle changed."""
+    names = [name for name in Candle.__struct_fields__ if name not in ARRIVAL]
+    return all(getattr(before, name) == getattr(after, name) for name in names)
 
 
 @given(many_trades)

@@ -163,6 +163,22 @@ def test_a_paused_sink_forgets_everything():
     assert worker.final(checkpoint, store).trade_count == 1
 
 
+def test_coverage_of_a_minute_that_an_earlier_version_saved_stays_in_its_rollups():
+    store, worker = Disk(), Worker()
+    worker.apply(0, checkpoint := object(), store)
+    hot = worker.symbols.of("SPY", b"SPY", 0, checkpoint, lambda *_: store)
+    end = BASE + 60_000
+    hot.candles.apply(Watermark("SPY", "live", "a", end, end, BASE, 30_000), 1, None)
+    worker.sink.flush()
+    (key,) = (key for key in store if key[:1] == b"w")
+    for place in (key, b"h"):  # their last field was not there then
+        store[place] = msgspec.msgpack.encode(msgspec.msgpack.decode(store[place])[:-1])
+    loaded = Worker().symbols.of("SPY", b"SPY", 0, object(), lambda *_: store).candles
+    outcome = loaded.apply(message(2), 2, None)
+    assert [c.revision for c in outcome.records] == [1]
+    assert {c.covered_ms for c in (*outcome.records, *outcome.rollups)} == {30_000}
+
+
 def test_a_window_that_an_earlier_version_saved_without_its_last_field_is_loaded():
     store, worker = Disk(), Worker()
     worker.apply(0, object(), store)

@@ -154,7 +154,7 @@ def said(trades: list[Trade]) -> Sums:
     candles = SymbolCandles("SPY", Rules("live", "sip", GRACE, HORIZON), Counter())
     candles.apply(Trades("SPY", "live", "a", "x", LAST, copy.deepcopy(trades)), 0, None)
     windows = list(candles.windows.values())
-    return sums_of(windows[0], None) if windows else Sums()
+    return sums_of(windows[0]) if windows else Sums()
 
 
 @examples(300)

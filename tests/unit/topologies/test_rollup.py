@@ -49,11 +49,12 @@ class Day:
         minute = None if covered is None else t - MINUTE
         return self.send(Watermark(self.symbol, self.feed, "a", t, t, minute, covered))
 
-    def told(self, clock, covered) -> list[Candle]:
+    def told(self, clock, covered, after_ms=0) -> list[Candle]:
         """What was covered of a minute, told afterwards."""
         minute = at(f"{self.date} {clock}")
         now = self.candles.watermark
-        return self.send(Watermark(self.symbol, self.feed, "a", now, now, minute, covered))
+        received_at = now + after_ms
+        return self.send(Watermark(self.symbol, self.feed, "a", received_at, now, minute, covered))
 
 
 def brief(records: list[Candle]) -> list[tuple[str, str, int | None]]:
@@ -177,6 +178,24 @@ def test_coverage_of_a_rollup_is_the_sum_of_what_was_told_of_its_minutes():
     assert {r.covered_ms for r in made} == {60_000}
     made = day.told("10:01", 1_000)
     assert {r.covered_ms for r in made} == {61_000}
+
+
+def test_coverage_of_many_minutes_that_changes_within_a_second_is_one_record_of_their_rollup():
+    day = Day()
+    for number in range(6):
+        day.trade(f"10:0{number}:01")
+    day.until("10:07")
+    made = [day.told(f"10:0{n}", 1_000 * (n + 1), after_ms=n) for n in range(6)]
+    assert [len(records) for records in made] == [4, 0, 0, 0, 0, 0]
+    later = day.told("10:05", 10_000, after_ms=1_000)
+    assert brief(later) == [
+        ("5m", "revised", 2),
+        ("5m", "partial", None),
+        ("15m", "partial", None),
+        ("1h", "partial", None),
+        ("1d", "partial", None),
+    ]
+    assert [r.covered_ms for r in later] == [15_000, 10_000, 25_000, 25_000, 25_000]
 
 
 def test_a_repeated_trade_counts_in_a_rollup_when_its_minute_has_a_record_again():
