@@ -30,6 +30,7 @@ from topologies.sources import Sources
 from topologies.window import (
     MINUTE_MS,
     NOT_EMITTED,
+    UNREPORTED,
     Place,
     Series,
     Status,
@@ -324,7 +325,8 @@ class SymbolCandles:
         for start, window in self.windows.items():
             if window.revision < 0:
                 continue
-            covered = self._covered(start)
+            told = self._covered(start)
+            covered = UNREPORTED if told is None else told
             if window.emitted_covered_ms == NOT_EMITTED:  # an earlier version left none pending
                 window.emitted_covered_ms = covered
             elif window.emitted_covered_ms != covered:
@@ -384,7 +386,8 @@ class SymbolCandles:
             self.coverage_pending.discard(start)
             window.told_duplicates = window.duplicate_count
             window.told_offset = window.last_offset
-            window.emitted_covered_ms = record.covered_ms
+            covered_ms = record.covered_ms
+            window.emitted_covered_ms = UNREPORTED if covered_ms is None else covered_ms
             told.append(window)
         self.due.clear()
         rollups = self.rollups.records(told, self.windows, watermark)

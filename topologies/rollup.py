@@ -63,6 +63,7 @@ def spans_of(minute: int, session: Session, session_date: str) -> tuple[Span, ..
 
 def sums_of(window: Window) -> Sums:
     """What the newest record of a minute says."""
+    covered_ms = window.emitted_covered_ms
     return Sums(
         window.price_class,
         window.open,
@@ -85,7 +86,7 @@ def sums_of(window: Window) -> Sums:
         window.told_duplicates,
         window.first_offset,
         window.told_offset,
-        window.emitted_covered_ms,
+        covered_ms if covered_ms >= 0 else None,
     )
 
 

@@ -16,8 +16,8 @@ from topologies.meaning import Meaning
 from topologies.sums import NO_PRICE, Sums
 
 MINUTE_MS = 60_000
-NOT_EMITTED = -1
-"""In place of what a record says: there is none yet."""
+UNREPORTED, NOT_EMITTED = -1, -2
+"""In place of a newest record's `covered_ms`: it is null; there is no record yet."""
 
 Status = Literal["partial", "final", "revised"]
 MARKET_FIELDS: tuple[str, ...] = (
@@ -98,8 +98,8 @@ class Window:
     """`duplicate_count` of the newest record; a repeat alone writes none."""
     told_offset: int = -1
     """`last_offset` of the newest record."""
-    emitted_covered_ms: int | None = NOT_EMITTED
-    """`covered_ms` of the newest record."""
+    emitted_covered_ms: int = NOT_EMITTED
+    """`covered_ms` of the newest record. Not None, as of a union mypyc forgets what it is of."""
 
     def take(self, t: int, p: Decimal, v: Decimal, meaning: Meaning) -> None:
         """Let a trade count. The thread's decimal context is `EXACT`, so that no sum is rounded."""
