@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, NamedTuple, cast
 
-from quixstreams import Application, State, message_context
+from quixstreams import State, message_context
 from quixstreams.dataframe import StreamingDataFrame
 from quixstreams.models.serializers import SerializationContext, Serializer
 
@@ -39,6 +39,7 @@ from topologies.lives import Lives
 from topologies.overlap import OverlappingContext
 from topologies.rejections import Origin, rejected
 from topologies.tally import TallyLog
+from topologies.turns import TurnApplication
 
 GROUP = "candles"
 
@@ -111,6 +112,12 @@ class Steps:
         hot.offset = offset
         return hot.candles.apply(message, offset, places)
 
+    def release(self, partitions: Collection[int]) -> None:
+        """Keep nothing in memory of `partitions`, which went to another worker, or may."""
+        self.symbols.evict(partitions)
+        for partition in partitions:
+            self._enlisted.pop(partition, None)
+
     def _store_of(self, partition: int, key: bytes) -> State[bytes, bytes]:
         """What a step with `stateful=True` is handed, but not for each message."""
         transaction = self._context.checkpoint.get_store_transaction(self._stream_id, partition)
@@ -135,7 +142,7 @@ def kind_of(candle: Candle) -> str:
     return "live" if live else candle.interval
 
 
-def build(app: Application, settings: Settings, lives: Lives) -> None:
+def build(app: TurnApplication, settings: Settings, lives: Lives) -> None:
     """Wire the topology on `app`.
 
     :param lives: of the topics its state belongs to; compared before each commit.
@@ -155,6 +162,7 @@ def build(app: Application, settings: Settings, lives: Lives) -> None:
     parsed = trades.apply(steps.parse, metadata=True)
     candles = parsed.apply(steps.window, metadata=True, expand=True)
     candles.to_topic(lambda candle, *_: outputs[kind_of(candle)])
+    app.after_revoke = lambda gone: steps.release({p for topic, p in gone if topic == stocks.name})
     tally_log = TallyLog(steps.tally)
 
     def check() -> Callable[[], None]:

@@ -7,13 +7,16 @@ first touch of each checkpoint: the store's head must hold the offset that memor
 at; else (an aborted checkpoint, a partition that was elsewhere meanwhile) memory is dropped and
 loaded anew. While the checkpoint that saved it is still committing (`topologies.overlap`), the
 store cannot say so yet; it will, or the worker begins anew.
+
+Memory holds the symbols of assigned partitions: those of a partition that is revoked or lost are
+evicted when its last checkpoint has ended, one way or the other.
 """
 
 from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 from typing import Any
 
@@ -120,6 +123,15 @@ class HotSymbols:
                 candle_state.save(hot.candles, self._life, hot.offset, opened())
                 hot.saved_offset, hot.saved_in = hot.offset, self._flushes
             hot.checkpoint = None
+
+    def evict(self, partitions: Collection[int]) -> None:
+        """Drop the symbols of `partitions`, which are this worker's no more.
+
+        Those that come back are loaded from the store. No flush may be under way.
+        """
+        places = [place for place in self._symbols if place[0] in partitions]
+        evicted = {self._symbols.pop(place) for place in places}
+        self._dirty = [hot for hot in self._dirty if hot not in evicted]
 
     def forget(self) -> None:
         """Drop all memory; what is touched next is loaded from the store."""

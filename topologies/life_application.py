@@ -84,24 +84,27 @@ class LifeConsumer(InternalConsumer):
     lives: TopicLives
     before_assign: Callable[[], None]
     before_poll: Callable[[], None]
-    _lost = False
+    _failure: Exception | None = None
+    """Of a rebalance. Raised by `poll`: raised in the callback it would break the close that
+    follows, as librdkafka revokes once more and Quix has forgotten the partitions."""
 
     def poll(self, timeout: float | None = None) -> Any:
         """
         :raises AssignmentLostError: partitions were lost. What was read of them must neither be
             committed nor kept, and Quix would do both.
+        :raises Exception: what the commit failed of when partitions were revoked.
         """
         self.before_poll()
         message = super().poll(timeout)
-        if self._lost:
-            raise AssignmentLostError("its partitions were given to another worker")
+        if self._failure is not None:
+            raise self._failure
         return message
 
     def poll_now(self) -> Any:
         """What `poll` would return without waiting; nothing is called before it."""
         message = self._consumer.poll(0)
-        if self._lost:
-            raise AssignmentLostError("its partitions were given to another worker")
+        if self._failure is not None:
+            raise self._failure
         return message
 
     def subscribe(
@@ -118,11 +121,18 @@ class LifeConsumer(InternalConsumer):
                 self._set_beginnings(partitions)
             on_assign(consumer, partitions)
 
+        def revoke(consumer: Consumer, partitions: list[TopicPartition]) -> None:
+            try:
+                on_revoke(consumer, partitions)
+            except Exception as error:
+                logger.warning("what was read of revoked partitions is not committed: %s", error)
+                self._failure = error
+
         def lost(consumer: Consumer, partitions: list[TopicPartition]) -> None:
             on_lost(consumer, partitions)
-            self._lost = True  # raised by poll: an exception here would break a close
+            self._failure = AssignmentLostError("its partitions were given to another worker")
 
-        super().subscribe(topics, on_assign=assign, on_revoke=on_revoke, on_lost=lost)
+        super().subscribe(topics, on_assign=assign, on_revoke=revoke, on_lost=lost)
 
     def committed(
         self, partitions: list[TopicPartition], timeout: float | None = None

@@ -8,6 +8,7 @@ up to `MESSAGES_A_TURN` messages shares the first and does without the second.
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from confluent_kafka import TopicPartition
@@ -29,6 +30,9 @@ class TurnApplication(LifeApplication):
     """A Quix application whose topics' keys and values are bytes, and whose errors end it.
 
     Its commits go on beside what is read next (`topologies.overlap`).
+
+    :ivar after_revoke: called with the partitions, (topic, number) each, that were revoked or lost,
+        when their last checkpoint is committed or given up.
     """
 
     _consumer: LifeConsumer
@@ -38,15 +42,23 @@ class TurnApplication(LifeApplication):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, consumer_poll_timeout=POLL_S, **kwargs)
+        self.after_revoke: Callable[[Sequence[tuple[str, int]]], None] = lambda _: None
         self._processing_context = OverlappingContext.of(self._processing_context)
 
     def _on_assign(self, consumer: Any, partitions: list[TopicPartition]) -> None:
         self._processing_context.settle()
         super()._on_assign(consumer, partitions)
 
+    def _on_revoke(self, consumer: Any, partitions: list[TopicPartition]) -> None:
+        try:
+            super()._on_revoke(consumer, partitions)
+        finally:
+            self.after_revoke([(one.topic, one.partition) for one in partitions])
+
     def _on_lost(self, consumer: Any, partitions: list[TopicPartition]) -> None:
         self._processing_context.wait()
         super()._on_lost(consumer, partitions)
+        self.after_revoke([(one.topic, one.partition) for one in partitions])
 
     def _exception_handler(self, *error: Any) -> Any:
         """Before consumer and state are closed."""

@@ -28,6 +28,7 @@ logger = logging.getLogger(__name__)
 
 TRANSACTION_TIMEOUT_MS = 10_000
 SESSION_TIMEOUT_MS = 10_000
+HEARTBEAT_MS = SESSION_TIMEOUT_MS // 4
 FETCH_WAIT_MS = 100
 """How long Kafka holds back the answer that there is nothing to read, and with it what else was
 asked on the connection: an assignment asks for four offsets a partition, one after the other."""
@@ -120,7 +121,7 @@ def application(settings: Settings, instance: Instance, group: str) -> TurnAppli
         consumer_extra_config={
             "group.instance.id": me,  # killed and back, it goes on at once: no session to wait out
             "session.timeout.ms": SESSION_TIMEOUT_MS,
-            "heartbeat.interval.ms": SESSION_TIMEOUT_MS // 4,
+            "heartbeat.interval.ms": HEARTBEAT_MS,
             "fetch.message.max.bytes": MAX_MESSAGE_BYTES,
             "fetch.wait.max.ms": FETCH_WAIT_MS,
             "log_level": 3,

@@ -33,9 +33,9 @@ class Worker:
             self.symbols, lambda: self.checkpoint, check=lambda: lambda: None
         )
 
-    def apply(self, offset: int, checkpoint: object, store: Disk) -> None:
+    def apply(self, offset: int, checkpoint: object, store: Disk, partition: int = 0) -> None:
         self.checkpoint = checkpoint
-        hot = self.symbols.of("SPY", b"SPY", 0, checkpoint, lambda *_: store)
+        hot = self.symbols.of("SPY", b"SPY", partition, checkpoint, lambda *_: store)
         hot.offset = offset
         hot.candles.apply(message(offset), offset, None)
 
@@ -153,6 +153,29 @@ def test_a_checkpoint_that_must_not_be_committed_ends_before_its_changelogs():
     symbols.of("SPY", b"SPY", 0, checkpoint := object(), lambda *_: store)
     with pytest.raises(RuntimeError):
         sink.flush()
+
+
+def test_symbols_of_evicted_partitions_are_dropped_and_loaded_when_they_come_back():
+    kept, revoked, worker = Disk(), Disk(), Worker()
+    worker.apply(0, first := object(), kept)
+    worker.apply(0, first, revoked, partition=1)
+    worker.sink.flush()
+    worker.symbols.evict({1, 2})
+    assert list(worker.symbols._symbols) == [(0, b"SPY")]
+    worker.apply(1, second := object(), revoked, partition=1)
+    hot = worker.symbols.of("SPY", b"SPY", 1, second, lambda *_: revoked)
+    assert sum(window.trade_count for window in hot.candles.windows.values()) == 2
+
+
+def test_what_an_aborted_checkpoint_touched_of_an_evicted_partition_is_never_written():
+    kept, revoked, worker = Disk(), Disk(), Worker()
+    worker.apply(0, checkpoint := object(), kept)
+    worker.apply(0, checkpoint, revoked, partition=1)  # its flush fails as it is revoked
+    worker.symbols.evict({1})
+    assert len(worker.symbols._dirty) == 1
+    worker.sink.flush()
+    assert kept
+    assert not revoked
 
 
 def test_a_paused_sink_forgets_everything():

@@ -31,6 +31,11 @@ REPLACED = [
     ),
     (Application._get_internal_consumer, "4c1da72aa6c9", "LifeApplication makes the consumer"),
     (Application._get_internal_producer, "8ff77b7505a1", "LifeApplication makes the producer"),
+    (
+        InternalConsumer.subscribe,
+        "8708a6152881",
+        "LifeConsumer keeps what its callback for revokes raises, and raises it from poll",
+    ),
     (InternalConsumer.poll_row, "5fc6f77dab1f", "TurnApplication polls instead"),
     (InternalProducer.produce_row, "998ef49ad1b1", "LifeProducer.produce_row does its work"),
     (Topic.row_serialize, "543a9fa1a191", "LifeProducer.produce_row serializes values as it does"),
@@ -45,6 +50,11 @@ REPLACED = [
     ),
     (Checkpoint.get_store_transaction, "4404ff20622b", "OverlappingCheckpoint waits before it"),
     (
+        Checkpoint._flush_sink_bounded,
+        "482b12ecd541",
+        "OverlappingCheckpoint flushes in its own thread instead",
+    ),
+    (
         InternalProducer.commit_transaction,
         "7bde107a94cf",
         "PairedProducer runs it on a copy of itself",
@@ -55,6 +65,11 @@ REPLACED = [
         "PairedProducer changes producers before it",
     ),
     (Application._on_assign, "649c087559d4", "TurnApplication waits for a commit before it"),
+    (
+        Application._on_revoke,
+        "3583f0b20d3b",
+        "TurnApplication evicts symbols after it has committed and released the stores",
+    ),
     (Application._on_lost, "0edfd426aa05", "TurnApplication waits for a commit before it"),
     (
         Application._exception_handler,
