@@ -56,6 +56,9 @@ def produce(
 @cli.command()
 def candles() -> None:
     """Window trades into one-minute candles (exactly-once)."""
+    from topologies.quix_version import check_quix
+
+    check_quix()  # an import of another version's inside may fail without a sentence
     from topologies.worker import run
 
     run(_settings())
@@ -64,6 +67,9 @@ def candles() -> None:
 @cli.command()
 def archive() -> None:
     """Write trades, quotes, coverage, candles and rejections to the lake."""
+    from topologies.quix_version import check_quix
+
+    check_quix()
     from topologies.archive import run
 
     run(_settings())

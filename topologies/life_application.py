@@ -35,6 +35,7 @@ from quixstreams.state.metadata import CHANGELOG_CF_MESSAGE_HEADER
 
 from app.settings import Settings
 from app.topics import topic_ids
+from topologies.quix_version import check_quix
 
 logger = logging.getLogger(__name__)
 
@@ -249,6 +250,7 @@ class LifeApplication(Application):
 
     :param lives: told of each assignment.
     :param before_assign: called before partitions are assigned.
+    :raises QuixVersionError: another Quix Streams is installed than this is written for.
     """
 
     transactional_producer: type[LifeProducer] = LifeProducer
@@ -261,6 +263,7 @@ class LifeApplication(Application):
         before_assign: Callable[[], None] = lambda: None,
         **kwargs: Any,
     ) -> None:
+        check_quix()
         self._lives = lives
         self._before_assign = before_assign
         self.told_to_stop = False
