@@ -22,7 +22,7 @@ def messages(seed: int, count: int, minutes: int = 30) -> Iterator[Pair]:
     """`count` messages in the order in which they go to Kafka; `shares` tells what they hold.
 
     Two sources send each its own trades, and now and then the other's once more; their watermarks,
-    one a little behind, come each second.
+    one a little behind, come each second, some with corrections of earlier minutes' coverage.
     """
     rng = random.Random(seed)
     prices = {symbol: 1000 + 100 * index for index, symbol in enumerate(SYMBOLS)}
@@ -44,6 +44,8 @@ def messages(seed: int, count: int, minutes: int = 30) -> Iterator[Pair]:
             start = now - now % MINUTE
             t = now - GRACE - (300 if source == "b" else 0)
             message = Watermark(symbol, "replay", source, now, t, start, now - start)
+            if trouble < 0.1:
+                yield from _corrections(rng, symbol, source, now, t)
         elif rng.random() < 0.02:
             price = Decimal(prices[symbol]) / 100
             message = Quote(symbol, "replay", source, now, price, *[None] * 6, now // 1000 - 2)
@@ -58,6 +60,15 @@ def messages(seed: int, count: int, minutes: int = 30) -> Iterator[Pair]:
     for symbol in SYMBOLS:
         for source in SOURCES:
             yield symbol.encode(), encode(Watermark(symbol, "replay", source, end, end))
+
+
+def _corrections(rng: random.Random, symbol: str, source: str, now: int, t: int) -> Iterator[Pair]:
+    """Of what was told of the last minutes' coverage, several within a second."""
+    for _ in range(rng.randint(1, 4)):
+        start = now - now % MINUTE - rng.randint(1, 3) * MINUTE
+        covered_ms = rng.randint(0, MINUTE)
+        message = Watermark(symbol, "replay", source, now, t, start, covered_ms)
+        yield symbol.encode(), encode(message)
 
 
 def _trades(rng: random.Random, price: int, now: int) -> list[Trade]:
