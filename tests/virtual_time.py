@@ -29,14 +29,15 @@ _LONGEST_S = 0.5
 class _Selector(selectors.DefaultSelector):
     """Waits for files as long as there are any news; then lets the loop's time pass instead.
 
-    :ivar threads: how many of them work for the loop; while one does, no time passes.
+    :ivar threads: how many of them work for the loop; while one does, no time passes. It is below
+        0 while the loop still waits for what a thread has given up.
     """
 
     passed_s = 0.0
     threads = 0
 
     def select(self, timeout: float | None = None) -> list[Any]:
-        if timeout is None or (timeout > 0 and self.threads):
+        if timeout is None or (timeout > 0 and self.threads > 0):
             return super().select(None)
         events = super().select(0)
         if timeout <= 0 or events:

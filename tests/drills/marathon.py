@@ -135,6 +135,7 @@ async def live_through(
     patch.setattr(producing, "Outlet", lambda *_: Kept(messages))
     patch.setattr(producing, "await_topics", lambda *_: True)
     patch.setattr(rest, "_in_thread", _call)
+    patch.setattr(rest, "TIMEOUT_S", 600)  # of real time: on a busy machine 4 s are not many
     patch.setattr(RestFaults, "answer", _answer)
     lives: list[Life] = []
     script = seeded_script(seed, length_s, silence_s) if faults is None else faults
