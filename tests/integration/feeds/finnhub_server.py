@@ -102,6 +102,10 @@ class FinnhubServer:
         """Let a little time pass between two frames of a quiet feed."""
         self._do(asyncio.sleep(seconds))
 
+    def wait_until_read(self) -> None:
+        """Wait until everybody who is connected has read all that was sent to them."""
+        self._do(self._ping())
+
     def drop(self, key: str | None = None) -> None:
         """End every connection, or the one with `key`, without a farewell."""
         self._loop.call_soon_threadsafe(
@@ -174,6 +178,10 @@ class FinnhubServer:
         finally:
             self._sockets.remove(socket)
             self.heard.put(("close", ""))
+
+    async def _ping(self) -> None:
+        for socket in self._sockets:
+            await (await socket.ping())  # it is answered behind all that came before
 
     async def _send(self, text: str, key: str | None) -> None:
         for socket in self._with(key):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import time
@@ -23,7 +24,16 @@ from tests.integration.feeds.topic_reader import stocks
 from tests.support import await_, start
 
 MOST_S = 5.0
+"""On a machine that has nothing else to do."""
+STUCK_S = 20.0
+"""What it waits for would take this long, or for ever."""
 MakeSettings = Callable[..., Settings]
+
+
+def most_s() -> float:
+    """How long it may take: longer where others are at work, but never as long as it would wait."""
+    load = os.getloadavg()[0] / (os.cpu_count() or 1)
+    return min(MOST_S * max(1.0, load), STUCK_S)
 
 
 @pytest.fixture
@@ -94,7 +104,7 @@ def test_while_all_is_well(live: Settings, server: FinnhubServer, ending: Begin)
     server.wait_for("subscribe", 2)
     server.send_trades(("A", SteadyClock().now_ms(), 1))
     stocks(live, until=has_trades("A", 1))
-    assert producer.end() < MOST_S
+    assert producer.end() < most_s()
     assert server.wait_for("unsubscribe", 2) == ["A", "B"]
     assert "flushed: 1 trades in 1 messages" in producer.log
 
@@ -105,7 +115,7 @@ def test_while_it_waits_to_connect_again(
     server.refuse_with = 429
     producer = ending(live)
     producer.says("line 1 connects again in")
-    assert producer.end() < MOST_S
+    assert producer.end() < most_s()
 
 
 @contextmanager
@@ -129,7 +139,7 @@ def test_while_a_handshake_and_a_rest_call_get_no_answer(
         ensure_topics(settings)
         producer = ending(settings)
         producer.says("market status was not to be had")
-        assert producer.end() < MOST_S
+        assert producer.end() < most_s()
 
 
 def test_while_kafka_was_never_there(live: Settings, server: FinnhubServer, ending: Begin) -> None:
@@ -138,7 +148,7 @@ def test_while_kafka_was_never_there(live: Settings, server: FinnhubServer, endi
     server.wait_for("subscribe", 2)
     server.send_trades(("A", SteadyClock().now_ms(), 1))
     producer.says("Waiting for it")
-    assert producer.end() < MOST_S
+    assert producer.end() < most_s()
     assert SpillFile(away.home / SPILL_FILE).unread > 0
 
 
@@ -160,9 +170,10 @@ def test_while_kafka_is_away_and_the_server_takes_no_farewell(
     private_kafka.kill()
     for n in range(1, 1_000):
         server.send_trades(*[("A", now_ms + n, 1)] * 9)
-    server.wait_a_moment()
+    server.wait_until_read()
     server.freeze()
-    assert producer.end() < MOST_S
+    assert producer.end() < most_s()
     assert "the next start sends them first" in producer.log
     kept = SpillFile(settings.home / SPILL_FILE).read()
-    assert sum(record.value.count(b'"t":') for record in kept) >= 9 * 999
+    trades = [record for record in kept if b'"type":"trades"' in record.value]
+    assert sum(record.value.count(b'"t":') for record in trades) >= 9 * 999
