@@ -82,6 +82,20 @@ class Coverage:
             self._earlier.append((self._since, at_ms))
             self._since = at_ms + ms
 
+    def cut(self, start_ms: int, end_ms: int) -> None:
+        """From `start_ms` to `end_ms` nothing was heard, though it has been open all the while."""
+        if self._since is None or start_ms >= end_ms:
+            return
+        self._earlier = [
+            part
+            for start, end in self._earlier
+            for part in ((start, min(end, start_ms)), (max(start, end_ms), end))
+            if part[0] < part[1]
+        ]
+        if self._since < start_ms:
+            self._earlier.append((self._since, start_ms))
+        self._since = max(self._since, end_ms)
+
     def covered_ms(self, minute: int, now_ms: int) -> int:
         """How much of `minute` was heard up to `now_ms`."""
         heard_ms = sum(_overlap(minute, start, end) for start, end in self._heard(now_ms))

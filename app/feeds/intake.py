@@ -332,12 +332,12 @@ class Intake:
         symbols = {message.symbol for message in messages}
         if not_refused := one.subscriptions.proved(symbols):
             self._heard_from(one, not_refused, now_ms)
-        self._note_silences(one, messages, now_ms)
-        self.pulses.traded(symbols, now_ms)
-        self.counts["rejected_trades"] += frame.size - len(frame.arrived)
         wrong: list[Trades] = []
         if in_future:
             messages, wrong = self._part_future(messages, raw)
+        self._note_silences(one, messages, now_ms)
+        self.pulses.traded(symbols, now_ms)
+        self.counts["rejected_trades"] += frame.size - len(frame.arrived)
         return [
             *minutes,
             *corrected,

@@ -230,12 +230,17 @@ class SpillFile:
         first = list(records)
         since_ms = next(filter(None, map(_received_ms, first)), self._last_ms())
         file = FileIO(self._new_path, "w+b")
-        _write(file, _head(HEAD_BYTES, since_ms))
-        for record in first:
-            _write(file, _packed(record))
-        self._copy(file, self._read_at, self._end_at)
-        os.fsync(file.fileno())
-        self._new_path.replace(self.path)
+        try:
+            _write(file, _head(HEAD_BYTES, since_ms))
+            for record in first:
+                _write(file, _packed(record))
+            self._copy(file, self._read_at, self._end_at)
+            os.fsync(file.fileno())
+            self._new_path.replace(self.path)
+        except BaseException:
+            file.close()
+            self._new_path.unlink(missing_ok=True)
+            raise
         sync_folder(self.path.parent)
         self._file.close()
         self._file = file

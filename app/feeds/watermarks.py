@@ -137,7 +137,7 @@ class Watermarks:
         start_ms, end_ms = self._as_it_was(start_ms), self._as_it_was(end_ms)
         for name in symbols:
             if symbol := self._symbols.get(name):
-                symbol.coverage.lose(start_ms, end_ms)
+                symbol.coverage.cut(start_ms, end_ms)
                 messages += self._long_dark(name, symbol, start_ms, end_ms, now_ms)
                 messages += self._corrections(name, symbol, now_ms)
         return messages

@@ -8,7 +8,7 @@ import logging
 from collections import Counter
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.contracts import Rejected, Trades, Watermark
@@ -269,6 +269,7 @@ def test_a_third_life_goes_on_where_the_second_ended_though_it_heard_no_trade() 
     assert third.clock.now_ms() == M + 520_000
 
 
+@settings(deadline=None)
 @given(
     behind_s=st.integers(3, 400),
     lives_s=st.lists(st.tuples(st.integers(2, 150), st.integers(0, 300)), min_size=1, max_size=5),

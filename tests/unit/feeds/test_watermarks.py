@@ -295,7 +295,7 @@ def test_coverage_is_what_the_clock_said_while_the_feed_was_heard(
         heard_s |= set(range(now_s, now_s + passed_s)) if is_open else set()
         now_s += passed_s
         if what == "cut":
-            coverage.lose(M + (now_s - passed_s) * 1000, M + now_s * 1000)
+            coverage.cut(M + (now_s - passed_s) * 1000, M + now_s * 1000)
             heard_s -= set(range(now_s - passed_s, now_s))
         elif what == "move":
             coverage.moved_forward(M + now_s * 1000, 25_000)
@@ -402,7 +402,7 @@ def test_a_loss_in_minutes_that_are_forgotten_leaves_nothing_of_them_covered() -
 def test_of_what_an_earlier_run_sent_nothing_lost_counts_as_covered() -> None:
     mark = Mark(M + 20_000, {"A": {M: 20_000}, "B": {M: 20_000}})
     producer = _Producer(200_000, "A", "B", mark=mark)
-    producer.marks.resume(M + 200_000, M + 200_000)
+    producer.marks.resume(M + 200_000)
     messages = producer.lose(201_000, -90_000, 10_000, symbol=None)
     of_a = [message for message in messages if message.symbol == "A"]
     assert [(m.dark_since, (m.minute_start or 0) - M, m.covered_ms) for m in of_a] == [
