@@ -52,6 +52,10 @@ _VERDICTS = {
     KafkaError.INVALID_TIMESTAMP: Verdict.INVALID,
     KafkaError.INVALID_MSG: Verdict.INVALID,
     KafkaError.POLICY_VIOLATION: Verdict.INVALID,
+    KafkaError._DESTROY: Verdict.UNSENT,
+    KafkaError._TRANSPORT: Verdict.UNSENT,
+    KafkaError._TIMED_OUT: Verdict.UNSENT,
+    KafkaError._MSG_TIMED_OUT: Verdict.UNSENT,
     KafkaError._PURGE_INFLIGHT: Verdict.UNSENT,
     KafkaError._PURGE_QUEUE: Verdict.UNSENT,
     KafkaError._UNKNOWN_TOPIC: Verdict.UNSENT,
@@ -61,7 +65,8 @@ _VERDICTS = {
     KafkaError.UNKNOWN_PRODUCER_ID: Verdict.UNSENT,
     KafkaError.INVALID_PRODUCER_EPOCH: Verdict.UNSENT,
 }
-"""Of the last three librdkafka makes a fatal error by itself where they are one."""
+"""`_DESTROY` is reported of messages that waited in the client for a topic that is gone. Of the
+last three librdkafka makes a fatal error by itself where they are one."""
 
 
 def verdict(error: KafkaError) -> Verdict:

@@ -45,6 +45,7 @@ def _record(message: Message | Rejected) -> Record:
         (KafkaError.POLICY_VIOLATION, Verdict.INVALID),
         (KafkaError.UNKNOWN_TOPIC_OR_PART, Verdict.UNSENT),
         (KafkaError._PURGE_QUEUE, Verdict.UNSENT),
+        (KafkaError._DESTROY, Verdict.UNSENT),
         (KafkaError.TOPIC_AUTHORIZATION_FAILED, Verdict.STOP),
         (KafkaError.CLUSTER_AUTHORIZATION_FAILED, Verdict.STOP),
         (KafkaError.UNSUPPORTED_VERSION, Verdict.STOP),
