@@ -10,7 +10,7 @@ import asyncio
 import base64
 import hashlib
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from decimal import Decimal
 from itertools import pairwise
 from pathlib import Path
@@ -262,12 +262,16 @@ def refused_frames(deliveries: Iterable[Delivery]) -> set[str]:
     }
 
 
-def rejected_as_future(records: Iterable[Rejected]) -> set[tuple[str, int, Decimal]]:
-    """Symbol, time and size of each trade that was rejected for a time too far ahead."""
+def rejected_as_future(records: Collection[Rejected]) -> set[tuple[str, int, Decimal]]:
+    """Symbol, time and size of each trade that was rejected for a time too far ahead.
+
+    Of a frame's rejections only the first carries the frame.
+    """
+    frames = {one.sha256: one.payload for one in records if one.payload is not None}
     found = set()
     for one in records:
         if one.reason == "future":
-            rows = json.loads(base64.b64decode(one.payload or ""), parse_float=Decimal)["data"]
+            rows = json.loads(base64.b64decode(frames[one.sha256]), parse_float=Decimal)["data"]
             found |= {
                 (rows[i]["s"], rows[i]["t"], Decimal(rows[i]["v"])) for i in one.indices or ()
             }
