@@ -48,7 +48,7 @@ def produce(
     ] = None,
 ) -> None:
     """Take trades and quotes from Finnhub into stocks-topic."""
-    from app.feeds.producer import run
+    from app.feeds.live.producer import run
 
     run(_settings(), record=record)
 
@@ -56,10 +56,10 @@ def produce(
 @cli.command()
 def candles() -> None:
     """Window trades into one-minute candles (exactly-once)."""
-    from topologies.quix_version import check_quix
+    from topologies.runtime.quix_version import check_quix
 
     check_quix()  # an import of another version's inside may fail without a sentence
-    from topologies.worker import run
+    from topologies.runtime.worker import run
 
     run(_settings())
 
@@ -67,7 +67,7 @@ def candles() -> None:
 @cli.command()
 def archive() -> None:
     """Write trades, quotes, coverage, candles and rejections to the lake."""
-    from topologies.quix_version import check_quix
+    from topologies.runtime.quix_version import check_quix
 
     check_quix()
     from topologies.archive import run
@@ -130,7 +130,7 @@ def simulate(
     ] = None,
 ) -> None:
     """Serve a simulated market that speaks Finnhub's WebSocket and REST protocol."""
-    from app.feeds.simulator.command import run
+    from app.feeds.simulator.server.command import run
 
     run(
         _settings(),
@@ -158,7 +158,7 @@ def replay(
     ] = None,
 ) -> None:
     """Send the trades of a file into stocks-topic."""
-    from app.feeds.replay import run
+    from app.feeds.replay.command import run
 
     run(_settings(), file, speed=speed)
 

@@ -7,8 +7,8 @@ from typing import Any
 from quixstreams.internal_producer import InternalProducer
 
 from app.settings import load_settings
-from topologies import worker
-from topologies.turns import TurnApplication
+from topologies.runtime import worker
+from topologies.runtime.batched_polling import TurnApplication
 
 
 class AtLeastOnceApplication(TurnApplication):

@@ -26,9 +26,9 @@ from app.settings import Settings
 from benchmarks._bench import Cost, Input, WorkerError, batches, candles, measured, worker_log
 from benchmarks._reference import Bar, Key, full
 from tests.support import read_topic, running, values
-from topologies.candle import Rules, SymbolCandles
-from topologies.window import newest
-from topologies.worker import spare_the_collector
+from topologies.core.candle import Rules, SymbolCandles
+from topologies.core.window import newest
+from topologies.runtime.worker import spare_the_collector
 
 COMPILED = Path(__file__).resolve().parent.parent / ".compiled"
 """What `make compile` writes."""

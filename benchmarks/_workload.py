@@ -10,10 +10,10 @@ from itertools import accumulate
 
 from app.contracts import Message, Trade, Trades, Watermark
 from app.feeds.clock import ManualClock
-from app.feeds.intake import Intake
-from app.feeds.simulator.exchange import Exchange
-from app.feeds.simulator.listing import KNOWN_PRICES
-from app.feeds.simulator.protocol import trade_frames
+from app.feeds.live.session import Intake
+from app.feeds.simulator.market.exchange import Exchange
+from app.feeds.simulator.market.listing import KNOWN_PRICES
+from app.feeds.simulator.server.protocol import trade_frames
 
 BASE = 1_699_974_000_000
 """A Tuesday, 10:00 in New York: regular session."""

@@ -29,13 +29,13 @@ from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 
-import app.feeds.publisher
+import app.feeds.outbox.publisher
 from app.contracts import STOCKS_TOPIC, Trades, decode
 from app.feeds.clock import SteadyClock
-from app.feeds.producer import Producer
-from app.feeds.simulator.exchange import Exchange
-from app.feeds.simulator.protocol import trade_frames
-from app.feeds.websocket import FeedSocket
+from app.feeds.finnhub.websocket import FeedSocket
+from app.feeds.live.producer import Producer
+from app.feeds.simulator.market.exchange import Exchange
+from app.feeds.simulator.server.protocol import trade_frames
 from app.settings import Settings
 from app.topics import ensure_topics
 from benchmarks._bench import bench
@@ -149,7 +149,7 @@ def produce(pipe: Connection, settings: Settings) -> None:
 
     frames_of = FeedSocket.frames
     FeedSocket.frames = noted  # type: ignore[method-assign, assignment]
-    app.feeds.publisher.Producer = Noting  # type: ignore[attr-defined]
+    app.feeds.outbox.publisher.Producer = Noting  # type: ignore[attr-defined]
 
     async def run() -> None:
         stop = asyncio.Event()

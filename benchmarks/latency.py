@@ -1,8 +1,8 @@
 """How soon a trade is seen: feed at real time, worker with its default settings, readers beside it.
 
 Feeder and readers are processes of their own, on the clock that all processes of a machine share.
-The feeder makes messages and watermarks as the producer does (`app.feeds.intake`), one trade a
-frame, and sends each at once (linger 0).
+The feeder makes messages and watermarks as the producer does (`app.feeds.live.session`), one trade
+a frame, and sends each at once (linger 0).
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ from app.contracts import (
     encode,
 )
 from app.feeds.clock import SteadyClock
-from app.feeds.intake import Intake
-from app.feeds.publisher import producer_settings
+from app.feeds.live.session import Intake
+from app.feeds.outbox.publisher import producer_settings
 from app.settings import Settings
 from app.topics import ensure_topics
 from benchmarks._bench import Group, bench, worker_log

@@ -37,7 +37,7 @@ from benchmarks._reference import Full, Key, Prints, check, full
 from benchmarks._report import report, spread
 from benchmarks._workload import Workload
 from tests.support import TICKHOUSE, await_, end_offsets, stop
-from topologies.window import newest
+from topologies.core.window import newest
 
 TRADES, RUNS = 600_000, 5
 GUARANTEES = {

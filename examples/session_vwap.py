@@ -22,9 +22,9 @@ from app.exact import EXACT
 from app.log import set_up_logging
 from app.settings import Settings, load_settings
 from app.topics import await_topics, topic_settings
-from topologies.instance import claim_instance
-from topologies.window import vwap
-from topologies.worker import application
+from topologies.core.window import vwap
+from topologies.runtime.instance import claim_instance
+from topologies.runtime.worker import application
 
 GROUP = POINTS_TOPIC = "session-vwap"
 BAND = 2.0

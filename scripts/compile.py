@@ -22,11 +22,18 @@ from pathlib import Path
 from app.outputs import write_whole
 
 ROOT = Path(__file__).resolve().parent.parent
-MODULES = ("topologies/candle.py", "topologies/window.py")
+MODULES = ("topologies/core/candle.py", "topologies/core/window.py")
 """Where a message's time goes. A msgspec `Struct` must not be in them: mypyc would drop the keyword
 arguments of its class. Compiling prints, rollups and sums as well brought nothing measurable."""
 
 WRITTEN = '"""Written by scripts/compile.py: '
+PARENT_INIT = '''\
+"""Written by scripts/compile.py: its package `core` is partly compiled, the rest is plain."""
+
+from pkgutil import extend_path
+
+__path__ = extend_path(__path__, __name__)
+'''
 INIT = '''\
 """Written by scripts/compile.py: some modules of this package are compiled, the rest is plain."""
 
@@ -46,7 +53,7 @@ if sys.implementation.cache_tag != PYTHON or any(
     for name, digest in SOURCES.items()
 ):
     raise TickhouseError(
-        f"The compiled core in {{Path(__file__).parent.parent}} is not of the sources "
+        f"The compiled core in {{Path(__file__).parents[2]}} is not of the sources "
         f"in {{__path__[1]}}, or for another Python: make compile, or take it off PYTHONPATH."
     )
 '''
@@ -89,7 +96,8 @@ def compile_into(folder: Path) -> None:
         build.run()
     sources = {Path(name).name: sha256(Path(name).read_bytes()).hexdigest() for name in MODULES}
     init = INIT.format(python=sys.implementation.cache_tag, sources=sources)
-    write_whole(folder / "topologies" / "__init__.py", init)
+    write_whole(folder / "topologies" / "core" / "__init__.py", init)
+    write_whole(folder / "topologies" / "__init__.py", PARENT_INIT)
 
 
 def main() -> None:

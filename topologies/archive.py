@@ -23,7 +23,7 @@ from app.topics import BrokerUnreachableError, await_topics
 from sinks.bucket import Bucket
 from sinks.parquet_s3 import LifeEndedError, ParquetS3Sink
 from sinks.rows import Converter, candle_rows, rejected_rows, stocks_rows
-from topologies.archive_lives import ArchiveApplication, ArchiveLives
+from topologies.runtime.archive_application import ArchiveApplication, ArchiveLives
 
 logger = logging.getLogger(__name__)
 

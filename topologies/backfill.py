@@ -17,13 +17,13 @@ from rich.progress import track
 
 from app.contracts import ROLLUP_TOPICS, Candle, FeedName, Interval, Message
 from app.errors import TickhouseError
-from app.feeds.replay_messages import messages
-from app.feeds.tradefile import TradeFile, read_trades
+from app.feeds.replay.messages import messages
+from app.feeds.replay.trade_file import TradeFile, read_trades
 from app.lake import DATASETS
 from app.outputs import OutputError, check_output, replacing
 from app.settings import Settings
-from topologies.candle import Rejection, Rules, SymbolCandles
-from topologies.tally import counted
+from topologies.core.candle import Rejection, Rules, SymbolCandles
+from topologies.core.counters import counted
 
 logger = logging.getLogger(__name__)
 

@@ -32,14 +32,14 @@ from app.contracts import (
 )
 from app.exact import rounded_count
 from app.settings import Settings
-from topologies.candle import NOTHING, Outcome, Rules
-from topologies.hot_state import CheckpointSink, HotSymbols
-from topologies.life_application import LifeProducer
-from topologies.lives import Lives
-from topologies.overlap import OverlappingContext
-from topologies.rejections import Origin, rejected
-from topologies.tally import TallyLog
-from topologies.turns import TurnApplication
+from topologies.core.candle import NOTHING, Outcome, Rules
+from topologies.core.counters import TallyLog
+from topologies.core.rejections import Origin, rejected
+from topologies.runtime.application import LifeProducer
+from topologies.runtime.batched_polling import TurnApplication
+from topologies.runtime.incarnations import Lives
+from topologies.runtime.pipelined_commits import OverlappingContext
+from topologies.runtime.symbol_cache import CheckpointSink, HotSymbols
 
 GROUP = "candles"
 

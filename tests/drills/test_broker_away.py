@@ -11,8 +11,8 @@ import pytest
 
 from app.embedded.kafka import KafkaServer
 from app.embedded.s3 import S3Server
-from app.feeds.simulator.delivery import read_deliveries
-from app.feeds.simulator.ledger import truth
+from app.feeds.simulator.delivery_log.ledger import truth
+from app.feeds.simulator.delivery_log.log import read_deliveries
 from app.topics import ensure_topics
 from tests.integration.feeds.simulator_process import TOKEN, simulator_process
 from tests.integration.feeds.topic_reader import stocks, trades_of

@@ -14,11 +14,11 @@ import msgspec
 import pytest
 
 from app.contracts import CANDLES_TOPIC, STOCKS_TOPIC, Quote, Rejected, decode_candle
-from app.feeds.simulator.delivery import Opened, read_deliveries
-from app.feeds.simulator.faults import AnyFault, Stall
-from app.feeds.simulator.ledger import truth
-from app.feeds.simulator.quotes import DAY_MS
-from app.feeds.simulator.seeded import seeded_script
+from app.feeds.simulator.delivery_log.ledger import truth
+from app.feeds.simulator.delivery_log.log import Opened, read_deliveries
+from app.feeds.simulator.faults.kinds import AnyFault, Stall
+from app.feeds.simulator.faults.seeded import seeded_script
+from app.feeds.simulator.market.quotes import DAY_MS
 from app.settings import Settings
 from app.topics import ensure_topics
 from tests.drills.marathon import (

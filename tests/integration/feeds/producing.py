@@ -11,8 +11,8 @@ from typing import Any
 
 from app.contracts import Message
 from app.feeds.clock import Clock, SteadyClock
-from app.feeds.producer import Producer
-from app.feeds.recording import Recorder
+from app.feeds.live.producer import Producer
+from app.feeds.live.recording import Recorder
 from app.settings import Settings
 from tests.integration.feeds.topic_reader import trades_of
 

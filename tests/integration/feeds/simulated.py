@@ -11,11 +11,11 @@ from typing import Any, NamedTuple
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
-from app.feeds.simulator.command import address, listen
-from app.feeds.simulator.delivery import Arrived, Delivery, Sent
-from app.feeds.simulator.exchange import Exchange
-from app.feeds.simulator.faults import AnyFault, parse_fault
-from app.feeds.simulator.server import Simulator
+from app.feeds.simulator.delivery_log.log import Arrived, Delivery, Sent
+from app.feeds.simulator.faults.kinds import AnyFault, parse_fault
+from app.feeds.simulator.market.exchange import Exchange
+from app.feeds.simulator.server.command import address, listen
+from app.feeds.simulator.server.server import Simulator
 from tests.virtual_time import LoopClock
 
 START_MS = 1_780_000_020_000

@@ -14,8 +14,8 @@ import pytest
 
 from app.embedded.kafka import KafkaServer
 from app.feeds.clock import SteadyClock
-from app.feeds.outlet import SPILL_FILE
-from app.feeds.spill import SpillFile
+from app.feeds.outbox.outbox import SPILL_FILE
+from app.feeds.outbox.spill_file import SpillFile
 from app.settings import Settings
 from app.topics import ensure_topics
 from tests.integration.feeds.finnhub_server import FinnhubServer

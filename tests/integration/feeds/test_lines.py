@@ -13,17 +13,17 @@ import pytest
 
 from app.contracts import Message, Quote, Trades, Watermark
 from app.feeds.clock import SteadyClock
-from app.feeds.recording import Recorder
-from app.feeds.replay import run as replay
-from app.feeds.websocket import BadKeyError
+from app.feeds.finnhub.websocket import BadKeyError
+from app.feeds.live.recording import Recorder
+from app.feeds.replay.command import run as replay
 from app.settings import Settings
 from app.topics import ensure_topics
 from tests.integration.feeds.finnhub_server import FinnhubServer
 from tests.integration.feeds.producing import has_trades, produce, producing
 from tests.integration.feeds.topic_reader import stocks, trades_of
 from topologies.backfill import Backfill
-from topologies.candle import Rules
-from topologies.window import market_fields, newest
+from topologies.core.candle import Rules
+from topologies.core.window import market_fields, newest
 
 MakeSettings = Callable[..., Settings]
 SPEED = 20

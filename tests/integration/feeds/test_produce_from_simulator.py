@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from app.contracts import Message, Quote, Trades, Watermark
-from app.feeds.simulator.delivery import read_deliveries
-from app.feeds.simulator.ledger import truth
+from app.feeds.simulator.delivery_log.ledger import truth
+from app.feeds.simulator.delivery_log.log import read_deliveries
 from app.settings import Settings
 from app.topics import ensure_topics
 from tests.integration.feeds.simulator_process import TOKEN, simulator_process

@@ -24,12 +24,12 @@ from app.embedded.environment import child_environment
 from app.embedded.kafka import KafkaServer
 from app.errors import TickhouseError
 from app.feeds.clock import SteadyClock
-from app.feeds.outlet import SPILL_FILE
-from app.feeds.producer import MARK_FILE, run
-from app.feeds.simulator.delivery import Sent, read_deliveries
-from app.feeds.source import SourceError, only_one
-from app.feeds.spill import SpillFile
-from app.feeds.websocket import FEED_HEADER, BadKeyError
+from app.feeds.finnhub.websocket import FEED_HEADER, BadKeyError
+from app.feeds.live.producer import MARK_FILE, run
+from app.feeds.live.source import SourceError, only_one
+from app.feeds.outbox.outbox import SPILL_FILE
+from app.feeds.outbox.spill_file import SpillFile
+from app.feeds.simulator.delivery_log.log import Sent, read_deliveries
 from app.settings import Settings
 from app.topics import ensure_topics
 from tests.integration.feeds.finnhub_server import FinnhubServer
@@ -334,7 +334,7 @@ def test_every_trade_the_simulator_delivered_is_in_kafka_in_its_order(
 def simulating(log: Path) -> Iterator[str]:
     """A simulator in a process of its own, and its address."""
     code = (
-        "import sys, pathlib; from app.feeds.simulator.command import run\n"
+        "import sys, pathlib; from app.feeds.simulator.server.command import run\n"
         "from app.settings import Settings\n"
         "log = pathlib.Path(sys.argv[1])\n"
         "run(Settings(_env_file=None), '127.0.0.1', 0, 500.0, 1, 'key', delivery_log=log)"

@@ -11,8 +11,8 @@ import pytest
 from pydantic import SecretStr
 
 from app.contracts import Message, Trades, conditions_of
-from app.feeds.simulator.delivery import read_deliveries
-from app.feeds.simulator.ledger import truth
+from app.feeds.simulator.delivery_log.ledger import truth
+from app.feeds.simulator.delivery_log.log import read_deliveries
 from app.settings import Settings
 from app.topics import ensure_topics
 from tests.integration.feeds.finnhub_server import FinnhubServer

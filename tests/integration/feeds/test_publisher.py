@@ -13,8 +13,8 @@ from confluent_kafka import KafkaError
 
 from app.contracts import STOCKS_TOPIC, Trade, Trades, decode
 from app.embedded.kafka import KafkaServer
-from app.feeds.publisher import Publisher
-from app.feeds.spill import SpillFile
+from app.feeds.outbox.publisher import Publisher
+from app.feeds.outbox.spill_file import SpillFile
 from app.settings import Settings
 from app.topics import ensure_topics
 from tests.integration.feeds.topic_reader import stocks, trades_of

@@ -10,16 +10,16 @@ from typing import Any
 
 import pytest
 
-import app.feeds.rest
+import app.feeds.finnhub.rest
 from app.contracts import Quote, Rejected
-from app.feeds.budget import CallBudget
 from app.feeds.clock import SteadyClock
-from app.feeds.quotes import QuotePoller
-from app.feeds.rest import ATTEMPTS, FinnhubRest, RestCalls
-from app.feeds.simulator.command import address, listen
-from app.feeds.simulator.exchange import Exchange
-from app.feeds.simulator.faults import parse_fault
-from app.feeds.simulator.server import Simulator
+from app.feeds.finnhub.rate_limit import CallBudget
+from app.feeds.finnhub.rest import ATTEMPTS, FinnhubRest, RestCalls
+from app.feeds.live.quotes import QuotePoller
+from app.feeds.simulator.faults.kinds import parse_fault
+from app.feeds.simulator.market.exchange import Exchange
+from app.feeds.simulator.server.command import address, listen
+from app.feeds.simulator.server.server import Simulator
 
 TOKEN = "marker-token"
 SPEED = 30
@@ -84,7 +84,7 @@ class _Life:
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    monkeypatch.setattr(app.feeds.rest, "TIMEOUT_S", 0.3)
+    monkeypatch.setattr(app.feeds.finnhub.rest, "TIMEOUT_S", 0.3)
     caplog.set_level(logging.WARNING)
 
 

@@ -34,11 +34,11 @@ from app.contracts import (
 )
 from app.embedded.kafka import KafkaServer
 from app.feeds.clock import SteadyClock
-from app.feeds.coverage import Lost, load_mark
-from app.feeds.outlet import SPILL_FILE
-from app.feeds.producer import MARK_FILE
-from app.feeds.publisher import Publisher, PublishError
-from app.feeds.spill import SpillFile
+from app.feeds.live.coverage import Lost, load_mark
+from app.feeds.live.producer import MARK_FILE
+from app.feeds.outbox.outbox import SPILL_FILE
+from app.feeds.outbox.publisher import Publisher, PublishError
+from app.feeds.outbox.spill_file import SpillFile
 from app.settings import Settings
 from app.topics import ensure_topics
 from tests.integration.feeds.finnhub_server import FinnhubServer

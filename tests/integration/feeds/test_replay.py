@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from app.contracts import Message, Watermark
-from app.feeds import replay
-from app.feeds.source import SourceError, only_one
-from app.feeds.tradefile import read_trades
+from app.feeds.live.source import SourceError, only_one
+from app.feeds.replay.command import command as replay
+from app.feeds.replay.trade_file import read_trades
 from app.settings import Settings
 from tests.integration.feeds.topic_reader import stocks, trades_of
 

@@ -19,7 +19,7 @@ import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from app.feeds.simulator.delivery import Arrived, Ended, Sent, read_deliveries
+from app.feeds.simulator.delivery_log.log import Arrived, Ended, Sent, read_deliveries
 from tests.support import TICKHOUSE
 
 PATIENCE_S = 30

@@ -14,10 +14,18 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from app.contracts import Quote
-from app.feeds.finnhub_frames import RefusedFrame, TradeFrame, parse_frame
-from app.feeds.quote_messages import quote_message
-from app.feeds.simulator.delivery import Began, Delivery, Ended, Refused, Resumed, Sent, Silent
-from app.feeds.simulator.ledger import truth
+from app.feeds.finnhub.frames import RefusedFrame, TradeFrame, parse_frame
+from app.feeds.finnhub.quote_messages import quote_message
+from app.feeds.simulator.delivery_log.ledger import truth
+from app.feeds.simulator.delivery_log.log import (
+    Began,
+    Delivery,
+    Ended,
+    Refused,
+    Resumed,
+    Sent,
+    Silent,
+)
 from tests.integration.feeds.simulated import START_MS, TOKEN, Heard, hear, simulated, subscribe
 from tests.virtual_time import run
 

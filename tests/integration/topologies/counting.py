@@ -10,9 +10,9 @@ from quixstreams import State
 
 from app.contracts import LIVE_TOPIC, STOCKS_TOPIC
 from app.settings import Settings
-from topologies.instance import claim_instance
-from topologies.turns import TurnApplication
-from topologies.worker import application
+from topologies.runtime.batched_polling import TurnApplication
+from topologies.runtime.instance import claim_instance
+from topologies.runtime.worker import application
 
 GROUP = "counting"
 

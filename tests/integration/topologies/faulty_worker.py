@@ -21,9 +21,9 @@ from quixstreams.sinks.base import SinkBackpressureError
 
 from app.log import set_up_logging
 from app.settings import load_settings
-from topologies import worker
-from topologies.hot_state import CheckpointSink, HotSymbols
-from topologies.life_application import LifeProducer
+from topologies.runtime import worker
+from topologies.runtime.application import LifeProducer
+from topologies.runtime.symbol_cache import CheckpointSink, HotSymbols
 
 logger = logging.getLogger("faults")
 

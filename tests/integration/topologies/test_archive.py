@@ -37,7 +37,7 @@ from sinks.parquet_s3 import LifeBatch
 from tests import support
 from tests.lake import LakeReader
 from tests.unit.sinks.records import candle, quote, rejected, trade, trades, watermark
-from topologies.archive_lives import ArchiveLives
+from topologies.runtime.archive_application import ArchiveLives
 
 SYMBOLS = ("AAPL", "MSFT", "NVDA", "AMD", "BINANCE:BTCUSDT")
 PER_MESSAGE = 3
@@ -156,7 +156,7 @@ def test_poison_is_skipped_with_a_count_and_the_worker_goes_on(
 
 KILL_AT_COMMIT = """
 import os, signal
-from topologies.life_application import LifeConsumer
+from topologies.runtime.application import LifeConsumer
 LifeConsumer.commit = lambda *a, **k: os.kill(os.getpid(), signal.SIGKILL)
 from app.cli import main
 main()

@@ -10,8 +10,8 @@ from app.contracts import LIVE_TOPIC, STOCKS_TOPIC
 from app.settings import Settings
 from tests.integration.topologies.counting import GROUP, beside, counting
 from tests.support import await_, await_consumed, read_topic, send
-from topologies.life_application import LifeConsumer
-from topologies.turns import TurnApplication
+from topologies.runtime.application import LifeConsumer
+from topologies.runtime.batched_polling import TurnApplication
 
 
 def changelog(settings: Settings) -> str:

@@ -10,8 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from app.contracts import Message, Trades, Watermark
-from app.feeds.replay_messages import messages
-from app.feeds.tradefile import read_trades
+from app.feeds.replay.messages import messages
+from app.feeds.replay.trade_file import read_trades
 from app.settings import Settings
 from tests.published import (
     arriving_late,
@@ -23,8 +23,8 @@ from tests.published import (
     volume_matches,
 )
 from topologies import backfill
-from topologies.candle import Rules
-from topologies.window import market_fields, newest
+from topologies.core.candle import Rules
+from topologies.core.window import market_fields, newest
 
 pytestmark = pytest.mark.usefixtures("utc")
 

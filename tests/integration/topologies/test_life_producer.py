@@ -10,7 +10,7 @@ from quixstreams.models import MessageContext, Row, Topic
 from app.contracts import LIVE_TOPIC
 from app.topics import ensure_topics
 from tests.support import await_, end_offsets, read_topic
-from topologies.life_application import LifeProducer
+from topologies.runtime.application import LifeProducer
 
 WAIT_MS = 60_000
 

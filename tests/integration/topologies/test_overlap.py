@@ -13,8 +13,8 @@ from app.contracts import LIVE_TOPIC, STOCKS_TOPIC
 from app.settings import Settings
 from tests.integration.topologies.counting import GROUP, beside, counting
 from tests.support import await_, await_consumed, committed_offsets, end_offsets, read_topic, send
-from topologies.life_application import LifeProducer, TopicLives
-from topologies.overlap import PairedProducer
+from topologies.runtime.application import LifeProducer, TopicLives
+from topologies.runtime.pipelined_commits import PairedProducer
 
 _commit = LifeProducer.commit_transaction
 

@@ -10,10 +10,10 @@ import msgspec
 import pytest
 
 from app.contracts import Candle, Message, Trade, Trades
-from app.feeds.finnhub_frames import TradeFrame, parse_frame
-from app.feeds.messages import FULL_FRAME_TRADES, ConnectionMessages
-from app.feeds.replay_messages import messages
-from app.feeds.tradefile import read_trades
+from app.feeds.finnhub.frames import TradeFrame, parse_frame
+from app.feeds.messages.building import FULL_FRAME_TRADES, ConnectionMessages
+from app.feeds.replay.messages import messages
+from app.feeds.replay.trade_file import read_trades
 from app.market.sessions import END_MS
 from tests.published import (
     Bar,
@@ -25,8 +25,8 @@ from tests.published import (
     volume_matches,
 )
 from topologies.backfill import Backfill
-from topologies.candle import Rules
-from topologies.window import newest
+from topologies.core.candle import Rules
+from topologies.core.window import newest
 
 RULES = Rules("replay", "all")
 _encode = msgspec.json.Encoder(decimal_format="number").encode

@@ -14,12 +14,12 @@ import duckdb
 import pytest
 
 from app.contracts import Candle
-from app.feeds.replay_messages import messages
-from app.feeds.tradefile import read_trades
+from app.feeds.replay.messages import messages
+from app.feeds.replay.trade_file import read_trades
 from tests.published import arriving_late
 from topologies.backfill import Backfill
-from topologies.candle import Rules
-from topologies.window import newest
+from topologies.core.candle import Rules
+from topologies.core.window import newest
 
 OPENS, CLOSES = 1_381_239_000_000, 1_381_262_400_000
 """2013-10-08, 09:30 and 16:00 in New York."""

@@ -26,12 +26,12 @@ from tests.support import (
     end_offsets,
     send,
 )
-from topologies import worker
 from topologies.candles import GROUP, build
-from topologies.instance import claim_instance
-from topologies.lives import Lives, TopicMadeAgainError
-from topologies.turns import TurnApplication
-from topologies.worker import application
+from topologies.runtime import worker
+from topologies.runtime.batched_polling import TurnApplication
+from topologies.runtime.incarnations import Lives, TopicMadeAgainError
+from topologies.runtime.instance import claim_instance
+from topologies.runtime.worker import application
 
 PARTITIONS = 4
 NEVER_S = 3_600.0

@@ -21,16 +21,16 @@ from app.contracts import (
     Watermark,
     decode_candle,
 )
-from app.feeds.replay_messages import messages
-from app.feeds.tradefile import read_trades
+from app.feeds.replay.messages import messages
+from app.feeds.replay.trade_file import read_trades
 from app.settings import Settings
 from app.topics import ensure_topics
 from tests.published import Bar, bar, gold_bars, pre_market_bars, regular_bars, rolled_up
 from tests.support import await_consumed, read_topic, running, send_messages
 from topologies import backfill
 from topologies.backfill import BackfillError
-from topologies.candle import Rules, SymbolCandles
-from topologies.window import newest
+from topologies.core.candle import Rules, SymbolCandles
+from topologies.core.window import newest
 
 MINUTE, HOUR = 60_000, 3_600_000
 OPENS = 1_700_058_600_000  # 2023-11-15 09:30 in New York

@@ -18,13 +18,13 @@ from app.contracts import (
     decode,
     decode_candle,
 )
-from app.feeds import replay
+from app.feeds.replay.command import command as replay
 from app.topics import ensure_topics
 from tests.integration.topologies.workload import messages
 from tests.published import arriving_late
 from tests.support import await_consumed, read_topic, running, send, values
 from topologies import backfill
-from topologies.candle import Rules, SymbolCandles
+from topologies.core.candle import Rules, SymbolCandles
 
 
 def candles_in(settings, topic: str) -> list[Candle]:

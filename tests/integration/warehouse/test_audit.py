@@ -14,8 +14,8 @@ import pytest
 from msgspec.structs import replace
 
 from app.contracts import ROLLUP_TOPICS, Candle, Message, Trades, Watermark, encode
-from app.feeds.replay_messages import messages
-from app.feeds.tradefile import read_trades
+from app.feeds.replay.messages import messages
+from app.feeds.replay.trade_file import read_trades
 from app.lake import DATASETS, ObjectKey
 from app.settings import Settings
 from app.warehouse.audit import audit
@@ -23,7 +23,7 @@ from app.warehouse.commands import build, load
 from app.warehouse.transform import BuildFailed
 from sinks.rows import ROW_COLUMNS, candle_rows, stocks_rows
 from tests.integration.warehouse.lake_writer import LIVES, LakeWriter
-from topologies.candle import Rules, SymbolCandles
+from topologies.core.candle import Rules, SymbolCandles
 
 DAY_MS = 86_400_000
 KAFKA_MS = 1_709_640_000_000

@@ -10,8 +10,8 @@ import pytest
 from app.contracts import Message, Trade, Trades
 from benchmarks._reference import Bar, Prints, WrongCandlesError, check, full
 from benchmarks._workload import BASE, SYMBOLS, Workload, simulator_framing
-from topologies.candle import Rules, SymbolCandles
-from topologies.window import newest
+from topologies.core.candle import Rules, SymbolCandles
+from topologies.core.window import newest
 
 
 def message(*trades: tuple[int, str, int, list[str]]) -> Message:

@@ -6,7 +6,7 @@ from collections import Counter
 from decimal import Decimal
 
 from app.contracts import Candle, Quote, Trade, Trades, Watermark
-from topologies.candle import Outcome, Rules, SymbolCandles
+from topologies.core.candle import Outcome, Rules, SymbolCandles
 
 BASE = 1_381_239_000_000  # 2013-10-08 09:30 in New York
 MINUTE = 60_000

@@ -1,7 +1,7 @@
 """A candle model that keeps every trade in a list and computes everything from scratch.
 
-It is written from the rules alone, shares no code with `topologies.candle` but the records' class
-and the table of conditions, and is far too slow for anything but judging.
+It is written from the rules alone, shares no code with `topologies.core.candle` but the records'
+class and the table of conditions, and is far too slow for anything but judging.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 from app.contracts import Candle, Quote, Trades, Watermark
 from app.market.conditions import BY_CODE
 from app.market.sessions import session_of
-from topologies.candle import Rules
+from topologies.core.candle import Rules
 
 MINUTE = 60_000
 

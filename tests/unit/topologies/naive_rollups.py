@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from app.contracts import Candle
 from app.market.sessions import session_of
-from topologies.candle import Rules
+from topologies.core.candle import Rules
 
 MINUTE = 60_000
 DAY = 1440 * MINUTE

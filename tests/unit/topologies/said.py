@@ -15,8 +15,8 @@ from app.contracts import RefusedMessage, decode, encode
 from benchmarks._workload import Workload
 from tests.integration.topologies import workload
 from tests.unit.topologies.disk import Disk
-from topologies import candle, candle_state
-from topologies.candle import Rules, SymbolCandles
+from topologies.core import candle, state_codec
+from topologies.core.candle import Rules, SymbolCandles
 
 SAVE_EVERY = 500
 
@@ -37,7 +37,7 @@ def said(messages: Iterable[tuple[bytes | None, bytes]]) -> Iterator[bytes]:
         outcome = symbols[key].apply(message, offset, places)
         yield msgspec.json.encode(outcome)
         if offset % SAVE_EVERY == 0:
-            candle_state.save(symbols[key], "life", offset, disks[key])
+            state_codec.save(symbols[key], "life", offset, disks[key])
             yield repr(disks[key]).encode()
     yield repr(tally).encode()
 

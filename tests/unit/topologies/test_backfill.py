@@ -15,7 +15,7 @@ import pytest
 
 from app.contracts import Candle
 from app.errors import TickhouseError
-from app.feeds.tradefile_batches import TradeFileError
+from app.feeds.replay.trade_file_batches import TradeFileError
 from app.settings import Settings
 from tests.support import TICKHOUSE
 from topologies import backfill

@@ -1,0 +1,289 @@
+"""Finnhub's REST API: time-outs, plain errors, and a key that no text shows."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from contextvars import ContextVar
+from math import ceil
+from random import Random
+from typing import Any, Generic, Literal, NamedTuple, Protocol, TypeVar
+
+import finnhub
+import requests
+from requests.utils import get_environ_proxies
+
+from app.feeds.clock import Clock
+from app.feeds.finnhub.http_headers import LATER_BY_UP_TO, RetryAfter, date_ms_of
+from app.feeds.finnhub.rate_limit import CallBudget
+from app.hosts import origin_of, takes_proxy
+from app.redaction import SHORTEST_KEY, Redactor
+
+TIMEOUT_S = 4
+ANSWER_S = 20.0
+"""For the whole of an answer: one that comes in drops never times out by itself."""
+ATTEMPTS = 3
+_MOST_TEXT = 300
+_MINUTE_MS = 60_000
+
+Retry = Literal["no", "soon", "later"]
+T = TypeVar("T")
+OnDate = Callable[[int, int, int], None]
+
+_date_ms: ContextVar[int | None] = ContextVar("date_ms", default=None)
+"""The date of the last answer in this thread: an abandoned call cannot write another's."""
+
+
+class RestFault(Exception):
+    """No answer came.
+
+    :ivar retry: whether asking again can help; `later` means once the minute's calls are used up.
+    :ivar status: the HTTP status, if there was one.
+    :ivar retry_after: when the server says it may be asked again, whatever `retry` says.
+    """
+
+    def __init__(
+        self,
+        reason: str,
+        retry: Retry,
+        status: int | None = None,
+        retry_after: RetryAfter | None = None,
+    ) -> None:
+        super().__init__(reason)
+        self.retry = retry
+        self.status = status
+        self.retry_after = retry_after or RetryAfter()
+
+
+class RestApi(Protocol):
+    """What of Finnhub's REST API is used."""
+
+    def quote(self, symbol: str) -> Any:
+        """The JSON of a quote, as Python values; raises `RestFault`."""
+
+    def market_status(self, exchange: str) -> Any:
+        """The JSON of a market's status, as Python values; raises `RestFault`."""
+
+
+class FinnhubRest:
+    """finnhub-python with a time-out, the key in a header instead of the URL, and plain errors.
+
+    No redirect is followed, and no credentials are taken from a .netrc file. A proxy of the
+    environment is used for https:// alone, where it sees the server's host and nothing else, and
+    never for an address of this machine.
+
+    :param others: further keys that no text may show.
+    """
+
+    def __init__(self, url: str, key: str, others: Sequence[str] = ()) -> None:
+        self._url = url
+        self._redactor = Redactor((key, *others))
+        self._echoes = Redactor((key, *others), SHORTEST_KEY)
+        self._client = finnhub.Client(api_key=key)
+        self._client.API_URL = url.rstrip("/")
+        self._client.DEFAULT_TIMEOUT = TIMEOUT_S
+        session = self._client._session
+        # as a parameter the key would stand in the text of every network error
+        del session.params["token"]
+        session.headers["X-Finnhub-Token"] = key
+        session.trust_env = False
+        session.proxies = get_environ_proxies(url) if takes_proxy(url) else {}
+        session.verify = (
+            os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or True
+        )
+        session.hooks["response"] += [_note_date, self._refused]
+
+    def quote(self, symbol: str) -> Any:
+        """The quote of `symbol`.
+
+        :raises RestFault: none came; its text does not hold the key.
+        """
+        return self._ask(lambda: self._client.quote(symbol))
+
+    def market_status(self, exchange: str) -> Any:
+        """Whether `exchange` is open, as Finnhub sees it.
+
+        :raises RestFault: no answer came; its text does not hold the key.
+        """
+        return self._ask(lambda: self._client.market_status(exchange=exchange))
+
+    def _ask(self, call: Callable[[], Any]) -> Any:
+        try:
+            answer = call()
+            text = repr(answer)
+        except RestFault:
+            raise
+        except Exception as error:  # whatever the network does, or an answer that nobody foresaw
+            raise self._fault(f"{type(error).__name__}: {error}", "soon") from None
+        if self._echoes.text(text) != text:
+            raise RestFault("the answer holds an API key", "soon")
+        return answer
+
+    def _refused(self, response: requests.Response, **_: Any) -> None:
+        """Judge an answer by its status; finnhub-python fails on bodies that are no objects.
+
+        It is called before a redirect would be followed.
+        """
+        status = response.status_code
+        if 200 <= status < 300:
+            return
+        retry_after = RetryAfter(response.headers.get("Retry-After"), _date_ms_of(response))
+        location = response.headers.get("Location")
+        if 300 <= status < 400 and location is not None:
+            text = (
+                f"the server redirects (HTTP {status}) to {origin_of(location, self._url)}, which "
+                "is not followed; if that is where the API is now, correct FINNHUB_REST_URL"
+            )
+            raise self._fault(text, "soon", status, retry_after)
+        retry: Retry = "later" if status == 429 else "no" if 400 <= status < 500 else "soon"
+        raise self._fault(f"HTTP {status}: {response.text}", retry, status, retry_after)
+
+    def _fault(
+        self,
+        text: str,
+        retry: Retry,
+        status: int | None = None,
+        retry_after: RetryAfter | None = None,
+    ) -> RestFault:
+        """A fault whose text holds no key, not even the part of one that is left at its end."""
+        return RestFault(self._redactor.text(text)[:_MOST_TEXT], retry, status, retry_after)
+
+
+def _note_date(response: requests.Response, **_: Any) -> None:
+    _date_ms.set(_date_ms_of(response))
+
+
+def _date_ms_of(response: requests.Response) -> int | None:
+    return date_ms_of(response.headers.get("Date"), response.headers.get("Age"))
+
+
+class _Answered(NamedTuple, Generic[T]):
+    """What became of a call, and the date of the answer, in UNIX ms by the server's clock."""
+
+    result: T | None
+    fault: RestFault | None
+    date_ms: int | None
+
+
+def _answered(call: Callable[[RestApi], T], api: RestApi) -> _Answered[T]:
+    """Make a call, in the thread this runs in."""
+    _date_ms.set(None)
+    result, fault = None, None
+    try:
+        result = call(api)
+    except RestFault as raised:
+        fault = raised
+    return _Answered(result, fault, _date_ms.get())
+
+
+class RestCalls:
+    """The calls of a producer, over all its keys: within their budgets, again where that helps.
+
+    :param keys: each key's API and what it may still call; a key that is refused is left out.
+    :param on_date: called with the date of each answer that has one, refusals included, and when
+        the call was sent and its answer received by `clock`, all in UNIX ms. It is called on the
+        event loop's thread; the server's clock was read between the two moments.
+    """
+
+    def __init__(
+        self,
+        keys: Sequence[tuple[RestApi, CallBudget]],
+        clock: Clock,
+        rng: Random,
+        *,
+        on_date: OnDate | None = None,
+    ) -> None:
+        self._keys = list(keys)
+        self._clock = clock
+        self._rng = rng
+        self._on_date = on_date
+
+    def __bool__(self) -> bool:
+        """Whether a key is left."""
+        return bool(self._keys)
+
+    async def ask(self, call: Callable[[RestApi], T]) -> T:
+        """What `call` gives, made with the key that may call first.
+
+        :raises RestFault: no answer came, though it was asked three times where that can help.
+        """
+        for attempt in range(1, ATTEMPTS + 1):
+            api, budget = await self._next_key()
+            budget.take(self._clock.now_ms())
+            try:
+                return await self._call(call, api)
+            except RestFault as fault:
+                asked = self._close(budget, fault)
+                if fault.status == 401:
+                    self._keys.remove((api, budget))
+                if fault.retry == "no" or attempt == ATTEMPTS:
+                    raise
+                if fault.retry == "soon" or asked:
+                    pause_ms = 1_000 * 2 ** (attempt - 1)
+                    await self._clock.sleep(pause_ms * self._rng.uniform(0.5, 1.0))
+        raise AssertionError("unreachable")
+
+    def _close(self, budget: CallBudget, fault: RestFault) -> bool:
+        """Have no call made with a key too early; whether the server itself said when."""
+        now_ms = self._clock.now_ms()
+        asked_ms = fault.retry_after.wait_ms(now_ms)
+        if asked_ms is not None:
+            budget.used_up(now_ms + ceil(asked_ms * self._rng.uniform(1.0, LATER_BY_UP_TO)))
+        elif fault.retry == "later":
+            budget.used_up(now_ms + round(_MINUTE_MS * self._rng.uniform(0.5, 1.0)))
+        return asked_ms is not None
+
+    async def _call(self, call: Callable[[RestApi], T], api: RestApi) -> T:
+        sent_ms = self._clock.now_ms()
+        answered = await _in_thread(lambda: _answered(call, api))
+        if answered.date_ms is not None and self._on_date is not None:
+            self._on_date(answered.date_ms, sent_ms, self._clock.now_ms())
+        if answered.fault is not None:
+            raise answered.fault
+        return answered.result  # type: ignore[return-value]
+
+    async def _next_key(self) -> tuple[RestApi, CallBudget]:
+        if not self._keys:
+            raise RestFault("no key is left", "no", 401)
+        while True:
+            now_ms = self._clock.now_ms()
+            key = min(self._keys, key=lambda key: key[1].wait_ms(now_ms))
+            if not (wait_ms := key[1].wait_ms(now_ms)):
+                return key
+            await self._clock.sleep(wait_ms)
+
+
+async def _in_thread(call: Callable[[], T]) -> T:
+    """What `call` gives, made in a thread that a process need not wait for when it ends.
+
+    :raises RestFault: it takes too long; the thread is left to itself.
+    """
+    loop = asyncio.get_running_loop()
+    answer: asyncio.Future[T] = loop.create_future()
+
+    def tell(result: T | None, error: BaseException | None) -> None:
+        if answer.done():
+            return
+        if error is not None:
+            answer.set_exception(error)
+        else:
+            answer.set_result(result)  # type: ignore[arg-type]
+
+    def work() -> None:
+        result, error = None, None
+        try:
+            result = call()
+        except Exception as raised:
+            error = raised
+        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            loop.call_soon_threadsafe(tell, result, error)
+
+    threading.Thread(target=work, name="rest", daemon=True).start()
+    try:
+        async with asyncio.timeout(ANSWER_S):
+            return await answer
+    except TimeoutError:
+        raise RestFault(f"no whole answer in {ANSWER_S:g} s", "soon") from None

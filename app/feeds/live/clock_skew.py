@@ -1,0 +1,360 @@
+"""How far the producer's clock is wrong, and whose times are: pure.
+
+There are three witnesses of the time: the machine's clock, the `Date` that the vendor's servers
+answer with, and the times of trades, in which each symbol has one vote, however often it trades.
+The clock counts as wrong only when two of them agree against it. See `docs/producer.md`.
+
+A lag is the producer's clock less the time that is compared with it, in ms: positive when trades
+arrive late or the clock is ahead, negative when trades come from the future or the clock is behind.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import astuple
+from statistics import median_high, median_low
+from typing import NamedTuple
+
+from app.contracts import FUTURE_MS
+from app.feeds.live.clock_witnesses import (
+    LONGEST_LAG_MS,
+    NEAR_MS,
+    RECENT_MS,
+    SAMPLES,
+    TOLERANCE_MS,
+    ServerDate,
+    Stamps,
+)
+from app.feeds.live.coverage import Mark
+
+FEWEST_SYMBOLS = 3
+"""Fewer symbols never move the clock without the vendor's Date."""
+MAX_MOVE_MS = 7 * 86_400_000
+"""A clock that is further behind is not corrected."""
+DATE_VALID_MS = 20 * 60_000
+"""A Date is a witness for so long: quotes are asked for every 15 minutes, even at night."""
+UNVERIFIED_MS = 120_000
+"""For so long after a start a symbol's watermark waits for a Date, its trades, or most others'."""
+_FEWEST_TO_NAME = 3
+
+
+class Disagreement(NamedTuple):
+    """A symbol whose trades carry a wrong time.
+
+    :ivar lag_ms: how far behind the time they are stamped; negative when ahead of it.
+    """
+
+    symbol: str
+    lag_ms: int
+
+
+class ClockSkew:
+    """What the three witnesses say of a producer's clock.
+
+    Feed it with each Date (`date_received`) and the times of each frame's trades (`observe`); ask
+    `behind_ms` after each of them and `newest_t` before each watermark.
+
+    :ivar symbols: how many symbols are subscribed.
+    :ivar is_too_far_behind: whether the clock is further behind than is corrected.
+    """
+
+    def __init__(self, now_ms: int, symbols: int) -> None:
+        self.symbols = symbols
+        self.is_too_far_behind = False
+        self._started_ms = now_ms
+        self._reached_ms = 0
+        self._stamps: dict[str, Stamps] = {}
+        self._date: ServerDate | None = None
+        self._for_date = 0
+        self._for_clock = 0
+        self._ahead_ms = 0
+        self._lag_ms = 0
+        self._received_at_ms = 0
+        self._moved_ms = 0
+        self._must_judge = False
+
+    @property
+    def moved_ms(self) -> int:
+        """By how much the clock was moved in all.
+
+        Nothing, when trades or the vendor's Date have since shown the clock ahead by as much: the
+        machine's was set right bit by bit, or the move was wrong, and a new start does better
+        without.
+        """
+        taken_back = self._lag_ms > self._moved_ms - TOLERANCE_MS
+        return 0 if taken_back else self._moved_ms
+
+    @property
+    def ahead_ms(self) -> int:
+        """How far the clock is ahead of the vendor's, and no symbols speak for it; else 0."""
+        return self._ahead_ms
+
+    @property
+    def _suspects_clock(self) -> bool:
+        """Whether the vendor's Date contradicts the clock."""
+        return self._date is not None and not self._date.agrees
+
+    @property
+    def has_date(self) -> bool:
+        """Whether the vendor has said what time it is, not too long ago."""
+        return self._date is not None
+
+    @property
+    def date_is_alone(self) -> bool:
+        """Whether the vendor's Date contradicts the clock, and symbols agree with the clock."""
+        return self._suspects_clock and self._for_clock > self._for_date
+
+    def go_on_from(self, mark: Mark, now_ms: int) -> int:
+        """Judge the machine's clock by that of the run before, which stored `mark`.
+
+        A clock that is right, or was set right meanwhile, is past the mark. One that is before it
+        by no more than that run's clock had been moved is still behind by as much as then. Within
+        the tolerance it may as well have been set right, and goes on at the mark.
+
+        :returns: by how many ms a clock that starts at `now_ms` has to be moved forward.
+        """
+        before_ms = mark.at_ms - now_ms
+        if 0 < before_ms <= TOLERANCE_MS:
+            self._moved_ms = before_ms
+        elif 0 < before_ms <= mark.moved_ms:
+            self._moved_ms = mark.moved_ms
+        self._started_ms = now_ms + self._moved_ms
+        if mark.at_ms <= self._started_ms:
+            self._reached_ms = mark.at_ms
+        return self._moved_ms
+
+    def date_received(self, date_ms: int, sent_ms: int, received_ms: int) -> None:
+        """Note the `Date` of an answer, which gives whole seconds.
+
+        What earlier ones say sharpens it, as long as they do not contradict each other.
+
+        :param sent_ms: when it was asked for, and when it was received, by the producer's clock.
+        """
+        low_ms, high_ms, since_ms = sent_ms - date_ms - 1_000, received_ms - date_ms, received_ms
+        if (known := self._date) and max(low_ms, known.low_ms) <= min(high_ms, known.high_ms):
+            low_ms, high_ms = max(low_ms, known.low_ms), min(high_ms, known.high_ms)
+            since_ms = known.since_ms
+        self._date = ServerDate(received_ms, since_ms, low_ms, high_ms)
+        self._must_judge = True
+
+    def observe(self, trades: Iterable[tuple[str, int]], received_at: int) -> bool:
+        """Note the trades of a frame: the symbol of each, and its time.
+
+        :returns: whether any of them comes from the future (`is_future`).
+        """
+        second = received_at // 1_000
+        latest = received_at - self._ahead_ms + FUTURE_MS
+        in_future = False
+        for symbol, t in trades:
+            stamps = self._stamps.get(symbol)
+            if stamps is None:
+                stamps = self._stamps[symbol] = Stamps()
+                self._must_judge = True
+            lag_ms = received_at - t
+            lags_ms = stamps.lags_ms
+            if stamps.second != second:
+                stamps.second = second
+                lags_ms.append(lag_ms)
+                if self._suspects_clock or abs(lag_ms - self._lag_ms) > TOLERANCE_MS:
+                    self._must_judge = True
+            elif lag_ms < lags_ms[-1]:
+                lags_ms[-1] = lag_ms
+            stamps.received_at_ms = received_at
+            if lag_ms >= self._lag_ms - TOLERANCE_MS:
+                self._received_at_ms = received_at
+            if t > latest:
+                in_future = True
+                if received_at - stamps.future_at_ms > RECENT_MS:
+                    stamps.future_since_ms = received_at
+                stamps.future_at_ms = received_at
+        return in_future
+
+    def is_future(self, t: int, now_ms: int) -> bool:
+        """Whether a trade of time `t`, received now, is stamped too far ahead to be accepted."""
+        return t > now_ms - self._ahead_ms + FUTURE_MS
+
+    def is_wrong(self, symbol: str) -> bool | None:
+        """Whether trades of `symbol` from the future have a wrong time, as the clock has not.
+
+        A Date judges that, or more than half of the symbols, and only what was received since the
+        first such trade: before it the machine may have stood still.
+
+        :returns: None while that cannot be known.
+        """
+        stamps = self._stamps.get(symbol)
+        since_ms = stamps.future_since_ms if stamps else 0
+        date = self._date
+        if date is None or date.at_ms < since_ms:
+            return True if self._clock_is_confirmed(since_ms) else None
+        if date.high_ms >= -TOLERANCE_MS or self._for_clock > self._for_date:
+            return True
+        return None  # the clock is behind, and no symbol that shows it has traded yet
+
+    def behind_ms(self, now_ms: int) -> int:
+        """By how many ms the clock is behind and has to be moved forward; mostly 0."""
+        if not self._must_judge:
+            return 0
+        self._must_judge = False
+        return self._judge(now_ms)
+
+    def each_second(self, now_ms: int) -> int:
+        """The same, judged anew; to be called about each second."""
+        self._must_judge = False
+        return self._judge(now_ms)
+
+    def moved_forward(self, ms: int) -> None:
+        """The clock was moved forward by `ms`."""
+        self._moved_ms += ms
+        self._received_at_ms += ms
+        self._started_ms += ms
+        for stamps in self._stamps.values():
+            stamps.lags_ms = deque((lag + ms for lag in stamps.lags_ms), maxlen=SAMPLES)
+            stamps.second = -1
+            stamps.received_at_ms += ms
+            stamps.future_since_ms += ms
+            stamps.future_at_ms += ms
+        if date := self._date:
+            self._date = ServerDate(*(value + ms for value in astuple(date)))
+        self._must_judge = True
+
+    def lag_ms(self, now_ms: int) -> int:
+        """How late trades arrive by this clock, when that is later than the tolerance; else 0.
+
+        A feed that has been silent for a minute longer than it was late has nothing more to send.
+        """
+        late_ms = min(self._lag_ms, LONGEST_LAG_MS)
+        if now_ms - self._received_at_ms > late_ms + RECENT_MS:
+            return self._ahead_ms
+        return self._lag_ms
+
+    def newest_t(self, symbol: str, now_ms: int) -> int:
+        """Up to when the feed has sent what happened to `symbol`, by the true time.
+
+        Now; on a clock that is ahead, that much earlier; while trades arrive late, those of all
+        symbols or of this one, that much before the last of them was received.
+        """
+        stamps = self._stamps.get(symbol)
+        if stamps is None and not self._is_verified(now_ms):
+            return self._reached_ms
+        newest_t = now_ms - self._ahead_ms
+        lag_ms = self.lag_ms(now_ms)
+        if lag_ms > self._ahead_ms:
+            newest_t = min(newest_t, self._received_at_ms - lag_ms)
+        if stamps is not None:
+            own_ms = stamps.vote_ms()
+            if own_ms > self._ahead_ms + TOLERANCE_MS and stamps.is_recent(now_ms, own_ms):
+                newest_t = min(newest_t, stamps.received_at_ms - own_ms)
+        return newest_t
+
+    def disagreements(self, now_ms: int) -> list[Disagreement]:
+        """Symbols that traded in the last second and carry a wrong time.
+
+        Ahead of it, when three seconds of trades agree; behind it, when five do, as single prints
+        are reported late. Those whose last trades are older may only have been late with all
+        others. Without a Date more than half of all symbols have to agree on the time.
+        """
+        agreeing = sum(abs(v - self._lag_ms) <= TOLERANCE_MS for v in self._votes(now_ms))
+        if self._date is None and 2 * agreeing <= self.symbols:
+            return []
+        return [
+            Disagreement(symbol, stamps.vote_ms() - self._ahead_ms)
+            for symbol, stamps in self._stamps.items()
+            if now_ms - stamps.received_at_ms < 2_000 and self._disagrees(stamps)
+        ]
+
+    def agrees(self, symbol: str) -> bool:
+        """Whether all trades of `symbol` were in time of late, or there are none."""
+        stamps = self._stamps.get(symbol)
+        if stamps is None:
+            return True
+        in_time = min(stamps.lags_ms) >= self._ahead_ms - TOLERANCE_MS
+        return in_time and max(stamps.lags_ms) <= self._lag_ms + 2 * TOLERANCE_MS
+
+    def newest_of(self, symbol: str) -> Disagreement:
+        """How wrong the newest trades of `symbol` are."""
+        return Disagreement(symbol, self._stamps[symbol].lags_ms[-1] - self._ahead_ms)
+
+    def forget(self, symbols: Iterable[str]) -> None:
+        """`symbols` are no longer subscribed."""
+        for symbol in symbols:
+            self._stamps.pop(symbol, None)
+
+    def _is_verified(self, now_ms: int) -> bool:
+        """Whether a Date or most symbols have shown how far the clock is ahead."""
+        known = self._date is not None or 2 * len(self._stamps) > self.symbols
+        return known or now_ms - self._started_ms > UNVERIFIED_MS
+
+    def _clock_is_confirmed(self, since_ms: int) -> bool:
+        """Whether trades of more than half of all symbols have agreed with the clock since then."""
+        in_time = sum(
+            stamps.received_at_ms >= since_ms and abs(stamps.lags_ms[-1]) <= NEAR_MS
+            for stamps in self._stamps.values()
+        )
+        return 2 * in_time > self.symbols
+
+    def _votes(self, now_ms: int) -> list[int]:
+        votes = ((stamps, stamps.vote_ms()) for stamps in self._stamps.values())
+        return [vote_ms for stamps, vote_ms in votes if stamps.is_recent(now_ms, vote_ms)]
+
+    def _judge(self, now_ms: int) -> int:
+        if self._date and now_ms - self._date.at_ms > DATE_VALID_MS:
+            self._date = None
+        date, votes = self._date, self._votes(now_ms)
+        explained = self._count_witnesses(date, now_ms) if date else []
+        was_late = self._lag_ms > self._ahead_ms
+        self._ahead_ms = 0
+        if date and date.low_ms > TOLERANCE_MS and self._for_date >= self._for_clock:
+            self._ahead_ms = date.high_ms
+        self._lag_ms = self._ahead_ms + self._late_ms(votes, was_late)
+        behind_ms = (
+            self._behind_date_ms(date, explained) if date else self._behind_symbols_ms(votes)
+        )
+        self.is_too_far_behind = behind_ms > MAX_MOVE_MS
+        return 0 if self.is_too_far_behind else behind_ms
+
+    def _count_witnesses(self, date: ServerDate, now_ms: int) -> list[int]:
+        """Count the symbols that have traded since the Date and agree with it, or with the clock.
+
+        :returns: the lags of those that agree with a Date that contradicts the clock.
+        """
+        lags_ms = [
+            stamps.lags_ms[-1]
+            for stamps in self._stamps.values()
+            if stamps.received_at_ms >= date.since_ms and stamps.is_recent(now_ms, 0)
+        ]
+        explained = [lag for lag in lags_ms if not date.agrees and date.explains(lag)]
+        self._for_date = len(explained)
+        self._for_clock = sum(
+            abs(lag) <= NEAR_MS and (date.agrees or not date.explains(lag)) for lag in lags_ms
+        )
+        return explained
+
+    def _late_ms(self, votes: list[int], was_late: bool) -> int:
+        """How late the trades of most symbols are: more than 2 s, and until it is less than 1 s."""
+        if not votes:
+            return 0
+        clock_is_right = self._date is not None and self._date.agrees
+        median_ms = median_low(votes) if clock_is_right else median_high(votes)
+        late_ms = median_ms - self._ahead_ms
+        speaks = self._date is None or len(votes) >= FEWEST_SYMBOLS or 2 * len(votes) > self.symbols
+        return late_ms if speaks and late_ms > TOLERANCE_MS / (1 + was_late) else 0
+
+    def _behind_date_ms(self, date: ServerDate, explained: list[int]) -> int:
+        """How far the clock is behind the Date, when more symbols agree with that than with it."""
+        if date.high_ms >= -TOLERANCE_MS or self._for_date <= self._for_clock:
+            return 0
+        return -min(max(median_high(explained), date.low_ms), date.high_ms)
+
+    def _behind_symbols_ms(self, votes: list[int]) -> int:
+        """How far the clock is behind the trades of more than half of all symbols."""
+        middle_ms = median_high(votes) if votes else 0
+        agreeing = [v for v in votes if abs(v - middle_ms) <= TOLERANCE_MS]
+        enough = len(agreeing) >= FEWEST_SYMBOLS and 2 * len(agreeing) > self.symbols
+        return -median_high(agreeing) if middle_ms < -TOLERANCE_MS and enough else 0
+
+    def _disagrees(self, stamps: Stamps) -> bool:
+        lags_ms = stamps.lags_ms
+        ahead = len(lags_ms) >= _FEWEST_TO_NAME and max(lags_ms) < self._ahead_ms - TOLERANCE_MS
+        behind = len(lags_ms) == SAMPLES and min(lags_ms) > self._lag_ms + 2 * TOLERANCE_MS
+        return ahead or behind

@@ -1,0 +1,232 @@
+"""One key's line to the feed: connected, watched, replaced, for ever."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+from random import Random
+
+from app.contracts import FeedName
+from app.feeds.clock import Clock
+from app.feeds.finnhub.rest import OnDate
+from app.feeds.finnhub.websocket import Backoff, FeedSocket, Unavailable, open_socket
+from app.feeds.live.recording import Recorder
+from app.feeds.live.session import Intake, Outgoing
+from app.feeds.live.source import SourceError
+from app.feeds.live.staleness import some_of
+
+PROVEN_MS = 10_000
+"""A connection that lived this long is replaced at once when it ends."""
+FAREWELL_S = 1.0
+SEND_TIMEOUT_S = 10.0
+"""A server that takes no word for so long is gone."""
+FRAMES_AT_ONCE = 64
+"""So many frames that wait in the socket may be joined before they are sent."""
+_SECOND_MS = 1_000
+
+log = logging.getLogger(__name__)
+
+
+class Line:
+    """The connections of one API key, one after the other.
+
+    :param keys: all keys of the producer.
+    :param number: says which of them is this line's, from 1; names it in logs and connections.
+    :param offer: takes what is to be sent, in order.
+    :param room: cleared while nothing more is to be read from the socket.
+    :param on_date: takes the time that the server gives in a handshake, as `RestCalls` does.
+    :param recorder: told of everything that happens, if there is one.
+    :ivar symbols: what it is to subscribe; may be changed at any time.
+    """
+
+    def __init__(
+        self,
+        keys: Sequence[str],
+        number: int,
+        *,
+        url: str,
+        feed: FeedName,
+        intake: Intake,
+        clock: Clock,
+        rng: Random,
+        offer: Callable[[list[Outgoing]], None],
+        room: asyncio.Event,
+        on_date: OnDate,
+        recorder: Recorder | None = None,
+    ) -> None:
+        self.number = number
+        self.symbols: tuple[str, ...] = ()
+        self._keys = keys
+        self._key = keys[number - 1]
+        self._url = url
+        self._feed = feed
+        self._intake = intake
+        self._clock = clock
+        self._rng = rng
+        self._offer = offer
+        self._room = room
+        self._on_date = on_date
+        self._recorder = recorder
+        self._socket: FeedSocket | None = None
+        self._ending = False
+
+    async def run(self) -> None:
+        """Connection after connection, until `end`.
+
+        :raises BadKeyError: the server refuses the key.
+        :raises SourceError: the server is of another feed.
+        """
+        backoff = Backoff(self._rng)
+        status, asked_ms = None, None
+        number = 0
+        while not self._ending:
+            wait_s = backoff.next_s(status, asked_ms)
+            if wait_s:
+                log.info("line %d connects again in %.1f s", self.number, wait_s)
+            await self._clock.sleep(wait_s * 1_000)
+            number += 1
+            status, asked_ms = None, None
+            since_ms = self._clock.now_ms()
+            try:
+                await self._converse(f"{self._intake.source}-{since_ms:x}-{self.number}-{number}")
+            except Unavailable as error:
+                status = error.status
+                asked_ms = error.retry_after.wait_ms(self._clock.now_ms())
+                level = logging.INFO if self._ending else logging.WARNING
+                log.log(level, "line %d: %s", self.number, error)
+            if self._clock.now_ms() - since_ms >= PROVEN_MS:
+                backoff.reset()
+
+    async def end(self) -> None:
+        """Unsubscribe and say farewell; `run` comes back when what was on its way is taken in."""
+        self._ending = True
+        socket = self._socket
+        if socket is None:
+            return
+        try:
+            async with asyncio.timeout(FAREWELL_S):
+                await socket.unsubscribe(self.symbols)
+                await socket.close()
+        except (Unavailable, TimeoutError):
+            socket.abort()
+
+    async def _converse(self, connection: str) -> None:
+        """One connection, from its opening to its end."""
+        sent_ms = self._clock.now_ms()
+        socket = await open_socket(self._url, self._key, self._keys)
+        self._check_feed_of(socket)
+        if socket.date_ms is not None:
+            self._on_date(socket.date_ms, sent_ms, self._clock.now_ms())
+        self._socket = socket
+        watching: asyncio.Task[None] | None = None
+        try:
+            asked = self.symbols
+            async with _in_time():
+                await socket.subscribe(asked)
+            self._intake.connected(connection, asked)
+            if self._recorder:
+                self._recorder.opened(connection, asked)
+            log.info("connected as %s, %d symbols", connection, len(asked))
+            watching = asyncio.create_task(self._watch(socket, connection, dict.fromkeys(asked)))
+            watching.add_done_callback(lambda _: socket.abort())
+            await self._listen(socket, connection)
+        finally:
+            self._socket = None
+            if self._recorder:
+                self._recorder.closed(connection)
+            self._offer(self._intake.disconnected(connection))
+            socket.abort()
+            if watching is not None:
+                await _ended(watching)
+
+    async def _listen(self, socket: FeedSocket, connection: str) -> None:
+        count = 0
+        async for raw in socket.frames():
+            if self._recorder:
+                self._recorder.frame(connection, raw)
+            self._offer(self._intake.frame(raw, connection))
+            if not self._room.is_set():
+                await self._room.wait()
+            count += 1
+            if not count % FRAMES_AT_ONCE:
+                await asyncio.sleep(0)  # frames that are read already do not let others have a turn
+
+    async def _watch(self, socket: FeedSocket, connection: str, asked: dict[str, None]) -> None:
+        """Each second: is it alive, and is what is wanted subscribed? Ends when it is not alive."""
+        while True:
+            await self._clock.sleep(_SECOND_MS)
+            if not self._room.is_set():
+                continue  # what was not read says nothing about the server
+            if self._is_dead(connection):
+                return
+            try:
+                async with _in_time():
+                    await self._keep_subscribed(socket, connection, asked)
+            except Unavailable:
+                return  # who listens hears of it, too
+
+    def _is_dead(self, connection: str) -> bool:
+        if self._intake.is_silent(connection):
+            log.warning(
+                "line %d: no frame and no ping for three minutes, connecting anew", self.number
+            )
+            return True
+        stalls = self._intake.stalls(connection)
+        for stall in stalls:
+            log.warning(
+                "line %d: no trade of %s for %d s though the market is open, connecting anew",
+                self.number,
+                some_of(stall.symbols),
+                stall.silent_ms // 1000,
+            )
+        return bool(stalls)
+
+    async def _keep_subscribed(
+        self, socket: FeedSocket, connection: str, asked: dict[str, None]
+    ) -> None:
+        """Follow changes of `symbols`, and find out what the server refused."""
+        wanted = dict.fromkeys(self.symbols)
+        if gone := [symbol for symbol in asked if symbol not in wanted]:
+            await socket.unsubscribe(gone)
+            if self._recorder:
+                self._recorder.unsubscribed(connection, gone)
+            for symbol in (*gone, *self._intake.refused(connection)):
+                asked.pop(symbol, None)  # a refused one may have a place now
+        if new := [symbol for symbol in wanted if symbol not in asked]:
+            await socket.subscribe(new)
+            self._intake.subscribed(connection, new)
+            if self._recorder:
+                self._recorder.subscribed(connection, new)
+            asked |= dict.fromkeys(new)
+        again, refused, corrections = self._intake.find_refused(connection)
+        if refused and self._recorder:
+            self._recorder.refused(connection, refused)
+        self._offer(corrections)
+        await socket.subscribe(again)
+
+    def _check_feed_of(self, socket: FeedSocket) -> None:
+        if socket.feed is not None and socket.feed != self._feed:
+            socket.abort()
+            raise SourceError(
+                f"The server at FINNHUB_WEBSOCKET_URL says its feed is {socket.feed}, but "
+                f"TICKHOUSE_FEED is {self._feed}; feeds are never mixed. "
+                "Correct one of them, with a TICKHOUSE_NAMESPACE of its own."
+            )
+
+
+@asynccontextmanager
+async def _in_time() -> AsyncIterator[None]:
+    try:
+        async with asyncio.timeout(SEND_TIMEOUT_S):
+            yield
+    except TimeoutError:
+        raise Unavailable("the server takes nothing that is sent to it") from None
+
+
+async def _ended(task: asyncio.Task[None]) -> None:
+    """Cancel `task` if it still runs; raise what it ended with."""
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task

@@ -1,0 +1,152 @@
+"""REST quotes: whose turn it is, and the poller that brings them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+
+from app.contracts import FeedName, Quote, Rejected
+from app.feeds.clock import Clock
+from app.feeds.finnhub.market_status import EXCHANGE, disagreement
+from app.feeds.finnhub.quote_messages import as_json, quote_messages
+from app.feeds.finnhub.rest import RestCalls, RestFault
+from app.feeds.live.recording import Recorder
+from app.market.sessions import Session, session_of
+
+TRADELESS_MS, TRADING_MS, CLOSED_MS = 30_000, 120_000, 900_000
+"""How often a symbol is asked for: one without live trades, one with them, one whose market is
+closed."""
+LIVE_MS = 60_000
+"""A symbol whose last trade is no older than this is live."""
+_LOOK_MS = 1_000
+
+log = logging.getLogger(__name__)
+
+
+class Turns:
+    """Whose quote is asked for next: pure.
+
+    Who has waited longest for its interval comes first; so does, of those never asked for, who has
+    no live trades.
+
+    :param last_trade_ms: when a symbol traded last, None if never.
+    """
+
+    def __init__(self, feed: FeedName, last_trade_ms: Callable[[str], int | None]) -> None:
+        self._feed = feed
+        self._last_trade_ms = last_trade_ms
+        self._asked_ms: dict[str, int] = {}
+
+    def next(self, symbols: Sequence[str], now_ms: int) -> str | None:
+        """The symbol whose turn it is, None if it is nobody's yet; it counts as asked for."""
+        due = {symbol: self._overdue(symbol, now_ms) for symbol in symbols}
+        symbol = max(symbols, key=lambda s: due[s], default=None)
+        if symbol is None or due[symbol] < (1.0, 0.0):
+            return None
+        self._asked_ms[symbol] = now_ms
+        return symbol
+
+    def _overdue(self, symbol: str, now_ms: int) -> tuple[float, float]:
+        """How many intervals have passed, and how short they are."""
+        interval_ms = self._interval_ms(symbol, now_ms)
+        asked_ms = self._asked_ms.get(symbol)
+        passed = float("inf") if asked_ms is None else (now_ms - asked_ms) / interval_ms
+        return passed, 1 / interval_ms
+
+    def _interval_ms(self, symbol: str, now_ms: int) -> int:
+        if session_of(symbol, self._feed, now_ms).session is Session.CLOSED:
+            return CLOSED_MS
+        last_ms = self._last_trade_ms(symbol)
+        live = last_ms is not None and now_ms - last_ms <= LIVE_MS
+        return TRADING_MS if live else TRADELESS_MS
+
+
+class QuotePoller:
+    """Asks for one symbol after the other, for ever.
+
+    :param symbols: what to ask for now.
+    :param publish: takes each quote or rejection.
+    :param last_trade_ms: when a symbol traded last, None if never.
+    :param recorder: told of every answer, if there is one.
+    """
+
+    def __init__(
+        self,
+        calls: RestCalls,
+        symbols: Callable[[], Sequence[str]],
+        *,
+        feed: FeedName,
+        source: str,
+        clock: Clock,
+        publish: Callable[[Quote | Rejected], None],
+        last_trade_ms: Callable[[str], int | None],
+        recorder: Recorder | None = None,
+    ) -> None:
+        self._calls = calls
+        self._symbols = symbols
+        self._feed = feed
+        self._source = source
+        self._clock = clock
+        self._publish = publish
+        self._recorder = recorder
+        self._turns = Turns(feed, last_trade_ms)
+        self._left_out: set[str] = set()
+        self._troubled = False
+
+    async def run(self) -> None:
+        """Compare calendars, then poll until no key is left."""
+        await self._check_calendar()
+        while self._calls:
+            symbols = self._symbols()
+            self._left_out.intersection_update(symbols)
+            asked = [symbol for symbol in symbols if symbol not in self._left_out]
+            symbol = self._turns.next(asked, self._clock.now_ms())
+            if symbol is None:
+                await self._clock.sleep(_LOOK_MS)
+                continue
+            try:
+                await self.poll(symbol)
+            except Exception:  # a year's run must not lose its quotes to one odd answer
+                log.exception("the quote of %s failed in a way nobody foresaw", symbol)
+        log.error("Finnhub refuses every API key for quotes; correct FINNHUB_API_KEY")
+
+    async def poll(self, symbol: str) -> None:
+        """Ask for one quote, again where that can help, and publish it."""
+        try:
+            payload = await self._calls.ask(lambda api: api.quote(symbol))
+        except RestFault as fault:
+            self._give_up(symbol, fault)
+            return
+        self._troubled = False
+        now_ms = self._clock.now_ms()
+        if self._recorder:
+            self._recorder.quote(symbol, as_json(payload), now_ms)
+        messages = quote_messages(
+            payload, symbol=symbol, feed=self._feed, source=self._source, received_at=now_ms
+        )
+        for message in messages:
+            self._publish(message)
+        if not messages:
+            self._leave_out(symbol, "Finnhub does not know it")
+
+    async def _check_calendar(self) -> None:
+        try:
+            status = await self._calls.ask(lambda api: api.market_status(EXCHANGE))
+        except RestFault as fault:
+            log.warning("Finnhub's market status was not to be had (%s)", fault)
+            return
+        if sentence := disagreement(status, self._feed, self._clock.now_ms()):
+            log.warning("%s", sentence)
+
+    def _give_up(self, symbol: str, fault: RestFault) -> None:
+        if fault.status == 401:
+            return  # the key was left out
+        if fault.retry == "no":
+            self._leave_out(symbol, str(fault))
+        elif not self._troubled:
+            self._troubled = True
+            log.warning("no quote of %s (%s); it is tried again", symbol, fault)
+
+    def _leave_out(self, symbol: str, why: str) -> None:
+        self._left_out.add(symbol)
+        log.warning("no quotes of %s: %s. It is left out; correct the symbols.", symbol, why)

@@ -1,0 +1,311 @@
+"""What the producer promises of each symbol, and how much of each minute it heard: pure.
+
+A watermark says that nothing of the symbol older than `t` follows, except what the feed itself
+reports late. It also carries the coverage of a minute: its value is told when its end + grace
+has come on the producer's clock, before any trade is sent that was received then or later.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from math import inf
+
+from app.contracts import FeedName, Watermark
+from app.feeds.live.coverage import MINUTE_MS, Coverage, Lost, Mark, minute_of
+from app.market.sessions import FIRST_MS
+
+NewestT = Callable[[str, int], int]
+"""Up to when the feed has sent what happened to a symbol, given the producer's clock."""
+
+
+@dataclass(slots=True)
+class _Symbol:
+    coverage: Coverage
+    first_minute: int
+    """The minute it was subscribed in; earlier ones are not this source's to tell."""
+    told: dict[int, int] = field(default_factory=dict)
+    t: int = FIRST_MS
+    """Its newest watermark, which never falls."""
+    traded: bool = False
+    until_ms: int | None = None
+    """Of a removed symbol: the end of its last minute + horizon."""
+
+
+class Watermarks:
+    """The watermark messages of one source.
+
+    :param symbols: what is subscribed from now on.
+    :param now_ms: the producer's clock, at its start.
+    :param newest_t: `ClockSkew.newest_t`.
+    :param mark: what the producer stored before it was started again.
+    """
+
+    def __init__(
+        self,
+        feed: FeedName,
+        source: str,
+        *,
+        grace_ms: int,
+        horizon_ms: int,
+        symbols: Iterable[str],
+        now_ms: int,
+        newest_t: NewestT,
+        mark: Mark | None = None,
+    ) -> None:
+        self._feed = feed
+        self._source = source
+        self._grace_ms = grace_ms
+        self._horizon_ms = horizon_ms
+        self._newest_t = newest_t
+        self._moves: list[tuple[int, int]] = []
+        self._symbols: dict[str, _Symbol] = {}
+        if mark is not None and mark.at_ms > now_ms:
+            mark = None  # the clock was set back in between: what the mark says lies ahead
+        self._resumed = mark is not None
+        covered = mark.covered if mark else {}
+        for name in dict.fromkeys((*symbols, *covered)):
+            self._symbols[name] = _restored(covered.get(name), minute_of(now_ms))
+        for name in covered.keys() - set(symbols):
+            last = max(covered[name], default=minute_of(now_ms))
+            self._symbols[name].until_ms = last + MINUTE_MS + horizon_ms
+        self._next_minute = min(
+            (one.first_minute for one in self._symbols.values()), default=minute_of(now_ms)
+        )
+
+    def resume(self, now_ms: int) -> list[Watermark]:
+        """After a restart: the minute the producer died in, and every minute it was away."""
+        if not self._resumed:
+            return []
+        messages = self.minutes(now_ms)
+        for minute in range(self._next_minute, now_ms + 1, MINUTE_MS):
+            for name, symbol in self._symbols.items():
+                t = min(self._reached(name, symbol, now_ms), minute + MINUTE_MS)
+                covered = symbol.coverage.covered_ms(minute, now_ms)
+                messages.append(self._watermark(name, t, now_ms, minute, covered))
+        return messages
+
+    def add(self, symbols: Iterable[str], now_ms: int) -> None:
+        """`symbols` are this source's to tell from now on."""
+        for name in symbols:
+            self._symbols.setdefault(name, _restored(None, minute_of(now_ms))).until_ms = None
+
+    def remove(self, symbols: Iterable[str], now_ms: int) -> None:
+        """`symbols` are told until the end of the present minute + horizon, and then no more."""
+        for name in symbols:
+            symbol = self._symbols[name]
+            symbol.coverage.close(now_ms)
+            symbol.until_ms = minute_of(now_ms) + MINUTE_MS + self._horizon_ms
+
+    def end_ms(self, symbol: str) -> float:
+        """Up to when (UNIX ms, exclusive) watermarks make what `symbol` trades final.
+
+        Infinite while it is wanted; 0 if it never was, or no longer has watermarks.
+        """
+        known = self._symbols.get(symbol)
+        if known is None:
+            return 0
+        return inf if known.until_ms is None else known.until_ms
+
+    def connected(self, symbols: Iterable[str], now_ms: int) -> None:
+        """`symbols` were subscribed."""
+        for name in symbols:
+            self._symbols[name].coverage.open(now_ms)
+
+    def disconnected(self, symbols: Iterable[str], at_ms: int, now_ms: int) -> list[Watermark]:
+        """Nothing of `symbols` was heard since `at_ms`; minutes told otherwise are corrected.
+
+        :param at_ms: counted back from `now_ms`, whatever the clock said then.
+        """
+        messages: list[Watermark] = []
+        at_ms = self._as_it_was(at_ms)
+        for name in symbols:
+            symbol = self._symbols[name]
+            symbol.coverage.close(at_ms)
+            messages += self._long_dark(name, symbol, at_ms, now_ms, now_ms)
+            messages += self._corrections(name, symbol, now_ms)
+        return messages
+
+    def silent(
+        self, symbols: Iterable[str], start_ms: int, end_ms: int, now_ms: int
+    ) -> list[Watermark]:
+        """Nothing of `symbols` was received from `start_ms` to `end_ms`, though subscribed.
+
+        Both are counted back from `now_ms`. Minutes that were sent otherwise are corrected.
+        """
+        messages: list[Watermark] = []
+        start_ms, end_ms = self._as_it_was(start_ms), self._as_it_was(end_ms)
+        for name in symbols:
+            if symbol := self._symbols.get(name):
+                symbol.coverage.cut(start_ms, end_ms)
+                messages += self._long_dark(name, symbol, start_ms, end_ms, now_ms)
+                messages += self._corrections(name, symbol, now_ms)
+        return messages
+
+    def lost(self, lost: Lost, now_ms: int) -> list[Watermark]:
+        """Messages that do not reach Kafka: corrections of the minutes they belong to.
+
+        Minutes so old that their coverage was forgotten are corrected to none at all.
+        """
+        from_ms = now_ms - self._horizon_ms if lost.from_ms is None else lost.from_ms
+        to_ms = now_ms if lost.to_ms is None else lost.to_ms
+        messages: list[Watermark] = []
+        for name in self._symbols if lost.symbol is None else (lost.symbol,):
+            if symbol := self._symbols.get(name):
+                symbol.coverage.lose(from_ms, to_ms)
+                messages += self._forgotten(name, symbol, from_ms, to_ms, now_ms)
+                messages += self._corrections(name, symbol, now_ms)
+        return messages
+
+    def _corrections(self, name: str, symbol: _Symbol, now_ms: int) -> Iterator[Watermark]:
+        """Minutes whose coverage is no longer what was told."""
+        for minute, value in symbol.told.items():
+            covered = symbol.coverage.covered_ms(minute, now_ms)
+            if covered != value:
+                symbol.told[minute] = covered
+                t = self._reached(name, symbol, now_ms)
+                yield self._watermark(name, t, now_ms, minute, covered)
+
+    def _forgotten(
+        self, name: str, symbol: _Symbol, from_ms: int, to_ms: int, now_ms: int
+    ) -> Iterator[Watermark]:
+        """Minutes of a lost span that were sent, but by an earlier run, or are forgotten."""
+        until = min(symbol.told, default=self._next_minute)
+        first, last = minute_of(from_ms), min(minute_of(to_ms - 1), until - MINUTE_MS)
+        if first <= last:
+            since = first if first < last else None
+            yield self._watermark(name, self._reached(name, symbol, now_ms), now_ms, last, 0, since)
+
+    def _long_dark(
+        self, name: str, symbol: _Symbol, start_ms: int, end_ms: int, now_ms: int
+    ) -> Iterator[Watermark]:
+        """Full minutes of a dark time that were told, but so long ago that they were forgotten."""
+        first = minute_of(start_ms) + MINUTE_MS
+        end = min(minute_of(end_ms), min(symbol.told, default=0))
+        if first < end:
+            t = self._reached(name, symbol, now_ms)
+            yield self._watermark(name, t, now_ms, end - MINUTE_MS, 0, first)
+
+    def moved_forward(self, at_ms: int, ms: int) -> None:
+        """The clock was behind by `ms` at `at_ms`, its own time, and is right now.
+
+        What was told stays true of the time it was told of.
+        """
+        self._moves.append((at_ms, ms))
+        for symbol in self._symbols.values():
+            symbol.coverage.moved_forward(at_ms, ms)
+
+    def _as_it_was(self, at_ms: int) -> int:
+        """What the clock said at a time that is counted back on it as it is now."""
+        for moved_at_ms, ms in reversed(self._moves):
+            if at_ms >= moved_at_ms + ms:
+                break
+            at_ms -= ms
+        return at_ms
+
+    def traded(self, symbols: Iterable[str]) -> None:
+        """Trades of `symbols` are sent."""
+        for name in symbols:
+            if symbol := self._symbols.get(name):
+                symbol.traded = True
+
+    def due(self, now_ms: int) -> bool:
+        """Whether a minute has to be told before anything else is sent."""
+        return now_ms >= self._next_minute + MINUTE_MS + self._grace_ms
+
+    def minutes(self, now_ms: int) -> list[Watermark]:
+        """Each symbol's value of every minute whose end + grace has come and that is not told."""
+        if not self.due(now_ms):
+            return []
+        last = minute_of(now_ms - self._grace_ms) - MINUTE_MS
+        minutes = range(self._next_minute, last + 1, MINUTE_MS)
+        self._next_minute = last + MINUTE_MS
+        told = [
+            message
+            for name, symbol in self._symbols.items()
+            for message in self._told(name, symbol, minutes, now_ms)
+        ]
+        self._forget(now_ms)
+        return told
+
+    def each_second(self, now_ms: int) -> list[Watermark]:
+        """What is due now: minutes, and symbols that traded since their last watermark."""
+        messages = self.minutes(now_ms)
+        for name, symbol in self._symbols.items():
+            if symbol.traded:
+                messages.append(self._running(name, symbol, now_ms))
+                symbol.traded = False
+        return messages
+
+    def mark(self, now_ms: int, moved_ms: int = 0) -> Mark:
+        """What has to be known after a restart.
+
+        :param moved_ms: how far the clock was moved (`ClockSkew.moved_ms`).
+        """
+        minutes = range(self._next_minute, now_ms + 1, MINUTE_MS)
+        return Mark(
+            at_ms=now_ms,
+            covered={
+                name: {minute: symbol.coverage.covered_ms(minute, now_ms) for minute in minutes}
+                for name, symbol in self._symbols.items()
+            },
+            moved_ms=moved_ms,
+        )
+
+    def _told(self, name: str, symbol: _Symbol, minutes: range, now_ms: int) -> Iterator[Watermark]:
+        reached = self._reached(name, symbol, now_ms)
+        dark_since: int | None = None
+        for minute in minutes:
+            if minute < symbol.first_minute:
+                continue
+            covered = symbol.coverage.covered_ms(minute, now_ms)
+            if not covered and minute + MINUTE_MS + self._horizon_ms <= now_ms:
+                dark_since = minute if dark_since is None else dark_since
+                continue
+            if dark_since is not None:
+                t = min(reached, minute)
+                yield self._watermark(name, t, now_ms, minute - MINUTE_MS, 0, dark_since)
+                dark_since = None
+            symbol.told[minute] = covered
+            t = reached if minute == minutes[-1] else min(reached, minute + MINUTE_MS)
+            yield self._watermark(name, t, now_ms, minute, covered)
+        if dark_since is not None:
+            yield self._watermark(name, reached, now_ms, minutes[-1], 0, dark_since)
+
+    def _running(self, name: str, symbol: _Symbol, now_ms: int) -> Watermark:
+        minute = minute_of(now_ms)
+        covered = symbol.coverage.covered_ms(minute, now_ms)
+        return self._watermark(name, self._reached(name, symbol, now_ms), now_ms, minute, covered)
+
+    def _reached(self, name: str, symbol: _Symbol, now_ms: int) -> int:
+        symbol.t = max(symbol.t, self._newest_t(name, now_ms) - self._grace_ms)
+        return symbol.t
+
+    def _watermark(
+        self,
+        name: str,
+        t: int,
+        now_ms: int,
+        minute: int,
+        covered: int,
+        dark_since: int | None = None,
+    ) -> Watermark:
+        return Watermark(name, self._feed, self._source, now_ms, t, minute, covered, dark_since)
+
+    def _forget(self, now_ms: int) -> None:
+        """Drop minutes past the horizon, and removed symbols when their last minute is."""
+        first = minute_of(now_ms - self._horizon_ms) - MINUTE_MS
+        self._moves = [(at_ms, ms) for at_ms, ms in self._moves if at_ms >= first]
+        for name, symbol in list(self._symbols.items()):
+            symbol.coverage.forget_before(first)
+            for minute in [m for m in symbol.told if m < first]:
+                del symbol.told[minute]
+            if symbol.until_ms is not None and symbol.t >= symbol.until_ms:
+                del self._symbols[name]
+
+
+def _restored(covered: dict[int, int] | None, minute: int) -> _Symbol:
+    symbol = _Symbol(Coverage(), first_minute=min(covered) if covered else minute)
+    for known, covered_ms in (covered or {}).items():
+        symbol.coverage.add(known, covered_ms)
+    return symbol

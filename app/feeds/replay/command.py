@@ -1,0 +1,266 @@
+"""`tickhouse replay`: a file of trades, or a recording of the feed, into stocks-topic."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import TypeVar
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+)
+
+from app.contracts import STOCKS_TOPIC, Message, RefusedMessage, Trades, Watermark, decode
+from app.feeds.live.recording import Event, RecordingError, is_recording, read_recording
+from app.feeds.live.source import SourceError, check_feed, only_one
+from app.feeds.outbox.publisher import Publisher
+from app.feeds.replay.messages import SOURCE, messages
+from app.feeds.replay.playback import relive, what_is_in
+from app.feeds.replay.trade_file import FileTrade, Span, TradeFile, read_trades
+from app.settings import Settings
+from app.topics import ensure_topics, unreachable
+
+TAIL_MESSAGES = 20_000
+"""How far back in each partition the newest watermarks are looked for."""
+_READ_TIMEOUT_S = 10.0
+_FLUSH_S = 60.0
+_SHOW_EVERY = 1_000
+_NOT_READY = (
+    KafkaError.NOT_LEADER_FOR_PARTITION,
+    KafkaError.LEADER_NOT_AVAILABLE,
+    KafkaError.UNKNOWN_TOPIC_OR_PART,
+)
+
+T = TypeVar("T")
+
+log = logging.getLogger(__name__)
+
+
+def run(settings: Settings, path: Path, speed: float | None = None) -> None:
+    """Send the trades of `path`, as fast as Kafka takes them or at `speed` times real time.
+
+    A recording of `tickhouse produce` is lived through again as it was, coverage, restarts and all.
+
+    :raises TickhouseError: the file cannot be read, the namespace holds another feed, its
+        watermarks are already past the file, or Kafka is away.
+    """
+    check_feed(settings, "replay")
+    with only_one(settings, "replay"):
+        publisher = Publisher(settings)
+        if _is_recording(path):
+            count = _send_recording(settings, path, publisher, speed)
+        else:
+            count = _send_trades(settings, path, publisher, speed)
+        left = publisher.flush(_FLUSH_S)
+    if left or publisher.failed:
+        raise SourceError(
+            f"{left + publisher.failed} messages of {path} did not reach Kafka at "
+            f"{settings.kafka_brokers}. Start the replay again in a new TICKHOUSE_NAMESPACE."
+        )
+    log.info("%d trades of %s are in %s", count, path, settings.named(STOCKS_TOPIC))
+
+
+def _is_recording(path: Path) -> bool:
+    return path.is_file() and is_recording(path)
+
+
+def _send_recording(
+    settings: Settings, path: Path, publisher: Publisher, speed: float | None
+) -> int:
+    recorded = what_is_in(read_recording(path))
+    if recorded is None:
+        raise RecordingError(f"The recording {path} is empty.")
+    ensure_topics(settings)
+    spans = dict.fromkeys(recorded.symbols, recorded.frames)
+    check_not_past(path, spans, newest_watermarks(settings), settings)
+    events: Iterable[Event] = read_recording(path)
+    if speed is not None:
+        events = paced(events, speed, lambda event: event.at, time.monotonic, time.sleep)
+    sent = 0
+    with _progress("frames") as progress:
+        task = progress.add_task(path.name, total=recorded.frames.rows)
+        for event, messages in relive(
+            events,
+            feed="replay",
+            source=SOURCE,
+            grace_ms=settings.candle_grace_ms,
+            horizon_ms=settings.candle_horizon_ms,
+            drop_repeats=settings.finnhub_drop_repeated_frames,
+        ):
+            publisher.send(messages)
+            sent += sum(len(m.trades) for m in messages if isinstance(m, Trades))
+            progress.advance(task, event.what == "frame")
+    return sent
+
+
+def _send_trades(settings: Settings, path: Path, publisher: Publisher, speed: float | None) -> int:
+    file = read_trades(path)
+    _name_bad_rows(file)
+    ensure_topics(settings)
+    check_not_past(path, file.spans, newest_watermarks(settings), settings)
+    trades: Iterable[FileTrade] = file
+    if speed is not None:
+        trades = paced(file.interleaved(), speed, lambda trade: trade.t, time.monotonic, time.sleep)
+    sent = shown = 0
+    with _progress("trades") as progress:
+        task = progress.add_task(file.path.name, total=file.rows)
+        for message in messages(
+            trades, "replay", settings.candle_grace_ms, settings.candle_horizon_ms
+        ):
+            publisher.send((message,))
+            if isinstance(message, Trades):
+                sent += len(message.trades)
+            if speed is not None or sent - shown >= _SHOW_EVERY:
+                shown = sent
+                progress.update(task, completed=sent)
+        progress.update(task, completed=sent)
+    return sent
+
+
+def _progress(what: str) -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn(what),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+    )
+
+
+def paced(
+    happened: Iterable[T],
+    speed: float,
+    at_ms: Callable[[T], int],
+    monotonic_s: Callable[[], float],
+    sleep_s: Callable[[float], None],
+) -> Iterator[T]:
+    """What `happened`, each held back until its time has come, `speed` times as fast as then."""
+    start_s: float | None = None
+    start_ms = 0
+    for one in happened:
+        if start_s is None:
+            start_s, start_ms = monotonic_s(), at_ms(one)
+        wait_s = start_s + (at_ms(one) - start_ms) / 1000 / speed - monotonic_s()
+        if wait_s > 0:
+            sleep_s(wait_s)
+        yield one
+
+
+def check_not_past(
+    path: Path, spans: Mapping[str, Span], watermarks: dict[str, int], settings: Settings
+) -> None:
+    """Stop when a symbol's watermark in the topic lies behind all of its trades in the file.
+
+    :param spans: the times of each symbol's trades in the file.
+
+    :raises SourceError: candles of those minutes are closed; no trade of the file would count.
+    """
+    past = [s for s, span in spans.items() if watermarks.get(s, 0) > span.last_t]
+    if past:
+        named = ", ".join(past[:5]) + (f" and {len(past) - 5} more" if len(past) > 5 else "")
+        raise SourceError(
+            f"{settings.named(STOCKS_TOPIC)} is already past {path}: its watermarks of "
+            f"{named} are newer than the file's last trades, so their minutes are closed. Replay "
+            "into another TICKHOUSE_NAMESPACE."
+        )
+    horizon_ms = settings.candle_horizon_ms
+    late = [s for s, span in spans.items() if watermarks.get(s, 0) > span.first_t + horizon_ms]
+    if late:
+        log.warning(
+            "the topic's watermarks of %d symbols, %s among them, are past the beginning of %s; "
+            "what is older than their horizon is refused as late",
+            len(late),
+            late[0],
+            path,
+        )
+
+
+def newest_watermarks(settings: Settings) -> dict[str, int]:
+    """The newest watermark of each symbol, as far as the end of each partition tells.
+
+    :raises TopicError: the broker does not answer.
+    """
+    topic = settings.named(STOCKS_TOPIC)
+    consumer = Consumer(
+        settings.kafka_client()
+        | {
+            "group.id": settings.named("replay-check"),
+            "enable.auto.commit": False,
+            "enable.partition.eof": True,
+            "log_level": 0,
+        }
+    )
+    try:
+        return _watermarks_at_the_end(consumer, topic, settings)
+    except KafkaException as error:
+        raise unreachable(settings, error) from None
+    finally:
+        consumer.close()
+
+
+def _watermarks_at_the_end(consumer: Consumer, topic: str, settings: Settings) -> dict[str, int]:
+    tails: dict[int, int] = {}
+    for partition in consumer.list_topics(topic, timeout=_READ_TIMEOUT_S).topics[topic].partitions:
+        low, high = _offsets(consumer, TopicPartition(topic, partition))
+        if high > low:
+            tails[partition] = max(low, high - TAIL_MESSAGES)
+    consumer.assign([TopicPartition(topic, partition, at) for partition, at in tails.items()])
+    newest: dict[str, int] = {}
+    while tails:
+        record = consumer.poll(_READ_TIMEOUT_S)
+        if record is None:
+            raise SourceError(
+                f"The end of {topic} could not be read within {_READ_TIMEOUT_S:.0f} s. Look after "
+                "Kafka, and start again."
+            )
+        if error := record.error():
+            if error.code() != KafkaError._PARTITION_EOF:
+                raise KafkaException(error)
+            tails.pop(record.partition(), None)
+            continue
+        for symbol, t in _told_by(record.key(), record.value(), settings):
+            newest[symbol] = max(newest.get(symbol, 0), t)
+    return newest
+
+
+def _offsets(consumer: Consumer, partition: TopicPartition) -> tuple[int, int]:
+    """The first and the next offset; of a topic just made, as soon as it has a leader."""
+    until_s = time.monotonic() + _READ_TIMEOUT_S
+    while True:
+        try:
+            low, high = consumer.get_watermark_offsets(partition, timeout=_READ_TIMEOUT_S)
+            return low, high
+        except KafkaException as error:
+            if error.args[0].code() not in _NOT_READY or time.monotonic() > until_s:
+                raise
+            time.sleep(0.05)
+
+
+def _told_by(
+    key: bytes | None, value: bytes | None, settings: Settings
+) -> Iterator[tuple[str, int]]:
+    try:
+        message: Message = decode(key, value, settings.tickhouse_feed).message
+    except RefusedMessage:
+        return  # the candles worker records it
+    if isinstance(message, Watermark):
+        yield message.symbol, message.t
+    elif isinstance(message, Trades):
+        for trade in message.trades:
+            yield message.symbol, min(trade.t, message.received_at) - settings.candle_grace_ms
+
+
+def _name_bad_rows(file: TradeFile) -> None:
+    for bad in file.bad_rows:
+        log.warning("%s: %s", file.path, bad.reason)
+    if file.bad_count:
+        log.warning("%s: %d rows are no trades and are left out", file.path, file.bad_count)

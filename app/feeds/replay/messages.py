@@ -1,0 +1,105 @@
+"""The messages that replaying a file makes: pure, and the same for Kafka and for backfill.
+
+A file has no receive times. Each symbol's own trades are its clock: `received_at` is the symbol's
+largest t so far, its watermark that less the grace.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from app.contracts import FeedName, Message, Trade, Trades, Watermark, conditions_of
+from app.feeds.messages.repeats import RepeatCounter
+from app.feeds.replay.trade_file import FileTrade
+from app.market.sessions import END_MS, FIRST_MS
+
+SOURCE = CONNECTION = "replay"
+TRADES_A_MESSAGE = 10
+"""As many as Finnhub was ever seen to put into one frame."""
+_MINUTE_MS = 60_000
+
+
+def messages(
+    trades: Iterable[FileTrade], feed: FeedName, grace_ms: int, horizon_ms: int
+) -> Iterator[Message]:
+    """What a source with these `trades`, in order of arrival, would have sent.
+
+    Consecutive trades of a symbol whose receive times lie in one second share a message; behind
+    each such second follows the symbol's watermark, behind the last trade of all one that ends
+    each symbol's last minute. Nothing waits longer than until another symbol reaches a new second.
+    """
+    tapes: dict[str, _Tape] = {}
+    running: dict[str, _Tape] = {}
+    newest_s = frame = 0
+    for trade in trades:
+        symbol, t = trade.symbol, trade.t
+        tape = tapes.get(symbol)
+        if tape is None:
+            tape = tapes[symbol] = _Tape(symbol, feed, grace_ms, horizon_ms)
+        if t > tape.largest_t:
+            if t // 1000 > newest_s:
+                newest_s = t // 1000
+                for other in running.values():
+                    yield from other.end_second()
+                running.clear()
+            elif symbol in running and t // 1000 > tape.largest_t // 1000:
+                yield from running.pop(symbol).end_second()
+            tape.largest_t = t
+        if not tape.trades:
+            frame += 1
+            running[symbol] = tape
+        tape.add(trade, frame)
+        if len(tape.trades) == TRADES_A_MESSAGE:
+            yield tape.message()
+    for tape in running.values():
+        yield from tape.end_second()
+    for tape in tapes.values():
+        yield tape.end()
+
+
+class _Tape:
+    """One symbol's trades on their way into messages."""
+
+    __slots__ = ("_feed", "_grace_ms", "_repeats", "_symbol", "frame", "largest_t", "trades")
+
+    def __init__(self, symbol: str, feed: FeedName, grace_ms: int, horizon_ms: int) -> None:
+        self._symbol = symbol
+        self._feed = feed
+        self._grace_ms = grace_ms
+        self._repeats = RepeatCounter(horizon_ms + grace_ms)
+        self.largest_t = 0
+        self.frame = 0
+        self.trades: list[Trade] = []
+
+    def add(self, trade: FileTrade, frame: int) -> None:
+        """Put `trade` behind the others of its message; the first of them brings the frame."""
+        if not self.trades:
+            self.frame = frame
+        _, t, p, v, c = trade
+        k = self._repeats.k((t, p, v, conditions_of(c)), t, self.largest_t)
+        self.trades.append(Trade(t, p, v, c, self.frame, len(self.trades), k))
+
+    def message(self) -> Trades:
+        """The message of the trades so far."""
+        trades, self.trades = self.trades, []
+        return Trades(self._symbol, self._feed, SOURCE, CONNECTION, self.largest_t, trades)
+
+    def end_second(self) -> Iterator[Message]:
+        """What is left of the second, and the watermark behind it."""
+        if self.trades:
+            yield self.message()
+        yield self._watermark(self.largest_t - self._grace_ms, self.largest_t)
+
+    def end(self) -> Watermark:
+        """A watermark at the end of the symbol's last minute, sent when the grace is over."""
+        minute_end = (self.largest_t // _MINUTE_MS + 1) * _MINUTE_MS
+        return self._watermark(minute_end, minute_end + self._grace_ms)
+
+    def _watermark(self, t: int, received_at: int) -> Watermark:
+        return Watermark(
+            self._symbol,
+            self._feed,
+            SOURCE,
+            received_at=min(received_at, END_MS - 1),
+            t=min(max(t, FIRST_MS), END_MS - 1),
+        )

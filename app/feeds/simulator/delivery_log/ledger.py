@@ -1,0 +1,231 @@
+"""Which delivered trades count, by the identity rules of `docs/topology.md`; written from them.
+
+A feed without trade ids leaves a client nothing but rules to tell a repeat from a genuine twin. The
+ledger keeps to the rules, and says where they err, because it knows what the server meant.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, deque
+from collections.abc import Callable, Iterable
+from decimal import Decimal
+from typing import Any, NamedTuple
+
+from app.contracts import FUTURE_MS
+from app.feeds.simulator.delivery_log.log import Arrived, Delivery, Ended, Opened, Sent
+
+RING_FRAMES = 64
+FULL_FRAME_TRADES = 10
+MINUTE_MS = 60_000
+KEEP_MS = 905_000
+"""The default horizon + grace of the candles."""
+
+Identity = tuple[str, int, Decimal, Decimal, tuple[str, ...]]
+
+
+class Counted(NamedTuple):
+    """A delivered trade that counts."""
+
+    symbol: str
+    t: int
+    p: Decimal
+    v: Decimal
+    c: list[str] | None
+    k: int
+    at_ms: int
+    """When its frame was sent."""
+
+
+class Weighed(NamedTuple):
+    """A frame's trades, judged."""
+
+    counted: list[Counted]
+    unseen: list[int]
+    """Places of genuine trades that the rules take for repeats."""
+    doubled: list[int]
+    """Places of repeats that the rules take for new trades."""
+
+
+class _Tally:
+    """How often each party has sent each trade, and which trades no party has sent so often.
+
+    Hashes stand for trades; a minute's are forgotten when no candle takes them any more.
+    """
+
+    def __init__(self) -> None:
+        self._minutes: dict[int, dict[int, int]] = {}
+
+    def add(self, party: int, identity: Identity, now_ms: int) -> tuple[int, bool]:
+        """Count a trade.
+
+        :returns: how often `party` had sent it before, and whether nobody else had so often.
+        """
+        minute = identity[1] // MINUTE_MS
+        counts = self._minutes.get(minute)
+        if counts is None:
+            counts = self._begin(minute, now_ms)
+        own, most = hash((party, identity)), hash(identity)
+        k = counts.get(own, 0)
+        counts[own] = k + 1
+        if k < counts.get(most, 0):
+            return k, False
+        counts[most] = k + 1
+        return k, True
+
+    def _begin(self, minute: int, now_ms: int) -> dict[int, int]:
+        for old in [m for m in self._minutes if (m + 1) * MINUTE_MS + KEEP_MS < now_ms]:
+            del self._minutes[old]
+        return self._minutes.setdefault(minute, {})
+
+
+class _Heard(NamedTuple):
+    """An open connection, and its last frames."""
+
+    key: int
+    ring: deque[str]
+
+
+class Ledger:
+    """Judges frames in the order in which they are sent."""
+
+    def __init__(self) -> None:
+        self._connections: dict[int, _Heard] = {}
+        self._by_connection = _Tally()
+        self._genuine_by_key = _Tally()
+
+    def opened(self, connection: int, key: int) -> None:
+        """A connection begins; those of one key are one client's."""
+        self._connections[connection] = _Heard(key, deque(maxlen=RING_FRAMES))
+
+    def ended(self, connection: int) -> None:
+        """It sends no more."""
+        self._connections.pop(connection, None)
+
+    def weigh(self, sent: Sent) -> Weighed:
+        """The trades of a frame that count, and where the rules are wrong about it."""
+        rows = [] if sent.broken else _trades(sent.raw)
+        if rows is None:
+            return Weighed([], [], [])
+        connection = self._connections[sent.connection]
+        trades = [(i, row, _identity(row)) for i, row in enumerate(rows) if i not in sent.bad]
+        dropped = sent.raw in connection.ring and not _full_of_equals(rows, trades)
+        if not sent.broken:
+            connection.ring.append(sent.raw)
+        weighed = Weighed([], [], [])
+        for i, row, identity in trades:
+            counts = False
+            if not dropped:
+                k, counts = self._by_connection.add(sent.connection, identity, sent.at_ms)
+            if counts:
+                weighed.counted.append(_counted(row, identity, k, sent.at_ms))
+            if sent.repeat:
+                weighed.doubled.extend([i] if counts else [])
+                continue
+            _, is_new = self._genuine_by_key.add(connection.key, identity, sent.at_ms)
+            if is_new and not counts:  # it is more than another client's copy
+                weighed.unseen.append(i)
+        return weighed
+
+
+class Marked:
+    """Passes deliveries on, each frame marked with where the identity rules err about it.
+
+    :ivar counts: frames, unseen, doubled.
+    """
+
+    def __init__(self, write: Callable[[Delivery], None]) -> None:
+        self.counts: Counter[str] = Counter()
+        self._write = write
+        self._ledger = Ledger()
+
+    def note(self, delivery: Delivery) -> None:
+        match delivery:
+            case Opened():
+                self._ledger.opened(delivery.connection, delivery.key)
+            case Ended():
+                self._ledger.ended(delivery.connection)
+            case Sent():
+                weighed = self._ledger.weigh(delivery)
+                delivery.unseen, delivery.doubled = weighed.unseen, weighed.doubled
+                self.counts.update(
+                    frames=1, unseen=len(weighed.unseen), doubled=len(weighed.doubled)
+                )
+        self._write(delivery)
+
+
+class Truth(NamedTuple):
+    """What a delivery log says must be in the candles."""
+
+    trades: list[Counted]
+    """In the order of delivery."""
+    future: list[Counted]
+    """Trades that would count, but carry a time more than a minute ahead."""
+    genuine: int
+    """Trades that were sent and are no repeats."""
+    repeats: int
+    unseen: int
+    doubled: int
+    unproven: int
+    """Frames that were sent and may not have arrived; none of their trades is in `trades`."""
+
+
+def truth(deliveries: Iterable[Delivery]) -> Truth:
+    """What must be in the candles: the trades that count among those that arrived."""
+    log = list(deliveries)
+    proved = {one.connection: one.frame for one in log if isinstance(one, Arrived)}
+    ledger = Ledger()
+    trades: list[Counted] = []
+    future: list[Counted] = []
+    counts: Counter[str] = Counter()
+    for one in log:
+        match one:
+            case Opened():
+                ledger.opened(one.connection, one.key)
+            case Ended():
+                ledger.ended(one.connection)
+            case Sent() if one.frame > proved.get(one.connection, 0):
+                counts["unproven"] += 1
+            case Sent():
+                weighed = ledger.weigh(one)
+                for trade in weighed.counted:
+                    (future if trade.t > trade.at_ms + FUTURE_MS else trades).append(trade)
+                counts["unseen"] += len(weighed.unseen)
+                counts["doubled"] += len(weighed.doubled)
+                counts["repeats" if one.repeat else "genuine"] += _size(one)
+    return Truth(
+        trades,
+        future,
+        counts["genuine"],
+        counts["repeats"],
+        counts["unseen"],
+        counts["doubled"],
+        counts["unproven"],
+    )
+
+
+def _size(sent: Sent) -> int:
+    rows = None if sent.broken else _trades(sent.raw)
+    return 0 if rows is None else len(rows) - len(sent.bad)
+
+
+def _trades(raw: str) -> list[Any] | None:
+    """The entries of a frame of trades; None of any other frame."""
+    frame = json.loads(raw, parse_float=Decimal)
+    rows: list[Any] | None = frame.get("data")
+    return rows
+
+
+def _identity(row: dict[str, Any]) -> Identity:
+    codes = tuple(sorted(row.get("c") or ()))
+    return row["s"], row["t"], round(Decimal(row["p"]), 12), round(Decimal(row["v"]), 12), codes
+
+
+def _counted(row: dict[str, Any], identity: Identity, k: int, at_ms: int) -> Counted:
+    return Counted(row["s"], row["t"], identity[2], identity[3], row.get("c"), k, at_ms)
+
+
+def _full_of_equals(rows: list[Any], trades: list[tuple[int, Any, Identity]]) -> bool:
+    """A sweep that fills several frames: what equals such a frame is new."""
+    whole = len(trades) == len(rows) >= FULL_FRAME_TRADES
+    return whole and len({identity for _, _, identity in trades}) == 1

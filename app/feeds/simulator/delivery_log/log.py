@@ -1,0 +1,188 @@
+"""The delivery log: what was truly sent to whom, and how much of it provably arrived."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from io import BufferedRandom
+from pathlib import Path
+from types import TracebackType
+
+import msgspec
+from msgspec import Struct
+
+from app.feeds.simulator.faults.kinds import AnyFault
+from app.outputs import OutputError, lock_output
+
+MOST_RAW = 200_000
+"""Of a longer frame the log holds the beginning: all that is so large is broken."""
+_LONGEST_LINE = 10 * MOST_RAW
+
+_encode = msgspec.json.Encoder().encode
+
+
+class Began(Struct, tag_field="what", tag="fault"):
+    """A fault of the script begins."""
+
+    at_ms: int
+    fault: AnyFault
+
+
+class Refused(Struct, tag_field="what", tag="refused"):
+    """A handshake was answered with this HTTP status."""
+
+    at_ms: int
+    status: int
+
+
+class Opened(Struct, tag_field="what", tag="opened"):
+    """A handshake succeeded; `key` counts the API keys, which the log does not hold."""
+
+    at_ms: int
+    connection: int
+    key: int
+
+
+class Subscribed(Struct, tag_field="what", tag="subscribed"):
+    """From now on the connection is sent the trades of `symbol`."""
+
+    at_ms: int
+    connection: int
+    symbol: str
+
+
+class Unsubscribed(Struct, tag_field="what", tag="unsubscribed"):
+    """From now on it is not."""
+
+    at_ms: int
+    connection: int
+    symbol: str
+
+
+class Sent(Struct, tag_field="what", tag="sent", omit_defaults=True):
+    """A frame was handed to the network.
+
+    :ivar frame: counts a connection's frames of any kind, from 1.
+    :ivar raw: the frame; its beginning if it is longer than `MOST_RAW`.
+    :ivar fault: the kind of the fault that made it what it is.
+    :ivar repeat: a fault sends again what was sent before: no trade of it is new.
+    :ivar broken: nothing of the frame can be read.
+    :ivar bad: places of the entries that are no trades.
+    :ivar unseen: places of genuine trades that the identity rules take for repeats.
+    :ivar doubled: places of repeated trades that the identity rules take for new ones.
+    """
+
+    at_ms: int
+    connection: int
+    frame: int
+    raw: str
+    fault: str = ""
+    repeat: bool = False
+    broken: bool = False
+    bad: list[int] = []
+    unseen: list[int] = []
+    doubled: list[int] = []
+
+
+class Arrived(Struct, tag_field="what", tag="arrived"):
+    """A pong proved that the client has read every frame up to and with `frame`."""
+
+    at_ms: int
+    connection: int
+    frame: int
+
+
+class Silent(Struct, tag_field="what", tag="silent"):
+    """The connection stays open and is sent no trades: `fault` is stall or half-open."""
+
+    at_ms: int
+    connection: int
+    fault: str
+
+
+class Resumed(Struct, tag_field="what", tag="resumed"):
+    """A stall is over."""
+
+    at_ms: int
+    connection: int
+
+
+class Ended(Struct, tag_field="what", tag="ended"):
+    """The connection is gone; frames behind the last `Arrived` may have been read or not."""
+
+    at_ms: int
+    connection: int
+
+
+Delivery = (
+    Began | Refused | Opened | Subscribed | Unsubscribed | Sent | Arrived | Silent | Resumed | Ended
+)
+
+_decode = msgspec.json.Decoder(Delivery).decode
+
+
+class DeliveryLog:
+    """Writes the deliveries of a run to a file, a JSON object a line.
+
+    A log of a former run stays in the file until this one begins.
+
+    :raises OutputError: the file cannot be written, is being written to by another process, or
+        holds something else than a delivery log.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._begun = False
+        try:
+            self._file = _opened(path)
+        except OSError as error:
+            raise OutputError(
+                f"The delivery log {path} cannot be written: {error.strerror}. Name another file."
+            ) from None
+
+    def begin(self) -> None:
+        """Remove what a former run left, unless something of this run has been noted."""
+        if not self._begun:
+            self._file.truncate(0)
+            self._begun = True
+
+    def note(self, delivery: Delivery) -> None:
+        self.begin()
+        self._file.write(_encode(delivery) + b"\n")
+
+    def __enter__(self) -> DeliveryLog:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._file.close()
+
+
+def read_deliveries(path: Path) -> list[Delivery]:
+    """Every delivery that a log holds, in order; a last line that is cut off is left out."""
+    with path.open("rb") as lines:
+        return [_decode(line) for line in lines if line.endswith(b"\n")]
+
+
+def _opened(path: Path) -> BufferedRandom:
+    with ExitStack() as stack:
+        file = stack.enter_context(path.open("ab+"))
+        lock_output(file, path)
+        file.seek(0)
+        if not _is_delivery(file.readline(_LONGEST_LINE)):
+            raise OutputError(
+                f"{path} is no delivery log; it is not overwritten. Remove it, or name another "
+                "file."
+            )
+        stack.pop_all()
+    return file
+
+
+def _is_delivery(line: bytes) -> bool:
+    """Whether a file that begins with `line` is a delivery log, or empty."""
+    try:
+        return not line or bool(_decode(line))
+    except msgspec.DecodeError:
+        return False

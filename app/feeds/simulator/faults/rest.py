@@ -1,0 +1,37 @@
+"""What becomes of calls over REST on their way: refused, late, spoiled, lost."""
+
+from __future__ import annotations
+
+from random import Random
+
+from app.feeds.clock import Clock
+from app.feeds.simulator.faults.kinds import RestCut, RestMalform, RestRefuse, RestSlow
+from app.feeds.simulator.faults.mangling import no_quote
+from app.feeds.simulator.faults.schedule import Script
+from app.feeds.simulator.server.rest import Answer, RestApi, refusal
+
+
+class RestFaults:
+    """A REST interface in trouble."""
+
+    def __init__(self, api: RestApi, script: Script, clock: Clock, rng: Random) -> None:
+        self._api = api
+        self._script = script
+        self._clock = clock
+        self._rng = rng
+
+    async def answer(self, target: str, header_token: str | None) -> Answer | None:
+        """The answer to `GET target` (`RestApi.answer`); None if the connection is to be cut."""
+        slow = self._script.hit(RestSlow, self._clock.now_ms(), self._rng)
+        if slow:
+            await self._clock.sleep(slow.by_s * 1000)
+        now_ms = self._clock.now_ms()
+        if self._script.hit(RestCut, now_ms, self._rng):
+            return None
+        refuse = self._script.hit(RestRefuse, now_ms, self._rng)
+        if refuse:
+            return refusal(refuse.status, refuse.after_s)
+        answer = self._api.answer(target, header_token, now_ms)
+        if self._script.hit(RestMalform, now_ms, self._rng):
+            return answer._replace(body=no_quote(self._rng))
+        return answer

@@ -1,0 +1,150 @@
+"""A fault script made of a seed: every kind of trouble once or more, in another order each time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from random import Random
+
+import msgspec
+
+from app.feeds.simulator.faults.kinds import (
+    AnyFault,
+    Burst,
+    Clock,
+    Close,
+    Disorder,
+    Drop,
+    HalfOpen,
+    Huge,
+    Late,
+    Malform,
+    Refuse,
+    Repeat,
+    RestCut,
+    RestMalform,
+    RestRefuse,
+    RestSlow,
+    Slow,
+    Stall,
+    Stamp,
+    Truncate,
+    Twin,
+)
+
+LENGTH_S = 900.0
+SILENCE_S = 90.0
+_FIRST_S, _LAST_S = 20.0, 40.0
+"""Calm before and after, so that clients connect, and recover from the last fault."""
+_BEYOND_CHANCE_S = 12.0
+_SETTLED_S = 10.0
+
+
+def seeded_script(
+    seed: int, length_s: float = LENGTH_S, silence_s: float = SILENCE_S
+) -> list[AnyFault]:
+    """All kinds of faults within `length_s`.
+
+    What ends connections comes one after the other, with time to come back in between; what spoils
+    frames, prints and answers over REST lasts 15 to 60 s anywhere. But for the symbols that carry a
+    time an hour or more ahead, no trade is stamped or reported so wrongly that candles with the
+    default settings would reject it.
+
+    :param silence_s: after how long without a trade a client replaces its connection; stalls are
+        longer, all but one, which ends by itself before that.
+    """
+    rng = Random(f"{seed}:script")
+    connections = _of_connections(rng, length_s, silence_s)
+    stalls = [fault for fault in connections if isinstance(fault, Stall)]
+    return [
+        *connections,
+        *_of_trades(rng, length_s, min(stalls, key=lambda stall: stall.length_s)),
+        *_of_rest(Random(f"{seed}:rest"), length_s),
+        *_of_symbols(Random(f"{seed}:symbols"), length_s),
+    ]
+
+
+def _of_connections(rng: Random, length_s: float, silence_s: float) -> list[AnyFault]:
+    found = silence_s + 15
+    slots: list[tuple[float, AnyFault]] = [
+        (20, Close(at_s=0)),
+        (20, Close(at_s=0, farewell=True)),
+        (50, Refuse(at_s=0, length_s=rng.uniform(5, 15), status=502)),
+        (75, Refuse(at_s=0, length_s=rng.uniform(1, 10), status=429)),
+        (30, Refuse(at_s=0, length_s=rng.uniform(5, 10), status=401)),
+        (45, Slow(at_s=0, length_s=20, by_s=rng.uniform(3, 15))),
+        (silence_s, _short_stall(rng, silence_s)),
+        (found, Stall(at_s=0, length_s=silence_s * 2)),
+        (found, Stall(at_s=0, length_s=silence_s * 2, pings=False)),
+        (found, HalfOpen(at_s=0)),
+    ]
+    rng.shuffle(slots)
+    spare = max(length_s - _FIRST_S - _LAST_S - sum(slot for slot, _ in slots), 0.0)
+    pauses = [rng.random() for _ in slots]
+    at_s, faults = _FIRST_S, []
+    for (slot, fault), pause in zip(slots, pauses, strict=True):
+        at_s += spare * pause / sum(pauses)
+        faults.append(msgspec.structs.replace(fault, at_s=round(at_s, 3)))
+        at_s += slot
+    return faults
+
+
+def _short_stall(rng: Random, silence_s: float) -> Stall:
+    """One that ends before its connection is replaced, and is too long for chance if it can be."""
+    most_s = silence_s * 0.9
+    return Stall(at_s=0, length_s=round(rng.uniform(min(_BEYOND_CHANCE_S, most_s), most_s), 3))
+
+
+def _of_trades(rng: Random, length_s: float, quiet: Stall) -> list[AnyFault]:
+    return [
+        _lasting(Late, rng, length_s, share=0.1, most_s=rng.uniform(30, 240)),
+        _clock(rng, length_s, rng.uniform(3, 25), quiet),
+        _clock(rng, length_s, -rng.uniform(3, 25), quiet),
+        Burst(at_s=_somewhere(rng, length_s)),
+        Huge(at_s=_somewhere(rng, length_s)),
+        *(
+            _lasting(kind, rng, length_s)
+            for kind in (Repeat, Repeat, Disorder, Drop, Truncate, Malform, Twin)
+        ),
+    ]
+
+
+def _of_symbols(rng: Random, length_s: float) -> list[AnyFault]:
+    """Of two that overlap the later one counts."""
+    return [
+        _lasting(Stamp, rng, length_s, share=0.4, by_s=rng.uniform(3_600, 86_400)),
+        _lasting(Stamp, rng, length_s, share=0.4, by_s=-rng.uniform(3, 60)),
+    ]
+
+
+def _clock(rng: Random, length_s: float, by_s: float, quiet: Stall) -> Clock:
+    """One that begins and ends while trades come, not in a stall that ends by itself.
+
+    Stamps that are set back while no trade comes look like those of trades that are only late.
+    """
+    from_s, to_s = quiet.at_s - _SETTLED_S, quiet.end_s + _SETTLED_S
+    while True:
+        lasts_s = round(rng.uniform(15, 60), 3)
+        fault = Clock(at_s=_somewhere(rng, length_s, lasts_s), length_s=lasts_s, by_s=by_s)
+        if not (from_s < fault.at_s < to_s or from_s < fault.end_s < to_s):
+            return fault
+
+
+def _of_rest(rng: Random, length_s: float) -> list[AnyFault]:
+    return [
+        _lasting(RestRefuse, rng, length_s, status=500),
+        _lasting(RestRefuse, rng, length_s, status=429, share=0.5),
+        _lasting(RestSlow, rng, length_s, by_s=rng.uniform(3, 15)),
+        _lasting(RestMalform, rng, length_s),
+        _lasting(RestCut, rng, length_s, share=0.5),
+    ]
+
+
+def _somewhere(rng: Random, length_s: float, lasts_s: float = 0.0) -> float:
+    return round(rng.uniform(_FIRST_S, length_s - _LAST_S - lasts_s), 3)
+
+
+def _lasting(
+    kind: Callable[..., AnyFault], rng: Random, length_s: float, **more: float
+) -> AnyFault:
+    lasts_s = round(rng.uniform(15, 60), 3)
+    return kind(at_s=_somewhere(rng, length_s, lasts_s), length_s=lasts_s, **more)

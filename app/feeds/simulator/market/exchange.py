@@ -1,0 +1,81 @@
+"""All simulated markets together: who trades how much, and what a quote says."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection
+from random import Random
+
+from app.feeds.simulator.market.listing import listing
+from app.feeds.simulator.market.market import HOUR_MS, MINUTE_MS, SymbolMarket
+from app.feeds.simulator.market.prints import Print
+from app.feeds.simulator.market.quotes import UNKNOWN, QuoteBody
+
+_TIDE_PER_MINUTE = 0.0003
+
+
+class Exchange:
+    """The markets of every symbol anybody asked for.
+
+    The same seed, start, rate and sequence of calls give the same prints and quotes.
+
+    :param rate: mean of all prints a second, shared by the symbols that trade.
+    :param session_ms: how long a trading session is (`SymbolMarket`).
+    """
+
+    def __init__(self, seed: int, rate: float, now_ms: int, session_ms: int = HOUR_MS) -> None:
+        self.at_ms = now_ms
+        """Up to here the market has been played."""
+        self._seed = seed
+        self._rate = rate
+        self._session_ms = session_ms
+        self._markets: dict[str, SymbolMarket] = {}
+        self._tide = Random(f"{seed}:tide")
+
+    def step(self, end_ms: int, symbols: Collection[str]) -> list[Print]:
+        """The prints of `symbols` reported until `end_ms`, in the order of their steps.
+
+        A symbol that did not trade in the last step begins with this one.
+        """
+        markets = [market for market in map(self._market, symbols) if market]
+        minutes = (end_ms - self.at_ms) / MINUTE_MS
+        tide = self._tide.gauss(0.0, _TIDE_PER_MINUTE * math.sqrt(minutes))
+        all_weights = sum(market.weight for market in markets)
+        prints: list[Print] = []
+        for market in markets:
+            if market.at_ms < self.at_ms:
+                market.skip(self.at_ms)
+            prints += market.step(end_ms, self._rate * market.weight / all_weights, tide)
+        self.at_ms = end_ms
+        return prints
+
+    def burst(self, count: int, symbols: Collection[str]) -> list[Print]:
+        """`count` further prints of `symbols` at this moment; none where nobody listens."""
+        markets = [market for market in map(self._market, symbols) if market]
+        prints: list[Print] = []
+        while markets and len(prints) < count:
+            weights = [market.weight for market in markets]
+            for market in self._tide.choices(markets, weights, k=len(markets)):
+                prints += market.order(self.at_ms - 1)
+        return prints[:count]
+
+    def skip(self, now_ms: int) -> None:
+        """Go on at `now_ms`, after a pause in which nothing was delivered."""
+        self.at_ms = now_ms
+
+    def quote(self, symbol: str) -> QuoteBody:
+        """The quote of `symbol` as of the last step; zeros and nulls when it is not listed."""
+        market = self._market(symbol)
+        if market is None:
+            return UNKNOWN
+        if market.at_ms < self.at_ms:
+            market.skip(self.at_ms)
+        return market.quote()
+
+    def _market(self, symbol: str) -> SymbolMarket | None:
+        if symbol not in self._markets:
+            listed = listing(self._seed, symbol)
+            if listed is None:
+                return None
+            self._markets[symbol] = SymbolMarket(self._seed, listed, self.at_ms, self._session_ms)
+        return self._markets[symbol]

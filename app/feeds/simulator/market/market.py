@@ -1,0 +1,185 @@
+"""The market model: the prints of one symbol, step by step, reproducible from seed and name.
+
+Prices are a random walk with clustered volatility, a common tide and a weak pull to the start
+price, so that a demo of weeks stays plausible. Orders arrive at random, in waves that follow the
+volatility and the U shape of a trading session. Stocks have auctions at its ends; as the market
+never closes, one session follows the other.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from random import Random
+
+from app.feeds.simulator.market.listing import Listing
+from app.feeds.simulator.market.orders import (
+    MEAN_PRINTS_PER_ORDER,
+    auction,
+    execute,
+    price_decimals,
+    reported_late,
+)
+from app.feeds.simulator.market.prints import (
+    CLOSING,
+    OFFICIAL_CLOSE,
+    OFFICIAL_OPEN,
+    OPENING,
+    Print,
+)
+from app.feeds.simulator.market.quotes import DayQuote, QuoteBody
+
+MINUTE_MS = 60_000
+HOUR_MS = 60 * MINUTE_MS
+LATE_SHARE = 0.003
+"""Of stock orders: those reported late."""
+MEAN_LATENESS_MS, MOST_LATENESS_MS = 2_500, 15_000
+
+_HEAT_SPREAD, _HEAT_LIFE_MS = 0.5, 3 * MINUTE_MS
+_HEAT_TO_ACTIVITY = 0.6
+_PULL_LIFE_MS = 2 * 24 * HOUR_MS
+_AUCTION_MS = 400
+"""How far from the ends of a session its auctions are."""
+
+
+def intensity(t: int, session_ms: int) -> float:
+    """Activity at `t` (UNIX ms) against the mean of its session: high at its ends, low within."""
+    from_middle = 2 * (t % session_ms) / session_ms - 1
+    return 0.75 + 0.75 * from_middle * from_middle
+
+
+class SymbolMarket:
+    """One symbol's market; time only goes forward, and only as far as it is told.
+
+    :param session_ms: how long a trading session is; sessions begin at multiples of it.
+    """
+
+    def __init__(self, seed: int, listed: Listing, now_ms: int, session_ms: int = HOUR_MS) -> None:
+        self.at_ms = now_ms
+        """Up to here its prints have been made."""
+        self._listed = listed
+        self._session_ms = session_ms
+        self._rng = Random(f"{seed}:market:{listed.symbol}")
+        self._anchor = math.log(listed.price)
+        self._log_price = self._anchor + self._rng.gauss(0.0, 0.004)
+        self._moved_ms = float(now_ms)
+        self._heat = self._rng.gauss(0.0, _HEAT_SPREAD)
+        self._waves = _waves(self._heat)
+        self._patience = self._rng.expovariate(1.0)
+        """Orders still to be expected until the next one comes."""
+        self._orders = 0
+        self._held: list[tuple[int, int, list[Print]]] = []
+        self._auction_ms = self._next_auction(now_ms)
+        self._quote = DayQuote(listed.price, now_ms)
+
+    @property
+    def weight(self) -> float:
+        """The symbol's share of all activity, to be divided by the sum over those that trade."""
+        return self._listed.weight
+
+    def step(self, end_ms: int, prints_per_s: float, tide: float = 0.0) -> list[Print]:
+        """The prints reported from `at_ms` until `end_ms`, in order of their reports.
+
+        :param prints_per_s: their mean over a session.
+        :param tide: what the market as a whole moved in this step, as a logarithm.
+        """
+        start_ms, self.at_ms = self.at_ms, end_ms
+        self._log_price += self._listed.beta * tide
+        self._trade(start_ms, end_ms, prints_per_s)
+        if end_ms > self._auction_ms:
+            self._hold_auction(end_ms)
+        return self._reported(end_ms) if self._held else []
+
+    def order(self, t: int) -> list[Print]:
+        """The prints of one further order at `t`, reported at once."""
+        prints = execute(self._rng, self._listed.symbol, self._listed.coded, self.price, t)
+        for trade in prints:
+            self._quote.see(trade)
+        return prints
+
+    def skip(self, now_ms: int) -> None:
+        """Let the time until `now_ms` pass unseen: the price moves on, the prints go to nobody."""
+        self.at_ms = now_ms
+        self._held.clear()
+        self._auction_ms = self._next_auction(now_ms)
+        self._move_to(now_ms)
+        price = round(self.price, price_decimals(self.price, self._listed.coded))
+        self._quote.see(Print(None, price, self._listed.symbol, now_ms, 1))
+
+    def quote(self) -> QuoteBody:
+        """The day so far, as of what has been reported."""
+        return self._quote.body()
+
+    @property
+    def price(self) -> float:
+        """The middle of bid and ask, as of the last order."""
+        return math.exp(self._log_price)
+
+    def _reported(self, end_ms: int) -> list[Print]:
+        reported = []
+        while self._held and self._held[0][0] < end_ms:
+            reported += heapq.heappop(self._held)[2]
+        for trade in reported:
+            self._quote.see(trade)
+        return reported
+
+    def _trade(self, start_ms: int, end_ms: int, prints_per_s: float) -> None:
+        """Hold the prints of the orders of this step until their report is due."""
+        t, left_ms = float(start_ms), float(end_ms - start_ms)
+        calm = prints_per_s / 1000 / MEAN_PRINTS_PER_ORDER * intensity(start_ms, self._session_ms)
+        while (orders_per_ms := calm * self._waves) * left_ms > self._patience:
+            waited_ms = self._patience / orders_per_ms
+            t, left_ms = t + waited_ms, left_ms - waited_ms
+            self._move_to(t)
+            self._order(int(t))
+            self._patience = self._rng.expovariate(1.0)
+        self._patience -= orders_per_ms * left_ms
+
+    def _order(self, t: int) -> None:
+        listed, rng = self._listed, self._rng
+        prints = execute(rng, listed.symbol, listed.coded, self.price, t)
+        due_ms = t
+        if listed.coded and rng.random() < LATE_SHARE:
+            due_ms += 1 + min(int(rng.expovariate(1 / MEAN_LATENESS_MS)), MOST_LATENESS_MS)
+            prints = [reported_late(rng, trade) for trade in prints]
+        self._hold(due_ms, prints)
+
+    def _hold(self, due_ms: int, prints: list[Print]) -> None:
+        self._orders += 1
+        heapq.heappush(self._held, (due_ms, self._orders, prints))
+
+    def _next_auction(self, after_ms: int) -> int:
+        """A moment after each session's beginning, and a moment before its end."""
+        start_ms = after_ms - after_ms % self._session_ms
+        opening, closing = start_ms + _AUCTION_MS, start_ms + self._session_ms - _AUCTION_MS
+        return next(t for t in (opening, closing, opening + self._session_ms) if t > after_ms)
+
+    def _hold_auction(self, end_ms: int) -> None:
+        t, self._auction_ms = self._auction_ms, self._next_auction(end_ms)
+        if not self._listed.coded:
+            return
+        opens = t % self._session_ms < self._session_ms / 2
+        conditions = (OPENING, OFFICIAL_OPEN) if opens else (CLOSING, OFFICIAL_CLOSE)
+        self._move_to(t)
+        self._hold(t, auction(self._rng, self._listed.symbol, self.price, t, *conditions))
+
+    def _move_to(self, t: float) -> None:
+        """Let price and volatility wander on until `t`.
+
+        Volatility goes about its mean: an Ornstein-Uhlenbeck process, stepped exactly.
+        """
+        elapsed_ms = max(t - self._moved_ms, 0.0)
+        self._moved_ms = max(t, self._moved_ms)
+        kept = math.exp(-elapsed_ms / _HEAT_LIFE_MS)
+        spread = _HEAT_SPREAD * math.sqrt(1 - kept * kept)
+        self._heat = self._heat * kept + self._rng.gauss(0.0, spread)
+        self._waves = _waves(self._heat)
+        pull = 1 - math.exp(-elapsed_ms / _PULL_LIFE_MS)
+        self._log_price += (self._anchor - self._log_price) * pull
+        deviation = self._listed.volatility * math.exp(self._heat)
+        self._log_price += self._rng.gauss(0.0, deviation * math.sqrt(elapsed_ms / MINUTE_MS))
+
+
+def _waves(heat: float) -> float:
+    """What the heat of a market does to its activity; 1 in the mean."""
+    return math.exp(_HEAT_TO_ACTIVITY * heat - (_HEAT_TO_ACTIVITY * _HEAT_SPREAD) ** 2 / 2)

@@ -1,0 +1,169 @@
+"""`tickhouse simulate`: WebSocket and REST on one port, as Finnhub serves them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from websockets.asyncio.server import Server, serve
+
+from app.errors import TickhouseError
+from app.feeds.clock import SteadyClock
+from app.feeds.simulator.delivery_log.log import DeliveryLog
+from app.feeds.simulator.faults.kinds import AnyFault, parse_fault, read_script
+from app.feeds.simulator.faults.seeded import seeded_script
+from app.feeds.simulator.market.exchange import Exchange
+from app.feeds.simulator.market.market import MINUTE_MS
+from app.feeds.simulator.market.tape import Tape
+from app.feeds.simulator.market.venue import Venue
+from app.feeds.simulator.server.rest import CALLS_PER_MINUTE
+from app.feeds.simulator.server.server import SYMBOLS_PER_CONNECTION, Simulator
+from app.outputs import check_output
+from app.settings import Settings
+
+FAREWELL_S = 0.5
+"""How long clients get to answer the closing of their connection."""
+OPEN_TIMEOUT_S = 120.0
+"""For a handshake, which a fault may make slow."""
+
+
+def run(
+    settings: Settings,
+    host: str,
+    port: int,
+    rate: float,
+    seed: int,
+    token: str,
+    *,
+    symbols_per_connection: int = SYMBOLS_PER_CONNECTION,
+    calls_per_minute: int = CALLS_PER_MINUTE,
+    session_minutes: float = 60.0,
+    delivery_log: Path | None = None,
+    play: Path | None = None,
+    faults: Sequence[str] = (),
+    script: Path | None = None,
+    fault_seed: int | None = None,
+) -> None:
+    """Serve a simulated or a recorded market until SIGTERM or SIGINT.
+
+    :param settings: name files that must not be written to; all else comes from the arguments.
+    :param rate: mean of the trades a second over all subscribed symbols.
+    :param token: the API keys it accepts, comma separated.
+    :param session_minutes: how long a trading session is, from auction to auction.
+    :param play: the trade file to play instead of a simulated market.
+    :param faults: each as `app.feeds.simulator.faults.kinds.parse_fault` reads it.
+    :param script: a TOML file with more of them.
+    :param fault_seed: makes a script of all kinds of faults.
+    :param delivery_log: the file of what is delivered; a former run's is replaced once this one
+        listens.
+    :raises TickhouseError: it cannot listen at `host` and `port`, a file or fault is not sound, or
+        `delivery_log` is a file of something else.
+    """
+    if delivery_log:
+        inputs = filter(None, (play, script, *settings.own_files))
+        check_output("--delivery-log", delivery_log, inputs)
+    clock = SteadyClock()
+    trouble = _trouble(faults, script, fault_seed)
+    with ExitStack() as stack:
+        log = stack.enter_context(DeliveryLog(delivery_log)) if delivery_log else None
+        venue: Venue
+        if play:
+            venue = Tape(play, clock.now_ms())
+            what = f"trades of {play.name}: {', '.join(venue.symbols[:10])}"
+        else:
+            venue = Exchange(seed, rate, clock.now_ms(), round(session_minutes * MINUTE_MS))
+            what = f"{rate:g} trades a second, seed {seed}"
+        simulator = Simulator(
+            venue,
+            clock,
+            tokens=list(dict.fromkeys(filter(None, map(str.strip, token.split(","))))),
+            seed=seed,
+            symbols_per_connection=symbols_per_connection,
+            calls_per_minute=calls_per_minute,
+            faults=trouble,
+            note=log.note if log else None,
+        )
+        if trouble:
+            what += f", faults to come: {len(trouble)}"
+        asyncio.run(_serve(simulator, host, port, what, log))
+
+
+def _trouble(faults: Sequence[str], script: Path | None, fault_seed: int | None) -> list[AnyFault]:
+    trouble = [parse_fault(text) for text in faults]
+    if script:
+        trouble += read_script(script)
+    if fault_seed is not None:
+        trouble += seeded_script(fault_seed)
+    return trouble
+
+
+async def _serve(
+    simulator: Simulator, host: str, port: int, what: str, log: DeliveryLog | None
+) -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    server = await listen(simulator, host, port)
+    if log:
+        log.begin()
+    at = address(server)
+    print(f"SIMULATED market on ws://{at} and http://{at}/api/v1, {what}", flush=True)
+    market, stopped = asyncio.create_task(simulator.play()), asyncio.create_task(stop.wait())
+    await asyncio.wait((market, stopped), return_when=asyncio.FIRST_COMPLETED)
+    market.cancel()
+    await simulator.end()
+    await _close(server)
+    if not market.cancelled():
+        market.result()
+
+
+async def listen(simulator: Simulator, host: str, port: int) -> Server:
+    """Serve `simulator` to WebSocket and REST clients.
+
+    :raises TickhouseError: nobody can listen there.
+    """
+    try:
+        return await serve(
+            simulator.converse,
+            host,
+            port,
+            process_request=simulator.respond,
+            process_response=simulator.label,
+            compression=None,
+            server_header=None,
+            ping_interval=None,
+            close_timeout=FAREWELL_S,
+            open_timeout=OPEN_TIMEOUT_S,
+            max_size=64 * 1024,
+        )
+    except OSError as error:
+        # a name that is not resolved has a negative number, which means nothing to the system
+        number = error.errno or 0
+        reason = os.strerror(number) if number > 0 else error.strerror
+        raise TickhouseError(
+            f"The simulator cannot listen on {host}:{port}: {reason}. Stop what listens there, or "
+            "choose another place with --host and --port (0 takes any free port)."
+        ) from None
+
+
+async def _close(server: Server) -> None:
+    """Say farewell, and end what does not answer."""
+    clients = server.connections
+    server.close()
+    _, silent = await asyncio.wait(
+        [asyncio.create_task(server.wait_closed())], timeout=2 * FAREWELL_S
+    )
+    if silent:
+        for client in clients:
+            client.transport.abort()
+        await asyncio.wait(silent)
+
+
+def address(server: Server) -> str:
+    """Where `server` listens: host and port."""
+    host, port = server.sockets[0].getsockname()[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

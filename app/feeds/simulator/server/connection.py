@@ -1,0 +1,225 @@
+"""One client's connection: what it subscribed to, and the frames that wait for it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable
+from random import Random
+
+from websockets.asyncio.server import ServerConnection
+from websockets.exceptions import ConnectionClosed
+
+from app.feeds.clock import Clock
+from app.feeds.simulator.delivery_log.log import (
+    MOST_RAW,
+    Arrived,
+    Delivery,
+    Ended,
+    Resumed,
+    Sent,
+    Silent,
+    Subscribed,
+    Unsubscribed,
+)
+from app.feeds.simulator.faults.frames import FrameFaults, Outgoing
+from app.feeds.simulator.faults.kinds import AnyFault
+from app.feeds.simulator.faults.schedule import Script
+from app.feeds.simulator.market.prints import Print
+from app.feeds.simulator.server.protocol import PING, TOO_MANY_SYMBOLS, client_message, trade_frames
+
+PING_INTERVAL_MS = 60_000
+MOST_WAITING_FRAMES = 20_000
+"""A client that is further behind than this is dropped, as memory is finite."""
+PROOF_S = 5.0
+"""How long an end by a fault waits for the pong that says what arrived."""
+GOING_AWAY = 1001
+
+log = logging.getLogger(__name__)
+
+
+class Connection:
+    """A WebSocket behind its handshake.
+
+    :param number: counts the server's connections; names this one in logs.
+    :param note: told of every delivery, or None; with it, pings prove what arrived.
+    :ivar ended: set when nothing more goes to the client, or comes from it.
+    """
+
+    def __init__(
+        self,
+        socket: ServerConnection,
+        number: int,
+        *,
+        clock: Clock,
+        rng: Random,
+        script: Script,
+        most_symbols: int,
+        note: Callable[[Delivery], None] | None = None,
+    ) -> None:
+        self.symbols: dict[str, None] = {}
+        self.ended = asyncio.Event()
+        self._socket = socket
+        self._number = number
+        self._clock = clock
+        self._rng = rng
+        self._faults = FrameFaults(script, rng)
+        self._most_symbols = most_symbols
+        self._note = note
+        self._waiting: asyncio.Queue[Outgoing] = asyncio.Queue(MOST_WAITING_FRAMES)
+        self._sent = 0
+        self._unproved = asyncio.Event()
+        self._settled = asyncio.Event()
+        self._settled.set()
+        self._closing = False
+        self._silent_until_ms: float | None = None
+        self._pings = True
+
+    async def serve(self) -> None:
+        """Read and write until the connection ends."""
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                others = [tasks.create_task(work) for work in (self._send(), self._ping())]
+                if self._note:
+                    others.append(tasks.create_task(self._prove(self._note)))
+                async for raw in self._socket:
+                    self._take(raw)
+                for task in others:
+                    task.cancel()
+        except* ConnectionClosed as closed:
+            log.info("connection %d is gone: %s", self._number, closed.exceptions[0])
+        finally:
+            self._end()
+
+    def deliver(self, prints: Iterable[Print]) -> None:
+        """Queue those of `prints` that the client has subscribed to, and what was held back."""
+        now_ms = self._clock.now_ms()
+        if self._silent_until_ms is not None and now_ms >= self._silent_until_ms:
+            self._resume(now_ms)
+        wanted = [trade for trade in prints if trade.s in self.symbols]
+        going = self._faults.pass_on(trade_frames(wanted, self._rng), now_ms)
+        if self._silent_until_ms is None and not self._closing:
+            for out in going:
+                self._queue(out)
+
+    def begin(self, fault: AnyFault) -> None:
+        """Send what a fault sends at its beginning."""
+        for out in self._faults.begin(fault, self._clock.now_ms()):
+            self._queue(out)
+
+    def stall(self, until_ms: float, pings: bool) -> None:
+        """Send no trades until then, and no pings if told so; what happens meanwhile is lost."""
+        self._silent_until_ms, self._pings = until_ms, pings
+        self._tell(Silent(self._clock.now_ms(), self._number, "stall"))
+
+    async def end(self, farewell: bool) -> None:
+        """End the connection once all that was sent has arrived."""
+        await self._quiet()
+        if farewell:
+            await self._socket.close(GOING_AWAY)
+        else:
+            self._socket.transport.abort()
+
+    async def forget(self) -> None:
+        """Leave the connection open, and never read from it or write to it again."""
+        await self._quiet()
+        self._tell(Silent(self._clock.now_ms(), self._number, "half-open"))
+        self._socket.transport.pause_reading()
+        self.ended.set()
+
+    def drop(self, why: str) -> None:
+        """End the connection without a farewell."""
+        log.warning("connection %d is dropped: %s", self._number, why)
+        self._closing = True
+        self._end()
+        self._socket.transport.abort()
+
+    def _resume(self, now_ms: int) -> None:
+        self._silent_until_ms, self._pings = None, True
+        self._tell(Resumed(now_ms, self._number))
+
+    async def _quiet(self) -> None:
+        """Send nothing more, and wait until what was sent has arrived."""
+        self._closing = True
+        try:
+            async with asyncio.timeout(PROOF_S):
+                await self._settled.wait()
+        except TimeoutError:
+            log.warning("connection %d does not say what it has read", self._number)
+
+    def _end(self) -> None:
+        self.symbols.clear()
+        if not self.ended.is_set():
+            self.ended.set()
+            self._tell(Ended(self._clock.now_ms(), self._number))
+
+    def _take(self, raw: str | bytes) -> None:
+        try:
+            message = client_message(raw)
+        except (ValueError, RecursionError) as error:
+            log.warning("connection %d sent %.80r, ignored: %s", self._number, raw, error)
+            return
+        now_ms, symbol = self._clock.now_ms(), message.symbol
+        if message.type == "unsubscribe":
+            if symbol in self.symbols:
+                del self.symbols[symbol]
+                self._tell(Unsubscribed(now_ms, self._number, symbol))
+        elif symbol in self.symbols or len(self.symbols) < self._most_symbols:
+            if symbol not in self.symbols:
+                self._tell(Subscribed(now_ms, self._number, symbol))
+            self.symbols[symbol] = None
+        else:
+            self._queue(Outgoing(TOO_MANY_SYMBOLS))
+
+    def _tell(self, delivery: Delivery) -> None:
+        if self._note:
+            self._note(delivery)
+
+    def _queue(self, out: Outgoing) -> None:
+        if self._closing:
+            return
+        try:
+            self._waiting.put_nowait(out)
+            self._settled.clear()
+        except asyncio.QueueFull:
+            self.drop(f"it is {MOST_WAITING_FRAMES} frames behind")
+
+    async def _ping(self) -> None:
+        while True:
+            await self._clock.sleep(PING_INTERVAL_MS)
+            if self._pings:
+                self._queue(Outgoing(PING))
+
+    async def _send(self) -> None:
+        while True:
+            out = await self._waiting.get()
+            await self._socket.send(out.raw, text=True)
+            self._sent += 1
+            if self._note:
+                self._note(self._record(out))
+                self._unproved.set()
+            elif self._waiting.empty():
+                self._settled.set()
+
+    def _record(self, out: Outgoing) -> Sent:
+        return Sent(
+            self._clock.now_ms(),
+            self._number,
+            self._sent,
+            out.raw[:MOST_RAW].decode(),
+            out.fault,
+            out.repeat,
+            out.broken,
+            [*out.bad],
+        )
+
+    async def _prove(self, note: Callable[[Delivery], None]) -> None:
+        """Have a pong say that everything up to here was read, one question at a time."""
+        while True:
+            await self._unproved.wait()
+            self._unproved.clear()
+            frame = self._sent
+            await (await self._socket.ping())
+            note(Arrived(self._clock.now_ms(), self._number, frame))
+            if frame == self._sent and self._waiting.empty():
+                self._settled.set()

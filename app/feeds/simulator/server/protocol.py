@@ -1,0 +1,83 @@
+"""Finnhub's frames and messages, byte for byte as recorded."""
+
+from __future__ import annotations
+
+from random import Random
+from typing import Literal
+
+import msgspec
+from msgspec import Struct
+
+from app.feeds.simulator.market.prints import Print
+
+MOST_TRADES_PER_FRAME = 10
+PING = b'{"type":"ping"}'
+TOO_MANY_SYMBOLS = b'{"msg":"Subscribing to too many symbols","type":"error"}'
+
+_SHORT_FRAME_SHARE = 0.3
+_DISPLACED_SHARE = 0.15
+_MOST_DISPLACED = 12
+
+
+class TradeFrame(Struct):
+    """A frame of trades; `data` comes first, as on the wire."""
+
+    data: list[Print]
+    type: str = "trade"
+
+
+class ClientMessage(Struct):
+    """What a client may send: one symbol a message."""
+
+    type: Literal["subscribe", "unsubscribe"]
+    symbol: str
+
+
+_encode = msgspec.json.Encoder().encode
+_decode_client = msgspec.json.Decoder(ClientMessage).decode
+
+
+def client_message(raw: str | bytes) -> ClientMessage:
+    """A client's message.
+
+    :raises ValueError: it is none that the feed knows.
+    :raises RecursionError: it is nested deeper than any message.
+    """
+    return _decode_client(raw)
+
+
+def trade_frames(prints: list[Print], rng: Random) -> list[bytes]:
+    """`prints` in frames of up to ten, symbols mixed and not quite in order.
+
+    Prints of one symbol and millisecond keep their order and stand together, and only a full frame
+    ends between them: no two frames are alike, as that would be a fault of the feed, but full ones
+    of equal prints.
+    """
+    mixed = _displaced(prints, rng)
+    frames = []
+    start = 0
+    while start < len(mixed):
+        size = MOST_TRADES_PER_FRAME
+        if rng.random() < _SHORT_FRAME_SHARE:
+            size = rng.randint(1, MOST_TRADES_PER_FRAME)
+        end, full = start + size, start + MOST_TRADES_PER_FRAME
+        while end < min(full, len(mixed)) and _together(mixed[end - 1], mixed[end]):
+            end += 1
+        frames.append(_encode(TradeFrame(mixed[start:end])))
+        start = end
+    return frames
+
+
+def _together(one: Print, other: Print) -> bool:
+    return one.t == other.t and one.s == other.s
+
+
+def _displaced(prints: list[Print], rng: Random) -> list[Print]:
+    in_time = sorted(prints, key=lambda trade: trade.t)
+    places: dict[tuple[str, int], float] = {}
+    for place, trade in enumerate(in_time):
+        if (trade.s, trade.t) not in places:
+            moved = rng.random() < _DISPLACED_SHARE
+            shift = rng.uniform(-_MOST_DISPLACED, _MOST_DISPLACED) if moved else 0.0
+            places[trade.s, trade.t] = place + shift
+    return sorted(in_time, key=lambda trade: places[trade.s, trade.t])

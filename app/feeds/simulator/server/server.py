@@ -1,0 +1,222 @@
+"""A server with Finnhub's manners: keys, handshakes, connections, and the market's heartbeat."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Collection, Coroutine, Iterable
+from contextlib import suppress
+from email.utils import formatdate
+from http import HTTPStatus
+from random import Random
+from urllib.parse import parse_qs
+
+from websockets.asyncio.server import ServerConnection
+from websockets.datastructures import Headers
+from websockets.http11 import Request, Response
+
+from app.feeds.clock import Clock
+from app.feeds.finnhub.websocket import FEED_HEADER
+from app.feeds.simulator.delivery_log.ledger import Marked
+from app.feeds.simulator.delivery_log.log import Began, Delivery, Opened, Refused
+from app.feeds.simulator.faults.kinds import AnyFault, Close, HalfOpen, Refuse, Slow, Stall
+from app.feeds.simulator.faults.market import MarketFaults
+from app.feeds.simulator.faults.rest import RestFaults
+from app.feeds.simulator.faults.schedule import Script
+from app.feeds.simulator.market.venue import Venue
+from app.feeds.simulator.server.connection import Connection
+from app.feeds.simulator.server.rest import CALLS_PER_MINUTE, Answer, RestApi, refusal
+
+STEP_MS = 50
+"""The market is played in steps of this length; prints are delivered at their end."""
+MOST_BEHIND_MS = 5_000
+"""After a longer pause (a laptop's sleep) the market goes on at the present time."""
+SYMBOLS_PER_CONNECTION = 50
+MOMENT_S = 0.5
+"""How long a key's earlier connection gets to have ended, before a new one is a second one."""
+
+log = logging.getLogger(__name__)
+
+
+class Simulator:
+    """Finnhub's manners over a market: keys, connections, and the market's heartbeat.
+
+    :param tokens: the API keys it accepts, each for one connection at a time.
+    :param calls_per_minute: REST calls of one key; 0 for no limit.
+    :param faults: what goes wrong, and when.
+    :param note: told of every delivery.
+    """
+
+    def __init__(
+        self,
+        venue: Venue,
+        clock: Clock,
+        *,
+        tokens: Collection[str],
+        seed: int,
+        symbols_per_connection: int = SYMBOLS_PER_CONNECTION,
+        calls_per_minute: int = CALLS_PER_MINUTE,
+        faults: Iterable[AnyFault] = (),
+        note: Callable[[Delivery], None] | None = None,
+    ) -> None:
+        self._venue = venue
+        self._clock = clock
+        self._keys = {token: number for number, token in enumerate(tokens, 1)}
+        self._seed = seed
+        self._symbols_per_connection = symbols_per_connection
+        self._script = Script(faults, venue.at_ms)
+        self._api = RestFaults(
+            RestApi(venue, tokens, calls_per_minute), self._script, clock, Random(f"{seed}:rest")
+        )
+        self._market = MarketFaults(venue, self._script, Random(f"{seed}:late"))
+        self._marked = Marked(note) if note else None
+        self._note = self._marked.note if self._marked else None
+        self._connections: dict[str, Connection] = {}
+        self._opened = 0
+        self._endings: set[asyncio.Task[None]] = set()
+
+    async def respond(self, socket: ServerConnection, request: Request) -> Response | None:
+        """The HTTP answer to a request, or None when a WebSocket is to be opened."""
+        if request.path.lstrip("/").startswith("api/"):
+            return await self._call(socket, request)
+        slow = self._script.active(Slow, self._clock.now_ms())
+        if slow:
+            await self._clock.sleep(slow.by_s * 1000)
+        refuse = self._script.active(Refuse, self._clock.now_ms())
+        if refuse:
+            return self._refused(refusal(refuse.status, refuse.after_s))
+        if _token(request) not in self._keys:
+            return self._refused(refusal(HTTPStatus.UNAUTHORIZED))
+        return None
+
+    async def _call(self, socket: ServerConnection, request: Request) -> Response:
+        header = request.headers.get_all("X-Finnhub-Token")
+        answer = await self._api.answer(request.path, header[0] if header else None)
+        if answer is None:
+            socket.transport.abort()
+            answer = refusal(HTTPStatus.BAD_GATEWAY)  # goes nowhere
+        return _response(answer)
+
+    def label(self, _: ServerConnection, __: Request, response: Response) -> Response:
+        """Add to an answer that its trades are simulated, and the date by the simulator's clock.
+
+        No live namespace then takes them for real; the library's date would be the machine's.
+        """
+        response.headers.pop("Date", None)
+        response.headers["Date"] = formatdate(self._clock.now_ms() / 1000, usegmt=True)
+        response.headers[FEED_HEADER] = "simulated"
+        return response
+
+    async def converse(self, socket: ServerConnection) -> None:
+        """Serve one client. A key's second connection ends both, as measured at Finnhub."""
+        assert socket.request is not None
+        token = _token(socket.request)
+        self._opened += 1
+        number = self._opened
+        connection = Connection(
+            socket,
+            number,
+            clock=self._clock,
+            rng=Random(f"{self._seed}:frames:{number}"),
+            script=self._script,
+            most_symbols=self._symbols_per_connection,
+            note=self._note,
+        )
+        if self._note:
+            self._note(Opened(self._clock.now_ms(), number, self._keys[token]))
+        other = self._connections.get(token)
+        if other and not await self._has_ended(other):
+            for one in (other, connection):
+                one.drop("its key opened a second connection")
+            return
+        self._connections[token] = connection
+        await connection.serve()
+
+    async def play(self) -> None:
+        """Play the market for ever, delivering each step when its time has come."""
+        end_ms = self._venue.at_ms
+        while True:
+            end_ms += STEP_MS
+            now_ms = self._clock.now_ms()
+            if now_ms - end_ms > MOST_BEHIND_MS:
+                log.warning("%d ms behind, the market goes on at the present time", now_ms - end_ms)
+                self._venue.skip(now_ms)
+                end_ms = now_ms + STEP_MS
+            await self._clock.sleep(end_ms - now_ms)
+            self._step(end_ms)
+
+    async def end(self) -> None:
+        """Close every connection with a farewell, once all that was sent has arrived."""
+        await asyncio.gather(*(one.end(farewell=True) for one in self._open()))
+        if self._marked:
+            counts = self._marked.counts
+            log.info(
+                "delivered %d frames; the identity rules take %d genuine trades for repeats and %d "
+                "repeated ones for new",
+                counts["frames"],
+                counts["unseen"],
+                counts["doubled"],
+            )
+
+    def _open(self) -> list[Connection]:
+        return [one for one in self._connections.values() if not one.ended.is_set()]
+
+    def _step(self, end_ms: int) -> None:
+        connections = self._open()
+        symbols = dict.fromkeys(symbol for one in connections for symbol in one.symbols)
+        prints = self._market.step(end_ms, symbols)
+        for fault in self._script.begun(end_ms):
+            log.warning("fault: %s", fault)
+            if self._note:
+                self._note(Began(self._clock.now_ms(), fault))
+            prints += self._market.begin(fault, symbols)
+            for connection in connections:
+                self._befall(connection, fault)
+        for connection in connections:
+            connection.deliver(prints)
+
+    def _befall(self, connection: Connection, fault: AnyFault) -> None:
+        match fault:
+            case Close(farewell=farewell):
+                self._later(connection.end(farewell))
+            case Refuse() | Slow():
+                self._later(connection.end(farewell=False))
+            case HalfOpen():
+                self._later(connection.forget())
+            case Stall(length_s=length_s, pings=pings):
+                connection.stall(self._clock.now_ms() + length_s * 1000, pings)
+            case _:
+                connection.begin(fault)
+
+    def _later(self, ending: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(ending)
+        self._endings.add(task)
+        task.add_done_callback(self._endings.discard)
+
+    async def _has_ended(self, connection: Connection) -> bool:
+        """Whether it is gone, or goes in a moment: an end may take a while to be heard of."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(MOMENT_S):
+                await connection.ended.wait()
+        return connection.ended.is_set()
+
+    def _refused(self, answer: Answer) -> Response:
+        if self._note:
+            self._note(Refused(self._clock.now_ms(), answer.status))
+        return _response(answer)
+
+
+def _token(request: Request) -> str:
+    return parse_qs(request.path.partition("?")[2]).get("token", [""])[-1]
+
+
+def _response(answer: Answer) -> Response:
+    headers = Headers(
+        {
+            "Content-Type": "application/json; charset=utf-8",
+            "Content-Length": str(len(answer.body)),
+            "Connection": "close",
+            **answer.headers,
+        }
+    )
+    return Response(answer.status.value, answer.status.phrase, headers, answer.body)

@@ -1,0 +1,153 @@
+"""Which subscriptions a server refused when it does not say, and how symbols are spread."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from app.feeds.finnhub.subscriptions import SETTLE_MS, Subscriptions, spread
+
+
+class _Server:
+    """Takes what it likes, and complains once about each symbol that it does not."""
+
+    def __init__(self, refuses: Iterable[str] = (), most: int = 1_000) -> None:
+        self.refuses = set(refuses)
+        self.most = most
+        self.taken: set[str] = set()
+        self.heard: list[str] = []
+        self.now = 0
+        self.subscriptions = Subscriptions()
+
+    def subscribe(self, symbols: Iterable[str]) -> None:
+        asked = list(symbols)
+        self.subscriptions.subscribe(asked, self.now)
+        self._hear(asked)
+
+    def settle(self, trading: Iterable[str] = (), seconds: int = 600) -> list[str]:
+        """Let time pass; what was found to be refused."""
+        found = []
+        for _ in range(seconds):
+            self.now += 1_000
+            again, refused = self.subscriptions.step(self.now, trading)
+            found += refused
+            self._hear(again)
+        return found
+
+    def _hear(self, symbols: Iterable[str]) -> None:
+        for symbol in symbols:
+            self.heard.append(symbol)
+            full = len(self.taken) >= self.most and symbol not in self.taken
+            if symbol in self.refuses or full:
+                self.subscriptions.error()
+            else:
+                self.taken.add(symbol)
+
+
+NAMES = [f"S{number}" for number in range(60)]
+
+
+def test_without_a_complaint_nothing_is_asked_again() -> None:
+    server = _Server()
+    server.subscribe(NAMES)
+    assert server.settle() == []
+    assert server.heard == NAMES
+
+
+def test_a_full_connection_refused_what_came_last() -> None:
+    server = _Server(most=51)
+    server.subscribe(NAMES)
+    assert server.settle() == NAMES[51:]
+    assert list(server.subscriptions.symbols) == NAMES[:51]
+    assert list(server.subscriptions.refused) == NAMES[51:]
+
+
+def test_the_search_for_one_of_fifty_takes_less_than_a_minute() -> None:
+    server = _Server(refuses={"S37"})
+    server.subscribe(NAMES[:50])
+    assert server.settle(seconds=60) == ["S37"]
+    assert len(server.heard) < 250
+
+
+@settings(deadline=None)
+@given(st.sets(st.sampled_from(NAMES), max_size=8), st.sets(st.sampled_from(NAMES), max_size=8))
+def test_whatever_is_refused_is_found_and_nothing_else(
+    refused: set[str], more_refused: set[str]
+) -> None:
+    server = _Server(refuses=refused | more_refused)
+    server.subscribe(NAMES[:40])
+    found = server.settle(seconds=10)
+    server.subscribe(NAMES[40:])
+    assert set(found + server.settle()) == refused | more_refused
+
+
+def test_what_trades_is_above_suspicion() -> None:
+    """A server that complains about what it has taken already names nobody."""
+    server = _Server(refuses=NAMES)
+    server.subscribe(NAMES[:4])
+    assert server.settle(trading=NAMES[:3]) == ["S3"]
+
+
+def test_a_complaint_out_of_the_blue_condemns_nobody() -> None:
+    server = _Server()
+    server.subscribe(NAMES)
+    server.settle(seconds=10)
+    server.subscriptions.error()
+    assert server.settle() == []
+
+
+def test_one_complaint_alone_condemns_nobody_not_even_a_lonely_symbol() -> None:
+    server = _Server()
+    server.subscribe(["S0"])
+    server.subscriptions.error()
+    assert server.settle() == []
+    server.subscriptions.error()
+    assert server.settle() == []
+
+
+def test_a_late_complaint_is_about_what_was_subscribed_last() -> None:
+    server = _Server()
+    server.subscribe(NAMES[:10])
+    server.settle(seconds=10)
+    server.refuses = {"S11"}
+    server.subscribe(NAMES[10:13])
+    server.subscriptions._errors = 0
+    server.now += SETTLE_MS
+    server.settle(seconds=10)
+    server.subscriptions.error()
+    assert server.settle() == ["S11"]
+    assert not set(NAMES[:10]) & set(server.heard[13:])
+
+
+def test_a_trade_of_a_refused_symbol_proves_that_it_was_not() -> None:
+    server = _Server(refuses={"S1"})
+    server.subscribe(NAMES[:3])
+    assert server.settle() == ["S1"]
+    assert server.subscriptions.proved(["S0", "S1"]) == ["S1"]
+    assert server.subscriptions.proved(["S0", "S1"]) == []
+    assert set(server.subscriptions.symbols) == {"S0", "S1", "S2"}
+
+
+def test_who_is_unsubscribed_is_looked_for_no_more() -> None:
+    server = _Server(refuses={"S1"})
+    server.subscribe(NAMES[:4])
+    server.subscriptions.unsubscribe(["S1"])
+    assert server.settle() == []
+    assert list(server.subscriptions.symbols) == ["S0", "S2", "S3"]
+
+
+def test_symbols_are_spread_evenly_up_to_what_a_connection_takes() -> None:
+    assert spread("ABCDE", 2, 50) == {"A": 0, "B": 1, "C": 0, "D": 1, "E": 0}
+    assert spread("ABCDE", 2, 2) == {"A": 0, "B": 1, "C": 0, "D": 1}
+    assert spread("AB", 0, 2) == {}
+
+
+def test_who_has_a_place_keeps_it_when_symbols_change() -> None:
+    assert spread("ACDX", 2, 2, {"A": 0, "B": 1, "C": 0, "D": 1}) == {
+        "A": 0,
+        "C": 0,
+        "D": 1,
+        "X": 1,
+    }

@@ -1,0 +1,118 @@
+"""Whatever comes through the socket: nothing fails, and every trade is accounted for."""
+
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from app.contracts import (
+    FUTURE_MS,
+    Message,
+    Rejected,
+    Trades,
+    conditions_of,
+    decode,
+    decode_rejected,
+    encode,
+)
+from app.feeds.clock import ManualClock
+from app.feeds.live.session import Intake, Outgoing
+from tests.feed_frames import any_frame, mutated, recorded, trades_in
+
+NOW = 1_731_600_060_000
+
+
+class _Account:
+    """An intake whose every frame is checked: in messages + repeated + rejected = delivered."""
+
+    def __init__(self) -> None:
+        self.clock = ManualClock(NOW)
+        self.intake = Intake(
+            feed="live",
+            source="src",
+            symbols=("AAPL", "TSLA", "BINANCE:BTCUSDT"),
+            grace_ms=5_000,
+            horizon_ms=900_000,
+            clock=self.clock,
+        )
+        self.intake.connected("c-1")
+        self.confirm_clock()
+        self.seen: set[object] = set()
+        self.in_messages = 0
+
+    def confirm_clock(self) -> None:
+        """The server gives its time, so that trades from the future are judged at once."""
+        now_ms = self.clock.now_ms()
+        assert self.intake.server_date(now_ms, now_ms, now_ms) == []
+
+    def hear(self, raw: bytes) -> None:
+        self.confirm_clock()
+        repeated = self.intake.counts["repeated_trades"]
+        made = self.intake.frame(raw, "c-1")
+        repeated = self.intake.counts["repeated_trades"] - repeated
+        taken = sum(len(m.trades) for m in made if isinstance(m, Trades))
+        delivered = trades_in(raw)
+        refused = [m.indices for m in made if isinstance(m, Rejected)]
+        rejected = delivered if None in refused else sum(len(at or ()) for at in refused)
+        assert delivered is None or taken + repeated + (rejected or 0) == delivered, raw
+        self.in_messages += taken
+        for message in made:
+            self._check(message)
+
+    def pass_s(self) -> None:
+        self.clock.move_forward(1_000)
+        for message in self.intake.each_second():
+            self._check(message)
+
+    def _check(self, message: Outgoing) -> None:
+        """Candles and archive take each message whole, and no trade for another."""
+        if isinstance(message, Rejected):
+            assert decode_rejected(encode(message)) == message
+            return
+        parsed = decode(message.symbol.encode(), encode(message), "live")
+        assert not parsed.refusals, message
+        read: Message = parsed.message
+        if isinstance(read, Trades):
+            for t in read.trades:
+                assert t.t - read.received_at <= FUTURE_MS
+                identity = (read.symbol, t.t, t.p, t.v, conditions_of(t.c), t.k)
+                assert identity not in self.seen
+                self.seen.add(identity)
+
+
+def _fuzz(frames: int, seed: int) -> _Account:
+    rng, account = Random(seed), _Account()
+    for number in range(frames):
+        raw = mutated(rng, recorded(rng, account.clock.now_ms()))
+        for _ in range(rng.choice((1, 1, 1, 3))):
+            account.hear(raw)
+        if number % 50 == 0:
+            account.pass_s()
+    return account
+
+
+def test_mutated_frames_of_recorded_shapes() -> None:
+    account = _fuzz(3_500, seed=1)
+    counts = account.intake.counts
+    assert counts["trades"] == account.in_messages > 1_000
+    for kind in ("repeated_trades", "rejected_trades", "rejected_frames", "pings", "error_frames"):
+        assert counts[kind] > 20, kind
+
+
+@pytest.mark.drill
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("seed", range(4))
+def test_a_hundred_thousand_mutated_frames(seed: int) -> None:
+    assert _fuzz(25_000, seed).in_messages > 1_000
+
+
+@settings(deadline=None)
+@given(st.lists(any_frame(NOW), max_size=12))
+def test_frames_of_any_content(frames: list[bytes]) -> None:
+    account = _Account()
+    for raw in frames:
+        account.hear(raw)
+        account.pass_s()

@@ -1,0 +1,215 @@
+"""Quotes over REST: shapes, whose turn it is, and what becomes of answers."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from decimal import Decimal
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+
+from app.contracts import Quote, Refusal, Rejected, decode, encode
+from app.feeds.clock import ManualClock
+from app.feeds.finnhub.market_status import disagreement
+from app.feeds.finnhub.quote_messages import quote_message
+from app.feeds.finnhub.rate_limit import CallBudget
+from app.feeds.finnhub.rest import RestCalls, RestFault
+from app.feeds.live.quotes import QuotePoller, Turns
+from app.feeds.live.recording import Recorder, read_recording
+from tests.unit.feeds.rest_api import FakeApi
+
+NOW = 1_731_600_060_000
+KNOWN = {"c": 261.74, "d": 0.1, "dp": 0.04, "h": 263, "l": 260.6, "o": 261.07, "pc": 259.45}
+ANSWER = KNOWN | {"t": 1_731_600_000}
+OPEN = {"exchange": "US", "holiday": None, "isOpen": True, "session": "regular"}
+SATURDAY = 1_731_772_860_000
+OPENING = 1_731_594_600_000
+UNKNOWN = {"c": 0, "d": None, "dp": None, "h": 0, "l": 0, "o": 0, "pc": 0, "t": 0}
+
+
+def _message(payload: Any) -> Quote | Refusal | None:
+    return quote_message(payload, symbol="A", feed="live", source="src", received_at=NOW)
+
+
+def test_a_quote_keeps_finnhubs_numbers() -> None:
+    quote = _message(ANSWER)
+    assert isinstance(quote, Quote)
+    assert (quote.c, quote.h, quote.t) == (Decimal("261.74"), Decimal(263), 1_731_600_000)
+    assert decode(b"A", encode(quote), "live").message == quote
+
+
+def test_an_unknown_symbol_is_no_price_of_zero() -> None:
+    assert _message(UNKNOWN) is None
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [[], "", None, {}, ANSWER | {"c": "261"}, ANSWER | {"t": "1"}, ANSWER | {"c": None}],
+)
+def test_a_malformed_quote_is_refused(payload: Any) -> None:
+    refusal = _message(payload)
+    assert isinstance(refusal, Refusal)
+    assert refusal.reason == "schema"
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"c": float("nan")}, {"dp": float("-inf")}, {"h": 1e300}, {"t": 10**30}, {"t": -5}]
+)
+def test_a_quote_that_no_reader_of_the_topic_would_take_is_refused(wrong: Any) -> None:
+    assert isinstance(_message(ANSWER | wrong), Refusal)
+
+
+class _Poller:
+    """A poller of `symbols` whose API answers one after the other."""
+
+    def __init__(
+        self, *answers: Any, symbols: tuple[str, ...] = ("A",), recording: Path | None = None
+    ) -> None:
+        self.api = FakeApi(*answers)
+        self.symbols = symbols
+        self.published: list[Quote | Rejected] = []
+        clock = ManualClock(NOW)
+        self.recorder = Recorder(recording, clock) if recording else None
+        self.poller = QuotePoller(
+            RestCalls([(self.api, CallBudget())], clock, Random(1)),
+            lambda: self.symbols,
+            feed="live",
+            source="src",
+            clock=clock,
+            publish=self.published.append,
+            last_trade_ms=lambda symbol: None,
+            recorder=self.recorder,
+        )
+
+    def poll(self, symbol: str = "A") -> None:
+        asyncio.run(self.poller.poll(symbol))
+
+    def run_until_no_key_is_left(self) -> None:
+        """Run on until the answers are used up, and the key with them."""
+        self.api.answers.append(RestFault("HTTP 401", "no", 401))
+        asyncio.run(self.poller.run())
+
+
+def test_a_quote_is_published() -> None:
+    run = _Poller(ANSWER)
+    run.poll()
+    assert [(type(m), m.received_at) for m in run.published if isinstance(m, Quote)] == [
+        (Quote, NOW)
+    ]
+
+
+def test_every_answer_is_recorded_with_the_time_of_its_message(tmp_path: Path) -> None:
+    path = tmp_path / "day.gz"
+    run = _Poller(ANSWER, UNKNOWN, RestFault("HTTP 403", "no", 403), recording=path)
+    for _ in range(3):
+        run.poll()
+    assert run.recorder
+    run.recorder.flush()
+    recorded = [(e.at, e.what, e.symbols, e.answer) for e in read_recording(path)]
+    assert recorded == [(NOW, "quote", ("A",), answer) for answer in (ANSWER, UNKNOWN)]
+
+
+def test_a_refusal_is_named_once_and_left_out(caplog: pytest.LogCaptureFixture) -> None:
+    run = _Poller(OPEN, RestFault("HTTP 403: no access", "no", 403), ANSWER, symbols=("X", "A"))
+    run.run_until_no_key_is_left()
+    assert run.api.asked == ["US", "X", "A", "A"]
+    assert caplog.text.count("no quotes of X: HTTP 403: no access") == 1
+
+
+def test_an_unknown_symbol_is_named_once_and_left_out(caplog: pytest.LogCaptureFixture) -> None:
+    run = _Poller(OPEN, UNKNOWN, ANSWER, ANSWER, symbols=("X", "A"))
+    run.run_until_no_key_is_left()
+    assert run.api.asked == ["US", "X", "A", "A", "A"]
+    assert {m.symbol for m in run.published if isinstance(m, Quote)} == {"A"}
+    assert caplog.text.count("Finnhub does not know it") == 1
+
+
+def test_a_refused_key_ends_the_quotes(caplog: pytest.LogCaptureFixture) -> None:
+    run = _Poller(OPEN)
+    run.run_until_no_key_is_left()
+    assert "correct FINNHUB_API_KEY" in caplog.text
+
+
+def test_an_outage_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.WARNING)
+    run = _Poller(*[RestFault("HTTP 500", "soon", 500)] * 6)
+    run.poll()
+    run.poll()
+    assert caplog.text.count("it is tried again") == 1
+
+
+def test_a_malformed_quote_goes_to_the_rejections() -> None:
+    run = _Poller({"c": "1"})
+    run.poll()
+    assert [type(m) for m in run.published] == [Rejected]
+
+
+def test_a_market_that_finnhub_sees_closed_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+    _Poller(OPEN | {"session": None, "holiday": "A Day"}).run_until_no_key_is_left()
+    assert "says that the US market is closed (A Day), the calendar says regular" in caplog.text
+
+
+@pytest.mark.parametrize("status", [None, 7, [], {}, {"session": []}, {"session": {"a": 1}}])
+def test_a_status_that_nobody_foresaw_ends_nothing(
+    status: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = _Poller(status, ANSWER)
+    run.run_until_no_key_is_left()
+    assert "market" in caplog.text
+    assert [type(m) for m in run.published] == [Quote]
+
+
+@pytest.mark.parametrize(
+    ("feed", "at_ms", "status", "agrees"),
+    [
+        ("live", NOW, OPEN, True),
+        ("live", NOW, OPEN | {"session": "post-market"}, False),
+        ("live", NOW, {"error": "?"}, False),
+        ("live", SATURDAY, OPEN, False),
+        ("live", SATURDAY, OPEN | {"session": None}, True),
+        ("simulated", SATURDAY, OPEN, True),
+        ("live", OPENING - 60_000, OPEN, True),
+        ("live", OPENING - 120_000, OPEN, False),
+        ("live", OPENING - 120_000, OPEN | {"session": "pre-market"}, True),
+    ],
+)
+def test_the_markets_status_is_compared_with_the_calendar(
+    feed: Any, at_ms: int, status: Any, agrees: bool
+) -> None:
+    assert (disagreement(status, feed, at_ms) is None) == agrees
+
+
+class _Turns:
+    """Turns over some hours, second by second."""
+
+    def __init__(self, trading: set[str], feed: Any = "simulated", start: int = NOW) -> None:
+        self.now = start
+        self.turns = Turns(feed, lambda symbol: self.now if symbol in trading else None)
+
+    def count(self, symbols: tuple[str, ...], seconds: int) -> dict[str, int]:
+        asked = dict.fromkeys(symbols, 0)
+        for _ in range(seconds):
+            self.now += 1_000
+            if symbol := self.turns.next(symbols, self.now):
+                asked[symbol] += 1
+        return asked
+
+
+def test_symbols_without_live_trades_come_first_and_oftener() -> None:
+    turns = _Turns({"LIVE"})
+    assert [turns.turns.next(("LIVE", "QUIET"), NOW) for _ in range(3)] == ["QUIET", "LIVE", None]
+    assert turns.count(("LIVE", "QUIET"), 1_215) == {"LIVE": 10, "QUIET": 40}
+
+
+def test_a_closed_market_is_asked_for_seldom_and_crypto_never_sleeps() -> None:
+    asked = _Turns(set(), "live", SATURDAY).count(("AAPL", "BINANCE:BTCUSDT"), 3_600)
+    assert asked == {"AAPL": 4, "BINANCE:BTCUSDT": 120}
+
+
+def test_when_there_are_more_than_calls_all_get_their_turn() -> None:
+    symbols = tuple(f"S{number}" for number in range(300))
+    asked = _Turns(set()).count(symbols, 900)
+    assert set(asked.values()) == {3}

@@ -1,0 +1,80 @@
+"""The way out of a producer on an event loop: what it does while the disk refuses."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from app.contracts import Trade, Trades
+from app.feeds.outbox.outbox import SPILL_FILE, Outlet
+from app.feeds.outbox.spill_file import SpillFile
+from app.settings import Settings
+
+NOW = 1_780_000_020_000
+COUNT = 400
+"""Of 10,000 bytes: more than the MiB of memory holds."""
+
+
+class _Disk:
+    """Refuses to force anything down, until it is mended."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.refuses = True
+        self.asked = 0
+        self._fsync = os.fsync
+        monkeypatch.setattr(os, "fsync", self._force)
+
+    def _force(self, file: int) -> None:
+        self.asked += 1
+        if self.refuses:
+            raise OSError(errno.EIO, "Input/output error")
+        self._fsync(file)
+
+
+def test_a_disk_that_refuses_is_an_error_until_it_has_taken_everything(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = Settings(
+        _env_file=None,
+        kafka_brokers="127.0.0.1:1",
+        kafka_buffer_mib=1,
+        tickhouse_data_dir=tmp_path,
+    )
+    disk = _Disk(monkeypatch)
+
+    async def live() -> None:
+        outlet = Outlet(settings, lambda _: [])
+
+        async def serve_until(done: Callable[[], bool]) -> None:
+            while not done():
+                outlet.serve()
+                await asyncio.sleep(0.001)
+
+        outlet.offer([_large(number) for number in range(COUNT)])
+        await serve_until(lambda: disk.asked >= 5)
+        assert outlet.room.is_set(), "the feed goes on"
+        outlet.offer([_large(COUNT)])
+        await serve_until(lambda: disk.asked >= 8)
+        assert "again" not in caplog.text.replace("it is tried again", "")
+        disk.refuses = False
+        await serve_until(lambda: "is on the disk again" in caplog.text)
+        await outlet.finish(0, 0)
+
+    asyncio.run(live())
+    assert caplog.text.count("cannot be forced to the disk: [Errno 5]") == 1
+    file, kept = SpillFile(settings.home / SPILL_FILE), 0
+    while records := file.read():
+        kept += len(records)
+    assert kept == COUNT + 1
+    assert "cannot be read" not in caplog.text
+
+
+def _large(number: int) -> Trades:
+    """A message that is joined to no other."""
+    trade = Trade(NOW + number, 1, 1, ["9" * 10_000])
+    return Trades("A", "live", "src", f"c-{number}", NOW + number, [trade])

@@ -1,0 +1,440 @@
+"""What a one-minute candle is: the pure core, without Kafka, clock or I/O.
+
+`SymbolCandles` holds one symbol's open minutes and is fed the messages of `stocks-topic` in their
+order. The same messages give the same records, whatever the speed and wherever the run was
+interrupted. Rules: `docs/topology.md`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from decimal import getcontext, setcontext
+from typing import Literal, NamedTuple
+
+from app.contracts import (
+    FUTURE_MS,
+    Candle,
+    Message,
+    Quote,
+    Trades,
+    Watermark,
+)
+from app.exact import EXACT
+from app.market.conditions import PriceClass
+from app.market.sessions import Session, session_of
+from topologies.core.condition_effects import Meaning, Meanings, meanings_of
+from topologies.core.prints import Identities, Identity
+from topologies.core.rollup import NEVER, Rollups
+from topologies.core.sources import Sources
+from topologies.core.window import (
+    MINUTE_MS,
+    NOT_EMITTED,
+    UNREPORTED,
+    Place,
+    Series,
+    Status,
+    Window,
+    candle_of,
+)
+
+PARTIAL_EVERY_MS = 100
+COVERAGE_EVERY_MS = 1_000
+"""Candles of which only the coverage changed are revised once in so much `received_at`."""
+
+_QUOTE = int(PriceClass.QUOTE)
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """Settings of the candle: which feed, how long to wait, which trades set prices."""
+
+    feed: Literal["live", "simulated", "replay"]
+    price_rule: Literal["sip", "all"] = "sip"
+    grace_ms: int = 5_000
+    horizon_ms: int = 900_000
+    live: bool = True
+    """Whether partial candles are written."""
+
+
+class Rejection(NamedTuple):
+    """Trades of one message that were refused; None stands for the whole message."""
+
+    reason: Literal["late", "future"]
+    detail: str
+    indices: tuple[int, ...] | None
+
+
+class Outcome(NamedTuple):
+    """What one message led to: records for candles-1m, for candles-live, rejections, rollups."""
+
+    records: list[Candle]
+    partials: list[Candle]
+    rejections: list[Rejection]
+    rollups: list[Candle]
+    """Records for the topics of longer intervals: partial, final and revised."""
+
+
+NOTHING = Outcome([], [], [], [])
+
+
+class SymbolCandles:
+    """The open minutes of one symbol, fed with its messages in the order of the topic."""
+
+    __slots__ = (
+        "_regular",
+        "changed",
+        "coverage",
+        "coverage_pending",
+        "coverage_slot",
+        "due",
+        "gone",
+        "identities",
+        "largest_t",
+        "moved_t",
+        "next_due_ms",
+        "partial_slot",
+        "rollups",
+        "rules",
+        "series",
+        "sources",
+        "symbol",
+        "tally",
+        "touched",
+        "watermark",
+        "windows",
+    )
+
+    def __init__(self, symbol: str, rules: Rules, tally: Counter[str]) -> None:
+        self.symbol = symbol
+        self.rules = rules
+        self._regular = meanings_of(Session.REGULAR, rules.price_rule)
+        """For trades of minutes that are not open; whether a trade counts is the same in all."""
+        self.tally = tally
+        """Counts, by kind, of what changes no candle; shared by all symbols of a worker."""
+        self.windows: dict[int, Window] = {}
+        self.identities: dict[int, Identities] = {}
+        self.coverage: dict[int, dict[str, int]] = {}
+        """By minute's start: ms covered, by source."""
+        self.coverage_pending: set[int] = set()
+        """Starts of final windows whose coverage is no more that of their newest record."""
+        self.coverage_slot = -1
+        """Largest received_at // 1000 of the messages that revised candles for coverage alone."""
+        self.series = Series(symbol, rules.feed, rules.price_rule)
+        self.rollups = Rollups(self.series, rules.horizon_ms)
+        self.sources = Sources()
+        self.largest_t = 0
+        self.moved_t = 0
+        """Largest min(t, received_at) of accepted and duplicate trades."""
+        self.watermark = 0
+        self.partial_slot = -1
+        """received_at // 100 of the message that last wrote partials."""
+        self.changed: set[int] = set()
+        """Starts of open windows changed since their last partial."""
+        self.due: set[int] = set()
+        """Starts of final windows whose next revision is due; empty between messages."""
+        self.next_due_ms = NEVER
+        """The watermark at which the next window becomes final or is dropped."""
+        self.touched: set[int] = set()
+        """Starts of windows changed since the last save."""
+        self.gone: list[tuple[int, int]] = []
+        """(start, chunks) of windows dropped since the last save."""
+
+    def apply(self, message: Message, offset: int, places: tuple[int, ...] | None) -> Outcome:
+        """Take one message and say what it led to.
+
+        :param offset: of the message in its partition.
+        :param places: where its trades stood in the original message; None: as they stand.
+        """
+        outer = getcontext()
+        if outer is EXACT:
+            return self._apply(message, offset, places)
+        setcontext(EXACT)  # operators then are exact, at a quarter of its methods' cost
+        try:
+            return self._apply(message, offset, places)
+        finally:
+            setcontext(outer)
+
+    def _apply(self, message: Message, offset: int, places: tuple[int, ...] | None) -> Outcome:
+        rejections: list[Rejection] = []
+        kind = type(message)
+        if kind is Trades:
+            self._trades(message, offset, places, rejections)  # type: ignore[arg-type]
+            reached = self.moved_t - self.rules.grace_ms
+        elif kind is Watermark:
+            self._watermark(message, offset)  # type: ignore[arg-type]
+            reached = self.sources.watermark()
+        else:
+            self._quote(message, offset, rejections)  # type: ignore[arg-type]
+            reached = 0  # quotes never move the watermark
+        if reached > self.watermark:
+            self.watermark = reached
+        if self.coverage_pending:
+            self._release_coverage(message.received_at // COVERAGE_EVERY_MS)
+        records: list[Candle] = []
+        rollups: list[Candle] = []
+        if self.due or self.watermark >= self.next_due_ms:
+            records, rollups = self._records()
+        partials: list[Candle] = []
+        if self.changed and self.rules.live:
+            slot = message.received_at // PARTIAL_EVERY_MS
+            if slot != self.partial_slot or kind is Watermark:
+                self.partial_slot = slot
+                partials = self._partials()
+        if records or partials or rejections or rollups:
+            return Outcome(records, partials, rejections, rollups)
+        return NOTHING
+
+    def _trades(
+        self,
+        message: Trades,
+        offset: int,
+        places: tuple[int, ...] | None,
+        rejections: list[Rejection],
+    ) -> None:
+        """The hot loop: what belongs to a minute is looked up when the minute changes."""
+        received_at, largest_t, moved_t = message.received_at, self.largest_t, self.moved_t
+        latest = received_at + FUTURE_MS
+        late: list[int] = []
+        future: list[int] = []
+        window: Window | None = None
+        start = end = -1
+        for index, trade in enumerate(message.trades):
+            t = trade.t
+            if not start <= t < end:
+                if t > latest:
+                    future.append(index)
+                    continue
+                start = t - t % MINUTE_MS
+                end = min(start + MINUTE_MS, latest + 1)
+                window, meanings = None, self._meanings_at(start)
+            c = trade.c
+            meaning = meanings[tuple(c) if c else ()]
+            if not meaning.counts:
+                self.tally["not_a_trade"] += 1
+                continue
+            if window is None:
+                window = self.windows.get(start) or self._open(start, offset)
+                if window is None:
+                    late.append(index)
+                    continue
+                self._touch(window, offset)
+                identities = self.identities[start]
+                seen, fresh, known = identities.seen, identities.fresh, len(identities.seen)
+                meanings = identities.meanings
+                meaning = meanings[meaning.codes]
+            p, v = trade.p, trade.v
+            identity = Identity(t, p, v, meaning.codes, trade.k)
+            seen.add(identity)
+            if len(seen) == known:
+                window.duplicate_count += 1
+            else:
+                known += 1
+                fresh.append(identity)
+                if t < largest_t:
+                    window.out_of_order_count += 1
+                else:
+                    largest_t = t
+                if meaning.unknown or window.revision >= 0:
+                    self._remark(window, meaning)
+                window.take(t, p, v, meaning)
+            arrived = t if t < received_at else received_at
+            if arrived > moved_t:
+                moved_t = arrived
+        self.largest_t, self.moved_t = largest_t, moved_t
+        if late:
+            rejections.append(Rejection("late", _LATE, _original(late, places)))
+        if future:
+            rejections.append(Rejection("future", _FUTURE, _original(future, places)))
+
+    def _meanings_at(self, start: int) -> Meanings:
+        """What conditions mean in the minute from `start`, or in any when it is not open."""
+        identities = self.identities.get(start)
+        return self._regular if identities is None else identities.meanings
+
+    def _remark(self, window: Window, meaning: Meaning) -> None:
+        """Note what is seldom: a trade of unknown conditions, or of a minute that has records."""
+        if meaning.unknown:
+            self.tally["unknown_condition"] += 1
+        if window.revision >= 0:
+            window.late_count += 1
+            self.due.add(window.start)
+
+    def _quote(self, quote: Quote, offset: int, rejections: list[Rejection]) -> None:
+        t = quote.t * 1000
+        if t > quote.received_at + FUTURE_MS:
+            rejections.append(Rejection("future", _FUTURE, None))
+            return
+        start = t - t % MINUTE_MS
+        window = None
+        if quote.c > 0 and quote.received_at < start + MINUTE_MS + self.rules.horizon_ms:
+            window = self.windows.get(start) or self._open(start, offset)
+        if window is None:
+            self.tally["unusable_quote"] += 1
+            return
+        if t in window.quote_times:
+            self.tally["repeated_quote"] += 1
+            return
+        window.quote_times.add(t)
+        self.touched.add(start)
+        if window.price(_QUOTE, t, quote.c):
+            self._touch(window, offset)
+            if window.revision >= 0:
+                self.due.add(window.start)
+
+    def _watermark(self, message: Watermark, offset: int) -> None:
+        start, covered_ms = message.minute_start, message.covered_ms
+        if start is not None and covered_ms is not None:
+            if message.dark_since is not None:
+                for minute in self._dark(message.dark_since, start):
+                    self._cover(minute, message.source, covered_ms, offset)
+            self._cover(start, message.source, covered_ms, offset)
+        self.sources.tell(message.source, message.t)
+
+    def _cover(self, start: int, source: str, covered_ms: int, offset: int) -> None:
+        """Note how much of the minute from `start` a source says it covered."""
+        if self._is_past(start):
+            return
+        before = self._covered(start)
+        self.coverage.setdefault(start, {})[source] = covered_ms
+        self.next_due_ms = min(self.next_due_ms, start + MINUTE_MS + self.rules.horizon_ms)
+        window = self.windows.get(start)
+        if window is None or window.revision < 0 or (covered := self._covered(start)) == before:
+            return
+        self._touch(window, offset)
+        if covered == window.emitted_covered_ms:
+            self.coverage_pending.discard(start)
+        else:
+            self.coverage_pending.add(start)
+
+    def _release_coverage(self, slot: int) -> None:
+        """Make pending revisions due: in a later second than the last, or when a minute is past.
+
+        All minutes of a symbol share the second. So their rollups, which equal the merge of the
+        minutes' newest records after every message, keep to it as well.
+        """
+        released = self.coverage_pending - self.due
+        if slot <= self.coverage_slot:
+            released = {start for start in released if self._is_past(start)}
+        if released:
+            self.due |= released
+            self.coverage_slot = max(self.coverage_slot, slot)
+
+    def find_pending_coverage(self) -> None:
+        """Compare the coverage of final windows with that of their newest records."""
+        for start, window in self.windows.items():
+            if window.revision < 0:
+                continue
+            told = self._covered(start)
+            covered = UNREPORTED if told is None else told
+            if window.emitted_covered_ms == NOT_EMITTED:  # an earlier version left none pending
+                window.emitted_covered_ms = covered
+            elif window.emitted_covered_ms != covered:
+                self.coverage_pending.add(start)
+
+    def _dark(self, since: int, last: int) -> set[int]:
+        """Minutes from `since` to before `last`: those open, and of the others a horizon's worth.
+
+        What is older and not open is past on every clock but that of a source far behind.
+        """
+        first = max(since, last - self.rules.horizon_ms)
+        opened = {start for start in self.windows if since < start + MINUTE_MS <= last}
+        return opened.union(range(first - first % MINUTE_MS, last, MINUTE_MS))
+
+    def _covered(self, start: int) -> int | None:
+        told = self.coverage.get(start)
+        return max(told.values()) if told else None
+
+    def _is_past(self, start: int) -> bool:
+        """Whether the minute from `start` can change no more."""
+        return self.watermark >= start + MINUTE_MS + self.rules.horizon_ms
+
+    def _open(self, start: int, offset: int) -> Window | None:
+        """Open the minute from `start`; None when it is past."""
+        if self._is_past(start):
+            return None
+        session, session_date = session_of(self.symbol, self.rules.feed, start)
+        window = self.windows[start] = Window(start, session, session_date, offset, offset)
+        self.identities[start] = Identities(meanings_of(session, self.rules.price_rule))
+        self.next_due_ms = min(self.next_due_ms, start + MINUTE_MS)
+        return window
+
+    def _touch(self, window: Window, offset: int) -> None:
+        window.last_offset = offset
+        self.touched.add(window.start)
+        if window.revision < 0:
+            self.changed.add(window.start)
+
+    def _records(self) -> tuple[list[Candle], list[Candle]]:
+        """Records that are due by now, of minutes in their order and of rollups; drops the past."""
+        watermark = self.watermark
+        records = []
+        told = []
+        for start in sorted(self.windows):
+            window = self.windows[start]
+            if window.revision < 0 and watermark >= start + MINUTE_MS:
+                window.revision = 0
+                self.changed.discard(start)
+                record = self._record(window, "final")
+            elif start in self.due:
+                window.revision += 1
+                record = self._record(window, "revised")
+            else:
+                continue
+            records.append(record)
+            self.touched.add(start)
+            self.coverage_pending.discard(start)
+            window.told_duplicates = window.duplicate_count
+            window.told_offset = window.last_offset
+            covered_ms = record.covered_ms
+            window.emitted_covered_ms = UNREPORTED if covered_ms is None else covered_ms
+            told.append(window)
+        self.due.clear()
+        rollups = self.rollups.records(told, self.windows, watermark)
+        if watermark >= self.next_due_ms:
+            self._drop_past()
+        return records, rollups
+
+    def _drop_past(self) -> None:
+        self.rollups.drop_past(self.watermark)
+        for start in [start for start in self.windows if self._is_past(start)]:
+            window = self.windows.pop(start)
+            self.rollups.fold(window)
+            self.gone.append((start, window.chunks))
+            del self.identities[start]
+            self.touched.discard(start)
+        for start in [start for start in self.coverage if self._is_past(start)]:
+            del self.coverage[start]
+        self.schedule()
+
+    def schedule(self) -> None:
+        """Work out at which watermark the next window or rollup becomes final or is dropped."""
+        past = MINUTE_MS + self.rules.horizon_ms
+        self.next_due_ms = min(
+            (s + (past if w.revision >= 0 else MINUTE_MS) for s, w in self.windows.items()),
+            default=NEVER,
+        )
+        self.next_due_ms = min(self.next_due_ms, self.rollups.next_due_ms(self.watermark))
+        if self.coverage:
+            self.next_due_ms = min(self.next_due_ms, min(self.coverage) + past)
+
+    def _partials(self) -> list[Candle]:
+        partials = []
+        for start in sorted(self.changed):
+            partials.append(self._record(self.windows[start], "partial"))
+        self.changed.clear()
+        return partials
+
+    def _record(self, window: Window, status: Status) -> Candle:
+        covered_ms = self._covered(window.start)
+        start, session = window.start, window.session
+        place = Place("1m", start, start + MINUTE_MS, session, window.session_date)
+        return candle_of(window, place, self.series, status, window.revision, covered_ms)
+
+
+_LATE = "the watermark had passed the end of the trade's minute by the horizon"
+_FUTURE = f"the time lies more than {FUTURE_MS // 1000} s ahead of received_at"
+
+
+def _original(indices: list[int], places: tuple[int, ...] | None) -> tuple[int, ...]:
+    return tuple(indices) if places is None else tuple(places[i] for i in indices)

@@ -1,0 +1,34 @@
+"""The prints of one open minute, by which a repeated one is known."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from msgspec import Struct
+
+from topologies.core.condition_effects import Meanings
+
+
+class Identity(Struct, frozen=True, array_like=True, gc=False):
+    """What makes a print of a symbol the same print.
+
+    As tuples they were what Python's collector of cycles spent its time on.
+    """
+
+    t: int
+    p: Decimal
+    v: Decimal
+    codes: tuple[str, ...]
+    k: int
+
+
+class Identities:
+    """The prints of one open minute that were accepted, and those of them not yet in the store."""
+
+    __slots__ = ("fresh", "meanings", "seen")
+
+    def __init__(self, meanings: Meanings) -> None:
+        self.meanings = meanings
+        """Of the conditions of its prints."""
+        self.seen: set[Identity] = set()
+        self.fresh: list[Identity] = []

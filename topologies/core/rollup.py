@@ -1,0 +1,225 @@
+"""Rollups of one-minute candles to 5 and 15 minutes, an hour and a day: pure, as `candle.py` is.
+
+A rollup equals, after every message, the merge of the newest records of its minutes. Minutes that
+can change no more are folded into one sum a rollup, so what is kept does not grow with its length.
+Rules: `docs/topology.md`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from typing import NamedTuple
+
+from msgspec import Struct
+
+from app.contracts import ROLLUP_TOPICS, Candle, Interval
+from app.exact import canonical
+from app.market.sessions import Session, session_bounds, trading_day
+from topologies.core.sums import NO_PRICE, NOTHING, Sums, merge
+from topologies.core.window import Place, Series, Status, Window, candle_of
+
+INTERVALS: tuple[Interval, ...] = tuple(ROLLUP_TOPICS)
+DAY_MS = 86_400_000
+NEVER = 1 << 62
+
+_WIDTHS_MS = (300_000, 900_000, 3_600_000)
+"""Of 5m, 15m and 1h. New York is whole hours from UTC, so they begin at its full hours, too."""
+_DAY = len(_WIDTHS_MS)
+
+Key = tuple[int, int]
+"""A rollup of a symbol: its interval's place in `INTERVALS`, and its start."""
+
+
+class Span(NamedTuple):
+    """Which rollup a minute is part of: [start, end) of one session, or of a day."""
+
+    nth: int
+    start: int
+    end: int
+    session: Session
+    """Of a stock's day: regular; its other minutes only lend their volume."""
+
+
+@lru_cache(maxsize=4096)
+def spans_of(minute: int, session: Session, session_date: str) -> tuple[Span, ...]:
+    """The rollups of the minute from `minute`, shortest first; none of them crosses sessions.
+
+    A bucket of the clock that a session begins or ends in is cut there. A stock's day reaches from
+    its pre-market to the end of its post-market; days without trading have none.
+    """
+    begins, ends = session_bounds(session, session_date)
+    spans = []
+    for nth, width in enumerate(_WIDTHS_MS):
+        bucket = minute - minute % width
+        spans.append(Span(nth, max(begins, bucket), min(ends, bucket + width), session))
+    if session is Session.CONTINUOUS:
+        midnight = minute - minute % DAY_MS
+        spans.append(Span(_DAY, midnight, midnight + DAY_MS, session))
+    elif session is not Session.CLOSED and (day := trading_day(session_date)) is not None:
+        spans.append(Span(_DAY, day.pre, day.end, Session.REGULAR))
+    return tuple(spans)
+
+
+def sums_of(window: Window) -> Sums:
+    """What the newest record of a minute says."""
+    covered_ms = window.emitted_covered_ms
+    return Sums(
+        window.price_class,
+        window.open,
+        window.high,
+        window.low,
+        window.close,
+        window.open_time,
+        window.high_time,
+        window.low_time,
+        window.close_time,
+        window.volume,
+        window.notional,
+        window.trade_count,
+        window.eligible_count,
+        window.odd_lot_count,
+        window.odd_lot_volume,
+        window.zero_volume_count,
+        window.late_count,
+        window.out_of_order_count,
+        window.told_duplicates,
+        window.first_offset,
+        window.told_offset,
+        covered_ms if covered_ms >= 0 else None,
+    )
+
+
+def share(minute: Sums, session: Session, span: Span) -> Sums:
+    """What a minute of `session` lends to a rollup: all, but only its volume beside a day's."""
+    if span.session is session:
+        return minute
+    if session is Session.PRE:
+        return Sums(pre_volume=minute.volume)
+    return Sums(post_volume=minute.volume)
+
+
+class Rollup(Struct, array_like=True, gc=False):
+    """One open rollup of one symbol."""
+
+    start: int
+    end: int
+    session: Session
+    session_date: str
+    revision: int = -1
+    """Of the newest record; -1: it is open."""
+    past: Sums = NOTHING
+    """Of its minutes that can change no more."""
+    now: Sums = NOTHING
+    """Of all its minutes."""
+
+
+class Rollups:
+    """The open rollups of one symbol, fed with its minutes whenever one of them has a record."""
+
+    __slots__ = ("gone", "horizon_ms", "open", "series", "touched")
+
+    def __init__(self, series: Series, horizon_ms: int) -> None:
+        self.series = series
+        self.horizon_ms = horizon_ms
+        self.open: dict[Key, Rollup] = {}
+        self.touched: set[Key] = set()
+        """Those changed since the last save."""
+        self.gone: list[Key] = []
+        """Those dropped since the last save."""
+
+    def records(
+        self,
+        told: Iterable[Window],
+        windows: Mapping[int, Window],
+        watermark: int,
+    ) -> list[Candle]:
+        """The rollups' records that one message leads to, at most one each.
+
+        :param told: the minutes that have a new record.
+        :param windows: the symbol's open minutes, those among them.
+        """
+        changed = self._take(told, windows)
+        records = []
+        for key in sorted(self.open):
+            rollup = self.open[key]
+            if rollup.now.price_class == NO_PRICE:
+                continue  # of a day there is but the volume beside it
+            if rollup.revision < 0 and watermark >= rollup.end:
+                rollup.revision = 0
+                records.append(self._record(key, rollup, "final"))
+            elif key in changed and rollup.revision < 0:
+                records.append(self._record(key, rollup, "partial"))
+            elif key in changed:
+                rollup.revision += 1
+                records.append(self._record(key, rollup, "revised"))
+            else:
+                continue
+            self.touched.add(key)
+        return records
+
+    def _take(self, told: Iterable[Window], windows: Mapping[int, Window]) -> set[Key]:
+        """Let minutes with new records count; which rollups changed."""
+        before: dict[Key, Sums] = {}
+        anew: dict[Key, Span] = {}
+        for window in told:
+            minute = sums_of(window)
+            for span in spans_of(window.start, window.session, window.session_date):
+                key = span[:2]
+                rollup = self.open.get(key) or self._begin(key, span, window.session_date)
+                before.setdefault(key, rollup.now)
+                if window.revision:
+                    anew[key] = span
+                else:
+                    rollup.now = merge(rollup.now, share(minute, window.session, span))
+        for key, span in anew.items():
+            self.open[key].now = self._merged(span, windows)
+        changed = {key for key, then in before.items() if self.open[key].now != then}
+        self.touched |= changed
+        return changed
+
+    def _begin(self, key: Key, span: Span, session_date: str) -> Rollup:
+        rollup = self.open[key] = Rollup(span.start, span.end, span.session, session_date)
+        self.touched.add(key)
+        return rollup
+
+    def _merged(self, span: Span, windows: Mapping[int, Window]) -> Sums:
+        """The merge of all minutes of a rollup that have records."""
+        merged = self.open[span[:2]].past
+        for start, window in windows.items():
+            if span.start <= start < span.end and window.revision >= 0:
+                minute = sums_of(window)
+                merged = merge(merged, share(minute, window.session, span))
+        return merged
+
+    def fold(self, window: Window) -> None:
+        """Keep of a minute that can change no more what its open rollups need."""
+        minute = sums_of(window)
+        for span in spans_of(window.start, window.session, window.session_date):
+            rollup = self.open.get(span[:2])
+            if rollup is not None:
+                rollup.past = merge(rollup.past, share(minute, window.session, span))
+                self.touched.add(span[:2])
+
+    def drop_past(self, watermark: int) -> None:
+        """Drop the rollups that can change no more; before their last minutes are folded."""
+        for key in [k for k, r in self.open.items() if watermark >= r.end + self.horizon_ms]:
+            del self.open[key]
+            self.touched.discard(key)
+            self.gone.append(key)
+
+    def next_due_ms(self, watermark: int) -> int:
+        """The watermark at which the next rollup becomes final or is dropped."""
+        return min(
+            (r.end if watermark < r.end else r.end + self.horizon_ms for r in self.open.values()),
+            default=NEVER,
+        )
+
+    def _record(self, key: Key, rollup: Rollup, status: Status) -> Candle:
+        now, interval = rollup.now, INTERVALS[key[0]]
+        place = Place(interval, rollup.start, rollup.end, rollup.session, rollup.session_date)
+        candle = candle_of(now, place, self.series, status, rollup.revision, now.covered_ms)
+        if interval == "1d" and rollup.session is Session.REGULAR:
+            candle.pre_volume = canonical(now.pre_volume)
+            candle.post_volume = canonical(now.post_volume)
+        return candle

@@ -1,0 +1,176 @@
+"""How a symbol's open minutes lie in the state store: what changed since the last save, no more.
+
+Keys of one symbol: `h` the head, `w<start>` a window, `i<start>.<n>` the n-th chunk of a window's
+identities, `r<n>.<start>` a rollup of the n-th interval. A trade's identity is written once, in the
+chunk of the checkpoint it came with, so a busy minute costs what is new in it and not what it
+already holds.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from operator import attrgetter
+from typing import Protocol, get_type_hints
+
+import msgspec
+from msgspec import Struct, field
+
+from app.market.sessions import Session
+from topologies.core.candle import Rules, SymbolCandles
+from topologies.core.condition_effects import meanings_of
+from topologies.core.prints import Identities, Identity
+from topologies.core.rollup import Key, Rollup, Rollups
+from topologies.core.sources import Sources
+from topologies.core.window import Window
+
+HEAD = b"h"
+
+
+class Store(Protocol):
+    """The part of Quix's `State` that is needed: byte values under byte keys, of one symbol."""
+
+    def get_bytes(self, key: bytes) -> bytes | None: ...
+
+    def set_bytes(self, key: bytes, value: bytes) -> None: ...
+
+    def delete(self, key: bytes) -> None: ...
+
+
+class Head(Struct, array_like=True):
+    """What a symbol's state consists of, beside its windows, identities and rollups."""
+
+    life: str
+    """Kafka's id of the input topic this state belongs to."""
+    offset: int
+    """Of the last message applied."""
+    largest_t: int
+    moved_t: int
+    watermark: int
+    partial_slot: int
+    sources: Sources
+    coverage: dict[int, dict[str, int]]
+    changed: list[int]
+    windows: list[int]
+    rollups: list[Key] = field(default_factory=list)
+    coverage_slot: int = -1
+
+
+_encode = msgspec.msgpack.Encoder(decimal_format="string").encode
+_decode_head = msgspec.msgpack.Decoder(Head).decode
+_NO_WINDOW = Window(0, Session.CLOSED, "", 0, 0)
+_window_types = get_type_hints(Window)
+_values_of_window = attrgetter(*_window_types)
+_StoredWindow = msgspec.defstruct(
+    "_StoredWindow",
+    [(name, kind, getattr(_NO_WINDOW, name)) for name, kind in _window_types.items()],
+    array_like=True,
+)
+"""As a window lies in the store; one that an earlier version saved may lack the last fields."""
+_decode_window = msgspec.msgpack.Decoder(_StoredWindow).decode
+_decode_rollup = msgspec.msgpack.Decoder(Rollup).decode
+_decode_chunk = msgspec.msgpack.Decoder(list[Identity]).decode
+
+
+def head_of(store: Store) -> Head | None:
+    """The stored head of the symbol behind `store`, or None when there is none."""
+    value = store.get_bytes(HEAD)
+    return None if value is None else _decode_head(value)
+
+
+def save(candles: SymbolCandles, life: str, offset: int, store: Store) -> None:
+    """Write what changed since the last save; the memory is then as the store will be."""
+    for start, chunks in candles.gone:
+        _delete_window(store, start, chunks)
+    candles.gone.clear()
+    for start in candles.touched:
+        window, identities = candles.windows[start], candles.identities[start]
+        if identities.fresh:
+            store.set_bytes(_chunk_key(start, window.chunks), _encode(identities.fresh))
+            identities.fresh = []
+            window.chunks += 1
+        store.set_bytes(_window_key(start), _encode(_values_of_window(window)))
+    candles.touched.clear()
+    _save_rollups(candles.rollups, store)
+    head = Head(
+        life=life,
+        offset=offset,
+        largest_t=candles.largest_t,
+        moved_t=candles.moved_t,
+        watermark=candles.watermark,
+        partial_slot=candles.partial_slot,
+        sources=candles.sources,
+        coverage=candles.coverage,
+        changed=sorted(candles.changed),
+        windows=sorted(candles.windows),
+        rollups=sorted(candles.rollups.open),
+        coverage_slot=candles.coverage_slot,
+    )
+    store.set_bytes(HEAD, _encode(head))
+
+
+def _save_rollups(rollups: Rollups, store: Store) -> None:
+    for key in rollups.gone:
+        store.delete(_rollup_key(key))
+    rollups.gone.clear()
+    for key in rollups.touched:
+        store.set_bytes(_rollup_key(key), _encode(rollups.open[key]))
+    rollups.touched.clear()
+
+
+def load(head: Head, symbol: str, rules: Rules, tally: Counter[str], store: Store) -> SymbolCandles:
+    """The symbol's open minutes as they were saved."""
+    candles = SymbolCandles(symbol, rules, tally)
+    candles.largest_t, candles.moved_t = head.largest_t, head.moved_t
+    candles.watermark, candles.partial_slot = head.watermark, head.partial_slot
+    candles.sources, candles.coverage = head.sources, head.coverage
+    candles.changed = set(head.changed)
+    candles.coverage_slot = head.coverage_slot
+    for start in head.windows:
+        window = _window(store, start)
+        identities = Identities(meanings_of(window.session, rules.price_rule))
+        for n in range(window.chunks):
+            identities.seen.update(_decode_chunk(_required(store, _chunk_key(start, n))))
+        candles.windows[start], candles.identities[start] = window, identities
+    candles.find_pending_coverage()
+    for key in head.rollups:
+        candles.rollups.open[key] = _decode_rollup(_required(store, _rollup_key(key)))
+    candles.schedule()
+    return candles
+
+
+def discard(head: Head, store: Store) -> None:
+    """Delete everything that belongs to `head`."""
+    for start in head.windows:
+        _delete_window(store, start, _window(store, start).chunks)
+    for key in head.rollups:
+        store.delete(_rollup_key(key))
+    store.delete(HEAD)
+
+
+def _window(store: Store, start: int) -> Window:
+    return Window(*_values_of_window(_decode_window(_required(store, _window_key(start)))))
+
+
+def _delete_window(store: Store, start: int, chunks: int) -> None:
+    for n in range(chunks):
+        store.delete(_chunk_key(start, n))
+    store.delete(_window_key(start))
+
+
+def _required(store: Store, key: bytes) -> bytes:
+    value = store.get_bytes(key)
+    if value is None:
+        raise KeyError(f"the state store has lost {key!r}; wipe the state folder to rebuild it")
+    return value
+
+
+def _window_key(start: int) -> bytes:
+    return b"w%d" % start
+
+
+def _chunk_key(start: int, n: int) -> bytes:
+    return b"i%d.%d" % (start, n)
+
+
+def _rollup_key(key: Key) -> bytes:
+    return b"r%d.%d" % key

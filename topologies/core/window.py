@@ -1,0 +1,252 @@
+"""One open minute of one symbol: its sums and prices, and the record that such sums make."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from decimal import Decimal
+from operator import truediv
+from typing import Literal, NamedTuple
+
+from app.contracts import SCHEMA_VERSION, Candle, FeedName, Interval
+from app.exact import EXACT, NOTIONAL_DECIMALS, NOTIONAL_STEP, canonical
+from app.market.conditions import PriceClass
+from app.market.sessions import Session
+from topologies.core.condition_effects import Meaning
+from topologies.core.sums import NO_PRICE, Sums
+
+MINUTE_MS = 60_000
+UNREPORTED, NOT_EMITTED = -1, -2
+"""In place of a newest record's `covered_ms`: it is null; there is no record yet."""
+
+Status = Literal["partial", "final", "revised"]
+MARKET_FIELDS: tuple[str, ...] = (
+    "symbol",
+    "feed",
+    "interval",
+    "window_start",
+    "window_end",
+    "session",
+    "session_date",
+    "open",
+    "high",
+    "low",
+    "close",
+    "open_time",
+    "high_time",
+    "low_time",
+    "close_time",
+    "volume",
+    "notional",
+    "vwap",
+    "trade_count",
+    "eligible_count",
+    "odd_lot_count",
+    "odd_lot_volume",
+    "zero_volume_count",
+    "price_source",
+    "pre_volume",
+    "post_volume",
+)
+"""A function of the set of accepted trades (ties in order) alone."""
+
+_ZERO = Decimal(0)
+_LAST, _HIGH_LOW = int(PriceClass.LAST), int(PriceClass.HIGH_LOW)
+_TO_WHOLE = Decimal(10) ** NOTIONAL_DECIMALS
+_PRICE_SOURCE: dict[int, Literal["last", "high_low", "ineligible", "quote"]] = {
+    PriceClass.LAST: "last",
+    PriceClass.HIGH_LOW: "high_low",
+    PriceClass.INELIGIBLE: "ineligible",
+    PriceClass.QUOTE: "quote",
+}
+
+
+@dataclass(slots=True)
+class Window:
+    """One minute of one symbol while it is open: sums, prices, counts."""
+
+    start: int
+    session: Session
+    session_date: str
+    first_offset: int
+    last_offset: int
+    price_class: int = NO_PRICE
+    open: Decimal = _ZERO
+    high: Decimal = _ZERO
+    low: Decimal = _ZERO
+    close: Decimal = _ZERO
+    open_time: int = 0
+    high_time: int = 0
+    low_time: int = 0
+    close_time: int = 0
+    volume: Decimal = _ZERO
+    notional: Decimal = _ZERO
+    trade_count: int = 0
+    eligible_count: int = 0
+    odd_lot_count: int = 0
+    odd_lot_volume: Decimal = _ZERO
+    zero_volume_count: int = 0
+    late_count: int = 0
+    out_of_order_count: int = 0
+    duplicate_count: int = 0
+    revision: int = -1
+    """Of the newest record; -1: none yet, the minute is open."""
+    chunks: int = 0
+    """Of identities in the store."""
+    quote_times: set[int] = field(default_factory=set)
+    told_duplicates: int = 0
+    """`duplicate_count` of the newest record; a repeat alone writes none."""
+    told_offset: int = -1
+    """`last_offset` of the newest record."""
+    emitted_covered_ms: int = NOT_EMITTED
+    """`covered_ms` of the newest record. Not None, as of a union mypyc forgets what it is of."""
+
+    def take(self, t: int, p: Decimal, v: Decimal, meaning: Meaning) -> None:
+        """Let a trade count. The thread's decimal context is `EXACT`, so that no sum is rounded."""
+        if not v:
+            self.zero_volume_count += 1
+            self.price(meaning.zero_volume_class, t, p)
+            return
+        self.trade_count += 1
+        self.volume += v
+        self.notional += (p * v).quantize(NOTIONAL_STEP)
+        if meaning.odd_lot:
+            self.odd_lot_count += 1
+            self.odd_lot_volume += v
+        price_class = meaning.price_class
+        if price_class == _LAST:
+            self.eligible_count += 1
+        self.price(price_class, t, p)
+
+    def price(self, price_class: int, t: int, p: Decimal) -> bool:
+        """Let a price count as far as its class may; True when anything changed."""
+        best = self.price_class
+        if price_class == best:
+            within = self.low < p < self.high  # most are
+            return self._order(t, p) if within else self._order(t, p) | self._extend(t, p)
+        if price_class > best:
+            # open and close stay with the better class
+            return price_class == _HIGH_LOW and self._extend(t, p)
+        self.price_class = price_class
+        self.open = self.close = p
+        self.open_time = self.close_time = t
+        if best == _HIGH_LOW:  # trades for last are trades for high and low
+            self._extend(t, p)
+        else:
+            self.high = self.low = p
+            self.high_time = self.low_time = t
+        return True
+
+    def _order(self, t: int, p: Decimal) -> bool:
+        """Let `p` open or close; of equal times the first accepted opens, the last closes."""
+        if t > self.close_time or (t == self.close_time and p != self.close):
+            self.close, self.close_time = p, t
+            return True
+        if t < self.open_time:
+            self.open, self.open_time = p, t
+            return True
+        return False
+
+    def _extend(self, t: int, p: Decimal) -> bool:
+        """Let `p` widen the range; of equal prices the earliest tells the time."""
+        changed = False
+        if p > self.high or (p == self.high and t < self.high_time):
+            self.high, self.high_time = p, t
+            changed = True
+        if p < self.low or (p == self.low and t < self.low_time):
+            self.low, self.low_time = p, t
+            changed = True
+        return changed
+
+
+class Series(NamedTuple):
+    """What all candles of a symbol share."""
+
+    symbol: str
+    feed: FeedName
+    price_rule: Literal["sip", "all"]
+
+
+class Place(NamedTuple):
+    """Which span of time a candle tells of: [start, end) in UNIX ms."""
+
+    interval: Interval
+    start: int
+    end: int
+    session: Session
+    session_date: str
+
+
+def candle_of(
+    said: Window | Sums,
+    place: Place,
+    series: Series,
+    status: Status,
+    revision: int,
+    covered_ms: int | None,
+) -> Candle:
+    """The record of a minute or a rollup as it stands."""
+    interval, start, end, session, session_date = place
+    symbol, feed, price_rule = series
+    return Candle(  # by position: by name it takes four times as long
+        f"{symbol}|{interval}|{start}",
+        symbol,
+        feed,
+        interval,
+        start,
+        end,
+        session._value_,
+        session_date,
+        said.open,
+        said.high,
+        said.low,
+        said.close,
+        said.open_time,
+        said.high_time,
+        said.low_time,
+        said.close_time,
+        canonical(said.volume),
+        canonical(said.notional),
+        vwap(said.notional, said.volume),
+        said.trade_count,
+        said.eligible_count,
+        said.odd_lot_count,
+        canonical(said.odd_lot_volume),
+        said.zero_volume_count,
+        _PRICE_SOURCE[said.price_class],
+        said.late_count,
+        said.out_of_order_count,
+        said.duplicate_count,
+        said.first_offset,
+        said.last_offset,
+        covered_ms,
+        None if status == "partial" else revision,
+        status,
+        price_rule,
+        SCHEMA_VERSION,
+    )
+
+
+def market_fields(candle: Candle) -> tuple[object, ...]:
+    """The values of `MARKET_FIELDS` of a candle."""
+    return tuple(getattr(candle, name) for name in MARKET_FIELDS)
+
+
+def vwap(notional: Decimal, volume: Decimal) -> float | None:
+    """The nearest double to notional / volume; None at volume 0."""
+    if not volume:
+        return None
+    multiply = EXACT.multiply
+    # of integers: rounded once, correctly; as mypyc compiles `/`, it rounds those above 2**53, too
+    mean: float = truediv(int(multiply(notional, _TO_WHOLE)), int(multiply(volume, _TO_WHOLE)))
+    return mean
+
+
+def newest(records: Iterable[Candle]) -> dict[str, Candle]:
+    """The last revision of each candle, by candle_id."""
+    best: dict[str, Candle] = {}
+    for candle in records:
+        known = best.get(candle.candle_id)
+        if known is None or (candle.revision or 0) >= (known.revision or 0):
+            best[candle.candle_id] = candle
+    return best

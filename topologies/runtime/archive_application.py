@@ -1,0 +1,86 @@
+"""What the archive adds to a life-aware application: telling lives apart record by record."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from quixstreams.sinks.base.item import SinkItem
+
+from app.settings import Settings
+from sinks.parquet_s3 import LifeBatch
+from topologies.runtime.application import ASK_TIMEOUT_S, LifeApplication, TopicLives
+
+
+class ArchiveLives(TopicLives):
+    """The lives of the archived topics, compared with what waits in memory."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings)
+        self._client = settings.kafka_client() | {"group.id": settings.named("archive-compare")}
+
+    def former(self, batch: LifeBatch) -> list[SinkItem]:
+        """The records of `batch` that its topic does not hold now: they are of an earlier life.
+
+        Between two looks at the ids the consumer may have crossed from one life into the next
+        without a sign, so each record is compared with what now lies at its offset.
+        """
+        records = list(batch)
+        if batch.topic not in self.present([batch.topic]):
+            return records
+        found = self._present_records(batch.topic, batch.partition, records)
+        return [record for record in records if found.get(record.offset) != _content(record)]
+
+    def _present_records(
+        self, topic: str, partition: int, records: list[SinkItem]
+    ) -> dict[int, Any]:
+        client = self._client | {
+            "enable.auto.commit": False,
+            "enable.partition.eof": True,
+            "isolation.level": "read_committed",
+            "auto.offset.reset": "latest",
+            "log_level": 0,
+        }
+        first, last = records[0].offset, records[-1].offset
+        found: dict[int, Any] = {}
+        consumer = Consumer(client)
+        try:
+            consumer.assign([TopicPartition(topic, partition, first)])
+            while True:
+                message = consumer.poll(ASK_TIMEOUT_S)
+                if message is None:
+                    raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
+                if message.error():
+                    if message.error().code() == KafkaError._PARTITION_EOF:
+                        return found
+                    raise KafkaException(message.error())
+                if message.offset() > last:
+                    return found
+                found[message.offset()] = (
+                    message.timestamp()[1],
+                    message.key(),
+                    message.value(),
+                )
+        finally:
+            consumer.close()
+
+
+def _content(record: SinkItem) -> tuple[int, Any, Any]:
+    return (record.timestamp, record.key, record.value)
+
+
+class ArchiveApplication(LifeApplication):
+    """Commits early when much is waiting.
+
+    :param max_bytes: of what may wait for a commit; `waiting_bytes` says how much does.
+    """
+
+    def __init__(
+        self, *args: Any, waiting_bytes: Callable[[], int], max_bytes: int, **kwargs: Any
+    ) -> None:
+        def commit_when_large(_topic: str, _partition: int, _offset: int) -> None:
+            if waiting_bytes() >= max_bytes:
+                self._processing_context.commit_checkpoint(force=True)
+
+        super().__init__(*args, on_message_processed=commit_when_large, **kwargs)

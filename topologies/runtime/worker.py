@@ -1,0 +1,145 @@
+"""A worker of the candles topology: its application, and its life with a Kafka that may fail it."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import time
+from decimal import setcontext
+
+from confluent_kafka import KafkaException
+from quixstreams.exceptions import QuixException
+from quixstreams.kafka.configuration import ConnectionConfig
+from quixstreams.state.rocksdb import RocksDBOptions
+
+from app.contracts import STOCKS_TOPIC
+from app.exact import EXACT
+from app.market.sessions import open_calendar
+from app.settings import Settings
+from app.topics import MAX_MESSAGE_BYTES, BrokerUnreachableError, await_topics, compact_soon
+from topologies.candles import GROUP, build
+from topologies.core import candle
+from topologies.runtime.application import TopicLives
+from topologies.runtime.batched_polling import TurnApplication
+from topologies.runtime.incarnations import Lives, TopicMadeAgainError
+from topologies.runtime.instance import Instance, claim_instance
+
+logger = logging.getLogger(__name__)
+
+TRANSACTION_TIMEOUT_MS = 10_000
+SESSION_TIMEOUT_MS = 10_000
+HEARTBEAT_MS = SESSION_TIMEOUT_MS // 4
+FETCH_WAIT_MS = 100
+"""How long Kafka holds back the answer that there is nothing to read, and with it what else was
+asked on the connection: an assignment asks for four offsets a partition, one after the other."""
+LINGER_MS = 20
+"""How long records may wait for company while there is more to read; one that has caught up sends
+them at once (`LifeProducer.hurry`). Short waits keep a thread of librdkafka spinning."""
+RETRY_FIRST_S, RETRY_MAX_S = 1.0, 30.0
+MAX_WAITING_KB = 64 * 1024
+"""Of output that the broker has yet to take; a worker with more waits."""
+SMALL_STORES = RocksDBOptions(
+    write_buffer_size=8 * 1024 * 1024,
+    target_file_size_base=8 * 1024 * 1024,
+    max_total_wal_size=16 * 1024 * 1024,
+    block_cache_size=64 * 1024 * 1024,
+)
+"""Each partition has a store of its own. What is hot lies in memory already, so RocksDB's usual
+three buffers of 64 MB a store would hold what nobody reads."""
+
+
+def run(settings: Settings) -> None:
+    """Run a worker until it is told to stop; it starts over when Kafka fails it."""
+    with claim_instance(settings.state_dir / GROUP, settings.tickhouse_instance) as instance:
+        retry_s = RETRY_FIRST_S
+        while True:
+            await_topics(settings)
+            app = None
+            started = time.monotonic()
+            try:
+                app = prepare(settings, instance)
+                app.run()
+                logger.info("stopped; all that was read is committed")
+                return
+            except (
+                KafkaException,
+                QuixException,
+                BrokerUnreachableError,
+                TopicMadeAgainError,
+            ) as error:
+                if app and app.told_to_stop:
+                    logger.warning("stopped, the next start repeats what is uncommitted: %s", error)
+                    return
+                if time.monotonic() - started > 60:
+                    retry_s = RETRY_FIRST_S
+                logger.warning(
+                    "%s: %s; starting over from the last commit in %.0f s",
+                    type(error).__name__,
+                    error,
+                    retry_s,
+                )
+            time.sleep(retry_s)
+            retry_s = min(retry_s * 2, RETRY_MAX_S)
+
+
+def prepare(settings: Settings, instance: Instance) -> TurnApplication:
+    """The application on the present life of its topics, with local state of no other."""
+    if settings.tickhouse_feed != "simulated":  # whose market never closes
+        open_calendar()
+    lives = Lives(settings, instance.folder, settings.named(GROUP), settings.named(STOCKS_TOPIC))
+    lives.discard_foreign_state()
+    app = application(settings, instance, settings.named(GROUP))
+    build(app, settings, lives)
+    lives.note()
+    compact_soon(settings, lives.changelogs())
+    core = "plain" if candle.__file__.endswith(".py") else "compiled"
+    logger.info(
+        "instance %d reads %s; %s core", instance.number, settings.named(STOCKS_TOPIC), core
+    )
+    spare_the_collector()
+    setcontext(EXACT)  # the core's own: it need not take it for each message
+    return app
+
+
+def application(settings: Settings, instance: Instance, group: str) -> TurnApplication:
+    """A Quix application with a worker's settings; no topology is wired on it yet.
+
+    :param group: its consumer group, with its namespace.
+    """
+    me = instance.transactional_id(group)
+    return TurnApplication(
+        broker_address=ConnectionConfig.from_librdkafka_dict(settings.kafka_client()),
+        consumer_group=group,
+        auto_offset_reset="earliest",
+        processing_guarantee="exactly-once",
+        commit_interval=settings.candle_commit_interval_s,
+        state_dir=instance.folder,
+        loglevel=None,
+        broker_availability_timeout=0,
+        lives=TopicLives(settings),
+        rocksdb_options=SMALL_STORES,
+        consumer_extra_config={
+            "group.instance.id": me,  # killed and back, it goes on at once: no session to wait out
+            "session.timeout.ms": SESSION_TIMEOUT_MS,
+            "heartbeat.interval.ms": HEARTBEAT_MS,
+            "fetch.message.max.bytes": MAX_MESSAGE_BYTES,
+            "fetch.wait.max.ms": FETCH_WAIT_MS,
+            "log_level": 3,
+        },
+        producer_extra_config={
+            "transactional.id": me,
+            "transaction.timeout.ms": TRANSACTION_TIMEOUT_MS,
+            "message.max.bytes": MAX_MESSAGE_BYTES,
+            "compression.type": "lz4",
+            "linger.ms": LINGER_MS,
+            "queue.buffering.max.kbytes": MAX_WAITING_KB,
+            "log_level": 3,
+        },
+    )
+
+
+def spare_the_collector() -> None:
+    """Look for cycles seldom: identities of prints hold none, and looking took 30 % of the time."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(100_000, 20, 100)
