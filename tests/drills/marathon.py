@@ -19,24 +19,32 @@ from typing import Any, NamedTuple
 
 import pytest
 
-import app.feeds.producer as producing
+import app.feeds.live.producer as producing
 from app.contracts import Candle, Message, Quote, Rejected, Trade, Trades, Watermark
-from app.feeds import rest
-from app.feeds.producer import Producer
-from app.feeds.simulator.delivery import Delivery, Ended, Opened, Resumed, Sent, Silent, Subscribed
-from app.feeds.simulator.faults import AnyFault
-from app.feeds.simulator.ledger import Truth
-from app.feeds.simulator.listing import KNOWN_PRICES
-from app.feeds.simulator.rest import Answer
-from app.feeds.simulator.rest_faults import RestFaults
-from app.feeds.simulator.seeded import seeded_script
-from app.feeds.websocket import BadKeyError
+from app.feeds.finnhub import rest
+from app.feeds.finnhub.websocket import BadKeyError
+from app.feeds.live.producer import Producer
+from app.feeds.simulator.delivery_log.ledger import Truth
+from app.feeds.simulator.delivery_log.log import (
+    Delivery,
+    Ended,
+    Opened,
+    Resumed,
+    Sent,
+    Silent,
+    Subscribed,
+)
+from app.feeds.simulator.faults.kinds import AnyFault
+from app.feeds.simulator.faults.rest import RestFaults
+from app.feeds.simulator.faults.seeded import seeded_script
+from app.feeds.simulator.market.listing import KNOWN_PRICES
+from app.feeds.simulator.server.rest import Answer
 from app.settings import Settings
 from tests.integration.feeds.simulated import START_MS, TOKEN, simulated
 from tests.virtual_time import LoopClock, VirtualTimeLoop
 from topologies.backfill import Backfill
-from topologies.candle import Rules
-from topologies.window import market_fields, newest
+from topologies.core.candle import Rules
+from topologies.core.window import market_fields, newest
 
 MINUTE = 60_000
 LENGTH_S = 600.0
