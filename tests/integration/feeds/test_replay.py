@@ -9,7 +9,7 @@ import pytest
 
 from app.contracts import Message, Watermark
 from app.feeds.live.source import SourceError, only_one
-from app.feeds.replay.command import command as replay
+from app.feeds.replay import command as replay
 from app.feeds.replay.trade_file import read_trades
 from app.settings import Settings
 from tests.integration.feeds.topic_reader import stocks, trades_of

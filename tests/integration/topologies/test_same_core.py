@@ -18,7 +18,7 @@ from app.contracts import (
     decode,
     decode_candle,
 )
-from app.feeds.replay.command import command as replay
+from app.feeds.replay import command as replay
 from app.topics import ensure_topics
 from tests.integration.topologies.workload import messages
 from tests.published import arriving_late
