@@ -36,11 +36,23 @@ test: lint ## Lint, types and tests on real Kafka, S3 and browser
 
 .PHONY: drills
 drills: install ## The longer tests: crashes, scheduled minutes, fresh-clone walks
-	$(PYTEST) -m drill $(PYTEST_OPTIONS)
+	$(PYTEST) -m "drill and not soak" $(PYTEST_OPTIONS)
 
 .PHONY: marathon
 marathon: install ## Ten minutes of a feed in trouble: 20 seeds in virtual time, one in real time
-	$(PYTEST) -m drill tests/drills/test_marathon.py $(PYTEST_OPTIONS)
+	MARATHON_SEEDS=20 $(PYTEST) -m drill tests/drills/test_marathon.py $(PYTEST_OPTIONS)
+
+# How often: make stress-tests TIMES=3; make soak TIMES=50
+TIMES ?= 5
+
+.PHONY: stress-tests
+stress-tests: install ## The integration tests TIMES times, with every core kept busy by another process
+	$(BIN)/python -m scripts.stress_tests --times $(TIMES) tests/integration $(ARGS)
+
+.PHONY: soak
+soak: install ## The property tests TIMES times with random seeds; a failure prints how to repeat it
+	@set -e; for run in $$(seq $(TIMES)); do \
+		TICKHOUSE_TEST_PROFILE=soak $(PYTEST) -m "hypothesis and not soak" -n $(WORKERS) tests/unit $(ARGS); done
 
 # The same trouble again: make crash-test SEED=7
 SEED ?= $(shell echo $$RANDOM)

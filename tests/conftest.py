@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from app.embedded.kafka import KafkaServer
 from app.embedded.s3 import S3Server
@@ -22,6 +23,10 @@ from app.settings import Settings
 from scripts.compile import what_is_missing
 from tests.recording_host import RecordingHost
 from tests.support import settings_on
+
+settings.register_profile("gate", derandomize=True, database=None, deadline=None, print_blob=True)
+settings.register_profile("soak", database=None, deadline=None, print_blob=True)
+settings.load_profile(os.environ.get("TICKHOUSE_TEST_PROFILE", "gate"))
 
 ROOT = Path(__file__).resolve().parent.parent
 TEST_BUCKET = "tickhouse-tests"

@@ -45,7 +45,7 @@ from tests.virtual_time import run
 
 pytestmark = pytest.mark.drill
 
-SEEDS = int(os.environ.get("MARATHON_SEEDS", "20"))
+SEEDS = int(os.environ.get("MARATHON_SEEDS", "6"))
 RATE = 100.0
 BEHIND_MS = (0, 45_000, 300_000, -300_000)
 """By so much the machine's clock is behind, in turn by seed; ahead, if negative."""
@@ -133,6 +133,7 @@ def test_the_same_seed_is_the_same_life(tmp_path: Path, monkeypatch: pytest.Monk
     assert again.messages == first.messages
 
 
+@pytest.mark.soak
 @pytest.mark.timeout(1_200)
 def test_in_real_time(
     make_settings: Callable[..., Settings],
