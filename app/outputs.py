@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import stat
 import uuid
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import IO, BinaryIO
 
 from app.errors import TickhouseError
+from app.file_lock import try_lock
 from app.folders import sync_folder
 
 
@@ -56,12 +56,8 @@ def lock_output(file: IO[bytes], path: Path) -> None:
     :raises OutputError: another process writes to it.
     :raises OSError: the file system cannot lock.
     """
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise OutputError(
-            f"Another process is writing to {path}. Stop it, or name another file."
-        ) from None
+    if not try_lock(file):
+        raise OutputError(f"Another process is writing to {path}. Stop it, or name another file.")
 
 
 @contextmanager

@@ -7,7 +7,6 @@ a kafka-clients with which the broker does not start, so it is used to download,
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import tempfile
 from collections.abc import Callable, Iterator
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from app.embedded.process import EmbeddedError
+from app.file_lock import wait_for_lock
 from app.folders import cache_folder
 
 KAFKA_VERSION = "4.1.0"
@@ -67,7 +67,7 @@ def _is_good(file: Path, jar: Jar) -> bool:
 @contextlib.contextmanager
 def _locked(file: Path) -> Iterator[None]:
     with file.open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        wait_for_lock(lock)
         yield
 
 

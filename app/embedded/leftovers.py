@@ -7,7 +7,6 @@ killed one left: by that id, not by name or number.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import uuid
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from pathlib import Path
 import psutil
 
 from app.embedded.process import EmbeddedError
+from app.file_lock import try_lock
 
 MARK = "_TICKHOUSE_RUN"
 _GRACE_S = 5.0
@@ -29,13 +29,11 @@ def only_run(folder: Path) -> Iterator[str]:
     """
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "demo.lock").open("a+") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not try_lock(lock):
             raise EmbeddedError(
                 f"A demo is running already with the data folder {folder.resolve()}; end it first, "
                 "or set TICKHOUSE_DATA_DIR to another folder."
-            ) from None
+            )
         lock.seek(0)
         last = lock.read().strip()
         if last:

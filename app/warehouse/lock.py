@@ -7,7 +7,6 @@ the process that holds it ends, however it ends.
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
 import time
@@ -16,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from app.errors import TickhouseError
+from app.file_lock import try_lock
 
 log = logging.getLogger("tickhouse.warehouse")
 
@@ -52,7 +52,7 @@ def exclusive(warehouse: Path, purpose: str, timeout_s: float = 600) -> Iterator
 def _wait(descriptor: int, warehouse: Path, timeout_s: float) -> None:
     deadline = time.monotonic() + timeout_s
     told = False
-    while not _taken(descriptor):
+    while not try_lock(descriptor):
         holder = os.pread(descriptor, 200, 0).decode(errors="replace") or "another process"
         if not told:
             log.info("the warehouse %s is in use by %s; waiting for it", warehouse, holder)
@@ -63,11 +63,3 @@ def _wait(descriptor: int, warehouse: Path, timeout_s: float) -> None:
                 "s. Let that end, or stop it, and try again."
             )
         time.sleep(POLL_S)
-
-
-def _taken(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from app.errors import TickhouseError
+from app.file_lock import try_lock
 
 MAX_INSTANCES = 100
 
@@ -39,12 +39,9 @@ def claim_instance(folder: Path, wanted: int | None) -> Iterator[Instance]:
     numbers = range(MAX_INSTANCES) if wanted is None else [wanted]
     for number in numbers:
         with (folder / f"{number}.lock").open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                continue
-            yield Instance(number, folder / str(number))
-            return
+            if try_lock(lock):
+                yield Instance(number, folder / str(number))
+                return
     if wanted is None:
         raise InstanceError(f"All {MAX_INSTANCES} instance numbers in {folder} are taken.")
     raise InstanceError(

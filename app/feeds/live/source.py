@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import socket
@@ -13,6 +12,7 @@ from urllib.parse import urlsplit
 
 from app.contracts import FeedName
 from app.errors import TickhouseError
+from app.file_lock import try_lock
 from app.folders import cache_folder
 from app.settings import Settings
 
@@ -103,11 +103,9 @@ def _locked(path: Path, taken: Callable[[str], str]) -> Iterator[None]:
     except OSError as error:
         raise SourceError(f"The lock {path} cannot be made: {error.strerror}.") from None
     with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not try_lock(file):
             file.seek(0)
-            raise SourceError(taken(file.read().strip() or "unknown")) from None
+            raise SourceError(taken(file.read().strip() or "unknown"))
         file.truncate(0)
         file.write(str(os.getpid()))
         file.flush()
