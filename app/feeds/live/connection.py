@@ -13,9 +13,10 @@ from app.feeds.clock import Clock
 from app.feeds.finnhub.rest import OnDate
 from app.feeds.finnhub.websocket import Backoff, FeedSocket, Unavailable, open_socket
 from app.feeds.live.recording import Recorder
-from app.feeds.live.session import Intake, Outgoing
+from app.feeds.live.session import Intake
 from app.feeds.live.source import SourceError
 from app.feeds.live.staleness import some_of
+from app.feeds.messages.outgoing import Outgoing
 
 PROVEN_MS = 10_000
 """A connection that lived this long is replaced at once when it ends."""

@@ -4,32 +4,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import NamedTuple
 
 import msgspec
 from msgspec import Struct
 
+from app.feeds.messages.outgoing import MINUTE_MS, minute_of
 from app.folders import sync_folder
-
-MINUTE_MS = 60_000
-
-
-class Lost(NamedTuple):
-    """A span of the feed whose messages did not reach Kafka and never will.
-
-    :ivar symbol: None for every symbol.
-    :ivar from_ms: None when it is not known since when.
-    :ivar to_ms: None for the present.
-    """
-
-    symbol: str | None
-    from_ms: int | None
-    to_ms: int | None
-
-
-def minute_of(ms: int) -> int:
-    """The start of the minute that `ms` lies in."""
-    return ms - ms % MINUTE_MS
 
 
 class Coverage:

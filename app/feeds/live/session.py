@@ -16,9 +16,7 @@ from app.contracts import (
     FUTURE_MS,
     MAX_DETAIL,
     FeedName,
-    Message,
     Refusal,
-    Rejected,
     Trades,
 )
 from app.feeds.clock import Clock
@@ -34,12 +32,13 @@ from app.feeds.finnhub.frames import (
 from app.feeds.finnhub.subscriptions import Subscriptions
 from app.feeds.live.clock_skew import ClockSkew
 from app.feeds.live.clock_skew_log import SkewLog
-from app.feeds.live.coverage import Lost, Mark
+from app.feeds.live.coverage import Mark
 from app.feeds.live.future_trades import FutureTrades
 from app.feeds.live.silences import Arrivals
 from app.feeds.live.staleness import SILENCE_MS, IsOpen, Pulses, Stall, market_open, some_of
 from app.feeds.live.watermarks import Watermarks
 from app.feeds.messages.building import ConnectionMessages, rejections
+from app.feeds.messages.outgoing import LostSpan, Outgoing
 
 NO_PING_MS = 180_000
 """Three missed pings: Finnhub sends one a minute."""
@@ -47,8 +46,6 @@ ASLEEP_MS = 60_000
 """Neither a frame nor a second for so long: the machine slept."""
 MOST_NAMED = 1_000
 """Of symbols that were never subscribed, so many are named in the log."""
-
-Outgoing = Message | Rejected
 
 log = logging.getLogger(__name__)
 
@@ -248,7 +245,7 @@ class Intake:
         """Whether trades from the future wait to be judged (`app.feeds.live.future_trades`)."""
         return bool(self._future)
 
-    def lost(self, lost: Iterable[Lost]) -> list[Outgoing]:
+    def lost(self, lost: Iterable[LostSpan]) -> list[Outgoing]:
         """Corrections of coverage for messages that this made and Kafka never gets."""
         now_ms = self._clock.now_ms()
         return [message for one in lost for message in self._watermarks.lost(one, now_ms)]

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from math import inf
 
 from app.contracts import FeedName, Watermark
-from app.feeds.live.coverage import MINUTE_MS, Coverage, Lost, Mark, minute_of
+from app.feeds.live.coverage import Coverage, Mark
+from app.feeds.messages.outgoing import MINUTE_MS, LostSpan, minute_of
 from app.market.sessions import FIRST_MS
 
 NewestT = Callable[[str, int], int]
@@ -142,7 +143,7 @@ class Watermarks:
                 messages += self._corrections(name, symbol, now_ms)
         return messages
 
-    def lost(self, lost: Lost, now_ms: int) -> list[Watermark]:
+    def lost(self, lost: LostSpan, now_ms: int) -> list[Watermark]:
         """Messages that do not reach Kafka: corrections of the minutes they belong to.
 
         Minutes so old that their coverage was forgotten are corrected to none at all.

@@ -6,12 +6,11 @@ symbol lies between them, above all no watermark: what consumers make of them is
 
 from __future__ import annotations
 
-from app.contracts import Message, Rejected, Trades
+from app.contracts import Rejected, Trades
+from app.feeds.messages.outgoing import Outgoing
 
 MOST_TRADES = 500
 """Well within the largest message, and small enough to be read with others."""
-
-Outgoing = Message | Rejected
 
 
 class Joiner:

@@ -8,8 +8,7 @@ from collections.abc import Callable
 
 from app.contracts import REJECTED_TOPIC, STOCKS_TOPIC
 from app.errors import TickhouseError
-from app.feeds.live.coverage import Lost
-from app.feeds.live.session import Outgoing
+from app.feeds.messages.outgoing import LostSpan, Outgoing
 from app.feeds.outbox.publisher import Publisher, PublishError
 from app.settings import Settings
 
@@ -31,7 +30,9 @@ class Outlet:
     :ivar corrections: how often something was found to be lost, and coverage corrected.
     """
 
-    def __init__(self, settings: Settings, correct: Callable[[list[Lost]], list[Outgoing]]) -> None:
+    def __init__(
+        self, settings: Settings, correct: Callable[[list[LostSpan]], list[Outgoing]]
+    ) -> None:
         self._settings = settings
         self._spill = settings.home / SPILL_FILE
         self._publisher = Publisher(settings, self._spill, ready=False)

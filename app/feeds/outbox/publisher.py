@@ -17,15 +17,14 @@ from app.contracts import (
     MAX_MESSAGE_BYTES,
     REJECTED_TOPIC,
     STOCKS_TOPIC,
-    Message,
     Rejected,
     Trades,
     encode,
 )
 from app.errors import TickhouseError
-from app.feeds.live.coverage import Lost
 from app.feeds.messages.building import small_enough
 from app.feeds.messages.joining import Joiner
+from app.feeds.messages.outgoing import LostSpan, Outgoing
 from app.feeds.outbox.backlog import Backlog, Numbered
 from app.feeds.outbox.reachability import Contact
 from app.feeds.outbox.spill_file import Record, SpillFile
@@ -114,7 +113,7 @@ class Publisher:
         self._window = Window()
         self._returned: list[Numbered] = []
         self._refusals: list[_Refusal] = []
-        self._lost: list[Lost] = []
+        self._lost: list[LostSpan] = []
         self._fatal: KafkaError | None = None
         self._keeping = False
         self._waited: tuple[int, int] | None = None
@@ -140,10 +139,10 @@ class Publisher:
         waiting = (number for number, _ in (*self._returned, *(r[0] for r in self._refusals)))
         return min((self._backlog.first, *waiting, *self._held)) - 1
 
-    def take_lost(self) -> list[Lost]:
+    def take_lost(self) -> list[LostSpan]:
         """What of the feed was found to be lost since this was asked last."""
         self._lost += [
-            Lost(None, gap.from_ms or None, gap.to_ms) for gap in self._backlog.take_gaps()
+            LostSpan(None, gap.from_ms or None, gap.to_ms) for gap in self._backlog.take_gaps()
         ]
         lost, self._lost = self._lost, []
         return lost
@@ -158,7 +157,7 @@ class Publisher:
         self._ready = True
         self.settle()
 
-    def offer(self, messages: Iterable[Message | Rejected]) -> None:
+    def offer(self, messages: Iterable[Outgoing]) -> None:
         """Take `messages`, behind all earlier ones; `settle` sends them."""
         for message in messages:
             self._add(self._joiner.add(message))
@@ -189,7 +188,7 @@ class Publisher:
             log.info("the %d messages that waited for Kafka are delivered", self._waited[1])
             self._waited = None
 
-    def send(self, messages: Iterable[Message | Rejected]) -> None:
+    def send(self, messages: Iterable[Outgoing]) -> None:
         """Hand over `messages`, waiting while there is no room."""
         self.offer(messages)
         self.settle()
@@ -257,13 +256,13 @@ class Publisher:
         waiting = len(self._joiner) + len(self._backlog) + len(self._returned)
         return waiting + len(self._refusals) + len(self._held)
 
-    def _add(self, messages: Iterable[Message | Rejected]) -> None:
+    def _add(self, messages: Iterable[Outgoing]) -> None:
         for message in messages:
             for record in self._records(message):
                 self.sent[type(message).__name__] += 1
                 self._backlog.add(record)
 
-    def _records(self, message: Message | Rejected) -> Iterable[Record]:
+    def _records(self, message: Outgoing) -> Iterable[Record]:
         value = encode(message)
         if isinstance(message, Rejected):
             return (Record(self._rejected, None, value),)

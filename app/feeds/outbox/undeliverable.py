@@ -23,8 +23,8 @@ from app.contracts import (
     decode_rejected,
     encode,
 )
-from app.feeds.live.coverage import MINUTE_MS, Lost, minute_of
 from app.feeds.messages.building import MAX_PAYLOAD_BYTES, halves
+from app.feeds.messages.outgoing import MINUTE_MS, LostSpan, minute_of
 from app.feeds.outbox.spill_file import Record
 
 REASON = "refused_by_kafka"
@@ -115,7 +115,7 @@ def _without_payload(record: Record, rejected: Rejected) -> list[Record]:
     return [record._replace(value=encode(rejected))]
 
 
-def lost_with(record: Record, feed: FeedName) -> list[Lost]:
+def lost_with(record: Record, feed: FeedName) -> list[LostSpan]:
     """What of the feed is lost with a message that Kafka refuses for good.
 
     Only trades: of each minute that one of them lies in, the time from the first of them until the
@@ -133,10 +133,10 @@ def lost_with(record: Record, feed: FeedName) -> list[Lost]:
     return [_lost_in(minute, trades, message) for minute, trades in minutes.items()]
 
 
-def _lost_in(minute: int, trades: Iterable[Trade], message: Trades) -> Lost:
+def _lost_in(minute: int, trades: Iterable[Trade], message: Trades) -> LostSpan:
     times = [trade.t for trade in trades]
     until = max(message.received_at, max(times) + 1)
-    return Lost(message.symbol, min(times), min(until, minute + MINUTE_MS))
+    return LostSpan(message.symbol, min(times), min(until, minute + MINUTE_MS))
 
 
 class Window:

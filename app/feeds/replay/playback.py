@@ -10,8 +10,9 @@ from app.feeds.clock import ManualClock
 from app.feeds.finnhub.quote_messages import quote_messages
 from app.feeds.live.coverage import Mark
 from app.feeds.live.recording import Event
-from app.feeds.live.session import Intake, Outgoing
+from app.feeds.live.session import Intake
 from app.feeds.live.staleness import market_open
+from app.feeds.messages.outgoing import Outgoing
 from app.feeds.replay.trade_file import Span
 
 

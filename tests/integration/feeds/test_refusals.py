@@ -34,8 +34,9 @@ from app.contracts import (
 )
 from app.embedded.kafka import KafkaServer
 from app.feeds.clock import SteadyClock
-from app.feeds.live.coverage import Lost, load_mark
+from app.feeds.live.coverage import load_mark
 from app.feeds.live.producer import MARK_FILE
+from app.feeds.messages.outgoing import LostSpan
 from app.feeds.outbox.outbox import SPILL_FILE
 from app.feeds.outbox.publisher import Publisher, PublishError
 from app.feeds.outbox.spill_file import SpillFile
@@ -106,7 +107,7 @@ def test_what_kafka_refuses_is_recorded_and_the_rest_arrives(
     publisher.send([*map(_trades, range(3)), large, *map(_trades, range(4, 8))])
     assert publisher.flush(30) == 0
     assert publisher.settled == -1, "a loss is to be taken first"
-    assert publisher.take_lost() == [Lost("A", M + 3, M + 8)]
+    assert publisher.take_lost() == [LostSpan("A", M + 3, M + 8)]
     assert publisher.settled == publisher.last()
     assert _numbers(small) == [0, 1, 2, 4, 5, 6, 7]
     (record,) = rejected(small, 1)
@@ -142,7 +143,7 @@ def test_of_a_message_that_is_too_large_every_trade_that_can_be_taken_is(small: 
     while publisher.flush(1):
         pass
     assert sorted(_numbers(small)) == [n for n in range(20) if n != 2]
-    assert publisher.take_lost() == [Lost("A", M + 2, M + 5)]
+    assert publisher.take_lost() == [LostSpan("A", M + 2, M + 5)]
     assert len(rejected(small, 1)) == publisher.failed == 1
 
 

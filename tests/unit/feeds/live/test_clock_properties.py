@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 from app.contracts import FUTURE_MS, Message, Rejected
 from app.feeds.clock import ManualClock
 from app.feeds.live.clock_skew import TOLERANCE_MS
-from app.feeds.live.session import Intake, Outgoing
+from app.feeds.live.session import Intake
+from app.feeds.messages.outgoing import Outgoing
 from topologies.backfill import Backfill
 from topologies.core.candle import Rules
 

@@ -19,7 +19,8 @@ from app.contracts import (
     encode,
 )
 from app.feeds.clock import ManualClock
-from app.feeds.live.session import Intake, Outgoing
+from app.feeds.live.session import Intake
+from app.feeds.messages.outgoing import Outgoing
 from tests.feed_frames import any_frame, mutated, recorded, trades_in
 
 NOW = 1_731_600_060_000

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from app.contracts import Rejected, Trades, Watermark
 from app.feeds.clock import ManualClock
 from app.feeds.live.coverage import Mark
-from app.feeds.live.session import ASLEEP_MS, NO_PING_MS, Intake, Outgoing
+from app.feeds.live.session import ASLEEP_MS, NO_PING_MS, Intake
+from app.feeds.messages.outgoing import Outgoing
 
 M = 1_731_600_060_000
 PING = b'{"type":"ping"}'

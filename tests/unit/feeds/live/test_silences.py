@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from app.contracts import Watermark
 from app.feeds.clock import ManualClock
-from app.feeds.live.session import Intake, Outgoing
+from app.feeds.live.session import Intake
+from app.feeds.messages.outgoing import Outgoing
 
 M = 1_731_600_060_000
 STOCKS, CRYPTO = ("AAPL", "MSFT", "NVDA", "TSLA"), ("BINANCE:BTCUSDT", "BINANCE:ETHUSDT")

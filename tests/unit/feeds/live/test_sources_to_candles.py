@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from app.contracts import Candle, Message, Rejected
 from app.feeds.clock import ManualClock
 from app.feeds.live.coverage import Mark
-from app.feeds.live.session import Intake, Outgoing
+from app.feeds.live.session import Intake
+from app.feeds.messages.outgoing import Outgoing
 from topologies.backfill import Backfill
 from topologies.core.candle import Rules
 from topologies.core.window import newest

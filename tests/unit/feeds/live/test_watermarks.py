@@ -13,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.contracts import Watermark, decode, encode
-from app.feeds.live.coverage import Coverage, Lost, Mark, load_mark, store_mark
+from app.feeds.live.coverage import Coverage, Mark, load_mark, store_mark
 from app.feeds.live.watermarks import Watermarks
+from app.feeds.messages.outgoing import LostSpan
 
 M = 1_731_600_060_000
 """The start of a minute."""
@@ -57,7 +58,7 @@ class _Producer:
 
     def lose(self, now: int, start: int | None, end: int | None, symbol: str | None = "A") -> Any:
         from_ms = None if start is None else M + start
-        lost = Lost(symbol, from_ms, None if end is None else M + end)
+        lost = LostSpan(symbol, from_ms, None if end is None else M + end)
         return self.marks.lost(lost, M + now)
 
 

@@ -14,8 +14,8 @@ from pydantic import SecretStr
 
 from app.contracts import Trade, Trades, decode_rejected, encode
 from app.feeds.clock import ManualClock
-from app.feeds.live.coverage import Lost
 from app.feeds.live.session import Intake
+from app.feeds.messages.outgoing import LostSpan
 from app.feeds.outbox.publisher import Publisher, PublishError, producer_settings
 from app.feeds.outbox.spill_file import HEAD_BYTES, Record, SpillFile
 from app.feeds.simulator.market.exchange import Exchange
@@ -175,7 +175,7 @@ def test_nothing_is_settled_while_a_loss_is_not_taken(client: list[_Client]) -> 
     client[0].report(0, KafkaError.POLICY_VIOLATION)
     publisher.serve()
     assert publisher.settled == -1
-    assert publisher.take_lost() == [Lost("A", NOW, NOW + 5)]
+    assert publisher.take_lost() == [LostSpan("A", NOW, NOW + 5)]
     assert publisher.settled == 1, "the record of it is the second message"
     assert publisher.last() == 2
     topic, value, _ = client[0].taken[1]
@@ -241,7 +241,7 @@ def test_what_cannot_be_read_of_the_file_is_lost(client: list[_Client], tmp_path
     content[places[1] + 40] ^= 1
     path.write_bytes(bytes(content))
     publisher = _publisher(path)
-    assert publisher.take_lost() == [Lost(None, NOW + 5, NOW + 7)]
+    assert publisher.take_lost() == [LostSpan(None, NOW + 5, NOW + 7)]
 
 
 def _fill(path: Path, count: int) -> list[int]:

@@ -9,7 +9,7 @@ import pytest
 from confluent_kafka import KafkaError
 
 from app.contracts import MAX_DETAIL, Message, Rejected, Trade, Trades, Watermark, decode, encode
-from app.feeds.live.coverage import Lost
+from app.feeds.messages.outgoing import LostSpan
 from app.feeds.outbox.spill_file import Record
 from app.feeds.outbox.undeliverable import (
     Verdict,
@@ -60,21 +60,21 @@ def test_an_error_is_of_the_message_of_the_moment_or_of_the_producer(
 
 def test_lost_trades_are_lost_from_the_first_until_they_were_received() -> None:
     assert lost_with(_record(_trades(1_500, 1_000, 1_200)), "live") == [
-        Lost("A", M + 1_000, M + 1_500)
+        LostSpan("A", M + 1_000, M + 1_500)
     ]
 
 
 def test_each_minute_of_lost_trades_is_one_of_its_own() -> None:
     lost = lost_with(_record(_trades(MINUTE + 90, MINUTE - 20, MINUTE + 10, -5 * MINUTE)), "live")
     assert sorted(lost, key=lambda one: one.from_ms or 0) == [
-        Lost("A", M - 5 * MINUTE, M - 4 * MINUTE),
-        Lost("A", M + MINUTE - 20, M + MINUTE),
-        Lost("A", M + MINUTE + 10, M + MINUTE + 90),
+        LostSpan("A", M - 5 * MINUTE, M - 4 * MINUTE),
+        LostSpan("A", M + MINUTE - 20, M + MINUTE),
+        LostSpan("A", M + MINUTE + 10, M + MINUTE + 90),
     ]
 
 
 def test_a_trade_that_is_ahead_of_its_receipt_is_lost_all_the_same() -> None:
-    assert lost_with(_record(_trades(900, 1_000)), "live") == [Lost("A", M + 1_000, M + 1_001)]
+    assert lost_with(_record(_trades(900, 1_000)), "live") == [LostSpan("A", M + 1_000, M + 1_001)]
 
 
 def test_with_anything_but_trades_nothing_of_the_feed_is_lost() -> None:

@@ -13,7 +13,8 @@ from app.feeds.clock import ManualClock
 from app.feeds.finnhub.quote_messages import quote_messages
 from app.feeds.live.coverage import Mark
 from app.feeds.live.recording import Recorder, RecordingError, read_recording
-from app.feeds.live.session import Intake, Outgoing
+from app.feeds.live.session import Intake
+from app.feeds.messages.outgoing import Outgoing
 from app.feeds.replay.playback import relive, what_is_in
 from app.feeds.replay.trade_file import Span
 
