@@ -10,6 +10,7 @@ from itertools import accumulate
 
 from app.contracts import Message, Trade, Trades, Watermark
 from app.feeds.clock import ManualClock
+from app.feeds.finnhub.frames import parse_frame
 from app.feeds.live.session import Intake
 from app.feeds.simulator.market.exchange import Exchange
 from app.feeds.simulator.market.listing import KNOWN_PRICES
@@ -42,6 +43,7 @@ def simulator_framing(rate: float = 20_000, seconds: int = 5) -> Framing:
     clock = ManualClock(BASE)
     exchange = Exchange(7, rate, BASE)
     intake = Intake(
+        parse_frame=parse_frame,
         feed="simulated",
         source="b",
         symbols=symbols,

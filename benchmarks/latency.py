@@ -32,6 +32,7 @@ from app.contracts import (
     encode,
 )
 from app.feeds.clock import SteadyClock
+from app.feeds.finnhub.frames import parse_frame
 from app.feeds.live.session import Intake
 from app.feeds.outbox.publisher import producer_settings
 from app.settings import Settings
@@ -106,6 +107,7 @@ def feed(settings: Settings, rate: int, seconds: float) -> list[Sent]:
         producer.poll(0)
 
     intake = Intake(
+        parse_frame=parse_frame,
         feed="replay",
         source="bench",
         symbols=SYMBOLS,

@@ -22,7 +22,7 @@ import pytest
 import app.feeds.live.producer as producing
 from app.contracts import Candle, Message, Quote, Rejected, Trade, Trades, Watermark
 from app.feeds.finnhub import rest
-from app.feeds.finnhub.websocket import BadKeyError
+from app.feeds.finnhub.vendor import Finnhub
 from app.feeds.live.producer import Producer
 from app.feeds.simulator.delivery_log.ledger import Truth
 from app.feeds.simulator.delivery_log.log import (
@@ -39,6 +39,7 @@ from app.feeds.simulator.faults.rest import RestFaults
 from app.feeds.simulator.faults.seeded import seeded_script
 from app.feeds.simulator.market.listing import KNOWN_PRICES
 from app.feeds.simulator.server.rest import Answer
+from app.feeds.vendor import BadKeyError
 from app.settings import Settings
 from tests.integration.feeds.simulated import START_MS, TOKEN, simulated
 from tests.virtual_time import LoopClock, VirtualTimeLoop
@@ -205,7 +206,7 @@ async def _keep_living(
     while not stop.is_set():
         began_ms, clock = simulators.now_ms(), LoopClock(start_ms - behind_ms)
         try:
-            await Producer(settings, clock, rng).run(stop)
+            await Producer(settings, Finnhub(settings), clock, rng).run(stop)
         except BadKeyError:
             lives.append(_life(began_ms, simulators.now_ms(), -behind_ms, clock.moves))
             await asyncio.sleep(5)

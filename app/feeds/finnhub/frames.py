@@ -9,60 +9,26 @@ from __future__ import annotations
 import json
 import re
 from decimal import Decimal, InvalidOperation
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 from msgspec import Struct
 
 from app.contracts import MAX_DETAIL, Refusal, Trade, conditions_of, in_range
+from app.feeds.vendor import (
+    ErrorFrame,
+    Frame,
+    HeartbeatFrame,
+    IgnoredFrame,
+    ParsedTrade,
+    RejectedFrame,
+    TradesFrame,
+)
 from app.market.symbols import is_symbol
 
 MAX_FRAME_BYTES = 5 * 1024 * 1024
 _MAX_CODES_LENGTH = 1_000
 _TEXT_NUMBER = re.compile(rb'"[pv]"\s*:\s*"')
-
-
-class Arrived(NamedTuple):
-    """A trade as it came, its place in the frame, and what it is known by but for its repeats."""
-
-    i: int
-    symbol: str
-    trade: Trade
-    identity: tuple[str, int, Decimal, Decimal, tuple[str, ...]]
-
-
-class TradeFrame(NamedTuple):
-    """The trades of a frame that can be taken, in their order, and why others cannot."""
-
-    arrived: list[Arrived]
-    refusals: list[Refusal]
-    size: int
-    """How many trades the frame held, refused ones included."""
-
-
-class Ping(NamedTuple):
-    """The server says that it is there."""
-
-
-class ErrorFrame(NamedTuple):
-    """The server complains; it does not say about which symbol."""
-
-    msg: str
-
-
-class OtherFrame(NamedTuple):
-    """A kind of frame that this feed does not ask for."""
-
-    type: str
-
-
-class RefusedFrame(NamedTuple):
-    """Nothing of the frame can be taken."""
-
-    refusal: Refusal
-
-
-Frame = TradeFrame | Ping | ErrorFrame | OtherFrame | RefusedFrame
 
 
 class _Row(Struct, gc=False):
@@ -100,7 +66,7 @@ def parse_frame(raw: bytes) -> Frame:
         if _TEXT_NUMBER.search(raw):
             return _parse_slowly(raw)
         return _trade_frame(list(enumerate(frame.data)), {}, len(frame.data))
-    return Ping() if isinstance(frame, _Ping) else ErrorFrame(frame.msg)
+    return HeartbeatFrame() if isinstance(frame, _Ping) else ErrorFrame(frame.msg)
 
 
 def _parse_slowly(raw: bytes) -> Frame:
@@ -116,7 +82,7 @@ def _parse_slowly(raw: bytes) -> Frame:
     if frame["type"] == "error":
         return ErrorFrame(str(frame.get("msg", "")))
     if frame["type"] != "trade":
-        return OtherFrame(frame["type"])
+        return IgnoredFrame(frame["type"])
     if not isinstance(frame.get("data"), list):
         return _refused("the frame's data is not a list of trades")
     rows: list[tuple[int, _Row]] = []
@@ -159,20 +125,20 @@ def _row(item: Any) -> _Row:
 
 def _trade_frame(
     rows: list[tuple[int, _Row]], refused: dict[str, tuple[str, list[int]]], size: int
-) -> TradeFrame:
-    arrived = []
+) -> TradesFrame:
+    trades = []
     for place, row in rows:
         trade = Trade(row.t, row.p, row.v, row.c, i=place)
         reason = _wrong(row, trade)
         if reason is None:
             identity = (row.s, row.t, trade.p, trade.v, conditions_of(row.c))
             trade.p, trade.v = row.p, row.v  # Kafka gets the digits that were sent
-            arrived.append(Arrived(place, row.s, trade, identity))
+            trades.append(ParsedTrade(row.s, trade, identity))
         else:
             kind, detail = reason
             refused.setdefault(kind, (detail, []))[1].append(place)
-    refusals = [Refusal(kind, detail, tuple(at)) for kind, (detail, at) in refused.items()]
-    return TradeFrame(arrived, refusals, size)
+    rejections = [Refusal(kind, detail, tuple(at)) for kind, (detail, at) in refused.items()]
+    return TradesFrame(trades, rejections, size)
 
 
 def _wrong(row: _Row, trade: Trade) -> tuple[str, str] | None:
@@ -186,5 +152,5 @@ def _wrong(row: _Row, trade: Trade) -> tuple[str, str] | None:
     return None
 
 
-def _refused(detail: str) -> RefusedFrame:
-    return RefusedFrame(Refusal("schema", detail))
+def _refused(detail: str) -> RejectedFrame:
+    return RejectedFrame(Refusal("schema", detail))

@@ -10,15 +10,16 @@ from contextlib import suppress
 from contextvars import ContextVar
 from math import ceil
 from random import Random
-from typing import Any, Generic, Literal, NamedTuple, Protocol, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import finnhub
 import requests
 from requests.utils import get_environ_proxies
 
 from app.feeds.clock import Clock
-from app.feeds.finnhub.http_headers import LATER_BY_UP_TO, RetryAfter, date_ms_of
 from app.feeds.finnhub.rate_limit import CallBudget
+from app.feeds.http_headers import LATER_BY_UP_TO, RetryAfter, date_ms_of
+from app.feeds.vendor import OnDate, RequestError, Retry
 from app.hosts import origin_of, takes_proxy
 from app.redaction import SHORTEST_KEY, Redactor
 
@@ -29,43 +30,20 @@ ATTEMPTS = 3
 _MOST_TEXT = 300
 _MINUTE_MS = 60_000
 
-Retry = Literal["no", "soon", "later"]
 T = TypeVar("T")
-OnDate = Callable[[int, int, int], None]
 
 _date_ms: ContextVar[int | None] = ContextVar("date_ms", default=None)
 """The date of the last answer in this thread: an abandoned call cannot write another's."""
 
 
-class RestFault(Exception):
-    """No answer came.
-
-    :ivar retry: whether asking again can help; `later` means once the minute's calls are used up.
-    :ivar status: the HTTP status, if there was one.
-    :ivar retry_after: when the server says it may be asked again, whatever `retry` says.
-    """
-
-    def __init__(
-        self,
-        reason: str,
-        retry: Retry,
-        status: int | None = None,
-        retry_after: RetryAfter | None = None,
-    ) -> None:
-        super().__init__(reason)
-        self.retry = retry
-        self.status = status
-        self.retry_after = retry_after or RetryAfter()
-
-
-class RestApi(Protocol):
+class FinnhubApi(Protocol):
     """What of Finnhub's REST API is used."""
 
     def quote(self, symbol: str) -> Any:
-        """The JSON of a quote, as Python values; raises `RestFault`."""
+        """The JSON of a quote, as Python values; raises `RequestError`."""
 
     def market_status(self, exchange: str) -> Any:
-        """The JSON of a market's status, as Python values; raises `RestFault`."""
+        """The JSON of a market's status, as Python values; raises `RequestError`."""
 
 
 class FinnhubRest:
@@ -99,14 +77,14 @@ class FinnhubRest:
     def quote(self, symbol: str) -> Any:
         """The quote of `symbol`.
 
-        :raises RestFault: none came; its text does not hold the key.
+        :raises RequestError: none came; its text does not hold the key.
         """
         return self._ask(lambda: self._client.quote(symbol))
 
     def market_status(self, exchange: str) -> Any:
         """Whether `exchange` is open, as Finnhub sees it.
 
-        :raises RestFault: no answer came; its text does not hold the key.
+        :raises RequestError: no answer came; its text does not hold the key.
         """
         return self._ask(lambda: self._client.market_status(exchange=exchange))
 
@@ -114,12 +92,12 @@ class FinnhubRest:
         try:
             answer = call()
             text = repr(answer)
-        except RestFault:
+        except RequestError:
             raise
         except Exception as error:  # whatever the network does, or an answer that nobody foresaw
             raise self._fault(f"{type(error).__name__}: {error}", "soon") from None
         if self._echoes.text(text) != text:
-            raise RestFault("the answer holds an API key", "soon")
+            raise RequestError("the answer holds an API key", "soon")
         return answer
 
     def _refused(self, response: requests.Response, **_: Any) -> None:
@@ -147,9 +125,9 @@ class FinnhubRest:
         retry: Retry,
         status: int | None = None,
         retry_after: RetryAfter | None = None,
-    ) -> RestFault:
+    ) -> RequestError:
         """A fault whose text holds no key, not even the part of one that is left at its end."""
-        return RestFault(self._redactor.text(text)[:_MOST_TEXT], retry, status, retry_after)
+        return RequestError(self._redactor.text(text)[:_MOST_TEXT], retry, status, retry_after)
 
 
 def _note_date(response: requests.Response, **_: Any) -> None:
@@ -164,17 +142,17 @@ class _Answered(NamedTuple, Generic[T]):
     """What became of a call, and the date of the answer, in UNIX ms by the server's clock."""
 
     result: T | None
-    fault: RestFault | None
+    fault: RequestError | None
     date_ms: int | None
 
 
-def _answered(call: Callable[[RestApi], T], api: RestApi) -> _Answered[T]:
+def _answered(call: Callable[[FinnhubApi], T], api: FinnhubApi) -> _Answered[T]:
     """Make a call, in the thread this runs in."""
     _date_ms.set(None)
     result, fault = None, None
     try:
         result = call(api)
-    except RestFault as raised:
+    except RequestError as raised:
         fault = raised
     return _Answered(result, fault, _date_ms.get())
 
@@ -190,7 +168,7 @@ class RestCalls:
 
     def __init__(
         self,
-        keys: Sequence[tuple[RestApi, CallBudget]],
+        keys: Sequence[tuple[FinnhubApi, CallBudget]],
         clock: Clock,
         rng: Random,
         *,
@@ -205,17 +183,17 @@ class RestCalls:
         """Whether a key is left."""
         return bool(self._keys)
 
-    async def ask(self, call: Callable[[RestApi], T]) -> T:
+    async def ask(self, call: Callable[[FinnhubApi], T]) -> T:
         """What `call` gives, made with the key that may call first.
 
-        :raises RestFault: no answer came, though it was asked three times where that can help.
+        :raises RequestError: no answer came, though it was asked three times where that can help.
         """
         for attempt in range(1, ATTEMPTS + 1):
             api, budget = await self._next_key()
             budget.take(self._clock.now_ms())
             try:
                 return await self._call(call, api)
-            except RestFault as fault:
+            except RequestError as fault:
                 asked = self._close(budget, fault)
                 if fault.status == 401:
                     self._keys.remove((api, budget))
@@ -226,7 +204,7 @@ class RestCalls:
                     await self._clock.sleep(pause_ms * self._rng.uniform(0.5, 1.0))
         raise AssertionError("unreachable")
 
-    def _close(self, budget: CallBudget, fault: RestFault) -> bool:
+    def _close(self, budget: CallBudget, fault: RequestError) -> bool:
         """Have no call made with a key too early; whether the server itself said when."""
         now_ms = self._clock.now_ms()
         asked_ms = fault.retry_after.wait_ms(now_ms)
@@ -236,7 +214,7 @@ class RestCalls:
             budget.used_up(now_ms + round(_MINUTE_MS * self._rng.uniform(0.5, 1.0)))
         return asked_ms is not None
 
-    async def _call(self, call: Callable[[RestApi], T], api: RestApi) -> T:
+    async def _call(self, call: Callable[[FinnhubApi], T], api: FinnhubApi) -> T:
         sent_ms = self._clock.now_ms()
         answered = await _in_thread(lambda: _answered(call, api))
         if answered.date_ms is not None and self._on_date is not None:
@@ -245,9 +223,9 @@ class RestCalls:
             raise answered.fault
         return answered.result  # type: ignore[return-value]
 
-    async def _next_key(self) -> tuple[RestApi, CallBudget]:
+    async def _next_key(self) -> tuple[FinnhubApi, CallBudget]:
         if not self._keys:
-            raise RestFault("no key is left", "no", 401)
+            raise RequestError("no key is left", "no", 401)
         while True:
             now_ms = self._clock.now_ms()
             key = min(self._keys, key=lambda key: key[1].wait_ms(now_ms))
@@ -259,7 +237,7 @@ class RestCalls:
 async def _in_thread(call: Callable[[], T]) -> T:
     """What `call` gives, made in a thread that a process need not wait for when it ends.
 
-    :raises RestFault: it takes too long; the thread is left to itself.
+    :raises RequestError: it takes too long; the thread is left to itself.
     """
     loop = asyncio.get_running_loop()
     answer: asyncio.Future[T] = loop.create_future()
@@ -286,4 +264,4 @@ async def _in_thread(call: Callable[[], T]) -> T:
         async with asyncio.timeout(ANSWER_S):
             return await answer
     except TimeoutError:
-        raise RestFault(f"no whole answer in {ANSWER_S:g} s", "soon") from None
+        raise RequestError(f"no whole answer in {ANSWER_S:g} s", "soon") from None

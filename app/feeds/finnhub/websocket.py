@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import AsyncIterator, Iterable, Sequence
 from http import HTTPStatus
-from random import Random
 from urllib.parse import quote, urlsplit
 
 import msgspec
@@ -21,7 +19,8 @@ from websockets.exceptions import (
 from websockets.http11 import Response
 
 from app.errors import TickhouseError
-from app.feeds.finnhub.http_headers import LATER_BY_UP_TO, RetryAfter, date_ms_of
+from app.feeds.http_headers import RetryAfter, date_ms_of
+from app.feeds.vendor import BadKeyError, Unavailable
 from app.hosts import origin_of, takes_proxy
 from app.redaction import SHORTEST_KEY, Redactor
 
@@ -32,71 +31,8 @@ CLOSE_TIMEOUT_S = 1.0
 FEED_HEADER = "X-Tickhouse-Feed"
 """The simulator says with it that its trades are simulated; Finnhub does not send it."""
 
-log = logging.getLogger(__name__)
 
-
-class BadKeyError(TickhouseError):
-    """Finnhub does not accept the API key."""
-
-
-class Unavailable(Exception):
-    """This attempt to connect failed; the next may succeed.
-
-    :ivar status: what the handshake was answered with, if it was.
-    :ivar retry_after: when the server says it may be asked again.
-    """
-
-    def __init__(
-        self, reason: str, status: int | None = None, retry_after: RetryAfter | None = None
-    ) -> None:
-        super().__init__(reason)
-        self.status = status
-        self.retry_after = retry_after or RetryAfter()
-
-
-class Backoff:
-    """How long to wait before each attempt: at once, then ever longer, with jitter.
-
-    At most 60 s; the server's own trouble (5xx) begins at 5 s and 429 at 60 s, with a limit of
-    five minutes. A server that names a time itself is not asked before, and soon after.
-    """
-
-    CAP_S = 60.0
-    BUSY_CAP_S = 300.0
-
-    def __init__(self, rng: Random) -> None:
-        self._rng = rng
-        self._attempts = 0
-
-    def next_s(self, status: int | None = None, asked_ms: int | None = None) -> float:
-        """Seconds to wait now.
-
-        :param status: what the handshake was answered with, if it was.
-        :param asked_ms: how long the server asks to wait, if it does; its status then says no more.
-        """
-        attempt, self._attempts = self._attempts, self._attempts + 1
-        if asked_ms is None:
-            return self._usual_s(attempt, status)
-        asked_s = asked_ms / 1000 * self._rng.uniform(1.0, LATER_BY_UP_TO)
-        return max(asked_s, self._usual_s(attempt, None))
-
-    def _usual_s(self, attempt: int, status: int | None) -> float:
-        base_s, cap_s = 1.0, self.CAP_S
-        if status == HTTPStatus.TOO_MANY_REQUESTS:
-            base_s, cap_s = 60.0, self.BUSY_CAP_S
-        elif status is not None and status >= 500:
-            base_s, cap_s = 5.0, self.BUSY_CAP_S
-        elif attempt == 0:
-            return 0.0
-        longest_s = min(cap_s, base_s * 2.0 ** min(max(attempt - 1, 0), 20))
-        return longest_s * self._rng.uniform(0.5, 1.0)
-
-    def reset(self) -> None:
-        """The connection proved itself: the next end is a new one."""
-        self._attempts = 0
-
-
-class FeedSocket:
+class FinnhubSocket:
     """One open connection: iterate over it for its frames.
 
     :ivar feed: what the server says its trades are, if it says it.
@@ -168,7 +104,7 @@ class _ConnectHere(connect):
         return exc
 
 
-async def open_socket(url: str, token: str, others: Iterable[str] = ()) -> FeedSocket:
+async def open_socket(url: str, token: str, others: Iterable[str] = ()) -> FinnhubSocket:
     """Connect to `url` with `token` in the query, as Finnhub wants it.
 
     No redirect is followed. A proxy of the environment is used for wss:// alone, where it sees the
@@ -205,7 +141,7 @@ async def open_socket(url: str, token: str, others: Iterable[str] = ()) -> FeedS
     except (OSError, TimeoutError, InvalidHandshake, EOFError) as error:
         reason = Redactor(keys).text(f"{type(error).__name__}: {error}")
         raise Unavailable(f"no connection: {reason}") from None
-    return FeedSocket(socket, keys)
+    return FinnhubSocket(socket, keys)
 
 
 def _refused(response: Response, url: str, redactor: Redactor) -> BadKeyError | Unavailable:

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from random import Random
 
 from app.contracts import FeedName
 from app.feeds.clock import Clock
-from app.feeds.finnhub.rest import OnDate
-from app.feeds.finnhub.websocket import Backoff, FeedSocket, Unavailable, open_socket
-from app.feeds.live.recording import Recorder
+from app.feeds.live.backoff import Backoff
+from app.feeds.live.recorder import Recorder
 from app.feeds.live.session import Intake
 from app.feeds.live.source import SourceError
 from app.feeds.live.staleness import some_of
 from app.feeds.messages.outgoing import Outgoing
+from app.feeds.vendor import FeedSocket, OnDate, Unavailable, Vendor
 
 PROVEN_MS = 10_000
 """A connection that lived this long is replaced at once when it ends."""
@@ -33,8 +33,8 @@ log = logging.getLogger(__name__)
 class Line:
     """The connections of one API key, one after the other.
 
-    :param keys: all keys of the producer.
-    :param number: says which of them is this line's, from 1; names it in logs and connections.
+    :param number: which of the vendor's connections it is, from 1; it is part of the names of
+        connections and of log lines.
     :param offer: takes what is to be sent, in order.
     :param room: cleared while nothing more is to be read from the socket.
     :param on_date: takes the time that the server gives in a handshake, as `RestCalls` does.
@@ -44,10 +44,9 @@ class Line:
 
     def __init__(
         self,
-        keys: Sequence[str],
+        vendor: Vendor,
         number: int,
         *,
-        url: str,
         feed: FeedName,
         intake: Intake,
         clock: Clock,
@@ -59,9 +58,7 @@ class Line:
     ) -> None:
         self.number = number
         self.symbols: tuple[str, ...] = ()
-        self._keys = keys
-        self._key = keys[number - 1]
-        self._url = url
+        self._vendor = vendor
         self._feed = feed
         self._intake = intake
         self._clock = clock
@@ -116,7 +113,7 @@ class Line:
     async def _converse(self, connection: str) -> None:
         """One connection, from its opening to its end."""
         sent_ms = self._clock.now_ms()
-        socket = await open_socket(self._url, self._key, self._keys)
+        socket = await self._vendor.connect(self.number)
         self._check_feed_of(socket)
         if socket.date_ms is not None:
             self._on_date(socket.date_ms, sent_ms, self._clock.now_ms())

@@ -4,36 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import signal
 import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random
 from subprocess import SubprocessError
 from typing import NamedTuple
-from urllib.parse import urlsplit
 
 import msgspec
 
 from app.contracts import Quote, Rejected
 from app.errors import TickhouseError
-from app.feeds.clock import Clock, SteadyClock
-from app.feeds.finnhub.rate_limit import CallBudget
-from app.feeds.finnhub.rest import FinnhubRest, RestCalls
-from app.feeds.finnhub.subscriptions import spread
-from app.feeds.finnhub.websocket import BadKeyError
+from app.feeds.clock import Clock
 from app.feeds.live.connection import FAREWELL_S, Line
 from app.feeds.live.coverage import Mark, load_mark, store_mark
 from app.feeds.live.quotes import QuotePoller
-from app.feeds.live.recording import Recorder
+from app.feeds.live.recorder import Recorder
 from app.feeds.live.session import Intake
-from app.feeds.live.source import SourceError, check_feed, only_one, only_user, source_name
+from app.feeds.live.source import source_name
 from app.feeds.live.staleness import market_open
+from app.feeds.live.subscriptions import spread
 from app.feeds.live.symbols import SymbolsFile, wanted_symbols
-from app.feeds.outbox.outbox import SPILL_FILE, Outlet
+from app.feeds.outbox.outbox import Outlet
+from app.feeds.vendor import BadKeyError, Vendor
 from app.market.days import learn_days
 from app.market.sessions import trading_day
-from app.outputs import check_output
 from app.settings import Settings
 from app.topics import await_topics
 
@@ -43,53 +38,6 @@ _DAYS_AHEAD = 800
 """So many days are worked out at the start; who runs longer loads the calendar then."""
 
 log = logging.getLogger(__name__)
-
-
-def run(settings: Settings, record: Path | None = None) -> None:
-    """Feed stocks-topic until SIGTERM or SIGINT; SIGHUP reads the file of symbols again.
-
-    :param record: a file that every frame is added to as it came (`app.feeds.live.recording`).
-    :raises TickhouseError: the key is missing, refused or in use, the namespace holds another feed,
-        another producer runs on this data folder, a topic is not as it must be, Kafka takes no more
-        messages or has refused some for good, or `record` is a file of something else.
-    """
-    check_feed(settings, "live", "simulated")
-    _check_address(settings)
-    if record:
-        kept = (settings.home / name for name in (MARK_FILE, SPILL_FILE, "produce.lock"))
-        check_output("--record", record, [*settings.own_files, *kept])
-    clock = SteadyClock()
-    with only_one(settings, "produce"), only_user(settings):
-        recorder = Recorder(record, clock) if record else None
-        try:
-            asyncio.run(_run(settings, clock, Random(), recorder))
-        finally:
-            if recorder:
-                recorder.close()
-
-
-def _check_address(settings: Settings) -> None:
-    if not settings.finnhub_keys:
-        raise SourceError(
-            "FINNHUB_API_KEY is not set. Get a free key at finnhub.io, or use the simulated feed "
-            "(`make demo`)."
-        )
-    host = urlsplit(settings.finnhub_websocket_url).hostname or ""
-    if settings.tickhouse_feed == "simulated" and host.endswith("finnhub.io"):
-        raise SourceError(
-            f"TICKHOUSE_FEED is simulated, but FINNHUB_WEBSOCKET_URL is {host}, the live feed. Set "
-            "it to where `tickhouse simulate` listens, or TICKHOUSE_FEED=live."
-        )
-
-
-async def _run(settings: Settings, clock: Clock, rng: Random, recorder: Recorder | None) -> None:
-    producer = Producer(settings, clock, rng, recorder)
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    loop.add_signal_handler(signal.SIGHUP, producer.read_symbols)
-    await producer.run(stop)
 
 
 class _PendingMark(NamedTuple):
@@ -110,9 +58,15 @@ class Producer:
     """
 
     def __init__(
-        self, settings: Settings, clock: Clock, rng: Random, recorder: Recorder | None = None
+        self,
+        settings: Settings,
+        vendor: Vendor,
+        clock: Clock,
+        rng: Random,
+        recorder: Recorder | None = None,
     ) -> None:
         self._settings = settings
+        self._vendor = vendor
         self._clock = clock
         self._rng = rng
         self._recorder = recorder
@@ -132,13 +86,14 @@ class Producer:
             grace_ms=settings.candle_grace_ms,
             horizon_ms=settings.candle_horizon_ms,
             clock=clock,
+            parse_frame=vendor.parse_frame,
             drop_repeats=settings.finnhub_drop_repeated_frames,
             mark=_stored_mark(self._mark_path),
             silence_ms=round(settings.finnhub_silence_s * 1000),
             is_open=self._is_open,
         )
         self._outlet = Outlet(settings, self._intake.lost)
-        self._lines = [self._line(n) for n, _ in enumerate(settings.finnhub_keys, start=1)]
+        self._lines = [self._line(n + 1) for n in range(vendor.connections)]
         self._places: dict[str, int] = {}
         self._place(symbols)
         if recorder:
@@ -281,9 +236,8 @@ class Producer:
 
     def _line(self, number: int) -> Line:
         return Line(
-            self._settings.finnhub_keys,
+            self._vendor,
             number,
-            url=self._settings.finnhub_websocket_url,
             feed=self._settings.tickhouse_feed,
             intake=self._intake,
             clock=self._clock,
@@ -314,11 +268,9 @@ class Producer:
         return self._knows_sessions and self._market_open(symbol, at_ms)
 
     def _poller(self) -> QuotePoller:
-        url = self._settings.finnhub_rest_url
-        keys = self._settings.finnhub_keys
-        apis = [(FinnhubRest(url, key, keys), CallBudget()) for key in keys]
         return QuotePoller(
-            RestCalls(apis, self._clock, self._rng, on_date=self._date_received),
+            self._vendor.quotes(self._clock, self._rng, self._date_received),
+            self._vendor.parse_quote,
             lambda: self._intake.symbols,
             feed=self._settings.tickhouse_feed,
             source=self._intake.source,

@@ -7,10 +7,9 @@ from collections.abc import Callable, Sequence
 
 from app.contracts import FeedName, Quote, Rejected
 from app.feeds.clock import Clock
-from app.feeds.finnhub.market_status import EXCHANGE, disagreement
-from app.feeds.finnhub.quote_messages import as_json, quote_messages
-from app.feeds.finnhub.rest import RestCalls, RestFault
-from app.feeds.live.recording import Recorder
+from app.feeds.live.recorder import Recorder
+from app.feeds.messages.quotes import as_json, quote_messages
+from app.feeds.vendor import ParseQuote, QuoteApi, RequestError
 from app.market.sessions import Session, session_of
 
 TRADELESS_MS, TRADING_MS, CLOSED_MS = 30_000, 120_000, 900_000
@@ -72,7 +71,8 @@ class QuotePoller:
 
     def __init__(
         self,
-        calls: RestCalls,
+        api: QuoteApi,
+        parse: ParseQuote,
         symbols: Callable[[], Sequence[str]],
         *,
         feed: FeedName,
@@ -82,7 +82,8 @@ class QuotePoller:
         last_trade_ms: Callable[[str], int | None],
         recorder: Recorder | None = None,
     ) -> None:
-        self._calls = calls
+        self._api = api
+        self._parse = parse
         self._symbols = symbols
         self._feed = feed
         self._source = source
@@ -96,7 +97,7 @@ class QuotePoller:
     async def run(self) -> None:
         """Compare calendars, then poll until no key is left."""
         await self._check_calendar()
-        while self._calls:
+        while self._api:
             symbols = self._symbols()
             self._left_out.intersection_update(symbols)
             asked = [symbol for symbol in symbols if symbol not in self._left_out]
@@ -108,13 +109,13 @@ class QuotePoller:
                 await self.poll(symbol)
             except Exception:  # a year's run must not lose its quotes to one odd answer
                 log.exception("the quote of %s failed in a way nobody foresaw", symbol)
-        log.error("Finnhub refuses every API key for quotes; correct FINNHUB_API_KEY")
+        log.error("every API key is rejected for quotes; correct FINNHUB_API_KEY")
 
     async def poll(self, symbol: str) -> None:
         """Ask for one quote, again where that can help, and publish it."""
         try:
-            payload = await self._calls.ask(lambda api: api.quote(symbol))
-        except RestFault as fault:
+            payload = await self._api.quote(symbol)
+        except RequestError as fault:
             self._give_up(symbol, fault)
             return
         self._troubled = False
@@ -122,23 +123,28 @@ class QuotePoller:
         if self._recorder:
             self._recorder.quote(symbol, as_json(payload), now_ms)
         messages = quote_messages(
-            payload, symbol=symbol, feed=self._feed, source=self._source, received_at=now_ms
+            payload,
+            self._parse,
+            symbol=symbol,
+            feed=self._feed,
+            source=self._source,
+            received_at=now_ms,
         )
         for message in messages:
             self._publish(message)
         if not messages:
-            self._leave_out(symbol, "Finnhub does not know it")
+            self._leave_out(symbol, "the vendor does not know it")
 
     async def _check_calendar(self) -> None:
         try:
-            status = await self._calls.ask(lambda api: api.market_status(EXCHANGE))
-        except RestFault as fault:
-            log.warning("Finnhub's market status was not to be had (%s)", fault)
+            sentence = await self._api.calendar_disagreement()
+        except RequestError as fault:
+            log.warning("the market status could not be requested (%s)", fault)
             return
-        if sentence := disagreement(status, self._feed, self._clock.now_ms()):
+        if sentence is not None:
             log.warning("%s", sentence)
 
-    def _give_up(self, symbol: str, fault: RestFault) -> None:
+    def _give_up(self, symbol: str, fault: RequestError) -> None:
         if fault.status == 401:
             return  # the key was left out
         if fault.retry == "no":

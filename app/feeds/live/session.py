@@ -20,25 +20,25 @@ from app.contracts import (
     Trades,
 )
 from app.feeds.clock import Clock
-from app.feeds.finnhub.frames import (
-    Arrived,
-    ErrorFrame,
-    OtherFrame,
-    Ping,
-    RefusedFrame,
-    TradeFrame,
-    parse_frame,
-)
-from app.feeds.finnhub.subscriptions import Subscriptions
 from app.feeds.live.clock_skew import ClockSkew
 from app.feeds.live.clock_skew_log import SkewLog
 from app.feeds.live.coverage import Mark
 from app.feeds.live.future_trades import FutureTrades
 from app.feeds.live.silences import Arrivals
 from app.feeds.live.staleness import SILENCE_MS, IsOpen, Pulses, Stall, market_open, some_of
+from app.feeds.live.subscriptions import Subscriptions
 from app.feeds.live.watermarks import Watermarks
-from app.feeds.messages.building import ConnectionMessages, rejections
+from app.feeds.messages.building import ConnectionMessages, rejection_records
 from app.feeds.messages.outgoing import LostSpan, Outgoing
+from app.feeds.vendor import (
+    ErrorFrame,
+    HeartbeatFrame,
+    IgnoredFrame,
+    ParsedTrade,
+    ParseFrame,
+    RejectedFrame,
+    TradesFrame,
+)
 
 NO_PING_MS = 180_000
 """Three missed pings: Finnhub sends one a minute."""
@@ -69,6 +69,7 @@ class Intake:
 
     :param source: the producer's stable name, never shared.
     :param symbols: what it is to bring; `add` and `remove` change it.
+    :param parse_frame: the vendor's parser of frames.
     :param mark: what it stored before it was started again.
     :param silence_ms: how long an open market may be silent.
     :param is_open: when a symbol's market is open; by the feed's calendar, if not given.
@@ -86,6 +87,7 @@ class Intake:
         grace_ms: int,
         horizon_ms: int,
         clock: Clock,
+        parse_frame: ParseFrame,
         drop_repeats: bool = True,
         mark: Mark | None = None,
         silence_ms: int = SILENCE_MS,
@@ -97,6 +99,7 @@ class Intake:
         self.pulses = Pulses(is_open or market_open(feed), silence_ms)
         self._feed = feed
         self._clock = clock
+        self._parse_frame = parse_frame
         self._keep_ms = horizon_ms + grace_ms
         self._drop_repeats = drop_repeats
         self._skew = ClockSkew(clock.now_ms(), len(self.symbols))
@@ -260,26 +263,26 @@ class Intake:
         self.counts["frames"] += 1
         woken = self._awake()
         one.heard_at_ms = self._clock.now_ms()
-        frame = parse_frame(raw)
+        frame = self._parse_frame(raw)
         match frame:
-            case TradeFrame():
+            case TradesFrame():
                 if one.messages.is_repeat(raw, frame):
                     self.counts["repeated_frames"] += 1
                     self.counts["repeated_trades"] += frame.size
                     return woken
                 return [*woken, *self._trades(one, raw, frame)]
-            case RefusedFrame():
+            case RejectedFrame():
                 self.counts["rejected_frames"] += 1
-                self._say_some("rejected_frames", "a frame was refused: %s", frame.refusal.detail)
-                return [*woken, *rejections(raw, [frame.refusal], self._feed)]
+                self._say_some("rejected_frames", "a frame was refused: %s", frame.rejection.detail)
+                return [*woken, *rejection_records(raw, [frame.rejection], self._feed)]
             case ErrorFrame():
                 self.counts["error_frames"] += 1
                 one.subscriptions.error()
-                self._say_some("error_frames", "Finnhub answers with an error: %s", frame.msg)
-            case OtherFrame():
+                self._say_some("error_frames", "the feed reports an error: %s", frame.message)
+            case IgnoredFrame():
                 self.counts["other_frames"] += 1
                 log.debug("a frame of type %s is ignored", frame.type)
-            case Ping():
+            case HeartbeatFrame():
                 self.counts["pings"] += 1
         return woken
 
@@ -314,13 +317,11 @@ class Intake:
             for message in self._watermarks.disconnected(symbols, at_ms, now_ms)
         ]
 
-    def _trades(self, one: _Open, raw: bytes, frame: TradeFrame) -> list[Outgoing]:
+    def _trades(self, one: _Open, raw: bytes, frame: TradesFrame) -> list[Outgoing]:
         now_ms = self._clock.now_ms()
         minutes = self._watermarks.minutes(now_ms)
         frame = self._subscribed_only(frame)
-        in_future = self._skew.observe(
-            ((arrived.symbol, arrived.trade.t) for arrived in frame.arrived), now_ms
-        )
+        in_future = self._skew.observe(((one.symbol, one.trade.t) for one in frame.trades), now_ms)
         corrected: list[Outgoing] = []
         if behind_ms := self._skew.behind_ms(now_ms):
             corrected = self._correct_clock(behind_ms)
@@ -334,12 +335,12 @@ class Intake:
             messages, wrong = self._part_future(messages, raw)
         self._note_silences(one, messages, now_ms)
         self.pulses.traded(symbols, now_ms)
-        self.counts["rejected_trades"] += frame.size - len(frame.arrived)
+        self.counts["rejected_trades"] += frame.size - len(frame.trades)
         return [
             *minutes,
             *corrected,
             *self._sent(messages),
-            *rejections(raw, [*frame.refusals, *self._refused(wrong)], self._feed),
+            *rejection_records(raw, [*frame.rejections, *self._refused(wrong)], self._feed),
         ]
 
     def _sent(self, messages: list[Trades]) -> list[Trades]:
@@ -368,7 +369,7 @@ class Intake:
         released = self._future.release(self._clock.now_ms(), at_once)
         made: list[Outgoing] = [*self._sent(released.in_time)]
         for message, raw in released.future:
-            made += rejections(raw, self._refused([message]), self._feed)
+            made += rejection_records(raw, self._refused([message]), self._feed)
         return made
 
     def _correct_clock(self, behind_ms: int) -> list[Outgoing]:
@@ -402,19 +403,19 @@ class Intake:
             corrections += self._watermarks.silent(symbols, start_ms, end_ms, now_ms)
         return corrections
 
-    def _subscribed_only(self, frame: TradeFrame) -> TradeFrame:
+    def _subscribed_only(self, frame: TradesFrame) -> TradesFrame:
         """`frame` without trades that no watermark would make final: they are refused."""
-        symbols = {one.symbol for one in frame.arrived}
+        symbols = {one.symbol for one in frame.trades}
         if symbols <= self._wanted:
             return frame
         ends_ms = {symbol: self._watermarks.end_ms(symbol) for symbol in symbols}
-        kept: list[Arrived] = []
+        kept: list[ParsedTrade] = []
         places: dict[str, list[int]] = {}
-        for one in frame.arrived:
+        for one in frame.trades:
             if one.trade.t < ends_ms[one.symbol]:
                 kept.append(one)
             else:
-                places.setdefault(one.symbol, []).append(one.i)
+                places.setdefault(one.symbol, []).append(one.trade.i)
         if not places:
             return frame
         self._name_unsubscribed(places)
@@ -423,7 +424,7 @@ class Intake:
             f"not subscribed, or no longer: {', '.join(places)}"[:MAX_DETAIL],
             tuple(sorted(place for some in places.values() for place in some)),
         )
-        return TradeFrame(kept, [*frame.refusals, refusal], frame.size)
+        return TradesFrame(kept, [*frame.rejections, refusal], frame.size)
 
     def _name_unsubscribed(self, symbols: Iterable[str]) -> None:
         """Warn of each symbol once, and of no endless number of them."""

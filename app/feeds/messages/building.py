@@ -11,8 +11,8 @@ import hashlib
 from collections import Counter, deque
 
 from app.contracts import MAX_MESSAGE_BYTES, FeedName, Refusal, Rejected, Trade, Trades, encode
-from app.feeds.finnhub.frames import Arrived, TradeFrame
 from app.feeds.messages.repeats import RepeatCounter
+from app.feeds.vendor import ParsedTrade, TradesFrame
 
 RING_FRAMES = 64
 FULL_FRAME_TRADES = 10
@@ -32,7 +32,7 @@ class RepeatedFrames:
         self._ring: deque[bytes] = deque()
         self._held: Counter[bytes] = Counter()
 
-    def is_repeat(self, raw: bytes, frame: TradeFrame) -> bool:
+    def is_repeat(self, raw: bytes, frame: TradesFrame) -> bool:
         """Whether `raw`, which is `frame`, is the server repeating itself; notes it."""
         mark = hashlib.blake2b(raw, digest_size=16).digest()
         known = self._held[mark] > 0
@@ -46,11 +46,11 @@ class RepeatedFrames:
         return known and not _is_full_of_equals(frame)
 
 
-def _is_full_of_equals(frame: TradeFrame) -> bool:
+def _is_full_of_equals(frame: TradesFrame) -> bool:
     return (
         frame.size >= FULL_FRAME_TRADES
-        and not frame.refusals
-        and len({one.identity for one in frame.arrived}) == 1
+        and not frame.rejections
+        and len({one.identity for one in frame.trades}) == 1
     )
 
 
@@ -81,7 +81,7 @@ class ConnectionMessages:
         self.frames = 0
         self.repeated = 0
 
-    def is_repeat(self, raw: bytes, frame: TradeFrame) -> bool:
+    def is_repeat(self, raw: bytes, frame: TradesFrame) -> bool:
         """Whether this frame is to be dropped; called once for each frame, before `messages`."""
         self.frames += 1
         if self._drop_repeats and self._repeated_frames.is_repeat(raw, frame):
@@ -89,17 +89,17 @@ class ConnectionMessages:
             return True
         return False
 
-    def messages(self, raw: bytes, frame: TradeFrame, received_at: int) -> list[Trades]:
+    def messages(self, raw: bytes, frame: TradesFrame, received_at: int) -> list[Trades]:
         """One message for each symbol of `frame`, more where one would be too large."""
         by_symbol: dict[str, list[Trade]] = {}
-        for one in frame.arrived:
+        for one in frame.trades:
             by_symbol.setdefault(one.symbol, []).append(self._numbered(one, received_at))
         messages = [self._message(s, trades, received_at) for s, trades in by_symbol.items()]
         if len(raw) <= _SURELY_SMALL_BYTES:
             return messages
         return [part for message in messages for part in small_enough(message)]
 
-    def _numbered(self, one: Arrived, received_at: int) -> Trade:
+    def _numbered(self, one: ParsedTrade, received_at: int) -> Trade:
         one.trade.frame = self.frames
         one.trade.k = self._repeats.k(one.identity, one.trade.t, received_at)
         return one.trade
@@ -132,25 +132,25 @@ def halves(message: Trades) -> list[Trades]:
     ]
 
 
-def rejections(raw: bytes, refusals: list[Refusal], feed: FeedName) -> list[Rejected]:
+def rejection_records(raw: bytes, rejections: list[Refusal], feed: FeedName) -> list[Rejected]:
     """One record per reason of what was refused at the feed; the first carries the bytes."""
-    if not refusals:
+    if not rejections:
         return []
     payload = base64.b64encode(raw[:MAX_PAYLOAD_BYTES]).decode()
     digest = hashlib.sha256(raw).hexdigest()
     return [
         Rejected(
             stage="feed",
-            reason=refusal.reason,
-            detail=refusal.detail,
+            reason=rejection.reason,
+            detail=rejection.detail,
             feed=feed,
             topic=None,
             partition=None,
             offset=None,
-            indices=None if refusal.indices is None else list(refusal.indices),
+            indices=None if rejection.indices is None else list(rejection.indices),
             size=len(raw),
             sha256=digest,
             payload=None if number else payload,
         )
-        for number, refusal in enumerate(refusals)
+        for number, rejection in enumerate(rejections)
     ]

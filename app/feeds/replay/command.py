@@ -19,11 +19,13 @@ from rich.progress import (
 )
 
 from app.contracts import STOCKS_TOPIC, Message, RefusedMessage, Trades, Watermark, decode
-from app.feeds.live.recording import Event, RecordingError, is_recording, read_recording
+from app.feeds.finnhub.vendor import FinnhubParser
+from app.feeds.live.recording_file import Event, RecordingError
 from app.feeds.live.source import SourceError, check_feed, only_one
 from app.feeds.outbox.publisher import Publisher
 from app.feeds.replay.messages import SOURCE, messages
 from app.feeds.replay.playback import relive, what_is_in
+from app.feeds.replay.recording import is_recording, read_recording
 from app.feeds.replay.trade_file import FileTrade, Span, TradeFile, read_trades
 from app.settings import Settings
 from app.topics import ensure_topics, unreachable
@@ -89,6 +91,7 @@ def _send_recording(
         task = progress.add_task(path.name, total=recorded.frames.rows)
         for event, messages in relive(
             events,
+            FinnhubParser(),
             feed="replay",
             source=SOURCE,
             grace_ms=settings.candle_grace_ms,

@@ -7,13 +7,14 @@ from typing import NamedTuple
 
 from app.contracts import FeedName
 from app.feeds.clock import ManualClock
-from app.feeds.finnhub.quote_messages import quote_messages
 from app.feeds.live.coverage import Mark
-from app.feeds.live.recording import Event
+from app.feeds.live.recording_file import Event
 from app.feeds.live.session import Intake
 from app.feeds.live.staleness import market_open
 from app.feeds.messages.outgoing import Outgoing
+from app.feeds.messages.quotes import quote_messages
 from app.feeds.replay.trade_file import Span
+from app.feeds.vendor import Parser
 
 
 class Recorded(NamedTuple):
@@ -39,6 +40,7 @@ def what_is_in(events: Iterable[Event]) -> Recorded | None:
 
 def relive(
     events: Iterable[Event],
+    parser: Parser,
     *,
     feed: FeedName,
     source: str,
@@ -55,7 +57,7 @@ def relive(
     for event in events:
         if event.what == "started" or life is None:
             mark = life.intake.mark() if life else None
-            life = _Life(event, feed, source, grace_ms, horizon_ms, drop_repeats, mark)
+            life = _Life(event, parser, feed, source, grace_ms, horizon_ms, drop_repeats, mark)
             resumed = life.intake.resume()
             yield event, [*resumed, *life.live(event)]
         else:
@@ -68,6 +70,7 @@ class _Life:
     def __init__(
         self,
         started: Event,
+        parser: Parser,
         feed: FeedName,
         source: str,
         grace_ms: int,
@@ -76,6 +79,7 @@ class _Life:
         mark: Mark | None,
     ) -> None:
         self._feed = feed
+        self._parser = parser
         self._clock = ManualClock(started.at)
         self.intake = Intake(
             feed=feed,
@@ -84,6 +88,7 @@ class _Life:
             grace_ms=grace_ms,
             horizon_ms=horizon_ms,
             clock=self._clock,
+            parse_frame=parser.parse_frame,
             drop_repeats=drop_repeats,
             mark=mark,
             is_open=market_open(started.feed or feed),
@@ -122,6 +127,7 @@ class _Life:
         """The answer that came over REST; recordings of former versions have none."""
         made = quote_messages(
             event.answer,
+            self._parser.parse_quote,
             symbol=event.symbols[0],
             feed=self._feed,
             source=self.intake.source,

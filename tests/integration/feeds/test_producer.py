@@ -24,12 +24,14 @@ from app.embedded.environment import child_environment
 from app.embedded.kafka import KafkaServer
 from app.errors import TickhouseError
 from app.feeds.clock import SteadyClock
-from app.feeds.finnhub.websocket import FEED_HEADER, BadKeyError
-from app.feeds.live.producer import MARK_FILE, run
+from app.feeds.finnhub.websocket import FEED_HEADER
+from app.feeds.live.command import run
+from app.feeds.live.producer import MARK_FILE
 from app.feeds.live.source import SourceError, only_one
 from app.feeds.outbox.outbox import SPILL_FILE
 from app.feeds.outbox.spill_file import SpillFile
 from app.feeds.simulator.delivery_log.log import Sent, read_deliveries
+from app.feeds.vendor import BadKeyError
 from app.settings import Settings
 from app.topics import ensure_topics
 from tests.integration.feeds.finnhub_server import FinnhubServer

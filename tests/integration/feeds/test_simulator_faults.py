@@ -14,8 +14,8 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from app.contracts import Quote
-from app.feeds.finnhub.frames import RefusedFrame, TradeFrame, parse_frame
-from app.feeds.finnhub.quote_messages import quote_message
+from app.feeds.finnhub.frames import parse_frame
+from app.feeds.finnhub.quotes import parse_quote
 from app.feeds.simulator.delivery_log.ledger import truth
 from app.feeds.simulator.delivery_log.log import (
     Began,
@@ -26,6 +26,7 @@ from app.feeds.simulator.delivery_log.log import (
     Sent,
     Silent,
 )
+from app.feeds.vendor import RejectedFrame, TradesFrame
 from tests.integration.feeds.simulated import START_MS, TOKEN, Heard, hear, simulated, subscribe
 from tests.virtual_time import run
 
@@ -223,7 +224,7 @@ def test_a_cut_frame_is_no_frame() -> None:
     cut = sent(deliveries, "truncate")
     assert len(cut) > 20
     assert all(one.broken for one in cut)
-    assert all(isinstance(parse_frame(one.raw.encode()), RefusedFrame) for one in cut)
+    assert all(isinstance(parse_frame(one.raw.encode()), RejectedFrame) for one in cut)
     assert {one.raw for one in cut if one.at_ms < START_MS + 29_000} <= {one.raw for one in heard}
 
 
@@ -235,11 +236,11 @@ def test_of_a_malformed_frame_the_trades_can_be_read_and_nothing_else(seed: int)
     for one in malformed:
         frame = parse_frame(one.raw.encode())
         if one.broken:
-            assert not isinstance(frame, TradeFrame), one.raw
+            assert not isinstance(frame, TradesFrame), one.raw
         else:
-            assert isinstance(frame, TradeFrame)
+            assert isinstance(frame, TradesFrame)
             good = sorted(set(range(frame.size)) - set(one.bad))
-            assert [arrived.i for arrived in frame.arrived] == good, one.raw
+            assert [arrived.i for arrived in frame.trades] == good, one.raw
 
 
 def test_a_frame_of_10_mb_comes_whole() -> None:
@@ -294,7 +295,7 @@ class _Answer(NamedTuple):
     def is_quote(self) -> bool:
         with contextlib.suppress(ValueError, RecursionError):
             answer = json.loads(self.body)
-            quote = quote_message(
+            quote = parse_quote(
                 answer, symbol="AAPL", feed="simulated", source="src", received_at=START_MS
             )
             return isinstance(quote, Quote)

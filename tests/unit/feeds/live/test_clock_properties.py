@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from app.contracts import FUTURE_MS, Message, Rejected
 from app.feeds.clock import ManualClock
+from app.feeds.finnhub.frames import parse_frame
 from app.feeds.live.clock_skew import TOLERANCE_MS
 from app.feeds.live.session import Intake
 from app.feeds.messages.outgoing import Outgoing
@@ -90,6 +91,7 @@ class Run:
         self.rejected: Counter[str] = Counter()
         self.sent: Counter[str] = Counter()
         self.intake = Intake(
+            parse_frame=parse_frame,
             feed="live",
             source="src",
             symbols=market.symbols,

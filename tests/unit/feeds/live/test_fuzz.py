@@ -19,6 +19,7 @@ from app.contracts import (
     encode,
 )
 from app.feeds.clock import ManualClock
+from app.feeds.finnhub.frames import parse_frame
 from app.feeds.live.session import Intake
 from app.feeds.messages.outgoing import Outgoing
 from tests.feed_frames import any_frame, mutated, recorded, trades_in
@@ -32,6 +33,7 @@ class _Account:
     def __init__(self) -> None:
         self.clock = ManualClock(NOW)
         self.intake = Intake(
+            parse_frame=parse_frame,
             feed="live",
             source="src",
             symbols=("AAPL", "TSLA", "BINANCE:BTCUSDT"),

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from app.feeds.finnhub.vendor import Finnhub
 from app.feeds.live import producer as producing
 from app.feeds.live.coverage import load_mark
 from app.feeds.live.producer import MARK_FILE, Producer
@@ -77,7 +78,9 @@ def test_a_mark_waits_for_what_came_before_it_and_counts_nothing_that_was_lost(
 
     async def live() -> None:
         stop = asyncio.Event()
-        running = asyncio.create_task(Producer(settings, LoopClock(START_MS), Random(1)).run(stop))
+        running = asyncio.create_task(
+            Producer(settings, Finnhub(settings), LoopClock(START_MS), Random(1)).run(stop)
+        )
         script: list[tuple[float, Callable[[], Any]]] = [
             (10.5, lambda: setattr(outlets[0], "settled", 6)),
             (20.5, lambda: setattr(outlets[0], "settled", 7)),

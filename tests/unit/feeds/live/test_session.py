@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from app.contracts import Rejected, Trades, Watermark
 from app.feeds.clock import ManualClock
+from app.feeds.finnhub.frames import parse_frame
 from app.feeds.live.coverage import Mark
 from app.feeds.live.session import ASLEEP_MS, NO_PING_MS, Intake
 from app.feeds.messages.outgoing import Outgoing
@@ -34,6 +35,7 @@ class _Feed:
     ) -> None:
         self.clock = ManualClock(M + now)
         self.intake = Intake(
+            parse_frame=parse_frame,
             feed="live",
             source="src",
             symbols=symbols,

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from app.contracts import Watermark
 from app.feeds.clock import ManualClock
+from app.feeds.finnhub.frames import parse_frame
 from app.feeds.live.session import Intake
 from app.feeds.messages.outgoing import Outgoing
 
@@ -37,6 +38,7 @@ class _Feed:
     ) -> None:
         self.clock = ManualClock(M)
         self.intake = Intake(
+            parse_frame=parse_frame,
             feed="simulated",
             source="src",
             symbols=symbols,

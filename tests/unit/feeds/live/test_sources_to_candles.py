@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from app.contracts import Candle, Message, Rejected
 from app.feeds.clock import ManualClock
+from app.feeds.finnhub.frames import parse_frame
 from app.feeds.live.coverage import Mark
 from app.feeds.live.session import Intake
 from app.feeds.messages.outgoing import Outgoing
@@ -46,6 +47,7 @@ class Market:
         """A source's process begins; with a mark it tells first what it missed."""
         self.clocks[name] = ManualClock(M + self.now_ms + self.wrong_ms[name])
         source = self.sources[name] = Intake(
+            parse_frame=parse_frame,
             feed="live",
             source=name,
             symbols=["A"],

@@ -14,6 +14,7 @@ from pydantic import SecretStr
 
 from app.contracts import Trade, Trades, decode_rejected, encode
 from app.feeds.clock import ManualClock
+from app.feeds.finnhub.frames import parse_frame
 from app.feeds.live.session import Intake
 from app.feeds.messages.outgoing import LostSpan
 from app.feeds.outbox.publisher import Publisher, PublishError, producer_settings
@@ -61,6 +62,7 @@ def test_memory_holds_ten_minutes_of_1000_trades_a_second_while_kafka_is_away(
     symbols = [a + b for a in "AB" for b in ascii_uppercase[:25]]
     clock, exchange, rng = ManualClock(NOW), Exchange(1, 1_500, NOW), Random(1)
     intake = Intake(
+        parse_frame=parse_frame,
         feed="simulated",
         source="machine-123456",
         symbols=symbols,

@@ -10,12 +10,17 @@ import pytest
 
 from app.contracts import FeedName, Quote, Rejected, Trades, Watermark
 from app.feeds.clock import ManualClock
-from app.feeds.finnhub.quote_messages import quote_messages
+from app.feeds.finnhub.frames import parse_frame
+from app.feeds.finnhub.quotes import parse_quote
+from app.feeds.finnhub.vendor import FinnhubParser
 from app.feeds.live.coverage import Mark
-from app.feeds.live.recording import Recorder, RecordingError, read_recording
+from app.feeds.live.recorder import Recorder
+from app.feeds.live.recording_file import RecordingError
 from app.feeds.live.session import Intake
 from app.feeds.messages.outgoing import Outgoing
+from app.feeds.messages.quotes import quote_messages
 from app.feeds.replay.playback import relive, what_is_in
+from app.feeds.replay.recording import read_recording
 from app.feeds.replay.trade_file import Span
 
 M = 1_731_600_060_000
@@ -30,6 +35,7 @@ class _Life:
         self.clock = ManualClock(M + now)
         self.recorder = Recorder(path, self.clock)
         self.intake = Intake(
+            parse_frame=parse_frame,
             feed=feed,
             source="src",
             symbols=("A", "B"),
@@ -59,7 +65,7 @@ class _Life:
         at_ms = self.clock.now_ms()
         self.recorder.quote(symbol, json.dumps(answer), at_ms)
         self.made += quote_messages(
-            answer, symbol=symbol, feed="live", source="src", received_at=at_ms
+            answer, parse_quote, symbol=symbol, feed="live", source="src", received_at=at_ms
         )
 
     def date(self, t: int) -> None:
@@ -81,7 +87,12 @@ class _Life:
 
 def _again(path: Path, feed: FeedName = "live") -> list[Outgoing]:
     lived = relive(
-        read_recording(path), feed=feed, source="src", grace_ms=5_000, horizon_ms=900_000
+        read_recording(path),
+        FinnhubParser(),
+        feed=feed,
+        source="src",
+        grace_ms=5_000,
+        horizon_ms=900_000,
     )
     return [message for _, messages in lived for message in messages]
 

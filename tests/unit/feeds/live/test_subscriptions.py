@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.feeds.finnhub.subscriptions import SETTLE_MS, Subscriptions, spread
+from app.feeds.live.subscriptions import SETTLE_MS, Subscriptions, spread
 
 
 class _Server:
