@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from app.feeds.clock import Clock, SteadyClock
 from app.feeds.finnhub.vendor import Finnhub
 from app.feeds.live.producer import MARK_FILE, Producer
-from app.feeds.live.recording import Recorder
+from app.feeds.live.recorder import Recorder
 from app.feeds.live.source import SourceError, check_feed, only_one, only_user
 from app.feeds.outbox.outbox import SPILL_FILE
 from app.outputs import check_output
