@@ -1,6 +1,6 @@
 """Finnhub's WebSocket frames, parsed: pure, and no frame can make it fail.
 
-A trade that is malformed or out of range is refused on its own; the other trades of its frame are
+A trade that is malformed or out of range is rejected on its own; the other trades of its frame are
 kept. Numbers become decimals with all the digits that were sent.
 """
 
@@ -39,7 +39,7 @@ class _Row(Struct, gc=False):
     c: list[str] | None = None
 
 
-class _TradeFrame(Struct, tag_field="type", tag="trade"):
+class _WireTrades(Struct, tag_field="type", tag="trade"):
     data: list[_Row]
 
 
@@ -51,49 +51,49 @@ class _Error(Struct, tag_field="type", tag="error"):
     msg: str = ""
 
 
-_decode = msgspec.json.Decoder(_TradeFrame | _Ping | _Error).decode
+_decode = msgspec.json.Decoder(_WireTrades | _Ping | _Error).decode
 
 
 def parse_frame(raw: bytes) -> Frame:
     """What `raw`, one WebSocket message, says."""
     if len(raw) > MAX_FRAME_BYTES:
-        return _refused(f"a frame of {len(raw)} bytes is larger than {MAX_FRAME_BYTES}")
+        return _rejected_frame(f"a frame of {len(raw)} bytes is larger than {MAX_FRAME_BYTES}")
     try:
         frame = _decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError, ArithmeticError, RecursionError):
-        return _parse_slowly(raw)
-    if isinstance(frame, _TradeFrame):
+        return _parse_row_by_row(raw)
+    if isinstance(frame, _WireTrades):
         if _TEXT_NUMBER.search(raw):
-            return _parse_slowly(raw)
+            return _parse_row_by_row(raw)
         return _trade_frame(list(enumerate(frame.data)), {}, len(frame.data))
     return HeartbeatFrame() if isinstance(frame, _Ping) else ErrorFrame(frame.msg)
 
 
-def _parse_slowly(raw: bytes) -> Frame:
+def _parse_row_by_row(raw: bytes) -> Frame:
     """Look at each trade on its own; also reads NaN and Infinity, which are no JSON."""
     try:
         frame = json.loads(
             raw.decode(), parse_float=_decimal, parse_int=_integer, parse_constant=_NotANumber
         )
     except (ValueError, ArithmeticError, RecursionError) as error:
-        return _refused(f"the frame is not JSON: {error}"[:MAX_DETAIL])
+        return _rejected_frame(f"the frame is not JSON: {error}"[:MAX_DETAIL])
     if not isinstance(frame, dict) or not isinstance(frame.get("type"), str):
-        return _refused("the frame is not an object with a type")
+        return _rejected_frame("the frame is not an object with a type")
     if frame["type"] == "error":
         return ErrorFrame(str(frame.get("msg", "")))
     if frame["type"] != "trade":
         return IgnoredFrame(frame["type"])
     if not isinstance(frame.get("data"), list):
-        return _refused("the frame's data is not a list of trades")
+        return _rejected_frame("the frame's data is not a list of trades")
     rows: list[tuple[int, _Row]] = []
-    refused: dict[str, tuple[str, list[int]]] = {}
-    for place, item in enumerate(frame["data"]):
+    rejected: dict[str, tuple[str, list[int]]] = {}
+    for index, item in enumerate(frame["data"]):
         try:
-            rows.append((place, _row(item)))
+            rows.append((index, _row(item)))
         except ValueError as error:
             detail = f"a trade is malformed: {error}"[:MAX_DETAIL]
-            refused.setdefault("schema", (detail, []))[1].append(place)
-    return _trade_frame(rows, refused, len(frame["data"]))
+            rejected.setdefault("schema", (detail, []))[1].append(index)
+    return _trade_frame(rows, rejected, len(frame["data"]))
 
 
 def _integer(text: str) -> int | Decimal | _NotANumber:
@@ -124,24 +124,24 @@ def _row(item: Any) -> _Row:
 
 
 def _trade_frame(
-    rows: list[tuple[int, _Row]], refused: dict[str, tuple[str, list[int]]], size: int
+    rows: list[tuple[int, _Row]], rejected: dict[str, tuple[str, list[int]]], size: int
 ) -> TradesFrame:
     trades = []
-    for place, row in rows:
-        trade = Trade(row.t, row.p, row.v, row.c, i=place)
-        reason = _wrong(row, trade)
+    for index, row in rows:
+        trade = Trade(row.t, row.p, row.v, row.c, i=index)
+        reason = _rejection_reason(row, trade)
         if reason is None:
             identity = (row.s, row.t, trade.p, trade.v, conditions_of(row.c))
             trade.p, trade.v = row.p, row.v  # Kafka gets the digits that were sent
             trades.append(ParsedTrade(row.s, trade, identity))
         else:
             kind, detail = reason
-            refused.setdefault(kind, (detail, []))[1].append(place)
-    rejections = [Refusal(kind, detail, tuple(at)) for kind, (detail, at) in refused.items()]
+            rejected.setdefault(kind, (detail, []))[1].append(index)
+    rejections = [Refusal(kind, detail, tuple(at)) for kind, (detail, at) in rejected.items()]
     return TradesFrame(trades, rejections, size)
 
 
-def _wrong(row: _Row, trade: Trade) -> tuple[str, str] | None:
+def _rejection_reason(row: _Row, trade: Trade) -> tuple[str, str] | None:
     """Why the trade cannot be taken; rounds price and size of `trade` to 12 decimals."""
     if not is_symbol(row.s):
         return "schema", f"{row.s[:48]!r} is not a symbol"
@@ -152,5 +152,5 @@ def _wrong(row: _Row, trade: Trade) -> tuple[str, str] | None:
     return None
 
 
-def _refused(detail: str) -> RejectedFrame:
+def _rejected_frame(detail: str) -> RejectedFrame:
     return RejectedFrame(Refusal("schema", detail))

@@ -30,12 +30,12 @@ def disagreement(status: Any, feed: FeedName, now_ms: int) -> str | None:
         _NAMES[session_of(_ANY_US_STOCK, feed, now_ms + shift).session]
         for shift in (-_TOLERANCE_MS, 0, _TOLERANCE_MS)
     }
-    said = status["session"]
-    if said in expected:
+    reported = status["session"]
+    if reported in expected:
         return None
     calendar = " or ".join(sorted(name or "closed" for name in expected))
     holiday = f" ({status['holiday']})" if status.get("holiday") else ""
     return (
-        f"Finnhub says that the US market is {said or 'closed'}{holiday}, the calendar says "
+        f"Finnhub says that the US market is {reported or 'closed'}{holiday}, the calendar says "
         f"{calendar}; sessions of candles follow the calendar"
     )

@@ -72,7 +72,7 @@ class FinnhubRest:
         session.verify = (
             os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or True
         )
-        session.hooks["response"] += [_note_date, self._refused]
+        session.hooks["response"] += [_note_date, self._check_status]
 
     def quote(self, symbol: str) -> Any:
         """The quote of `symbol`.
@@ -100,7 +100,7 @@ class FinnhubRest:
             raise RequestError("the answer holds an API key", "soon")
         return answer
 
-    def _refused(self, response: requests.Response, **_: Any) -> None:
+    def _check_status(self, response: requests.Response, **_: Any) -> None:
         """Judge an answer by its status; finnhub-python fails on bodies that are no objects.
 
         It is called before a redirect would be followed.
@@ -242,7 +242,7 @@ async def _in_thread(call: Callable[[], T]) -> T:
     loop = asyncio.get_running_loop()
     answer: asyncio.Future[T] = loop.create_future()
 
-    def tell(result: T | None, error: BaseException | None) -> None:
+    def resolve(result: T | None, error: BaseException | None) -> None:
         if answer.done():
             return
         if error is not None:
@@ -257,7 +257,7 @@ async def _in_thread(call: Callable[[], T]) -> T:
         except Exception as raised:
             error = raised
         with suppress(RuntimeError):  # the loop is closed: nobody waits any more
-            loop.call_soon_threadsafe(tell, result, error)
+            loop.call_soon_threadsafe(resolve, result, error)
 
     threading.Thread(target=work, name="rest", daemon=True).start()
     try:

@@ -50,11 +50,11 @@ class FinnhubSocket:
 
     async def subscribe(self, symbols: Iterable[str]) -> None:
         """Ask for the trades of `symbols`; what is refused comes back as an error frame."""
-        await self._tell("subscribe", symbols)
+        await self._send("subscribe", symbols)
 
     async def unsubscribe(self, symbols: Iterable[str]) -> None:
         """Ask for no more trades of `symbols`."""
-        await self._tell("unsubscribe", symbols)
+        await self._send("unsubscribe", symbols)
 
     async def frames(self) -> AsyncIterator[bytes]:
         """Each message of the server, until the connection ends; then `Unavailable` is raised.
@@ -76,7 +76,7 @@ class FinnhubSocket:
         """Say farewell."""
         await self._socket.close()
 
-    async def _tell(self, kind: str, symbols: Iterable[str]) -> None:
+    async def _send(self, kind: str, symbols: Iterable[str]) -> None:
         try:
             for symbol in symbols:
                 text = msgspec.json.encode({"type": kind, "symbol": symbol}).decode()
@@ -127,7 +127,7 @@ async def open_socket(url: str, token: str, others: Iterable[str] = ()) -> Finnh
             user_agent_header="tickhouse",
         )
     except InvalidStatus as error:
-        raise _refused(error.response, url, Redactor(keys)) from None
+        raise _handshake_error(error.response, url, Redactor(keys)) from None
     except InvalidURI:
         raise TickhouseError(
             "FINNHUB_WEBSOCKET_URL is not an address; it reads like wss://ws.finnhub.io."
@@ -144,7 +144,7 @@ async def open_socket(url: str, token: str, others: Iterable[str] = ()) -> Finnh
     return FinnhubSocket(socket, keys)
 
 
-def _refused(response: Response, url: str, redactor: Redactor) -> BadKeyError | Unavailable:
+def _handshake_error(response: Response, url: str, redactor: Redactor) -> BadKeyError | Unavailable:
     """What the answer to a handshake means that opens no WebSocket."""
     status = response.status_code
     if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):

@@ -30,11 +30,11 @@ class Backoff:
         """
         attempt, self._attempts = self._attempts, self._attempts + 1
         if asked_ms is None:
-            return self._usual_s(attempt, status)
+            return self._delay_s(attempt, status)
         asked_s = asked_ms / 1000 * self._rng.uniform(1.0, LATER_BY_UP_TO)
-        return max(asked_s, self._usual_s(attempt, None))
+        return max(asked_s, self._delay_s(attempt, None))
 
-    def _usual_s(self, attempt: int, status: int | None) -> float:
+    def _delay_s(self, attempt: int, status: int | None) -> float:
         base_s, cap_s = 1.0, self.CAP_S
         if status == HTTPStatus.TOO_MANY_REQUESTS:
             base_s, cap_s = 60.0, self.BUSY_CAP_S

@@ -17,7 +17,8 @@ from statistics import median_high, median_low
 from typing import NamedTuple
 
 from app.contracts import FUTURE_MS
-from app.feeds.live.clock_witnesses import (
+from app.feeds.live.coverage import CoverageCheckpoint
+from app.feeds.live.time_sources import (
     LONGEST_LAG_MS,
     NEAR_MS,
     RECENT_MS,
@@ -26,7 +27,6 @@ from app.feeds.live.clock_witnesses import (
     ServerDate,
     Stamps,
 )
-from app.feeds.live.coverage import Mark
 
 FEWEST_SYMBOLS = 3
 """Fewer symbols never move the clock without the vendor's Date."""
@@ -105,23 +105,23 @@ class ClockSkew:
         """Whether the vendor's Date contradicts the clock, and symbols agree with the clock."""
         return self._suspects_clock and self._for_clock > self._for_date
 
-    def go_on_from(self, mark: Mark, now_ms: int) -> int:
-        """Judge the machine's clock by that of the run before, which stored `mark`.
+    def resume_from(self, checkpoint: CoverageCheckpoint, now_ms: int) -> int:
+        """Judge the machine's clock by that of the run before, which stored `checkpoint`.
 
-        A clock that is right, or was set right meanwhile, is past the mark. One that is before it
+        A clock that is right, or was set right meanwhile, is past the checkpoint. One that is before it
         by no more than that run's clock had been moved is still behind by as much as then. Within
-        the tolerance it may as well have been set right, and goes on at the mark.
+        the tolerance it may as well have been set right, and goes on at the checkpoint.
 
         :returns: by how many ms a clock that starts at `now_ms` has to be moved forward.
         """
-        before_ms = mark.at_ms - now_ms
+        before_ms = checkpoint.at_ms - now_ms
         if 0 < before_ms <= TOLERANCE_MS:
             self._moved_ms = before_ms
-        elif 0 < before_ms <= mark.moved_ms:
-            self._moved_ms = mark.moved_ms
+        elif 0 < before_ms <= checkpoint.moved_ms:
+            self._moved_ms = checkpoint.moved_ms
         self._started_ms = now_ms + self._moved_ms
-        if mark.at_ms <= self._started_ms:
-            self._reached_ms = mark.at_ms
+        if checkpoint.at_ms <= self._started_ms:
+            self._reached_ms = checkpoint.at_ms
         return self._moved_ms
 
     def date_received(self, date_ms: int, sent_ms: int, received_ms: int) -> None:
@@ -275,7 +275,7 @@ class ClockSkew:
         """How wrong the newest trades of `symbol` are."""
         return Disagreement(symbol, self._stamps[symbol].lags_ms[-1] - self._ahead_ms)
 
-    def forget(self, symbols: Iterable[str]) -> None:
+    def remove(self, symbols: Iterable[str]) -> None:
         """`symbols` are no longer subscribed."""
         for symbol in symbols:
             self._stamps.pop(symbol, None)
@@ -301,7 +301,7 @@ class ClockSkew:
         if self._date and now_ms - self._date.at_ms > DATE_VALID_MS:
             self._date = None
         date, votes = self._date, self._votes(now_ms)
-        explained = self._count_witnesses(date, now_ms) if date else []
+        explained = self._count_votes(date, now_ms) if date else []
         was_late = self._lag_ms > self._ahead_ms
         self._ahead_ms = 0
         if date and date.low_ms > TOLERANCE_MS and self._for_date >= self._for_clock:
@@ -313,7 +313,7 @@ class ClockSkew:
         self.is_too_far_behind = behind_ms > MAX_MOVE_MS
         return 0 if self.is_too_far_behind else behind_ms
 
-    def _count_witnesses(self, date: ServerDate, now_ms: int) -> list[int]:
+    def _count_votes(self, date: ServerDate, now_ms: int) -> list[int]:
         """Count the symbols that have traded since the Date and agree with it, or with the clock.
 
         :returns: the lags of those that agree with a Date that contradicts the clock.

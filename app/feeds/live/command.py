@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from app.feeds.clock import Clock, SteadyClock
 from app.feeds.finnhub.vendor import Finnhub
-from app.feeds.live.producer import MARK_FILE, Producer
+from app.feeds.live.producer import CHECKPOINT_FILE, Producer
 from app.feeds.live.recorder import Recorder
 from app.feeds.live.source import SourceError, check_feed, only_one, only_user
 from app.feeds.outbox.outbox import SPILL_FILE
@@ -29,7 +29,7 @@ def run(settings: Settings, record: Path | None = None) -> None:
     check_feed(settings, "live", "simulated")
     _check_address(settings)
     if record:
-        kept = (settings.home / name for name in (MARK_FILE, SPILL_FILE, "produce.lock"))
+        kept = (settings.home / name for name in (CHECKPOINT_FILE, SPILL_FILE, "produce.lock"))
         check_output("--record", record, [*settings.own_files, *kept])
     clock = SteadyClock()
     with only_one(settings, "produce"), only_user(settings):

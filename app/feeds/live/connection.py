@@ -1,4 +1,4 @@
-"""One key's line to the feed: connected, watched, replaced, for ever."""
+"""One key's connection to the feed: connected, watched, replaced, for ever."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from app.contracts import FeedName
 from app.feeds.clock import Clock
 from app.feeds.live.backoff import Backoff
 from app.feeds.live.recorder import Recorder
-from app.feeds.live.session import Intake
+from app.feeds.live.session import FeedSession
 from app.feeds.live.source import SourceError
 from app.feeds.live.staleness import some_of
 from app.feeds.messages.outgoing import Outgoing
 from app.feeds.vendor import FeedSocket, OnDate, Unavailable, Vendor
 
-PROVEN_MS = 10_000
+STABLE_MS = 10_000
 """A connection that lived this long is replaced at once when it ends."""
-FAREWELL_S = 1.0
+CLOSE_TIMEOUT_S = 1.0
 SEND_TIMEOUT_S = 10.0
 """A server that takes no word for so long is gone."""
 FRAMES_AT_ONCE = 64
@@ -30,11 +30,11 @@ _SECOND_MS = 1_000
 log = logging.getLogger(__name__)
 
 
-class Line:
+class FeedConnection:
     """The connections of one API key, one after the other.
 
     :param number: which of the vendor's connections it is, from 1; it is part of the names of
-        connections and of log lines.
+        connections and of log connections.
     :param offer: takes what is to be sent, in order.
     :param room: cleared while nothing more is to be read from the socket.
     :param on_date: takes the time that the server gives in a handshake, as `RestCalls` does.
@@ -48,7 +48,7 @@ class Line:
         number: int,
         *,
         feed: FeedName,
-        intake: Intake,
+        session: FeedSession,
         clock: Clock,
         rng: Random,
         offer: Callable[[list[Outgoing]], None],
@@ -60,7 +60,7 @@ class Line:
         self.symbols: tuple[str, ...] = ()
         self._vendor = vendor
         self._feed = feed
-        self._intake = intake
+        self._session = session
         self._clock = clock
         self._rng = rng
         self._offer = offer
@@ -82,19 +82,19 @@ class Line:
         while not self._ending:
             wait_s = backoff.next_s(status, asked_ms)
             if wait_s:
-                log.info("line %d connects again in %.1f s", self.number, wait_s)
+                log.info("connection %d connects again in %.1f s", self.number, wait_s)
             await self._clock.sleep(wait_s * 1_000)
             number += 1
             status, asked_ms = None, None
             since_ms = self._clock.now_ms()
             try:
-                await self._converse(f"{self._intake.source}-{since_ms:x}-{self.number}-{number}")
+                await self._run_once(f"{self._session.source}-{since_ms:x}-{self.number}-{number}")
             except Unavailable as error:
                 status = error.status
                 asked_ms = error.retry_after.wait_ms(self._clock.now_ms())
                 level = logging.INFO if self._ending else logging.WARNING
-                log.log(level, "line %d: %s", self.number, error)
-            if self._clock.now_ms() - since_ms >= PROVEN_MS:
+                log.log(level, "connection %d: %s", self.number, error)
+            if self._clock.now_ms() - since_ms >= STABLE_MS:
                 backoff.reset()
 
     async def end(self) -> None:
@@ -104,13 +104,13 @@ class Line:
         if socket is None:
             return
         try:
-            async with asyncio.timeout(FAREWELL_S):
+            async with asyncio.timeout(CLOSE_TIMEOUT_S):
                 await socket.unsubscribe(self.symbols)
                 await socket.close()
         except (Unavailable, TimeoutError):
             socket.abort()
 
-    async def _converse(self, connection: str) -> None:
+    async def _run_once(self, connection: str) -> None:
         """One connection, from its opening to its end."""
         sent_ms = self._clock.now_ms()
         socket = await self._vendor.connect(self.number)
@@ -123,7 +123,7 @@ class Line:
             asked = self.symbols
             async with _in_time():
                 await socket.subscribe(asked)
-            self._intake.connected(connection, asked)
+            self._session.connected(connection, asked)
             if self._recorder:
                 self._recorder.opened(connection, asked)
             log.info("connected as %s, %d symbols", connection, len(asked))
@@ -134,7 +134,7 @@ class Line:
             self._socket = None
             if self._recorder:
                 self._recorder.closed(connection)
-            self._offer(self._intake.disconnected(connection))
+            self._offer(self._session.disconnected(connection))
             socket.abort()
             if watching is not None:
                 await _ended(watching)
@@ -144,7 +144,7 @@ class Line:
         async for raw in socket.frames():
             if self._recorder:
                 self._recorder.frame(connection, raw)
-            self._offer(self._intake.frame(raw, connection))
+            self._offer(self._session.frame(raw, connection))
             if not self._room.is_set():
                 await self._room.wait()
             count += 1
@@ -166,15 +166,16 @@ class Line:
                 return  # who listens hears of it, too
 
     def _is_dead(self, connection: str) -> bool:
-        if self._intake.is_silent(connection):
+        if self._session.is_silent(connection):
             log.warning(
-                "line %d: no frame and no ping for three minutes, connecting anew", self.number
+                "connection %d: no frame and no ping for three minutes, connecting anew",
+                self.number,
             )
             return True
-        stalls = self._intake.stalls(connection)
+        stalls = self._session.stalls(connection)
         for stall in stalls:
             log.warning(
-                "line %d: no trade of %s for %d s though the market is open, connecting anew",
+                "connection %d: no trade of %s for %d s though the market is open, connecting anew",
                 self.number,
                 some_of(stall.symbols),
                 stall.silent_ms // 1000,
@@ -190,15 +191,15 @@ class Line:
             await socket.unsubscribe(gone)
             if self._recorder:
                 self._recorder.unsubscribed(connection, gone)
-            for symbol in (*gone, *self._intake.refused(connection)):
-                asked.pop(symbol, None)  # a refused one may have a place now
+            for symbol in (*gone, *self._session.refused(connection)):
+                asked.pop(symbol, None)  # a refused one may have a index now
         if new := [symbol for symbol in wanted if symbol not in asked]:
             await socket.subscribe(new)
-            self._intake.subscribed(connection, new)
+            self._session.subscribed(connection, new)
             if self._recorder:
                 self._recorder.subscribed(connection, new)
             asked |= dict.fromkeys(new)
-        again, refused, corrections = self._intake.find_refused(connection)
+        again, refused, corrections = self._session.find_refused(connection)
         if refused and self._recorder:
             self._recorder.refused(connection, refused)
         self._offer(corrections)

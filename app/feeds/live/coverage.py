@@ -27,9 +27,9 @@ class Coverage:
 
     def close(self, at_ms: int) -> None:
         """Since `at_ms`, perhaps long ago, nothing was heard any more."""
-        for start_ms, end_ms in self._heard(at_ms):
+        for start_ms, end_ms in self._connected_spans(at_ms):
             for minute in range(minute_of(start_ms), end_ms, MINUTE_MS):
-                self.add(minute, _overlap(minute, start_ms, end_ms))
+                self.add(minute, _shared_ms(minute, start_ms, end_ms))
         self._since = None
         self._earlier.clear()
 
@@ -46,14 +46,14 @@ class Coverage:
         kept: list[tuple[int, int]] = []
         for start, end in self._earlier:
             kept += [(start, min(end, from_ms)), (max(start, to_ms), end)]
-            _count(taken, max(start, from_ms), min(end, to_ms))
+            _add_minutes(taken, max(start, from_ms), min(end, to_ms))
         if self._since is not None:
             kept.append((self._since, from_ms))
-            _count(taken, max(self._since, from_ms), to_ms)
+            _add_minutes(taken, max(self._since, from_ms), to_ms)
             self._since = max(self._since, to_ms)
         self._earlier = [(start, end) for start, end in kept if start < end]
         for minute, covered_ms in self._closed.items():
-            lost_ms = _overlap(minute, from_ms, to_ms) - taken.get(minute, 0)
+            lost_ms = _shared_ms(minute, from_ms, to_ms) - taken.get(minute, 0)
             self._closed[minute] = max(0, covered_ms - lost_ms)
 
     def moved_forward(self, at_ms: int, ms: int) -> None:
@@ -78,10 +78,12 @@ class Coverage:
 
     def covered_ms(self, minute: int, now_ms: int) -> int:
         """How much of `minute` was heard up to `now_ms`."""
-        heard_ms = sum(_overlap(minute, start, end) for start, end in self._heard(now_ms))
-        return min(self._closed.get(minute, 0) + heard_ms, MINUTE_MS)
+        received_ms = sum(
+            _shared_ms(minute, start, end) for start, end in self._connected_spans(now_ms)
+        )
+        return min(self._closed.get(minute, 0) + received_ms, MINUTE_MS)
 
-    def forget_before(self, minute: int) -> None:
+    def discard_before(self, minute: int) -> None:
         """Drop what is known of minutes before `minute`."""
         for old in [m for m in self._closed if m < minute]:
             del self._closed[old]
@@ -89,7 +91,7 @@ class Coverage:
         if self._since is not None:
             self._since = max(self._since, minute)
 
-    def _heard(self, until_ms: int) -> list[tuple[int, int]]:
+    def _connected_spans(self, until_ms: int) -> list[tuple[int, int]]:
         """When what is open was heard, up to `until_ms`: all but cuts and moves of the clock."""
         if self._since is None:
             return []
@@ -97,18 +99,18 @@ class Coverage:
         return [(start, min(end, until_ms)) for start, end in parts]
 
 
-def _count(by_minute: dict[int, int], start_ms: int, end_ms: int) -> None:
+def _add_minutes(by_minute: dict[int, int], start_ms: int, end_ms: int) -> None:
     """Add the ms of each minute in a span."""
     for minute in range(minute_of(start_ms), end_ms, MINUTE_MS):
-        by_minute[minute] = by_minute.get(minute, 0) + _overlap(minute, start_ms, end_ms)
+        by_minute[minute] = by_minute.get(minute, 0) + _shared_ms(minute, start_ms, end_ms)
 
 
-def _overlap(minute: int, start_ms: int, end_ms: int) -> int:
+def _shared_ms(minute: int, start_ms: int, end_ms: int) -> int:
     return max(0, min(end_ms, minute + MINUTE_MS) - max(start_ms, minute))
 
 
-class Mark(Struct):
-    """How far the feed was covered when the mark was made.
+class CoverageCheckpoint(Struct):
+    """How far the feed was covered when the checkpoint was made.
 
     :ivar at_ms: the producer's clock.
     :ivar covered: for each symbol, the minutes that were not told for good, and their value.
@@ -120,19 +122,19 @@ class Mark(Struct):
     moved_ms: int = 0
 
 
-def load_mark(path: Path) -> Mark | None:
-    """The mark stored in `path`; None where there is none.
+def load_checkpoint(path: Path) -> CoverageCheckpoint | None:
+    """The checkpoint stored in `path`; None where there is none.
 
     :raises msgspec.DecodeError: the file holds something else.
     """
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Mark)
+        return msgspec.json.decode(path.read_bytes(), type=CoverageCheckpoint)
     except FileNotFoundError:
         return None
 
 
-def store_mark(path: Path, mark: Mark) -> None:
-    """Replace the mark in `path`; a crash of the machine leaves the old one or the new one.
+def store_checkpoint(path: Path, checkpoint: CoverageCheckpoint) -> None:
+    """Replace the checkpoint in `path`; a crash of the machine leaves the old one or the new one.
 
     It waits for the disk.
 
@@ -140,7 +142,7 @@ def store_mark(path: Path, mark: Mark) -> None:
     """
     new = path.with_suffix(".new")
     with new.open("wb") as file:
-        file.write(msgspec.json.encode(mark))
+        file.write(msgspec.json.encode(checkpoint))
         file.flush()
         os.fsync(file.fileno())
     new.replace(path)

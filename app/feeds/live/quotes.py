@@ -17,12 +17,12 @@ TRADELESS_MS, TRADING_MS, CLOSED_MS = 30_000, 120_000, 900_000
 closed."""
 LIVE_MS = 60_000
 """A symbol whose last trade is no older than this is live."""
-_LOOK_MS = 1_000
+_IDLE_MS = 1_000
 
 log = logging.getLogger(__name__)
 
 
-class Turns:
+class QuoteSchedule:
     """Whose quote is asked for next: pure.
 
     Who has waited longest for its interval comes first; so does, of those never asked for, who has
@@ -90,9 +90,9 @@ class QuotePoller:
         self._clock = clock
         self._publish = publish
         self._recorder = recorder
-        self._turns = Turns(feed, last_trade_ms)
+        self._schedule = QuoteSchedule(feed, last_trade_ms)
         self._left_out: set[str] = set()
-        self._troubled = False
+        self._failing = False
 
     async def run(self) -> None:
         """Compare calendars, then poll until no key is left."""
@@ -101,9 +101,9 @@ class QuotePoller:
             symbols = self._symbols()
             self._left_out.intersection_update(symbols)
             asked = [symbol for symbol in symbols if symbol not in self._left_out]
-            symbol = self._turns.next(asked, self._clock.now_ms())
+            symbol = self._schedule.next(asked, self._clock.now_ms())
             if symbol is None:
-                await self._clock.sleep(_LOOK_MS)
+                await self._clock.sleep(_IDLE_MS)
                 continue
             try:
                 await self.poll(symbol)
@@ -118,7 +118,7 @@ class QuotePoller:
         except RequestError as fault:
             self._give_up(symbol, fault)
             return
-        self._troubled = False
+        self._failing = False
         now_ms = self._clock.now_ms()
         if self._recorder:
             self._recorder.quote(symbol, as_json(payload), now_ms)
@@ -149,8 +149,8 @@ class QuotePoller:
             return  # the key was left out
         if fault.retry == "no":
             self._leave_out(symbol, str(fault))
-        elif not self._troubled:
-            self._troubled = True
+        elif not self._failing:
+            self._failing = True
             log.warning("no quote of %s (%s); it is tried again", symbol, fault)
 
     def _leave_out(self, symbol: str, why: str) -> None:

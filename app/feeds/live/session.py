@@ -22,10 +22,17 @@ from app.contracts import (
 from app.feeds.clock import Clock
 from app.feeds.live.clock_skew import ClockSkew
 from app.feeds.live.clock_skew_log import SkewLog
-from app.feeds.live.coverage import Mark
+from app.feeds.live.coverage import CoverageCheckpoint
 from app.feeds.live.future_trades import FutureTrades
 from app.feeds.live.silences import Arrivals
-from app.feeds.live.staleness import SILENCE_MS, IsOpen, Pulses, Stall, market_open, some_of
+from app.feeds.live.staleness import (
+    SILENCE_MS,
+    ActivityTracker,
+    IsOpen,
+    StalledMarket,
+    market_open,
+    some_of,
+)
 from app.feeds.live.subscriptions import Subscriptions
 from app.feeds.live.watermarks import Watermarks
 from app.feeds.messages.building import ConnectionMessages, rejection_records
@@ -58,24 +65,24 @@ class _Open:
 
     def __init__(self, messages: ConnectionMessages, now_ms: int) -> None:
         self.messages = messages
-        self.heard_at_ms = now_ms
+        self.received_at_ms = now_ms
         self.since_ms: dict[str, int] = {}
         self.arrivals = Arrivals(now_ms)
         self.subscriptions = Subscriptions()
 
 
-class Intake:
+class FeedSession:
     """One source's side of the feed, over all its connections.
 
     :param source: the producer's stable name, never shared.
     :param symbols: what it is to bring; `add` and `remove` change it.
     :param parse_frame: the vendor's parser of frames.
-    :param mark: what it stored before it was started again.
+    :param checkpoint: what it stored before it was started again.
     :param silence_ms: how long an open market may be silent.
     :param is_open: when a symbol's market is open; by the feed's calendar, if not given.
     :ivar counts: frames, trades, repeated_frames, repeated_trades, rejected_trades,
         rejected_frames, error_frames, other_frames, pings.
-    :ivar pulses: when each symbol traded last, and how often it does.
+    :ivar activity: when each symbol traded last, and how often it does.
     """
 
     def __init__(
@@ -89,14 +96,14 @@ class Intake:
         clock: Clock,
         parse_frame: ParseFrame,
         drop_repeats: bool = True,
-        mark: Mark | None = None,
+        checkpoint: CoverageCheckpoint | None = None,
         silence_ms: int = SILENCE_MS,
         is_open: IsOpen | None = None,
     ) -> None:
         self.source = source
         self.symbols = tuple(symbols)
         self.counts: Counter[str] = Counter()
-        self.pulses = Pulses(is_open or market_open(feed), silence_ms)
+        self.activity = ActivityTracker(is_open or market_open(feed), silence_ms)
         self._feed = feed
         self._clock = clock
         self._parse_frame = parse_frame
@@ -106,10 +113,10 @@ class Intake:
         self._future = FutureTrades(self._skew.is_future, self._skew.is_wrong)
         self._skew_log = SkewLog(self._skew)
         self._wanted = frozenset(symbols)
-        self._named: set[str] = set()
+        self._reported_symbols: set[str] = set()
         self._open: dict[str, _Open] = {}
-        if mark is not None:
-            self._go_on_from(mark)
+        if checkpoint is not None:
+            self._resume_from(checkpoint)
         self._awake_at_ms = clock.now_ms()
         self._watermarks = Watermarks(
             feed,
@@ -119,7 +126,7 @@ class Intake:
             symbols=symbols,
             now_ms=clock.now_ms(),
             newest_t=self._skew.newest_t,
-            mark=mark,
+            checkpoint=checkpoint,
         )
 
     def resume(self) -> list[Outgoing]:
@@ -139,7 +146,7 @@ class Intake:
         gone = [symbol for symbol in symbols if symbol in self.symbols]
         self.symbols = tuple(symbol for symbol in self.symbols if symbol not in gone)
         self._skew.symbols = len(self.symbols)
-        self._skew.forget(gone)
+        self._skew.remove(gone)
         self._wanted = frozenset(self.symbols)
         self._watermarks.remove(gone, self._clock.now_ms())
         for one in self._open.values():
@@ -160,12 +167,12 @@ class Intake:
         """`symbols` are heard through an open connection from now on."""
         now_ms = self._clock.now_ms()
         self._open[connection].subscriptions.subscribe(symbols, now_ms)
-        self._heard_from(self._open[connection], symbols, now_ms)
+        self._receive_from(self._open[connection], symbols, now_ms)
 
-    def _heard_from(self, one: _Open, symbols: Iterable[str], at_ms: int) -> None:
+    def _receive_from(self, one: _Open, symbols: Iterable[str], at_ms: int) -> None:
         one.since_ms |= dict.fromkeys(symbols, at_ms)
         one.arrivals.subscribed(symbols, at_ms)
-        self.pulses.subscribed(symbols)
+        self.activity.subscribed(symbols)
         self._watermarks.connected(symbols, at_ms)
 
     def find_refused(self, connection: str) -> tuple[list[str], list[str], list[Outgoing]]:
@@ -175,7 +182,9 @@ class Intake:
             and corrections of their coverage.
         """
         one = self._open[connection]
-        trading = [s for s, since in one.since_ms.items() if (self.pulses.last_ms(s) or 0) > since]
+        trading = [
+            s for s, since in one.since_ms.items() if (self.activity.last_ms(s) or 0) > since
+        ]
         again, found = one.subscriptions.step(self._clock.now_ms(), trading)
         return again, found, self.refuse(connection, found)
 
@@ -186,11 +195,11 @@ class Intake:
         for symbol in symbols:
             log.warning("the feed takes no subscription of %s: it has quotes only", symbol)
             ends.setdefault(one.since_ms.pop(symbol), []).append(symbol)
-        return self._uncovered(ends)
+        return self._end_coverage(ends)
 
     def refused(self, connection: str) -> list[str]:
         """Symbols of an open connection that the server has not taken."""
-        return list(self._open[connection].subscriptions.refused)
+        return list(self._open[connection].subscriptions.rejected)
 
     def disconnected(self, connection: str | None = None) -> list[Outgoing]:
         """The connection (the only one, if not given) is gone.
@@ -204,26 +213,26 @@ class Intake:
         if one is None:
             return []
         now_ms = self._clock.now_ms()
-        lost = self._lost(one, closing=True)
-        stalls = self.pulses.stalls(one.since_ms, now_ms)
+        lost = self._silent_gaps(one, closing=True)
+        stalls = self.activity.stalls(one.since_ms, now_ms)
         stalled = {symbol for stall in stalls for symbol in stall.symbols}
-        ends = self.pulses.covered_until(one.since_ms, now_ms, stalled)
-        self.pulses.replaced(stalls)
-        if not self._is_mute(one):
-            return [*lost, *self._uncovered(ends)]
-        mute_since = {min(at, one.heard_at_ms): names for at, names in ends.items()}
-        return [*lost, *self._uncovered(mute_since)]
+        ends = self.activity.covered_until(one.since_ms, now_ms, stalled)
+        self.activity.replaced(stalls)
+        if not self._is_silent(one):
+            return [*lost, *self._end_coverage(ends)]
+        silent_since = {min(at, one.received_at_ms): names for at, names in ends.items()}
+        return [*lost, *self._end_coverage(silent_since)]
 
-    def stalls(self, connection: str) -> list[Stall]:
+    def stalls(self, connection: str) -> list[StalledMarket]:
         """Markets of an open connection that bring no trades though they should.
 
         The connection is to be ended and replaced.
         """
-        return self.pulses.stalls(self._open[connection].since_ms, self._clock.now_ms())
+        return self.activity.stalls(self._open[connection].since_ms, self._clock.now_ms())
 
     def is_silent(self, connection: str) -> bool:
         """Whether three pings are missing: the connection is dead without having said so."""
-        return self._is_mute(self._open[connection])
+        return self._is_silent(self._open[connection])
 
     def server_date(self, date_ms: int, sent_ms: int, received_ms: int) -> list[Outgoing]:
         """The vendor's server gave its time (`ClockSkew.date_received`)."""
@@ -232,11 +241,11 @@ class Intake:
 
     def each_second(self) -> list[Outgoing]:
         """Watermarks that are due; to be called about once a second."""
-        woken = self._awake()
+        woken = self._check_awake()
         corrected = self._correct_clock(self._skew.each_second(self._clock.now_ms()))
         now_ms = self._clock.now_ms()
         self._skew_log.each_second(now_ms)
-        lost = [message for one in self._open.values() for message in self._lost(one)]
+        lost = [message for one in self._open.values() for message in self._silent_gaps(one)]
         return [*woken, *corrected, *lost, *self._watermarks.each_second(now_ms)]
 
     def end(self) -> list[Outgoing]:
@@ -244,7 +253,7 @@ class Intake:
         return self._release(at_once=True)
 
     @property
-    def holds_trades(self) -> bool:
+    def has_pending_trades(self) -> bool:
         """Whether trades from the future wait to be judged (`app.feeds.live.future_trades`)."""
         return bool(self._future)
 
@@ -253,16 +262,16 @@ class Intake:
         now_ms = self._clock.now_ms()
         return [message for one in lost for message in self._watermarks.lost(one, now_ms)]
 
-    def mark(self) -> Mark:
+    def checkpoint(self) -> CoverageCheckpoint:
         """How far the feed is covered, to be stored about once a second."""
-        return self._watermarks.mark(self._clock.now_ms(), self._skew.moved_ms)
+        return self._watermarks.checkpoint(self._clock.now_ms(), self._skew.moved_ms)
 
     def frame(self, raw: bytes, connection: str | None = None) -> list[Outgoing]:
         """What one frame of an open connection (the only one, if not given) makes."""
         one = self._open[connection or next(iter(self._open), "")]
         self.counts["frames"] += 1
-        woken = self._awake()
-        one.heard_at_ms = self._clock.now_ms()
+        woken = self._check_awake()
+        one.received_at_ms = self._clock.now_ms()
         frame = self._parse_frame(raw)
         match frame:
             case TradesFrame():
@@ -273,12 +282,14 @@ class Intake:
                 return [*woken, *self._trades(one, raw, frame)]
             case RejectedFrame():
                 self.counts["rejected_frames"] += 1
-                self._say_some("rejected_frames", "a frame was refused: %s", frame.rejection.detail)
+                self._log_sampled(
+                    "rejected_frames", "a frame was refused: %s", frame.rejection.detail
+                )
                 return [*woken, *rejection_records(raw, [frame.rejection], self._feed)]
             case ErrorFrame():
                 self.counts["error_frames"] += 1
                 one.subscriptions.error()
-                self._say_some("error_frames", "the feed reports an error: %s", frame.message)
+                self._log_sampled("error_frames", "the feed reports an error: %s", frame.message)
             case IgnoredFrame():
                 self.counts["other_frames"] += 1
                 log.debug("a frame of type %s is ignored", frame.type)
@@ -286,15 +297,15 @@ class Intake:
                 self.counts["pings"] += 1
         return woken
 
-    def _say_some(self, kind: str, text: str, detail: str) -> None:
+    def _log_sampled(self, kind: str, text: str, detail: str) -> None:
         """Warn of the first ten of a kind, then of each thousandth: a sick feed has many."""
         if self.counts[kind] <= 10 or not self.counts[kind] % 1_000:
             log.warning(text + " (%d so far)", detail, self.counts[kind])
 
-    def _is_mute(self, one: _Open) -> bool:
-        return self._clock.now_ms() - one.heard_at_ms > NO_PING_MS
+    def _is_silent(self, one: _Open) -> bool:
+        return self._clock.now_ms() - one.received_at_ms > NO_PING_MS
 
-    def _awake(self) -> list[Outgoing]:
+    def _check_awake(self) -> list[Outgoing]:
         """Note that this runs; what was slept through was not heard, whatever comes of it later."""
         now_ms, last_ms = self._clock.now_ms(), self._awake_at_ms
         self._awake_at_ms = now_ms
@@ -303,12 +314,12 @@ class Intake:
         log.warning("this machine slept, or stood still, for %d s", (now_ms - last_ms) // 1000)
         corrections: list[Outgoing] = []
         for one in self._open.values():
-            corrections += self._uncovered({last_ms: list(one.since_ms)})
-            one.heard_at_ms = now_ms
-            self._heard_from(one, list(one.since_ms), now_ms)
+            corrections += self._end_coverage({last_ms: list(one.since_ms)})
+            one.received_at_ms = now_ms
+            self._receive_from(one, list(one.since_ms), now_ms)
         return corrections
 
-    def _uncovered(self, ends: Mapping[int, Iterable[str]]) -> list[Outgoing]:
+    def _end_coverage(self, ends: Mapping[int, Iterable[str]]) -> list[Outgoing]:
         """Symbols that were heard until each of these times."""
         now_ms = self._clock.now_ms()
         return [
@@ -328,13 +339,13 @@ class Intake:
             now_ms = self._clock.now_ms()
         messages = one.messages.messages(raw, frame, now_ms)
         symbols = {message.symbol for message in messages}
-        if not_refused := one.subscriptions.proved(symbols):
-            self._heard_from(one, not_refused, now_ms)
+        if not_refused := one.subscriptions.confirm(symbols):
+            self._receive_from(one, not_refused, now_ms)
         wrong: list[Trades] = []
         if in_future:
-            messages, wrong = self._part_future(messages, raw)
+            messages, wrong = self._split_future(messages, raw)
         self._note_silences(one, messages, now_ms)
-        self.pulses.traded(symbols, now_ms)
+        self.activity.traded(symbols, now_ms)
         self.counts["rejected_trades"] += frame.size - len(frame.trades)
         return [
             *minutes,
@@ -349,7 +360,9 @@ class Intake:
         self._watermarks.traded(message.symbol for message in messages)
         return messages
 
-    def _part_future(self, messages: list[Trades], raw: bytes) -> tuple[list[Trades], list[Trades]]:
+    def _split_future(
+        self, messages: list[Trades], raw: bytes
+    ) -> tuple[list[Trades], list[Trades]]:
         """What of a frame's messages is in time, and what is from the future and wrong."""
         parts = [self._future.take(message, raw) for message in messages]
         in_time = [message for message, _ in parts if message is not None]
@@ -384,12 +397,12 @@ class Intake:
     def _note_silences(self, one: _Open, messages: list[Trades], now_ms: int) -> None:
         """What was silent beyond chance until now is judged from now on, once more."""
         for silence in one.arrivals.traded(
-            messages, now_ms, lambda: self.pulses.silences(one.since_ms, now_ms)
+            messages, now_ms, lambda: self.activity.silences(one.since_ms, now_ms)
         ):
             one.since_ms |= dict.fromkeys(silence.symbols, now_ms)
-            self.pulses.subscribed(silence.symbols)
+            self.activity.subscribed(silence.symbols)
 
-    def _lost(self, one: _Open, closing: bool = False) -> list[Outgoing]:
+    def _silent_gaps(self, one: _Open, closing: bool = False) -> list[Outgoing]:
         """Corrections of the coverage of what was lost in silences that ended by themselves."""
         now_ms = self._clock.now_ms()
         corrections: list[Outgoing] = []
@@ -410,35 +423,35 @@ class Intake:
             return frame
         ends_ms = {symbol: self._watermarks.end_ms(symbol) for symbol in symbols}
         kept: list[ParsedTrade] = []
-        places: dict[str, list[int]] = {}
+        indices: dict[str, list[int]] = {}
         for one in frame.trades:
             if one.trade.t < ends_ms[one.symbol]:
                 kept.append(one)
             else:
-                places.setdefault(one.symbol, []).append(one.trade.i)
-        if not places:
+                indices.setdefault(one.symbol, []).append(one.trade.i)
+        if not indices:
             return frame
-        self._name_unsubscribed(places)
+        self._report_unsubscribed(indices)
         refusal = Refusal(
             "unsubscribed",
-            f"not subscribed, or no longer: {', '.join(places)}"[:MAX_DETAIL],
-            tuple(sorted(place for some in places.values() for place in some)),
+            f"not subscribed, or no longer: {', '.join(indices)}"[:MAX_DETAIL],
+            tuple(sorted(index for some in indices.values() for index in some)),
         )
         return TradesFrame(kept, [*frame.rejections, refusal], frame.size)
 
-    def _name_unsubscribed(self, symbols: Iterable[str]) -> None:
+    def _report_unsubscribed(self, symbols: Iterable[str]) -> None:
         """Warn of each symbol once, and of no endless number of them."""
         for symbol in symbols:
-            if symbol not in self._named and len(self._named) < MOST_NAMED:
-                self._named.add(symbol)
+            if symbol not in self._reported_symbols and len(self._reported_symbols) < MOST_NAMED:
+                self._reported_symbols.add(symbol)
                 log.warning(
                     "trades of %s, which is not subscribed, are rejected (trades-rejected, reason "
                     "unsubscribed); add it to the symbols if they are wanted",
                     symbol,
                 )
 
-    def _go_on_from(self, mark: Mark) -> None:
-        behind_ms = self._skew.go_on_from(mark, self._clock.now_ms())
+    def _resume_from(self, checkpoint: CoverageCheckpoint) -> None:
+        behind_ms = self._skew.resume_from(checkpoint, self._clock.now_ms())
         if behind_ms:
             self._skew_log.continued(behind_ms)
             self._clock.move_forward(behind_ms)
@@ -449,10 +462,10 @@ class Intake:
         self._clock.move_forward(behind_ms)
         self._skew.moved_forward(behind_ms)
         self._future.moved_forward(behind_ms)
-        self.pulses.moved_forward(behind_ms)
+        self.activity.moved_forward(behind_ms)
         self._awake_at_ms += behind_ms
         for one in self._open.values():
-            one.heard_at_ms += behind_ms
+            one.received_at_ms += behind_ms
             one.arrivals.moved_forward(behind_ms)
             one.since_ms = {symbol: at + behind_ms for symbol, at in one.since_ms.items()}
 

@@ -26,7 +26,7 @@ _FOLLOWS = 1 / 2
 those before."""
 
 
-class Lost(NamedTuple):
+class SilentGap(NamedTuple):
     """What was traded of `symbols` in this time never came."""
 
     symbols: tuple[str, ...]
@@ -35,7 +35,7 @@ class Lost(NamedTuple):
 
 
 @dataclass(slots=True)
-class _Flow:
+class _TradeFlow:
     """Trades as they come, of one market or of all.
 
     :ivar last_ms: when the last came.
@@ -47,25 +47,25 @@ class _Flow:
 
 
 @dataclass(slots=True, eq=False)
-class _Ended:
+class _EndedSilence:
     """A silence that has ended; what comes behind it shows whether anything was lost.
 
-    :ivar usual_ms: the delay before it.
+    :ivar typical_ms: the delay before it.
     :ivar times: when the first trades behind it happened, each once, as a sweep of one moment may
         be reported late as a whole.
     :ivar least_ms: the shortest delay behind it.
     """
 
-    flow: _Flow
+    flow: _TradeFlow
     silences: list[Silence]
     at_ms: int
-    usual_ms: int
+    typical_ms: int
     times: list[int] = field(default_factory=list)
     least_ms: float = float("inf")
 
     @property
     def caught_up(self) -> bool:
-        return self.least_ms <= self.usual_ms + CAUGHT_UP_MS
+        return self.least_ms <= self.typical_ms + CAUGHT_UP_MS
 
     def is_decided(self, now_ms: int) -> bool:
         """Whether enough trades have come, up to those of the present, or should have by now."""
@@ -73,14 +73,14 @@ class _Ended:
         enough = self.caught_up and len(self.times) == SAMPLES
         return enough or now_ms - self.at_ms > patience_ms
 
-    def lost(self) -> list[Lost]:
-        resumed_ms = median_high(self.times) + self.usual_ms
+    def lost(self) -> list[SilentGap]:
+        resumed_ms = median_high(self.times) + self.typical_ms
         found = []
         for symbols, start_ms, chance_ms in self.silences:
             gap_ms = resumed_ms - start_ms
             if gap_ms > (chance_ms if self.caught_up else chance_ms * _FOLLOWS):
                 end_ms = min(resumed_ms, self.at_ms) if self.caught_up else self.at_ms
-                found.append(Lost(symbols, start_ms, end_ms))
+                found.append(SilentGap(symbols, start_ms, end_ms))
         return found
 
 
@@ -93,15 +93,15 @@ class Arrivals:
     """
 
     def __init__(self, now_ms: int) -> None:
-        self._all = _Flow(now_ms)
-        self._markets: dict[Market, _Flow] = {}
-        self._flow_of: dict[str, _Flow] = {}
-        self._ended: list[_Ended] = []
+        self._all = _TradeFlow(now_ms)
+        self._markets: dict[Market, _TradeFlow] = {}
+        self._flow_of: dict[str, _TradeFlow] = {}
+        self._ended: list[_EndedSilence] = []
 
     def subscribed(self, symbols: Iterable[str], now_ms: int) -> None:
         """`symbols` are received from now on."""
         for symbol in symbols:
-            self._flow_of[symbol] = self._markets.setdefault(market_of(symbol), _Flow(now_ms))
+            self._flow_of[symbol] = self._markets.setdefault(market_of(symbol), _TradeFlow(now_ms))
 
     def traded(
         self, messages: Sequence[Trades], now_ms: int, silences: Callable[[], list[Silence]]
@@ -114,7 +114,7 @@ class Arrivals:
         """
         ended = self._ending(messages, now_ms, silences)
         for one in self._ended:
-            self._look(one, messages, now_ms)
+            self._observe(one, messages, now_ms)
         for message in messages:
             if flow := self._flow_of.get(message.symbol):
                 flow.last_ms = now_ms
@@ -124,7 +124,7 @@ class Arrivals:
             self._all.delays_ms.append(now_ms - messages[-1].trades[-1].t)
         return ended
 
-    def lost(self, now_ms: int, closing: bool = False) -> list[Lost]:
+    def lost(self, now_ms: int, closing: bool = False) -> list[SilentGap]:
         """What was lost in silences that have ended, once that is known; to be asked each second.
 
         :param closing: the connection ends now: nothing more can be learned.
@@ -142,7 +142,7 @@ class Arrivals:
             flow.delays_ms = deque((delay + ms for delay in flow.delays_ms), maxlen=SAMPLES)
         for one in self._ended:
             one.at_ms += ms
-            one.usual_ms += ms
+            one.typical_ms += ms
             one.least_ms += ms
             one.silences = [s._replace(since_ms=s.since_ms + ms) for s in one.silences]
 
@@ -164,13 +164,13 @@ class Arrivals:
             ended += self._note(flow, found, now_ms)
         return ended
 
-    def _note(self, flow: _Flow, silences: list[Silence], now_ms: int) -> list[Silence]:
+    def _note(self, flow: _TradeFlow, silences: list[Silence], now_ms: int) -> list[Silence]:
         if silences:
-            usual_ms = round(median(flow.delays_ms)) if flow.delays_ms else 0
-            self._ended.append(_Ended(flow, silences, now_ms, usual_ms))
+            typical_ms = round(median(flow.delays_ms)) if flow.delays_ms else 0
+            self._ended.append(_EndedSilence(flow, silences, now_ms, typical_ms))
         return silences
 
-    def _look(self, one: _Ended, messages: Sequence[Trades], now_ms: int) -> None:
+    def _observe(self, one: _EndedSilence, messages: Sequence[Trades], now_ms: int) -> None:
         for message in messages:
             if one.flow is self._all or self._flow_of.get(message.symbol) is one.flow:
                 times = dict.fromkeys(trade.t for trade in message.trades)

@@ -38,8 +38,8 @@ def check_feed(settings: Settings, *feeds: FeedName) -> None:
 
 def source_name(settings: Settings) -> str:
     """The stable name of the producer of this data folder on this machine."""
-    mark = hashlib.sha256(str(settings.home).encode()).hexdigest()[:6]
-    return f"{socket.gethostname()}-{mark}"
+    digest = hashlib.sha256(str(settings.home).encode()).hexdigest()[:6]
+    return f"{socket.gethostname()}-{digest}"
 
 
 @contextmanager
@@ -71,10 +71,10 @@ def only_user(settings: Settings) -> Iterator[None]:
     host = urlsplit(settings.finnhub_websocket_url).netloc
     with ExitStack() as stack:
         for number, key in enumerate(settings.finnhub_keys, start=1):
-            mark = hashlib.sha256(f"{host} {key}".encode()).hexdigest()[:16]
+            digest = hashlib.sha256(f"{host} {key}".encode()).hexdigest()[:16]
             stack.enter_context(
                 _locked(
-                    folder / f"{mark}.lock",
+                    folder / f"{digest}.lock",
                     lambda holder, number=number: (  # type: ignore[misc]
                         f"Key {number} of FINNHUB_API_KEY is used by process {holder} already, and "
                         "a key may open one connection only. Stop that process, or use another key."

@@ -30,19 +30,19 @@ class RepeatedFrames:
 
     def __init__(self) -> None:
         self._ring: deque[bytes] = deque()
-        self._held: Counter[bytes] = Counter()
+        self._counts: Counter[bytes] = Counter()
 
     def is_repeat(self, raw: bytes, frame: TradesFrame) -> bool:
         """Whether `raw`, which is `frame`, is the server repeating itself; notes it."""
-        mark = hashlib.blake2b(raw, digest_size=16).digest()
-        known = self._held[mark] > 0
-        self._ring.append(mark)
-        self._held[mark] += 1
+        digest = hashlib.blake2b(raw, digest_size=16).digest()
+        known = self._counts[digest] > 0
+        self._ring.append(digest)
+        self._counts[digest] += 1
         if len(self._ring) > RING_FRAMES:
             oldest = self._ring.popleft()
-            self._held[oldest] -= 1
-            if not self._held[oldest]:
-                del self._held[oldest]
+            self._counts[oldest] -= 1
+            if not self._counts[oldest]:
+                del self._counts[oldest]
         return known and not _is_full_of_equals(frame)
 
 

@@ -21,46 +21,46 @@ class Joiner:
     """
 
     def __init__(self) -> None:
-        self._held: dict[str, Trades] = {}
+        self._pending: dict[str, Trades] = {}
         self._second = 0
 
     def __len__(self) -> int:
-        return len(self._held)
+        return len(self._pending)
 
     def add(self, message: Outgoing) -> list[Outgoing]:
         """What nothing can be joined to any more, in the order of each symbol."""
         if isinstance(message, Rejected):
             return [message]
         if not isinstance(message, Trades):
-            held = self._held.pop(message.symbol, None)
-            return [message] if held is None else [held, message]
+            pending = self._pending.pop(message.symbol, None)
+            return [message] if pending is None else [pending, message]
         done: list[Outgoing] = []
         if message.received_at // 1000 != self._second:
             done = self.take()
             self._second = message.received_at // 1000
-        held = self._held.get(message.symbol)
-        if held is None:
-            self._held[message.symbol] = message
-        elif _fit(held, message):
-            held.trades += message.trades
-            held.received_at = message.received_at
+        pending = self._pending.get(message.symbol)
+        if pending is None:
+            self._pending[message.symbol] = message
+        elif _fit(pending, message):
+            pending.trades += message.trades
+            pending.received_at = message.received_at
         else:
-            done.append(held)
-            del self._held[message.symbol]
-            self._held[message.symbol] = message
+            done.append(pending)
+            del self._pending[message.symbol]
+            self._pending[message.symbol] = message
         return done
 
     def take(self) -> list[Outgoing]:
-        """All that is held."""
-        if not self._held:
+        """All that is pending."""
+        if not self._pending:
             return []
-        held: list[Outgoing] = [*self._held.values()]
-        self._held.clear()
-        return held
+        pending: list[Outgoing] = [*self._pending.values()]
+        self._pending.clear()
+        return pending
 
 
-def _fit(held: Trades, message: Trades) -> bool:
+def _fit(pending: Trades, message: Trades) -> bool:
     return (
-        held.connection == message.connection
-        and len(held.trades) + len(message.trades) <= MOST_TRADES
+        pending.connection == message.connection
+        and len(pending.trades) + len(message.trades) <= MOST_TRADES
     )

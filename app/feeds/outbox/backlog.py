@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from app.feeds.outbox.spill_file import Gap, Record, SpillFile
+from app.feeds.outbox.spill_file import KafkaRecord, SpillFile, UnreadableSpan
 
 log = logging.getLogger(__name__)
 
@@ -17,7 +17,7 @@ class Numbered(NamedTuple):
     """A record and its number in the order in which all of them are to reach Kafka."""
 
     number: int
-    record: Record
+    record: KafkaRecord
 
 
 class Backlog:
@@ -36,7 +36,7 @@ class Backlog:
         self._limit_bytes = limit_bytes
         self._spill = spill
         self._front: deque[Numbered] = deque()
-        self._waiting: deque[Record] = deque()
+        self._waiting: deque[KafkaRecord] = deque()
         self._bytes = 0
         self._failed = False
 
@@ -55,7 +55,7 @@ class Backlog:
             return self._front[0].number
         return self.added - len(self._waiting) - self._unread + 1
 
-    def add(self, record: Record) -> None:
+    def add(self, record: KafkaRecord) -> None:
         """Put `record` behind all others."""
         self.added += 1
         self._waiting.append(record)
@@ -77,24 +77,24 @@ class Backlog:
         return self._spill is not None and not self._spill.is_synced
 
     def sync(self) -> None:
-        """Force to the disk what went to the file; a thread of its own may do it, then `adopt`.
+        """Force to the disk what went to the file; a thread of its own may do it, then `finish_sync`.
 
         :raises OSError: the disk refuses.
         """
         if self._spill is not None and not self._spill.is_synced:
             self._spill.sync()
 
-    def adopt(self) -> None:
-        """Put in place what `sync` had to write anew; see `SpillFile.adopt`.
+    def finish_sync(self) -> None:
+        """Put in place what `sync` had to write anew; see `SpillFile.finish_sync`.
 
         :raises OSError: there is no room for it.
         """
         if self._spill is not None:
-            self._spill.adopt()
+            self._spill.finish_sync()
 
-    def take_gaps(self) -> list[Gap]:
+    def take_unreadable(self) -> list[UnreadableSpan]:
         """What in the file was found unreadable since this was asked last."""
-        return self._spill.take_gaps() if self._spill is not None else []
+        return self._spill.take_unreadable() if self._spill is not None else []
 
     def give_back(self, records: Iterable[Numbered]) -> None:
         """Put `records`, which were taken, before all others again."""
@@ -124,7 +124,7 @@ class Backlog:
         else:
             self._bytes -= self._waiting.popleft().size
 
-    def keep(self, undelivered: Iterable[Record]) -> int:
+    def spill_all(self, undelivered: Iterable[KafkaRecord]) -> int:
         """Store all there is in the file, `undelivered` before it, for the next start.
 
         :returns: how many records are kept.

@@ -21,7 +21,7 @@ _DRAIN_S = 0.02
 log = logging.getLogger(__name__)
 
 
-class Outlet:
+class Outbox:
     """A publisher driven by an event loop.
 
     :param correct: makes corrections of coverage for what of the feed is lost on the way.
@@ -41,21 +41,21 @@ class Outlet:
         self.room = asyncio.Event()
         self.room.set()
         self.broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._settling = False
+        self._send_scheduled = False
         self._draining: asyncio.Task[None] | None = None
         self._syncing: asyncio.Task[None] | None = None
         self._sync_failed = False
 
-    def begin(self) -> None:
+    def topics_ready(self) -> None:
         """The topics are there: send what waits."""
-        self._publisher.begin()
+        self._publisher.topics_ready()
 
     def offer(self, messages: list[Outgoing]) -> None:
         """Send in order: as soon as nothing more is there to be read that could be joined."""
         self._publisher.offer(messages)
-        if not self._settling:
-            self._settling = True
-            asyncio.get_running_loop().call_soon(self._settle)
+        if not self._send_scheduled:
+            self._send_scheduled = True
+            asyncio.get_running_loop().call_soon(self._send_pending)
 
     def serve(self) -> None:
         """Hear what Kafka has to say, and secure what waits; to be called about each second.
@@ -63,11 +63,11 @@ class Outlet:
         :raises PublishError: Kafka takes no more messages.
         """
         self._publisher.serve()
-        self._correct_lost()
+        self._report_lost()
         if self._publisher.must_sync and (self._syncing is None or self._syncing.done()):
             self._syncing = asyncio.create_task(self._sync())
 
-    def _correct_lost(self) -> bool:
+    def _report_lost(self) -> bool:
         """Have coverage corrected for what is lost; whether there was something."""
         lost = self._publisher.take_lost()
         if lost:
@@ -79,7 +79,7 @@ class Outlet:
         """Force to the disk what was spilled, aside: a slow disk takes its time."""
         try:
             await asyncio.to_thread(self._publisher.sync)
-            self._publisher.adopt()
+            self._publisher.finish_sync()
         except OSError as error:
             if not self._sync_failed:
                 log.error(
@@ -99,9 +99,9 @@ class Outlet:
         return self._publisher.last()
 
     @property
-    def settled(self) -> int:
+    def delivered_up_to(self) -> int:
         """The number up to which every message is in Kafka, or its loss corrected."""
-        return self._publisher.settled
+        return self._publisher.delivered_up_to
 
     async def finish(self, repeated_frames: int, trades: int) -> None:
         """Wait for Kafka, keep for the next start what it did not take, and say what was done.
@@ -113,10 +113,10 @@ class Outlet:
         if self._syncing is not None:
             await self._syncing
         left = await self._flush(FLUSH_S)
-        if self._correct_lost():
+        if self._report_lost():
             left = await self._flush(_CORRECT_S)
-        kept = await asyncio.to_thread(self._publisher.keep) if left else 0
-        self._say(repeated_frames, trades, kept)
+        kept = await asyncio.to_thread(self._publisher.spill_all) if left else 0
+        self._log_totals(repeated_frames, trades, kept)
 
     def check(self) -> None:
         """Say at the end whether messages were lost on the way.
@@ -139,7 +139,7 @@ class Outlet:
             log.error("%s", error)
             return 1
 
-    def _say(self, repeated_frames: int, trades: int, kept: int) -> None:
+    def _log_totals(self, repeated_frames: int, trades: int, kept: int) -> None:
         sent = self._publisher.sent
         log.info(
             "flushed: %d trades in %d messages, %d watermarks, %d quotes, %d rejections; "
@@ -160,12 +160,12 @@ class Outlet:
                 self._spill,
             )
 
-    def _settle(self) -> None:
-        self._settling = False
+    def _send_pending(self) -> None:
+        self._send_scheduled = False
         if self.broken.done():
             return
         try:
-            has_room = self._publisher.settle()
+            has_room = self._publisher.send_pending()
         except TickhouseError as error:
             self.broken.set_exception(error)
             return
@@ -181,4 +181,4 @@ class Outlet:
         """While messages wait, look often whether they can go on."""
         while self._publisher.is_behind and not self.broken.done():
             await asyncio.sleep(_DRAIN_S)
-            self._settle()
+            self._send_pending()

@@ -29,7 +29,7 @@ class Answer(NamedTuple):
     exists: bool = False
 
 
-class Contact:
+class BrokerReachability:
     """Whether Kafka answers, as far as its answers prove it. Nobody waits for them.
 
     A lost connection alone proves nothing: Kafka is away when a question, too, stays unanswered,

@@ -20,14 +20,14 @@ BLOCK_BYTES = 4 * 1024 * 1024
 RECORD_BYTES = 160
 """What a record takes in memory beyond its key and value."""
 _FORMAT = b"THSPILL2"
-_PLACE = struct.Struct("<QQ")
+_POSITION = struct.Struct("<QQ")
 _CRC = struct.Struct("<I")
-HEAD_BYTES = len(_FORMAT) + _PLACE.size + _CRC.size
+HEAD_BYTES = len(_FORMAT) + _POSITION.size + _CRC.size
 """The size of a file that holds no records."""
-_MARK = b"\xfeREC"
+_RECORD_MARKER = b"\xfeREC"
 """Begins each record: behind bytes that cannot be read, the next one is looked for by it."""
 _LENGTH = struct.Struct("<I")
-_RECORD_HEAD_BYTES = len(_MARK) + _LENGTH.size + _CRC.size
+_RECORD_HEAD_BYTES = len(_RECORD_MARKER) + _LENGTH.size + _CRC.size
 _SEARCH_BYTES = 1024 * 1024
 _TIME = b'"received_at":'
 
@@ -38,7 +38,7 @@ class SpillError(TickhouseError):
     """The file cannot be used; it is left as it is."""
 
 
-class Record(NamedTuple):
+class KafkaRecord(NamedTuple):
     """A Kafka message on its way."""
 
     topic: str
@@ -51,7 +51,7 @@ class Record(NamedTuple):
         return RECORD_BYTES + len(self.value) + len(self.key or b"")
 
 
-class Gap(NamedTuple):
+class UnreadableSpan(NamedTuple):
     """Records that cannot be read any more.
 
     :ivar from_ms: `received_at` of the last message before them; 0 when nothing is known of it.
@@ -62,19 +62,19 @@ class Gap(NamedTuple):
     to_ms: int | None
 
 
-class _Span(NamedTuple):
+class _FilePart(NamedTuple):
     """A part of the file: a record, or bytes that are none."""
 
     start_at: int
     end_at: int
-    record: Record | None
+    record: KafkaRecord | None
 
 
 class SpillFile:
     """Records on disk, first in, first out; they outlive the process.
 
-    The file begins with its format and the place of the first record that is not `confirmed`. Each
-    record carries a checksum: one that is spoiled is skipped and named in the log, and `take_gaps`
+    The file begins with its format and the position of the first record that is not `confirmed`. Each
+    record carries a checksum: one that is spoiled is skipped and named in the log, and `take_unreadable`
     returns when it was received. What is appended outlives the machine, too, once `is_synced`.
 
     :ivar unread: how many records were not read yet (an upper bound, when some were spoiled since).
@@ -85,8 +85,8 @@ class SpillFile:
         path.parent.mkdir(parents=True, exist_ok=True)
         self.path = path
         self.unread = 0
-        self._gaps: list[Gap] = []
-        self._distrusted = False
+        self._unreadable: list[UnreadableSpan] = []
+        self._sync_failed = False
         self._name_is_synced = path.exists()
         self._generation = 0
         self._synced: tuple[int, int] | None = None
@@ -94,8 +94,8 @@ class SpillFile:
         self._file = _opened(path)
         self._confirmed_at = self._read_at = self._end_at = HEAD_BYTES
         self._since_ms = 0
-        self._last: Record | None = None
-        self._damage: _Span | None = None
+        self._last: KafkaRecord | None = None
+        self._damage: _FilePart | None = None
         self._known_damage: set[int] = set()
         try:
             self._find_records()
@@ -115,16 +115,16 @@ class SpillFile:
     @property
     def is_synced(self) -> bool:
         """Whether all that was appended is on the disk, as far as the disk has confirmed."""
-        if self._distrusted:
+        if self._sync_failed:
             return False
         return self._end_at == HEAD_BYTES or self._synced == (self._generation, self._end_at)
 
-    def take_gaps(self) -> list[Gap]:
+    def take_unreadable(self) -> list[UnreadableSpan]:
         """What was found unreadable since this was asked last."""
-        gaps, self._gaps = self._gaps, []
-        return gaps
+        unreadable, self._unreadable = self._unreadable, []
+        return unreadable
 
-    def append(self, records: Iterable[Record]) -> None:
+    def append(self, records: Iterable[KafkaRecord]) -> None:
         """Write `records` behind all others.
 
         :raises OSError: there is no room; none of them counts as written.
@@ -145,15 +145,15 @@ class SpillFile:
         self.unread += len(packed)
 
     def sync(self) -> None:
-        """Force to the disk what was appended; a thread of its own may do it, then call `adopt`.
+        """Force to the disk what was appended; a thread of its own may do it, then call `finish_sync`.
 
         After a refusal the system may have dropped what it could not write, and a further fsync
-        would say nothing about it (Linux). So the next call writes the whole file anew.
+        would say nothing about it (Linux). So the next call writes the record_part file anew.
 
         :raises OSError: the disk refuses; nothing counts as synced.
         """
         generation, end_at = self._generation, self._end_at
-        if self._distrusted:
+        if self._sync_failed:
             if self._rewritten is None:
                 self._rewrite(end_at)
                 self._rewritten = generation, end_at
@@ -163,13 +163,13 @@ class SpillFile:
             if not self._name_is_synced:
                 sync_folder(self.path.parent)
         except OSError:
-            self._distrusted = True
+            self._sync_failed = True
             raise
         self._name_is_synced = True
         self._synced = generation, end_at
 
-    def adopt(self) -> None:
-        """Put in place what `sync` wrote anew, with what was appended meanwhile.
+    def finish_sync(self) -> None:
+        """Put in position what `sync` wrote anew, with what was appended meanwhile.
 
         It counts as synced after the next `sync`, which is to be called all the same.
 
@@ -194,12 +194,12 @@ class SpillFile:
         self._file.close()
         self._file = file
         self._write_head()
-        self._distrusted, self._name_is_synced = False, False
+        self._sync_failed, self._name_is_synced = False, False
         self._synced = None
 
-    def read(self) -> list[Record]:
+    def read(self) -> list[KafkaRecord]:
         """The next records, some MiB of them; they stay in the file until `confirm`."""
-        found: list[Record] = []
+        found: list[KafkaRecord] = []
         start_at = self._read_at
         for span in self._spans(start_at, self._end_at):
             self._read_at = span.end_at
@@ -222,7 +222,7 @@ class SpillFile:
         self._since_ms = self._last_ms()
         self._write_head()
 
-    def replace(self, records: Iterable[Record]) -> None:
+    def replace(self, records: Iterable[KafkaRecord]) -> None:
         """Make `records`, and behind them what was not read yet, the file's content.
 
         :raises OSError: they cannot be written, or the disk refuses; the file is as it was.
@@ -244,11 +244,11 @@ class SpillFile:
         sync_folder(self.path.parent)
         self._file.close()
         self._file = file
-        self._distrusted, self._name_is_synced, self._rewritten = False, True, None
+        self._sync_failed, self._name_is_synced, self._rewritten = False, True, None
         self._generation += 1
-        gaps, self._gaps = self._gaps, []
+        unreadable, self._unreadable = self._unreadable, []
         self._find_records()
-        self._gaps = gaps
+        self._unreadable = unreadable
         self._synced = self._generation, self._end_at
 
     def close(self) -> None:
@@ -259,7 +259,7 @@ class SpillFile:
         return self.path.with_suffix(".new")
 
     def _rewrite(self, end_at: int) -> None:
-        """Write what is not confirmed to another file, each record at its place, and force it."""
+        """Write what is not confirmed to another file, each record at its position, and force it."""
         with FileIO(self._new_path, "w+b") as file:
             start_at = self._confirmed_at
             _write(file, _head(start_at, self._since_ms))
@@ -268,7 +268,7 @@ class SpillFile:
             os.fsync(file.fileno())
 
     def _copy(self, file: FileIO, start_at: int, end_at: int) -> None:
-        """Write a part of this file to `file`, at the place where that stands."""
+        """Write a part of this file to `file`, at the position where that stands."""
         with self.path.open("rb") as old:
             old.seek(start_at)
             left = end_at - start_at
@@ -307,17 +307,17 @@ class SpillFile:
 
     def _read_head(self, size: int) -> None:
         self._check_format()
-        place = self._file.read(_PLACE.size)
+        position = self._file.read(_POSITION.size)
         (crc,) = _CRC.unpack(self._file.read(_CRC.size))
-        start_at, since_ms = _PLACE.unpack(place)
-        if crc == zlib.crc32(place) and HEAD_BYTES <= start_at <= size:
+        start_at, since_ms = _POSITION.unpack(position)
+        if crc == zlib.crc32(position) and HEAD_BYTES <= start_at <= size:
             self._confirmed_at = self._read_at = self._end_at = start_at
             self._since_ms = since_ms
             return
         log.error("%s: its head is spoiled, so all of it is sent again", self.path)
         self._since_ms = 0
 
-    def _spans(self, start_at: int, end_at: int) -> Iterator[_Span]:
+    def _spans(self, start_at: int, end_at: int) -> Iterator[_FilePart]:
         """The records between two places, and what between them is none; that is noted."""
         with self.path.open("rb") as file:
             at = start_at
@@ -327,16 +327,16 @@ class SpillFile:
                 if span.record is None:
                     self._damage = self._damage or span
                 elif _TIME in span.record.value:
-                    self._note(_received_ms(span.record) if self._damage else None)
+                    self._record_damage(_received_ms(span.record) if self._damage else None)
                     self._last = span.record
                 yield span
-        self._note(None)
+        self._record_damage(None)
 
     def _last_ms(self) -> int:
         """When the last message that was read, or those before the file, were received."""
         return (_received_ms(self._last) if self._last else 0) or self._since_ms
 
-    def _note(self, to_ms: int | None) -> None:
+    def _record_damage(self, to_ms: int | None) -> None:
         """Note damage, if there was some, now that it is known what lies behind it."""
         damage, self._damage = self._damage, None
         if damage is None or damage.start_at in self._known_damage:
@@ -350,7 +350,7 @@ class SpillFile:
             damage.start_at,
             "" if to_ms is None else ", what lies behind them is sent",
         )
-        self._gaps.append(Gap(self._last_ms(), to_ms))
+        self._unreadable.append(UnreadableSpan(self._last_ms(), to_ms))
 
     def _write_head(self) -> None:
         self._file.seek(0)
@@ -368,38 +368,38 @@ def _write(file: FileIO, content: bytes) -> None:
         rest = rest[file.write(rest) :]
 
 
-def _head(place: int, since_ms: int) -> bytes:
-    packed = _PLACE.pack(place, since_ms)
+def _head(position: int, since_ms: int) -> bytes:
+    packed = _POSITION.pack(position, since_ms)
     return _FORMAT + packed + _CRC.pack(zlib.crc32(packed))
 
 
-def _packed(record: Record) -> bytes:
+def _packed(record: KafkaRecord) -> bytes:
     body = msgspec.msgpack.encode(record)
     length = _LENGTH.pack(len(body))
-    return b"".join((_MARK, length, _CRC.pack(zlib.crc32(body, zlib.crc32(length))), body))
+    return b"".join((_RECORD_MARKER, length, _CRC.pack(zlib.crc32(body, zlib.crc32(length))), body))
 
 
-_decode = msgspec.msgpack.Decoder(Record).decode
+_decode = msgspec.msgpack.Decoder(KafkaRecord).decode
 
 
-def _span(file: BufferedReader, at: int, end_at: int) -> _Span:
-    """The record at a place; or all bytes from there to the next record, when there is none."""
-    whole = _record_at(file, at, end_at)
-    if whole is None:
-        return _Span(at, _next_record_at(file, at + 1, end_at), None)
-    return whole
+def _span(file: BufferedReader, at: int, end_at: int) -> _FilePart:
+    """The record at a position; or all bytes from there to the next record, when there is none."""
+    record_part = _record_at(file, at, end_at)
+    if record_part is None:
+        return _FilePart(at, _next_record_at(file, at + 1, end_at), None)
+    return record_part
 
 
-def _record_at(file: BufferedReader, at: int, end_at: int) -> _Span | None:
+def _record_at(file: BufferedReader, at: int, end_at: int) -> _FilePart | None:
     body_at = at + _RECORD_HEAD_BYTES
     if body_at > end_at:
         return None
     if file.tell() != at:
         file.seek(at)
     head = file.read(_RECORD_HEAD_BYTES)
-    if len(head) < _RECORD_HEAD_BYTES or not head.startswith(_MARK):
+    if len(head) < _RECORD_HEAD_BYTES or not head.startswith(_RECORD_MARKER):
         return None
-    length = head[len(_MARK) : -_CRC.size]
+    length = head[len(_RECORD_MARKER) : -_CRC.size]
     (crc,) = _CRC.unpack(head[-_CRC.size :])
     (size,) = _LENGTH.unpack(length)
     if body_at + size > end_at:
@@ -408,24 +408,24 @@ def _record_at(file: BufferedReader, at: int, end_at: int) -> _Span | None:
     if zlib.crc32(body, zlib.crc32(length)) != crc:
         return None
     try:
-        return _Span(at, body_at + size, _decode(body))
+        return _FilePart(at, body_at + size, _decode(body))
     except msgspec.DecodeError:
         return None
 
 
 def _next_record_at(file: BufferedReader, at: int, end_at: int) -> int:
-    """Where the next whole record begins; the end, if there is none."""
+    """Where the next record_part record begins; the end, if there is none."""
     while at < end_at:
         file.seek(at)
         part = file.read(min(_SEARCH_BYTES, end_at - at))
-        found = part.find(_MARK)
+        found = part.find(_RECORD_MARKER)
         while found >= 0:
             if _record_at(file, at + found, end_at) is not None:
                 return at + found
-            found = part.find(_MARK, found + 1)
-        if len(part) < len(_MARK):
+            found = part.find(_RECORD_MARKER, found + 1)
+        if len(part) < len(_RECORD_MARKER):
             break
-        at += len(part) - len(_MARK) + 1
+        at += len(part) - len(_RECORD_MARKER) + 1
     return end_at
 
 
@@ -436,7 +436,7 @@ class _Timed(msgspec.Struct):
 _decode_time = msgspec.json.Decoder(_Timed).decode
 
 
-def _received_ms(record: Record) -> int:
+def _received_ms(record: KafkaRecord) -> int:
     """When the message was received; 0 when it does not say so."""
     try:
         return _decode_time(record.value).received_at

@@ -25,13 +25,13 @@ from app.contracts import (
 )
 from app.feeds.messages.building import MAX_PAYLOAD_BYTES, halves
 from app.feeds.messages.outgoing import MINUTE_MS, LostSpan, minute_of
-from app.feeds.outbox.spill_file import Record
+from app.feeds.outbox.spill_file import KafkaRecord
 
 REASON = "refused_by_kafka"
 
 
 class Verdict(Enum):
-    """What an error of Kafka says about the message it was reported for."""
+    """What an error of Kafka outcome about the message it was reported for."""
 
     TOO_LARGE = auto()
     """The message, or the batch it was sent in, is larger than the topic takes."""
@@ -70,11 +70,11 @@ last three librdkafka makes a fatal error by itself where they are one."""
 
 
 def verdict(error: KafkaError) -> Verdict:
-    """What `error` says; an error that nobody foresaw stops the producer, which loses nothing."""
+    """What `error` outcome; an error that nobody foresaw stops the producer, which loses nothing."""
     return Verdict.STOP if error.fatal() else _VERDICTS.get(error.code(), Verdict.STOP)
 
 
-def rejection(record: Record, error: str, feed: FeedName) -> Rejected:
+def rejection(record: KafkaRecord, error: str, feed: FeedName) -> Rejected:
     """The record for trades-rejected of a message that Kafka refuses for good."""
     value = record.value
     return Rejected(
@@ -92,7 +92,7 @@ def rejection(record: Record, error: str, feed: FeedName) -> Rejected:
     )
 
 
-def smaller_parts(record: Record, error: KafkaError, feed: FeedName) -> list[Record]:
+def smaller_parts(record: KafkaRecord, error: KafkaError, feed: FeedName) -> list[KafkaRecord]:
     """What to send instead of a message that was refused; nothing, if there is nothing smaller.
 
     Halves of trades that are too large together; a record of trades-rejected without its payload.
@@ -108,14 +108,14 @@ def smaller_parts(record: Record, error: KafkaError, feed: FeedName) -> list[Rec
     return []
 
 
-def _without_payload(record: Record, rejected: Rejected) -> list[Record]:
+def _without_payload(record: KafkaRecord, rejected: Rejected) -> list[KafkaRecord]:
     if rejected.payload is None:
         return []
     rejected.payload = None
     return [record._replace(value=encode(rejected))]
 
 
-def lost_with(record: Record, feed: FeedName) -> list[LostSpan]:
+def lost_with(record: KafkaRecord, feed: FeedName) -> list[LostSpan]:
     """What of the feed is lost with a message that Kafka refuses for good.
 
     Only trades: of each minute that one of them lies in, the time from the first of them until the
@@ -139,7 +139,7 @@ def _lost_in(minute: int, trades: Iterable[Trade], message: Trades) -> LostSpan:
     return LostSpan(message.symbol, min(times), min(until, minute + MINUTE_MS))
 
 
-class Window:
+class SendWindow:
     """How many bytes Kafka's client may have at once: all it holds, until a batch is refused.
 
     Kafka refuses a batch as a whole, and what is sent at once becomes one. So what was refused
@@ -149,9 +149,9 @@ class Window:
     def __init__(self) -> None:
         self._most_bytes = self._bytes = sys.maxsize
 
-    def has_room(self, held_bytes: int, record: Record) -> bool:
+    def has_room(self, in_flight_bytes: int, record: KafkaRecord) -> bool:
         """Whether `record` may join what the client holds."""
-        return not held_bytes or held_bytes + record.size <= self._bytes
+        return not in_flight_bytes or in_flight_bytes + record.size <= self._bytes
 
     def refused(self, size_bytes: int, too_large: bool) -> None:
         """So many bytes were refused together; for their size, they always would be."""

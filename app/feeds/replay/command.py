@@ -24,9 +24,9 @@ from app.feeds.live.recording_file import Event, RecordingError
 from app.feeds.live.source import SourceError, check_feed, only_one
 from app.feeds.outbox.publisher import Publisher
 from app.feeds.replay.messages import SOURCE, messages
-from app.feeds.replay.playback import relive, what_is_in
+from app.feeds.replay.playback import play_back, summarize
 from app.feeds.replay.recording import is_recording, read_recording
-from app.feeds.replay.trade_file import FileTrade, Span, TradeFile, read_trades
+from app.feeds.replay.trade_file import FileTrade, RowSpan, TradeFile, read_trades
 from app.settings import Settings
 from app.topics import ensure_topics, unreachable
 
@@ -77,7 +77,7 @@ def _is_recording(path: Path) -> bool:
 def _send_recording(
     settings: Settings, path: Path, publisher: Publisher, speed: float | None
 ) -> int:
-    recorded = what_is_in(read_recording(path))
+    recorded = summarize(read_recording(path))
     if recorded is None:
         raise RecordingError(f"The recording {path} is empty.")
     ensure_topics(settings)
@@ -89,7 +89,7 @@ def _send_recording(
     sent = 0
     with _progress("frames") as progress:
         task = progress.add_task(path.name, total=recorded.frames.rows)
-        for event, messages in relive(
+        for event, messages in play_back(
             events,
             FinnhubParser(),
             feed="replay",
@@ -159,7 +159,7 @@ def paced(
 
 
 def check_not_past(
-    path: Path, spans: Mapping[str, Span], watermarks: dict[str, int], settings: Settings
+    path: Path, spans: Mapping[str, RowSpan], watermarks: dict[str, int], settings: Settings
 ) -> None:
     """Stop when a symbol's watermark in the topic lies behind all of its trades in the file.
 
@@ -230,7 +230,7 @@ def _watermarks_at_the_end(consumer: Consumer, topic: str, settings: Settings) -
                 raise KafkaException(error)
             tails.pop(record.partition(), None)
             continue
-        for symbol, t in _told_by(record.key(), record.value(), settings):
+        for symbol, t in _watermarks_in(record.key(), record.value(), settings):
             newest[symbol] = max(newest.get(symbol, 0), t)
     return newest
 
@@ -248,7 +248,7 @@ def _offsets(consumer: Consumer, partition: TopicPartition) -> tuple[int, int]:
             time.sleep(0.05)
 
 
-def _told_by(
+def _watermarks_in(
     key: bytes | None, value: bytes | None, settings: Settings
 ) -> Iterator[tuple[str, int]]:
     try:

@@ -1,7 +1,7 @@
 """Trade files: which rows are trades, and in which order they arrived.
 
 Rows are kept in file order, which is the order of arrival; where the file has `seq`, it gives the
-order of arrival within a symbol, and the rows of a symbol are put by it into that symbol's places.
+order of arrival within a symbol, and the rows of a symbol are put by it into that symbol's indices.
 Nothing is ever sorted by time.
 """
 
@@ -47,7 +47,7 @@ class BadRow(NamedTuple):
     reason: str
 
 
-class Span(NamedTuple):
+class RowSpan(NamedTuple):
     """What a file holds of one symbol."""
 
     rows: int
@@ -65,8 +65,8 @@ class _Rows(NamedTuple):
     c: Objects
     seq: Ints | None
 
-    def take(self, places: Ints) -> _Rows:
-        return _Rows._make(None if column is None else column[places] for column in self)
+    def take(self, indices: Ints) -> _Rows:
+        return _Rows._make(None if column is None else column[indices] for column in self)
 
 
 class TradeFile:
@@ -82,7 +82,7 @@ class TradeFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.spans: dict[str, Span] = {}
+        self.spans: dict[str, RowSpan] = {}
         self.bad_count = 0
         self.bad_rows: list[BadRow] = []
         self._in_order = True
@@ -130,11 +130,11 @@ class TradeFile:
     def _note_span(self, symbol: str, t: Ints) -> None:
         first, last = int(t.min()), int(t.max())
         if old := self.spans.get(symbol):
-            self.spans[symbol] = Span(
+            self.spans[symbol] = RowSpan(
                 old.rows + len(t), min(old.first_t, first), max(old.last_t, last)
             )
         else:
-            self.spans[symbol] = Span(len(t), first, last)
+            self.spans[symbol] = RowSpan(len(t), first, last)
 
 
 def read_trades(path: Path) -> TradeFile:
@@ -166,11 +166,11 @@ def _read(path: Path, bad: Any) -> Iterator[_Rows]:
 
 def _valid_rows(batch: pa.RecordBatch, first_row: int, bad: Any) -> _Rows:
     names = batch.schema.names
-    symbol, symbol_ok = _looked_up(batch.column("symbol"), _symbol)
-    p, p_ok = _looked_up(batch.column("p"), _price)
-    v, v_ok = _looked_up(batch.column("v"), _size)
+    symbol, symbol_ok = _parse_column(batch.column("symbol"), _symbol)
+    p, p_ok = _parse_column(batch.column("p"), _price)
+    v, v_ok = _parse_column(batch.column("v"), _size)
     if "c" in names:
-        c, c_ok = _looked_up(batch.column("c"), _codes)
+        c, c_ok = _parse_column(batch.column("c"), _codes)
     else:
         c, c_ok = np.full(batch.num_rows, None), np.ones(batch.num_rows, dtype=bool)
     t = batch.column("t").fill_null(-1).to_numpy(zero_copy_only=False)
@@ -191,15 +191,15 @@ def _valid_rows(batch: pa.RecordBatch, first_row: int, bad: Any) -> _Rows:
         (seq_ok, "seq", "is not a whole number"),
     )
     ok = np.logical_and.reduce([passed for passed, _, _ in checks])
-    for place in np.flatnonzero(~ok).tolist():
-        name, what = next((name, what) for passed, name, what in checks if not passed[place])
-        value = str(batch.column(name)[place].as_py())[:80]
-        bad(BadRow(first_row + place, f"row {first_row + place}: {name} {value!r} {what}"))
+    for index in np.flatnonzero(~ok).tolist():
+        name, what = next((name, what) for passed, name, what in checks if not passed[index])
+        value = str(batch.column(name)[index].as_py())[:80]
+        bad(BadRow(first_row + index, f"row {first_row + index}: {name} {value!r} {what}"))
     rows = _Rows(symbol, t, p, v, c, seq)
     return rows if ok.all() else rows.take(np.flatnonzero(ok))
 
 
-def _looked_up(column: Any, parse: Any) -> tuple[Objects, npt.NDArray[np.bool_]]:
+def _parse_column(column: Any, parse: Any) -> tuple[Objects, npt.NDArray[np.bool_]]:
     """`parse` of each value, done once for equal values; it raises ValueError on a bad one."""
     coded = column.dictionary_encode(null_encoding="encode")
     values: Iterable[Any] = coded.dictionary.to_pylist()
@@ -208,11 +208,11 @@ def _looked_up(column: Any, parse: Any) -> tuple[Objects, npt.NDArray[np.bool_]]
         values = [None if x is None else str(x) for x in coded.dictionary.to_numpy(False)]
     objects = np.empty(len(coded.dictionary), dtype=object)
     good = np.ones(len(coded.dictionary), dtype=bool)
-    for place, value in enumerate(values):
+    for index, value in enumerate(values):
         try:
-            objects[place] = parse(value)
+            objects[index] = parse(value)
         except (ValueError, InvalidOperation):
-            good[place] = False
+            good[index] = False
     codes = coded.indices.to_numpy(zero_copy_only=False)
     return objects[codes], good[codes]
 
@@ -264,8 +264,8 @@ _CODE_MARKS = str.maketrans(dict.fromkeys("[](){},;'\"", " "))
 def _products_in_range(p: Objects, v: Objects) -> npt.NDArray[np.bool_]:
     product = p.astype(np.float64) * v.astype(np.float64)
     fits: npt.NDArray[np.bool_] = product < _NEAR_LIMIT
-    for place in np.flatnonzero(~fits).tolist():
-        fits[place] = EXACT.multiply(p[place], v[place]) < LIMIT
+    for index in np.flatnonzero(~fits).tolist():
+        fits[index] = EXACT.multiply(p[index], v[index]) < LIMIT
     return fits
 
 
@@ -274,7 +274,7 @@ def _ignore(_: BadRow) -> None:
 
 
 def _by_symbol(symbol: Objects) -> Iterator[tuple[str, Ints]]:
-    """Each symbol with the places of its rows, in order of appearance."""
+    """Each symbol with the indices of its rows, in order of appearance."""
     codes: dict[str, int] = {}
     coded = np.fromiter((codes.setdefault(s, len(codes)) for s in symbol), np.int64, len(symbol))
     order = np.argsort(coded, kind="stable")
@@ -290,7 +290,7 @@ def _continues(last_seq: dict[str, int], symbol: str, seq: Ints) -> bool:
 
 
 def _arrival(rows: _Rows) -> Ints:
-    """For each place of `rows`, the place of the row that arrived there."""
+    """For each index of `rows`, the index of the row that arrived there."""
     arrival = np.arange(len(rows.t))
     if rows.seq is not None:
         for _, own in _by_symbol(rows.symbol):

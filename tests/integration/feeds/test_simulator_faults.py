@@ -16,12 +16,12 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from app.contracts import Quote
 from app.feeds.finnhub.frames import parse_frame
 from app.feeds.finnhub.quotes import parse_quote
-from app.feeds.simulator.delivery_log.ledger import truth
+from app.feeds.simulator.delivery_log.ledger import expected_trades
 from app.feeds.simulator.delivery_log.log import (
     Began,
     Delivery,
     Ended,
-    Refused,
+    HandshakeRejected,
     Resumed,
     Sent,
     Silent,
@@ -62,7 +62,7 @@ def test_without_faults_the_log_is_what_was_heard() -> None:
     raws = [one.raw for one in deliveries if isinstance(one, Sent)]
     assert [one.raw for one in heard] == raws[: len(heard)]
     assert len(trade_frames(heard)) > 100
-    assert truth(deliveries).unseen == truth(deliveries).doubled == 0
+    assert expected_trades(deliveries).unseen == expected_trades(deliveries).doubled == 0
 
 
 def test_the_same_seed_faults_and_client_give_the_same_log() -> None:
@@ -201,7 +201,7 @@ def test_handshakes_are_refused_with_finnhubs_own_words(status: int, text: str) 
                 await simulator.connect(process_exception=lambda error: error)
             assert refused.value.response.status_code == status
             assert json.loads(refused.value.response.body or b"") == {"error": text}
-            assert simulator.deliveries[-1] == Refused(simulator.clock.now_ms(), status)
+            assert simulator.deliveries[-1] == HandshakeRejected(simulator.clock.now_ms(), status)
             await asyncio.sleep(20)
             async with simulator.connect():
                 pass
@@ -370,7 +370,7 @@ def test_genuine_twins_are_equal_frames_that_the_rules_take_for_repeats() -> Non
     assert {Counter(one.raw for one in heard)[twin.raw] for twin in twins} == {2}
     assert not any(twin.repeat for twin in twins)
     lost = sum(len(twin.unseen) for twin in twins)
-    assert truth(deliveries).unseen == lost > 20
+    assert expected_trades(deliveries).unseen == lost > 20
 
 
 def test_the_log_names_each_fault_as_it_begins() -> None:

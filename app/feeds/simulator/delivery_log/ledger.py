@@ -37,7 +37,7 @@ class Counted(NamedTuple):
     """When its frame was sent."""
 
 
-class Weighed(NamedTuple):
+class LedgerEntry(NamedTuple):
     """A frame's trades, judged."""
 
     counted: list[Counted]
@@ -47,7 +47,7 @@ class Weighed(NamedTuple):
     """Places of repeats that the rules take for new trades."""
 
 
-class _Tally:
+class _RepeatCounters:
     """How often each party has sent each trade, and which trades no party has sent so often.
 
     Hashes stand for trades; a minute's are forgotten when no candle takes them any more.
@@ -79,56 +79,56 @@ class _Tally:
         return self._minutes.setdefault(minute, {})
 
 
-class _Heard(NamedTuple):
+class _OpenConnection(NamedTuple):
     """An open connection, and its last frames."""
 
     key: int
     ring: deque[str]
 
 
-class Ledger:
+class DeliveryLedger:
     """Judges frames in the order in which they are sent."""
 
     def __init__(self) -> None:
-        self._connections: dict[int, _Heard] = {}
-        self._by_connection = _Tally()
-        self._genuine_by_key = _Tally()
+        self._connections: dict[int, _OpenConnection] = {}
+        self._by_connection = _RepeatCounters()
+        self._genuine_by_key = _RepeatCounters()
 
     def opened(self, connection: int, key: int) -> None:
         """A connection begins; those of one key are one client's."""
-        self._connections[connection] = _Heard(key, deque(maxlen=RING_FRAMES))
+        self._connections[connection] = _OpenConnection(key, deque(maxlen=RING_FRAMES))
 
     def ended(self, connection: int) -> None:
         """It sends no more."""
         self._connections.pop(connection, None)
 
-    def weigh(self, sent: Sent) -> Weighed:
+    def evaluate(self, sent: Sent) -> LedgerEntry:
         """The trades of a frame that count, and where the rules are wrong about it."""
         rows = [] if sent.broken else _trades(sent.raw)
         if rows is None:
-            return Weighed([], [], [])
+            return LedgerEntry([], [], [])
         connection = self._connections[sent.connection]
         trades = [(i, row, _identity(row)) for i, row in enumerate(rows) if i not in sent.bad]
         dropped = sent.raw in connection.ring and not _full_of_equals(rows, trades)
         if not sent.broken:
             connection.ring.append(sent.raw)
-        weighed = Weighed([], [], [])
+        entry = LedgerEntry([], [], [])
         for i, row, identity in trades:
             counts = False
             if not dropped:
                 k, counts = self._by_connection.add(sent.connection, identity, sent.at_ms)
             if counts:
-                weighed.counted.append(_counted(row, identity, k, sent.at_ms))
+                entry.counted.append(_counted(row, identity, k, sent.at_ms))
             if sent.repeat:
-                weighed.doubled.extend([i] if counts else [])
+                entry.doubled.extend([i] if counts else [])
                 continue
             _, is_new = self._genuine_by_key.add(connection.key, identity, sent.at_ms)
             if is_new and not counts:  # it is more than another client's copy
-                weighed.unseen.append(i)
-        return weighed
+                entry.unseen.append(i)
+        return entry
 
 
-class Marked:
+class AnnotatedLog:
     """Passes deliveries on, each frame marked with where the identity rules err about it.
 
     :ivar counts: frames, unseen, doubled.
@@ -137,7 +137,7 @@ class Marked:
     def __init__(self, write: Callable[[Delivery], None]) -> None:
         self.counts: Counter[str] = Counter()
         self._write = write
-        self._ledger = Ledger()
+        self._ledger = DeliveryLedger()
 
     def note(self, delivery: Delivery) -> None:
         match delivery:
@@ -146,15 +146,13 @@ class Marked:
             case Ended():
                 self._ledger.ended(delivery.connection)
             case Sent():
-                weighed = self._ledger.weigh(delivery)
-                delivery.unseen, delivery.doubled = weighed.unseen, weighed.doubled
-                self.counts.update(
-                    frames=1, unseen=len(weighed.unseen), doubled=len(weighed.doubled)
-                )
+                entry = self._ledger.evaluate(delivery)
+                delivery.unseen, delivery.doubled = entry.unseen, entry.doubled
+                self.counts.update(frames=1, unseen=len(entry.unseen), doubled=len(entry.doubled))
         self._write(delivery)
 
 
-class Truth(NamedTuple):
+class ExpectedTrades(NamedTuple):
     """What a delivery log says must be in the candles."""
 
     trades: list[Counted]
@@ -170,11 +168,11 @@ class Truth(NamedTuple):
     """Frames that were sent and may not have arrived; none of their trades is in `trades`."""
 
 
-def truth(deliveries: Iterable[Delivery]) -> Truth:
+def expected_trades(deliveries: Iterable[Delivery]) -> ExpectedTrades:
     """What must be in the candles: the trades that count among those that arrived."""
     log = list(deliveries)
     proved = {one.connection: one.frame for one in log if isinstance(one, Arrived)}
-    ledger = Ledger()
+    ledger = DeliveryLedger()
     trades: list[Counted] = []
     future: list[Counted] = []
     counts: Counter[str] = Counter()
@@ -187,13 +185,13 @@ def truth(deliveries: Iterable[Delivery]) -> Truth:
             case Sent() if one.frame > proved.get(one.connection, 0):
                 counts["unproven"] += 1
             case Sent():
-                weighed = ledger.weigh(one)
-                for trade in weighed.counted:
+                entry = ledger.evaluate(one)
+                for trade in entry.counted:
                     (future if trade.t > trade.at_ms + FUTURE_MS else trades).append(trade)
-                counts["unseen"] += len(weighed.unseen)
-                counts["doubled"] += len(weighed.doubled)
+                counts["unseen"] += len(entry.unseen)
+                counts["doubled"] += len(entry.doubled)
                 counts["repeats" if one.repeat else "genuine"] += _size(one)
-    return Truth(
+    return ExpectedTrades(
         trades,
         future,
         counts["genuine"],

@@ -27,7 +27,7 @@ class Began(Struct, tag_field="what", tag="fault"):
     fault: AnyFault
 
 
-class Refused(Struct, tag_field="what", tag="refused"):
+class HandshakeRejected(Struct, tag_field="what", tag="refused"):
     """A handshake was answered with this HTTP status."""
 
     at_ms: int
@@ -66,9 +66,9 @@ class Sent(Struct, tag_field="what", tag="sent", omit_defaults=True):
     :ivar fault: the kind of the fault that made it what it is.
     :ivar repeat: a fault sends again what was sent before: no trade of it is new.
     :ivar broken: nothing of the frame can be read.
-    :ivar bad: places of the entries that are no trades.
-    :ivar unseen: places of genuine trades that the identity rules take for repeats.
-    :ivar doubled: places of repeated trades that the identity rules take for new ones.
+    :ivar bad: indices of the entries that are no trades.
+    :ivar unseen: indices of genuine trades that the identity rules take for repeats.
+    :ivar doubled: indices of repeated trades that the identity rules take for new ones.
     """
 
     at_ms: int
@@ -114,7 +114,16 @@ class Ended(Struct, tag_field="what", tag="ended"):
 
 
 Delivery = (
-    Began | Refused | Opened | Subscribed | Unsubscribed | Sent | Arrived | Silent | Resumed | Ended
+    Began
+    | HandshakeRejected
+    | Opened
+    | Subscribed
+    | Unsubscribed
+    | Sent
+    | Arrived
+    | Silent
+    | Resumed
+    | Ended
 )
 
 _decode = msgspec.json.Decoder(Delivery).decode

@@ -73,7 +73,7 @@ class Late(Sampled, frozen=True, kw_only=True):
     most_s: Seconds = field(default=120.0, name="most")
 
 
-class Clock(Lasting, frozen=True, kw_only=True):
+class ClockFault(Lasting, frozen=True, kw_only=True, tag="clock"):
     """All trades are stamped `by` seconds ahead of the time, or behind it; the Date is right."""
 
     by_s: Annotated[float, Meta(ge=-86_400, le=86_400)] = field(name="by")
@@ -150,7 +150,7 @@ class Close(Fault, frozen=True, kw_only=True):
     farewell: bool = False
 
 
-class Stall(Lasting, frozen=True, kw_only=True):
+class StallFault(Lasting, frozen=True, kw_only=True, tag="stall"):
     """No trades come on connections that stay open; pings go on, or not. New ones are sound."""
 
     pings: bool = True
@@ -205,7 +205,7 @@ class RestCut(Sampled, frozen=True, kw_only=True, tag="rest-cut"):
 
 AnyFault = (
     Late
-    | Clock
+    | ClockFault
     | Stamp
     | Burst
     | Repeat
@@ -216,7 +216,7 @@ AnyFault = (
     | Huge
     | Twin
     | Close
-    | Stall
+    | StallFault
     | HalfOpen
     | Refuse
     | Slow

@@ -83,15 +83,15 @@ def truncated(raw: bytes, rng: Random) -> bytes:
 
 
 def malformed(raw: bytes, t: int, rng: Random) -> tuple[bytes, list[int]]:
-    """A frame of trades with one to three entries among them that are none, and their places.
+    """A frame of trades with one to three entries among them that are none, and their indices.
 
     :param t: a time for what looks like a trade, UNIX ms.
     """
     rows = [bytes(row) for row in _decode(raw).data]
-    places = sorted(rng.sample(range(len(rows) + 3), rng.randint(1, 3)))
+    indices = sorted(rng.sample(range(len(rows) + 3), rng.randint(1, 3)))
     bad = []
-    for place in places:
-        at = min(place, len(rows))
+    for index in indices:
+        at = min(index, len(rows))
         rows.insert(at, rng.choice(_BAD_ROWS).replace(b"%d", b"%d" % t))
         bad.append(at)
     return b'{"data":[' + b",".join(rows) + b'],"type":"trade"}', bad

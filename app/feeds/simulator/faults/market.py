@@ -6,7 +6,7 @@ import heapq
 from collections.abc import Collection
 from random import Random
 
-from app.feeds.simulator.faults.kinds import AnyFault, Burst, Clock, Late, Stamp
+from app.feeds.simulator.faults.kinds import AnyFault, Burst, ClockFault, Late, Stamp
 from app.feeds.simulator.faults.schedule import Script
 from app.feeds.simulator.market.prints import Print
 from app.feeds.simulator.market.venue import Venue
@@ -19,15 +19,15 @@ class MarketFaults:
         self._venue = venue
         self._script = script
         self._rng = rng
-        self._held: list[tuple[float, int, Print]] = []
+        self._delayed: list[tuple[float, int, Print]] = []
         self._count = 0
 
     def step(self, end_ms: int, symbols: Collection[str]) -> list[Print]:
         """What is reported until `end_ms` of `symbols`."""
         prints = self._venue.step(end_ms, symbols)
         prints = self._in_time(self._stamped(prints, symbols, end_ms), end_ms)
-        while self._held and self._held[0][0] <= end_ms:
-            trade = heapq.heappop(self._held)[2]
+        while self._delayed and self._delayed[0][0] <= end_ms:
+            trade = heapq.heappop(self._delayed)[2]
             if trade.s in symbols:
                 prints.append(trade)
         return prints
@@ -40,7 +40,7 @@ class MarketFaults:
         return self._stamped(prints, symbols, self._venue.at_ms)
 
     def _stamped(self, prints: list[Print], symbols: Collection[str], now_ms: int) -> list[Print]:
-        if clock := self._script.active(Clock, now_ms):
+        if clock := self._script.active(ClockFault, now_ms):
             for trade in prints:
                 trade.t += int(clock.by_s * 1000)
         if stamp := self._script.active(Stamp, now_ms):
@@ -59,7 +59,7 @@ class MarketFaults:
             if self._rng.random() < late.share:
                 due_ms = now_ms + 1000 * self._rng.uniform(late.least_s, late.most_s)
                 self._count += 1
-                heapq.heappush(self._held, (due_ms, self._count, trade))
+                heapq.heappush(self._delayed, (due_ms, self._count, trade))
             else:
                 in_time.append(trade)
         return in_time

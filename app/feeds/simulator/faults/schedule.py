@@ -46,5 +46,5 @@ class Script:
         fault = self.active(kind, now_ms)
         return fault if fault and rng.random() < fault.share else None
 
-    def _at(self, place: int) -> float:
-        return self._start_ms + self._faults[place].at_s * 1000
+    def _at(self, index: int) -> float:
+        return self._start_ms + self._faults[index].at_s * 1000

@@ -10,7 +10,7 @@ import msgspec
 from app.feeds.simulator.faults.kinds import (
     AnyFault,
     Burst,
-    Clock,
+    ClockFault,
     Close,
     Disorder,
     Drop,
@@ -25,7 +25,7 @@ from app.feeds.simulator.faults.kinds import (
     RestRefuse,
     RestSlow,
     Slow,
-    Stall,
+    StallFault,
     Stamp,
     Truncate,
     Twin,
@@ -54,7 +54,7 @@ def seeded_script(
     """
     rng = Random(f"{seed}:script")
     connections = _of_connections(rng, length_s, silence_s)
-    stalls = [fault for fault in connections if isinstance(fault, Stall)]
+    stalls = [fault for fault in connections if isinstance(fault, StallFault)]
     return [
         *connections,
         *_of_trades(rng, length_s, min(stalls, key=lambda stall: stall.length_s)),
@@ -73,8 +73,8 @@ def _of_connections(rng: Random, length_s: float, silence_s: float) -> list[AnyF
         (30, Refuse(at_s=0, length_s=rng.uniform(5, 10), status=401)),
         (45, Slow(at_s=0, length_s=20, by_s=rng.uniform(3, 15))),
         (silence_s, _short_stall(rng, silence_s)),
-        (found, Stall(at_s=0, length_s=silence_s * 2)),
-        (found, Stall(at_s=0, length_s=silence_s * 2, pings=False)),
+        (found, StallFault(at_s=0, length_s=silence_s * 2)),
+        (found, StallFault(at_s=0, length_s=silence_s * 2, pings=False)),
         (found, HalfOpen(at_s=0)),
     ]
     rng.shuffle(slots)
@@ -88,13 +88,13 @@ def _of_connections(rng: Random, length_s: float, silence_s: float) -> list[AnyF
     return faults
 
 
-def _short_stall(rng: Random, silence_s: float) -> Stall:
+def _short_stall(rng: Random, silence_s: float) -> StallFault:
     """One that ends before its connection is replaced, and is too long for chance if it can be."""
     most_s = silence_s * 0.9
-    return Stall(at_s=0, length_s=round(rng.uniform(min(_BEYOND_CHANCE_S, most_s), most_s), 3))
+    return StallFault(at_s=0, length_s=round(rng.uniform(min(_BEYOND_CHANCE_S, most_s), most_s), 3))
 
 
-def _of_trades(rng: Random, length_s: float, quiet: Stall) -> list[AnyFault]:
+def _of_trades(rng: Random, length_s: float, quiet: StallFault) -> list[AnyFault]:
     return [
         _lasting(Late, rng, length_s, share=0.1, most_s=rng.uniform(30, 240)),
         _clock(rng, length_s, rng.uniform(3, 25), quiet),
@@ -116,7 +116,7 @@ def _of_symbols(rng: Random, length_s: float) -> list[AnyFault]:
     ]
 
 
-def _clock(rng: Random, length_s: float, by_s: float, quiet: Stall) -> Clock:
+def _clock(rng: Random, length_s: float, by_s: float, quiet: StallFault) -> ClockFault:
     """One that begins and ends while trades come, not in a stall that ends by itself.
 
     Stamps that are set back while no trade comes look like those of trades that are only late.
@@ -124,7 +124,7 @@ def _clock(rng: Random, length_s: float, by_s: float, quiet: Stall) -> Clock:
     from_s, to_s = quiet.at_s - _SETTLED_S, quiet.end_s + _SETTLED_S
     while True:
         lasts_s = round(rng.uniform(15, 60), 3)
-        fault = Clock(at_s=_somewhere(rng, length_s, lasts_s), length_s=lasts_s, by_s=by_s)
+        fault = ClockFault(at_s=_somewhere(rng, length_s, lasts_s), length_s=lasts_s, by_s=by_s)
         if not (from_s < fault.at_s < to_s or from_s < fault.end_s < to_s):
             return fault
 

@@ -96,6 +96,6 @@ def _start_price(rng: Random, symbol: str) -> float:
 
 
 def _rank(rng: Random, symbol: str) -> int:
-    """The symbol's place in a Zipf-like order of activity."""
+    """The symbol's index in a Zipf-like order of activity."""
     unknown = rng.randint(_BUSIEST_UNKNOWN_RANK, _QUIETEST_RANK)
     return list(KNOWN_PRICES).index(symbol) + 1 if symbol in KNOWN_PRICES else unknown

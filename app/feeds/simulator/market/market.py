@@ -68,7 +68,7 @@ class SymbolMarket:
         self._patience = self._rng.expovariate(1.0)
         """Orders still to be expected until the next one comes."""
         self._orders = 0
-        self._held: list[tuple[int, int, list[Print]]] = []
+        self._unreported: list[tuple[int, int, list[Print]]] = []
         self._auction_ms = self._next_auction(now_ms)
         self._quote = DayQuote(listed.price, now_ms)
 
@@ -88,23 +88,23 @@ class SymbolMarket:
         self._trade(start_ms, end_ms, prints_per_s)
         if end_ms > self._auction_ms:
             self._hold_auction(end_ms)
-        return self._reported(end_ms) if self._held else []
+        return self._reported(end_ms) if self._unreported else []
 
     def order(self, t: int) -> list[Print]:
         """The prints of one further order at `t`, reported at once."""
         prints = execute(self._rng, self._listed.symbol, self._listed.coded, self.price, t)
         for trade in prints:
-            self._quote.see(trade)
+            self._quote.add(trade)
         return prints
 
     def skip(self, now_ms: int) -> None:
         """Let the time until `now_ms` pass unseen: the price moves on, the prints go to nobody."""
         self.at_ms = now_ms
-        self._held.clear()
+        self._unreported.clear()
         self._auction_ms = self._next_auction(now_ms)
         self._move_to(now_ms)
         price = round(self.price, price_decimals(self.price, self._listed.coded))
-        self._quote.see(Print(None, price, self._listed.symbol, now_ms, 1))
+        self._quote.add(Print(None, price, self._listed.symbol, now_ms, 1))
 
     def quote(self) -> QuoteBody:
         """The day so far, as of what has been reported."""
@@ -117,10 +117,10 @@ class SymbolMarket:
 
     def _reported(self, end_ms: int) -> list[Print]:
         reported = []
-        while self._held and self._held[0][0] < end_ms:
-            reported += heapq.heappop(self._held)[2]
+        while self._unreported and self._unreported[0][0] < end_ms:
+            reported += heapq.heappop(self._unreported)[2]
         for trade in reported:
-            self._quote.see(trade)
+            self._quote.add(trade)
         return reported
 
     def _trade(self, start_ms: int, end_ms: int, prints_per_s: float) -> None:
@@ -146,7 +146,7 @@ class SymbolMarket:
 
     def _hold(self, due_ms: int, prints: list[Print]) -> None:
         self._orders += 1
-        heapq.heappush(self._held, (due_ms, self._orders, prints))
+        heapq.heappush(self._unreported, (due_ms, self._orders, prints))
 
     def _next_auction(self, after_ms: int) -> int:
         """A moment after each session's beginning, and a moment before its end."""

@@ -33,7 +33,7 @@ SWEEP_SHARE = 0.15
 IDENTICAL_SHARE = 0.6
 """Of sweeps: those whose prints all have one size."""
 SINGLE_SWEEP_ORDER_SHARE, EXEMPT_SHARE = 0.2, 0.05
-"""Of single stock prints: those of a sweep order that found all it wanted in one place, and those
+"""Of single stock prints: those of a sweep order that found all it wanted in one index, and those
 that are exempt from the trade-through rule for another reason."""
 OFF_EXCHANGE_SHARE = 0.12
 UNCODED_SHARE = 0.15

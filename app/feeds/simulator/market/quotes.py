@@ -44,7 +44,7 @@ class DayQuote:
         self._high: float | None = None
         self._low: float | None = None
 
-    def see(self, trade: Print) -> None:
+    def add(self, trade: Print) -> None:
         """Take one reported print into account."""
         day = trade.t // DAY_MS
         if trade.v == 0 or day < self._day:

@@ -41,7 +41,7 @@ class Tape:
         prints = []
         while self._clock_ms < end_ms:
             trade = self._next
-            self._see(trade)
+            self._add(trade)
             if trade.s in symbols:
                 prints.append(trade)
             self._advance()
@@ -81,8 +81,8 @@ class Tape:
             trade.c, as_number(float(trade.p)), trade.symbol, t, as_number(float(trade.v))
         )
 
-    def _see(self, trade: Print) -> None:
+    def _add(self, trade: Print) -> None:
         if trade.s not in self._quotes:
             self._quotes[trade.s] = DayQuote(trade.p, trade.t)
-        self._quotes[trade.s].see(trade)
+        self._quotes[trade.s].add(trade)
         self._recent[trade.s] = trade

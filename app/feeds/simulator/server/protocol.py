@@ -74,10 +74,10 @@ def _together(one: Print, other: Print) -> bool:
 
 def _displaced(prints: list[Print], rng: Random) -> list[Print]:
     in_time = sorted(prints, key=lambda trade: trade.t)
-    places: dict[tuple[str, int], float] = {}
-    for place, trade in enumerate(in_time):
-        if (trade.s, trade.t) not in places:
+    indices: dict[tuple[str, int], float] = {}
+    for index, trade in enumerate(in_time):
+        if (trade.s, trade.t) not in indices:
             moved = rng.random() < _DISPLACED_SHARE
             shift = rng.uniform(-_MOST_DISPLACED, _MOST_DISPLACED) if moved else 0.0
-            places[trade.s, trade.t] = place + shift
-    return sorted(in_time, key=lambda trade: places[trade.s, trade.t])
+            indices[trade.s, trade.t] = index + shift
+    return sorted(in_time, key=lambda trade: indices[trade.s, trade.t])

@@ -33,7 +33,7 @@ class Answer(NamedTuple):
     headers: Mapping[str, str]
 
 
-class _Window:
+class _RateWindow:
     """Calls of one key in fixed windows of time."""
 
     def __init__(self, limit: int, length_ms: int) -> None:
@@ -51,7 +51,7 @@ class _Window:
         return True
 
 
-class RestApi:
+class SimulatedRestApi:
     """Answers a path as Finnhub does.
 
     :param calls_per_minute: of one key; 0 for no limits at all.
@@ -63,7 +63,7 @@ class RestApi:
         self._venue = venue
         self._tokens = frozenset(tokens)
         self._calls_per_minute = calls_per_minute
-        self._windows: dict[str, tuple[_Window, _Window]] = {}
+        self._windows: dict[str, tuple[_RateWindow, _RateWindow]] = {}
 
     def answer(self, target: str, header_token: str | None, now_ms: int) -> Answer:
         """The response to `GET target`.
@@ -78,18 +78,18 @@ class RestApi:
             return _error(HTTPStatus.UNAUTHORIZED, "Please use an API key.")
         if token not in self._tokens:
             return _error(HTTPStatus.UNAUTHORIZED, INVALID_KEY)
-        allowed, limits = self._take(token, now_ms)
+        allowed, limits = self._handle(token, now_ms)
         if not allowed:
             return _error(HTTPStatus.TOO_MANY_REQUESTS, LIMIT_REACHED, limits)
         return self._resource(unquote(_SLASHES.sub("/", path)), query, now_ms, limits)
 
-    def _take(self, token: str, now_ms: int) -> tuple[bool, dict[str, str]]:
+    def _handle(self, token: str, now_ms: int) -> tuple[bool, dict[str, str]]:
         if not self._calls_per_minute:
             return True, {}
         if token not in self._windows:
             self._windows[token] = (
-                _Window(self._calls_per_minute, 60_000),
-                _Window(CALLS_PER_S, 1_000),
+                _RateWindow(self._calls_per_minute, 60_000),
+                _RateWindow(CALLS_PER_S, 1_000),
             )
         minute, second = self._windows[token]
         allowed = second.take(now_ms) and minute.take(now_ms)

@@ -17,15 +17,15 @@ from websockets.http11 import Request, Response
 
 from app.feeds.clock import Clock
 from app.feeds.finnhub.websocket import FEED_HEADER
-from app.feeds.simulator.delivery_log.ledger import Marked
-from app.feeds.simulator.delivery_log.log import Began, Delivery, Opened, Refused
-from app.feeds.simulator.faults.kinds import AnyFault, Close, HalfOpen, Refuse, Slow, Stall
+from app.feeds.simulator.delivery_log.ledger import AnnotatedLog
+from app.feeds.simulator.delivery_log.log import Began, Delivery, HandshakeRejected, Opened
+from app.feeds.simulator.faults.kinds import AnyFault, Close, HalfOpen, Refuse, Slow, StallFault
 from app.feeds.simulator.faults.market import MarketFaults
 from app.feeds.simulator.faults.rest import RestFaults
 from app.feeds.simulator.faults.schedule import Script
 from app.feeds.simulator.market.venue import Venue
 from app.feeds.simulator.server.connection import Connection
-from app.feeds.simulator.server.rest import CALLS_PER_MINUTE, Answer, RestApi, refusal
+from app.feeds.simulator.server.rest import CALLS_PER_MINUTE, Answer, SimulatedRestApi, refusal
 
 STEP_MS = 50
 """The market is played in steps of this length; prints are delivered at their end."""
@@ -66,11 +66,14 @@ class Simulator:
         self._symbols_per_connection = symbols_per_connection
         self._script = Script(faults, venue.at_ms)
         self._api = RestFaults(
-            RestApi(venue, tokens, calls_per_minute), self._script, clock, Random(f"{seed}:rest")
+            SimulatedRestApi(venue, tokens, calls_per_minute),
+            self._script,
+            clock,
+            Random(f"{seed}:rest"),
         )
         self._market = MarketFaults(venue, self._script, Random(f"{seed}:late"))
-        self._marked = Marked(note) if note else None
-        self._note = self._marked.note if self._marked else None
+        self._annotated = AnnotatedLog(note) if note else None
+        self._note = self._annotated.note if self._annotated else None
         self._connections: dict[str, Connection] = {}
         self._opened = 0
         self._endings: set[asyncio.Task[None]] = set()
@@ -148,8 +151,8 @@ class Simulator:
     async def end(self) -> None:
         """Close every connection with a farewell, once all that was sent has arrived."""
         await asyncio.gather(*(one.end(farewell=True) for one in self._open()))
-        if self._marked:
-            counts = self._marked.counts
+        if self._annotated:
+            counts = self._annotated.counts
             log.info(
                 "delivered %d frames; the identity rules take %d genuine trades for repeats and %d "
                 "repeated ones for new",
@@ -182,8 +185,8 @@ class Simulator:
             case Refuse() | Slow():
                 self._later(connection.end(farewell=False))
             case HalfOpen():
-                self._later(connection.forget())
-            case Stall(length_s=length_s, pings=pings):
+                self._later(connection.go_half_open())
+            case StallFault(length_s=length_s, pings=pings):
                 connection.stall(self._clock.now_ms() + length_s * 1000, pings)
             case _:
                 connection.begin(fault)
@@ -202,7 +205,7 @@ class Simulator:
 
     def _refused(self, answer: Answer) -> Response:
         if self._note:
-            self._note(Refused(self._clock.now_ms(), answer.status))
+            self._note(HandshakeRejected(self._clock.now_ms(), answer.status))
         return _response(answer)
 
 

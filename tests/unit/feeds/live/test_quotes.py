@@ -18,7 +18,7 @@ from app.feeds.finnhub.quotes import parse_quote
 from app.feeds.finnhub.rate_limit import CallBudget
 from app.feeds.finnhub.rest import RestCalls
 from app.feeds.finnhub.vendor import FinnhubQuotes
-from app.feeds.live.quotes import QuotePoller, Turns
+from app.feeds.live.quotes import QuotePoller, QuoteSchedule
 from app.feeds.live.recorder import Recorder
 from app.feeds.replay.recording import read_recording
 from app.feeds.vendor import RequestError
@@ -186,34 +186,38 @@ def test_the_markets_status_is_compared_with_the_calendar(
     assert (disagreement(status, feed, at_ms) is None) == agrees
 
 
-class _Turns:
-    """Turns over some hours, second by second."""
+class _Schedule:
+    """QuoteSchedule over some hours, second by second."""
 
     def __init__(self, trading: set[str], feed: Any = "simulated", start: int = NOW) -> None:
         self.now = start
-        self.turns = Turns(feed, lambda symbol: self.now if symbol in trading else None)
+        self.schedule = QuoteSchedule(feed, lambda symbol: self.now if symbol in trading else None)
 
     def count(self, symbols: tuple[str, ...], seconds: int) -> dict[str, int]:
         asked = dict.fromkeys(symbols, 0)
         for _ in range(seconds):
             self.now += 1_000
-            if symbol := self.turns.next(symbols, self.now):
+            if symbol := self.schedule.next(symbols, self.now):
                 asked[symbol] += 1
         return asked
 
 
 def test_symbols_without_live_trades_come_first_and_oftener() -> None:
-    turns = _Turns({"LIVE"})
-    assert [turns.turns.next(("LIVE", "QUIET"), NOW) for _ in range(3)] == ["QUIET", "LIVE", None]
-    assert turns.count(("LIVE", "QUIET"), 1_215) == {"LIVE": 10, "QUIET": 40}
+    schedule = _Schedule({"LIVE"})
+    assert [schedule.schedule.next(("LIVE", "QUIET"), NOW) for _ in range(3)] == [
+        "QUIET",
+        "LIVE",
+        None,
+    ]
+    assert schedule.count(("LIVE", "QUIET"), 1_215) == {"LIVE": 10, "QUIET": 40}
 
 
 def test_a_closed_market_is_asked_for_seldom_and_crypto_never_sleeps() -> None:
-    asked = _Turns(set(), "live", SATURDAY).count(("AAPL", "BINANCE:BTCUSDT"), 3_600)
+    asked = _Schedule(set(), "live", SATURDAY).count(("AAPL", "BINANCE:BTCUSDT"), 3_600)
     assert asked == {"AAPL": 4, "BINANCE:BTCUSDT": 120}
 
 
 def test_when_there_are_more_than_calls_all_get_their_turn() -> None:
     symbols = tuple(f"S{number}" for number in range(300))
-    asked = _Turns(set()).count(symbols, 900)
+    asked = _Schedule(set()).count(symbols, 900)
     assert set(asked.values()) == {3}

@@ -211,7 +211,7 @@ def test_no_file_that_the_producer_reads_or_keeps_is_recorded_to(tmp_path: Path)
     link = tmp_path / "link"
     link.symlink_to(symbols)
     settings.home.mkdir(parents=True)
-    kept = [settings.home / name for name in (command.MARK_FILE, SPILL_FILE, "produce.lock")]
+    kept = [settings.home / name for name in (command.CHECKPOINT_FILE, SPILL_FILE, "produce.lock")]
     for path in (symbols, link, *kept):
         with pytest.raises(TickhouseError, match="is the same file as") as no:
             command.run(settings, record=path)
