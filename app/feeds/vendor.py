@@ -144,8 +144,11 @@ class FeedSocket(Protocol):
     :ivar date_ms: the server's time at the handshake, UNIX ms in whole seconds, if it gave one.
     """
 
-    feed: str | None
-    date_ms: int | None
+    @property
+    def feed(self) -> str | None: ...
+
+    @property
+    def date_ms(self) -> int | None: ...
 
     async def subscribe(self, symbols: Iterable[str]) -> None:
         """Request the trades of `symbols`; raises `Unavailable` when the connection has ended."""
