@@ -1,7 +1,7 @@
-"""Finnhub's WebSocket frames, parsed: pure, and no frame can make it fail.
+"""Parse Finnhub's WebSocket frames: pure, never raises.
 
 A trade that is malformed or out of range is rejected on its own; the other trades of its frame are
-kept. Numbers become decimals with all the digits that were sent.
+kept. Numbers become decimals with all digits that were sent.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ _decode = msgspec.json.Decoder(_WireTrades | _Ping | _Error).decode
 
 
 def parse_frame(raw: bytes) -> Frame:
-    """What `raw`, one WebSocket message, says."""
+    """Parse `raw`, one WebSocket message."""
     if len(raw) > MAX_FRAME_BYTES:
         return _rejected_frame(f"a frame of {len(raw)} bytes is larger than {MAX_FRAME_BYTES}")
     try:
@@ -70,7 +70,7 @@ def parse_frame(raw: bytes) -> Frame:
 
 
 def _parse_row_by_row(raw: bytes) -> Frame:
-    """Look at each trade on its own; also reads NaN and Infinity, which are no JSON."""
+    """Parse each trade on its own; accepts NaN and Infinity, which are not valid JSON."""
     try:
         frame = json.loads(
             raw.decode(), parse_float=_decimal, parse_int=_integer, parse_constant=_NotANumber
@@ -97,7 +97,7 @@ def _parse_row_by_row(raw: bytes) -> Frame:
 
 
 def _integer(text: str) -> int | Decimal | _NotANumber:
-    """Python reads no int of some thousand digits; one trade's must not refuse the frame."""
+    """Parse an integer of any length: Python's limit on digits must not reject the whole frame."""
     return int(text) if len(text) <= 20 else _decimal(text)
 
 
@@ -109,7 +109,7 @@ def _decimal(text: str) -> Decimal | _NotANumber:
 
 
 class _NotANumber:
-    """Stands for NaN, Infinity and what has no value; no field takes it."""
+    """A placeholder for NaN, Infinity and numbers without a value; no field accepts it."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -142,7 +142,7 @@ def _trade_frame(
 
 
 def _rejection_reason(row: _Row, trade: Trade) -> tuple[str, str] | None:
-    """Why the trade cannot be taken; rounds price and size of `trade` to 12 decimals."""
+    """Return why a trade is rejected, or None; rounds price and size of `trade` to 12 decimals."""
     if not is_symbol(row.s):
         return "schema", f"{row.s[:48]!r} is not a symbol"
     if row.c and sum(map(len, row.c)) + len(row.c) > _MAX_CODES_LENGTH:

@@ -1,4 +1,4 @@
-"""What Finnhub says of the market beside what this project's calendar says: pure."""
+"""Compare Finnhub's market status with this project's calendar: pure."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _TOLERANCE_MS = 90_000
 
 
 def disagreement(status: Any, feed: FeedName, now_ms: int) -> str | None:
-    """Why an answer of /stock/market-status contradicts the calendar; None if it does not.
+    """Describe how an answer of /stock/market-status contradicts the calendar; None if it does not.
 
-    Within a minute and a half of a session's beginning or end both may be right.
+    Within 90 seconds of the start or end of a session both may be right.
     """
     if not (isinstance(status, dict) and isinstance(status.get("session", 0), str | None)):
         return f"/stock/market-status answers with {str(status)[:100]!r}, which names no session"

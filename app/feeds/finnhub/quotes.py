@@ -1,4 +1,4 @@
-"""What an answer to a REST quote makes: pure."""
+"""Parse the answers to Finnhub's quote requests: pure."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _FIELDS = ("c", "d", "dp", "h", "l", "o", "pc")
 def parse_quote(
     payload: Any, *, symbol: str, feed: FeedName, source: str, received_at: int
 ) -> Quote | Refusal | None:
-    """The message of Finnhub's answer `payload`; None when Finnhub does not know the symbol."""
+    """Turn the answer `payload` into a quote message; None when Finnhub does not know the symbol."""
     if not isinstance(payload, dict):
         return Refusal("schema", "the quote is not an object")
     if payload.get("c") == 0 and payload.get("t") == 0:

@@ -1,4 +1,4 @@
-"""Finnhub's REST API: time-outs, plain errors, and a key that no text shows."""
+"""Finnhub's REST API with time-outs, retries, plain errors, and API keys kept out of all texts."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from app.redaction import SHORTEST_KEY, Redactor
 
 TIMEOUT_S = 4
 ANSWER_S = 20.0
-"""For the whole of an answer: one that comes in drops never times out by itself."""
+"""Time-out for a complete answer: one that trickles in never hits the socket's time-out."""
 ATTEMPTS = 3
 _MOST_TEXT = 300
 _MINUTE_MS = 60_000
@@ -33,27 +33,27 @@ _MINUTE_MS = 60_000
 T = TypeVar("T")
 
 _date_ms: ContextVar[int | None] = ContextVar("date_ms", default=None)
-"""The date of the last answer in this thread: an abandoned call cannot write another's."""
+"""Date of the last answer in this thread; an abandoned call cannot overwrite another thread's."""
 
 
 class FinnhubApi(Protocol):
-    """What of Finnhub's REST API is used."""
+    """The calls of Finnhub's REST API that are used."""
 
     def quote(self, symbol: str) -> Any:
-        """The JSON of a quote, as Python values; raises `RequestError`."""
+        """Return the JSON of a quote as Python values; raises `RequestError`."""
 
     def market_status(self, exchange: str) -> Any:
-        """The JSON of a market's status, as Python values; raises `RequestError`."""
+        """Return the JSON of a market's status as Python values; raises `RequestError`."""
 
 
 class FinnhubRest:
     """finnhub-python with a time-out, the key in a header instead of the URL, and plain errors.
 
-    No redirect is followed, and no credentials are taken from a .netrc file. A proxy of the
-    environment is used for https:// alone, where it sees the server's host and nothing else, and
-    never for an address of this machine.
+    Redirects are not followed and .netrc files are not read. A proxy from the environment is used
+    for https:// only, where it sees nothing but the server's host, and never for a loopback
+    address.
 
-    :param others: further keys that no text may show.
+    :param others: further keys that must not appear in any text.
     """
 
     def __init__(self, url: str, key: str, others: Sequence[str] = ()) -> None:
@@ -75,16 +75,16 @@ class FinnhubRest:
         session.hooks["response"] += [_note_date, self._check_status]
 
     def quote(self, symbol: str) -> Any:
-        """The quote of `symbol`.
+        """Request the quote of `symbol`.
 
-        :raises RequestError: none came; its text does not hold the key.
+        :raises RequestError: no usable answer; its text does not contain the key.
         """
         return self._ask(lambda: self._client.quote(symbol))
 
     def market_status(self, exchange: str) -> Any:
-        """Whether `exchange` is open, as Finnhub sees it.
+        """Request whether `exchange` is open.
 
-        :raises RequestError: no answer came; its text does not hold the key.
+        :raises RequestError: no usable answer; its text does not contain the key.
         """
         return self._ask(lambda: self._client.market_status(exchange=exchange))
 
@@ -101,9 +101,10 @@ class FinnhubRest:
         return answer
 
     def _check_status(self, response: requests.Response, **_: Any) -> None:
-        """Judge an answer by its status; finnhub-python fails on bodies that are no objects.
+        """Raise for an answer whose status is not 2xx; finnhub-python fails on bodies that are not
+        objects.
 
-        It is called before a redirect would be followed.
+        Runs before a redirect would be followed.
         """
         status = response.status_code
         if 200 <= status < 300:
@@ -126,7 +127,7 @@ class FinnhubRest:
         status: int | None = None,
         retry_after: RetryAfter | None = None,
     ) -> RequestError:
-        """A fault whose text holds no key, not even the part of one that is left at its end."""
+        """Make an error whose text contains no key, not even the truncated part of one at its end."""
         return RequestError(self._redactor.text(text)[:_MOST_TEXT], retry, status, retry_after)
 
 
@@ -139,7 +140,7 @@ def _date_ms_of(response: requests.Response) -> int | None:
 
 
 class _Answered(NamedTuple, Generic[T]):
-    """What became of a call, and the date of the answer, in UNIX ms by the server's clock."""
+    """The outcome of a call, and the date of the answer in UNIX ms by the server's clock."""
 
     result: T | None
     fault: RequestError | None
@@ -147,7 +148,7 @@ class _Answered(NamedTuple, Generic[T]):
 
 
 def _answered(call: Callable[[FinnhubApi], T], api: FinnhubApi) -> _Answered[T]:
-    """Make a call, in the thread this runs in."""
+    """Make a call in the current thread."""
     _date_ms.set(None)
     result, fault = None, None
     try:
@@ -158,12 +159,12 @@ def _answered(call: Callable[[FinnhubApi], T], api: FinnhubApi) -> _Answered[T]:
 
 
 class RestCalls:
-    """The calls of a producer, over all its keys: within their budgets, again where that helps.
+    """REST calls over all API keys, rate limited and retried.
 
-    :param keys: each key's API and what it may still call; a key that is refused is left out.
-    :param on_date: called with the date of each answer that has one, refusals included, and when
-        the call was sent and its answer received by `clock`, all in UNIX ms. It is called on the
-        event loop's thread; the server's clock was read between the two moments.
+    :param keys: the API and the rate limit of each key; a key that the server rejects is dropped.
+    :param on_date: called with the date of each answer that has one, errors included, and with the
+        times by `clock` at which the call was sent and answered, all in UNIX ms. It is called on
+        the event loop's thread; the server's clock was read between the two times.
     """
 
     def __init__(
@@ -180,13 +181,13 @@ class RestCalls:
         self._on_date = on_date
 
     def __bool__(self) -> bool:
-        """Whether a key is left."""
+        """Return whether a key is left."""
         return bool(self._keys)
 
     async def ask(self, call: Callable[[FinnhubApi], T]) -> T:
-        """What `call` gives, made with the key that may call first.
+        """Return the result of `call`, made with the key that may call first.
 
-        :raises RequestError: no answer came, though it was asked three times where that can help.
+        :raises RequestError: no usable answer after up to three attempts.
         """
         for attempt in range(1, ATTEMPTS + 1):
             api, budget = await self._next_key()
@@ -205,7 +206,9 @@ class RestCalls:
         raise AssertionError("unreachable")
 
     def _close(self, budget: CallBudget, fault: RequestError) -> bool:
-        """Have no call made with a key too early; whether the server itself said when."""
+        """Block a key after an error for as long as needed; return whether the server named the
+        time.
+        """
         now_ms = self._clock.now_ms()
         asked_ms = fault.retry_after.wait_ms(now_ms)
         if asked_ms is not None:
@@ -235,9 +238,9 @@ class RestCalls:
 
 
 async def _in_thread(call: Callable[[], T]) -> T:
-    """What `call` gives, made in a thread that a process need not wait for when it ends.
+    """Run `call` in a daemon thread, which does not delay the end of the process.
 
-    :raises RequestError: it takes too long; the thread is left to itself.
+    :raises RequestError: it takes too long; the thread is abandoned.
     """
     loop = asyncio.get_running_loop()
     answer: asyncio.Future[T] = loop.create_future()

@@ -32,7 +32,7 @@ class FinnhubParser:
 
 
 class Finnhub(FinnhubParser):
-    """Connect to the Finnhub server and with the API keys of `settings`."""
+    """Connections and quotes with the Finnhub addresses and API keys of `settings`."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings

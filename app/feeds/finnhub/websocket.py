@@ -1,4 +1,4 @@
-"""The WebSocket: connect, subscribe, listen, and come back after every end."""
+"""Finnhub's WebSocket: connect, subscribe and receive."""
 
 from __future__ import annotations
 
@@ -25,19 +25,18 @@ from app.hosts import origin_of, takes_proxy
 from app.redaction import SHORTEST_KEY, Redactor
 
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024
-"""Above this the connection is given up; above `finnhub_frames.MAX_FRAME_BYTES` only the frame."""
+"""A larger message ends the connection; one above `frames.MAX_FRAME_BYTES` is only rejected."""
 OPEN_TIMEOUT_S = 20.0
 CLOSE_TIMEOUT_S = 1.0
 FEED_HEADER = "X-Tickhouse-Feed"
-"""The simulator says with it that its trades are simulated; Finnhub does not send it."""
+"""A header with which the simulator marks its trades as simulated; Finnhub does not send it."""
 
 
 class FinnhubSocket:
-    """One open connection: iterate over it for its frames.
+    """One open connection to Finnhub (`app.feeds.vendor.FeedSocket`).
 
-    :ivar feed: what the server says its trades are, if it says it.
-    :ivar date_ms: when the server answered the handshake, in UNIX ms by its own clock and in whole
-        seconds; None if it did not say so.
+    :ivar feed: the feed that the server reports, if it reports one.
+    :ivar date_ms: the server's time at the handshake, in UNIX ms and whole seconds, if it gave one.
     """
 
     def __init__(self, socket: ClientConnection, keys: Sequence[str]) -> None:
@@ -49,17 +48,18 @@ class FinnhubSocket:
         self.date_ms = _date_ms(headers)
 
     async def subscribe(self, symbols: Iterable[str]) -> None:
-        """Ask for the trades of `symbols`; what is refused comes back as an error frame."""
+        """Request the trades of `symbols`; the server answers a rejected one with an error frame."""
         await self._send("subscribe", symbols)
 
     async def unsubscribe(self, symbols: Iterable[str]) -> None:
-        """Ask for no more trades of `symbols`."""
+        """Stop the trades of `symbols`."""
         await self._send("unsubscribe", symbols)
 
     async def frames(self) -> AsyncIterator[bytes]:
-        """Each message of the server, until the connection ends; then `Unavailable` is raised.
+        """Yield each message until the connection ends; then raise `Unavailable`.
 
-        A key that the server sends back is masked here: what is refused is kept byte for byte.
+        API keys that the server sends back are masked here, because rejected frames are stored
+        unchanged.
         """
         masked = Redactor(self._keys, SHORTEST_KEY).raw
         try:
@@ -69,11 +69,13 @@ class FinnhubSocket:
             raise self._ended(error) from None
 
     def abort(self) -> None:
-        """End the connection at once, without the farewell a dead server would not answer."""
+        """Close the connection at once, without a closing handshake that a dead server would not
+        answer.
+        """
         self._socket.transport.abort()
 
     async def close(self) -> None:
-        """Say farewell."""
+        """Close the connection with a closing handshake."""
         await self._socket.close()
 
     async def _send(self, kind: str, symbols: Iterable[str]) -> None:
@@ -93,26 +95,28 @@ def _date_ms(headers: Headers) -> int | None:
 
 
 def _header(headers: Headers, name: str) -> str | None:
-    """A header's value; those of one that is there several times make a list, as in HTTP."""
+    """Return a header's value; repeated headers are joined to a list, as HTTP defines it."""
     return ", ".join(headers.get_all(name)) or None
 
 
 class _ConnectHere(connect):
-    """Follows no redirect: another host must not get the key, nor pass for the feed."""
+    """A connection that does not follow redirects: another host must neither get the key nor pass
+    for the feed.
+    """
 
     def process_redirect(self, exc: Exception) -> Exception:
         return exc
 
 
 async def open_socket(url: str, token: str, others: Iterable[str] = ()) -> FinnhubSocket:
-    """Connect to `url` with `token` in the query, as Finnhub wants it.
+    """Connect to `url` with `token` in the query, as Finnhub requires.
 
-    No redirect is followed. A proxy of the environment is used for wss:// alone, where it sees the
-    server's host and nothing else, and never for an address of this machine.
+    Redirects are not followed. A proxy from the environment is used for wss:// only, where it sees
+    nothing but the server's host, and never for a loopback address.
 
-    :param others: further keys that no text may show.
-    :raises BadKeyError: the server refuses the key; trying again is of no use.
-    :raises Unavailable: anything else went wrong. No text of either holds the token.
+    :param others: further keys that must not appear in any text.
+    :raises BadKeyError: the server rejects the key; trying again does not help.
+    :raises Unavailable: any other failure. No text of either contains the token.
     """
     keys = (token, *others)
     try:
@@ -145,7 +149,7 @@ async def open_socket(url: str, token: str, others: Iterable[str] = ()) -> Finnh
 
 
 def _handshake_error(response: Response, url: str, redactor: Redactor) -> BadKeyError | Unavailable:
-    """What the answer to a handshake means that opens no WebSocket."""
+    """Return the error for a handshake that was not answered with a WebSocket."""
     status = response.status_code
     if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
         return BadKeyError(

@@ -9,10 +9,10 @@ from app.feeds.http_headers import LATER_BY_UP_TO
 
 
 class Backoff:
-    """How long to wait before each attempt: at once, then ever longer, with jitter.
+    """The wait before each connection attempt: none at first, then exponential with jitter.
 
-    At most 60 s; the server's own trouble (5xx) begins at 5 s and 429 at 60 s, with a limit of
-    five minutes. A server that names a time itself is not asked before, and soon after.
+    At most 60 s. After a 5xx answer it starts at 5 s and after 429 at 60 s, both limited to five
+    minutes. A time that the server asks for is respected, plus up to a tenth.
     """
 
     CAP_S = 60.0
@@ -23,10 +23,10 @@ class Backoff:
         self._attempts = 0
 
     def next_s(self, status: int | None = None, asked_ms: int | None = None) -> float:
-        """Seconds to wait now.
+        """Return the seconds to wait before the next attempt.
 
-        :param status: what the handshake was answered with, if it was.
-        :param asked_ms: how long the server asks to wait, if it does; its status then says no more.
+        :param status: the HTTP status of the last handshake, if there was one.
+        :param asked_ms: how long the server asks to wait; it takes precedence over the status.
         """
         attempt, self._attempts = self._attempts, self._attempts + 1
         if asked_ms is None:
@@ -46,5 +46,5 @@ class Backoff:
         return longest_s * self._rng.uniform(0.5, 1.0)
 
     def reset(self) -> None:
-        """The connection proved itself: the next end is a new one."""
+        """Start over: the connection was stable."""
         self._attempts = 0

@@ -19,12 +19,13 @@ from app.settings import Settings
 
 
 def run(settings: Settings, record: Path | None = None) -> None:
-    """Feed stocks-topic until SIGTERM or SIGINT; SIGHUP reads the file of symbols again.
+    """Publish the feed until SIGTERM or SIGINT; SIGHUP reads the file of symbols again.
 
-    :param record: a file that every frame is added to as it came (`app.feeds.live.recording_file`).
-    :raises TickhouseError: the key is missing, refused or in use, the namespace holds another feed,
-        another producer runs on this data folder, a topic is not as it must be, Kafka takes no more
-        messages or has refused some for good, or `record` is a file of something else.
+    :param record: a file to which every frame is appended (`app.feeds.live.recording_file`).
+    :raises TickhouseError: the key is missing, rejected or in use, the namespace holds another
+        feed, another producer runs on this data folder, a topic is not configured as required,
+        Kafka accepts no more messages or has rejected some for good, or `record` is a file of
+        something else.
     """
     check_feed(settings, "live", "simulated")
     _check_address(settings)

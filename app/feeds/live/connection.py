@@ -1,4 +1,4 @@
-"""One key's connection to the feed: connected, watched, replaced, for ever."""
+"""Keep one streaming connection per API key open: connect, monitor, replace."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from app.feeds.messages.outgoing import Outgoing
 from app.feeds.vendor import FeedSocket, OnDate, Unavailable, Vendor
 
 STABLE_MS = 10_000
-"""A connection that lived this long is replaced at once when it ends."""
+"""After a connection that lasted this long the next attempt is made at once."""
 CLOSE_TIMEOUT_S = 1.0
 SEND_TIMEOUT_S = 10.0
-"""A server that takes no word for so long is gone."""
+"""A server that accepts no data for this long counts as gone."""
 FRAMES_AT_ONCE = 64
-"""So many frames that wait in the socket may be joined before they are sent."""
+"""How many frames that wait in the socket may be joined before they are sent."""
 _SECOND_MS = 1_000
 
 log = logging.getLogger(__name__)
@@ -33,13 +33,13 @@ log = logging.getLogger(__name__)
 class FeedConnection:
     """The connections of one API key, one after the other.
 
-    :param number: which of the vendor's connections it is, from 1; it is part of the names of
-        connections and of log connections.
-    :param offer: takes what is to be sent, in order.
-    :param room: cleared while nothing more is to be read from the socket.
-    :param on_date: takes the time that the server gives in a handshake, as `RestCalls` does.
-    :param recorder: told of everything that happens, if there is one.
-    :ivar symbols: what it is to subscribe; may be changed at any time.
+    :param number: the vendor's connection number, from 1; it is part of connection names and log
+        lines.
+    :param offer: receives what is to be sent, in order.
+    :param room: cleared while nothing more may be read from the socket.
+    :param on_date: receives the server's time from a handshake (`app.feeds.vendor.OnDate`).
+    :param recorder: receives every event, if there is one.
+    :ivar symbols: the symbols to subscribe; may be changed at any time.
     """
 
     def __init__(
@@ -71,10 +71,10 @@ class FeedConnection:
         self._ending = False
 
     async def run(self) -> None:
-        """Connection after connection, until `end`.
+        """Open one connection after the other, until `end`.
 
-        :raises BadKeyError: the server refuses the key.
-        :raises SourceError: the server is of another feed.
+        :raises BadKeyError: the vendor rejects the API key.
+        :raises SourceError: the server provides another feed.
         """
         backoff = Backoff(self._rng)
         status, asked_ms = None, None
@@ -98,7 +98,7 @@ class FeedConnection:
                 backoff.reset()
 
     async def end(self) -> None:
-        """Unsubscribe and say farewell; `run` comes back when what was on its way is taken in."""
+        """Unsubscribe and close; `run` returns once the remaining frames are processed."""
         self._ending = True
         socket = self._socket
         if socket is None:
@@ -111,7 +111,7 @@ class FeedConnection:
             socket.abort()
 
     async def _run_once(self, connection: str) -> None:
-        """One connection, from its opening to its end."""
+        """Run one connection until it ends."""
         sent_ms = self._clock.now_ms()
         socket = await self._vendor.connect(self.number)
         self._check_feed_of(socket)
@@ -152,7 +152,9 @@ class FeedConnection:
                 await asyncio.sleep(0)  # frames that are read already do not let others have a turn
 
     async def _watch(self, socket: FeedSocket, connection: str, asked: dict[str, None]) -> None:
-        """Each second: is it alive, and is what is wanted subscribed? Ends when it is not alive."""
+        """Check every second that the connection is alive and subscriptions are current; end when
+        dead.
+        """
         while True:
             await self._clock.sleep(_SECOND_MS)
             if not self._room.is_set():
@@ -185,7 +187,7 @@ class FeedConnection:
     async def _keep_subscribed(
         self, socket: FeedSocket, connection: str, asked: dict[str, None]
     ) -> None:
-        """Follow changes of `symbols`, and find out what the server refused."""
+        """Apply changes of `symbols`, and find the ones that the server rejected."""
         wanted = dict.fromkeys(self.symbols)
         if gone := [symbol for symbol in asked if symbol not in wanted]:
             await socket.unsubscribe(gone)

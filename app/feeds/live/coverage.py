@@ -1,4 +1,4 @@
-"""How much of each minute the feed was connected for a symbol, and what is kept over a restart."""
+"""Track how much of each minute a symbol was connected, and store it across restarts."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ class Coverage:
         self._earlier: list[tuple[int, int]] = []
 
     def open(self, at_ms: int) -> None:
-        """From now on what happens is heard."""
+        """Start coverage at `at_ms`."""
         if self._since is None:
             self._since = at_ms
 
     def close(self, at_ms: int) -> None:
-        """Since `at_ms`, perhaps long ago, nothing was heard any more."""
+        """End coverage at `at_ms`, which may be long ago."""
         for start_ms, end_ms in self._connected_spans(at_ms):
             for minute in range(minute_of(start_ms), end_ms, MINUTE_MS):
                 self.add(minute, _shared_ms(minute, start_ms, end_ms))
@@ -34,13 +34,13 @@ class Coverage:
         self._earlier.clear()
 
     def add(self, minute: int, covered_ms: int) -> None:
-        """Count `covered_ms` of `minute` as heard."""
+        """Add `covered_ms` to the coverage of `minute`."""
         self._closed[minute] = min(self._closed.get(minute, 0) + covered_ms, MINUTE_MS)
 
     def lose(self, from_ms: int, to_ms: int) -> None:
-        """What was received in this span is lost: it does not count as heard.
+        """Remove a span whose messages were lost from coverage.
 
-        Of connections that are closed only the sum of a minute is known; it loses the whole span.
+        For closed connections only the sum per minute is known; it loses the whole span.
         """
         taken: dict[int, int] = {}
         kept: list[tuple[int, int]] = []
@@ -57,13 +57,15 @@ class Coverage:
             self._closed[minute] = max(0, covered_ms - lost_ms)
 
     def moved_forward(self, at_ms: int, ms: int) -> None:
-        """The clock was moved from `at_ms` over `ms` in which nothing can have been heard."""
+        """Skip `ms` after `at_ms`, by which the clock was moved and in which nothing can be
+        received.
+        """
         if self._since is not None:
             self._earlier.append((self._since, at_ms))
             self._since = at_ms + ms
 
     def cut(self, start_ms: int, end_ms: int) -> None:
-        """From `start_ms` to `end_ms` nothing was heard, though it has been open all the while."""
+        """Remove a span in which nothing was received although the connection stayed open."""
         if self._since is None or start_ms >= end_ms:
             return
         self._earlier = [
@@ -77,14 +79,14 @@ class Coverage:
         self._since = max(self._since, end_ms)
 
     def covered_ms(self, minute: int, now_ms: int) -> int:
-        """How much of `minute` was heard up to `now_ms`."""
+        """Return how much of `minute` is covered up to `now_ms`."""
         received_ms = sum(
             _shared_ms(minute, start, end) for start, end in self._connected_spans(now_ms)
         )
         return min(self._closed.get(minute, 0) + received_ms, MINUTE_MS)
 
     def discard_before(self, minute: int) -> None:
-        """Drop what is known of minutes before `minute`."""
+        """Discard the coverage of minutes before `minute`."""
         for old in [m for m in self._closed if m < minute]:
             del self._closed[old]
         self._earlier = [(max(start, minute), end) for start, end in self._earlier if end > minute]
@@ -92,7 +94,7 @@ class Coverage:
             self._since = max(self._since, minute)
 
     def _connected_spans(self, until_ms: int) -> list[tuple[int, int]]:
-        """When what is open was heard, up to `until_ms`: all but cuts and moves of the clock."""
+        """Return the covered spans since coverage started, up to `until_ms`, without gaps."""
         if self._since is None:
             return []
         parts = (*self._earlier, (self._since, until_ms))
@@ -100,7 +102,7 @@ class Coverage:
 
 
 def _add_minutes(by_minute: dict[int, int], start_ms: int, end_ms: int) -> None:
-    """Add the ms of each minute in a span."""
+    """Add the ms of each minute within a span."""
     for minute in range(minute_of(start_ms), end_ms, MINUTE_MS):
         by_minute[minute] = by_minute.get(minute, 0) + _shared_ms(minute, start_ms, end_ms)
 
@@ -110,11 +112,11 @@ def _shared_ms(minute: int, start_ms: int, end_ms: int) -> int:
 
 
 class CoverageCheckpoint(Struct):
-    """How far the feed was covered when the checkpoint was made.
+    """The coverage of the feed at a point in time.
 
     :ivar at_ms: the producer's clock.
-    :ivar covered: for each symbol, the minutes that were not told for good, and their value.
-    :ivar moved_ms: how far that clock had been moved ahead of the machine's (`ClockSkew.moved_ms`).
+    :ivar covered: for each symbol, the minutes whose coverage is not final, and their coverage.
+    :ivar moved_ms: how far that clock was moved ahead of the system's (`ClockSkew.moved_ms`).
     """
 
     at_ms: int
@@ -123,7 +125,7 @@ class CoverageCheckpoint(Struct):
 
 
 def load_checkpoint(path: Path) -> CoverageCheckpoint | None:
-    """The checkpoint stored in `path`; None where there is none.
+    """Load the checkpoint stored in `path`; None if there is none.
 
     :raises msgspec.DecodeError: the file holds something else.
     """
@@ -134,11 +136,9 @@ def load_checkpoint(path: Path) -> CoverageCheckpoint | None:
 
 
 def store_checkpoint(path: Path, checkpoint: CoverageCheckpoint) -> None:
-    """Replace the checkpoint in `path`; a crash of the machine leaves the old one or the new one.
+    """Replace the checkpoint in `path` atomically and wait for the disk.
 
-    It waits for the disk.
-
-    :raises OSError: there is no room, or the disk refuses.
+    :raises OSError: there is no space, or the disk reports an error.
     """
     new = path.with_suffix(".new")
     with new.open("wb") as file:

@@ -1,4 +1,4 @@
-"""Trades from the future, pending back until it is known whose time is wrong: pure."""
+"""Hold back trades from the future until it is known whose time is wrong: pure."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import NamedTuple
 from app.contracts import Trade, Trades
 
 MAX_WAIT_MS = 30_000
-"""A time that is further ahead than a minute stays ahead for so long: no watermark passes it."""
+"""A time more than a minute ahead stays ahead for this long, so no watermark passes it."""
 MAX_PENDING_BYTES = 8 * 1024 * 1024
-"""Of frames; beyond it the oldest are judged without waiting."""
+"""Limit for the frames held back; beyond it the oldest are decided without waiting."""
 
 
 class PendingTrades(NamedTuple):
@@ -25,17 +25,17 @@ class PendingTrades(NamedTuple):
 
 
 class Released(NamedTuple):
-    """Trades to be sent, as they are in time now, and trades to be rejected."""
+    """Trades to send because they are in time now, and trades to reject."""
 
     in_time: list[Trades]
     future: list[PendingTrades]
 
 
 class FutureTrades:
-    """What is pending, in its order.
+    """A queue of trades from the future.
 
-    :param is_future: whether a trade of a time, received at another, is stamped too far ahead.
-    :param is_wrong: whether such trades of a symbol have a wrong time; None while that is unknown.
+    :param is_future: whether a trade of one time, received at another, is too far ahead.
+    :param is_wrong: whether such trades of a symbol have a wrong time; None while it is unknown.
     """
 
     def __init__(
@@ -52,10 +52,10 @@ class FutureTrades:
         return bool(self._pending)
 
     def take(self, message: Trades, raw: bytes) -> tuple[Trades | None, Trades | None]:
-        """Part the trades of `message` that come from the future from the others.
+        """Separate the trades of `message` that come from the future from the others.
 
-        :returns: the others, and those from the future if their time is known to be wrong; else
-            they are pending.
+        :returns: the others, and those from the future if their time is known to be wrong;
+            otherwise those are held back.
         """
         now_ms = message.received_at
         future = [trade for trade in message.trades if self._is_future(trade.t, now_ms)]
@@ -71,9 +71,9 @@ class FutureTrades:
         return in_time, None
 
     def release(self, now_ms: int, at_once: bool = False) -> Released:
-        """What need not be pending any longer.
+        """Return the trades that need not be held back any longer.
 
-        :param at_once: whether to release everything.
+        :param at_once: whether to release all of them.
         """
         released = Released([], [])
         kept: deque[PendingTrades] = deque()
@@ -96,7 +96,7 @@ class FutureTrades:
         return released
 
     def moved_forward(self, ms: int) -> None:
-        """The clock was moved forward by `ms`: all was received that much later."""
+        """Adjust to a clock that was moved forward by `ms`."""
         for pending in self._pending:
             pending.message.received_at += ms
 

@@ -1,4 +1,4 @@
-"""`tickhouse produce`: Finnhub's trades and quotes into stocks-topic, for as long as it runs."""
+"""The producer: publish a vendor's trades and quotes to stocks-topic."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from app.topics import await_topics
 CHECKPOINT_FILE = "coverage-checkpoint.json"
 _SECOND_MS = 1_000
 _DAYS_AHEAD = 800
-"""So many days are worked out at the start; who runs longer loads the calendar then."""
+"""How many days of the calendar are computed at the start; a longer run loads it later."""
 
 log = logging.getLogger(__name__)
 
@@ -49,12 +49,12 @@ class _PendingCheckpoint(NamedTuple):
 
 
 class Producer:
-    """The tasks of a running producer: a connection for each key, the second's beat, the quotes.
+    """The tasks of a running producer: a connection per API key, the tick of each second, the
+    quotes.
 
-    To be made and run in one event loop.
-
-    Everything in it goes by `clock` and `rng`: with `SteadyClock(speed=30)` it lives thirty times
-    as fast. Only what waits for Kafka, or for an answer to REST, takes its real time.
+    It must be created and run in one event loop. Everything uses `clock` and `rng`: with
+    `SteadyClock(speed=30)` it runs thirty times as fast. Only waiting for Kafka or for answers to
+    REST calls takes real time.
     """
 
     def __init__(
@@ -100,7 +100,7 @@ class Producer:
             recorder.started(settings.tickhouse_feed, symbols)
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Produce until `stop` is set; then unsubscribe, flush, and say what was flushed."""
+        """Produce until `stop` is set; then unsubscribe, flush, and log the totals."""
         self._outbox.offer(self._session.resume())
         stopped = threading.Event()
         ended = asyncio.create_task(_wait(stop))
@@ -131,18 +131,18 @@ class Producer:
             self._outbox.check()
 
     def read_symbols(self) -> None:
-        """Read the file of symbols now, whether it looks changed or not."""
+        """Read the file of symbols now, even if it looks unchanged."""
         if self._settings.stocks_symbols_file is None:
             log.warning("STOCKS_SYMBOLS_FILE is not set: the symbols cannot change while this runs")
         self._follow_symbols(at_once=True)
 
     async def _await_kafka(self, stopped: threading.Event) -> None:
-        """Send nothing before the topics are there; what comes meanwhile waits in its order."""
+        """Send nothing before the topics exist; messages wait in order until then."""
         if await asyncio.to_thread(await_topics, self._settings, stopped.is_set):
             self._outbox.topics_ready()
 
     async def _keep_up(self, connection: FeedConnection) -> None:
-        """Run a connection; if its key is refused and others are left, they take its symbols."""
+        """Run a connection; if its key is rejected and others are left, they take over its symbols."""
         try:
             await connection.run()
         except BadKeyError as error:
@@ -154,7 +154,9 @@ class Producer:
             self._assign(self._session.symbols)
 
     async def _tick(self) -> None:
-        """Each second: Kafka's news, watermarks, changes of the symbols, the checkpoint."""
+        """Every second: process Kafka's reports, emit watermarks, apply changes of symbols,
+        checkpoint.
+        """
         while True:
             await self._clock.sleep(_SECOND_MS)
             self._outbox.serve()
@@ -186,7 +188,7 @@ class Producer:
         self._assign(symbols)
 
     def _assign(self, symbols: tuple[str, ...]) -> None:
-        """Give each symbol its connection; who has one keeps it."""
+        """Assign each symbol to a connection; existing assignments are kept."""
         most = self._settings.finnhub_symbols_per_connection
         self._assigned = spread(symbols, len(self._connections), most, self._assigned)
         for index, connection in enumerate(self._connections):
@@ -211,7 +213,7 @@ class Producer:
             )
 
     def _checkpoint_delivered(self) -> None:
-        """Store how far the feed is covered, as far as Kafka knows of it."""
+        """Store how far the feed is covered, as far as the messages are in Kafka."""
         if self._storing is not None and not self._storing.done():
             return
         pending = self._pending_checkpoint
@@ -253,7 +255,7 @@ class Producer:
         )
 
     def _date_received(self, date_ms: int, sent_ms: int, received_ms: int) -> None:
-        """A server of the vendor's gave its time."""
+        """Process a time that the vendor's server reported."""
         if self._recorder:
             self._recorder.date(date_ms, sent_ms, received_ms)
         self._outbox.offer(self._session.server_date(date_ms, sent_ms, received_ms))
@@ -262,7 +264,7 @@ class Producer:
         self._outbox.offer([message])
 
     async def _bring_quotes(self) -> None:
-        """Learn when markets are open, which takes a second or two; then poll quotes."""
+        """Load the trading calendar, which takes a second or two; then poll quotes."""
         if self._settings.tickhouse_feed == "live":
             await asyncio.to_thread(_learn_days, self._clock.now_ms())
         self._knows_sessions = True

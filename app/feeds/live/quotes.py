@@ -1,4 +1,4 @@
-"""REST quotes: whose turn it is, and the poller that brings them."""
+"""Poll quotes over REST: the schedule and the poller."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from app.feeds.vendor import ParseQuote, QuoteApi, RequestError
 from app.market.sessions import Session, session_of
 
 TRADELESS_MS, TRADING_MS, CLOSED_MS = 30_000, 120_000, 900_000
-"""How often a symbol is asked for: one without live trades, one with them, one whose market is
-closed."""
+"""How often a quote is requested: for a symbol without live trades, with them, and in a closed
+market.
+"""
 LIVE_MS = 60_000
 """A symbol whose last trade is no older than this is live."""
 _IDLE_MS = 1_000
@@ -23,10 +24,10 @@ log = logging.getLogger(__name__)
 
 
 class QuoteSchedule:
-    """Whose quote is asked for next: pure.
+    """Decides whose quote is requested next: pure.
 
-    Who has waited longest for its interval comes first; so does, of those never asked for, who has
-    no live trades.
+    The symbol that is most overdue relative to its interval comes first. Of those never requested,
+    one without live trades comes first.
 
     :param last_trade_ms: when a symbol traded last, None if never.
     """
@@ -37,7 +38,7 @@ class QuoteSchedule:
         self._asked_ms: dict[str, int] = {}
 
     def next(self, symbols: Sequence[str], now_ms: int) -> str | None:
-        """The symbol whose turn it is, None if it is nobody's yet; it counts as asked for."""
+        """Return the symbol to request now, None if none is due; it counts as requested."""
         due = {symbol: self._overdue(symbol, now_ms) for symbol in symbols}
         symbol = max(symbols, key=lambda s: due[s], default=None)
         if symbol is None or due[symbol] < (1.0, 0.0):
@@ -46,7 +47,7 @@ class QuoteSchedule:
         return symbol
 
     def _overdue(self, symbol: str, now_ms: int) -> tuple[float, float]:
-        """How many intervals have passed, and how short they are."""
+        """Return how many intervals have passed, and how short the interval is."""
         interval_ms = self._interval_ms(symbol, now_ms)
         asked_ms = self._asked_ms.get(symbol)
         passed = float("inf") if asked_ms is None else (now_ms - asked_ms) / interval_ms
@@ -61,12 +62,12 @@ class QuoteSchedule:
 
 
 class QuotePoller:
-    """Asks for one symbol after the other, for ever.
+    """Requests one quote after the other.
 
-    :param symbols: what to ask for now.
-    :param publish: takes each quote or rejection.
+    :param symbols: the symbols to poll, read before each request.
+    :param publish: receives each quote or rejection.
     :param last_trade_ms: when a symbol traded last, None if never.
-    :param recorder: told of every answer, if there is one.
+    :param recorder: receives every answer, if there is one.
     """
 
     def __init__(
@@ -95,7 +96,7 @@ class QuotePoller:
         self._failing = False
 
     async def run(self) -> None:
-        """Compare calendars, then poll until no key is left."""
+        """Compare calendars, then poll until no API key is left."""
         await self._check_calendar()
         while self._api:
             symbols = self._symbols()
@@ -112,7 +113,7 @@ class QuotePoller:
         log.error("every API key is rejected for quotes; correct FINNHUB_API_KEY")
 
     async def poll(self, symbol: str) -> None:
-        """Ask for one quote, again where that can help, and publish it."""
+        """Request one quote, with retries, and publish it."""
         try:
             payload = await self._api.quote(symbol)
         except RequestError as fault:

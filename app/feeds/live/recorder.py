@@ -17,7 +17,7 @@ from app.feeds.live.recording_file import Event, What, sound_bytes
 from app.outputs import OutputError, lock_output
 
 BLOCK_BYTES = 1024 * 1024
-"""So much is written at once, if a second does not bring it before."""
+"""The size at which buffered lines are written, even before the second is over."""
 _LEVEL = 4
 
 log = logging.getLogger(__name__)
@@ -26,10 +26,10 @@ _encode = msgspec.json.Encoder().encode
 
 
 class Recorder:
-    """Writes what happens to a recording: a new one, or the end of an existing one.
+    """Records events to a file: a new one, or appended to an existing recording.
 
     :raises OutputError: the file cannot be written, is being written to by another process, or
-        holds something else than a sound recording. It is then as it was.
+        holds something other than an intact recording. It is then unchanged.
     """
 
     def __init__(self, path: Path, clock: Clock) -> None:
@@ -72,15 +72,15 @@ class Recorder:
         self._about("closed", connection)
 
     def quote(self, symbol: str, answer: str, at_ms: int) -> None:
-        """`answer`, JSON, came when `symbol` was asked for over REST."""
+        """Record `answer`, the JSON of a quote of `symbol`."""
         self._note(Event(at_ms, "quote", symbols=(symbol,), raw=answer))
 
     def date(self, date_ms: int, sent_ms: int, at_ms: int) -> None:
-        """A server of the vendor's gave its time (`ClockSkew.date_received`)."""
+        """Record a time that the vendor's server reported (`ClockSkew.date_received`)."""
         self._note(Event(at_ms, "date", date=date_ms, sent=sent_ms))
 
     def second(self) -> None:
-        """The producer's second begins."""
+        """Record the producer's tick."""
         self._about("second", "")
 
     def changed(self, added: Iterable[str], removed: Iterable[str]) -> None:
@@ -88,9 +88,9 @@ class Recorder:
         self._about("removed", "", removed)
 
     def flush(self) -> None:
-        """Write what was noted; to be called about each second.
+        """Write the buffered lines; to be called about once a second.
 
-        A full disk costs the recording what it cannot hold, never the feed.
+        When the disk is full the recording loses lines, but the feed goes on.
         """
         lines, self._lines, self._bytes = self._lines, [], 0
         if not lines:
@@ -104,13 +104,13 @@ class Recorder:
             self._failed = True
 
     def close(self) -> None:
-        """Write the end."""
+        """Record the end and close the file."""
         self._about("stopped", "")
         self.flush()
         self._file.close()
 
     def _write(self, member: bytes) -> None:
-        """Whole or not at all: half a member would make the rest of the file unreadable."""
+        """Write a member completely or not at all: half of one would make the rest unreadable."""
         start = self._file.seek(0, 2)
         if self._file.write(member) != len(member):
             self._file.truncate(start)
@@ -128,7 +128,7 @@ class Recorder:
 
 
 def _opened(path: Path) -> FileIO:
-    """A recording, without its torn end, to add to; of no other process meanwhile."""
+    """Open a recording for appending, without an incomplete end, and lock it."""
     with ExitStack() as stack:
         file = stack.enter_context(path.open("ab+", buffering=0))
         lock_output(file, path)

@@ -1,9 +1,8 @@
-"""Recordings of the feed: every frame as it came, with its time; JSON lines, compressed.
+"""The file format of recordings: gzip-compressed JSON lines with every frame and its time.
 
-A recording is a gzip file of one or several members, each of them whole lines: `zcat` reads it.
-Runs may write to the same file one after the other; what a crash tore at its end is cut off before
-the next begins. A file that holds anything else, or is spoiled before its end, is left alone. The
-lines:
+A recording is a gzip file of one or more members, each of which holds complete lines: `zcat` reads
+it. Several runs may append to one file; an incomplete end that a crash left is cut off before the
+next run. A file of other content, or one that is damaged before its end, is not changed. The lines:
 
     {"at": 1731600060000, "what": "started", "feed": "live", "symbols": [...]}
     {"at": ..., "what": "opened", "connection": "...", "symbols": [...]}
@@ -11,9 +10,9 @@ lines:
     {"at": ..., "what": "subscribed" | "unsubscribed" | "refused", "connection", "symbols"}
     {"at": ..., "what": "closed", "connection": "..."}
     {"at": ..., "what": "quote", "symbols": ["..."], "raw": "..."}    (the answer over REST)
-    {"at": ..., "what": "date", "date": 1731600060000, "sent": ...}   (of an answer; asked for when)
+    {"at": ..., "what": "date", "date": 1731600060000, "sent": ...}   (the server's time; request)
     {"at": ..., "what": "added" | "removed", "symbols": [...]}
-    {"at": ..., "what": "second"}      (the producer's own beat)
+    {"at": ..., "what": "second"}      (the producer's tick)
     {"at": ..., "what": "stopped"}
 """
 
@@ -59,7 +58,7 @@ class RecordingError(TickhouseError):
 
 
 class Event(Struct, omit_defaults=True):
-    """Something that happened to the producer, `at` UNIX ms on its clock."""
+    """An event in the producer, `at` UNIX ms by its clock."""
 
     at: int
     what: What
@@ -78,9 +77,9 @@ class Event(Struct, omit_defaults=True):
 
     @property
     def answer(self) -> Any:
-        """What Finnhub answered when it was asked for a quote.
+        """The vendor's answer to a quote request.
 
-        :raises RecordingError: the line was tampered with.
+        :raises RecordingError: the line was changed by hand.
         """
         try:
             return json.loads(self.raw or "")
@@ -97,10 +96,10 @@ _LINE_BEGINS = b'{"at":'
 
 
 def sound_bytes(path: Path) -> int:
-    """Where the last whole member ends; what is behind it was torn by a crash.
+    """Return where the last complete member ends; the rest was cut off by a crash.
 
-    :raises OutputError: the file holds something that no recorder has written, or that can be read
-        behind a place that cannot.
+    :raises OutputError: the file holds something that no recorder has written, or readable members
+        after an unreadable part.
     """
     end_at = 0
     for content, member_end_at in members(path):
@@ -124,9 +123,10 @@ def _is_event(line: bytes) -> bool:
 
 
 def _is_torn(path: Path, start: int) -> bool:
-    """Whether all from `start` on is the beginning of one member, perhaps with zeros behind it.
+    """Return whether everything from `start` on is the beginning of one member, possibly followed
+    by zeros.
 
-    A crash of the machine may leave a file as long as it was, with zeros for what was not written.
+    After a crash of the machine a file may keep its length, with zeros in place of unwritten data.
     """
     with (
         path.open("rb") as file,
@@ -142,7 +142,7 @@ def _is_torn(path: Path, start: int) -> bool:
 
 
 def _begins_line(begun: bytes) -> bool:
-    """Whether the beginning of a member holds the beginning of an event, as far as it goes."""
+    """Return whether the beginning of a member decodes to the beginning of an event."""
     try:
         content = zlib.decompressobj(_GZIP).decompress(begun, len(_LINE_BEGINS))
     except zlib.error:
@@ -151,7 +151,7 @@ def _begins_line(begun: bytes) -> bool:
 
 
 def members(path: Path, at: int = 0) -> Iterator[tuple[bytes, int]]:
-    """The content of each whole gzip member from `at` on, and where it ends in the file."""
+    """Yield the content of each complete gzip member from `at` on, and where it ends in the file."""
     with path.open("rb") as file:
         file.seek(at)
         waiting = b""

@@ -1,9 +1,9 @@
-"""What a producer makes of its connections: frames and seconds in, messages for Kafka out.
+"""Turn a feed's frames and the passing of time into messages for Kafka.
 
-No socket, no Kafka, no task: whoever drives it passes on what happens, in its order, and sends what
-it returns in that order. All that is counted and kept about the feed is here. Time is the clock it
-is given: a test or a recording moves a `ManualClock` itself, frame by frame and second by second
-(`each_second` is to be called once a second of that clock).
+The session has no sockets, tasks or Kafka client. Its caller reports events in order and sends the
+messages that it returns in order. It holds all state and counters of the feed. Time is the clock it
+is given; tests and playback advance a `ManualClock` frame by frame and second by second
+(`each_second` must be called once per second of that clock).
 """
 
 from __future__ import annotations
@@ -50,9 +50,9 @@ from app.feeds.vendor import (
 NO_PING_MS = 180_000
 """Three missed pings: Finnhub sends one a minute."""
 ASLEEP_MS = 60_000
-"""Neither a frame nor a second for so long: the machine slept."""
+"""After this long without a frame or a tick the machine is taken to have been suspended."""
 MOST_NAMED = 1_000
-"""Of symbols that were never subscribed, so many are named in the log."""
+"""How many symbols that were never subscribed are named in the log."""
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +60,7 @@ log = logging.getLogger(__name__)
 class _Open:
     """An open connection.
 
-    :ivar since_ms: since when each symbol is heard through it.
+    :ivar since_ms: since when each symbol is received through it.
     """
 
     def __init__(self, messages: ConnectionMessages, now_ms: int) -> None:
@@ -72,17 +72,17 @@ class _Open:
 
 
 class FeedSession:
-    """One source's side of the feed, over all its connections.
+    """A source's view of the feed, over all its connections.
 
     :param source: the producer's stable name, never shared.
-    :param symbols: what it is to bring; `add` and `remove` change it.
+    :param symbols: the symbols to follow; `add` and `remove` change them.
     :param parse_frame: the vendor's parser of frames.
-    :param checkpoint: what it stored before it was started again.
+    :param checkpoint: the checkpoint of the previous run.
     :param silence_ms: how long an open market may be silent.
-    :param is_open: when a symbol's market is open; by the feed's calendar, if not given.
+    :param is_open: when a symbol's market is open; by default from the feed's calendar.
     :ivar counts: frames, trades, repeated_frames, repeated_trades, rejected_trades,
         rejected_frames, error_frames, other_frames, pings.
-    :ivar activity: when each symbol traded last, and how often it does.
+    :ivar activity: when each symbol traded last, and how often it trades.
     """
 
     def __init__(
@@ -130,11 +130,11 @@ class FeedSession:
         )
 
     def resume(self) -> list[Outgoing]:
-        """What has to be told first after a restart."""
+        """Return the messages to send first after a restart."""
         return [*self._watermarks.resume(self._clock.now_ms())]
 
     def add(self, symbols: Iterable[str]) -> None:
-        """Symbols that the producer is to bring from now on; `subscribed` says that it does."""
+        """Follow more symbols; report them as `subscribed` once they are."""
         new = [symbol for symbol in symbols if symbol not in self.symbols]
         self.symbols += tuple(new)
         self._skew.symbols = len(self.symbols)
@@ -142,7 +142,7 @@ class FeedSession:
         self._watermarks.add(new, self._clock.now_ms())
 
     def remove(self, symbols: Iterable[str]) -> None:
-        """Symbols that the producer brings no more; their last minutes are told to their end."""
+        """Stop following symbols; watermarks of their last minutes are still emitted."""
         gone = [symbol for symbol in symbols if symbol in self.symbols]
         self.symbols = tuple(symbol for symbol in self.symbols if symbol not in gone)
         self._skew.symbols = len(self.symbols)
@@ -155,7 +155,7 @@ class FeedSession:
                 one.since_ms.pop(symbol, None)
 
     def connected(self, connection: str, symbols: Sequence[str] | None = None) -> None:
-        """A new connection of this name is open, with `symbols` (all, if not given) subscribed."""
+        """Note a new connection with this name, with `symbols` (by default all) subscribed."""
         now_ms = self._clock.now_ms()
         messages = ConnectionMessages(
             self._feed, self.source, connection, self._keep_ms, self._drop_repeats
@@ -164,7 +164,7 @@ class FeedSession:
         self.subscribed(connection, self.symbols if symbols is None else symbols)
 
     def subscribed(self, connection: str, symbols: Sequence[str]) -> None:
-        """`symbols` are heard through an open connection from now on."""
+        """Note that `symbols` are received through an open connection from now on."""
         now_ms = self._clock.now_ms()
         self._open[connection].subscriptions.subscribe(symbols, now_ms)
         self._receive_from(self._open[connection], symbols, now_ms)
@@ -176,10 +176,10 @@ class FeedSession:
         self._watermarks.connected(symbols, at_ms)
 
     def find_refused(self, connection: str) -> tuple[list[str], list[str], list[Outgoing]]:
-        """Look, about each second, which symbols the server refused when it complained.
+        """Search for the symbols that the server rejected; to be called about once a second.
 
-        :returns: symbols to be subscribed once more, to see; those that were found to be refused;
-            and corrections of their coverage.
+        :returns: symbols to subscribe again as a probe, symbols found to be rejected, and
+            corrections of their coverage.
         """
         one = self._open[connection]
         trading = [
@@ -189,7 +189,7 @@ class FeedSession:
         return again, found, self.refuse(connection, found)
 
     def refuse(self, connection: str, symbols: Iterable[str]) -> list[Outgoing]:
-        """The server has not taken `symbols`: since they were subscribed, nothing was heard."""
+        """Note that the server rejected `symbols`: nothing was received since they were subscribed."""
         one = self._open[connection]
         ends: dict[int, list[str]] = {}
         for symbol in symbols:
@@ -198,14 +198,14 @@ class FeedSession:
         return self._end_coverage(ends)
 
     def refused(self, connection: str) -> list[str]:
-        """Symbols of an open connection that the server has not taken."""
+        """Return the symbols of an open connection that the server rejected."""
         return list(self._open[connection].subscriptions.rejected)
 
     def disconnected(self, connection: str | None = None) -> list[Outgoing]:
-        """The connection (the only one, if not given) is gone.
+        """Note that the connection (by default the only one) has ended.
 
-        Coverage ends now; that of symbols whose market had stalled with their last trade, and with
-        the last frame where even pings were missing.
+        Coverage ends now; for symbols of a stalled market with their last trade, and with the last
+        frame if pings were missing, too.
         """
         if connection is None:
             connection = next(iter(self._open), "")
@@ -224,23 +224,23 @@ class FeedSession:
         return [*lost, *self._end_coverage(silent_since)]
 
     def stalls(self, connection: str) -> list[StalledMarket]:
-        """Markets of an open connection that bring no trades though they should.
+        """Return the markets of an open connection that are open but bring no trades.
 
-        The connection is to be ended and replaced.
+        The connection should be closed and replaced.
         """
         return self.activity.stalls(self._open[connection].since_ms, self._clock.now_ms())
 
     def is_silent(self, connection: str) -> bool:
-        """Whether three pings are missing: the connection is dead without having said so."""
+        """Return whether three pings are missing, so that the connection is dead."""
         return self._is_silent(self._open[connection])
 
     def server_date(self, date_ms: int, sent_ms: int, received_ms: int) -> list[Outgoing]:
-        """The vendor's server gave its time (`ClockSkew.date_received`)."""
+        """Process a time that the vendor's server reported (`ClockSkew.date_received`)."""
         self._skew.date_received(date_ms, sent_ms, received_ms)
         return self._correct_clock(self._skew.behind_ms(self._clock.now_ms()))
 
     def each_second(self) -> list[Outgoing]:
-        """Watermarks that are due; to be called about once a second."""
+        """Return the watermarks that are due; to be called about once a second."""
         woken = self._check_awake()
         corrected = self._correct_clock(self._skew.each_second(self._clock.now_ms()))
         now_ms = self._clock.now_ms()
@@ -249,25 +249,25 @@ class FeedSession:
         return [*woken, *corrected, *lost, *self._watermarks.each_second(now_ms)]
 
     def end(self) -> list[Outgoing]:
-        """Nothing more is received: what is still held is sent or rejected."""
+        """End the session: send or reject the trades that are held back."""
         return self._release(at_once=True)
 
     @property
     def has_pending_trades(self) -> bool:
-        """Whether trades from the future wait to be judged (`app.feeds.live.future_trades`)."""
+        """Whether trades from the future are held back (`app.feeds.live.future_trades`)."""
         return bool(self._future)
 
     def lost(self, lost: Iterable[LostSpan]) -> list[Outgoing]:
-        """Corrections of coverage for messages that this made and Kafka never gets."""
+        """Return corrections of coverage for messages that never reach Kafka."""
         now_ms = self._clock.now_ms()
         return [message for one in lost for message in self._watermarks.lost(one, now_ms)]
 
     def checkpoint(self) -> CoverageCheckpoint:
-        """How far the feed is covered, to be stored about once a second."""
+        """Return the coverage of the feed, to be stored about once a second."""
         return self._watermarks.checkpoint(self._clock.now_ms(), self._skew.moved_ms)
 
     def frame(self, raw: bytes, connection: str | None = None) -> list[Outgoing]:
-        """What one frame of an open connection (the only one, if not given) makes."""
+        """Process one frame of an open connection (by default the only one); return its messages."""
         one = self._open[connection or next(iter(self._open), "")]
         self.counts["frames"] += 1
         woken = self._check_awake()
@@ -298,7 +298,7 @@ class FeedSession:
         return woken
 
     def _log_sampled(self, kind: str, text: str, detail: str) -> None:
-        """Warn of the first ten of a kind, then of each thousandth: a sick feed has many."""
+        """Log the first ten warnings of a kind and every thousandth after that."""
         if self.counts[kind] <= 10 or not self.counts[kind] % 1_000:
             log.warning(text + " (%d so far)", detail, self.counts[kind])
 
@@ -306,7 +306,7 @@ class FeedSession:
         return self._clock.now_ms() - one.received_at_ms > NO_PING_MS
 
     def _check_awake(self) -> list[Outgoing]:
-        """Note that this runs; what was slept through was not heard, whatever comes of it later."""
+        """Detect that the machine was suspended, and end coverage for that time."""
         now_ms, last_ms = self._clock.now_ms(), self._awake_at_ms
         self._awake_at_ms = now_ms
         if now_ms - last_ms <= ASLEEP_MS:
@@ -320,7 +320,7 @@ class FeedSession:
         return corrections
 
     def _end_coverage(self, ends: Mapping[int, Iterable[str]]) -> list[Outgoing]:
-        """Symbols that were heard until each of these times."""
+        """End the coverage of symbols at each of these times; return corrections."""
         now_ms = self._clock.now_ms()
         return [
             message
@@ -355,7 +355,7 @@ class FeedSession:
         ]
 
     def _sent(self, messages: list[Trades]) -> list[Trades]:
-        """Count and note trades that are sent."""
+        """Count trades that are sent, and mark their symbols for a watermark."""
         self.counts["trades"] += sum(len(message.trades) for message in messages)
         self._watermarks.traded(message.symbol for message in messages)
         return messages
@@ -363,20 +363,20 @@ class FeedSession:
     def _split_future(
         self, messages: list[Trades], raw: bytes
     ) -> tuple[list[Trades], list[Trades]]:
-        """What of a frame's messages is in time, and what is from the future and wrong."""
+        """Separate messages that are in time from trades of the future that are known to be wrong."""
         parts = [self._future.take(message, raw) for message in messages]
         in_time = [message for message, _ in parts if message is not None]
         return in_time, [wrong for _, wrong in parts if wrong is not None]
 
     def _refused(self, wrong: list[Trades]) -> list[Refusal]:
-        """Why trades of one frame that come from the future cannot be taken."""
+        """Reject trades of one frame that come from the future."""
         indices = sorted(trade.i for message in wrong for trade in message.trades)
         self.counts["rejected_trades"] += len(indices)
         self._skew_log.rejected(message.symbol for message in wrong)
         return [Refusal("future", _FUTURE, tuple(indices))] if indices else []
 
     def _release(self, at_once: bool = False) -> list[Outgoing]:
-        """Send or reject what of the trades from the future need not be held any longer."""
+        """Send or reject the trades from the future that need not be held back any longer."""
         if not self._future:
             return []
         released = self._future.release(self._clock.now_ms(), at_once)
@@ -386,7 +386,7 @@ class FeedSession:
         return made
 
     def _correct_clock(self, behind_ms: int) -> list[Outgoing]:
-        """Move the clock forward if it is behind, and judge again what is held."""
+        """Move the clock forward if it is behind, and reconsider the trades held back."""
         made: list[Outgoing] = []
         if behind_ms:
             self._move_clock(behind_ms)
@@ -395,7 +395,7 @@ class FeedSession:
         return [*made, *self._release()]
 
     def _note_silences(self, one: _Open, messages: list[Trades], now_ms: int) -> None:
-        """What was silent beyond chance until now is judged from now on, once more."""
+        """Restart the measurement of symbols whose silence ends with this frame."""
         for silence in one.arrivals.traded(
             messages, now_ms, lambda: self.activity.silences(one.since_ms, now_ms)
         ):
@@ -403,7 +403,7 @@ class FeedSession:
             self.activity.subscribed(silence.symbols)
 
     def _silent_gaps(self, one: _Open, closing: bool = False) -> list[Outgoing]:
-        """Corrections of the coverage of what was lost in silences that ended by themselves."""
+        """Return corrections of coverage for trades that were lost in silences that have ended."""
         now_ms = self._clock.now_ms()
         corrections: list[Outgoing] = []
         for symbols, start_ms, end_ms in one.arrivals.lost(now_ms, closing):
@@ -417,7 +417,7 @@ class FeedSession:
         return corrections
 
     def _subscribed_only(self, frame: TradesFrame) -> TradesFrame:
-        """`frame` without trades that no watermark would make final: they are refused."""
+        """Reject the trades of `frame` that no watermark would make final."""
         symbols = {one.symbol for one in frame.trades}
         if symbols <= self._wanted:
             return frame
@@ -440,7 +440,7 @@ class FeedSession:
         return TradesFrame(kept, [*frame.rejections, refusal], frame.size)
 
     def _report_unsubscribed(self, symbols: Iterable[str]) -> None:
-        """Warn of each symbol once, and of no endless number of them."""
+        """Warn of each unsubscribed symbol once, up to a limit."""
         for symbol in symbols:
             if symbol not in self._reported_symbols and len(self._reported_symbols) < MOST_NAMED:
                 self._reported_symbols.add(symbol)

@@ -1,8 +1,8 @@
-"""What a connection subscribes, which of it the server refuses, and how symbols are spread: pure.
+"""Track a connection's subscriptions, find rejected ones, and distribute symbols: pure.
 
-The server's "too many symbols" names no symbol. Subscribing again what is subscribed already
-changes nothing, and what was rejected is rejected again; so parts of what was subscribed last are
-subscribed once more, ever smaller ones, until an error is the answer to one symbol alone, twice.
+An error such as "too many symbols" names no symbol. Subscribing again what is already subscribed
+changes nothing, and what was rejected is rejected again. So the last subscriptions are repeated in
+ever smaller groups, until an error answers one symbol alone, twice.
 """
 
 from __future__ import annotations
@@ -10,16 +10,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 ERROR_WAIT_MS = 3_000
-"""How long the server's complaint about a subscription may take."""
+"""How long the server may take to report an error about a subscription."""
 
 
 class Subscriptions:
-    """What one connection has subscribed, and the search for what of it was rejected.
+    """The subscriptions of one connection, and the search for rejected ones.
 
-    Drive it: `subscribe` and `unsubscribe` what is wanted, tell it of each error frame, and about
-    once a second send what `step` asks for.
+    Call `subscribe` and `unsubscribe` for changes and `error` for each error frame, and about once
+    a second send the subscriptions that `step` returns.
 
-    :ivar rejected: symbols that the server did not take.
+    :ivar rejected: symbols that the server rejected.
     """
 
     def __init__(self) -> None:
@@ -33,7 +33,7 @@ class Subscriptions:
         self._suspects: list[tuple[str, ...]] = []
 
     def subscribe(self, symbols: Iterable[str], now_ms: int) -> None:
-        """`symbols` are being subscribed; errors that follow are about them."""
+        """Note that `symbols` are being subscribed; errors that follow refer to them."""
         new = tuple(symbols)
         self.symbols |= dict.fromkeys(new)
         for symbol in new:
@@ -44,20 +44,20 @@ class Subscriptions:
         self._ask(new, now_ms)
 
     def unsubscribe(self, symbols: Iterable[str]) -> None:
-        """`symbols` are wanted no longer."""
+        """Note that `symbols` are no longer subscribed."""
         for symbol in symbols:
             self.symbols.pop(symbol, None)
             self.rejected.pop(symbol, None)
 
     def error(self) -> None:
-        """The server complained, about which symbol it does not say."""
+        """Note an error of the server that names no symbol."""
         self._errors += 1
 
     def step(self, now_ms: int, trading: Iterable[str] = ()) -> tuple[list[str], list[str]]:
-        """Go on with the search, if there is one.
+        """Continue the search for rejected symbols, if there is one.
 
-        :param trading: symbols whose trades came; they are above suspicion.
-        :returns: what has to be subscribed again now, and what was found to be rejected.
+        :param trading: symbols whose trades arrived, which cannot be rejected.
+        :returns: symbols to subscribe again now, and symbols found to be rejected.
         """
         if now_ms < self._errors_known_at_ms:
             return [], []
@@ -75,7 +75,9 @@ class Subscriptions:
         return [symbol for symbol in again if symbol in self.symbols], found
 
     def _narrow(self, asked: tuple[str, ...]) -> list[str]:
-        """One of `asked` is rejected: it, if it was alone, for the second time; else look closer."""
+        """Handle an error about `asked`: split the group; a single symbol is rejected the second
+        time.
+        """
         if len(asked) > 1:
             middle = len(asked) // 2
             self._suspects += [asked[middle:], asked[:middle]]
@@ -90,9 +92,9 @@ class Subscriptions:
         return found
 
     def confirm(self, symbols: Iterable[str]) -> list[str]:
-        """Trades of `symbols` came: none of them is rejected.
+        """Note that trades of `symbols` arrived, so that none of them is rejected.
 
-        :returns: those that were thought to be.
+        :returns: those that had been taken for rejected.
         """
         if not self.rejected:
             return []
@@ -110,12 +112,12 @@ class Subscriptions:
 def spread(
     symbols: Sequence[str], connections: int, most: int, now: Mapping[str, int] | None = None
 ) -> dict[str, int]:
-    """Which of `connections` connections each of `symbols` goes to, at most `most` to each.
+    """Distribute `symbols` over connections, at most `most` to each.
 
-    Who has a place keeps it; the others go where the fewest are. A symbol without a place is left
-    out: it has quotes only.
+    Existing assignments are kept; other symbols go to the connection with the fewest. A symbol that
+    does not fit is left out: it has quotes only.
 
-    :param now: the present assigned.
+    :param now: the current assignments.
     """
     assigned = {s: connection for s, connection in (now or {}).items() if s in set(symbols)}
     counts = [

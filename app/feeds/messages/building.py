@@ -1,7 +1,7 @@
-"""One connection's frames as messages for Kafka: pure.
+"""Turn the frames of one connection into messages for Kafka: pure.
 
-One message per symbol and frame, the trades in the order in which they came. The same frame sent
-again by a server that repeats itself is dropped; the same trade sent again is counted (`k`).
+One message per symbol and frame, trades in the order received. A frame that the server sends again
+is dropped; a trade that is sent again is counted (`k`).
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from app.feeds.vendor import ParsedTrade, TradesFrame
 
 RING_FRAMES = 64
 FULL_FRAME_TRADES = 10
-"""No frame with more trades was ever recorded; a long sweep fills frame after frame."""
+"""The most trades ever recorded in a frame; a long sweep fills several frames."""
 MAX_PAYLOAD_BYTES = 64 * 1024
 _SURELY_SMALL_BYTES = 64 * 1024
-"""A frame of this size makes no message larger than 256 KiB: a trade grows by 40 bytes at most."""
+"""A frame up to this size makes no message above 256 KiB: a trade grows by at most 40 bytes."""
 
 
 class RepeatedFrames:
-    """The last 64 frames of a connection, and whether the next is one of them.
+    """Detects frames that a server repeats, by the last 64 frames of the connection.
 
-    A full frame of equal prints is a sweep that fills several frames: what equals it is new.
+    A full frame of equal trades is a sweep that fills several frames, so an equal frame is new.
     """
 
     def __init__(self) -> None:
@@ -33,7 +33,9 @@ class RepeatedFrames:
         self._counts: Counter[bytes] = Counter()
 
     def is_repeat(self, raw: bytes, frame: TradesFrame) -> bool:
-        """Whether `raw`, which is `frame`, is the server repeating itself; notes it."""
+        """Return whether the server repeats itself with `raw`, parsed as `frame`; remembers the
+        frame.
+        """
         digest = hashlib.blake2b(raw, digest_size=16).digest()
         known = self._counts[digest] > 0
         self._ring.append(digest)
@@ -55,13 +57,13 @@ def _is_full_of_equals(frame: TradesFrame) -> bool:
 
 
 class ConnectionMessages:
-    """Makes the messages of one connection.
+    """Builds the messages of one connection.
 
-    :param connection: its name, never used before.
-    :param keep_ms: horizon + grace: for how long behind its minute a trade is remembered.
-    :param drop_repeats: whether frames that the server repeats are dropped.
-    :ivar frames: frames of trades so far, dropped ones included.
-    :ivar repeated: how many of them were dropped.
+    :param connection: a name that was never used before.
+    :param keep_ms: horizon + grace: how long after the end of its minute a trade is remembered.
+    :param drop_repeats: whether to drop frames that the server repeats.
+    :ivar frames: the number of trade frames so far, dropped ones included.
+    :ivar repeated: the number of dropped frames.
     """
 
     def __init__(
@@ -82,7 +84,7 @@ class ConnectionMessages:
         self.repeated = 0
 
     def is_repeat(self, raw: bytes, frame: TradesFrame) -> bool:
-        """Whether this frame is to be dropped; called once for each frame, before `messages`."""
+        """Return whether to drop this frame; to be called once per frame, before `messages`."""
         self.frames += 1
         if self._drop_repeats and self._repeated_frames.is_repeat(raw, frame):
             self.repeated += 1
@@ -90,7 +92,7 @@ class ConnectionMessages:
         return False
 
     def messages(self, raw: bytes, frame: TradesFrame, received_at: int) -> list[Trades]:
-        """One message for each symbol of `frame`, more where one would be too large."""
+        """Return one message per symbol of `frame`, or several where one would be too large."""
         by_symbol: dict[str, list[Trade]] = {}
         for one in frame.trades:
             by_symbol.setdefault(one.symbol, []).append(self._numbered(one, received_at))
@@ -109,7 +111,7 @@ class ConnectionMessages:
 
 
 def small_enough(message: Trades) -> list[Trades]:
-    """`message`, or what it has to be split into so that none is larger than 256 KiB."""
+    """Split `message` so that no part is larger than 256 KiB."""
     trades = message.trades
     if len(trades) == 1 or len(encode(message)) <= MAX_MESSAGE_BYTES:
         return [message]
@@ -117,7 +119,7 @@ def small_enough(message: Trades) -> list[Trades]:
 
 
 def halves(message: Trades) -> list[Trades]:
-    """`message` as two, of half of its trades each."""
+    """Split `message` into two, each with half of its trades."""
     middle = len(message.trades) // 2
     return [
         Trades(
@@ -133,7 +135,7 @@ def halves(message: Trades) -> list[Trades]:
 
 
 def rejection_records(raw: bytes, rejections: list[Refusal], feed: FeedName) -> list[Rejected]:
-    """One record per reason of what was refused at the feed; the first carries the bytes."""
+    """Return one record per reason for rejection; only the first carries the bytes."""
     if not rejections:
         return []
     payload = base64.b64encode(raw[:MAX_PAYLOAD_BYTES]).decode()

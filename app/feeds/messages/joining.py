@@ -1,7 +1,7 @@
-"""Consecutive frames of a symbol as one message, for a producer that has fallen behind: pure.
+"""Join consecutive frames of a symbol into one message when the producer has fallen behind: pure.
 
-Frames are joined when one connection received them in the same second and nothing else of the
-symbol lies between them, above all no watermark: what consumers make of them is the same.
+Frames are joined when one connection received them in the same second and no other message of the
+symbol, in particular no watermark, lies between them. Consumers get the same result.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ from app.contracts import Rejected, Trades
 from app.feeds.messages.outgoing import Outgoing
 
 MOST_TRADES = 500
-"""Well within the largest message, and small enough to be read with others."""
+"""Well below the largest message, and small enough to be read in batches."""
 
 
 class Joiner:
-    """Holds the trades of each symbol that may still be joined.
+    """Collects the trades of each symbol that may still be joined.
 
-    Whoever has caught up takes them at once (`take`); whoever has not leaves them here while the
-    second lasts, and sends what `add` gives back.
+    A producer that has caught up takes them at once (`take`). One that is behind leaves them here
+    for the rest of the second, and sends what `add` returns.
     """
 
     def __init__(self) -> None:
@@ -28,7 +28,9 @@ class Joiner:
         return len(self._pending)
 
     def add(self, message: Outgoing) -> list[Outgoing]:
-        """What nothing can be joined to any more, in the order of each symbol."""
+        """Add `message`; return the messages that nothing can be joined to any more, in symbol
+        order.
+        """
         if isinstance(message, Rejected):
             return [message]
         if not isinstance(message, Trades):
@@ -51,7 +53,7 @@ class Joiner:
         return done
 
     def take(self) -> list[Outgoing]:
-        """All that is pending."""
+        """Return and clear all pending messages."""
         if not self._pending:
             return []
         pending: list[Outgoing] = [*self._pending.values()]

@@ -1,4 +1,4 @@
-"""The types that rooms hand to each other on the way to Kafka."""
+"""Types that the packages exchange on the way to Kafka."""
 
 from __future__ import annotations
 

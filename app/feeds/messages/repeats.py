@@ -1,8 +1,9 @@
-"""Counting equal trades: what tells a genuine repeat from the same trade sent twice.
+"""Count equal trades, to distinguish a genuine repeat from a trade that was sent twice.
 
-Finnhub gives trades no id. A trade is known by (s, t, p, v, c, k), where k says how many times its
-connection had already sent the same s, t, p, v, c: the same trade heard again through another
-connection has the same k, a second print of the same size and price in one connection does not.
+Finnhub gives trades no id. A trade is identified by (s, t, p, v, c, k), where k is the number of
+times that its connection had already sent the same s, t, p, v, c. The same trade received through
+another connection has the same k; a second trade of the same size and price in one connection has
+not.
 """
 
 from __future__ import annotations
@@ -22,10 +23,10 @@ _PACK_EVERY_MS = 100
 class RepeatCounter:
     """Counts equal trades until a clock has passed the end of their minute by `keep_ms`.
 
-    Hashes stand for identities: 64 bits, a minute's trades at a time. Those of minutes that are
-    over are packed, part by part, into an eighth of the memory, where late trades still find them.
+    Identities are stored as 64-bit hashes, by minute. Minutes that are over are packed step by step
+    into an eighth of the memory, where late trades can still be looked up.
 
-    :param keep_ms: horizon + grace; later than that, no candle takes the trade any more.
+    :param keep_ms: horizon + grace; no candle accepts a trade later than that.
     """
 
     def __init__(self, keep_ms: int) -> None:
@@ -36,7 +37,7 @@ class RepeatCounter:
         self._pack_at_ms = 0
 
     def k(self, identity: Hashable, t: int, clock_ms: int) -> int:
-        """How many times `identity`, a trade of time `t`, was counted before; counts it."""
+        """Return how many times `identity`, a trade of time `t`, was counted before, and count it."""
         if self._discard_at_ms is not None and clock_ms > self._discard_at_ms:
             self._discard_old(clock_ms)
         if self._to_pack and clock_ms >= self._pack_at_ms:
@@ -58,7 +59,7 @@ class RepeatCounter:
         return count
 
     def _begin(self, minute: int) -> _Minute:
-        """A new minute: those that it leaves two behind are over, but for late trades."""
+        """Start a new minute; minutes before the previous one are over, except for late trades."""
         for number, old in self._minutes.items():
             if number < minute - 1 and not old.is_over:
                 old.is_over = True
@@ -84,7 +85,7 @@ class RepeatCounter:
 
 
 class _Minute:
-    """The digests of a minute's trades, in parts, and how often those came that came again."""
+    """The digests of a minute's trades, in parts, and the counts of repeated ones."""
 
     __slots__ = ("is_over", "repeats", "seen")
 
@@ -95,7 +96,7 @@ class _Minute:
 
 
 class _Packed:
-    """Marks in eight bytes each, and what came later."""
+    """Digests of eight bytes each, sorted, and those that were added later."""
 
     __slots__ = ("_digests", "_late")
 

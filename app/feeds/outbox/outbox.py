@@ -1,4 +1,4 @@
-"""The way out of a producer: what its tasks offer goes to Kafka in order, or waits in order."""
+"""The producer's outbox: deliver messages to Kafka in order, from an event loop."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from app.settings import Settings
 
 SPILL_FILE = "waiting-for-kafka.bin"
 FLUSH_S = 1.5
-"""A stop may take 5 s: the rest is for the farewell to the server, and to keep what is left."""
+"""A stop may take 5 s; the rest is for closing the connections and writing the spill file."""
 _CORRECT_S = 0.5
 _DRAIN_S = 0.02
 
@@ -24,10 +24,10 @@ log = logging.getLogger(__name__)
 class Outbox:
     """A publisher driven by an event loop.
 
-    :param correct: makes corrections of coverage for what of the feed is lost on the way.
-    :ivar room: cleared while neither memory nor disk takes more: nothing is to be made then.
-    :ivar broken: ends with an error when Kafka takes no more messages.
-    :ivar corrections: how often something was found to be lost, and coverage corrected.
+    :param correct: returns corrections of coverage for messages that were lost on the way.
+    :ivar room: cleared while neither memory nor disk has room; the feed must not be read then.
+    :ivar broken: completes with an error when Kafka accepts no more messages.
+    :ivar corrections: how often a loss was found and coverage corrected.
     """
 
     def __init__(
@@ -47,20 +47,20 @@ class Outbox:
         self._sync_failed = False
 
     def topics_ready(self) -> None:
-        """The topics are there: send what waits."""
+        """Start sending: the topics exist."""
         self._publisher.topics_ready()
 
     def offer(self, messages: list[Outgoing]) -> None:
-        """Send in order: as soon as nothing more is there to be read that could be joined."""
+        """Send `messages` in order, once nothing more can be read that could be joined to them."""
         self._publisher.offer(messages)
         if not self._send_scheduled:
             self._send_scheduled = True
             asyncio.get_running_loop().call_soon(self._send_pending)
 
     def serve(self) -> None:
-        """Hear what Kafka has to say, and secure what waits; to be called about each second.
+        """Process Kafka's reports and sync the spill file; to be called about once a second.
 
-        :raises PublishError: Kafka takes no more messages.
+        :raises PublishError: Kafka accepts no more messages.
         """
         self._publisher.serve()
         self._report_lost()
@@ -68,7 +68,7 @@ class Outbox:
             self._syncing = asyncio.create_task(self._sync())
 
     def _report_lost(self) -> bool:
-        """Have coverage corrected for what is lost; whether there was something."""
+        """Send corrections of coverage for lost messages; return whether there were any."""
         lost = self._publisher.take_lost()
         if lost:
             self.corrections += 1
@@ -76,7 +76,7 @@ class Outbox:
         return bool(lost)
 
     async def _sync(self) -> None:
-        """Force to the disk what was spilled, aside: a slow disk takes its time."""
+        """Force the spill file to disk in a thread, because a slow disk takes its time."""
         try:
             await asyncio.to_thread(self._publisher.sync)
             self._publisher.finish_sync()
@@ -95,7 +95,7 @@ class Outbox:
             self._sync_failed = False
 
     def last(self) -> int:
-        """The number of the last message so far; it is joined with none that comes later."""
+        """Return the number of the last message so far; later messages are not joined to it."""
         return self._publisher.last()
 
     @property
@@ -104,9 +104,9 @@ class Outbox:
         return self._publisher.delivered_up_to
 
     async def finish(self, repeated_frames: int, trades: int) -> None:
-        """Wait for Kafka, keep for the next start what it did not take, and say what was done.
+        """Wait for Kafka, spill what was not delivered for the next start, and log the totals.
 
-        :raises PublishError: messages could not be kept.
+        :raises PublishError: messages could not be stored.
         """
         if self._draining is not None:
             self._draining.cancel()
@@ -119,9 +119,9 @@ class Outbox:
         self._log_totals(repeated_frames, trades, kept)
 
     def check(self) -> None:
-        """Say at the end whether messages were lost on the way.
+        """Raise if messages were lost on the way.
 
-        :raises PublishError: Kafka has refused some for good.
+        :raises PublishError: Kafka has rejected some for good.
         """
         if self._publisher.failed:
             stocks, rejected = map(self._settings.named, (STOCKS_TOPIC, REJECTED_TOPIC))
@@ -178,7 +178,7 @@ class Outbox:
             self._draining = asyncio.create_task(self._drain())
 
     async def _drain(self) -> None:
-        """While messages wait, look often whether they can go on."""
+        """Retry frequently while messages wait."""
         while self._publisher.is_behind and not self.broken.done():
             await asyncio.sleep(_DRAIN_S)
             self._send_pending()

@@ -1,4 +1,4 @@
-"""Messages into Kafka: in order, none dropped, waiting when the broker is away."""
+"""Publish messages to Kafka in order, without dropping any, and wait while the broker is away."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ from app.settings import Settings
 from app.topics import MAX_MESSAGE_BYTES as MAX_KAFKA_BYTES
 
 CLIENT_QUEUE_MIB = 8
-"""What Kafka's client holds; the rest waits in the backlog, where it can be joined and stored."""
+"""Size of the client's queue; the rest waits in the backlog, where it can be joined and stored."""
 _CLIENT_QUEUE_MESSAGES = 20_000
 _POLL_EVERY = 256
 _PURGE_S = 1.0
@@ -53,13 +53,13 @@ log = logging.getLogger(__name__)
 
 
 class PublishError(TickhouseError):
-    """Kafka takes no more messages, or has refused some for good."""
+    """Kafka accepts no more messages, or has rejected some for good."""
 
 
 def producer_settings(settings: Settings) -> dict[str, Any]:
-    """librdkafka's settings of every source: idempotent, partitioned as every other producer's.
+    """Return librdkafka's settings for every source: idempotent, with the common partitioner.
 
-    Messages never time out: they wait in the queue until the broker is back, in their order.
+    Messages never time out: they wait in the queue, in order, until the broker is back.
     """
     return settings.kafka_client() | {
         "client.id": "tickhouse-feed",
@@ -84,17 +84,17 @@ class _FailedDelivery(NamedTuple):
 
 
 class Publisher:
-    """Sends messages and rejections of a source, each to its topic.
+    """Sends the messages and rejections of a source, each to its topic.
 
-    A message that Kafka refuses for good becomes a record of trades-rejected and a unreadable
-    (`take_lost`); what can go on goes on.
+    A message that Kafka rejects for good becomes a record of trades-rejected and a lost span
+    (`take_lost`); the other messages continue.
 
-    :param spill: the file for what memory (KAFKA_BUFFER_MIB) does not hold, and for what is left at
-        the end; what an earlier run left there goes out first.
-    :param ready: whether the topics are known to be there; else `topics_ready` has to say so.
-    :ivar sent: messages made, by kind.
-    :ivar failed: messages that Kafka refused for good; each was logged.
-    :raises SpillError: `spill` is no such file.
+    :param spill: the file for messages beyond the memory limit (KAFKA_BUFFER_MIB) and for those
+        left at the end; what an earlier run left there is sent first.
+    :param ready: whether the topics are known to exist; otherwise call `topics_ready` later.
+    :ivar sent: the number of messages by type.
+    :ivar failed: the number of messages that Kafka rejected for good; they are logged.
+    :raises SpillError: `spill` is a file of another format.
     """
 
     def __init__(self, settings: Settings, spill: Path | None = None, ready: bool = True) -> None:
@@ -127,7 +127,7 @@ class Publisher:
             log.info("messages that an earlier run kept in %s go out first", spill)
 
     def last(self) -> int:
-        """The number of the last message so far; it is joined with none that comes later."""
+        """Return the number of the last message so far; later messages are not joined to it."""
         self._add(self._joiner.take())
         return self._backlog.added
 
@@ -142,7 +142,7 @@ class Publisher:
         return min((self._backlog.first, *waiting, *self._in_flight)) - 1
 
     def take_lost(self) -> list[LostSpan]:
-        """What of the feed was found to be lost since this was asked last."""
+        """Return the spans of the feed that were found to be lost since the last call."""
         self._lost += [
             LostSpan(None, unreadable.from_ms or None, unreadable.to_ms)
             for unreadable in self._backlog.take_unreadable()
@@ -152,24 +152,24 @@ class Publisher:
 
     @property
     def is_behind(self) -> bool:
-        """Whether messages wait for Kafka's client to take them; `send_pending` is to be called often."""
+        """Whether messages wait to enter the client's queue; call `send_pending` frequently then."""
         return bool(self._backlog or self._returned or self._failed_deliveries)
 
     def topics_ready(self) -> None:
-        """The topics are there: send what waits."""
+        """Start sending: the topics exist."""
         self._ready = True
         self.send_pending()
 
     def offer(self, messages: Iterable[Outgoing]) -> None:
-        """Take `messages`, behind all earlier ones; `send_pending` sends them."""
+        """Append `messages`; `send_pending` sends them."""
         for message in messages:
             self._add(self._joiner.add(message))
 
     def send_pending(self) -> bool:
-        """Serve Kafka's client and hand over what waits.
+        """Move pending messages into the client's queue.
 
-        :returns: whether there is room for more; if not, bring none until there is.
-        :raises PublishError: Kafka takes no more messages.
+        :returns: whether there is room for more; if not, add none until there is.
+        :raises PublishError: Kafka accepts no more messages.
         """
         self._produce_pending()
         if not self._backlog:
@@ -181,9 +181,9 @@ class Publisher:
         return self._backlog.has_room
 
     def serve(self) -> None:
-        """Hear what Kafka has to say; to be called about each second.
+        """Process Kafka's reports; to be called about once a second.
 
-        :raises PublishError: Kafka takes no more messages.
+        :raises PublishError: Kafka accepts no more messages.
         """
         self._poll(0)
         self.send_pending()
@@ -194,7 +194,7 @@ class Publisher:
             self._backlog_at_return = None
 
     def send(self, messages: Iterable[Outgoing]) -> None:
-        """Hand over `messages`, waiting while there is no room."""
+        """Send `messages`, blocking while there is no room."""
         self.offer(messages)
         self.send_pending()
         while self.is_behind:
@@ -203,28 +203,28 @@ class Publisher:
 
     @property
     def must_sync(self) -> bool:
-        """Whether what went to the file is not on the disk yet."""
+        """Whether the spill file holds data that is not on disk yet."""
         return self._backlog.must_sync
 
     def sync(self) -> None:
-        """Force to the disk what went to the file; a thread of its own may do it, then `finish_sync`.
+        """Force the spill file to disk; may run in another thread, followed by `finish_sync`.
 
-        :raises OSError: the disk refuses.
+        :raises OSError: the disk reports an error.
         """
         self._backlog.sync()
 
     def finish_sync(self) -> None:
-        """Put in place what `sync` had to write anew.
+        """Install the file that `sync` rewrote, if it did.
 
-        :raises OSError: there is no room for it.
+        :raises OSError: there is no space for it.
         """
         self._backlog.finish_sync()
 
     def flush(self, timeout_s: float) -> int:
-        """Wait until all is delivered, at most `timeout_s`.
+        """Wait until everything is delivered, at most `timeout_s`.
 
         :returns: how many messages are not.
-        :raises PublishError: Kafka takes no more messages.
+        :raises PublishError: Kafka accepts no more messages.
         """
         until_s = time.monotonic() + timeout_s
         self.send_pending()
@@ -234,11 +234,12 @@ class Publisher:
         return self._left()
 
     def spill_all(self) -> int:
-        """End: store what did not reach Kafka, for the next start, in its order.
+        """Write undelivered messages to the spill file for the next start, in order.
 
-        What was on its way may be in Kafka all the same; sent again, it is known by its identity.
+        Messages that were in flight may have reached Kafka; sent again, they have the same
+        identity.
 
-        :returns: how many messages are kept.
+        :returns: how many messages the file holds.
         :raises PublishError: they cannot be stored.
         """
         self._add(self._joiner.take())
@@ -277,7 +278,7 @@ class Publisher:
         return (KafkaRecord(self._stocks, key, value),)
 
     def _produce_pending(self) -> None:
-        """Give Kafka's client what waits, as far as it takes it."""
+        """Fill the client's queue from the backlog."""
         if not self._ready or self._fatal is not None:
             return
         if self._returned:
@@ -292,7 +293,7 @@ class Publisher:
                 return
 
     def _produce(self, numbered: Numbered) -> bool:
-        """Give Kafka's client a record; whether the next may follow."""
+        """Add a record to the client's queue; return whether the next may follow."""
         number, record = numbered
         on_delivery = partial(self._on_delivery, number)
         try:
@@ -308,7 +309,7 @@ class Publisher:
         return True
 
     def _on_produce_error(self, numbered: Numbered, error: KafkaError) -> bool:
-        """Kafka's client itself refuses a record; whether the next may follow."""
+        """Handle a record that the client rejects; return whether the next may follow."""
         topic = numbered.record.topic
         outcome = verdict(error)
         if outcome is Verdict.UNSENT:
@@ -324,9 +325,9 @@ class Publisher:
         return True
 
     def _poll(self, timeout_s: float) -> None:
-        """Let Kafka's client report, and draw the conclusions.
+        """Poll the client for delivery reports and act on them.
 
-        :raises PublishError: Kafka takes no more messages.
+        :raises PublishError: Kafka accepts no more messages.
         """
         self._since_poll = 0
         held = len(self._in_flight)
@@ -352,7 +353,7 @@ class Publisher:
         )
 
     def _on_delivery(self, number: int, error: KafkaError | None, _: Any) -> None:
-        """Kafka's client is done with a message; called while it is polled."""
+        """Handle the delivery report of a message; called while the client is polled."""
         record = self._in_flight.pop(number)
         self._in_flight_bytes -= record.size
         if error is None:
@@ -367,7 +368,7 @@ class Publisher:
             self._failed_deliveries.append(_FailedDelivery(numbered, error))
 
     def _handle_failures(self) -> None:
-        """Tell what is refused for good from what was only sent along with it."""
+        """Separate messages that are rejected for good from those that only shared their batch."""
         failed, self._failed_deliveries = self._failed_deliveries, []
         if [one.numbered.number for one in failed] == [self._sole_in_flight]:
             self._give_up(failed[0].numbered.record, failed[0].error)
@@ -379,7 +380,7 @@ class Publisher:
         self._returned += [one.numbered for one in failed]
 
     def _give_up(self, record: KafkaRecord, error: KafkaError) -> None:
-        """Kafka refuses a message for good: put that on record, and go on."""
+        """Handle a message that Kafka rejects for good: split or record it."""
         if smaller := smaller_parts(record, error, self._feed):
             for part in smaller:
                 self._backlog.add(part)
@@ -404,7 +405,7 @@ class Publisher:
             self._broker.lost(error.str())
 
     def _probe(self) -> None:
-        """While there is reason to, look whether Kafka answers, and a missing topic is back."""
+        """While in doubt, check whether Kafka answers and whether a missing topic is back."""
         if not (self._broker.in_doubt or self._missing):
             return
         answer = self._broker.ask(self._missing or self._stocks)
@@ -416,7 +417,7 @@ class Publisher:
             self._missing = None
 
     def _on_answer(self) -> None:
-        """Kafka has answered: it delivered something, or said what it has."""
+        """Handle a sign of life: Kafka delivered a message or answered a request."""
         if not self._broker.proved():
             return
         if count := self._left():

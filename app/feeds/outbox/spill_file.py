@@ -1,4 +1,4 @@
-"""Records on their way to Kafka, and the file where they wait when memory is full."""
+"""A file of records that wait for Kafka: first in, first out, checksummed, and synced to disk."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from app.folders import sync_folder
 
 BLOCK_BYTES = 4 * 1024 * 1024
 RECORD_BYTES = 160
-"""What a record takes in memory beyond its key and value."""
+"""What a record takes in memory in addition to its key and value."""
 _FORMAT = b"THSPILL2"
 _POSITION = struct.Struct("<QQ")
 _CRC = struct.Struct("<I")
 HEAD_BYTES = len(_FORMAT) + _POSITION.size + _CRC.size
 """The size of a file that holds no records."""
 _RECORD_MARKER = b"\xfeREC"
-"""Begins each record: behind bytes that cannot be read, the next one is looked for by it."""
+"""Begins each record; after bytes that cannot be read, the next record is found by it."""
 _LENGTH = struct.Struct("<I")
 _RECORD_HEAD_BYTES = len(_RECORD_MARKER) + _LENGTH.size + _CRC.size
 _SEARCH_BYTES = 1024 * 1024
@@ -35,11 +35,11 @@ log = logging.getLogger(__name__)
 
 
 class SpillError(TickhouseError):
-    """The file cannot be used; it is left as it is."""
+    """The file cannot be used; it is left unchanged."""
 
 
 class KafkaRecord(NamedTuple):
-    """A Kafka message on its way."""
+    """A message for Kafka."""
 
     topic: str
     key: bytes | None
@@ -47,15 +47,15 @@ class KafkaRecord(NamedTuple):
 
     @property
     def size(self) -> int:
-        """What it takes in memory, in bytes."""
+        """Its size in memory, in bytes."""
         return RECORD_BYTES + len(self.value) + len(self.key or b"")
 
 
 class UnreadableSpan(NamedTuple):
-    """Records that cannot be read any more.
+    """Records that can no longer be read.
 
-    :ivar from_ms: `received_at` of the last message before them; 0 when nothing is known of it.
-    :ivar to_ms: `received_at` of the next message behind them; None when there is none.
+    :ivar from_ms: `received_at` of the last message before them; 0 if it is not known.
+    :ivar to_ms: `received_at` of the next message after them; None if there is none.
     """
 
     from_ms: int
@@ -63,7 +63,7 @@ class UnreadableSpan(NamedTuple):
 
 
 class _FilePart(NamedTuple):
-    """A part of the file: a record, or bytes that are none."""
+    """A part of the file: a record, or bytes that are not a record."""
 
     start_at: int
     end_at: int
@@ -71,13 +71,13 @@ class _FilePart(NamedTuple):
 
 
 class SpillFile:
-    """Records on disk, first in, first out; they outlive the process.
+    """Records on disk, first in, first out; they survive the process.
 
-    The file begins with its format and the position of the first record that is not `confirmed`. Each
-    record carries a checksum: one that is spoiled is skipped and named in the log, and `take_unreadable`
-    returns when it was received. What is appended outlives the machine, too, once `is_synced`.
+    The file begins with its format and the position of the first record that is not confirmed. Each
+    record carries a checksum: a corrupt one is skipped and logged, and `take_unreadable` returns
+    when it was received. Appended records survive a crash of the machine once `is_synced`.
 
-    :ivar unread: how many records were not read yet (an upper bound, when some were spoiled since).
+    :ivar unread: the number of records not read yet (an upper bound, if some were corrupted since).
     :raises SpillError: `path` is a file of another format.
     """
 
@@ -104,7 +104,7 @@ class SpillFile:
             raise
 
     def __bool__(self) -> bool:
-        """Whether there are records that were not read yet."""
+        """Return whether there are records that were not read yet."""
         return self.unread > 0
 
     @property
@@ -114,20 +114,20 @@ class SpillFile:
 
     @property
     def is_synced(self) -> bool:
-        """Whether all that was appended is on the disk, as far as the disk has confirmed."""
+        """Whether everything appended is on disk, as far as the disk has confirmed it."""
         if self._sync_failed:
             return False
         return self._end_at == HEAD_BYTES or self._synced == (self._generation, self._end_at)
 
     def take_unreadable(self) -> list[UnreadableSpan]:
-        """What was found unreadable since this was asked last."""
+        """Return the parts that were found unreadable since the last call."""
         unreadable, self._unreadable = self._unreadable, []
         return unreadable
 
     def append(self, records: Iterable[KafkaRecord]) -> None:
-        """Write `records` behind all others.
+        """Write `records` at the end.
 
-        :raises OSError: there is no room; none of them counts as written.
+        :raises OSError: there is no space; none of them counts as written.
         """
         taken = list(records)
         packed = [_packed(record) for record in taken]
@@ -145,12 +145,12 @@ class SpillFile:
         self.unread += len(packed)
 
     def sync(self) -> None:
-        """Force to the disk what was appended; a thread of its own may do it, then call `finish_sync`.
+        """Force appended records to disk; may run in another thread, followed by `finish_sync`.
 
-        After a refusal the system may have dropped what it could not write, and a further fsync
-        would say nothing about it (Linux). So the next call writes the record_part file anew.
+        After a failed fsync the system may have dropped data, and another fsync would not report it
+        (Linux). So the next call rewrites the whole file.
 
-        :raises OSError: the disk refuses; nothing counts as synced.
+        :raises OSError: the disk reports an error; nothing counts as synced.
         """
         generation, end_at = self._generation, self._end_at
         if self._sync_failed:
@@ -169,11 +169,11 @@ class SpillFile:
         self._synced = generation, end_at
 
     def finish_sync(self) -> None:
-        """Put in position what `sync` wrote anew, with what was appended meanwhile.
+        """Install the file that `sync` rewrote, with what was appended meanwhile.
 
-        It counts as synced after the next `sync`, which is to be called all the same.
+        It counts as synced only after the next `sync`.
 
-        :raises OSError: there is no room for it; the file that was distrusted stays.
+        :raises OSError: there is no space for it; the old file stays in use.
         """
         if self._rewritten is None:
             return
@@ -198,7 +198,7 @@ class SpillFile:
         self._synced = None
 
     def read(self) -> list[KafkaRecord]:
-        """The next records, some MiB of them; they stay in the file until `confirm`."""
+        """Return the next records, a few MiB; they stay in the file until `confirm`."""
         found: list[KafkaRecord] = []
         start_at = self._read_at
         for span in self._spans(start_at, self._end_at):
@@ -212,7 +212,7 @@ class SpillFile:
         return found
 
     def confirm(self) -> None:
-        """Everything that was read has been delivered; an empty file gives its room back."""
+        """Note that everything that was read is delivered; an empty file is truncated."""
         if not self:
             self._read_at = self._end_at = HEAD_BYTES
             self._generation += 1
@@ -223,9 +223,9 @@ class SpillFile:
         self._write_head()
 
     def replace(self, records: Iterable[KafkaRecord]) -> None:
-        """Make `records`, and behind them what was not read yet, the file's content.
+        """Replace the content by `records`, followed by what was not read yet.
 
-        :raises OSError: they cannot be written, or the disk refuses; the file is as it was.
+        :raises OSError: they cannot be written or synced; the file is unchanged.
         """
         first = list(records)
         since_ms = next(filter(None, map(_received_ms, first)), self._last_ms())
@@ -259,7 +259,7 @@ class SpillFile:
         return self.path.with_suffix(".new")
 
     def _rewrite(self, end_at: int) -> None:
-        """Write what is not confirmed to another file, each record at its position, and force it."""
+        """Write the unconfirmed part to another file, at the same positions, and sync it."""
         with FileIO(self._new_path, "w+b") as file:
             start_at = self._confirmed_at
             _write(file, _head(start_at, self._since_ms))
@@ -268,7 +268,7 @@ class SpillFile:
             os.fsync(file.fileno())
 
     def _copy(self, file: FileIO, start_at: int, end_at: int) -> None:
-        """Write a part of this file to `file`, at the position where that stands."""
+        """Copy a part of this file to the current position of `file`."""
         with self.path.open("rb") as old:
             old.seek(start_at)
             left = end_at - start_at
@@ -318,7 +318,7 @@ class SpillFile:
         self._since_ms = 0
 
     def _spans(self, start_at: int, end_at: int) -> Iterator[_FilePart]:
-        """The records between two places, and what between them is none; that is noted."""
+        """Yield the records between two positions and the unreadable parts between them."""
         with self.path.open("rb") as file:
             at = start_at
             while at < end_at:
@@ -333,11 +333,11 @@ class SpillFile:
         self._record_damage(None)
 
     def _last_ms(self) -> int:
-        """When the last message that was read, or those before the file, were received."""
+        """When the last message that was read, or the last before the file, was received."""
         return (_received_ms(self._last) if self._last else 0) or self._since_ms
 
     def _record_damage(self, to_ms: int | None) -> None:
-        """Note damage, if there was some, now that it is known what lies behind it."""
+        """Report an unreadable part, if there was one, once the record after it is known."""
         damage, self._damage = self._damage, None
         if damage is None or damage.start_at in self._known_damage:
             return
@@ -358,7 +358,7 @@ class SpillFile:
 
 
 def _opened(path: Path) -> FileIO:
-    """Without a buffer: what could not be written must not be written later, elsewhere."""
+    """Open without a buffer: what could not be written must not be written later, elsewhere."""
     return FileIO(path, "r+b" if path.exists() else "w+b")
 
 
@@ -383,7 +383,7 @@ _decode = msgspec.msgpack.Decoder(KafkaRecord).decode
 
 
 def _span(file: BufferedReader, at: int, end_at: int) -> _FilePart:
-    """The record at a position; or all bytes from there to the next record, when there is none."""
+    """Return the record at a position, or the bytes up to the next record if there is none."""
     record_part = _record_at(file, at, end_at)
     if record_part is None:
         return _FilePart(at, _next_record_at(file, at + 1, end_at), None)
@@ -414,7 +414,7 @@ def _record_at(file: BufferedReader, at: int, end_at: int) -> _FilePart | None:
 
 
 def _next_record_at(file: BufferedReader, at: int, end_at: int) -> int:
-    """Where the next record_part record begins; the end, if there is none."""
+    """Return the position of the next complete record; the end, if there is none."""
     while at < end_at:
         file.seek(at)
         part = file.read(min(_SEARCH_BYTES, end_at - at))
@@ -437,7 +437,7 @@ _decode_time = msgspec.json.Decoder(_Timed).decode
 
 
 def _received_ms(record: KafkaRecord) -> int:
-    """When the message was received; 0 when it does not say so."""
+    """Return when the message was received; 0 if it does not contain it."""
     try:
         return _decode_time(record.value).received_at
     except msgspec.DecodeError:

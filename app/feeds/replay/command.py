@@ -1,4 +1,4 @@
-"""`tickhouse replay`: a file of trades, or a recording of the feed, into stocks-topic."""
+"""`tickhouse replay`: publish a trade file or a recording of the feed to stocks-topic."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from app.settings import Settings
 from app.topics import ensure_topics, unreachable
 
 TAIL_MESSAGES = 20_000
-"""How far back in each partition the newest watermarks are looked for."""
+"""How far back in each partition the newest watermarks are searched."""
 _READ_TIMEOUT_S = 10.0
 _FLUSH_S = 60.0
 _SHOW_EVERY = 1_000
@@ -47,9 +47,9 @@ log = logging.getLogger(__name__)
 
 
 def run(settings: Settings, path: Path, speed: float | None = None) -> None:
-    """Send the trades of `path`, as fast as Kafka takes them or at `speed` times real time.
+    """Publish the trades of `path`, as fast as Kafka accepts them or at `speed` times real time.
 
-    A recording of `tickhouse produce` is lived through again as it was, coverage, restarts and all.
+    A recording of `tickhouse produce` is played back with its coverage and restarts.
 
     :raises TickhouseError: the file cannot be read, the namespace holds another feed, its
         watermarks are already past the file, or Kafka is away.
@@ -146,7 +146,7 @@ def paced(
     monotonic_s: Callable[[], float],
     sleep_s: Callable[[float], None],
 ) -> Iterator[T]:
-    """What `happened`, each held back until its time has come, `speed` times as fast as then."""
+    """Yield each event when it is due, `speed` times as fast as it happened."""
     start_s: float | None = None
     start_ms = 0
     for one in happened:
@@ -161,7 +161,7 @@ def paced(
 def check_not_past(
     path: Path, spans: Mapping[str, RowSpan], watermarks: dict[str, int], settings: Settings
 ) -> None:
-    """Stop when a symbol's watermark in the topic lies behind all of its trades in the file.
+    """Raise if a symbol's watermark in the topic is past all of its trades in the file.
 
     :param spans: the times of each symbol's trades in the file.
 
@@ -188,7 +188,7 @@ def check_not_past(
 
 
 def newest_watermarks(settings: Settings) -> dict[str, int]:
-    """The newest watermark of each symbol, as far as the end of each partition tells.
+    """Return the newest watermark of each symbol, from the end of each partition.
 
     :raises TopicError: the broker does not answer.
     """
@@ -236,7 +236,7 @@ def _watermarks_at_the_end(consumer: Consumer, topic: str, settings: Settings) -
 
 
 def _offsets(consumer: Consumer, partition: TopicPartition) -> tuple[int, int]:
-    """The first and the next offset; of a topic just made, as soon as it has a leader."""
+    """Return the first and the next offset; for a new topic, as soon as it has a leader."""
     until_s = time.monotonic() + _READ_TIMEOUT_S
     while True:
         try:

@@ -1,4 +1,4 @@
-"""A recording of the feed lived through again, by the code that lived through it: pure."""
+"""Play back a recording of the feed through the producer's own code: pure."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from app.feeds.vendor import Parser
 
 
 class RecordingSummary(NamedTuple):
-    """What a recording holds: of which symbols, how many frames, from when to when."""
+    """The symbols of a recording, its number of frames, and its first and last time."""
 
     symbols: frozenset[str]
     frames: RowSpan
 
 
 def summarize(events: Iterable[Event]) -> RecordingSummary | None:
-    """What a recording holds, None if it is empty."""
+    """Summarize a recording; None if it is empty."""
     symbols: set[str] = set()
     frames, first_ms, last_ms = 0, None, 0
     for event in events:
@@ -50,10 +50,11 @@ def play_back(
     horizon_ms: int,
     drop_repeats: bool = True,
 ) -> Iterator[tuple[Event, list[Outgoing]]]:
-    """What a producer makes of a recording: each event, and its messages.
+    """Yield each event of a recording with the messages that a producer makes of it.
 
-    Frame by frame and second by second it is what the producer made when it was recorded, restarts
-    included, but for feed and source. The trades keep the times at which they were received.
+    Except for feed and source they are the messages that the producer made when it was recorded,
+    frame by frame and second by second, with restarts. Trades keep the times at which they were
+    received.
     """
     life: _ProducerRun | None = None
     for event in events:
@@ -99,7 +100,7 @@ class _ProducerRun:
         )
 
     def live(self, event: Event) -> list[Outgoing]:
-        """What the event makes."""
+        """Process an event; return its messages."""
         self._clock.move_forward(max(0, event.at - self._clock.now_ms()))
         session = self.session
         match event.what:
@@ -128,7 +129,7 @@ class _ProducerRun:
         return []
 
     def _quote(self, event: Event) -> list[Outgoing]:
-        """The answer that came over REST; recordings of former versions have none."""
+        """Process the answer to a quote request; recordings of earlier versions have none."""
         made = quote_messages(
             event.answer,
             self._parser.parse_quote,

@@ -14,15 +14,15 @@ log = logging.getLogger(__name__)
 
 
 def is_recording(path: Path) -> bool:
-    """Whether `path` looks like a recording, and not like a file of trades."""
+    """Return whether `path` looks like a recording rather than a trade file."""
     with path.open("rb") as file:
         return file.read(2) == b"\x1f\x8b"
 
 
 def read_recording(path: Path) -> Iterator[Event]:
-    """Every event of a recording, in order; the torn end of a crash is left out with a warning.
+    """Yield every event of a recording in order; warn of an incomplete end that a crash left.
 
-    :raises RecordingError: the file cannot be read, or is no recording.
+    :raises RecordingError: the file cannot be read, or is not a recording.
     """
     rest, whole = b"", 0
     try:
