@@ -23,7 +23,7 @@ _FIELDS = ("c", "d", "dp", "h", "l", "o", "pc")
 def parse_quote(
     payload: Any, *, symbol: str, feed: FeedName, source: str, received_at: int
 ) -> Quote | Refusal | None:
-    """Turn the answer `payload` into a quote message; None when Finnhub does not know the symbol."""
+    """Turn the answer `payload` into a quote message; None for a symbol unknown to Finnhub."""
     if not isinstance(payload, dict):
         return Refusal("schema", "the quote is not an object")
     if payload.get("c") == 0 and payload.get("t") == 0:

@@ -127,7 +127,7 @@ class FinnhubRest:
         status: int | None = None,
         retry_after: RetryAfter | None = None,
     ) -> RequestError:
-        """Make an error whose text contains no key, not even the truncated part of one at its end."""
+        """Make an error whose text contains no key, not even a truncated one at its end."""
         return RequestError(self._redactor.text(text)[:_MOST_TEXT], retry, status, retry_after)
 
 

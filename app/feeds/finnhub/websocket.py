@@ -48,7 +48,7 @@ class FinnhubSocket:
         self.date_ms = _date_ms(headers)
 
     async def subscribe(self, symbols: Iterable[str]) -> None:
-        """Request the trades of `symbols`; the server answers a rejected one with an error frame."""
+        """Request the trades of `symbols`; the server rejects one with an error frame."""
         await self._send("subscribe", symbols)
 
     async def unsubscribe(self, symbols: Iterable[str]) -> None:

@@ -339,7 +339,7 @@ class ClockSkew:
         return explained
 
     def _late_ms(self, votes: list[int], was_late: bool) -> int:
-        """Return how late the trades of most symbols are: from 2 s on, until it is less than 1 s."""
+        """Return how late the trades of most symbols are: from 2 s until less than 1 s."""
         if not votes:
             return 0
         clock_is_right = self._date is not None and self._date.agrees

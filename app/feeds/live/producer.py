@@ -142,7 +142,7 @@ class Producer:
             self._outbox.topics_ready()
 
     async def _keep_up(self, connection: FeedConnection) -> None:
-        """Run a connection; if its key is rejected and others are left, they take over its symbols."""
+        """Run a connection; if its key is rejected, other connections take over its symbols."""
         try:
             await connection.run()
         except BadKeyError as error:

@@ -151,7 +151,7 @@ def _begins_line(begun: bytes) -> bool:
 
 
 def members(path: Path, at: int = 0) -> Iterator[tuple[bytes, int]]:
-    """Yield the content of each complete gzip member from `at` on, and where it ends in the file."""
+    """Yield the content of each complete gzip member from `at` on, and where it ends."""
     with path.open("rb") as file:
         file.seek(at)
         waiting = b""

@@ -189,7 +189,7 @@ class FeedSession:
         return again, found, self.refuse(connection, found)
 
     def refuse(self, connection: str, symbols: Iterable[str]) -> list[Outgoing]:
-        """Note that the server rejected `symbols`: nothing was received since they were subscribed."""
+        """Note that the server rejected `symbols`: nothing arrived since they were subscribed."""
         one = self._open[connection]
         ends: dict[int, list[str]] = {}
         for symbol in symbols:
@@ -267,7 +267,7 @@ class FeedSession:
         return self._watermarks.checkpoint(self._clock.now_ms(), self._skew.moved_ms)
 
     def frame(self, raw: bytes, connection: str | None = None) -> list[Outgoing]:
-        """Process one frame of an open connection (by default the only one); return its messages."""
+        """Process a frame of an open connection (by default the only one); return messages."""
         one = self._open[connection or next(iter(self._open), "")]
         self.counts["frames"] += 1
         woken = self._check_awake()
@@ -363,7 +363,7 @@ class FeedSession:
     def _split_future(
         self, messages: list[Trades], raw: bytes
     ) -> tuple[list[Trades], list[Trades]]:
-        """Separate messages that are in time from trades of the future that are known to be wrong."""
+        """Separate messages that are in time from trades of the future known to be wrong."""
         parts = [self._future.take(message, raw) for message in messages]
         in_time = [message for message, _ in parts if message is not None]
         return in_time, [wrong for _, wrong in parts if wrong is not None]

@@ -207,7 +207,7 @@ class ActivityTracker:
         return max(subscribed_ms, max(known, default=0))
 
     def _unlikely_ms(self, symbols: Iterable[str]) -> float | None:
-        """Return the silence of `symbols` together that chance does not explain; None if unknown."""
+        """Return the silence of all `symbols` that chance does not explain; None if unknown."""
         activity = (self._symbols.get(symbol) for symbol in symbols)
         per_ms = sum(1 / p.gap_ms for p in activity if p and p.gaps >= FEWEST_GAPS)
         return UNLIKELY_GAPS / per_ms if per_ms else None
@@ -257,7 +257,7 @@ def some_of(symbols: Sequence[str]) -> str:
 
 
 def market_of(symbol: str) -> Market:
-    """Return the market of `symbol`: what opens and closes together; each crypto venue is its own."""
+    """Return the market of `symbol`, which opens and closes together; a venue for crypto."""
     return symbol_class(symbol), symbol.partition(":")[0] if ":" in symbol else ""
 
 

@@ -65,6 +65,6 @@ class ServerDate:
         return self.low_ms <= TOLERANCE_MS and self.high_ms >= -TOLERANCE_MS
 
     def explains(self, vote_ms: int) -> bool:
-        """Return whether a symbol's lag is explained by the clock's error according to the vendor."""
+        """Return whether the clock's error according to the vendor explains a symbol's lag."""
         apart_ms = abs(vote_ms - self.middle_ms)
         return apart_ms <= NEAR_MS and apart_ms < abs(vote_ms)

@@ -187,7 +187,7 @@ class Watermarks:
     def _gap_beyond_horizon(
         self, name: str, symbol: _Symbol, start_ms: int, end_ms: int, now_ms: int
     ) -> Iterator[Watermark]:
-        """Report full minutes of a gap that were emitted so long ago that they are no longer known."""
+        """Report full minutes of a gap that were emitted too long ago to be known."""
         first = minute_of(start_ms) + MINUTE_MS
         end = min(minute_of(end_ms), min(symbol.emitted, default=0))
         if first < end:
@@ -204,7 +204,7 @@ class Watermarks:
             symbol.coverage.moved_forward(at_ms, ms)
 
     def _clock_at(self, at_ms: int) -> int:
-        """Convert a time that is counted back on the present clock to what the clock showed then."""
+        """Convert a time counted back on the present clock to what the clock showed then."""
         for moved_at_ms, ms in reversed(self._moves):
             if at_ms >= moved_at_ms + ms:
                 break

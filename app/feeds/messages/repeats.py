@@ -37,7 +37,7 @@ class RepeatCounter:
         self._pack_at_ms = 0
 
     def k(self, identity: Hashable, t: int, clock_ms: int) -> int:
-        """Return how many times `identity`, a trade of time `t`, was counted before, and count it."""
+        """Count `identity`, a trade of time `t`; return how many times it was counted before."""
         if self._discard_at_ms is not None and clock_ms > self._discard_at_ms:
             self._discard_old(clock_ms)
         if self._to_pack and clock_ms >= self._pack_at_ms:

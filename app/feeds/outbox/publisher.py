@@ -152,7 +152,7 @@ class Publisher:
 
     @property
     def is_behind(self) -> bool:
-        """Whether messages wait to enter the client's queue; call `send_pending` frequently then."""
+        """Whether messages wait for the client's queue; call `send_pending` frequently then."""
         return bool(self._backlog or self._returned or self._failed_deliveries)
 
     def topics_ready(self) -> None:

@@ -91,7 +91,7 @@ class _Tape:
         yield self._watermark(self.largest_t - self._grace_ms, self.largest_t)
 
     def end(self) -> Watermark:
-        """Return a watermark at the end of the symbol's last minute, sent when the grace is over."""
+        """Return a watermark at the end of the symbol's last minute, sent after the grace."""
         minute_end = (self.largest_t // _MINUTE_MS + 1) * _MINUTE_MS
         return self._watermark(minute_end, minute_end + self._grace_ms)
 

@@ -31,7 +31,7 @@ Objects = npt.NDArray[np.object_]
 
 
 class FileTrade(NamedTuple):
-    """One row: a trade with Finnhub's field names, price and size rounded half-even to 12 decimals."""
+    """A row: a trade in Finnhub's fields, price and size rounded half-even to 12 decimals."""
 
     symbol: str
     t: int

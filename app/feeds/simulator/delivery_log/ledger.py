@@ -1,7 +1,8 @@
-"""Which delivered trades count, by the identity rules of `docs/topology.md`; written from them.
+"""Compute which delivered trades count, independently from the identity rules in
+`docs/topology.md`.
 
-A feed without trade ids leaves a client nothing but rules to tell a repeat from a genuine twin. The
-ledger keeps to the rules, and says where they err, because it knows what the server meant.
+Without trade ids a client has only rules to tell a repeat from a genuine equal trade. The ledger
+applies the rules, and reports where they are wrong, because it knows what the server sent.
 """
 
 from __future__ import annotations
@@ -38,19 +39,20 @@ class Counted(NamedTuple):
 
 
 class LedgerEntry(NamedTuple):
-    """A frame's trades, judged."""
+    """The evaluation of a frame's trades."""
 
     counted: list[Counted]
     unseen: list[int]
-    """Places of genuine trades that the rules take for repeats."""
+    """Indices of genuine trades that the rules take for repeats."""
     doubled: list[int]
-    """Places of repeats that the rules take for new trades."""
+    """Indices of repeats that the rules take for new trades."""
 
 
 class _RepeatCounters:
-    """How often each party has sent each trade, and which trades no party has sent so often.
+    """Counts how often each party has sent each trade, and the largest count of any party.
 
-    Hashes stand for trades; a minute's are forgotten when no candle takes them any more.
+    Trades are represented by hashes; those of a minute are discarded when no candle accepts them
+    any more.
     """
 
     def __init__(self) -> None:
@@ -59,7 +61,7 @@ class _RepeatCounters:
     def add(self, party: int, identity: Identity, now_ms: int) -> tuple[int, bool]:
         """Count a trade.
 
-        :returns: how often `party` had sent it before, and whether nobody else had so often.
+        :returns: how often `party` had sent it before, and whether no other party had so often.
         """
         minute = identity[1] // MINUTE_MS
         counts = self._minutes.get(minute)
@@ -87,7 +89,7 @@ class _OpenConnection(NamedTuple):
 
 
 class DeliveryLedger:
-    """Judges frames in the order in which they are sent."""
+    """Evaluates frames in the order in which they are sent."""
 
     def __init__(self) -> None:
         self._connections: dict[int, _OpenConnection] = {}
@@ -95,15 +97,15 @@ class DeliveryLedger:
         self._genuine_by_key = _RepeatCounters()
 
     def opened(self, connection: int, key: int) -> None:
-        """A connection begins; those of one key are one client's."""
+        """Add a connection; those of one key belong to one client."""
         self._connections[connection] = _OpenConnection(key, deque(maxlen=RING_FRAMES))
 
     def ended(self, connection: int) -> None:
-        """It sends no more."""
+        """Remove a connection."""
         self._connections.pop(connection, None)
 
     def evaluate(self, sent: Sent) -> LedgerEntry:
-        """The trades of a frame that count, and where the rules are wrong about it."""
+        """Return the trades of a frame that count, and where the rules are wrong about it."""
         rows = [] if sent.broken else _trades(sent.raw)
         if rows is None:
             return LedgerEntry([], [], [])
@@ -129,7 +131,7 @@ class DeliveryLedger:
 
 
 class AnnotatedLog:
-    """Passes deliveries on, each frame marked with where the identity rules err about it.
+    """Forwards deliveries, each frame annotated with where the identity rules are wrong about it.
 
     :ivar counts: frames, unseen, doubled.
     """
@@ -153,23 +155,23 @@ class AnnotatedLog:
 
 
 class ExpectedTrades(NamedTuple):
-    """What a delivery log says must be in the candles."""
+    """The trades that must be in the candles according to a delivery log."""
 
     trades: list[Counted]
     """In the order of delivery."""
     future: list[Counted]
     """Trades that would count, but carry a time more than a minute ahead."""
     genuine: int
-    """Trades that were sent and are no repeats."""
+    """Trades that were sent and are not repeats."""
     repeats: int
     unseen: int
     doubled: int
     unproven: int
-    """Frames that were sent and may not have arrived; none of their trades is in `trades`."""
+    """Frames that were sent but not confirmed as read; none of their trades is in `trades`."""
 
 
 def expected_trades(deliveries: Iterable[Delivery]) -> ExpectedTrades:
-    """What must be in the candles: the trades that count among those that arrived."""
+    """Return what must be in the candles: the trades that count among those that were read."""
     log = list(deliveries)
     proved = {one.connection: one.frame for one in log if isinstance(one, Arrived)}
     ledger = DeliveryLedger()
@@ -208,7 +210,7 @@ def _size(sent: Sent) -> int:
 
 
 def _trades(raw: str) -> list[Any] | None:
-    """The entries of a frame of trades; None of any other frame."""
+    """Return the entries of a frame of trades; None for any other frame."""
     frame = json.loads(raw, parse_float=Decimal)
     rows: list[Any] | None = frame.get("data")
     return rows
@@ -224,6 +226,6 @@ def _counted(row: dict[str, Any], identity: Identity, k: int, at_ms: int) -> Cou
 
 
 def _full_of_equals(rows: list[Any], trades: list[tuple[int, Any, Identity]]) -> bool:
-    """A sweep that fills several frames: what equals such a frame is new."""
+    """Return whether a frame is part of a sweep that fills several: an equal frame is new."""
     whole = len(trades) == len(rows) >= FULL_FRAME_TRADES
     return whole and len({identity for _, _, identity in trades}) == 1

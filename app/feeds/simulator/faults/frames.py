@@ -1,4 +1,4 @@
-"""What becomes of a connection's frames on their way: repeated, held back, cut, lost."""
+"""Apply faults to a connection's frames: repeat, delay, truncate, drop."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ from app.feeds.simulator.faults.schedule import Script
 
 
 class OutgoingFrame(NamedTuple):
-    """A frame as it leaves, and what the delivery log says of it."""
+    """A frame to send, with its annotations for the delivery log."""
 
     raw: bytes
     fault: str = ""
-    """The kind of the fault that made it, if one did."""
+    """The kind of the fault that made it, if any."""
     repeat: bool = False
     """The server repeats itself: the frame's trades were sent before."""
     broken: bool = False
-    """Nothing of it can be read."""
+    """Nothing of it can be parsed."""
     bad: tuple[int, ...] = ()
-    """The indices of what is no trade."""
+    """The indices of entries that are not trades."""
 
 
 class FrameFaults:
-    """One connection's frames; the same seed and frames give the same faults."""
+    """Faults of one connection's frames; the same seed and frames give the same faults."""
 
     def __init__(self, script: Script, rng: Random) -> None:
         self._script = script
@@ -44,7 +44,7 @@ class FrameFaults:
         self._count = 0
 
     def pass_on(self, frames: list[bytes], now_ms: int) -> list[OutgoingFrame]:
-        """What is sent now: of `frames` most, and of earlier ones those that were held back."""
+        """Return the frames to send now: most of `frames`, and earlier ones that were delayed."""
         going = [out for raw in frames for out in self._faulty(raw, now_ms)]
         going = self._disordered(going, now_ms)
         while self._delayed and self._delayed[0][0] <= now_ms:
@@ -52,7 +52,7 @@ class FrameFaults:
         return going
 
     def begin(self, fault: AnyFault, now_ms: int) -> list[OutgoingFrame]:
-        """What a fault sends at its beginning."""
+        """Return the frames that a fault sends at its beginning."""
         if isinstance(fault, Huge):
             return [OutgoingFrame(huge(fault.size, now_ms), "huge", broken=True)]
         return []

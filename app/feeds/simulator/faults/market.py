@@ -1,4 +1,4 @@
-"""What goes wrong before any frame is made: prints reported late, wrong clocks, bursts."""
+"""Apply faults before frames are made: late prints, wrong clocks, bursts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from app.feeds.simulator.market.venue import Venue
 
 
 class MarketFaults:
-    """The prints of a venue, as a feed in trouble reports them."""
+    """The prints of a venue with faults applied."""
 
     def __init__(self, venue: Venue, script: Script, rng: Random) -> None:
         self._venue = venue
@@ -23,7 +23,7 @@ class MarketFaults:
         self._count = 0
 
     def step(self, end_ms: int, symbols: Collection[str]) -> list[Print]:
-        """What is reported until `end_ms` of `symbols`."""
+        """Return the prints of `symbols` that are reported until `end_ms`."""
         prints = self._venue.step(end_ms, symbols)
         prints = self._in_time(self._stamped(prints, symbols, end_ms), end_ms)
         while self._delayed and self._delayed[0][0] <= end_ms:
@@ -33,7 +33,7 @@ class MarketFaults:
         return prints
 
     def begin(self, fault: AnyFault, symbols: Collection[str]) -> list[Print]:
-        """What a fault adds at its beginning."""
+        """Return the prints that a fault adds at its beginning."""
         if not isinstance(fault, Burst):
             return []
         prints = self._venue.burst(fault.trades, symbols)
@@ -66,6 +66,6 @@ class MarketFaults:
 
 
 def _share_of(symbols: Collection[str], stamp: Stamp) -> set[str]:
-    """The symbols that a fault hits: the same ones while it lasts."""
+    """Return the symbols that a fault affects: the same ones for its whole duration."""
     drawn = sorted(symbols, key=lambda symbol: Random(f"{stamp.at_s}:{symbol}").random())
     return set(drawn[: int(len(drawn) * stamp.share)])

@@ -1,4 +1,4 @@
-"""What becomes of calls over REST on their way: refused, late, spoiled, lost."""
+"""Apply faults to REST calls: reject, delay, corrupt or drop them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from app.feeds.simulator.server.rest import Answer, SimulatedRestApi, refusal
 
 
 class RestFaults:
-    """A REST interface in trouble."""
+    """A REST interface with faults applied."""
 
     def __init__(self, api: SimulatedRestApi, script: Script, clock: Clock, rng: Random) -> None:
         self._api = api
@@ -21,7 +21,7 @@ class RestFaults:
         self._rng = rng
 
     async def answer(self, target: str, header_token: str | None) -> Answer | None:
-        """The answer to `GET target` (`SimulatedRestApi.answer`); None if the connection is to be cut."""
+        """Return the answer to `GET target`; None if the connection is to be closed."""
         slow = self._script.hit(RestSlow, self._clock.now_ms(), self._rng)
         if slow:
             await self._clock.sleep(slow.by_s * 1000)

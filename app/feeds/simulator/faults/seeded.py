@@ -1,4 +1,4 @@
-"""A fault script made of a seed: every kind of trouble once or more, in another order each time."""
+"""Make a fault script from a seed: every kind of fault at least once, in a random order."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from app.feeds.simulator.faults.kinds import (
 LENGTH_S = 900.0
 SILENCE_S = 90.0
 _FIRST_S, _LAST_S = 20.0, 40.0
-"""Calm before and after, so that clients connect, and recover from the last fault."""
+"""No faults before and after, so that clients can connect, and recover from the last fault."""
 _BEYOND_CHANCE_S = 12.0
 _SETTLED_S = 10.0
 
@@ -42,15 +42,15 @@ _SETTLED_S = 10.0
 def seeded_script(
     seed: int, length_s: float = LENGTH_S, silence_s: float = SILENCE_S
 ) -> list[AnyFault]:
-    """All kinds of faults within `length_s`.
+    """Return all kinds of faults within `length_s`.
 
-    What ends connections comes one after the other, with time to come back in between; what spoils
-    frames, prints and answers over REST lasts 15 to 60 s anywhere. But for the symbols that carry a
-    time an hour or more ahead, no trade is stamped or reported so wrongly that candles with the
-    default settings would reject it.
+    Faults that end connections follow one another, with time to recover in between; faults of
+    frames, prints and REST answers last 15 to 60 s at any time. Except for symbols that are stamped
+    an hour or more ahead, no trade is stamped or reported so wrongly that candles with the default
+    settings would reject it.
 
-    :param silence_s: after how long without a trade a client replaces its connection; stalls are
-        longer, all but one, which ends by itself before that.
+    :param silence_s: how long without a trade a client waits before it replaces its connection;
+        stalls are longer, except for one, which ends by itself before that.
     """
     rng = Random(f"{seed}:script")
     connections = _of_connections(rng, length_s, silence_s)
@@ -89,7 +89,7 @@ def _of_connections(rng: Random, length_s: float, silence_s: float) -> list[AnyF
 
 
 def _short_stall(rng: Random, silence_s: float) -> StallFault:
-    """One that ends before its connection is replaced, and is too long for chance if it can be."""
+    """Return a stall that ends before its connection is replaced, beyond chance if possible."""
     most_s = silence_s * 0.9
     return StallFault(at_s=0, length_s=round(rng.uniform(min(_BEYOND_CHANCE_S, most_s), most_s), 3))
 
@@ -109,7 +109,7 @@ def _of_trades(rng: Random, length_s: float, quiet: StallFault) -> list[AnyFault
 
 
 def _of_symbols(rng: Random, length_s: float) -> list[AnyFault]:
-    """Of two that overlap the later one counts."""
+    """Of two that are active at once the later one counts."""
     return [
         _lasting(Stamp, rng, length_s, share=0.4, by_s=rng.uniform(3_600, 86_400)),
         _lasting(Stamp, rng, length_s, share=0.4, by_s=-rng.uniform(3, 60)),
@@ -117,9 +117,10 @@ def _of_symbols(rng: Random, length_s: float) -> list[AnyFault]:
 
 
 def _clock(rng: Random, length_s: float, by_s: float, quiet: StallFault) -> ClockFault:
-    """One that begins and ends while trades come, not in a stall that ends by itself.
+    """Return a clock fault that begins and ends while trades arrive, not in a stall that ends by
+    itself.
 
-    Stamps that are set back while no trade comes look like those of trades that are only late.
+    If times are set back while no trade arrives, the trades look as if they were only late.
     """
     from_s, to_s = quiet.at_s - _SETTLED_S, quiet.end_s + _SETTLED_S
     while True:

@@ -1,4 +1,4 @@
-"""One client's connection: what it subscribed to, and the frames that wait for it."""
+"""One client's connection: its subscriptions, and the frames that wait for it."""
 
 from __future__ import annotations
 
@@ -30,20 +30,20 @@ from app.feeds.simulator.server.protocol import PING, TOO_MANY_SYMBOLS, client_m
 
 PING_INTERVAL_MS = 60_000
 MOST_WAITING_FRAMES = 20_000
-"""A client that is further behind than this is dropped, as memory is finite."""
+"""A client that is further behind is disconnected, because memory is finite."""
 CONFIRM_TIMEOUT_S = 5.0
-"""How long an end by a fault waits for the pong that says what arrived."""
+"""How long the end of a connection waits for the pong that confirms what was read."""
 GOING_AWAY = 1001
 
 log = logging.getLogger(__name__)
 
 
 class Connection:
-    """A WebSocket behind its handshake.
+    """A WebSocket after its handshake.
 
-    :param number: counts the server's connections; names this one in logs.
-    :param note: told of every delivery, or None; with it, pings prove what arrived.
-    :ivar ended: set when nothing more goes to the client, or comes from it.
+    :param number: counts the server's connections; identifies this one in logs.
+    :param note: receives every delivery, or None; with it, pings confirm what was read.
+    :ivar ended: set when no more data goes to the client or comes from it.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class Connection:
             self._end()
 
     def deliver(self, prints: Iterable[Print]) -> None:
-        """Queue those of `prints` that the client has subscribed to, and what was held back."""
+        """Queue those of `prints` that the client has subscribed, and frames that were delayed."""
         now_ms = self._clock.now_ms()
         if self._silent_until_ms is not None and now_ms >= self._silent_until_ms:
             self._resume(now_ms)
@@ -103,17 +103,17 @@ class Connection:
                 self._queue(out)
 
     def begin(self, fault: AnyFault) -> None:
-        """Send what a fault sends at its beginning."""
+        """Send the frames that a fault sends at its beginning."""
         for out in self._faults.begin(fault, self._clock.now_ms()):
             self._queue(out)
 
     def stall(self, until_ms: float, pings: bool) -> None:
-        """Send no trades until then, and no pings if told so; what happens meanwhile is lost."""
+        """Send no trades until then, and no pings unless `pings`; trades of this time are lost."""
         self._silent_until_ms, self._pings = until_ms, pings
         self._log_delivery(Silent(self._clock.now_ms(), self._number, "stall"))
 
     async def end(self, farewell: bool) -> None:
-        """End the connection once all that was sent has arrived."""
+        """End the connection once everything sent has been read."""
         await self._drain()
         if farewell:
             await self._socket.close(GOING_AWAY)
@@ -121,14 +121,14 @@ class Connection:
             self._socket.transport.abort()
 
     async def go_half_open(self) -> None:
-        """Leave the connection open, and never read from it or write to it again."""
+        """Leave the connection open, but never read from it or write to it again."""
         await self._drain()
         self._log_delivery(Silent(self._clock.now_ms(), self._number, "half-open"))
         self._socket.transport.pause_reading()
         self.ended.set()
 
     def drop(self, why: str) -> None:
-        """End the connection without a farewell."""
+        """End the connection without a closing handshake."""
         log.warning("connection %d is dropped: %s", self._number, why)
         self._closing = True
         self._end()
@@ -139,7 +139,7 @@ class Connection:
         self._log_delivery(Resumed(now_ms, self._number))
 
     async def _drain(self) -> None:
-        """Send nothing more, and wait until what was sent has arrived."""
+        """Stop sending, and wait until everything sent has been read."""
         self._closing = True
         try:
             async with asyncio.timeout(CONFIRM_TIMEOUT_S):
@@ -214,7 +214,7 @@ class Connection:
         )
 
     async def _confirm_reads(self, note: Callable[[Delivery], None]) -> None:
-        """Have a pong say that everything up to here was read, one question at a time."""
+        """Confirm by pong that everything up to here was read, one ping at a time."""
         while True:
             await self._unconfirmed.wait()
             self._unconfirmed.clear()

@@ -1,4 +1,4 @@
-"""Finnhub's REST interface: token, limits, paths and bodies; no sockets."""
+"""Finnhub's REST interface without sockets: tokens, limits, paths and bodies."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from app.feeds.simulator.market.venue import Venue
 
 ROOT = "/api/v1"
 CALLS_PER_MINUTE, CALLS_PER_S = 60, 30
-"""A free key's limit, and the one that every plan has."""
+"""The limit of a free key, and the limit that applies to every plan."""
 
 INVALID_KEY = "Invalid API key."
 LIMIT_REACHED = "API limit reached. Please try again later. Remaining Limit: 0"
@@ -52,9 +52,9 @@ class _RateWindow:
 
 
 class SimulatedRestApi:
-    """Answers a path as Finnhub does.
+    """Answers requests as Finnhub does.
 
-    :param calls_per_minute: of one key; 0 for no limits at all.
+    :param calls_per_minute: the limit per key; 0 for none.
     """
 
     def __init__(
@@ -66,10 +66,11 @@ class SimulatedRestApi:
         self._windows: dict[str, tuple[_RateWindow, _RateWindow]] = {}
 
     def answer(self, target: str, header_token: str | None, now_ms: int) -> Answer:
-        """The response to `GET target`.
+        """Return the response to `GET target`.
 
-        :param target: path and query as they came, double slashes included.
-        :param header_token: the value of `X-Finnhub-Token`, which is asked before the query's.
+        :param target: path and query as received, including double slashes.
+        :param header_token: the value of `X-Finnhub-Token`, which takes precedence over the
+            query's.
         """
         path, _, raw_query = target.partition("?")
         query = {key: values[-1] for key, values in parse_qs(raw_query).items()}
@@ -121,9 +122,9 @@ class SimulatedRestApi:
 
 
 def refusal(status: int, after_s: int | None = None) -> Answer:
-    """The answer to a handshake that is refused with `status`.
+    """Return the answer to a handshake that is rejected with `status`.
 
-    :param after_s: when to try again, if the answer is to say it.
+    :param after_s: the value of `Retry-After`, if any.
     """
     texts = {401: INVALID_KEY, 429: LIMIT_REACHED}
     headers = {} if after_s is None else {"Retry-After": str(after_s)}
