@@ -48,7 +48,7 @@ def produce(
     ] = None,
 ) -> None:
     """Take trades and quotes from Finnhub into stocks-topic."""
-    from app.feeds.live.producer import run
+    from app.feeds.live.command import run
 
     run(_settings(), record=record)
 

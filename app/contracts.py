@@ -151,7 +151,7 @@ class Watermark(Struct, tag_field="type", tag="watermark", gc=False):
         ]
         | None
     ) = None
-    dark_since: Annotated[
+    gap_since: Annotated[
         int | None, Meta(description="UNIX ms since which every minute up to minute_start was dark")
     ] = None
 
@@ -361,7 +361,7 @@ def _check_names(symbol: str, source: str, connection: str) -> None:
 
 
 def _check_watermark(message: Watermark) -> None:
-    for t in (message.t, message.minute_start, message.dark_since):
+    for t in (message.t, message.minute_start, message.gap_since):
         if t is not None and not FIRST_MS <= t < END_MS:
             raise RefusedMessage("range", f"the time {t} is not within 1990 to 2050 in UNIX ms")
     if message.minute_start is not None and message.minute_start % 60_000:

@@ -1,4 +1,6 @@
-"""Which hosts a call may reach: the one it is configured for, and no proxy that could read it."""
+"""Decide which hosts and proxies a call may reach: only the configured host, and no proxy that
+could read it.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,7 @@ _HOST = re.compile(r"[A-Za-z0-9._:\[\]-]{1,260}")
 
 
 def is_loopback(host: str) -> bool:
-    """Whether nobody outside this machine can reach `host`."""
+    """Return whether `host` is a loopback address."""
     if host == "localhost":
         return True
     try:
@@ -20,16 +22,16 @@ def is_loopback(host: str) -> bool:
 
 
 def takes_proxy(url: str) -> bool:
-    """Whether a call to `url` may go through a proxy: it leaves this machine, and is encrypted.
+    """Return whether a call to `url` may use a proxy: it leaves this machine, and is encrypted.
 
-    A proxy reads the keys of a call that is not.
+    A proxy could read the API keys of an unencrypted call.
     """
     parts = urlsplit(url)
     return parts.scheme in ("https", "wss") and not is_loopback(parts.hostname or "")
 
 
 def origin_of(location: str, url: str) -> str:
-    """Scheme, host and port that a redirect of `url` to `location` points to; nothing else of it.
+    """Return scheme, host and port of the target of a redirect, and nothing else of it.
 
     :param location: the header `Location`, absolute or relative to `url`.
     """

@@ -1,4 +1,4 @@
-"""Files that commands write: never over an input, and whole or not at all."""
+"""Write output files: never over an input, and atomically."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ class OutputError(TickhouseError):
 
 
 def check_output(option: str, out: Path, inputs: Iterable[Path]) -> None:
-    """Refuse `out` before anything is read, if writing it would destroy an input, or must fail.
+    """Reject `out` before anything is read, if writing it would destroy an input or must fail.
 
-    An input is recognised whatever its spelling: through symbolic and hard links, other paths to
-    it, and other cases of its letters where the file system ignores case.
+    An input is recognized through symbolic and hard links, other paths to it, and different letter
+    case where the file system ignores case.
 
-    :param option: how the user names the output, such as `--out`.
-    :raises OutputError: `out` is one of `inputs`, is no regular file, or its folder is missing.
+    :param option: the name of the output option, such as `--out`.
+    :raises OutputError: `out` is one of `inputs`, is not a regular file, or its folder is missing.
     """
     for path in inputs:
         if _is_same(out, path):
@@ -62,13 +62,13 @@ def lock_output(file: IO[bytes], path: Path) -> None:
 
 @contextmanager
 def replacing(path: Path, mode: int | None = None) -> Iterator[BinaryIO]:
-    """A new file, which takes the place of `path` when the block ends without an error.
+    """Write a new file that replaces `path` when the block ends without an error.
 
-    Until then `path` stays as it was; an error of any kind leaves nothing behind. A crash of the
-    machine leaves the old file or the new one, whole. Where `path` is a symbolic link, the file it
-    points to is replaced.
+    Until then `path` is unchanged; an error of any kind leaves nothing behind. A crash of the
+    machine leaves the old file or the complete new one. If `path` is a symbolic link, its target is
+    replaced.
 
-    :param mode: permissions of the new file; without it, those of the file it replaces.
+    :param mode: permissions of the new file; by default those of the file it replaces.
     :raises OSError: it cannot be written.
     """
     target = Path(os.path.realpath(path))
@@ -92,7 +92,7 @@ def replacing(path: Path, mode: int | None = None) -> Iterator[BinaryIO]:
 
 
 def write_whole(path: Path, content: str | bytes, mode: int | None = None) -> None:
-    """Make `content` what `path` holds; see `replacing`."""
+    """Replace the content of `path` by `content` atomically; see `replacing`."""
     with replacing(path, mode) as file:
         file.write(content.encode() if isinstance(content, str) else content)
 

@@ -1,4 +1,4 @@
-"""Secrets masked wherever they turn up: as they are, and as JSON, addresses or HTML escape them."""
+"""Mask secrets in text and bytes, also where they are escaped as in JSON, URLs or HTML."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from functools import cached_property
 
 MASK = "**********"
 SHORTEST_KEY = 8
-"""What is shorter is no key of Finnhub's, and may stand in a frame by chance."""
+"""Anything shorter is not a key of Finnhub's, and may occur in a frame by chance."""
 
 _ESCAPE_SIGNS = ("\\", "%", "&")
 
@@ -29,7 +29,7 @@ class Redactor:
         self._encoded = [secret.encode(errors="surrogatepass") for secret in self._secrets]
 
     def text(self, text: str) -> str:
-        """`text` with every secret masked."""
+        """Return `text` with every secret masked."""
         for secret in self._secrets:
             text = text.replace(secret, MASK)
         if any(sign in text for sign in _ESCAPE_SIGNS):
@@ -38,7 +38,7 @@ class Redactor:
         return text
 
     def raw(self, raw: bytes) -> bytes:
-        """`raw`, in UTF-8, with every secret masked; what holds none costs next to nothing."""
+        """Return `raw`, in UTF-8, with every secret masked; fast if it contains none."""
         for secret in self._encoded:
             if secret in raw:
                 raw = raw.replace(secret, MASK.encode())
@@ -49,7 +49,9 @@ class Redactor:
 
     @cached_property
     def _escaped(self) -> list[re.Pattern[str]]:
-        """Compiled when first needed: of a long secret it takes a while."""
+        """Patterns of escaped secrets, compiled when first needed because a long secret takes a
+        while.
+        """
         return [re.compile("".join(map(_spellings, secret))) for secret in self._secrets]
 
     @cached_property
@@ -58,10 +60,10 @@ class Redactor:
 
 
 def _spellings(char: str) -> str:
-    """A pattern of every way in which `char` may be written.
+    """Return a pattern for every way in which `char` may be written.
 
-    Repetitions are bounded and each way begins with a sign of its own, so that no text makes the
-    search slow.
+    Repetitions are bounded and each alternative begins with a different character, so that no text
+    makes the search slow.
     """
     units = char.encode("utf-16-be", errors="surrogatepass")
     encoded = char.encode(errors="surrogatepass")

@@ -10,7 +10,8 @@ from itertools import accumulate
 
 from app.contracts import Message, Trade, Trades, Watermark
 from app.feeds.clock import ManualClock
-from app.feeds.live.session import Intake
+from app.feeds.finnhub.frames import parse_frame
+from app.feeds.live.session import FeedSession
 from app.feeds.simulator.market.exchange import Exchange
 from app.feeds.simulator.market.listing import KNOWN_PRICES
 from app.feeds.simulator.server.protocol import trade_frames
@@ -41,7 +42,8 @@ def simulator_framing(rate: float = 20_000, seconds: int = 5) -> Framing:
     rng = random.Random(7)
     clock = ManualClock(BASE)
     exchange = Exchange(7, rate, BASE)
-    intake = Intake(
+    session = FeedSession(
+        parse_frame=parse_frame,
         feed="simulated",
         source="b",
         symbols=symbols,
@@ -49,12 +51,12 @@ def simulator_framing(rate: float = 20_000, seconds: int = 5) -> Framing:
         horizon_ms=900_000,
         clock=clock,
     )
-    intake.connected("c")
+    session.connected("c")
     sizes = []
     for _ in range(seconds * 20):
         clock.move_forward(50)
         for frame in trade_frames(exchange.step(clock.now_ms(), symbols), rng):
-            made = intake.frame(frame)
+            made = session.frame(frame)
             sizes += [len(message.trades) for message in made if isinstance(message, Trades)]
     return sizes
 

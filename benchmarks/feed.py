@@ -32,7 +32,8 @@ from websockets.http11 import Request, Response
 import app.feeds.outbox.publisher
 from app.contracts import STOCKS_TOPIC, Trades, decode
 from app.feeds.clock import SteadyClock
-from app.feeds.finnhub.websocket import FeedSocket
+from app.feeds.finnhub.vendor import Finnhub
+from app.feeds.finnhub.websocket import FinnhubSocket
 from app.feeds.live.producer import Producer
 from app.feeds.simulator.market.exchange import Exchange
 from app.feeds.simulator.server.protocol import trade_frames
@@ -142,19 +143,19 @@ def produce(pipe: Connection, settings: Settings) -> None:
                 frames.append(int(found[1]))
                 handed_ns.append(time.monotonic_ns())
 
-    async def noted(socket: FeedSocket) -> AsyncIterator[bytes]:
+    async def noted(socket: FinnhubSocket) -> AsyncIterator[bytes]:
         async for raw in frames_of(socket):
             read_ns.append(time.monotonic_ns())
             yield raw
 
-    frames_of = FeedSocket.frames
-    FeedSocket.frames = noted  # type: ignore[method-assign, assignment]
+    frames_of = FinnhubSocket.frames
+    FinnhubSocket.frames = noted  # type: ignore[method-assign, assignment]
     app.feeds.outbox.publisher.Producer = Noting  # type: ignore[attr-defined]
 
     async def run() -> None:
         stop = asyncio.Event()
         asyncio.get_running_loop().run_in_executor(None, _then(pipe, stop.set))
-        await Producer(settings, SteadyClock(), Random(1)).run(stop)
+        await Producer(settings, Finnhub(settings), SteadyClock(), Random(1)).run(stop)
 
     asyncio.run(run())
     pipe.send((read_ns.tolist(), frames.tolist(), handed_ns.tolist()))

@@ -32,7 +32,8 @@ from app.contracts import (
     encode,
 )
 from app.feeds.clock import SteadyClock
-from app.feeds.live.session import Intake
+from app.feeds.finnhub.frames import parse_frame
+from app.feeds.live.session import FeedSession
 from app.feeds.outbox.publisher import producer_settings
 from app.settings import Settings
 from app.topics import ensure_topics
@@ -105,7 +106,8 @@ def feed(settings: Settings, rate: int, seconds: float) -> list[Sent]:
             producer.produce(topic, encode(message), message.symbol, on_delivery=noted)
         producer.poll(0)
 
-    intake = Intake(
+    session = FeedSession(
+        parse_frame=parse_frame,
         feed="replay",
         source="bench",
         symbols=SYMBOLS,
@@ -113,7 +115,7 @@ def feed(settings: Settings, rate: int, seconds: float) -> list[Sent]:
         horizon_ms=settings.candle_horizon_ms,
         clock=clock,
     )
-    intake.connected("bench-1")
+    session.connected("bench-1")
     beat, symbols = began, zipf(rng)
     for number in range(int(rate * seconds)):
         due = began + number * 1_000_000_000 // rate
@@ -121,8 +123,8 @@ def feed(settings: Settings, rate: int, seconds: float) -> list[Sent]:
             time.sleep(left / 1e9)
         if due - beat >= 1_000_000_000:
             beat += 1_000_000_000
-            publish(intake.each_second())
-        publish(intake.frame(_frame(rng, next(symbols), clock.now_ms())))
+            publish(session.each_second())
+        publish(session.frame(_frame(rng, next(symbols), clock.now_ms())))
     assert producer.flush(30) == 0
     return sent
 

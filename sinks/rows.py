@@ -152,7 +152,7 @@ def _quote_row(quote: Quote, record: Record) -> Row:
 
 
 def _coverage_row(mark: Watermark, record: Record) -> Row:
-    told = (mark.received_at, mark.t, mark.minute_start, mark.covered_ms, mark.dark_since)
+    told = (mark.received_at, mark.t, mark.minute_start, mark.covered_ms, mark.gap_since)
     return (*_origin(mark), *told, *_place(record))
 
 

@@ -1,8 +1,9 @@
-"""The producer's clock: wall time at start, carried on by a clock that is never set.
+"""A monotonic wall clock for the producer: starts at the system time and ignores later changes of
+it.
 
-Everything in a running producer that asks for the time or waits, asks one clock that it is given:
-with a faster one (`SteadyClock(speed=30)`) ten minutes of its life pass in twenty seconds. Each
-process, or part of a test, that stands for one has a clock of its own: `move_forward` changes it.
+Everything in the producer that reads the time or sleeps uses one injected clock. With
+`SteadyClock(speed=30)` ten minutes pass in twenty seconds. Each process has its own clock, because
+`move_forward` changes it.
 """
 
 from __future__ import annotations
@@ -16,22 +17,22 @@ _STEADY = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
 class Clock(Protocol):
-    """UNIX milliseconds that never fall."""
+    """A clock in UNIX milliseconds that never goes back."""
 
     def now_ms(self) -> int:
-        """The time."""
+        """Return the current time."""
 
     def move_forward(self, ms: int) -> None:
-        """Go `ms` ahead for good; the trades say that the time is later than was thought."""
+        """Advance the clock by `ms` for good, when trades show that the time is later."""
 
     async def sleep(self, ms: float) -> None:
-        """Come back when `ms` have passed on this clock."""
+        """Wait until `ms` have passed on this clock."""
 
 
 class SteadyClock:
-    """The clock of a process: later settings of the wall clock do not reach it.
+    """The clock of a process; changes of the system clock after the start do not affect it.
 
-    :param speed: how many seconds of this clock pass in a second.
+    :param speed: how many seconds of this clock pass per second.
     """
 
     def __init__(self, speed: float = 1.0) -> None:
@@ -52,7 +53,7 @@ class SteadyClock:
 
 
 class ManualClock:
-    """A clock that its owner moves; who waits on it moves it, too."""
+    """A clock that tests and playback advance explicitly; sleeping on it advances it, too."""
 
     def __init__(self, now_ms: int) -> None:
         self._now_ms = now_ms

@@ -22,9 +22,9 @@ import pytest
 import app.feeds.live.producer as producing
 from app.contracts import Candle, Message, Quote, Rejected, Trade, Trades, Watermark
 from app.feeds.finnhub import rest
-from app.feeds.finnhub.websocket import BadKeyError
+from app.feeds.finnhub.vendor import Finnhub
 from app.feeds.live.producer import Producer
-from app.feeds.simulator.delivery_log.ledger import Truth
+from app.feeds.simulator.delivery_log.ledger import ExpectedTrades
 from app.feeds.simulator.delivery_log.log import (
     Delivery,
     Ended,
@@ -39,6 +39,7 @@ from app.feeds.simulator.faults.rest import RestFaults
 from app.feeds.simulator.faults.seeded import seeded_script
 from app.feeds.simulator.market.listing import KNOWN_PRICES
 from app.feeds.simulator.server.rest import Answer
+from app.feeds.vendor import BadKeyError
 from app.settings import Settings
 from tests.integration.feeds.simulated import START_MS, TOKEN, simulated
 from tests.virtual_time import LoopClock, VirtualTimeLoop
@@ -96,7 +97,7 @@ class Kept:
         self.room.set()
         self.broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
-    def begin(self) -> None:
+    def topics_ready(self) -> None:
         pass
 
     def offer(self, messages: Iterable[Message | Rejected]) -> None:
@@ -111,7 +112,7 @@ class Kept:
         return len(self._messages)
 
     @property
-    def settled(self) -> int:
+    def delivered_up_to(self) -> int:
         return self.last()
 
     async def finish(self, *counts: int) -> None:
@@ -140,7 +141,7 @@ async def live_through(
     :param behind_ms: by how much its machine's clock is behind.
     """
     messages: list[Message | Rejected] = []
-    patch.setattr(producing, "Outlet", lambda *_: Kept(messages))
+    patch.setattr(producing, "Outbox", lambda *_: Kept(messages))
     patch.setattr(producing, "await_topics", lambda *_: True)
     patch.setattr(rest, "_in_thread", _call)
     patch.setattr(rest, "TIMEOUT_S", 600)  # of real time: on a busy machine 4 s are not many
@@ -205,7 +206,7 @@ async def _keep_living(
     while not stop.is_set():
         began_ms, clock = simulators.now_ms(), LoopClock(start_ms - behind_ms)
         try:
-            await Producer(settings, clock, rng).run(stop)
+            await Producer(settings, Finnhub(settings), clock, rng).run(stop)
         except BadKeyError:
             lives.append(_life(began_ms, simulators.now_ms(), -behind_ms, clock.moves))
             await asyncio.sleep(5)
@@ -241,7 +242,7 @@ def made(messages: Iterable[Message]) -> dict[str, tuple[object, ...]]:
     return candles(Backfill(RULES).records([*told, *last_words(end_ms)]))
 
 
-def wanted(found: Truth, quotes: Iterable[Quote]) -> dict[str, tuple[object, ...]]:
+def wanted(found: ExpectedTrades, quotes: Iterable[Quote]) -> dict[str, tuple[object, ...]]:
     """The candles of what was delivered, by the identity rules, each trade a message.
 
     Quotes come first: the first of a day may tell of the day before, and would be late behind
@@ -361,7 +362,7 @@ def told_coverage(messages: Iterable[Message | Rejected]) -> dict[tuple[str, int
     told: dict[tuple[str, int], int] = {}
     for one in messages:
         if isinstance(one, Watermark) and one.minute_start is not None:
-            assert one.dark_since is None, "no marathon is dark for longer than the horizon"
+            assert one.gap_since is None, "no marathon is dark for longer than the horizon"
             told[one.symbol, one.minute_start] = one.covered_ms or 0
     return told
 

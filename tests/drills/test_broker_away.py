@@ -11,7 +11,7 @@ import pytest
 
 from app.embedded.kafka import KafkaServer
 from app.embedded.s3 import S3Server
-from app.feeds.simulator.delivery_log.ledger import truth
+from app.feeds.simulator.delivery_log.ledger import expected_trades
 from app.feeds.simulator.delivery_log.log import read_deliveries
 from app.topics import ensure_topics
 from tests.integration.feeds.simulator_process import TOKEN, simulator_process
@@ -65,7 +65,7 @@ def test_a_broker_that_is_killed_for_a_minute_costs_nothing(
         simulator.stop()
 
     record_property("rss_mb", [size // 1_000_000 for size in (before, away, caught_up, after)])
-    found = truth(read_deliveries(log))
+    found = expected_trades(read_deliveries(log))
     messages = stocks(settings)
     assert found.unproven == 0
     assert found.genuine > AWAY_S * 1_000

@@ -14,9 +14,9 @@ import msgspec
 import pytest
 
 from app.contracts import CANDLES_TOPIC, STOCKS_TOPIC, Quote, Rejected, decode_candle
-from app.feeds.simulator.delivery_log.ledger import truth
+from app.feeds.simulator.delivery_log.ledger import expected_trades
 from app.feeds.simulator.delivery_log.log import Opened, read_deliveries
-from app.feeds.simulator.faults.kinds import AnyFault, Stall
+from app.feeds.simulator.faults.kinds import AnyFault, StallFault
 from app.feeds.simulator.faults.seeded import seeded_script
 from app.feeds.simulator.market.quotes import DAY_MS
 from app.settings import Settings
@@ -61,7 +61,7 @@ def judged(
     deliveries_of: Lived, got: dict[str, tuple[object, ...]], tell: Callable[[str, object], None]
 ) -> None:
     """Candles are those of the delivered trades; what the rules cannot tell is counted."""
-    found = truth(deliveries_of.deliveries)
+    found = expected_trades(deliveries_of.deliveries)
     quotes = [one for one in deliveries_of.messages if isinstance(one, Quote)]
     tell("genuine trades", found.genuine)
     tell("repeated trades", found.repeats)
@@ -99,7 +99,7 @@ def test_candles_and_coverage_are_what_was_delivered(
     judged(lived, made(messages), record_property)
     rejected = [one for one in lived.messages if isinstance(one, Rejected)]
     assert refused_frames(lived.deliveries) <= {one.sha256 for one in rejected}
-    future = {(one.symbol, one.t, one.v) for one in truth(lived.deliveries).future}
+    future = {(one.symbol, one.t, one.v) for one in expected_trades(lived.deliveries).future}
     assert rejected_as_future(rejected) == future
     began_ms = start_ms - min(behind_ms, 0)
     assert coverage_errors(lived, began_ms, start_ms + int(LENGTH_S * 1000)) == []
@@ -112,7 +112,7 @@ def test_stalls_that_end_by_themselves_are_told_to_the_second(
 ) -> None:
     """With the default FINNHUB_SILENCE_S, which no stall reaches; each ends minutes told before."""
     lengths_s = {70: 12, 110: 40, 180: 80, 300: 25}
-    stalls = [Stall(at_s=at_s, length_s=for_s) for at_s, for_s in lengths_s.items()]
+    stalls = [StallFault(at_s=at_s, length_s=for_s) for at_s, for_s in lengths_s.items()]
     living = live_through(
         1, tmp_path, RATE, monkeypatch, length_s=380, faults=[*stalls], silence_s=90
     )

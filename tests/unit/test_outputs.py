@@ -12,7 +12,7 @@ from app.contract_schemas import write_schemas
 from app.embedded import airflow
 from app.embedded.ports import remembered_ports
 from app.embedded.s3 import S3Server
-from app.feeds.outbox.spill_file import HEAD_BYTES, Record, SpillFile
+from app.feeds.outbox.spill_file import HEAD_BYTES, KafkaRecord, SpillFile
 from app.outputs import OutputError, lock_output, replacing, write_whole
 from app.warehouse import published, seeds
 from benchmarks import _report, page
@@ -65,7 +65,7 @@ def test_a_file_has_one_writer(tmp_path: Path) -> None:
 
 
 def _spill(folder: Path) -> None:
-    SpillFile(folder / "spill.bin").replace([Record("topic", b"A", b"1" * 100)])
+    SpillFile(folder / "spill.bin").replace([KafkaRecord("topic", b"A", b"1" * 100)])
 
 
 WRITERS: dict[str, Write] = {

@@ -1,4 +1,4 @@
-"""What Finnhub says of the market beside what this project's calendar says: pure."""
+"""Compare Finnhub's market status with this project's calendar: pure."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _TOLERANCE_MS = 90_000
 
 
 def disagreement(status: Any, feed: FeedName, now_ms: int) -> str | None:
-    """Why an answer of /stock/market-status contradicts the calendar; None if it does not.
+    """Describe how an answer of /stock/market-status contradicts the calendar; None if it does not.
 
-    Within a minute and a half of a session's beginning or end both may be right.
+    Within 90 seconds of the start or end of a session both may be right.
     """
     if not (isinstance(status, dict) and isinstance(status.get("session", 0), str | None)):
         return f"/stock/market-status answers with {str(status)[:100]!r}, which names no session"
@@ -30,12 +30,12 @@ def disagreement(status: Any, feed: FeedName, now_ms: int) -> str | None:
         _NAMES[session_of(_ANY_US_STOCK, feed, now_ms + shift).session]
         for shift in (-_TOLERANCE_MS, 0, _TOLERANCE_MS)
     }
-    said = status["session"]
-    if said in expected:
+    reported = status["session"]
+    if reported in expected:
         return None
     calendar = " or ".join(sorted(name or "closed" for name in expected))
     holiday = f" ({status['holiday']})" if status.get("holiday") else ""
     return (
-        f"Finnhub says that the US market is {said or 'closed'}{holiday}, the calendar says "
+        f"Finnhub says that the US market is {reported or 'closed'}{holiday}, the calendar says "
         f"{calendar}; sessions of candles follow the calendar"
     )

@@ -1,17 +1,18 @@
-"""How many REST calls a key may still make: pure."""
+"""Track how many REST calls an API key may still make: pure."""
 
 from __future__ import annotations
 
 from collections import deque
 
 CALLS_PER_MINUTE, CALLS_PER_S = 60, 30
-"""A free key's limit, and the one that every plan has."""
+"""The limit of a free key, and the limit that applies to every plan."""
 MINUTE_MS, SECOND_MS = 61_000, 1_050
-"""A little longer than what is meant: calls may arrive closer together than they were made."""
+"""Slightly longer than a minute and a second: calls may arrive closer together than they were sent.
+"""
 
 
 class CallBudget:
-    """The calls of one key, whoever makes them: at most 60 in any minute and 30 in any second."""
+    """The rate limit of one key: at most 60 calls in any minute and 30 in any second."""
 
     def __init__(self, per_minute: int = CALLS_PER_MINUTE, per_second: int = CALLS_PER_S) -> None:
         self._limits = ((per_minute, MINUTE_MS), (per_second, SECOND_MS))
@@ -19,7 +20,7 @@ class CallBudget:
         self._closed_until_ms = 0
 
     def wait_ms(self, now_ms: int) -> int:
-        """How long to wait before a call; 0 if it may be made now."""
+        """Return how long to wait before the next call; 0 if it may be made now."""
         waits = [self._closed_until_ms - now_ms]
         for limit, window_ms in self._limits:
             if len(self._calls_ms) >= limit:
@@ -27,9 +28,9 @@ class CallBudget:
         return max(0, *waits)
 
     def take(self, now_ms: int) -> None:
-        """A call is made."""
+        """Count a call."""
         self._calls_ms.append(now_ms)
 
     def used_up(self, until_ms: int) -> None:
-        """The server says that it takes none until then."""
+        """Block calls until then, as the server asked."""
         self._closed_until_ms = max(self._closed_until_ms, until_ms)

@@ -1,4 +1,4 @@
-"""Finnhub's REST API: time-outs, plain errors, and a key that no text shows."""
+"""Finnhub's REST API with time-outs, retries, plain errors, and API keys kept out of all texts."""
 
 from __future__ import annotations
 
@@ -10,72 +10,50 @@ from contextlib import suppress
 from contextvars import ContextVar
 from math import ceil
 from random import Random
-from typing import Any, Generic, Literal, NamedTuple, Protocol, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import finnhub
 import requests
 from requests.utils import get_environ_proxies
 
 from app.feeds.clock import Clock
-from app.feeds.finnhub.http_headers import LATER_BY_UP_TO, RetryAfter, date_ms_of
 from app.feeds.finnhub.rate_limit import CallBudget
+from app.feeds.http_headers import LATER_BY_UP_TO, RetryAfter, date_ms_of
+from app.feeds.vendor import OnDate, RequestError, Retry
 from app.hosts import origin_of, takes_proxy
 from app.redaction import SHORTEST_KEY, Redactor
 
 TIMEOUT_S = 4
 ANSWER_S = 20.0
-"""For the whole of an answer: one that comes in drops never times out by itself."""
+"""Time-out for a complete answer: one that trickles in never hits the socket's time-out."""
 ATTEMPTS = 3
 _MOST_TEXT = 300
 _MINUTE_MS = 60_000
 
-Retry = Literal["no", "soon", "later"]
 T = TypeVar("T")
-OnDate = Callable[[int, int, int], None]
 
 _date_ms: ContextVar[int | None] = ContextVar("date_ms", default=None)
-"""The date of the last answer in this thread: an abandoned call cannot write another's."""
+"""Date of the last answer in this thread; an abandoned call cannot overwrite another thread's."""
 
 
-class RestFault(Exception):
-    """No answer came.
-
-    :ivar retry: whether asking again can help; `later` means once the minute's calls are used up.
-    :ivar status: the HTTP status, if there was one.
-    :ivar retry_after: when the server says it may be asked again, whatever `retry` says.
-    """
-
-    def __init__(
-        self,
-        reason: str,
-        retry: Retry,
-        status: int | None = None,
-        retry_after: RetryAfter | None = None,
-    ) -> None:
-        super().__init__(reason)
-        self.retry = retry
-        self.status = status
-        self.retry_after = retry_after or RetryAfter()
-
-
-class RestApi(Protocol):
-    """What of Finnhub's REST API is used."""
+class FinnhubApi(Protocol):
+    """The calls of Finnhub's REST API that are used."""
 
     def quote(self, symbol: str) -> Any:
-        """The JSON of a quote, as Python values; raises `RestFault`."""
+        """Return the JSON of a quote as Python values; raises `RequestError`."""
 
     def market_status(self, exchange: str) -> Any:
-        """The JSON of a market's status, as Python values; raises `RestFault`."""
+        """Return the JSON of a market's status as Python values; raises `RequestError`."""
 
 
 class FinnhubRest:
     """finnhub-python with a time-out, the key in a header instead of the URL, and plain errors.
 
-    No redirect is followed, and no credentials are taken from a .netrc file. A proxy of the
-    environment is used for https:// alone, where it sees the server's host and nothing else, and
-    never for an address of this machine.
+    Redirects are not followed and .netrc files are not read. A proxy from the environment is used
+    for https:// only, where it sees nothing but the server's host, and never for a loopback
+    address.
 
-    :param others: further keys that no text may show.
+    :param others: further keys that must not appear in any text.
     """
 
     def __init__(self, url: str, key: str, others: Sequence[str] = ()) -> None:
@@ -94,19 +72,19 @@ class FinnhubRest:
         session.verify = (
             os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or True
         )
-        session.hooks["response"] += [_note_date, self._refused]
+        session.hooks["response"] += [_note_date, self._check_status]
 
     def quote(self, symbol: str) -> Any:
-        """The quote of `symbol`.
+        """Request the quote of `symbol`.
 
-        :raises RestFault: none came; its text does not hold the key.
+        :raises RequestError: no usable answer; its text does not contain the key.
         """
         return self._ask(lambda: self._client.quote(symbol))
 
     def market_status(self, exchange: str) -> Any:
-        """Whether `exchange` is open, as Finnhub sees it.
+        """Request whether `exchange` is open.
 
-        :raises RestFault: no answer came; its text does not hold the key.
+        :raises RequestError: no usable answer; its text does not contain the key.
         """
         return self._ask(lambda: self._client.market_status(exchange=exchange))
 
@@ -114,18 +92,19 @@ class FinnhubRest:
         try:
             answer = call()
             text = repr(answer)
-        except RestFault:
+        except RequestError:
             raise
         except Exception as error:  # whatever the network does, or an answer that nobody foresaw
             raise self._fault(f"{type(error).__name__}: {error}", "soon") from None
         if self._echoes.text(text) != text:
-            raise RestFault("the answer holds an API key", "soon")
+            raise RequestError("the answer holds an API key", "soon")
         return answer
 
-    def _refused(self, response: requests.Response, **_: Any) -> None:
-        """Judge an answer by its status; finnhub-python fails on bodies that are no objects.
+    def _check_status(self, response: requests.Response, **_: Any) -> None:
+        """Raise for an answer whose status is not 2xx; finnhub-python fails on bodies that are not
+        objects.
 
-        It is called before a redirect would be followed.
+        Runs before a redirect would be followed.
         """
         status = response.status_code
         if 200 <= status < 300:
@@ -147,9 +126,9 @@ class FinnhubRest:
         retry: Retry,
         status: int | None = None,
         retry_after: RetryAfter | None = None,
-    ) -> RestFault:
-        """A fault whose text holds no key, not even the part of one that is left at its end."""
-        return RestFault(self._redactor.text(text)[:_MOST_TEXT], retry, status, retry_after)
+    ) -> RequestError:
+        """Make an error whose text contains no key, not even a truncated one at its end."""
+        return RequestError(self._redactor.text(text)[:_MOST_TEXT], retry, status, retry_after)
 
 
 def _note_date(response: requests.Response, **_: Any) -> None:
@@ -161,36 +140,36 @@ def _date_ms_of(response: requests.Response) -> int | None:
 
 
 class _Answered(NamedTuple, Generic[T]):
-    """What became of a call, and the date of the answer, in UNIX ms by the server's clock."""
+    """The outcome of a call, and the date of the answer in UNIX ms by the server's clock."""
 
     result: T | None
-    fault: RestFault | None
+    fault: RequestError | None
     date_ms: int | None
 
 
-def _answered(call: Callable[[RestApi], T], api: RestApi) -> _Answered[T]:
-    """Make a call, in the thread this runs in."""
+def _answered(call: Callable[[FinnhubApi], T], api: FinnhubApi) -> _Answered[T]:
+    """Make a call in the current thread."""
     _date_ms.set(None)
     result, fault = None, None
     try:
         result = call(api)
-    except RestFault as raised:
+    except RequestError as raised:
         fault = raised
     return _Answered(result, fault, _date_ms.get())
 
 
 class RestCalls:
-    """The calls of a producer, over all its keys: within their budgets, again where that helps.
+    """REST calls over all API keys, rate limited and retried.
 
-    :param keys: each key's API and what it may still call; a key that is refused is left out.
-    :param on_date: called with the date of each answer that has one, refusals included, and when
-        the call was sent and its answer received by `clock`, all in UNIX ms. It is called on the
-        event loop's thread; the server's clock was read between the two moments.
+    :param keys: the API and the rate limit of each key; a key that the server rejects is dropped.
+    :param on_date: called with the date of each answer that has one, errors included, and with the
+        times by `clock` at which the call was sent and answered, all in UNIX ms. It is called on
+        the event loop's thread; the server's clock was read between the two times.
     """
 
     def __init__(
         self,
-        keys: Sequence[tuple[RestApi, CallBudget]],
+        keys: Sequence[tuple[FinnhubApi, CallBudget]],
         clock: Clock,
         rng: Random,
         *,
@@ -202,20 +181,20 @@ class RestCalls:
         self._on_date = on_date
 
     def __bool__(self) -> bool:
-        """Whether a key is left."""
+        """Return whether a key is left."""
         return bool(self._keys)
 
-    async def ask(self, call: Callable[[RestApi], T]) -> T:
-        """What `call` gives, made with the key that may call first.
+    async def ask(self, call: Callable[[FinnhubApi], T]) -> T:
+        """Return the result of `call`, made with the key that may call first.
 
-        :raises RestFault: no answer came, though it was asked three times where that can help.
+        :raises RequestError: no usable answer after up to three attempts.
         """
         for attempt in range(1, ATTEMPTS + 1):
             api, budget = await self._next_key()
             budget.take(self._clock.now_ms())
             try:
                 return await self._call(call, api)
-            except RestFault as fault:
+            except RequestError as fault:
                 asked = self._close(budget, fault)
                 if fault.status == 401:
                     self._keys.remove((api, budget))
@@ -226,8 +205,10 @@ class RestCalls:
                     await self._clock.sleep(pause_ms * self._rng.uniform(0.5, 1.0))
         raise AssertionError("unreachable")
 
-    def _close(self, budget: CallBudget, fault: RestFault) -> bool:
-        """Have no call made with a key too early; whether the server itself said when."""
+    def _close(self, budget: CallBudget, fault: RequestError) -> bool:
+        """Block a key after an error for as long as needed; return whether the server named the
+        time.
+        """
         now_ms = self._clock.now_ms()
         asked_ms = fault.retry_after.wait_ms(now_ms)
         if asked_ms is not None:
@@ -236,7 +217,7 @@ class RestCalls:
             budget.used_up(now_ms + round(_MINUTE_MS * self._rng.uniform(0.5, 1.0)))
         return asked_ms is not None
 
-    async def _call(self, call: Callable[[RestApi], T], api: RestApi) -> T:
+    async def _call(self, call: Callable[[FinnhubApi], T], api: FinnhubApi) -> T:
         sent_ms = self._clock.now_ms()
         answered = await _in_thread(lambda: _answered(call, api))
         if answered.date_ms is not None and self._on_date is not None:
@@ -245,9 +226,9 @@ class RestCalls:
             raise answered.fault
         return answered.result  # type: ignore[return-value]
 
-    async def _next_key(self) -> tuple[RestApi, CallBudget]:
+    async def _next_key(self) -> tuple[FinnhubApi, CallBudget]:
         if not self._keys:
-            raise RestFault("no key is left", "no", 401)
+            raise RequestError("no key is left", "no", 401)
         while True:
             now_ms = self._clock.now_ms()
             key = min(self._keys, key=lambda key: key[1].wait_ms(now_ms))
@@ -257,14 +238,14 @@ class RestCalls:
 
 
 async def _in_thread(call: Callable[[], T]) -> T:
-    """What `call` gives, made in a thread that a process need not wait for when it ends.
+    """Run `call` in a daemon thread, which does not delay the end of the process.
 
-    :raises RestFault: it takes too long; the thread is left to itself.
+    :raises RequestError: it takes too long; the thread is abandoned.
     """
     loop = asyncio.get_running_loop()
     answer: asyncio.Future[T] = loop.create_future()
 
-    def tell(result: T | None, error: BaseException | None) -> None:
+    def resolve(result: T | None, error: BaseException | None) -> None:
         if answer.done():
             return
         if error is not None:
@@ -279,11 +260,11 @@ async def _in_thread(call: Callable[[], T]) -> T:
         except Exception as raised:
             error = raised
         with suppress(RuntimeError):  # the loop is closed: nobody waits any more
-            loop.call_soon_threadsafe(tell, result, error)
+            loop.call_soon_threadsafe(resolve, result, error)
 
     threading.Thread(target=work, name="rest", daemon=True).start()
     try:
         async with asyncio.timeout(ANSWER_S):
             return await answer
     except TimeoutError:
-        raise RestFault(f"no whole answer in {ANSWER_S:g} s", "soon") from None
+        raise RequestError(f"no whole answer in {ANSWER_S:g} s", "soon") from None

@@ -1,10 +1,10 @@
-"""How far the producer's clock is wrong, and whose times are: pure.
+"""Detect a wrong clock and trades with wrong times: pure.
 
-There are three witnesses of the time: the machine's clock, the `Date` that the vendor's servers
-answer with, and the times of trades, in which each symbol has one vote, however often it trades.
-The clock counts as wrong only when two of them agree against it. See `docs/producer.md`.
+There are three time sources: the machine's clock, the `Date` of the vendor's servers, and the times
+of trades, in which each symbol has one vote, however often it trades. The clock counts as wrong
+only when the other two agree against it. See `docs/producer.md`.
 
-A lag is the producer's clock less the time that is compared with it, in ms: positive when trades
+A lag is the producer's clock minus the time that it is compared with, in ms: positive when trades
 arrive late or the clock is ahead, negative when trades come from the future or the clock is behind.
 """
 
@@ -17,7 +17,8 @@ from statistics import median_high, median_low
 from typing import NamedTuple
 
 from app.contracts import FUTURE_MS
-from app.feeds.live.clock_witnesses import (
+from app.feeds.live.coverage import CoverageCheckpoint
+from app.feeds.live.time_sources import (
     LONGEST_LAG_MS,
     NEAR_MS,
     RECENT_MS,
@@ -26,23 +27,24 @@ from app.feeds.live.clock_witnesses import (
     ServerDate,
     Stamps,
 )
-from app.feeds.live.coverage import Mark
 
 FEWEST_SYMBOLS = 3
-"""Fewer symbols never move the clock without the vendor's Date."""
+"""With fewer symbols the clock is never moved without the vendor's Date."""
 MAX_MOVE_MS = 7 * 86_400_000
 """A clock that is further behind is not corrected."""
 DATE_VALID_MS = 20 * 60_000
-"""A Date is a witness for so long: quotes are asked for every 15 minutes, even at night."""
+"""How long a Date is used: quotes are requested at least every 15 minutes, even at night."""
 UNVERIFIED_MS = 120_000
-"""For so long after a start a symbol's watermark waits for a Date, its trades, or most others'."""
+"""How long after a start a symbol's watermark waits for a Date, its trades, or those of most
+others.
+"""
 _FEWEST_TO_NAME = 3
 
 
 class Disagreement(NamedTuple):
     """A symbol whose trades carry a wrong time.
 
-    :ivar lag_ms: how far behind the time they are stamped; negative when ahead of it.
+    :ivar lag_ms: how far behind the true time they are stamped; negative when ahead of it.
     """
 
     symbol: str
@@ -50,12 +52,12 @@ class Disagreement(NamedTuple):
 
 
 class ClockSkew:
-    """What the three witnesses say of a producer's clock.
+    """Compares the three time sources of a producer.
 
-    Feed it with each Date (`date_received`) and the times of each frame's trades (`observe`); ask
+    Pass it each Date (`date_received`) and the times of each frame's trades (`observe`); read
     `behind_ms` after each of them and `newest_t` before each watermark.
 
-    :ivar symbols: how many symbols are subscribed.
+    :ivar symbols: the number of subscribed symbols.
     :ivar is_too_far_behind: whether the clock is further behind than is corrected.
     """
 
@@ -76,18 +78,18 @@ class ClockSkew:
 
     @property
     def moved_ms(self) -> int:
-        """By how much the clock was moved in all.
+        """By how much the clock was moved in total.
 
-        Nothing, when trades or the vendor's Date have since shown the clock ahead by as much: the
-        machine's was set right bit by bit, or the move was wrong, and a new start does better
-        without.
+        Zero when trades or the vendor's Date have since shown the clock ahead by as much: the
+        system clock was corrected gradually, or the move was wrong, and a restart should not repeat
+        it.
         """
         taken_back = self._lag_ms > self._moved_ms - TOLERANCE_MS
         return 0 if taken_back else self._moved_ms
 
     @property
     def ahead_ms(self) -> int:
-        """How far the clock is ahead of the vendor's, and no symbols speak for it; else 0."""
+        """How far the clock is ahead of the vendor's, unless symbols support the clock; else 0."""
         return self._ahead_ms
 
     @property
@@ -97,39 +99,42 @@ class ClockSkew:
 
     @property
     def has_date(self) -> bool:
-        """Whether the vendor has said what time it is, not too long ago."""
+        """Whether a recent Date of the vendor is known."""
         return self._date is not None
 
     @property
     def date_is_alone(self) -> bool:
-        """Whether the vendor's Date contradicts the clock, and symbols agree with the clock."""
+        """Whether the vendor's Date contradicts the clock while symbols agree with the clock."""
         return self._suspects_clock and self._for_clock > self._for_date
 
-    def go_on_from(self, mark: Mark, now_ms: int) -> int:
-        """Judge the machine's clock by that of the run before, which stored `mark`.
+    def resume_from(self, checkpoint: CoverageCheckpoint, now_ms: int) -> int:
+        """Compare the system clock with `checkpoint`, which the previous run stored.
 
-        A clock that is right, or was set right meanwhile, is past the mark. One that is before it
-        by no more than that run's clock had been moved is still behind by as much as then. Within
-        the tolerance it may as well have been set right, and goes on at the mark.
+        A clock that is right, or was corrected meanwhile, is past the checkpoint. One that is
+        before it by at most as much as the previous run had moved its clock is still behind by the
+        same amount. Within the tolerance it may also have been corrected, and continues at the
+        checkpoint.
 
         :returns: by how many ms a clock that starts at `now_ms` has to be moved forward.
         """
-        before_ms = mark.at_ms - now_ms
+        before_ms = checkpoint.at_ms - now_ms
         if 0 < before_ms <= TOLERANCE_MS:
             self._moved_ms = before_ms
-        elif 0 < before_ms <= mark.moved_ms:
-            self._moved_ms = mark.moved_ms
+        elif 0 < before_ms <= checkpoint.moved_ms:
+            self._moved_ms = checkpoint.moved_ms
         self._started_ms = now_ms + self._moved_ms
-        if mark.at_ms <= self._started_ms:
-            self._reached_ms = mark.at_ms
+        if checkpoint.at_ms <= self._started_ms:
+            self._reached_ms = checkpoint.at_ms
         return self._moved_ms
 
     def date_received(self, date_ms: int, sent_ms: int, received_ms: int) -> None:
-        """Note the `Date` of an answer, which gives whole seconds.
+        """Take a `Date`, which has whole seconds, into account.
 
-        What earlier ones say sharpens it, as long as they do not contradict each other.
+        Consecutive dates narrow down the server's time as long as they do not contradict each
+        other.
 
-        :param sent_ms: when it was asked for, and when it was received, by the producer's clock.
+        :param sent_ms: when the request was sent and `received_ms` when it was answered, by this
+            clock.
         """
         low_ms, high_ms, since_ms = sent_ms - date_ms - 1_000, received_ms - date_ms, received_ms
         if (known := self._date) and max(low_ms, known.low_ms) <= min(high_ms, known.high_ms):
@@ -139,7 +144,7 @@ class ClockSkew:
         self._must_judge = True
 
     def observe(self, trades: Iterable[tuple[str, int]], received_at: int) -> bool:
-        """Note the trades of a frame: the symbol of each, and its time.
+        """Take the trades of a frame into account: the symbol and time of each.
 
         :returns: whether any of them comes from the future (`is_future`).
         """
@@ -171,16 +176,17 @@ class ClockSkew:
         return in_future
 
     def is_future(self, t: int, now_ms: int) -> bool:
-        """Whether a trade of time `t`, received now, is stamped too far ahead to be accepted."""
+        """Return whether a trade of time `t`, received now, is too far ahead to be accepted."""
         return t > now_ms - self._ahead_ms + FUTURE_MS
 
     def is_wrong(self, symbol: str) -> bool | None:
-        """Whether trades of `symbol` from the future have a wrong time, as the clock has not.
+        """Return whether trades of `symbol` from the future have a wrong time, rather than the
+        clock.
 
-        A Date judges that, or more than half of the symbols, and only what was received since the
-        first such trade: before it the machine may have stood still.
+        A Date or more than half of the symbols decide, and only with what was received since the
+        first such trade: before it the machine may have been suspended.
 
-        :returns: None while that cannot be known.
+        :returns: None while it cannot be known.
         """
         stamps = self._stamps.get(symbol)
         since_ms = stamps.future_since_ms if stamps else 0
@@ -192,19 +198,19 @@ class ClockSkew:
         return None  # the clock is behind, and no symbol that shows it has traded yet
 
     def behind_ms(self, now_ms: int) -> int:
-        """By how many ms the clock is behind and has to be moved forward; mostly 0."""
+        """Return by how many ms the clock is behind and has to be moved forward; usually 0."""
         if not self._must_judge:
             return 0
         self._must_judge = False
         return self._judge(now_ms)
 
     def each_second(self, now_ms: int) -> int:
-        """The same, judged anew; to be called about each second."""
+        """Return the same after a new evaluation; to be called about once a second."""
         self._must_judge = False
         return self._judge(now_ms)
 
     def moved_forward(self, ms: int) -> None:
-        """The clock was moved forward by `ms`."""
+        """Adjust to a clock that was moved forward by `ms`."""
         self._moved_ms += ms
         self._received_at_ms += ms
         self._started_ms += ms
@@ -219,7 +225,7 @@ class ClockSkew:
         self._must_judge = True
 
     def lag_ms(self, now_ms: int) -> int:
-        """How late trades arrive by this clock, when that is later than the tolerance; else 0.
+        """Return how late trades arrive by this clock, if later than the tolerance; else 0.
 
         A feed that has been silent for a minute longer than it was late has nothing more to send.
         """
@@ -229,10 +235,10 @@ class ClockSkew:
         return self._lag_ms
 
     def newest_t(self, symbol: str, now_ms: int) -> int:
-        """Up to when the feed has sent what happened to `symbol`, by the true time.
+        """Return the time up to which the feed has sent the trades of `symbol`.
 
-        Now; on a clock that is ahead, that much earlier; while trades arrive late, those of all
-        symbols or of this one, that much before the last of them was received.
+        That is now, or earlier by as much as the clock is ahead. While trades of all symbols or of
+        this one arrive late, it is the receipt of the last of them minus their lag.
         """
         stamps = self._stamps.get(symbol)
         if stamps is None and not self._is_verified(now_ms):
@@ -248,11 +254,11 @@ class ClockSkew:
         return newest_t
 
     def disagreements(self, now_ms: int) -> list[Disagreement]:
-        """Symbols that traded in the last second and carry a wrong time.
+        """Return the symbols that traded in the last second and carry a wrong time.
 
-        Ahead of it, when three seconds of trades agree; behind it, when five do, as single prints
-        are reported late. Those whose last trades are older may only have been late with all
-        others. Without a Date more than half of all symbols have to agree on the time.
+        Ahead: three seconds of trades agree. Behind: five do, because single trades are reported
+        late. Symbols whose last trades are older may only have been late with all others. Without a
+        Date more than half of all symbols have to agree on the time.
         """
         agreeing = sum(abs(v - self._lag_ms) <= TOLERANCE_MS for v in self._votes(now_ms))
         if self._date is None and 2 * agreeing <= self.symbols:
@@ -264,7 +270,7 @@ class ClockSkew:
         ]
 
     def agrees(self, symbol: str) -> bool:
-        """Whether all trades of `symbol` were in time of late, or there are none."""
+        """Return whether all recent trades of `symbol` were in time, or there are none."""
         stamps = self._stamps.get(symbol)
         if stamps is None:
             return True
@@ -272,21 +278,23 @@ class ClockSkew:
         return in_time and max(stamps.lags_ms) <= self._lag_ms + 2 * TOLERANCE_MS
 
     def newest_of(self, symbol: str) -> Disagreement:
-        """How wrong the newest trades of `symbol` are."""
+        """Return how wrong the newest trades of `symbol` are."""
         return Disagreement(symbol, self._stamps[symbol].lags_ms[-1] - self._ahead_ms)
 
-    def forget(self, symbols: Iterable[str]) -> None:
-        """`symbols` are no longer subscribed."""
+    def remove(self, symbols: Iterable[str]) -> None:
+        """Drop `symbols`, which are no longer subscribed."""
         for symbol in symbols:
             self._stamps.pop(symbol, None)
 
     def _is_verified(self, now_ms: int) -> bool:
-        """Whether a Date or most symbols have shown how far the clock is ahead."""
+        """Return whether a Date or most symbols have shown how far the clock is ahead."""
         known = self._date is not None or 2 * len(self._stamps) > self.symbols
         return known or now_ms - self._started_ms > UNVERIFIED_MS
 
     def _clock_is_confirmed(self, since_ms: int) -> bool:
-        """Whether trades of more than half of all symbols have agreed with the clock since then."""
+        """Return whether trades of more than half of all symbols have agreed with the clock since
+        then.
+        """
         in_time = sum(
             stamps.received_at_ms >= since_ms and abs(stamps.lags_ms[-1]) <= NEAR_MS
             for stamps in self._stamps.values()
@@ -301,7 +309,7 @@ class ClockSkew:
         if self._date and now_ms - self._date.at_ms > DATE_VALID_MS:
             self._date = None
         date, votes = self._date, self._votes(now_ms)
-        explained = self._count_witnesses(date, now_ms) if date else []
+        explained = self._count_votes(date, now_ms) if date else []
         was_late = self._lag_ms > self._ahead_ms
         self._ahead_ms = 0
         if date and date.low_ms > TOLERANCE_MS and self._for_date >= self._for_clock:
@@ -313,8 +321,8 @@ class ClockSkew:
         self.is_too_far_behind = behind_ms > MAX_MOVE_MS
         return 0 if self.is_too_far_behind else behind_ms
 
-    def _count_witnesses(self, date: ServerDate, now_ms: int) -> list[int]:
-        """Count the symbols that have traded since the Date and agree with it, or with the clock.
+    def _count_votes(self, date: ServerDate, now_ms: int) -> list[int]:
+        """Count the symbols that traded since the Date and agree with it, or with the clock.
 
         :returns: the lags of those that agree with a Date that contradicts the clock.
         """
@@ -331,7 +339,7 @@ class ClockSkew:
         return explained
 
     def _late_ms(self, votes: list[int], was_late: bool) -> int:
-        """How late the trades of most symbols are: more than 2 s, and until it is less than 1 s."""
+        """Return how late the trades of most symbols are: from 2 s until less than 1 s."""
         if not votes:
             return 0
         clock_is_right = self._date is not None and self._date.agrees
@@ -341,13 +349,15 @@ class ClockSkew:
         return late_ms if speaks and late_ms > TOLERANCE_MS / (1 + was_late) else 0
 
     def _behind_date_ms(self, date: ServerDate, explained: list[int]) -> int:
-        """How far the clock is behind the Date, when more symbols agree with that than with it."""
+        """Return how far the clock is behind the Date, if more symbols agree with the Date than the
+        clock.
+        """
         if date.high_ms >= -TOLERANCE_MS or self._for_date <= self._for_clock:
             return 0
         return -min(max(median_high(explained), date.low_ms), date.high_ms)
 
     def _behind_symbols_ms(self, votes: list[int]) -> int:
-        """How far the clock is behind the trades of more than half of all symbols."""
+        """Return how far the clock is behind the trades of more than half of all symbols."""
         middle_ms = median_high(votes) if votes else 0
         agreeing = [v for v in votes if abs(v - middle_ms) <= TOLERANCE_MS]
         enough = len(agreeing) >= FEWEST_SYMBOLS and 2 * len(agreeing) > self.symbols

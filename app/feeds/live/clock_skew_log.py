@@ -1,4 +1,4 @@
-"""What the log says of wrong clocks and wrong times: each fault once, by name."""
+"""Log wrong clocks and trades with wrong times, each fault once."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from app.contracts import FUTURE_MS
 from app.feeds.live.clock_skew import MAX_MOVE_MS, ClockSkew, Disagreement
 
 MOST_NAMES = 20
-"""More symbols than this in one line are counted."""
+"""Symbols beyond this number are only counted in a log line."""
 
 log = logging.getLogger(__name__)
 
 
 class SkewLog:
-    """Warns when something that `skew` knows begins, and when it is over."""
+    """Warns when a fault that `skew` has found begins, and when it is over."""
 
     def __init__(self, skew: ClockSkew) -> None:
         self._skew = skew
@@ -23,7 +23,9 @@ class SkewLog:
         self._named: set[str] = set()
 
     def continued(self, ms: int) -> None:
-        """The producer goes by the clock of the run before, `ms` ahead of the machine's."""
+        """Log that the producer continues with the previous run's clock, `ms` ahead of the
+        system's.
+        """
         log.warning(
             "this machine's clock is %.1f s behind the one that the run before went by; the "
             "producer goes on by that. Set the clock.",
@@ -31,7 +33,7 @@ class SkewLog:
         )
 
     def moved(self, ms: int) -> None:
-        """The clock was moved forward by `ms`."""
+        """Log that the clock was moved forward by `ms`."""
         log.warning(
             "this machine's clock is %.1f s behind the trades%s; the producer goes by the trades. "
             "Set the clock.",
@@ -40,11 +42,11 @@ class SkewLog:
         )
 
     def rejected(self, symbols: Iterable[str]) -> None:
-        """Trades of `symbols` were rejected as from the future."""
+        """Log that trades of `symbols` were rejected because they come from the future."""
         self._name([self._skew.newest_of(symbol) for symbol in dict.fromkeys(symbols)])
 
     def each_second(self, now_ms: int) -> None:
-        """Look what has begun and what is over."""
+        """Log the faults that have begun or ended."""
         skew = self._skew
         self._named = {symbol for symbol in self._named if not skew.agrees(symbol)}
         self._name(skew.disagreements(now_ms))
@@ -90,7 +92,7 @@ class SkewLog:
             log.warning("%s", ends)
 
     def _name(self, disagreements: list[Disagreement]) -> None:
-        """Report symbols that were not reported yet; once more, when they were right meanwhile."""
+        """Log symbols that were not logged yet, or that were right in between."""
         found = [one for one in disagreements if one.symbol not in self._named]
         self._named.update(one.symbol for one in found)
         if ahead := [one for one in found if one.lag_ms < 0]:

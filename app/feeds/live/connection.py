@@ -1,54 +1,54 @@
-"""One key's line to the feed: connected, watched, replaced, for ever."""
+"""Keep one streaming connection per API key open: connect, monitor, replace."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from random import Random
 
 from app.contracts import FeedName
 from app.feeds.clock import Clock
-from app.feeds.finnhub.rest import OnDate
-from app.feeds.finnhub.websocket import Backoff, FeedSocket, Unavailable, open_socket
-from app.feeds.live.recording import Recorder
-from app.feeds.live.session import Intake, Outgoing
+from app.feeds.live.backoff import Backoff
+from app.feeds.live.recorder import Recorder
+from app.feeds.live.session import FeedSession
 from app.feeds.live.source import SourceError
 from app.feeds.live.staleness import some_of
+from app.feeds.messages.outgoing import Outgoing
+from app.feeds.vendor import FeedSocket, OnDate, Unavailable, Vendor
 
-PROVEN_MS = 10_000
-"""A connection that lived this long is replaced at once when it ends."""
-FAREWELL_S = 1.0
+STABLE_MS = 10_000
+"""After a connection that lasted this long the next attempt is made at once."""
+CLOSE_TIMEOUT_S = 1.0
 SEND_TIMEOUT_S = 10.0
-"""A server that takes no word for so long is gone."""
+"""A server that accepts no data for this long counts as gone."""
 FRAMES_AT_ONCE = 64
-"""So many frames that wait in the socket may be joined before they are sent."""
+"""How many frames that wait in the socket may be joined before they are sent."""
 _SECOND_MS = 1_000
 
 log = logging.getLogger(__name__)
 
 
-class Line:
+class FeedConnection:
     """The connections of one API key, one after the other.
 
-    :param keys: all keys of the producer.
-    :param number: says which of them is this line's, from 1; names it in logs and connections.
-    :param offer: takes what is to be sent, in order.
-    :param room: cleared while nothing more is to be read from the socket.
-    :param on_date: takes the time that the server gives in a handshake, as `RestCalls` does.
-    :param recorder: told of everything that happens, if there is one.
-    :ivar symbols: what it is to subscribe; may be changed at any time.
+    :param number: the vendor's connection number, from 1; it is part of connection names and log
+        lines.
+    :param offer: receives what is to be sent, in order.
+    :param room: cleared while nothing more may be read from the socket.
+    :param on_date: receives the server's time from a handshake (`app.feeds.vendor.OnDate`).
+    :param recorder: receives every event, if there is one.
+    :ivar symbols: the symbols to subscribe; may be changed at any time.
     """
 
     def __init__(
         self,
-        keys: Sequence[str],
+        vendor: Vendor,
         number: int,
         *,
-        url: str,
         feed: FeedName,
-        intake: Intake,
+        session: FeedSession,
         clock: Clock,
         rng: Random,
         offer: Callable[[list[Outgoing]], None],
@@ -58,11 +58,9 @@ class Line:
     ) -> None:
         self.number = number
         self.symbols: tuple[str, ...] = ()
-        self._keys = keys
-        self._key = keys[number - 1]
-        self._url = url
+        self._vendor = vendor
         self._feed = feed
-        self._intake = intake
+        self._session = session
         self._clock = clock
         self._rng = rng
         self._offer = offer
@@ -73,10 +71,10 @@ class Line:
         self._ending = False
 
     async def run(self) -> None:
-        """Connection after connection, until `end`.
+        """Open one connection after the other, until `end`.
 
-        :raises BadKeyError: the server refuses the key.
-        :raises SourceError: the server is of another feed.
+        :raises BadKeyError: the vendor rejects the API key.
+        :raises SourceError: the server provides another feed.
         """
         backoff = Backoff(self._rng)
         status, asked_ms = None, None
@@ -84,38 +82,38 @@ class Line:
         while not self._ending:
             wait_s = backoff.next_s(status, asked_ms)
             if wait_s:
-                log.info("line %d connects again in %.1f s", self.number, wait_s)
+                log.info("connection %d connects again in %.1f s", self.number, wait_s)
             await self._clock.sleep(wait_s * 1_000)
             number += 1
             status, asked_ms = None, None
             since_ms = self._clock.now_ms()
             try:
-                await self._converse(f"{self._intake.source}-{since_ms:x}-{self.number}-{number}")
+                await self._run_once(f"{self._session.source}-{since_ms:x}-{self.number}-{number}")
             except Unavailable as error:
                 status = error.status
                 asked_ms = error.retry_after.wait_ms(self._clock.now_ms())
                 level = logging.INFO if self._ending else logging.WARNING
-                log.log(level, "line %d: %s", self.number, error)
-            if self._clock.now_ms() - since_ms >= PROVEN_MS:
+                log.log(level, "connection %d: %s", self.number, error)
+            if self._clock.now_ms() - since_ms >= STABLE_MS:
                 backoff.reset()
 
     async def end(self) -> None:
-        """Unsubscribe and say farewell; `run` comes back when what was on its way is taken in."""
+        """Unsubscribe and close; `run` returns once the remaining frames are processed."""
         self._ending = True
         socket = self._socket
         if socket is None:
             return
         try:
-            async with asyncio.timeout(FAREWELL_S):
+            async with asyncio.timeout(CLOSE_TIMEOUT_S):
                 await socket.unsubscribe(self.symbols)
                 await socket.close()
         except (Unavailable, TimeoutError):
             socket.abort()
 
-    async def _converse(self, connection: str) -> None:
-        """One connection, from its opening to its end."""
+    async def _run_once(self, connection: str) -> None:
+        """Run one connection until it ends."""
         sent_ms = self._clock.now_ms()
-        socket = await open_socket(self._url, self._key, self._keys)
+        socket = await self._vendor.connect(self.number)
         self._check_feed_of(socket)
         if socket.date_ms is not None:
             self._on_date(socket.date_ms, sent_ms, self._clock.now_ms())
@@ -125,7 +123,7 @@ class Line:
             asked = self.symbols
             async with _in_time():
                 await socket.subscribe(asked)
-            self._intake.connected(connection, asked)
+            self._session.connected(connection, asked)
             if self._recorder:
                 self._recorder.opened(connection, asked)
             log.info("connected as %s, %d symbols", connection, len(asked))
@@ -136,7 +134,7 @@ class Line:
             self._socket = None
             if self._recorder:
                 self._recorder.closed(connection)
-            self._offer(self._intake.disconnected(connection))
+            self._offer(self._session.disconnected(connection))
             socket.abort()
             if watching is not None:
                 await _ended(watching)
@@ -146,7 +144,7 @@ class Line:
         async for raw in socket.frames():
             if self._recorder:
                 self._recorder.frame(connection, raw)
-            self._offer(self._intake.frame(raw, connection))
+            self._offer(self._session.frame(raw, connection))
             if not self._room.is_set():
                 await self._room.wait()
             count += 1
@@ -154,7 +152,9 @@ class Line:
                 await asyncio.sleep(0)  # frames that are read already do not let others have a turn
 
     async def _watch(self, socket: FeedSocket, connection: str, asked: dict[str, None]) -> None:
-        """Each second: is it alive, and is what is wanted subscribed? Ends when it is not alive."""
+        """Check every second that the connection is alive and subscriptions are current; end when
+        dead.
+        """
         while True:
             await self._clock.sleep(_SECOND_MS)
             if not self._room.is_set():
@@ -168,15 +168,16 @@ class Line:
                 return  # who listens hears of it, too
 
     def _is_dead(self, connection: str) -> bool:
-        if self._intake.is_silent(connection):
+        if self._session.is_silent(connection):
             log.warning(
-                "line %d: no frame and no ping for three minutes, connecting anew", self.number
+                "connection %d: no frame and no ping for three minutes, connecting anew",
+                self.number,
             )
             return True
-        stalls = self._intake.stalls(connection)
+        stalls = self._session.stalls(connection)
         for stall in stalls:
             log.warning(
-                "line %d: no trade of %s for %d s though the market is open, connecting anew",
+                "connection %d: no trade of %s for %d s though the market is open, connecting anew",
                 self.number,
                 some_of(stall.symbols),
                 stall.silent_ms // 1000,
@@ -186,21 +187,21 @@ class Line:
     async def _keep_subscribed(
         self, socket: FeedSocket, connection: str, asked: dict[str, None]
     ) -> None:
-        """Follow changes of `symbols`, and find out what the server refused."""
+        """Apply changes of `symbols`, and find the ones that the server rejected."""
         wanted = dict.fromkeys(self.symbols)
         if gone := [symbol for symbol in asked if symbol not in wanted]:
             await socket.unsubscribe(gone)
             if self._recorder:
                 self._recorder.unsubscribed(connection, gone)
-            for symbol in (*gone, *self._intake.refused(connection)):
-                asked.pop(symbol, None)  # a refused one may have a place now
+            for symbol in (*gone, *self._session.refused(connection)):
+                asked.pop(symbol, None)  # a refused one may have a index now
         if new := [symbol for symbol in wanted if symbol not in asked]:
             await socket.subscribe(new)
-            self._intake.subscribed(connection, new)
+            self._session.subscribed(connection, new)
             if self._recorder:
                 self._recorder.subscribed(connection, new)
             asked |= dict.fromkeys(new)
-        again, refused, corrections = self._intake.find_refused(connection)
+        again, refused, corrections = self._session.find_refused(connection)
         if refused and self._recorder:
             self._recorder.refused(connection, refused)
         self._offer(corrections)

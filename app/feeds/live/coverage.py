@@ -1,35 +1,15 @@
-"""How much of each minute the feed was connected for a symbol, and what is kept over a restart."""
+"""Track how much of each minute a symbol was connected, and store it across restarts."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import NamedTuple
 
 import msgspec
 from msgspec import Struct
 
+from app.feeds.messages.outgoing import MINUTE_MS, minute_of
 from app.folders import sync_folder
-
-MINUTE_MS = 60_000
-
-
-class Lost(NamedTuple):
-    """A span of the feed whose messages did not reach Kafka and never will.
-
-    :ivar symbol: None for every symbol.
-    :ivar from_ms: None when it is not known since when.
-    :ivar to_ms: None for the present.
-    """
-
-    symbol: str | None
-    from_ms: int | None
-    to_ms: int | None
-
-
-def minute_of(ms: int) -> int:
-    """The start of the minute that `ms` lies in."""
-    return ms - ms % MINUTE_MS
 
 
 class Coverage:
@@ -41,49 +21,51 @@ class Coverage:
         self._earlier: list[tuple[int, int]] = []
 
     def open(self, at_ms: int) -> None:
-        """From now on what happens is heard."""
+        """Start coverage at `at_ms`."""
         if self._since is None:
             self._since = at_ms
 
     def close(self, at_ms: int) -> None:
-        """Since `at_ms`, perhaps long ago, nothing was heard any more."""
-        for start_ms, end_ms in self._heard(at_ms):
+        """End coverage at `at_ms`, which may be long ago."""
+        for start_ms, end_ms in self._connected_spans(at_ms):
             for minute in range(minute_of(start_ms), end_ms, MINUTE_MS):
-                self.add(minute, _overlap(minute, start_ms, end_ms))
+                self.add(minute, _shared_ms(minute, start_ms, end_ms))
         self._since = None
         self._earlier.clear()
 
     def add(self, minute: int, covered_ms: int) -> None:
-        """Count `covered_ms` of `minute` as heard."""
+        """Add `covered_ms` to the coverage of `minute`."""
         self._closed[minute] = min(self._closed.get(minute, 0) + covered_ms, MINUTE_MS)
 
     def lose(self, from_ms: int, to_ms: int) -> None:
-        """What was received in this span is lost: it does not count as heard.
+        """Remove a span whose messages were lost from coverage.
 
-        Of connections that are closed only the sum of a minute is known; it loses the whole span.
+        For closed connections only the sum per minute is known; it loses the whole span.
         """
         taken: dict[int, int] = {}
         kept: list[tuple[int, int]] = []
         for start, end in self._earlier:
             kept += [(start, min(end, from_ms)), (max(start, to_ms), end)]
-            _count(taken, max(start, from_ms), min(end, to_ms))
+            _add_minutes(taken, max(start, from_ms), min(end, to_ms))
         if self._since is not None:
             kept.append((self._since, from_ms))
-            _count(taken, max(self._since, from_ms), to_ms)
+            _add_minutes(taken, max(self._since, from_ms), to_ms)
             self._since = max(self._since, to_ms)
         self._earlier = [(start, end) for start, end in kept if start < end]
         for minute, covered_ms in self._closed.items():
-            lost_ms = _overlap(minute, from_ms, to_ms) - taken.get(minute, 0)
+            lost_ms = _shared_ms(minute, from_ms, to_ms) - taken.get(minute, 0)
             self._closed[minute] = max(0, covered_ms - lost_ms)
 
     def moved_forward(self, at_ms: int, ms: int) -> None:
-        """The clock was moved from `at_ms` over `ms` in which nothing can have been heard."""
+        """Skip `ms` after `at_ms`, by which the clock was moved and in which nothing can be
+        received.
+        """
         if self._since is not None:
             self._earlier.append((self._since, at_ms))
             self._since = at_ms + ms
 
     def cut(self, start_ms: int, end_ms: int) -> None:
-        """From `start_ms` to `end_ms` nothing was heard, though it has been open all the while."""
+        """Remove a span in which nothing was received although the connection stayed open."""
         if self._since is None or start_ms >= end_ms:
             return
         self._earlier = [
@@ -97,42 +79,44 @@ class Coverage:
         self._since = max(self._since, end_ms)
 
     def covered_ms(self, minute: int, now_ms: int) -> int:
-        """How much of `minute` was heard up to `now_ms`."""
-        heard_ms = sum(_overlap(minute, start, end) for start, end in self._heard(now_ms))
-        return min(self._closed.get(minute, 0) + heard_ms, MINUTE_MS)
+        """Return how much of `minute` is covered up to `now_ms`."""
+        received_ms = sum(
+            _shared_ms(minute, start, end) for start, end in self._connected_spans(now_ms)
+        )
+        return min(self._closed.get(minute, 0) + received_ms, MINUTE_MS)
 
-    def forget_before(self, minute: int) -> None:
-        """Drop what is known of minutes before `minute`."""
+    def discard_before(self, minute: int) -> None:
+        """Discard the coverage of minutes before `minute`."""
         for old in [m for m in self._closed if m < minute]:
             del self._closed[old]
         self._earlier = [(max(start, minute), end) for start, end in self._earlier if end > minute]
         if self._since is not None:
             self._since = max(self._since, minute)
 
-    def _heard(self, until_ms: int) -> list[tuple[int, int]]:
-        """When what is open was heard, up to `until_ms`: all but cuts and moves of the clock."""
+    def _connected_spans(self, until_ms: int) -> list[tuple[int, int]]:
+        """Return the covered spans since coverage started, up to `until_ms`, without gaps."""
         if self._since is None:
             return []
         parts = (*self._earlier, (self._since, until_ms))
         return [(start, min(end, until_ms)) for start, end in parts]
 
 
-def _count(by_minute: dict[int, int], start_ms: int, end_ms: int) -> None:
-    """Add the ms of each minute in a span."""
+def _add_minutes(by_minute: dict[int, int], start_ms: int, end_ms: int) -> None:
+    """Add the ms of each minute within a span."""
     for minute in range(minute_of(start_ms), end_ms, MINUTE_MS):
-        by_minute[minute] = by_minute.get(minute, 0) + _overlap(minute, start_ms, end_ms)
+        by_minute[minute] = by_minute.get(minute, 0) + _shared_ms(minute, start_ms, end_ms)
 
 
-def _overlap(minute: int, start_ms: int, end_ms: int) -> int:
+def _shared_ms(minute: int, start_ms: int, end_ms: int) -> int:
     return max(0, min(end_ms, minute + MINUTE_MS) - max(start_ms, minute))
 
 
-class Mark(Struct):
-    """How far the feed was covered when the mark was made.
+class CoverageCheckpoint(Struct):
+    """The coverage of the feed at a point in time.
 
     :ivar at_ms: the producer's clock.
-    :ivar covered: for each symbol, the minutes that were not told for good, and their value.
-    :ivar moved_ms: how far that clock had been moved ahead of the machine's (`ClockSkew.moved_ms`).
+    :ivar covered: for each symbol, the minutes whose coverage is not final, and their coverage.
+    :ivar moved_ms: how far that clock was moved ahead of the system's (`ClockSkew.moved_ms`).
     """
 
     at_ms: int
@@ -140,27 +124,25 @@ class Mark(Struct):
     moved_ms: int = 0
 
 
-def load_mark(path: Path) -> Mark | None:
-    """The mark stored in `path`; None where there is none.
+def load_checkpoint(path: Path) -> CoverageCheckpoint | None:
+    """Load the checkpoint stored in `path`; None if there is none.
 
     :raises msgspec.DecodeError: the file holds something else.
     """
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Mark)
+        return msgspec.json.decode(path.read_bytes(), type=CoverageCheckpoint)
     except FileNotFoundError:
         return None
 
 
-def store_mark(path: Path, mark: Mark) -> None:
-    """Replace the mark in `path`; a crash of the machine leaves the old one or the new one.
+def store_checkpoint(path: Path, checkpoint: CoverageCheckpoint) -> None:
+    """Replace the checkpoint in `path` atomically and wait for the disk.
 
-    It waits for the disk.
-
-    :raises OSError: there is no room, or the disk refuses.
+    :raises OSError: there is no space, or the disk reports an error.
     """
     new = path.with_suffix(".new")
     with new.open("wb") as file:
-        file.write(msgspec.json.encode(mark))
+        file.write(msgspec.json.encode(checkpoint))
         file.flush()
         os.fsync(file.fileno())
     new.replace(path)

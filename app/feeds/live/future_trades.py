@@ -1,4 +1,4 @@
-"""Trades from the future, held back until it is known whose time is wrong: pure."""
+"""Hold back trades from the future until it is known whose time is wrong: pure."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import NamedTuple
 
 from app.contracts import Trade, Trades
 
-HOLD_MS = 30_000
-"""A time that is further ahead than a minute stays ahead for so long: no watermark passes it."""
-MAX_HELD_BYTES = 8 * 1024 * 1024
-"""Of frames; beyond it the oldest are judged without waiting."""
+MAX_WAIT_MS = 30_000
+"""A time more than a minute ahead stays ahead for this long, so no watermark passes it."""
+MAX_PENDING_BYTES = 8 * 1024 * 1024
+"""Limit for the frames held back; beyond it the oldest are decided without waiting."""
 
 
-class HeldTrades(NamedTuple):
+class PendingTrades(NamedTuple):
     """One symbol's trades of one frame.
 
     :ivar raw: the frame they came in.
@@ -25,17 +25,17 @@ class HeldTrades(NamedTuple):
 
 
 class Released(NamedTuple):
-    """Trades to be sent, as they are in time now, and trades to be rejected."""
+    """Trades to send because they are in time now, and trades to reject."""
 
     in_time: list[Trades]
-    future: list[HeldTrades]
+    future: list[PendingTrades]
 
 
 class FutureTrades:
-    """What is held, in its order.
+    """A queue of trades from the future.
 
-    :param is_future: whether a trade of a time, received at another, is stamped too far ahead.
-    :param is_wrong: whether such trades of a symbol have a wrong time; None while that is unknown.
+    :param is_future: whether a trade of one time, received at another, is too far ahead.
+    :param is_wrong: whether such trades of a symbol have a wrong time; None while it is unknown.
     """
 
     def __init__(
@@ -45,17 +45,17 @@ class FutureTrades:
     ) -> None:
         self._is_future = is_future
         self._is_wrong = is_wrong
-        self._held: deque[HeldTrades] = deque()
+        self._pending: deque[PendingTrades] = deque()
         self._bytes = 0
 
     def __bool__(self) -> bool:
-        return bool(self._held)
+        return bool(self._pending)
 
     def take(self, message: Trades, raw: bytes) -> tuple[Trades | None, Trades | None]:
-        """Part the trades of `message` that come from the future from the others.
+        """Separate the trades of `message` that come from the future from the others.
 
-        :returns: the others, and those from the future if their time is known to be wrong; else
-            they are held.
+        :returns: the others, and those from the future if their time is known to be wrong;
+            otherwise those are held back.
         """
         now_ms = message.received_at
         future = [trade for trade in message.trades if self._is_future(trade.t, now_ms)]
@@ -66,39 +66,39 @@ class FutureTrades:
         from_future = _with(message, future, now_ms)
         if self._is_wrong(message.symbol):
             return in_time, from_future
-        self._held.append(HeldTrades(from_future, raw))
+        self._pending.append(PendingTrades(from_future, raw))
         self._bytes += len(raw)
         return in_time, None
 
     def release(self, now_ms: int, at_once: bool = False) -> Released:
-        """What need not be held any longer.
+        """Return the trades that need not be held back any longer.
 
-        :param at_once: whether to release everything.
+        :param at_once: whether to release all of them.
         """
         released = Released([], [])
-        kept: deque[HeldTrades] = deque()
-        for held in self._held:
-            message = held.message
+        kept: deque[PendingTrades] = deque()
+        for pending in self._pending:
+            message = pending.message
             if not any(self._is_future(trade.t, now_ms) for trade in message.trades):
                 released.in_time.append(_with(message, message.trades, now_ms))
             elif (
                 at_once
                 or self._is_wrong(message.symbol)
-                or now_ms - message.received_at >= HOLD_MS
-                or self._bytes > MAX_HELD_BYTES
+                or now_ms - message.received_at >= MAX_WAIT_MS
+                or self._bytes > MAX_PENDING_BYTES
             ):
-                released.future.append(held)
+                released.future.append(pending)
             else:
-                kept.append(held)
+                kept.append(pending)
                 continue
-            self._bytes -= len(held.raw)
-        self._held = kept
+            self._bytes -= len(pending.raw)
+        self._pending = kept
         return released
 
     def moved_forward(self, ms: int) -> None:
-        """The clock was moved forward by `ms`: all was received that much later."""
-        for held in self._held:
-            held.message.received_at += ms
+        """Adjust to a clock that was moved forward by `ms`."""
+        for pending in self._pending:
+            pending.message.received_at += ms
 
 
 def _with(message: Trades, trades: list[Trade], received_at: int) -> Trades:

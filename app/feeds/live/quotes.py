@@ -1,4 +1,4 @@
-"""REST quotes: whose turn it is, and the poller that brings them."""
+"""Poll quotes over REST: the schedule and the poller."""
 
 from __future__ import annotations
 
@@ -7,27 +7,27 @@ from collections.abc import Callable, Sequence
 
 from app.contracts import FeedName, Quote, Rejected
 from app.feeds.clock import Clock
-from app.feeds.finnhub.market_status import EXCHANGE, disagreement
-from app.feeds.finnhub.quote_messages import as_json, quote_messages
-from app.feeds.finnhub.rest import RestCalls, RestFault
-from app.feeds.live.recording import Recorder
+from app.feeds.live.recorder import Recorder
+from app.feeds.messages.quotes import as_json, quote_messages
+from app.feeds.vendor import ParseQuote, QuoteApi, RequestError
 from app.market.sessions import Session, session_of
 
 TRADELESS_MS, TRADING_MS, CLOSED_MS = 30_000, 120_000, 900_000
-"""How often a symbol is asked for: one without live trades, one with them, one whose market is
-closed."""
+"""How often a quote is requested: for a symbol without live trades, with them, and in a closed
+market.
+"""
 LIVE_MS = 60_000
 """A symbol whose last trade is no older than this is live."""
-_LOOK_MS = 1_000
+_IDLE_MS = 1_000
 
 log = logging.getLogger(__name__)
 
 
-class Turns:
-    """Whose quote is asked for next: pure.
+class QuoteSchedule:
+    """Decides whose quote is requested next: pure.
 
-    Who has waited longest for its interval comes first; so does, of those never asked for, who has
-    no live trades.
+    The symbol that is most overdue relative to its interval comes first. Of those never requested,
+    one without live trades comes first.
 
     :param last_trade_ms: when a symbol traded last, None if never.
     """
@@ -38,7 +38,7 @@ class Turns:
         self._asked_ms: dict[str, int] = {}
 
     def next(self, symbols: Sequence[str], now_ms: int) -> str | None:
-        """The symbol whose turn it is, None if it is nobody's yet; it counts as asked for."""
+        """Return the symbol to request now, None if none is due; it counts as requested."""
         due = {symbol: self._overdue(symbol, now_ms) for symbol in symbols}
         symbol = max(symbols, key=lambda s: due[s], default=None)
         if symbol is None or due[symbol] < (1.0, 0.0):
@@ -47,7 +47,7 @@ class Turns:
         return symbol
 
     def _overdue(self, symbol: str, now_ms: int) -> tuple[float, float]:
-        """How many intervals have passed, and how short they are."""
+        """Return how many intervals have passed, and how short the interval is."""
         interval_ms = self._interval_ms(symbol, now_ms)
         asked_ms = self._asked_ms.get(symbol)
         passed = float("inf") if asked_ms is None else (now_ms - asked_ms) / interval_ms
@@ -62,17 +62,18 @@ class Turns:
 
 
 class QuotePoller:
-    """Asks for one symbol after the other, for ever.
+    """Requests one quote after the other.
 
-    :param symbols: what to ask for now.
-    :param publish: takes each quote or rejection.
+    :param symbols: the symbols to poll, read before each request.
+    :param publish: receives each quote or rejection.
     :param last_trade_ms: when a symbol traded last, None if never.
-    :param recorder: told of every answer, if there is one.
+    :param recorder: receives every answer, if there is one.
     """
 
     def __init__(
         self,
-        calls: RestCalls,
+        api: QuoteApi,
+        parse: ParseQuote,
         symbols: Callable[[], Sequence[str]],
         *,
         feed: FeedName,
@@ -82,69 +83,75 @@ class QuotePoller:
         last_trade_ms: Callable[[str], int | None],
         recorder: Recorder | None = None,
     ) -> None:
-        self._calls = calls
+        self._api = api
+        self._parse = parse
         self._symbols = symbols
         self._feed = feed
         self._source = source
         self._clock = clock
         self._publish = publish
         self._recorder = recorder
-        self._turns = Turns(feed, last_trade_ms)
+        self._schedule = QuoteSchedule(feed, last_trade_ms)
         self._left_out: set[str] = set()
-        self._troubled = False
+        self._failing = False
 
     async def run(self) -> None:
-        """Compare calendars, then poll until no key is left."""
+        """Compare calendars, then poll until no API key is left."""
         await self._check_calendar()
-        while self._calls:
+        while self._api:
             symbols = self._symbols()
             self._left_out.intersection_update(symbols)
             asked = [symbol for symbol in symbols if symbol not in self._left_out]
-            symbol = self._turns.next(asked, self._clock.now_ms())
+            symbol = self._schedule.next(asked, self._clock.now_ms())
             if symbol is None:
-                await self._clock.sleep(_LOOK_MS)
+                await self._clock.sleep(_IDLE_MS)
                 continue
             try:
                 await self.poll(symbol)
             except Exception:  # a year's run must not lose its quotes to one odd answer
                 log.exception("the quote of %s failed in a way nobody foresaw", symbol)
-        log.error("Finnhub refuses every API key for quotes; correct FINNHUB_API_KEY")
+        log.error("every API key is rejected for quotes; correct FINNHUB_API_KEY")
 
     async def poll(self, symbol: str) -> None:
-        """Ask for one quote, again where that can help, and publish it."""
+        """Request one quote, with retries, and publish it."""
         try:
-            payload = await self._calls.ask(lambda api: api.quote(symbol))
-        except RestFault as fault:
+            payload = await self._api.quote(symbol)
+        except RequestError as fault:
             self._give_up(symbol, fault)
             return
-        self._troubled = False
+        self._failing = False
         now_ms = self._clock.now_ms()
         if self._recorder:
             self._recorder.quote(symbol, as_json(payload), now_ms)
         messages = quote_messages(
-            payload, symbol=symbol, feed=self._feed, source=self._source, received_at=now_ms
+            payload,
+            self._parse,
+            symbol=symbol,
+            feed=self._feed,
+            source=self._source,
+            received_at=now_ms,
         )
         for message in messages:
             self._publish(message)
         if not messages:
-            self._leave_out(symbol, "Finnhub does not know it")
+            self._leave_out(symbol, "the vendor does not know it")
 
     async def _check_calendar(self) -> None:
         try:
-            status = await self._calls.ask(lambda api: api.market_status(EXCHANGE))
-        except RestFault as fault:
-            log.warning("Finnhub's market status was not to be had (%s)", fault)
+            sentence = await self._api.calendar_disagreement()
+        except RequestError as fault:
+            log.warning("the market status could not be requested (%s)", fault)
             return
-        if sentence := disagreement(status, self._feed, self._clock.now_ms()):
+        if sentence is not None:
             log.warning("%s", sentence)
 
-    def _give_up(self, symbol: str, fault: RestFault) -> None:
+    def _give_up(self, symbol: str, fault: RequestError) -> None:
         if fault.status == 401:
             return  # the key was left out
         if fault.retry == "no":
             self._leave_out(symbol, str(fault))
-        elif not self._troubled:
-            self._troubled = True
+        elif not self._failing:
+            self._failing = True
             log.warning("no quote of %s (%s); it is tried again", symbol, fault)
 
     def _leave_out(self, symbol: str, why: str) -> None:

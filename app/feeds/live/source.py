@@ -1,4 +1,4 @@
-"""What every source of stocks-topic checks before it sends: its feed, its name, its lock."""
+"""Checks that every source of stocks-topic makes before it sends: feed, name and locks."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class SourceError(TickhouseError):
 
 
 def check_feed(settings: Settings, *feeds: FeedName) -> None:
-    """Stop a source of one of `feeds` in a namespace that holds another.
+    """Raise unless the namespace holds one of `feeds`.
 
-    :raises SourceError: the feeds differ.
+    :raises SourceError: it holds another feed.
     """
     if settings.tickhouse_feed in feeds:
         return
@@ -37,14 +37,14 @@ def check_feed(settings: Settings, *feeds: FeedName) -> None:
 
 
 def source_name(settings: Settings) -> str:
-    """The stable name of the producer of this data folder on this machine."""
-    mark = hashlib.sha256(str(settings.home).encode()).hexdigest()[:6]
-    return f"{socket.gethostname()}-{mark}"
+    """Return the stable name of the producer of this data folder on this machine."""
+    digest = hashlib.sha256(str(settings.home).encode()).hexdigest()[:6]
+    return f"{socket.gethostname()}-{digest}"
 
 
 @contextmanager
 def only_one(settings: Settings, name: str) -> Iterator[None]:
-    """Hold the data folder's lock `name` for as long as the block runs.
+    """Hold the lock `name` of the data folder while the block runs.
 
     :raises SourceError: another process holds it.
     """
@@ -61,20 +61,20 @@ def only_one(settings: Settings, name: str) -> Iterator[None]:
 
 @contextmanager
 def only_user(settings: Settings) -> Iterator[None]:
-    """Hold each API key, as far as this machine's user goes, for as long as the block runs.
+    """Hold a lock per API key, within this user's processes, while the block runs.
 
-    A key may open one connection: Finnhub ends both when a second one is opened.
+    A key may open one connection: Finnhub closes both when a second one is opened.
 
-    :raises SourceError: another process uses one of them.
+    :raises SourceError: another process uses one of the keys.
     """
     folder = _key_locks(settings)
     host = urlsplit(settings.finnhub_websocket_url).netloc
     with ExitStack() as stack:
         for number, key in enumerate(settings.finnhub_keys, start=1):
-            mark = hashlib.sha256(f"{host} {key}".encode()).hexdigest()[:16]
+            digest = hashlib.sha256(f"{host} {key}".encode()).hexdigest()[:16]
             stack.enter_context(
                 _locked(
-                    folder / f"{mark}.lock",
+                    folder / f"{digest}.lock",
                     lambda holder, number=number: (  # type: ignore[misc]
                         f"Key {number} of FINNHUB_API_KEY is used by process {holder} already, and "
                         "a key may open one connection only. Stop that process, or use another key."
@@ -85,7 +85,7 @@ def only_user(settings: Settings) -> Iterator[None]:
 
 
 def _key_locks(settings: Settings) -> Path:
-    """A folder that all of the user's data folders share, where there can be one."""
+    """Return a folder that is shared by all data folders of the user, if there can be one."""
     folder = cache_folder() / "keys"
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -96,7 +96,7 @@ def _key_locks(settings: Settings) -> Path:
 
 @contextmanager
 def _locked(path: Path, taken: Callable[[str], str]) -> Iterator[None]:
-    """Hold the lock `path`; `taken` makes the sentence when a process holds it."""
+    """Hold the lock `path`; `taken` returns the error text if another process holds it."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         file = path.open("a+")

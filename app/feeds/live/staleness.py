@@ -1,8 +1,8 @@
-"""Whether a connection still brings trades, judged by its symbols and their markets: pure.
+"""Decide whether a connection still delivers trades, from the activity of its markets: pure.
 
-Pings prove that a server is there, not that data flows. What does is trades, of symbols that are
-known to trade, in a market that is open: a market whose symbols bring none for longer than chance
-explains has stalled, even when another's trades still come through the same connection.
+Pings prove that the server is alive, not that data flows. Trades do, of symbols that are known to
+trade, in an open market. A market whose symbols bring no trades for longer than chance explains has
+stalled, even when another market's trades still arrive through the same connection.
 """
 
 from __future__ import annotations
@@ -17,34 +17,34 @@ from app.market.sessions import Session, session_of
 from app.market.symbols import SymbolClass, symbol_class
 
 IsOpen = Callable[[str, int], bool]
-"""Whether a symbol's market is open for regular trading at a time in UNIX ms."""
+"""Returns whether a symbol's market is open for regular trading at a time in UNIX ms."""
 
 Market = tuple[SymbolClass, str]
-"""The class of its symbols and, of those that name one, their venue."""
+"""The class of its symbols and, for those that name one, their venue."""
 
 SILENCE_MS = 90_000
 UNLIKELY_GAPS = 20
-"""A silence of 20 mean gaps is no chance: e^-20 where trades come independently."""
+"""A silence of 20 mean gaps is not chance: e^-20 for independent trades."""
 FEWEST_GAPS = 3
 SHORT_MS = 10_000
-"""No shorter silence counts as more than chance."""
+"""A shorter silence always counts as chance."""
 MOST_DOUBLINGS = 3
 _WEIGHT = 1 / 16
 _SHORTEST_GAP_MS, _LONGEST_GAP_MS = 1_000, 600_000
 
 
-class Stall(NamedTuple):
-    """Symbols that brought nothing though their market is open, and for how long."""
+class StalledMarket(NamedTuple):
+    """Symbols that brought no trades in an open market, and for how long."""
 
     symbols: tuple[str, ...]
     silent_ms: int
 
 
 class Silence(NamedTuple):
-    """Symbols of a market that bring nothing for longer than chance explains.
+    """Symbols of a market that are silent for longer than chance explains.
 
-    :ivar since_ms: until then they were heard.
-    :ivar chance_ms: so long a silence would still be chance.
+    :ivar since_ms: the time until which they were received.
+    :ivar chance_ms: the longest silence that chance would explain.
     """
 
     symbols: tuple[str, ...]
@@ -53,123 +53,125 @@ class Silence(NamedTuple):
 
 
 @dataclass(slots=True)
-class _Pulse:
+class _SymbolActivity:
     """How often one symbol trades.
 
-    :ivar last_ms: when its last trade came.
-    :ivar gap_since_ms: when the gap began that its next trade ends; None after a new subscription.
-    :ivar gap_ms: mean time between its trades; those of one second count once.
-    :ivar fruitless: how often its connection was replaced since its last trade.
+    :ivar last_ms: when its last trade arrived.
+    :ivar gap_since_ms: when the current gap between trades began; None after a new subscription.
+    :ivar gap_ms: mean time between its trades; those within one second count once.
+    :ivar replacements: how often its connection was replaced since its last trade.
     """
 
     last_ms: int = 0
     gap_since_ms: int | None = None
     gap_ms: float = 0.0
     gaps: int = 0
-    fruitless: int = 0
+    replacements: int = 0
     stale: bool = False
 
 
-class Pulses:
-    """How often each symbol trades, over all connections of a source.
+class ActivityTracker:
+    """Tracks how often each symbol trades, over all connections of a source.
 
     :param silence_ms: how long an open market may be silent before its connection is replaced; it
-        doubles with each replacement that brought nothing, three times at most.
+        doubles with each replacement that brought nothing, at most three times.
     """
 
     def __init__(self, is_open: IsOpen, silence_ms: int = SILENCE_MS) -> None:
         self._is_open = is_open
         self._silence_ms = silence_ms
-        self._pulses: dict[str, _Pulse] = {}
+        self._symbols: dict[str, _SymbolActivity] = {}
 
     def traded(self, symbols: Iterable[str], now_ms: int) -> None:
-        """Trades of `symbols` came."""
+        """Note that trades of `symbols` arrived."""
         for symbol in symbols:
-            pulse = self._pulses.get(symbol) or self._pulses.setdefault(symbol, _Pulse())
-            pulse.last_ms = now_ms
-            pulse.fruitless = 0
-            if pulse.gap_since_ms is None:
-                pulse.gap_since_ms = now_ms
-            elif now_ms - pulse.gap_since_ms >= _SHORTEST_GAP_MS:
-                gap_ms = min(now_ms - pulse.gap_since_ms, _LONGEST_GAP_MS)
-                pulse.gaps += 1
-                pulse.gap_ms += max(_WEIGHT, 1 / pulse.gaps) * (gap_ms - pulse.gap_ms)
-                pulse.gap_since_ms = now_ms
+            known = self._symbols.get(symbol) or self._symbols.setdefault(symbol, _SymbolActivity())
+            known.last_ms = now_ms
+            known.replacements = 0
+            if known.gap_since_ms is None:
+                known.gap_since_ms = now_ms
+            elif now_ms - known.gap_since_ms >= _SHORTEST_GAP_MS:
+                gap_ms = min(now_ms - known.gap_since_ms, _LONGEST_GAP_MS)
+                known.gaps += 1
+                known.gap_ms += max(_WEIGHT, 1 / known.gaps) * (gap_ms - known.gap_ms)
+                known.gap_since_ms = now_ms
 
     def subscribed(self, symbols: Iterable[str]) -> None:
-        """`symbols` were subscribed anew; the time before says nothing of how often they trade."""
+        """Note a new subscription of `symbols`; the time before it does not count as a gap."""
         for symbol in symbols:
-            if pulse := self._pulses.get(symbol):
-                pulse.gap_since_ms = None
+            if known := self._symbols.get(symbol):
+                known.gap_since_ms = None
 
     def moved_forward(self, ms: int) -> None:
-        """The clock was behind by `ms` and is right now."""
-        for pulse in self._pulses.values():
-            pulse.last_ms += ms
-            if pulse.gap_since_ms is not None:
-                pulse.gap_since_ms += ms
+        """Adjust to a clock that was moved forward by `ms`."""
+        for known in self._symbols.values():
+            known.last_ms += ms
+            if known.gap_since_ms is not None:
+                known.gap_since_ms += ms
 
     def last_ms(self, symbol: str) -> int | None:
-        """When a trade of `symbol` came last; None if never."""
-        pulse = self._pulses.get(symbol)
-        return pulse.last_ms or None if pulse else None
+        """Return when the last trade of `symbol` arrived; None if never."""
+        known = self._symbols.get(symbol)
+        return known.last_ms or None if known else None
 
-    def stalls(self, since_ms: Mapping[str, int], now_ms: int) -> list[Stall]:
-        """The markets of a connection that have stalled.
+    def stalls(self, since_ms: Mapping[str, int], now_ms: int) -> list[StalledMarket]:
+        """Return the markets of a connection that have stalled.
 
-        :param since_ms: since when each of its symbols is subscribed on it.
+        :param since_ms: since when each symbol is subscribed on the connection.
         """
         found = []
         for symbols in _markets(since_ms):
-            silent_ms = now_ms - self._heard_ms(symbols, since_ms)
-            doublings = min(self._fruitless(symbol) for symbol in symbols)
+            silent_ms = now_ms - self._last_received_ms(symbols, since_ms)
+            doublings = min(self._replacements(symbol) for symbol in symbols)
             patience_ms = max(self._silence_ms, self._unlikely_ms(symbols) or 0.0)
             patience_ms *= 2 ** min(doublings, MOST_DOUBLINGS)
             if silent_ms > patience_ms and self._was_open(symbols, now_ms, patience_ms):
-                found.append(Stall(tuple(symbols), silent_ms))
+                found.append(StalledMarket(tuple(symbols), silent_ms))
         return found
 
-    def replaced(self, stalls: Iterable[Stall]) -> None:
-        """The connection of `stalls` is replaced because of them."""
+    def replaced(self, stalls: Iterable[StalledMarket]) -> None:
+        """Note that the connection of `stalls` is replaced because of them."""
         for stall in stalls:
             for symbol in stall.symbols:
-                self._pulses.setdefault(symbol, _Pulse()).fruitless += 1
+                self._symbols.setdefault(symbol, _SymbolActivity()).replacements += 1
 
     def silences(
         self, since_ms: Mapping[str, int], now_ms: int, stalled: Collection[str] = ()
     ) -> list[Silence]:
-        """The markets of a connection that are silent for longer than chance explains.
+        """Return the markets of a connection that are silent for longer than chance explains.
 
-        They were heard until the connection's last trade, or until their own if others went on.
-        Where all together are silent beyond chance, each is, however seldom it trades.
+        They were received until the connection's last trade, or until their own if others went on.
+        If all of them together are silent beyond chance, each one is, however rarely it trades.
 
         :param since_ms: since when each symbol is subscribed on the connection.
-        :param stalled: symbols whose market was found to have stalled.
+        :param stalled: symbols whose market has stalled.
         """
-        heard_ms = {market: self._heard_ms(market, since_ms) for market in _markets(since_ms)}
-        newest_ms = self._heard_ms(since_ms, since_ms) if since_ms else now_ms
-        all_quiet_ms = self._all_quiet_ms(heard_ms, now_ms)
+        received_ms = {
+            market: self._last_received_ms(market, since_ms) for market in _markets(since_ms)
+        }
+        newest_ms = self._last_received_ms(since_ms, since_ms) if since_ms else now_ms
+        all_chance_ms = self._all_chance_ms(received_ms, now_ms)
         found = []
-        for market, own_ms in heard_ms.items():
-            quiet_ms = self._quiet_ms(market)
-            all_silent = self._is_silent(market, newest_ms, now_ms, all_quiet_ms)
-            if market[0] in stalled or self._is_silent(market, own_ms, now_ms, quiet_ms):
-                quiet_ms = SHORT_MS if quiet_ms == inf else quiet_ms
-                if newest_ms - own_ms > quiet_ms:
-                    found.append(Silence(market, own_ms, quiet_ms))
+        for market, own_ms in received_ms.items():
+            chance_ms = self._chance_ms(market)
+            all_silent = self._is_silent(market, newest_ms, now_ms, all_chance_ms)
+            if market[0] in stalled or self._is_silent(market, own_ms, now_ms, chance_ms):
+                chance_ms = SHORT_MS if chance_ms == inf else chance_ms
+                if newest_ms - own_ms > chance_ms:
+                    found.append(Silence(market, own_ms, chance_ms))
                     continue
-                chance_ms = min(quiet_ms, all_quiet_ms) if all_silent else quiet_ms
+                chance_ms = min(chance_ms, all_chance_ms) if all_silent else chance_ms
                 found.append(Silence(market, newest_ms, chance_ms))
             elif all_silent:
-                found.append(Silence(market, newest_ms, all_quiet_ms))
+                found.append(Silence(market, newest_ms, all_chance_ms))
         return found
 
     def covered_until(
         self, since_ms: Mapping[str, int], now_ms: int, stalled: Collection[str] = ()
     ) -> dict[int, list[str]]:
-        """Until when the symbols of a connection that ends now were heard.
+        """Return until when the symbols of a connection that ends now were received.
 
-        Until now, but for markets that were silent for longer than chance explains (`silences`).
+        Until now, except for markets that were silent for longer than chance explains (`silences`).
         """
         silent_since = {
             symbol: silence.since_ms
@@ -182,62 +184,64 @@ class Pulses:
         return ends
 
     def newly_stale(self, symbols: Iterable[str], now_ms: int) -> list[tuple[str, int]]:
-        """Symbols that have become silent beyond chance since they were last asked for.
+        """Return the symbols that have become silent beyond chance since the last call.
 
         :returns: symbol and silence in ms.
         """
         found = []
         for symbol in symbols:
-            pulse = self._pulses.get(symbol)
-            if pulse is None or not pulse.last_ms:
+            known = self._symbols.get(symbol)
+            if known is None or not known.last_ms:
                 continue
-            silent_ms = now_ms - pulse.last_ms
+            silent_ms = now_ms - known.last_ms
             patience_ms = max(self._silence_ms, self._unlikely_ms((symbol,)) or float("inf"))
             stale = silent_ms > patience_ms and self._was_open((symbol,), now_ms, patience_ms)
-            if stale and not pulse.stale:
+            if stale and not known.stale:
                 found.append((symbol, silent_ms))
-            pulse.stale = stale
+            known.stale = stale
         return found
 
-    def _heard_ms(self, symbols: Collection[str], since_ms: Mapping[str, int]) -> int:
+    def _last_received_ms(self, symbols: Collection[str], since_ms: Mapping[str, int]) -> int:
         subscribed_ms = min(since_ms[symbol] for symbol in symbols)
-        known = (self._pulses[symbol].last_ms for symbol in symbols if symbol in self._pulses)
+        known = (self._symbols[symbol].last_ms for symbol in symbols if symbol in self._symbols)
         return max(subscribed_ms, max(known, default=0))
 
     def _unlikely_ms(self, symbols: Iterable[str]) -> float | None:
-        """A silence of `symbols` together that chance does not explain; None if not known."""
-        pulses = (self._pulses.get(symbol) for symbol in symbols)
-        per_ms = sum(1 / p.gap_ms for p in pulses if p and p.gaps >= FEWEST_GAPS)
+        """Return the silence of all `symbols` that chance does not explain; None if unknown."""
+        activity = (self._symbols.get(symbol) for symbol in symbols)
+        per_ms = sum(1 / p.gap_ms for p in activity if p and p.gaps >= FEWEST_GAPS)
         return UNLIKELY_GAPS / per_ms if per_ms else None
 
-    def _quiet_ms(self, symbols: Iterable[str]) -> float:
-        """How long a silence of `symbols` together is still chance; endless if not known."""
+    def _chance_ms(self, symbols: Iterable[str]) -> float:
+        """Return the longest silence of `symbols` together that is still chance; infinite if
+        unknown.
+        """
         unlikely_ms = self._unlikely_ms(symbols)
         return inf if unlikely_ms is None else max(SHORT_MS, unlikely_ms)
 
-    def _all_quiet_ms(self, markets: Iterable[tuple[str, ...]], now_ms: int) -> float:
-        """The same of all markets that are open."""
-        return self._quiet_ms(
+    def _all_chance_ms(self, markets: Iterable[tuple[str, ...]], now_ms: int) -> float:
+        """Return the same for all open markets together."""
+        return self._chance_ms(
             symbol for market in markets if self._is_open(market[0], now_ms) for symbol in market
         )
 
     def _is_silent(
-        self, symbols: Collection[str], heard_ms: int, now_ms: int, quiet_ms: float
+        self, symbols: Collection[str], received_ms: int, now_ms: int, chance_ms: float
     ) -> bool:
-        return now_ms - heard_ms > quiet_ms and self._was_open(symbols, now_ms, quiet_ms)
+        return now_ms - received_ms > chance_ms and self._was_open(symbols, now_ms, chance_ms)
 
-    def _fruitless(self, symbol: str) -> int:
-        pulse = self._pulses.get(symbol)
-        return pulse.fruitless if pulse else 0
+    def _replacements(self, symbol: str) -> int:
+        known = self._symbols.get(symbol)
+        return known.replacements if known else 0
 
     def _was_open(self, symbols: Collection[str], now_ms: int, for_ms: float) -> bool:
-        """Whether the market is open, and was when the silence began to count."""
+        """Return whether the market is open, and was `for_ms` ago."""
         one = next(iter(symbols))
         return self._is_open(one, now_ms) and self._is_open(one, now_ms - int(for_ms))
 
 
 def market_open(feed: FeedName) -> IsOpen:
-    """When the symbols of `feed` trade regularly; a simulated market is always open."""
+    """Return a function for when the symbols of `feed` trade; a simulated market is always open."""
 
     def is_open(symbol: str, at_ms: int) -> bool:
         session = session_of(symbol, feed, at_ms).session
@@ -247,13 +251,13 @@ def market_open(feed: FeedName) -> IsOpen:
 
 
 def some_of(symbols: Sequence[str]) -> str:
-    """The first three, and how many more, for a log."""
+    """Return the first three symbols and the number of others, for a log line."""
     more = len(symbols) - 3
     return ", ".join(symbols[:3]) + (f" and {more} more" if more > 0 else "")
 
 
 def market_of(symbol: str) -> Market:
-    """What opens and closes together; crypto venues may fail alone."""
+    """Return the market of `symbol`, which opens and closes together; a venue for crypto."""
     return symbol_class(symbol), symbol.partition(":")[0] if ":" in symbol else ""
 
 

@@ -1,4 +1,4 @@
-"""Which symbols a source is to bring, and a file of them that may change while it runs."""
+"""Read the symbols of a source from the settings or from a file that may change while it runs."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ log = logging.getLogger(__name__)
 
 
 def wanted_symbols(settings: Settings) -> tuple[str, ...]:
-    """The symbols of STOCKS_SYMBOLS_FILE if it is set, else of STOCKS_SYMBOLS.
+    """Return the symbols of STOCKS_SYMBOLS_FILE if it is set, else of STOCKS_SYMBOLS.
 
-    :raises SettingsError: the file cannot be read, or names what is no symbol.
+    :raises SettingsError: the file cannot be read, or contains an invalid symbol.
     """
     path = settings.stocks_symbols_file
     return settings.stocks_symbols if path is None else read_symbols(path)
 
 
 def read_symbols(path: Path) -> tuple[str, ...]:
-    """The symbols of a file: one a line or comma separated; # begins a comment.
+    """Return the symbols of a file: one per line or comma separated; # starts a comment.
 
-    :raises SettingsError: it cannot be read, or names what is no symbol.
+    :raises SettingsError: it cannot be read, or contains an invalid symbol.
     """
     try:
         lines = path.read_text().splitlines()
@@ -33,9 +33,9 @@ def read_symbols(path: Path) -> tuple[str, ...]:
 
 
 class SymbolsFile:
-    """Notices changes of the file of symbols, if there is one.
+    """Detects changes of the file of symbols, if there is one.
 
-    A file that is wrong, or gone, changes nothing: the present symbols stay.
+    A file that is invalid or missing changes nothing: the current symbols stay.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -43,7 +43,7 @@ class SymbolsFile:
         self._seen = self._stamp()
 
     def changed(self, at_once: bool = False) -> tuple[str, ...] | None:
-        """The symbols, if the file has changed since it was last looked at.
+        """Return the symbols if the file has changed since the last call, else None.
 
         :param at_once: read it even if it looks unchanged.
         """

@@ -1,8 +1,8 @@
-"""What the producer promises of each symbol, and how much of each minute it heard: pure.
+"""Emit watermarks, and the coverage of each minute with them: pure.
 
-A watermark says that nothing of the symbol older than `t` follows, except what the feed itself
-reports late. It also carries the coverage of a minute: its value is told when its end + grace
-has come on the producer's clock, before any trade is sent that was received then or later.
+A watermark states that nothing of the symbol older than `t` follows, except what the feed itself
+reports late. It also carries the coverage of a minute, which is emitted when the end of the minute
++ grace has come on the producer's clock, before any trade that was received then or later.
 """
 
 from __future__ import annotations
@@ -12,33 +12,36 @@ from dataclasses import dataclass, field
 from math import inf
 
 from app.contracts import FeedName, Watermark
-from app.feeds.live.coverage import MINUTE_MS, Coverage, Lost, Mark, minute_of
+from app.feeds.live.coverage import Coverage, CoverageCheckpoint
+from app.feeds.messages.outgoing import MINUTE_MS, LostSpan, minute_of
 from app.market.sessions import FIRST_MS
 
 NewestT = Callable[[str, int], int]
-"""Up to when the feed has sent what happened to a symbol, given the producer's clock."""
+"""Returns the time up to which the feed has sent the trades of a symbol, given the producer's
+clock.
+"""
 
 
 @dataclass(slots=True)
 class _Symbol:
     coverage: Coverage
     first_minute: int
-    """The minute it was subscribed in; earlier ones are not this source's to tell."""
-    told: dict[int, int] = field(default_factory=dict)
+    """The minute it was subscribed in; this source does not report earlier ones."""
+    emitted: dict[int, int] = field(default_factory=dict)
     t: int = FIRST_MS
     """Its newest watermark, which never falls."""
     traded: bool = False
     until_ms: int | None = None
-    """Of a removed symbol: the end of its last minute + horizon."""
+    """For a removed symbol: the end of its last minute + horizon."""
 
 
 class Watermarks:
-    """The watermark messages of one source.
+    """The watermarks of one source.
 
-    :param symbols: what is subscribed from now on.
-    :param now_ms: the producer's clock, at its start.
+    :param symbols: the subscribed symbols.
+    :param now_ms: the producer's clock at its start.
     :param newest_t: `ClockSkew.newest_t`.
-    :param mark: what the producer stored before it was started again.
+    :param checkpoint: the checkpoint of the previous run.
     """
 
     def __init__(
@@ -51,7 +54,7 @@ class Watermarks:
         symbols: Iterable[str],
         now_ms: int,
         newest_t: NewestT,
-        mark: Mark | None = None,
+        checkpoint: CoverageCheckpoint | None = None,
     ) -> None:
         self._feed = feed
         self._source = source
@@ -60,10 +63,12 @@ class Watermarks:
         self._newest_t = newest_t
         self._moves: list[tuple[int, int]] = []
         self._symbols: dict[str, _Symbol] = {}
-        if mark is not None and mark.at_ms > now_ms:
-            mark = None  # the clock was set back in between: what the mark says lies ahead
-        self._resumed = mark is not None
-        covered = mark.covered if mark else {}
+        if checkpoint is not None and checkpoint.at_ms > now_ms:
+            checkpoint = (
+                None  # the clock was set back in between: what the checkpoint says lies ahead
+            )
+        self._resumed = checkpoint is not None
+        covered = checkpoint.covered if checkpoint else {}
         for name in dict.fromkeys((*symbols, *covered)):
             self._symbols[name] = _restored(covered.get(name), minute_of(now_ms))
         for name in covered.keys() - set(symbols):
@@ -74,7 +79,7 @@ class Watermarks:
         )
 
     def resume(self, now_ms: int) -> list[Watermark]:
-        """After a restart: the minute the producer died in, and every minute it was away."""
+        """Report the minute in which the previous run ended and every minute since then."""
         if not self._resumed:
             return []
         messages = self.minutes(now_ms)
@@ -86,21 +91,21 @@ class Watermarks:
         return messages
 
     def add(self, symbols: Iterable[str], now_ms: int) -> None:
-        """`symbols` are this source's to tell from now on."""
+        """Report `symbols` from now on."""
         for name in symbols:
             self._symbols.setdefault(name, _restored(None, minute_of(now_ms))).until_ms = None
 
     def remove(self, symbols: Iterable[str], now_ms: int) -> None:
-        """`symbols` are told until the end of the present minute + horizon, and then no more."""
+        """Report `symbols` until the end of the current minute + horizon only."""
         for name in symbols:
             symbol = self._symbols[name]
             symbol.coverage.close(now_ms)
             symbol.until_ms = minute_of(now_ms) + MINUTE_MS + self._horizon_ms
 
     def end_ms(self, symbol: str) -> float:
-        """Up to when (UNIX ms, exclusive) watermarks make what `symbol` trades final.
+        """Return up to when (UNIX ms, exclusive) watermarks make trades of `symbol` final.
 
-        Infinite while it is wanted; 0 if it never was, or no longer has watermarks.
+        Infinite while it is subscribed; 0 if it never was, or has no more watermarks.
         """
         known = self._symbols.get(symbol)
         if known is None:
@@ -108,44 +113,45 @@ class Watermarks:
         return inf if known.until_ms is None else known.until_ms
 
     def connected(self, symbols: Iterable[str], now_ms: int) -> None:
-        """`symbols` were subscribed."""
+        """Note that `symbols` were subscribed."""
         for name in symbols:
             self._symbols[name].coverage.open(now_ms)
 
     def disconnected(self, symbols: Iterable[str], at_ms: int, now_ms: int) -> list[Watermark]:
-        """Nothing of `symbols` was heard since `at_ms`; minutes told otherwise are corrected.
+        """End the coverage of `symbols` at `at_ms`; return corrections of minutes already emitted.
 
-        :param at_ms: counted back from `now_ms`, whatever the clock said then.
+        :param at_ms: counted back from `now_ms` on the clock as it is now.
         """
         messages: list[Watermark] = []
-        at_ms = self._as_it_was(at_ms)
+        at_ms = self._clock_at(at_ms)
         for name in symbols:
             symbol = self._symbols[name]
             symbol.coverage.close(at_ms)
-            messages += self._long_dark(name, symbol, at_ms, now_ms, now_ms)
+            messages += self._gap_beyond_horizon(name, symbol, at_ms, now_ms, now_ms)
             messages += self._corrections(name, symbol, now_ms)
         return messages
 
     def silent(
         self, symbols: Iterable[str], start_ms: int, end_ms: int, now_ms: int
     ) -> list[Watermark]:
-        """Nothing of `symbols` was received from `start_ms` to `end_ms`, though subscribed.
+        """Remove the span from the coverage of `symbols`, in which nothing arrived though
+        subscribed.
 
-        Both are counted back from `now_ms`. Minutes that were sent otherwise are corrected.
+        Both times are counted back from `now_ms`. Minutes already emitted are corrected.
         """
         messages: list[Watermark] = []
-        start_ms, end_ms = self._as_it_was(start_ms), self._as_it_was(end_ms)
+        start_ms, end_ms = self._clock_at(start_ms), self._clock_at(end_ms)
         for name in symbols:
             if symbol := self._symbols.get(name):
                 symbol.coverage.cut(start_ms, end_ms)
-                messages += self._long_dark(name, symbol, start_ms, end_ms, now_ms)
+                messages += self._gap_beyond_horizon(name, symbol, start_ms, end_ms, now_ms)
                 messages += self._corrections(name, symbol, now_ms)
         return messages
 
-    def lost(self, lost: Lost, now_ms: int) -> list[Watermark]:
-        """Messages that do not reach Kafka: corrections of the minutes they belong to.
+    def lost(self, lost: LostSpan, now_ms: int) -> list[Watermark]:
+        """Correct the minutes of messages that do not reach Kafka.
 
-        Minutes so old that their coverage was forgotten are corrected to none at all.
+        Minutes whose coverage is no longer known are corrected to zero.
         """
         from_ms = now_ms - self._horizon_ms if lost.from_ms is None else lost.from_ms
         to_ms = now_ms if lost.to_ms is None else lost.to_ms
@@ -153,50 +159,52 @@ class Watermarks:
         for name in self._symbols if lost.symbol is None else (lost.symbol,):
             if symbol := self._symbols.get(name):
                 symbol.coverage.lose(from_ms, to_ms)
-                messages += self._forgotten(name, symbol, from_ms, to_ms, now_ms)
+                messages += self._beyond_memory(name, symbol, from_ms, to_ms, now_ms)
                 messages += self._corrections(name, symbol, now_ms)
         return messages
 
     def _corrections(self, name: str, symbol: _Symbol, now_ms: int) -> Iterator[Watermark]:
-        """Minutes whose coverage is no longer what was told."""
-        for minute, value in symbol.told.items():
+        """Yield the minutes whose coverage differs from what was emitted."""
+        for minute, value in symbol.emitted.items():
             covered = symbol.coverage.covered_ms(minute, now_ms)
             if covered != value:
-                symbol.told[minute] = covered
+                symbol.emitted[minute] = covered
                 t = self._reached(name, symbol, now_ms)
                 yield self._watermark(name, t, now_ms, minute, covered)
 
-    def _forgotten(
+    def _beyond_memory(
         self, name: str, symbol: _Symbol, from_ms: int, to_ms: int, now_ms: int
     ) -> Iterator[Watermark]:
-        """Minutes of a lost span that were sent, but by an earlier run, or are forgotten."""
-        until = min(symbol.told, default=self._next_minute)
+        """Correct the minutes of a lost span that an earlier run emitted, or that are no longer
+        known.
+        """
+        until = min(symbol.emitted, default=self._next_minute)
         first, last = minute_of(from_ms), min(minute_of(to_ms - 1), until - MINUTE_MS)
         if first <= last:
             since = first if first < last else None
             yield self._watermark(name, self._reached(name, symbol, now_ms), now_ms, last, 0, since)
 
-    def _long_dark(
+    def _gap_beyond_horizon(
         self, name: str, symbol: _Symbol, start_ms: int, end_ms: int, now_ms: int
     ) -> Iterator[Watermark]:
-        """Full minutes of a dark time that were told, but so long ago that they were forgotten."""
+        """Report full minutes of a gap that were emitted too long ago to be known."""
         first = minute_of(start_ms) + MINUTE_MS
-        end = min(minute_of(end_ms), min(symbol.told, default=0))
+        end = min(minute_of(end_ms), min(symbol.emitted, default=0))
         if first < end:
             t = self._reached(name, symbol, now_ms)
             yield self._watermark(name, t, now_ms, end - MINUTE_MS, 0, first)
 
     def moved_forward(self, at_ms: int, ms: int) -> None:
-        """The clock was behind by `ms` at `at_ms`, its own time, and is right now.
+        """Adjust to a clock that was moved forward by `ms` at `at_ms`, its own time.
 
-        What was told stays true of the time it was told of.
+        What was already emitted stays valid for the time it was emitted for.
         """
         self._moves.append((at_ms, ms))
         for symbol in self._symbols.values():
             symbol.coverage.moved_forward(at_ms, ms)
 
-    def _as_it_was(self, at_ms: int) -> int:
-        """What the clock said at a time that is counted back on it as it is now."""
+    def _clock_at(self, at_ms: int) -> int:
+        """Convert a time counted back on the present clock to what the clock showed then."""
         for moved_at_ms, ms in reversed(self._moves):
             if at_ms >= moved_at_ms + ms:
                 break
@@ -204,32 +212,34 @@ class Watermarks:
         return at_ms
 
     def traded(self, symbols: Iterable[str]) -> None:
-        """Trades of `symbols` are sent."""
+        """Note that trades of `symbols` are sent."""
         for name in symbols:
             if symbol := self._symbols.get(name):
                 symbol.traded = True
 
     def due(self, now_ms: int) -> bool:
-        """Whether a minute has to be told before anything else is sent."""
+        """Return whether a minute has to be emitted before anything else is sent."""
         return now_ms >= self._next_minute + MINUTE_MS + self._grace_ms
 
     def minutes(self, now_ms: int) -> list[Watermark]:
-        """Each symbol's value of every minute whose end + grace has come and that is not told."""
+        """Return the coverage of every minute whose end + grace has come and that is not emitted
+        yet.
+        """
         if not self.due(now_ms):
             return []
         last = minute_of(now_ms - self._grace_ms) - MINUTE_MS
         minutes = range(self._next_minute, last + 1, MINUTE_MS)
         self._next_minute = last + MINUTE_MS
-        told = [
+        emitted = [
             message
             for name, symbol in self._symbols.items()
-            for message in self._told(name, symbol, minutes, now_ms)
+            for message in self._emit_minutes(name, symbol, minutes, now_ms)
         ]
-        self._forget(now_ms)
-        return told
+        self._discard_old(now_ms)
+        return emitted
 
     def each_second(self, now_ms: int) -> list[Watermark]:
-        """What is due now: minutes, and symbols that traded since their last watermark."""
+        """Return what is due now: minutes, and symbols that traded since their last watermark."""
         messages = self.minutes(now_ms)
         for name, symbol in self._symbols.items():
             if symbol.traded:
@@ -237,13 +247,13 @@ class Watermarks:
                 symbol.traded = False
         return messages
 
-    def mark(self, now_ms: int, moved_ms: int = 0) -> Mark:
-        """What has to be known after a restart.
+    def checkpoint(self, now_ms: int, moved_ms: int = 0) -> CoverageCheckpoint:
+        """Return the state to restore after a restart.
 
         :param moved_ms: how far the clock was moved (`ClockSkew.moved_ms`).
         """
         minutes = range(self._next_minute, now_ms + 1, MINUTE_MS)
-        return Mark(
+        return CoverageCheckpoint(
             at_ms=now_ms,
             covered={
                 name: {minute: symbol.coverage.covered_ms(minute, now_ms) for minute in minutes}
@@ -252,25 +262,27 @@ class Watermarks:
             moved_ms=moved_ms,
         )
 
-    def _told(self, name: str, symbol: _Symbol, minutes: range, now_ms: int) -> Iterator[Watermark]:
+    def _emit_minutes(
+        self, name: str, symbol: _Symbol, minutes: range, now_ms: int
+    ) -> Iterator[Watermark]:
         reached = self._reached(name, symbol, now_ms)
-        dark_since: int | None = None
+        gap_since: int | None = None
         for minute in minutes:
             if minute < symbol.first_minute:
                 continue
             covered = symbol.coverage.covered_ms(minute, now_ms)
             if not covered and minute + MINUTE_MS + self._horizon_ms <= now_ms:
-                dark_since = minute if dark_since is None else dark_since
+                gap_since = minute if gap_since is None else gap_since
                 continue
-            if dark_since is not None:
+            if gap_since is not None:
                 t = min(reached, minute)
-                yield self._watermark(name, t, now_ms, minute - MINUTE_MS, 0, dark_since)
-                dark_since = None
-            symbol.told[minute] = covered
+                yield self._watermark(name, t, now_ms, minute - MINUTE_MS, 0, gap_since)
+                gap_since = None
+            symbol.emitted[minute] = covered
             t = reached if minute == minutes[-1] else min(reached, minute + MINUTE_MS)
             yield self._watermark(name, t, now_ms, minute, covered)
-        if dark_since is not None:
-            yield self._watermark(name, reached, now_ms, minutes[-1], 0, dark_since)
+        if gap_since is not None:
+            yield self._watermark(name, reached, now_ms, minutes[-1], 0, gap_since)
 
     def _running(self, name: str, symbol: _Symbol, now_ms: int) -> Watermark:
         minute = minute_of(now_ms)
@@ -288,18 +300,18 @@ class Watermarks:
         now_ms: int,
         minute: int,
         covered: int,
-        dark_since: int | None = None,
+        gap_since: int | None = None,
     ) -> Watermark:
-        return Watermark(name, self._feed, self._source, now_ms, t, minute, covered, dark_since)
+        return Watermark(name, self._feed, self._source, now_ms, t, minute, covered, gap_since)
 
-    def _forget(self, now_ms: int) -> None:
-        """Drop minutes past the horizon, and removed symbols when their last minute is."""
+    def _discard_old(self, now_ms: int) -> None:
+        """Discard minutes past the horizon, and removed symbols with their last minute."""
         first = minute_of(now_ms - self._horizon_ms) - MINUTE_MS
         self._moves = [(at_ms, ms) for at_ms, ms in self._moves if at_ms >= first]
         for name, symbol in list(self._symbols.items()):
-            symbol.coverage.forget_before(first)
-            for minute in [m for m in symbol.told if m < first]:
-                del symbol.told[minute]
+            symbol.coverage.discard_before(first)
+            for minute in [m for m in symbol.emitted if m < first]:
+                del symbol.emitted[minute]
             if symbol.until_ms is not None and symbol.t >= symbol.until_ms:
                 del self._symbols[name]
 

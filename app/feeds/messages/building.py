@@ -1,7 +1,7 @@
-"""One connection's frames as messages for Kafka: pure.
+"""Turn the frames of one connection into messages for Kafka: pure.
 
-One message per symbol and frame, the trades in the order in which they came. The same frame sent
-again by a server that repeats itself is dropped; the same trade sent again is counted (`k`).
+One message per symbol and frame, trades in the order received. A frame that the server sends again
+is dropped; a trade that is sent again is counted (`k`).
 """
 
 from __future__ import annotations
@@ -11,57 +11,59 @@ import hashlib
 from collections import Counter, deque
 
 from app.contracts import MAX_MESSAGE_BYTES, FeedName, Refusal, Rejected, Trade, Trades, encode
-from app.feeds.finnhub.frames import Arrived, TradeFrame
 from app.feeds.messages.repeats import RepeatCounter
+from app.feeds.vendor import ParsedTrade, TradesFrame
 
 RING_FRAMES = 64
 FULL_FRAME_TRADES = 10
-"""No frame with more trades was ever recorded; a long sweep fills frame after frame."""
+"""The most trades ever recorded in a frame; a long sweep fills several frames."""
 MAX_PAYLOAD_BYTES = 64 * 1024
 _SURELY_SMALL_BYTES = 64 * 1024
-"""A frame of this size makes no message larger than 256 KiB: a trade grows by 40 bytes at most."""
+"""A frame up to this size makes no message above 256 KiB: a trade grows by at most 40 bytes."""
 
 
 class RepeatedFrames:
-    """The last 64 frames of a connection, and whether the next is one of them.
+    """Detects frames that a server repeats, by the last 64 frames of the connection.
 
-    A full frame of equal prints is a sweep that fills several frames: what equals it is new.
+    A full frame of equal trades is a sweep that fills several frames, so an equal frame is new.
     """
 
     def __init__(self) -> None:
         self._ring: deque[bytes] = deque()
-        self._held: Counter[bytes] = Counter()
+        self._counts: Counter[bytes] = Counter()
 
-    def is_repeat(self, raw: bytes, frame: TradeFrame) -> bool:
-        """Whether `raw`, which is `frame`, is the server repeating itself; notes it."""
-        mark = hashlib.blake2b(raw, digest_size=16).digest()
-        known = self._held[mark] > 0
-        self._ring.append(mark)
-        self._held[mark] += 1
+    def is_repeat(self, raw: bytes, frame: TradesFrame) -> bool:
+        """Return whether the server repeats itself with `raw`, parsed as `frame`; remembers the
+        frame.
+        """
+        digest = hashlib.blake2b(raw, digest_size=16).digest()
+        known = self._counts[digest] > 0
+        self._ring.append(digest)
+        self._counts[digest] += 1
         if len(self._ring) > RING_FRAMES:
             oldest = self._ring.popleft()
-            self._held[oldest] -= 1
-            if not self._held[oldest]:
-                del self._held[oldest]
+            self._counts[oldest] -= 1
+            if not self._counts[oldest]:
+                del self._counts[oldest]
         return known and not _is_full_of_equals(frame)
 
 
-def _is_full_of_equals(frame: TradeFrame) -> bool:
+def _is_full_of_equals(frame: TradesFrame) -> bool:
     return (
         frame.size >= FULL_FRAME_TRADES
-        and not frame.refusals
-        and len({one.identity for one in frame.arrived}) == 1
+        and not frame.rejections
+        and len({one.identity for one in frame.trades}) == 1
     )
 
 
 class ConnectionMessages:
-    """Makes the messages of one connection.
+    """Builds the messages of one connection.
 
-    :param connection: its name, never used before.
-    :param keep_ms: horizon + grace: for how long behind its minute a trade is remembered.
-    :param drop_repeats: whether frames that the server repeats are dropped.
-    :ivar frames: frames of trades so far, dropped ones included.
-    :ivar repeated: how many of them were dropped.
+    :param connection: a name that was never used before.
+    :param keep_ms: horizon + grace: how long after the end of its minute a trade is remembered.
+    :param drop_repeats: whether to drop frames that the server repeats.
+    :ivar frames: the number of trade frames so far, dropped ones included.
+    :ivar repeated: the number of dropped frames.
     """
 
     def __init__(
@@ -81,25 +83,25 @@ class ConnectionMessages:
         self.frames = 0
         self.repeated = 0
 
-    def is_repeat(self, raw: bytes, frame: TradeFrame) -> bool:
-        """Whether this frame is to be dropped; called once for each frame, before `messages`."""
+    def is_repeat(self, raw: bytes, frame: TradesFrame) -> bool:
+        """Return whether to drop this frame; to be called once per frame, before `messages`."""
         self.frames += 1
         if self._drop_repeats and self._repeated_frames.is_repeat(raw, frame):
             self.repeated += 1
             return True
         return False
 
-    def messages(self, raw: bytes, frame: TradeFrame, received_at: int) -> list[Trades]:
-        """One message for each symbol of `frame`, more where one would be too large."""
+    def messages(self, raw: bytes, frame: TradesFrame, received_at: int) -> list[Trades]:
+        """Return one message per symbol of `frame`, or several where one would be too large."""
         by_symbol: dict[str, list[Trade]] = {}
-        for one in frame.arrived:
+        for one in frame.trades:
             by_symbol.setdefault(one.symbol, []).append(self._numbered(one, received_at))
         messages = [self._message(s, trades, received_at) for s, trades in by_symbol.items()]
         if len(raw) <= _SURELY_SMALL_BYTES:
             return messages
         return [part for message in messages for part in small_enough(message)]
 
-    def _numbered(self, one: Arrived, received_at: int) -> Trade:
+    def _numbered(self, one: ParsedTrade, received_at: int) -> Trade:
         one.trade.frame = self.frames
         one.trade.k = self._repeats.k(one.identity, one.trade.t, received_at)
         return one.trade
@@ -109,7 +111,7 @@ class ConnectionMessages:
 
 
 def small_enough(message: Trades) -> list[Trades]:
-    """`message`, or what it has to be split into so that none is larger than 256 KiB."""
+    """Split `message` so that no part is larger than 256 KiB."""
     trades = message.trades
     if len(trades) == 1 or len(encode(message)) <= MAX_MESSAGE_BYTES:
         return [message]
@@ -117,7 +119,7 @@ def small_enough(message: Trades) -> list[Trades]:
 
 
 def halves(message: Trades) -> list[Trades]:
-    """`message` as two, of half of its trades each."""
+    """Split `message` into two, each with half of its trades."""
     middle = len(message.trades) // 2
     return [
         Trades(
@@ -132,25 +134,25 @@ def halves(message: Trades) -> list[Trades]:
     ]
 
 
-def rejections(raw: bytes, refusals: list[Refusal], feed: FeedName) -> list[Rejected]:
-    """One record per reason of what was refused at the feed; the first carries the bytes."""
-    if not refusals:
+def rejection_records(raw: bytes, rejections: list[Refusal], feed: FeedName) -> list[Rejected]:
+    """Return one record per reason for rejection; only the first carries the bytes."""
+    if not rejections:
         return []
     payload = base64.b64encode(raw[:MAX_PAYLOAD_BYTES]).decode()
     digest = hashlib.sha256(raw).hexdigest()
     return [
         Rejected(
             stage="feed",
-            reason=refusal.reason,
-            detail=refusal.detail,
+            reason=rejection.reason,
+            detail=rejection.detail,
             feed=feed,
             topic=None,
             partition=None,
             offset=None,
-            indices=None if refusal.indices is None else list(refusal.indices),
+            indices=None if rejection.indices is None else list(rejection.indices),
             size=len(raw),
             sha256=digest,
             payload=None if number else payload,
         )
-        for number, refusal in enumerate(refusals)
+        for number, rejection in enumerate(rejections)
     ]

@@ -1,67 +1,68 @@
-"""Consecutive frames of a symbol as one message, for a producer that has fallen behind: pure.
+"""Join consecutive frames of a symbol into one message when the producer has fallen behind: pure.
 
-Frames are joined when one connection received them in the same second and nothing else of the
-symbol lies between them, above all no watermark: what consumers make of them is the same.
+Frames are joined when one connection received them in the same second and no other message of the
+symbol, in particular no watermark, lies between them. Consumers get the same result.
 """
 
 from __future__ import annotations
 
-from app.contracts import Message, Rejected, Trades
+from app.contracts import Rejected, Trades
+from app.feeds.messages.outgoing import Outgoing
 
 MOST_TRADES = 500
-"""Well within the largest message, and small enough to be read with others."""
-
-Outgoing = Message | Rejected
+"""Well below the largest message, and small enough to be read in batches."""
 
 
 class Joiner:
-    """Holds the trades of each symbol that may still be joined.
+    """Collects the trades of each symbol that may still be joined.
 
-    Whoever has caught up takes them at once (`take`); whoever has not leaves them here while the
-    second lasts, and sends what `add` gives back.
+    A producer that has caught up takes them at once (`take`). One that is behind leaves them here
+    for the rest of the second, and sends what `add` returns.
     """
 
     def __init__(self) -> None:
-        self._held: dict[str, Trades] = {}
+        self._pending: dict[str, Trades] = {}
         self._second = 0
 
     def __len__(self) -> int:
-        return len(self._held)
+        return len(self._pending)
 
     def add(self, message: Outgoing) -> list[Outgoing]:
-        """What nothing can be joined to any more, in the order of each symbol."""
+        """Add `message`; return the messages that nothing can be joined to any more, in symbol
+        order.
+        """
         if isinstance(message, Rejected):
             return [message]
         if not isinstance(message, Trades):
-            held = self._held.pop(message.symbol, None)
-            return [message] if held is None else [held, message]
+            pending = self._pending.pop(message.symbol, None)
+            return [message] if pending is None else [pending, message]
         done: list[Outgoing] = []
         if message.received_at // 1000 != self._second:
             done = self.take()
             self._second = message.received_at // 1000
-        held = self._held.get(message.symbol)
-        if held is None:
-            self._held[message.symbol] = message
-        elif _fit(held, message):
-            held.trades += message.trades
-            held.received_at = message.received_at
+        pending = self._pending.get(message.symbol)
+        if pending is None:
+            self._pending[message.symbol] = message
+        elif _fit(pending, message):
+            pending.trades += message.trades
+            pending.received_at = message.received_at
         else:
-            done.append(held)
-            del self._held[message.symbol]
-            self._held[message.symbol] = message
+            done.append(pending)
+            del self._pending[message.symbol]
+            self._pending[message.symbol] = message
         return done
 
     def take(self) -> list[Outgoing]:
-        """All that is held."""
-        if not self._held:
+        """Return and clear all pending messages."""
+        if not self._pending:
             return []
-        held: list[Outgoing] = [*self._held.values()]
-        self._held.clear()
-        return held
+        pending: list[Outgoing] = [*self._pending.values()]
+        self._pending.clear()
+        return pending
 
 
-def _fit(held: Trades, message: Trades) -> bool:
+def _fit(pending: Trades, message: Trades) -> bool:
     return (
-        held.connection == message.connection
-        and len(held.trades) + len(message.trades) <= MOST_TRADES
+        pending.connection == message.connection
+        and len(pending.trades) + len(message.trades) <= MOST_TRADES
     )

@@ -1,8 +1,9 @@
-"""Counting equal trades: what tells a genuine repeat from the same trade sent twice.
+"""Count equal trades, to distinguish a genuine repeat from a trade that was sent twice.
 
-Finnhub gives trades no id. A trade is known by (s, t, p, v, c, k), where k says how many times its
-connection had already sent the same s, t, p, v, c: the same trade heard again through another
-connection has the same k, a second print of the same size and price in one connection does not.
+Finnhub gives trades no id. A trade is identified by (s, t, p, v, c, k), where k is the number of
+times that its connection had already sent the same s, t, p, v, c. The same trade received through
+another connection has the same k; a second trade of the same size and price in one connection has
+not.
 """
 
 from __future__ import annotations
@@ -22,23 +23,23 @@ _PACK_EVERY_MS = 100
 class RepeatCounter:
     """Counts equal trades until a clock has passed the end of their minute by `keep_ms`.
 
-    Hashes stand for identities: 64 bits, a minute's trades at a time. Those of minutes that are
-    over are packed, part by part, into an eighth of the memory, where late trades still find them.
+    Identities are stored as 64-bit hashes, by minute. Minutes that are over are packed step by step
+    into an eighth of the memory, where late trades can still be looked up.
 
-    :param keep_ms: horizon + grace; later than that, no candle takes the trade any more.
+    :param keep_ms: horizon + grace; no candle accepts a trade later than that.
     """
 
     def __init__(self, keep_ms: int) -> None:
         self._keep_ms = keep_ms
         self._minutes: dict[int, _Minute] = {}
-        self._forget_at_ms: int | None = None
+        self._discard_at_ms: int | None = None
         self._to_pack: deque[tuple[_Minute, int]] = deque()
         self._pack_at_ms = 0
 
     def k(self, identity: Hashable, t: int, clock_ms: int) -> int:
-        """How many times `identity`, a trade of time `t`, was counted before; counts it."""
-        if self._forget_at_ms is not None and clock_ms > self._forget_at_ms:
-            self._forget(clock_ms)
+        """Count `identity`, a trade of time `t`; return how many times it was counted before."""
+        if self._discard_at_ms is not None and clock_ms > self._discard_at_ms:
+            self._discard_old(clock_ms)
         if self._to_pack and clock_ms >= self._pack_at_ms:
             self._pack(clock_ms)
         # what is further ahead of the clock is refused downstream; it is not remembered for ever
@@ -48,43 +49,43 @@ class RepeatCounter:
             if self._ends_at(minute) < clock_ms:
                 return 0
             counted = self._begin(minute)
-        mark = hash(identity)
-        seen = counted.seen[mark % _PARTS]
-        if mark not in seen:
-            seen.add(mark)
+        digest = hash(identity)
+        seen = counted.seen[digest % _PARTS]
+        if digest not in seen:
+            seen.add(digest)
             return 0
-        count = counted.repeats.get(mark, 0) + 1
-        counted.repeats[mark] = count
+        count = counted.repeats.get(digest, 0) + 1
+        counted.repeats[digest] = count
         return count
 
     def _begin(self, minute: int) -> _Minute:
-        """A new minute: those that it leaves two behind are over, but for late trades."""
+        """Start a new minute; minutes before the previous one are over, except for late trades."""
         for number, old in self._minutes.items():
             if number < minute - 1 and not old.is_over:
                 old.is_over = True
                 self._to_pack.extend((old, part) for part in range(_PARTS))
         new = self._minutes[minute] = _Minute()
-        self._forget_at_ms = min(map(self._ends_at, self._minutes))
+        self._discard_at_ms = min(map(self._ends_at, self._minutes))
         return new
 
     def _pack(self, clock_ms: int) -> None:
         old, part = self._to_pack.popleft()
-        marks = old.seen[part]
-        if isinstance(marks, set):
-            old.seen[part] = _Packed(marks)
+        digests = old.seen[part]
+        if isinstance(digests, set):
+            old.seen[part] = _Packed(digests)
         self._pack_at_ms = clock_ms + _PACK_EVERY_MS
 
     def _ends_at(self, minute: int) -> int:
         return (minute + 1) * _MINUTE_MS + self._keep_ms
 
-    def _forget(self, clock_ms: int) -> None:
+    def _discard_old(self, clock_ms: int) -> None:
         for minute in [m for m in self._minutes if self._ends_at(m) < clock_ms]:
             del self._minutes[minute]
-        self._forget_at_ms = min(map(self._ends_at, self._minutes), default=None)
+        self._discard_at_ms = min(map(self._ends_at, self._minutes), default=None)
 
 
 class _Minute:
-    """The marks of a minute's trades, in parts, and how often those came that came again."""
+    """The digests of a minute's trades, in parts, and the counts of repeated ones."""
 
     __slots__ = ("is_over", "repeats", "seen")
 
@@ -95,17 +96,19 @@ class _Minute:
 
 
 class _Packed:
-    """Marks in eight bytes each, and what came later."""
+    """Digests of eight bytes each, sorted, and those that were added later."""
 
-    __slots__ = ("_late", "_marks")
+    __slots__ = ("_digests", "_late")
 
-    def __init__(self, marks: set[int]) -> None:
-        self._marks = array("q", sorted(marks))
+    def __init__(self, digests: set[int]) -> None:
+        self._digests = array("q", sorted(digests))
         self._late: set[int] = set()
 
-    def __contains__(self, mark: int) -> bool:
-        place = bisect_left(self._marks, mark)
-        return (place < len(self._marks) and self._marks[place] == mark) or mark in self._late
+    def __contains__(self, digest: int) -> bool:
+        index = bisect_left(self._digests, digest)
+        return (
+            index < len(self._digests) and self._digests[index] == digest
+        ) or digest in self._late
 
-    def add(self, mark: int) -> None:
-        self._late.add(mark)
+    def add(self, digest: int) -> None:
+        self._late.add(digest)

@@ -1,4 +1,4 @@
-"""What waits for Kafka: in order, in memory up to a limit, and beyond it in a file."""
+"""A queue of records for Kafka: in memory up to a limit, in a file beyond it."""
 
 from __future__ import annotations
 
@@ -8,26 +8,27 @@ from collections import deque
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from app.feeds.outbox.spill_file import Gap, Record, SpillFile
+from app.feeds.outbox.spill_file import KafkaRecord, SpillFile, UnreadableSpan
 
 log = logging.getLogger(__name__)
 
 
 class Numbered(NamedTuple):
-    """A record and its number in the order in which all of them are to reach Kafka."""
+    """A record and its number in the order of delivery."""
 
     number: int
-    record: Record
+    record: KafkaRecord
 
 
 class Backlog:
-    """Records in their order: those that came back, those in the file, those in memory.
+    """Records in order: first those that were returned, then those in the file, then those in
+    memory.
 
-    Records are numbered from 1 as they are added; what an earlier run left in the file comes before
-    that.
+    Records are numbered from 1 as they are added; those that an earlier run left in the file come
+    first.
 
-    :param limit_bytes: what memory may hold; beyond it the oldest go to the file.
-    :param spill: the file; without it nothing leaves memory.
+    :param limit_bytes: the memory limit; beyond it the oldest records move to the file.
+    :param spill: the file; without it records stay in memory.
     :ivar added: the number of the last record that was added.
     """
 
@@ -36,12 +37,12 @@ class Backlog:
         self._limit_bytes = limit_bytes
         self._spill = spill
         self._front: deque[Numbered] = deque()
-        self._waiting: deque[Record] = deque()
+        self._waiting: deque[KafkaRecord] = deque()
         self._bytes = 0
         self._failed = False
 
     def __len__(self) -> int:
-        """How many records there are, in the file those that were not read yet."""
+        """Return the number of records, including those in the file that were not read yet."""
         return len(self._front) + len(self._waiting) + self._unread
 
     @property
@@ -50,13 +51,13 @@ class Backlog:
 
     @property
     def first(self) -> int:
-        """The number of the first record there is, or of the next that is added."""
+        """The number of the first record, or of the next one to be added."""
         if self._front:
             return self._front[0].number
         return self.added - len(self._waiting) - self._unread + 1
 
-    def add(self, record: Record) -> None:
-        """Put `record` behind all others."""
+    def add(self, record: KafkaRecord) -> None:
+        """Append `record`."""
         self.added += 1
         self._waiting.append(record)
         self._bytes += record.size
@@ -65,7 +66,7 @@ class Backlog:
 
     @property
     def has_room(self) -> bool:
-        """Whether more may be added; not while memory is full and the file cannot be written."""
+        """Whether more may be added; false while memory is full and the file cannot be written."""
         if self._bytes <= self._limit_bytes or self._spill is None:
             return True
         self._relieve(self._spill)
@@ -73,35 +74,36 @@ class Backlog:
 
     @property
     def must_sync(self) -> bool:
-        """Whether something went to the file that a crash of the machine could lose."""
+        """Whether the file holds records that a crash of the machine could lose."""
         return self._spill is not None and not self._spill.is_synced
 
     def sync(self) -> None:
-        """Force to the disk what went to the file; a thread of its own may do it, then `adopt`.
+        """Force the file to disk; may run in another thread, followed by `finish_sync`.
 
-        :raises OSError: the disk refuses.
+        :raises OSError: the disk reports an error.
         """
         if self._spill is not None and not self._spill.is_synced:
             self._spill.sync()
 
-    def adopt(self) -> None:
-        """Put in place what `sync` had to write anew; see `SpillFile.adopt`.
+    def finish_sync(self) -> None:
+        """Install the file that `sync` rewrote, if it did; see `SpillFile.finish_sync`.
 
-        :raises OSError: there is no room for it.
+        :raises OSError: there is no space for it.
         """
         if self._spill is not None:
-            self._spill.adopt()
+            self._spill.finish_sync()
 
-    def take_gaps(self) -> list[Gap]:
-        """What in the file was found unreadable since this was asked last."""
-        return self._spill.take_gaps() if self._spill is not None else []
+    def take_unreadable(self) -> list[UnreadableSpan]:
+        """Return the parts of the file that were found unreadable since the last call."""
+        return self._spill.take_unreadable() if self._spill is not None else []
 
     def give_back(self, records: Iterable[Numbered]) -> None:
-        """Put `records`, which were taken, before all others again."""
+        """Put back `records`, which were taken, before all others."""
         self._front = deque(sorted([*records, *self._front]))
 
     def peek(self, all_delivered: bool) -> Numbered | None:
-        """The next record; None if there is none, or if those of the file must arrive first.
+        """Return the next record; None if there is none, or if records of the file must be
+        delivered first.
 
         :param all_delivered: whether everything that was taken has reached Kafka.
         """
@@ -118,16 +120,16 @@ class Backlog:
         return Numbered(self.first, self._waiting[0]) if self._waiting else None
 
     def pop(self) -> None:
-        """Take what `peek` gave."""
+        """Remove the record that `peek` returned."""
         if self._front:
             self._front.popleft()
         else:
             self._bytes -= self._waiting.popleft().size
 
-    def keep(self, undelivered: Iterable[Record]) -> int:
-        """Store all there is in the file, `undelivered` before it, for the next start.
+    def spill_all(self, undelivered: Iterable[KafkaRecord]) -> int:
+        """Write everything to the file for the next start, `undelivered` first.
 
-        :returns: how many records are kept.
+        :returns: how many records the file holds.
         :raises OSError: they cannot be written.
         """
         if self._spill is None:
@@ -143,7 +145,7 @@ class Backlog:
         return self._spill.unread if self._spill is not None else 0
 
     def _relieve(self, spill: SpillFile) -> None:
-        """Move the oldest of memory to the file until an eighth is free."""
+        """Move the oldest records from memory to the file until an eighth of the memory is free."""
         moved, size = [], 0
         goal = self._bytes - self._limit_bytes * 7 // 8
         for record in self._waiting:

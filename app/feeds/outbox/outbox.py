@@ -1,4 +1,4 @@
-"""The way out of a producer: what its tasks offer goes to Kafka in order, or waits in order."""
+"""The producer's outbox: deliver messages to Kafka in order, from an event loop."""
 
 from __future__ import annotations
 
@@ -8,30 +8,31 @@ from collections.abc import Callable
 
 from app.contracts import REJECTED_TOPIC, STOCKS_TOPIC
 from app.errors import TickhouseError
-from app.feeds.live.coverage import Lost
-from app.feeds.live.session import Outgoing
+from app.feeds.messages.outgoing import LostSpan, Outgoing
 from app.feeds.outbox.publisher import Publisher, PublishError
 from app.settings import Settings
 
 SPILL_FILE = "waiting-for-kafka.bin"
 FLUSH_S = 1.5
-"""A stop may take 5 s: the rest is for the farewell to the server, and to keep what is left."""
+"""A stop may take 5 s; the rest is for closing the connections and writing the spill file."""
 _CORRECT_S = 0.5
 _DRAIN_S = 0.02
 
 log = logging.getLogger(__name__)
 
 
-class Outlet:
+class Outbox:
     """A publisher driven by an event loop.
 
-    :param correct: makes corrections of coverage for what of the feed is lost on the way.
-    :ivar room: cleared while neither memory nor disk takes more: nothing is to be made then.
-    :ivar broken: ends with an error when Kafka takes no more messages.
-    :ivar corrections: how often something was found to be lost, and coverage corrected.
+    :param correct: returns corrections of coverage for messages that were lost on the way.
+    :ivar room: cleared while neither memory nor disk has room; the feed must not be read then.
+    :ivar broken: completes with an error when Kafka accepts no more messages.
+    :ivar corrections: how often a loss was found and coverage corrected.
     """
 
-    def __init__(self, settings: Settings, correct: Callable[[list[Lost]], list[Outgoing]]) -> None:
+    def __init__(
+        self, settings: Settings, correct: Callable[[list[LostSpan]], list[Outgoing]]
+    ) -> None:
         self._settings = settings
         self._spill = settings.home / SPILL_FILE
         self._publisher = Publisher(settings, self._spill, ready=False)
@@ -40,34 +41,34 @@ class Outlet:
         self.room = asyncio.Event()
         self.room.set()
         self.broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._settling = False
+        self._send_scheduled = False
         self._draining: asyncio.Task[None] | None = None
         self._syncing: asyncio.Task[None] | None = None
         self._sync_failed = False
 
-    def begin(self) -> None:
-        """The topics are there: send what waits."""
-        self._publisher.begin()
+    def topics_ready(self) -> None:
+        """Start sending: the topics exist."""
+        self._publisher.topics_ready()
 
     def offer(self, messages: list[Outgoing]) -> None:
-        """Send in order: as soon as nothing more is there to be read that could be joined."""
+        """Send `messages` in order, once nothing more can be read that could be joined to them."""
         self._publisher.offer(messages)
-        if not self._settling:
-            self._settling = True
-            asyncio.get_running_loop().call_soon(self._settle)
+        if not self._send_scheduled:
+            self._send_scheduled = True
+            asyncio.get_running_loop().call_soon(self._send_pending)
 
     def serve(self) -> None:
-        """Hear what Kafka has to say, and secure what waits; to be called about each second.
+        """Process Kafka's reports and sync the spill file; to be called about once a second.
 
-        :raises PublishError: Kafka takes no more messages.
+        :raises PublishError: Kafka accepts no more messages.
         """
         self._publisher.serve()
-        self._correct_lost()
+        self._report_lost()
         if self._publisher.must_sync and (self._syncing is None or self._syncing.done()):
             self._syncing = asyncio.create_task(self._sync())
 
-    def _correct_lost(self) -> bool:
-        """Have coverage corrected for what is lost; whether there was something."""
+    def _report_lost(self) -> bool:
+        """Send corrections of coverage for lost messages; return whether there were any."""
         lost = self._publisher.take_lost()
         if lost:
             self.corrections += 1
@@ -75,10 +76,10 @@ class Outlet:
         return bool(lost)
 
     async def _sync(self) -> None:
-        """Force to the disk what was spilled, aside: a slow disk takes its time."""
+        """Force the spill file to disk in a thread, because a slow disk takes its time."""
         try:
             await asyncio.to_thread(self._publisher.sync)
-            self._publisher.adopt()
+            self._publisher.finish_sync()
         except OSError as error:
             if not self._sync_failed:
                 log.error(
@@ -94,33 +95,33 @@ class Outlet:
             self._sync_failed = False
 
     def last(self) -> int:
-        """The number of the last message so far; it is joined with none that comes later."""
+        """Return the number of the last message so far; later messages are not joined to it."""
         return self._publisher.last()
 
     @property
-    def settled(self) -> int:
+    def delivered_up_to(self) -> int:
         """The number up to which every message is in Kafka, or its loss corrected."""
-        return self._publisher.settled
+        return self._publisher.delivered_up_to
 
     async def finish(self, repeated_frames: int, trades: int) -> None:
-        """Wait for Kafka, keep for the next start what it did not take, and say what was done.
+        """Wait for Kafka, spill what was not delivered for the next start, and log the totals.
 
-        :raises PublishError: messages could not be kept.
+        :raises PublishError: messages could not be stored.
         """
         if self._draining is not None:
             self._draining.cancel()
         if self._syncing is not None:
             await self._syncing
         left = await self._flush(FLUSH_S)
-        if self._correct_lost():
+        if self._report_lost():
             left = await self._flush(_CORRECT_S)
-        kept = await asyncio.to_thread(self._publisher.keep) if left else 0
-        self._say(repeated_frames, trades, kept)
+        kept = await asyncio.to_thread(self._publisher.spill_all) if left else 0
+        self._log_totals(repeated_frames, trades, kept)
 
     def check(self) -> None:
-        """Say at the end whether messages were lost on the way.
+        """Raise if messages were lost on the way.
 
-        :raises PublishError: Kafka has refused some for good.
+        :raises PublishError: Kafka has rejected some for good.
         """
         if self._publisher.failed:
             stocks, rejected = map(self._settings.named, (STOCKS_TOPIC, REJECTED_TOPIC))
@@ -138,7 +139,7 @@ class Outlet:
             log.error("%s", error)
             return 1
 
-    def _say(self, repeated_frames: int, trades: int, kept: int) -> None:
+    def _log_totals(self, repeated_frames: int, trades: int, kept: int) -> None:
         sent = self._publisher.sent
         log.info(
             "flushed: %d trades in %d messages, %d watermarks, %d quotes, %d rejections; "
@@ -159,12 +160,12 @@ class Outlet:
                 self._spill,
             )
 
-    def _settle(self) -> None:
-        self._settling = False
+    def _send_pending(self) -> None:
+        self._send_scheduled = False
         if self.broken.done():
             return
         try:
-            has_room = self._publisher.settle()
+            has_room = self._publisher.send_pending()
         except TickhouseError as error:
             self.broken.set_exception(error)
             return
@@ -177,7 +178,7 @@ class Outlet:
             self._draining = asyncio.create_task(self._drain())
 
     async def _drain(self) -> None:
-        """While messages wait, look often whether they can go on."""
+        """Retry frequently while messages wait."""
         while self._publisher.is_behind and not self.broken.done():
             await asyncio.sleep(_DRAIN_S)
-            self._settle()
+            self._send_pending()

@@ -1,4 +1,4 @@
-"""Messages into Kafka: in order, none dropped, waiting when the broker is away."""
+"""Publish messages to Kafka in order, without dropping any, and wait while the broker is away."""
 
 from __future__ import annotations
 
@@ -17,21 +17,20 @@ from app.contracts import (
     MAX_MESSAGE_BYTES,
     REJECTED_TOPIC,
     STOCKS_TOPIC,
-    Message,
     Rejected,
     Trades,
     encode,
 )
 from app.errors import TickhouseError
-from app.feeds.live.coverage import Lost
 from app.feeds.messages.building import small_enough
 from app.feeds.messages.joining import Joiner
+from app.feeds.messages.outgoing import LostSpan, Outgoing
 from app.feeds.outbox.backlog import Backlog, Numbered
-from app.feeds.outbox.reachability import Contact
-from app.feeds.outbox.spill_file import Record, SpillFile
+from app.feeds.outbox.reachability import BrokerReachability
+from app.feeds.outbox.spill_file import KafkaRecord, SpillFile
 from app.feeds.outbox.undeliverable import (
+    SendWindow,
     Verdict,
-    Window,
     lost_with,
     rejection,
     smaller_parts,
@@ -41,7 +40,7 @@ from app.settings import Settings
 from app.topics import MAX_MESSAGE_BYTES as MAX_KAFKA_BYTES
 
 CLIENT_QUEUE_MIB = 8
-"""What Kafka's client holds; the rest waits in the backlog, where it can be joined and stored."""
+"""Size of the client's queue; the rest waits in the backlog, where it can be joined and stored."""
 _CLIENT_QUEUE_MESSAGES = 20_000
 _POLL_EVERY = 256
 _PURGE_S = 1.0
@@ -54,13 +53,13 @@ log = logging.getLogger(__name__)
 
 
 class PublishError(TickhouseError):
-    """Kafka takes no more messages, or has refused some for good."""
+    """Kafka accepts no more messages, or has rejected some for good."""
 
 
 def producer_settings(settings: Settings) -> dict[str, Any]:
-    """librdkafka's settings of every source: idempotent, partitioned as every other producer's.
+    """Return librdkafka's settings for every source: idempotent, with the common partitioner.
 
-    Messages never time out: they wait in the queue until the broker is back, in their order.
+    Messages never time out: they wait in the queue, in order, until the broker is back.
     """
     return settings.kafka_client() | {
         "client.id": "tickhouse-feed",
@@ -79,23 +78,23 @@ def producer_settings(settings: Settings) -> dict[str, Any]:
     }
 
 
-class _Refusal(NamedTuple):
+class _FailedDelivery(NamedTuple):
     numbered: Numbered
     error: KafkaError
 
 
 class Publisher:
-    """Sends messages and rejections of a source, each to its topic.
+    """Sends the messages and rejections of a source, each to its topic.
 
-    A message that Kafka refuses for good becomes a record of trades-rejected and a gap
-    (`take_lost`); what can go on goes on.
+    A message that Kafka rejects for good becomes a record of trades-rejected and a lost span
+    (`take_lost`); the other messages continue.
 
-    :param spill: the file for what memory (KAFKA_BUFFER_MIB) does not hold, and for what is left at
-        the end; what an earlier run left there goes out first.
-    :param ready: whether the topics are known to be there; else `begin` has to say so.
-    :ivar sent: messages made, by kind.
-    :ivar failed: messages that Kafka refused for good; each was logged.
-    :raises SpillError: `spill` is no such file.
+    :param spill: the file for messages beyond the memory limit (KAFKA_BUFFER_MIB) and for those
+        left at the end; what an earlier run left there is sent first.
+    :param ready: whether the topics are known to exist; otherwise call `topics_ready` later.
+    :ivar sent: the number of messages by type.
+    :ivar failed: the number of messages that Kafka rejected for good; they are logged.
+    :raises SpillError: `spill` is a file of another format.
     """
 
     def __init__(self, settings: Settings, spill: Path | None = None, ready: bool = True) -> None:
@@ -108,145 +107,151 @@ class Publisher:
             settings.kafka_buffer_mib * 1024 * 1024, SpillFile(spill) if spill else None
         )
         self._ready = ready
-        self._held: dict[int, Record] = {}
-        self._held_bytes = 0
-        self._alone: int | None = None
-        self._window = Window()
+        self._in_flight: dict[int, KafkaRecord] = {}
+        self._in_flight_bytes = 0
+        self._sole_in_flight: int | None = None
+        self._window = SendWindow()
         self._returned: list[Numbered] = []
-        self._refusals: list[_Refusal] = []
-        self._lost: list[Lost] = []
+        self._failed_deliveries: list[_FailedDelivery] = []
+        self._lost: list[LostSpan] = []
         self._fatal: KafkaError | None = None
-        self._keeping = False
-        self._waited: tuple[int, int] | None = None
+        self._spilling = False
+        self._backlog_at_return: tuple[int, int] | None = None
         self._missing: str | None = None
         self._since_poll = 0
         self.sent: Counter[str] = Counter()
         self.failed = 0
-        self._producer = Producer(producer_settings(settings) | {"error_cb": self._trouble})
-        self._contact = Contact(self._brokers, self._producer.list_topics)
+        self._producer = Producer(producer_settings(settings) | {"error_cb": self._on_client_error})
+        self._broker = BrokerReachability(self._brokers, self._producer.list_topics)
         if self._backlog:
             log.info("messages that an earlier run kept in %s go out first", spill)
 
     def last(self) -> int:
-        """The number of the last message so far; it is joined with none that comes later."""
+        """Return the number of the last message so far; later messages are not joined to it."""
         self._add(self._joiner.take())
         return self._backlog.added
 
     @property
-    def settled(self) -> int:
+    def delivered_up_to(self) -> int:
         """The number up to which every message is in Kafka, or was returned by `take_lost`."""
         if self._lost:
             return -1
-        waiting = (number for number, _ in (*self._returned, *(r[0] for r in self._refusals)))
-        return min((self._backlog.first, *waiting, *self._held)) - 1
+        waiting = (
+            number for number, _ in (*self._returned, *(r[0] for r in self._failed_deliveries))
+        )
+        return min((self._backlog.first, *waiting, *self._in_flight)) - 1
 
-    def take_lost(self) -> list[Lost]:
-        """What of the feed was found to be lost since this was asked last."""
+    def take_lost(self) -> list[LostSpan]:
+        """Return the spans of the feed that were found to be lost since the last call."""
         self._lost += [
-            Lost(None, gap.from_ms or None, gap.to_ms) for gap in self._backlog.take_gaps()
+            LostSpan(None, unreadable.from_ms or None, unreadable.to_ms)
+            for unreadable in self._backlog.take_unreadable()
         ]
         lost, self._lost = self._lost, []
         return lost
 
     @property
     def is_behind(self) -> bool:
-        """Whether messages wait for Kafka's client to take them; `settle` is to be called often."""
-        return bool(self._backlog or self._returned or self._refusals)
+        """Whether messages wait for the client's queue; call `send_pending` frequently then."""
+        return bool(self._backlog or self._returned or self._failed_deliveries)
 
-    def begin(self) -> None:
-        """The topics are there: send what waits."""
+    def topics_ready(self) -> None:
+        """Start sending: the topics exist."""
         self._ready = True
-        self.settle()
+        self.send_pending()
 
-    def offer(self, messages: Iterable[Message | Rejected]) -> None:
-        """Take `messages`, behind all earlier ones; `settle` sends them."""
+    def offer(self, messages: Iterable[Outgoing]) -> None:
+        """Append `messages`; `send_pending` sends them."""
         for message in messages:
             self._add(self._joiner.add(message))
 
-    def settle(self) -> bool:
-        """Serve Kafka's client and hand over what waits.
+    def send_pending(self) -> bool:
+        """Move pending messages into the client's queue.
 
-        :returns: whether there is room for more; if not, bring none until there is.
-        :raises PublishError: Kafka takes no more messages.
+        :returns: whether there is room for more; if not, add none until there is.
+        :raises PublishError: Kafka accepts no more messages.
         """
-        self._hand_over()
+        self._produce_pending()
         if not self._backlog:
             self._add(self._joiner.take())
-            self._hand_over()
+            self._produce_pending()
         self._since_poll += 1
         if self._backlog or self._since_poll >= _POLL_EVERY:
             self._poll(0)
         return self._backlog.has_room
 
     def serve(self) -> None:
-        """Hear what Kafka has to say; to be called about each second.
+        """Process Kafka's reports; to be called about once a second.
 
-        :raises PublishError: Kafka takes no more messages.
+        :raises PublishError: Kafka accepts no more messages.
         """
         self._poll(0)
-        self.settle()
-        if self._waited and self.settled >= self._waited[0]:
-            log.info("the %d messages that waited for Kafka are delivered", self._waited[1])
-            self._waited = None
+        self.send_pending()
+        if self._backlog_at_return and self.delivered_up_to >= self._backlog_at_return[0]:
+            log.info(
+                "the %d messages that waited for Kafka are delivered", self._backlog_at_return[1]
+            )
+            self._backlog_at_return = None
 
-    def send(self, messages: Iterable[Message | Rejected]) -> None:
-        """Hand over `messages`, waiting while there is no room."""
+    def send(self, messages: Iterable[Outgoing]) -> None:
+        """Send `messages`, blocking while there is no room."""
         self.offer(messages)
-        self.settle()
+        self.send_pending()
         while self.is_behind:
             self._poll(0.1)
-            self.settle()
+            self.send_pending()
 
     @property
     def must_sync(self) -> bool:
-        """Whether what went to the file is not on the disk yet."""
+        """Whether the spill file holds data that is not on disk yet."""
         return self._backlog.must_sync
 
     def sync(self) -> None:
-        """Force to the disk what went to the file; a thread of its own may do it, then `adopt`.
+        """Force the spill file to disk; may run in another thread, followed by `finish_sync`.
 
-        :raises OSError: the disk refuses.
+        :raises OSError: the disk reports an error.
         """
         self._backlog.sync()
 
-    def adopt(self) -> None:
-        """Put in place what `sync` had to write anew.
+    def finish_sync(self) -> None:
+        """Install the file that `sync` rewrote, if it did.
 
-        :raises OSError: there is no room for it.
+        :raises OSError: there is no space for it.
         """
-        self._backlog.adopt()
+        self._backlog.finish_sync()
 
     def flush(self, timeout_s: float) -> int:
-        """Wait until all is delivered, at most `timeout_s`.
+        """Wait until everything is delivered, at most `timeout_s`.
 
         :returns: how many messages are not.
-        :raises PublishError: Kafka takes no more messages.
+        :raises PublishError: Kafka accepts no more messages.
         """
         until_s = time.monotonic() + timeout_s
-        self.settle()
+        self.send_pending()
         while self._left() and (wait_s := until_s - time.monotonic()) > 0:
             self._poll(min(0.2, wait_s))
-            self.settle()
+            self.send_pending()
         return self._left()
 
-    def keep(self) -> int:
-        """End: store what did not reach Kafka, for the next start, in its order.
+    def spill_all(self) -> int:
+        """Write undelivered messages to the spill file for the next start, in order.
 
-        What was on its way may be in Kafka all the same; sent again, it is known by its identity.
+        Messages that were in flight may have reached Kafka; sent again, they have the same
+        identity.
 
-        :returns: how many messages are kept.
+        :returns: how many messages the file holds.
         :raises PublishError: they cannot be stored.
         """
         self._add(self._joiner.take())
-        self._keeping = True
+        self._spilling = True
         self._producer.purge()
         until_s = time.monotonic() + _PURGE_S
-        while self._held and time.monotonic() < until_s:
+        while self._in_flight and time.monotonic() < until_s:
             self._producer.poll(0.05)
-        undelivered = [*self._returned, *itertools.starmap(Numbered, self._held.items())]
-        undelivered += [numbered for numbered, _ in self._refusals]
+        undelivered = [*self._returned, *itertools.starmap(Numbered, self._in_flight.items())]
+        undelivered += [numbered for numbered, _ in self._failed_deliveries]
         try:
-            return self._backlog.keep(record for _, record in sorted(undelivered))
+            return self._backlog.spill_all(record for _, record in sorted(undelivered))
         except OSError as error:
             raise PublishError(
                 f"{self._left()} messages could not be kept for the next start: {error}. Make room "
@@ -255,25 +260,25 @@ class Publisher:
 
     def _left(self) -> int:
         waiting = len(self._joiner) + len(self._backlog) + len(self._returned)
-        return waiting + len(self._refusals) + len(self._held)
+        return waiting + len(self._failed_deliveries) + len(self._in_flight)
 
-    def _add(self, messages: Iterable[Message | Rejected]) -> None:
+    def _add(self, messages: Iterable[Outgoing]) -> None:
         for message in messages:
             for record in self._records(message):
                 self.sent[type(message).__name__] += 1
                 self._backlog.add(record)
 
-    def _records(self, message: Message | Rejected) -> Iterable[Record]:
+    def _records(self, message: Outgoing) -> Iterable[KafkaRecord]:
         value = encode(message)
         if isinstance(message, Rejected):
-            return (Record(self._rejected, None, value),)
+            return (KafkaRecord(self._rejected, None, value),)
         key = message.symbol.encode()
         if isinstance(message, Trades) and len(value) > MAX_MESSAGE_BYTES:
-            return [Record(self._stocks, key, encode(part)) for part in small_enough(message)]
-        return (Record(self._stocks, key, value),)
+            return [KafkaRecord(self._stocks, key, encode(part)) for part in small_enough(message)]
+        return (KafkaRecord(self._stocks, key, value),)
 
-    def _hand_over(self) -> None:
-        """Give Kafka's client what waits, as far as it takes it."""
+    def _produce_pending(self) -> None:
+        """Fill the client's queue from the backlog."""
         if not self._ready or self._fatal is not None:
             return
         if self._returned:
@@ -281,61 +286,61 @@ class Publisher:
             self._returned = []
         if self._missing:
             return
-        while numbered := self._backlog.peek(not self._held):
-            if not self._window.has_room(self._held_bytes, numbered.record):
+        while numbered := self._backlog.peek(not self._in_flight):
+            if not self._window.has_room(self._in_flight_bytes, numbered.record):
                 return
             if not self._produce(numbered):
                 return
 
     def _produce(self, numbered: Numbered) -> bool:
-        """Give Kafka's client a record; whether the next may follow."""
+        """Add a record to the client's queue; return whether the next may follow."""
         number, record = numbered
-        heard = partial(self._reported, number)
+        on_delivery = partial(self._on_delivery, number)
         try:
-            self._producer.produce(record.topic, record.value, record.key, on_delivery=heard)
+            self._producer.produce(record.topic, record.value, record.key, on_delivery=on_delivery)
         except BufferError:
             return False
         except KafkaException as error:
-            return self._not_taken(numbered, error.args[0])
+            return self._on_produce_error(numbered, error.args[0])
         self._backlog.pop()
-        self._alone = None if self._held else number
-        self._held[number] = record
-        self._held_bytes += record.size
+        self._sole_in_flight = None if self._in_flight else number
+        self._in_flight[number] = record
+        self._in_flight_bytes += record.size
         return True
 
-    def _not_taken(self, numbered: Numbered, error: KafkaError) -> bool:
-        """Kafka's client itself refuses a record; whether the next may follow."""
+    def _on_produce_error(self, numbered: Numbered, error: KafkaError) -> bool:
+        """Handle a record that the client rejects; return whether the next may follow."""
         topic = numbered.record.topic
-        says = verdict(error)
-        if says is Verdict.UNSENT:
+        outcome = verdict(error)
+        if outcome is Verdict.UNSENT:
             if self._missing is None:
                 self._missing = topic
                 log.error("%s: %s. Messages wait until it is made again.", topic, error.str())
             return False
-        if says is Verdict.STOP:
+        if outcome is Verdict.STOP:
             self._fatal = error
             return False
         self._backlog.pop()
-        self._refuse(numbered.record, error)
+        self._give_up(numbered.record, error)
         return True
 
     def _poll(self, timeout_s: float) -> None:
-        """Let Kafka's client report, and draw the conclusions.
+        """Poll the client for delivery reports and act on them.
 
-        :raises PublishError: Kafka takes no more messages.
+        :raises PublishError: Kafka accepts no more messages.
         """
         self._since_poll = 0
-        held = len(self._held)
+        held = len(self._in_flight)
         self._producer.poll(timeout_s)
-        if self._refusals:
-            self._judge()
-        elif held and not self._held:
+        if self._failed_deliveries:
+            self._handle_failures()
+        elif held and not self._in_flight:
             self._window.delivered()
-        self._ask()
+        self._probe()
         if self._fatal is not None:
-            raise PublishError(self._why_it_ends(self._fatal))
+            raise PublishError(self._fatal_text(self._fatal))
 
-    def _why_it_ends(self, error: KafkaError) -> str:
+    def _fatal_text(self, error: KafkaError) -> str:
         if error.code() in _NOT_ALLOWED:
             return (
                 f"Kafka at {self._brokers} does not let this producer write: {error.str()}. Give "
@@ -347,35 +352,35 @@ class Publisher:
             "Start it again."
         )
 
-    def _reported(self, number: int, error: KafkaError | None, _: Any) -> None:
-        """Kafka's client is done with a message; called while it is polled."""
-        record = self._held.pop(number)
-        self._held_bytes -= record.size
+    def _on_delivery(self, number: int, error: KafkaError | None, _: Any) -> None:
+        """Handle the delivery report of a message; called while the client is polled."""
+        record = self._in_flight.pop(number)
+        self._in_flight_bytes -= record.size
         if error is None:
-            self._answers()
+            self._on_answer()
             return
-        numbered, says = Numbered(number, record), verdict(error)
-        if says is Verdict.STOP and self._fatal is None:
+        numbered, outcome = Numbered(number, record), verdict(error)
+        if outcome is Verdict.STOP and self._fatal is None:
             self._fatal = error
-        if says in (Verdict.STOP, Verdict.UNSENT) or self._fatal is not None or self._keeping:
+        if outcome in (Verdict.STOP, Verdict.UNSENT) or self._fatal is not None or self._spilling:
             self._returned.append(numbered)
         else:
-            self._refusals.append(_Refusal(numbered, error))
+            self._failed_deliveries.append(_FailedDelivery(numbered, error))
 
-    def _judge(self) -> None:
-        """Tell what is refused for good from what was only sent along with it."""
-        refusals, self._refusals = self._refusals, []
-        if [one.numbered.number for one in refusals] == [self._alone]:
-            self._refuse(refusals[0].numbered.record, refusals[0].error)
+    def _handle_failures(self) -> None:
+        """Separate messages that are rejected for good from those that only shared their batch."""
+        failed, self._failed_deliveries = self._failed_deliveries, []
+        if [one.numbered.number for one in failed] == [self._sole_in_flight]:
+            self._give_up(failed[0].numbered.record, failed[0].error)
             return
         self._window.refused(
-            sum(one.numbered.record.size for one in refusals),
-            any(verdict(one.error) is Verdict.TOO_LARGE for one in refusals),
+            sum(one.numbered.record.size for one in failed),
+            any(verdict(one.error) is Verdict.TOO_LARGE for one in failed),
         )
-        self._returned += [one.numbered for one in refusals]
+        self._returned += [one.numbered for one in failed]
 
-    def _refuse(self, record: Record, error: KafkaError) -> None:
-        """Kafka refuses a message for good: put that on record, and go on."""
+    def _give_up(self, record: KafkaRecord, error: KafkaError) -> None:
+        """Handle a message that Kafka rejects for good: split or record it."""
         if smaller := smaller_parts(record, error, self._feed):
             for part in smaller:
                 self._backlog.add(part)
@@ -393,30 +398,30 @@ class Publisher:
             self._lost += lost_with(record, self._feed)
             self._add([rejection(record, error.str(), self._feed)])
 
-    def _trouble(self, error: KafkaError) -> None:
+    def _on_client_error(self, error: KafkaError) -> None:
         if error.fatal():
             self._fatal = error
         elif error.code() == KafkaError._ALL_BROKERS_DOWN:
-            self._contact.lost(error.str())
+            self._broker.lost(error.str())
 
-    def _ask(self) -> None:
-        """While there is reason to, look whether Kafka answers, and a missing topic is back."""
-        if not (self._contact.in_doubt or self._missing):
+    def _probe(self) -> None:
+        """While in doubt, check whether Kafka answers and whether a missing topic is back."""
+        if not (self._broker.in_doubt or self._missing):
             return
-        answer = self._contact.ask(self._missing or self._stocks)
+        answer = self._broker.ask(self._missing or self._stocks)
         if answer is None or answer.error is not None:
             return
-        self._answers()
+        self._on_answer()
         if answer.exists and answer.topic == self._missing:
             log.warning("%s is there again", answer.topic)
             self._missing = None
 
-    def _answers(self) -> None:
-        """Kafka has answered: it delivered something, or said what it has."""
-        if not self._contact.proved():
+    def _on_answer(self) -> None:
+        """Handle a sign of life: Kafka delivered a message or answered a request."""
+        if not self._broker.proved():
             return
         if count := self._left():
-            self._waited = self.last(), count
+            self._backlog_at_return = self.last(), count
             log.warning("Kafka at %s answers again; %d messages wait", self._brokers, count)
         else:
             log.warning("Kafka at %s answers again; no message waited", self._brokers)

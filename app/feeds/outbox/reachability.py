@@ -1,4 +1,4 @@
-"""Whether Kafka answers, and whether a topic is there: asked in a thread, nobody waits."""
+"""Check in a thread whether Kafka answers and whether a topic exists."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from typing import Any, NamedTuple
 from confluent_kafka import KafkaException
 
 ANSWER_S = 1.0
-"""A broker that says nothing for so long does not answer."""
+"""A broker that does not answer within this time counts as away."""
 ASK_EVERY_S = 2.0
 
 log = logging.getLogger(__name__)
 
 
 class Answer(NamedTuple):
-    """What came of a question.
+    """The outcome of a metadata request.
 
     :ivar error: why there was no answer; None when there was one.
-    :ivar exists: whether the topic is there.
+    :ivar exists: whether the topic exists.
     """
 
     topic: str
@@ -29,13 +29,13 @@ class Answer(NamedTuple):
     exists: bool = False
 
 
-class Contact:
-    """Whether Kafka answers, as far as its answers prove it. Nobody waits for them.
+class BrokerReachability:
+    """Tracks whether Kafka answers, without blocking.
 
-    A lost connection alone proves nothing: Kafka is away when a question, too, stays unanswered,
-    and back when it has answered one or delivered something.
+    A lost connection alone proves nothing: Kafka counts as away when a metadata request, too, is
+    not answered, and as back when it has answered one or delivered a message.
 
-    :param metadata: a client's `list_topics`, which waits for the answer.
+    :param metadata: a client's `list_topics`, which blocks.
     """
 
     def __init__(self, brokers: str, metadata: Callable[..., Any]) -> None:
@@ -49,22 +49,23 @@ class Contact:
 
     @property
     def in_doubt(self) -> bool:
-        """Whether it is to be asked."""
+        """Whether Kafka should be probed."""
         return bool(self._doubt)
 
     def lost(self, reason: str) -> None:
-        """No broker is connected."""
+        """Note that no broker is connected."""
         self._doubt = reason
 
     def proved(self) -> bool:
-        """Kafka has answered; whether it had been away until then."""
+        """Note that Kafka has answered; return whether it had been away until then."""
         was_away, self._away, self._doubt = self._away, False, ""
         return was_away
 
     def ask(self, topic: str) -> Answer | None:
-        """An answer that has come, about `topic` or what was asked before; to be called often.
+        """Return an answer that has arrived, about `topic` or an earlier one; to be called
+        frequently.
 
-        It asks one question at a time, each two seconds at most.
+        It makes one request at a time, at most one in two seconds.
         """
         if self._asked is None:
             if time.monotonic() >= self._next_s:

@@ -1,4 +1,4 @@
-"""Records on their way to Kafka, and the file where they wait when memory is full."""
+"""A file of records that wait for Kafka: first in, first out, checksummed, and synced to disk."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from app.folders import sync_folder
 
 BLOCK_BYTES = 4 * 1024 * 1024
 RECORD_BYTES = 160
-"""What a record takes in memory beyond its key and value."""
+"""What a record takes in memory in addition to its key and value."""
 _FORMAT = b"THSPILL2"
-_PLACE = struct.Struct("<QQ")
+_POSITION = struct.Struct("<QQ")
 _CRC = struct.Struct("<I")
-HEAD_BYTES = len(_FORMAT) + _PLACE.size + _CRC.size
+HEAD_BYTES = len(_FORMAT) + _POSITION.size + _CRC.size
 """The size of a file that holds no records."""
-_MARK = b"\xfeREC"
-"""Begins each record: behind bytes that cannot be read, the next one is looked for by it."""
+_RECORD_MARKER = b"\xfeREC"
+"""Begins each record; after bytes that cannot be read, the next record is found by it."""
 _LENGTH = struct.Struct("<I")
-_RECORD_HEAD_BYTES = len(_MARK) + _LENGTH.size + _CRC.size
+_RECORD_HEAD_BYTES = len(_RECORD_MARKER) + _LENGTH.size + _CRC.size
 _SEARCH_BYTES = 1024 * 1024
 _TIME = b'"received_at":'
 
@@ -35,11 +35,11 @@ log = logging.getLogger(__name__)
 
 
 class SpillError(TickhouseError):
-    """The file cannot be used; it is left as it is."""
+    """The file cannot be used; it is left unchanged."""
 
 
-class Record(NamedTuple):
-    """A Kafka message on its way."""
+class KafkaRecord(NamedTuple):
+    """A message for Kafka."""
 
     topic: str
     key: bytes | None
@@ -47,37 +47,37 @@ class Record(NamedTuple):
 
     @property
     def size(self) -> int:
-        """What it takes in memory, in bytes."""
+        """Its size in memory, in bytes."""
         return RECORD_BYTES + len(self.value) + len(self.key or b"")
 
 
-class Gap(NamedTuple):
-    """Records that cannot be read any more.
+class UnreadableSpan(NamedTuple):
+    """Records that can no longer be read.
 
-    :ivar from_ms: `received_at` of the last message before them; 0 when nothing is known of it.
-    :ivar to_ms: `received_at` of the next message behind them; None when there is none.
+    :ivar from_ms: `received_at` of the last message before them; 0 if it is not known.
+    :ivar to_ms: `received_at` of the next message after them; None if there is none.
     """
 
     from_ms: int
     to_ms: int | None
 
 
-class _Span(NamedTuple):
-    """A part of the file: a record, or bytes that are none."""
+class _FilePart(NamedTuple):
+    """A part of the file: a record, or bytes that are not a record."""
 
     start_at: int
     end_at: int
-    record: Record | None
+    record: KafkaRecord | None
 
 
 class SpillFile:
-    """Records on disk, first in, first out; they outlive the process.
+    """Records on disk, first in, first out; they survive the process.
 
-    The file begins with its format and the place of the first record that is not `confirmed`. Each
-    record carries a checksum: one that is spoiled is skipped and named in the log, and `take_gaps`
-    returns when it was received. What is appended outlives the machine, too, once `is_synced`.
+    The file begins with its format and the position of the first record that is not confirmed. Each
+    record carries a checksum: a corrupt one is skipped and logged, and `take_unreadable` returns
+    when it was received. Appended records survive a crash of the machine once `is_synced`.
 
-    :ivar unread: how many records were not read yet (an upper bound, when some were spoiled since).
+    :ivar unread: the number of records not read yet (an upper bound, if some were corrupted since).
     :raises SpillError: `path` is a file of another format.
     """
 
@@ -85,8 +85,8 @@ class SpillFile:
         path.parent.mkdir(parents=True, exist_ok=True)
         self.path = path
         self.unread = 0
-        self._gaps: list[Gap] = []
-        self._distrusted = False
+        self._unreadable: list[UnreadableSpan] = []
+        self._sync_failed = False
         self._name_is_synced = path.exists()
         self._generation = 0
         self._synced: tuple[int, int] | None = None
@@ -94,8 +94,8 @@ class SpillFile:
         self._file = _opened(path)
         self._confirmed_at = self._read_at = self._end_at = HEAD_BYTES
         self._since_ms = 0
-        self._last: Record | None = None
-        self._damage: _Span | None = None
+        self._last: KafkaRecord | None = None
+        self._damage: _FilePart | None = None
         self._known_damage: set[int] = set()
         try:
             self._find_records()
@@ -104,7 +104,7 @@ class SpillFile:
             raise
 
     def __bool__(self) -> bool:
-        """Whether there are records that were not read yet."""
+        """Return whether there are records that were not read yet."""
         return self.unread > 0
 
     @property
@@ -114,20 +114,20 @@ class SpillFile:
 
     @property
     def is_synced(self) -> bool:
-        """Whether all that was appended is on the disk, as far as the disk has confirmed."""
-        if self._distrusted:
+        """Whether everything appended is on disk, as far as the disk has confirmed it."""
+        if self._sync_failed:
             return False
         return self._end_at == HEAD_BYTES or self._synced == (self._generation, self._end_at)
 
-    def take_gaps(self) -> list[Gap]:
-        """What was found unreadable since this was asked last."""
-        gaps, self._gaps = self._gaps, []
-        return gaps
+    def take_unreadable(self) -> list[UnreadableSpan]:
+        """Return the parts that were found unreadable since the last call."""
+        unreadable, self._unreadable = self._unreadable, []
+        return unreadable
 
-    def append(self, records: Iterable[Record]) -> None:
-        """Write `records` behind all others.
+    def append(self, records: Iterable[KafkaRecord]) -> None:
+        """Write `records` at the end.
 
-        :raises OSError: there is no room; none of them counts as written.
+        :raises OSError: there is no space; none of them counts as written.
         """
         taken = list(records)
         packed = [_packed(record) for record in taken]
@@ -145,15 +145,15 @@ class SpillFile:
         self.unread += len(packed)
 
     def sync(self) -> None:
-        """Force to the disk what was appended; a thread of its own may do it, then call `adopt`.
+        """Force appended records to disk; may run in another thread, followed by `finish_sync`.
 
-        After a refusal the system may have dropped what it could not write, and a further fsync
-        would say nothing about it (Linux). So the next call writes the whole file anew.
+        After a failed fsync the system may have dropped data, and another fsync would not report it
+        (Linux). So the next call rewrites the whole file.
 
-        :raises OSError: the disk refuses; nothing counts as synced.
+        :raises OSError: the disk reports an error; nothing counts as synced.
         """
         generation, end_at = self._generation, self._end_at
-        if self._distrusted:
+        if self._sync_failed:
             if self._rewritten is None:
                 self._rewrite(end_at)
                 self._rewritten = generation, end_at
@@ -163,17 +163,17 @@ class SpillFile:
             if not self._name_is_synced:
                 sync_folder(self.path.parent)
         except OSError:
-            self._distrusted = True
+            self._sync_failed = True
             raise
         self._name_is_synced = True
         self._synced = generation, end_at
 
-    def adopt(self) -> None:
-        """Put in place what `sync` wrote anew, with what was appended meanwhile.
+    def finish_sync(self) -> None:
+        """Install the file that `sync` rewrote, with what was appended meanwhile.
 
-        It counts as synced after the next `sync`, which is to be called all the same.
+        It counts as synced only after the next `sync`.
 
-        :raises OSError: there is no room for it; the file that was distrusted stays.
+        :raises OSError: there is no space for it; the old file stays in use.
         """
         if self._rewritten is None:
             return
@@ -194,12 +194,12 @@ class SpillFile:
         self._file.close()
         self._file = file
         self._write_head()
-        self._distrusted, self._name_is_synced = False, False
+        self._sync_failed, self._name_is_synced = False, False
         self._synced = None
 
-    def read(self) -> list[Record]:
-        """The next records, some MiB of them; they stay in the file until `confirm`."""
-        found: list[Record] = []
+    def read(self) -> list[KafkaRecord]:
+        """Return the next records, a few MiB; they stay in the file until `confirm`."""
+        found: list[KafkaRecord] = []
         start_at = self._read_at
         for span in self._spans(start_at, self._end_at):
             self._read_at = span.end_at
@@ -212,7 +212,7 @@ class SpillFile:
         return found
 
     def confirm(self) -> None:
-        """Everything that was read has been delivered; an empty file gives its room back."""
+        """Note that everything that was read is delivered; an empty file is truncated."""
         if not self:
             self._read_at = self._end_at = HEAD_BYTES
             self._generation += 1
@@ -222,10 +222,10 @@ class SpillFile:
         self._since_ms = self._last_ms()
         self._write_head()
 
-    def replace(self, records: Iterable[Record]) -> None:
-        """Make `records`, and behind them what was not read yet, the file's content.
+    def replace(self, records: Iterable[KafkaRecord]) -> None:
+        """Replace the content by `records`, followed by what was not read yet.
 
-        :raises OSError: they cannot be written, or the disk refuses; the file is as it was.
+        :raises OSError: they cannot be written or synced; the file is unchanged.
         """
         first = list(records)
         since_ms = next(filter(None, map(_received_ms, first)), self._last_ms())
@@ -244,11 +244,11 @@ class SpillFile:
         sync_folder(self.path.parent)
         self._file.close()
         self._file = file
-        self._distrusted, self._name_is_synced, self._rewritten = False, True, None
+        self._sync_failed, self._name_is_synced, self._rewritten = False, True, None
         self._generation += 1
-        gaps, self._gaps = self._gaps, []
+        unreadable, self._unreadable = self._unreadable, []
         self._find_records()
-        self._gaps = gaps
+        self._unreadable = unreadable
         self._synced = self._generation, self._end_at
 
     def close(self) -> None:
@@ -259,7 +259,7 @@ class SpillFile:
         return self.path.with_suffix(".new")
 
     def _rewrite(self, end_at: int) -> None:
-        """Write what is not confirmed to another file, each record at its place, and force it."""
+        """Write the unconfirmed part to another file, at the same positions, and sync it."""
         with FileIO(self._new_path, "w+b") as file:
             start_at = self._confirmed_at
             _write(file, _head(start_at, self._since_ms))
@@ -268,7 +268,7 @@ class SpillFile:
             os.fsync(file.fileno())
 
     def _copy(self, file: FileIO, start_at: int, end_at: int) -> None:
-        """Write a part of this file to `file`, at the place where that stands."""
+        """Copy a part of this file to the current position of `file`."""
         with self.path.open("rb") as old:
             old.seek(start_at)
             left = end_at - start_at
@@ -307,18 +307,18 @@ class SpillFile:
 
     def _read_head(self, size: int) -> None:
         self._check_format()
-        place = self._file.read(_PLACE.size)
+        position = self._file.read(_POSITION.size)
         (crc,) = _CRC.unpack(self._file.read(_CRC.size))
-        start_at, since_ms = _PLACE.unpack(place)
-        if crc == zlib.crc32(place) and HEAD_BYTES <= start_at <= size:
+        start_at, since_ms = _POSITION.unpack(position)
+        if crc == zlib.crc32(position) and HEAD_BYTES <= start_at <= size:
             self._confirmed_at = self._read_at = self._end_at = start_at
             self._since_ms = since_ms
             return
         log.error("%s: its head is spoiled, so all of it is sent again", self.path)
         self._since_ms = 0
 
-    def _spans(self, start_at: int, end_at: int) -> Iterator[_Span]:
-        """The records between two places, and what between them is none; that is noted."""
+    def _spans(self, start_at: int, end_at: int) -> Iterator[_FilePart]:
+        """Yield the records between two positions and the unreadable parts between them."""
         with self.path.open("rb") as file:
             at = start_at
             while at < end_at:
@@ -327,17 +327,17 @@ class SpillFile:
                 if span.record is None:
                     self._damage = self._damage or span
                 elif _TIME in span.record.value:
-                    self._note(_received_ms(span.record) if self._damage else None)
+                    self._record_damage(_received_ms(span.record) if self._damage else None)
                     self._last = span.record
                 yield span
-        self._note(None)
+        self._record_damage(None)
 
     def _last_ms(self) -> int:
-        """When the last message that was read, or those before the file, were received."""
+        """When the last message that was read, or the last before the file, was received."""
         return (_received_ms(self._last) if self._last else 0) or self._since_ms
 
-    def _note(self, to_ms: int | None) -> None:
-        """Note damage, if there was some, now that it is known what lies behind it."""
+    def _record_damage(self, to_ms: int | None) -> None:
+        """Report an unreadable part, if there was one, once the record after it is known."""
         damage, self._damage = self._damage, None
         if damage is None or damage.start_at in self._known_damage:
             return
@@ -350,7 +350,7 @@ class SpillFile:
             damage.start_at,
             "" if to_ms is None else ", what lies behind them is sent",
         )
-        self._gaps.append(Gap(self._last_ms(), to_ms))
+        self._unreadable.append(UnreadableSpan(self._last_ms(), to_ms))
 
     def _write_head(self) -> None:
         self._file.seek(0)
@@ -358,7 +358,7 @@ class SpillFile:
 
 
 def _opened(path: Path) -> FileIO:
-    """Without a buffer: what could not be written must not be written later, elsewhere."""
+    """Open without a buffer: what could not be written must not be written later, elsewhere."""
     return FileIO(path, "r+b" if path.exists() else "w+b")
 
 
@@ -368,38 +368,38 @@ def _write(file: FileIO, content: bytes) -> None:
         rest = rest[file.write(rest) :]
 
 
-def _head(place: int, since_ms: int) -> bytes:
-    packed = _PLACE.pack(place, since_ms)
+def _head(position: int, since_ms: int) -> bytes:
+    packed = _POSITION.pack(position, since_ms)
     return _FORMAT + packed + _CRC.pack(zlib.crc32(packed))
 
 
-def _packed(record: Record) -> bytes:
+def _packed(record: KafkaRecord) -> bytes:
     body = msgspec.msgpack.encode(record)
     length = _LENGTH.pack(len(body))
-    return b"".join((_MARK, length, _CRC.pack(zlib.crc32(body, zlib.crc32(length))), body))
+    return b"".join((_RECORD_MARKER, length, _CRC.pack(zlib.crc32(body, zlib.crc32(length))), body))
 
 
-_decode = msgspec.msgpack.Decoder(Record).decode
+_decode = msgspec.msgpack.Decoder(KafkaRecord).decode
 
 
-def _span(file: BufferedReader, at: int, end_at: int) -> _Span:
-    """The record at a place; or all bytes from there to the next record, when there is none."""
-    whole = _record_at(file, at, end_at)
-    if whole is None:
-        return _Span(at, _next_record_at(file, at + 1, end_at), None)
-    return whole
+def _span(file: BufferedReader, at: int, end_at: int) -> _FilePart:
+    """Return the record at a position, or the bytes up to the next record if there is none."""
+    record_part = _record_at(file, at, end_at)
+    if record_part is None:
+        return _FilePart(at, _next_record_at(file, at + 1, end_at), None)
+    return record_part
 
 
-def _record_at(file: BufferedReader, at: int, end_at: int) -> _Span | None:
+def _record_at(file: BufferedReader, at: int, end_at: int) -> _FilePart | None:
     body_at = at + _RECORD_HEAD_BYTES
     if body_at > end_at:
         return None
     if file.tell() != at:
         file.seek(at)
     head = file.read(_RECORD_HEAD_BYTES)
-    if len(head) < _RECORD_HEAD_BYTES or not head.startswith(_MARK):
+    if len(head) < _RECORD_HEAD_BYTES or not head.startswith(_RECORD_MARKER):
         return None
-    length = head[len(_MARK) : -_CRC.size]
+    length = head[len(_RECORD_MARKER) : -_CRC.size]
     (crc,) = _CRC.unpack(head[-_CRC.size :])
     (size,) = _LENGTH.unpack(length)
     if body_at + size > end_at:
@@ -408,24 +408,24 @@ def _record_at(file: BufferedReader, at: int, end_at: int) -> _Span | None:
     if zlib.crc32(body, zlib.crc32(length)) != crc:
         return None
     try:
-        return _Span(at, body_at + size, _decode(body))
+        return _FilePart(at, body_at + size, _decode(body))
     except msgspec.DecodeError:
         return None
 
 
 def _next_record_at(file: BufferedReader, at: int, end_at: int) -> int:
-    """Where the next whole record begins; the end, if there is none."""
+    """Return the position of the next complete record; the end, if there is none."""
     while at < end_at:
         file.seek(at)
         part = file.read(min(_SEARCH_BYTES, end_at - at))
-        found = part.find(_MARK)
+        found = part.find(_RECORD_MARKER)
         while found >= 0:
             if _record_at(file, at + found, end_at) is not None:
                 return at + found
-            found = part.find(_MARK, found + 1)
-        if len(part) < len(_MARK):
+            found = part.find(_RECORD_MARKER, found + 1)
+        if len(part) < len(_RECORD_MARKER):
             break
-        at += len(part) - len(_MARK) + 1
+        at += len(part) - len(_RECORD_MARKER) + 1
     return end_at
 
 
@@ -436,8 +436,8 @@ class _Timed(msgspec.Struct):
 _decode_time = msgspec.json.Decoder(_Timed).decode
 
 
-def _received_ms(record: Record) -> int:
-    """When the message was received; 0 when it does not say so."""
+def _received_ms(record: KafkaRecord) -> int:
+    """Return when the message was received; 0 if it does not contain it."""
     try:
         return _decode_time(record.value).received_at
     except msgspec.DecodeError:

@@ -1,4 +1,4 @@
-"""What it means when Kafka refuses a message, and what is left to do about it: pure."""
+"""Interpret Kafka's errors about messages and decide what to do about them: pure."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ from app.contracts import (
     decode_rejected,
     encode,
 )
-from app.feeds.live.coverage import MINUTE_MS, Lost, minute_of
 from app.feeds.messages.building import MAX_PAYLOAD_BYTES, halves
-from app.feeds.outbox.spill_file import Record
+from app.feeds.messages.outgoing import MINUTE_MS, LostSpan, minute_of
+from app.feeds.outbox.spill_file import KafkaRecord
 
 REASON = "refused_by_kafka"
 
 
 class Verdict(Enum):
-    """What an error of Kafka says about the message it was reported for."""
+    """What an error of Kafka means for the message it was reported for."""
 
     TOO_LARGE = auto()
-    """The message, or the batch it was sent in, is larger than the topic takes."""
+    """The message, or its batch, is larger than the topic accepts."""
     INVALID = auto()
-    """The message, or another one of its batch, is not what the topic takes."""
+    """The message, or another one of its batch, is not accepted by the topic."""
     UNSENT = auto()
-    """Nothing: it is to be sent again."""
+    """The message was not sent, and is to be sent again."""
     STOP = auto()
     """The producer may not, or cannot, send at all."""
 
@@ -65,17 +65,18 @@ _VERDICTS = {
     KafkaError.UNKNOWN_PRODUCER_ID: Verdict.UNSENT,
     KafkaError.INVALID_PRODUCER_EPOCH: Verdict.UNSENT,
 }
-"""`_DESTROY` is reported of messages that waited in the client for a topic that is gone. Of the
-last three librdkafka makes a fatal error by itself where they are one."""
+"""`_DESTROY` is reported for messages that waited in the client for a topic that is gone. Of the
+last three librdkafka makes a fatal error by itself where they are one.
+"""
 
 
 def verdict(error: KafkaError) -> Verdict:
-    """What `error` says; an error that nobody foresaw stops the producer, which loses nothing."""
+    """Classify `error`; an unknown error stops the producer, which loses nothing."""
     return Verdict.STOP if error.fatal() else _VERDICTS.get(error.code(), Verdict.STOP)
 
 
-def rejection(record: Record, error: str, feed: FeedName) -> Rejected:
-    """The record for trades-rejected of a message that Kafka refuses for good."""
+def rejection(record: KafkaRecord, error: str, feed: FeedName) -> Rejected:
+    """Return the trades-rejected record for a message that Kafka rejects for good."""
     value = record.value
     return Rejected(
         stage="feed",
@@ -92,10 +93,10 @@ def rejection(record: Record, error: str, feed: FeedName) -> Rejected:
     )
 
 
-def smaller_parts(record: Record, error: KafkaError, feed: FeedName) -> list[Record]:
-    """What to send instead of a message that was refused; nothing, if there is nothing smaller.
+def smaller_parts(record: KafkaRecord, error: KafkaError, feed: FeedName) -> list[KafkaRecord]:
+    """Return what to send instead of a rejected message; empty if it cannot be made smaller.
 
-    Halves of trades that are too large together; a record of trades-rejected without its payload.
+    Trades that are too large are halved; a trades-rejected record loses its payload.
     """
     with suppress(msgspec.DecodeError):
         return _without_payload(record, decode_rejected(record.value))
@@ -108,18 +109,18 @@ def smaller_parts(record: Record, error: KafkaError, feed: FeedName) -> list[Rec
     return []
 
 
-def _without_payload(record: Record, rejected: Rejected) -> list[Record]:
+def _without_payload(record: KafkaRecord, rejected: Rejected) -> list[KafkaRecord]:
     if rejected.payload is None:
         return []
     rejected.payload = None
     return [record._replace(value=encode(rejected))]
 
 
-def lost_with(record: Record, feed: FeedName) -> list[Lost]:
-    """What of the feed is lost with a message that Kafka refuses for good.
+def lost_with(record: KafkaRecord, feed: FeedName) -> list[LostSpan]:
+    """Return the spans of the feed that are lost with a message that Kafka rejects for good.
 
-    Only trades: of each minute that one of them lies in, the time from the first of them until the
-    message was received, as far as it lies in that minute.
+    Only trades count: for each minute with a trade of the message, the time from its first trade
+    until the message was received, within that minute.
     """
     try:
         message = decode(record.key, record.value, feed).message
@@ -133,32 +134,34 @@ def lost_with(record: Record, feed: FeedName) -> list[Lost]:
     return [_lost_in(minute, trades, message) for minute, trades in minutes.items()]
 
 
-def _lost_in(minute: int, trades: Iterable[Trade], message: Trades) -> Lost:
+def _lost_in(minute: int, trades: Iterable[Trade], message: Trades) -> LostSpan:
     times = [trade.t for trade in trades]
     until = max(message.received_at, max(times) + 1)
-    return Lost(message.symbol, min(times), min(until, minute + MINUTE_MS))
+    return LostSpan(message.symbol, min(times), min(until, minute + MINUTE_MS))
 
 
-class Window:
-    """How many bytes Kafka's client may have at once: all it holds, until a batch is refused.
+class SendWindow:
+    """Limits the bytes in the client's queue after a batch was rejected.
 
-    Kafka refuses a batch as a whole, and what is sent at once becomes one. So what was refused
-    together is sent again in halves, until one that was alone is refused.
+    Kafka rejects whole batches, and what is sent at once becomes one. So rejected messages are sent
+    again in halves, until one is rejected that was alone.
     """
 
     def __init__(self) -> None:
         self._most_bytes = self._bytes = sys.maxsize
 
-    def has_room(self, held_bytes: int, record: Record) -> bool:
-        """Whether `record` may join what the client holds."""
-        return not held_bytes or held_bytes + record.size <= self._bytes
+    def has_room(self, in_flight_bytes: int, record: KafkaRecord) -> bool:
+        """Return whether `record` may be added to the bytes in flight."""
+        return not in_flight_bytes or in_flight_bytes + record.size <= self._bytes
 
     def refused(self, size_bytes: int, too_large: bool) -> None:
-        """So many bytes were refused together; for their size, they always would be."""
+        """Halve the window after `size_bytes` were rejected together; permanently if they were too
+        large.
+        """
         self._bytes = max(1, min(size_bytes, self._bytes) // 2)
         if too_large:
             self._most_bytes = self._bytes
 
     def delivered(self) -> None:
-        """All that the client held was delivered."""
+        """Double the window again: everything in flight was delivered."""
         self._bytes = min(2 * self._bytes, self._most_bytes)

@@ -1,4 +1,4 @@
-"""`tickhouse replay`: a file of trades, or a recording of the feed, into stocks-topic."""
+"""`tickhouse replay`: publish a trade file or a recording of the feed to stocks-topic."""
 
 from __future__ import annotations
 
@@ -19,17 +19,19 @@ from rich.progress import (
 )
 
 from app.contracts import STOCKS_TOPIC, Message, RefusedMessage, Trades, Watermark, decode
-from app.feeds.live.recording import Event, RecordingError, is_recording, read_recording
+from app.feeds.finnhub.vendor import FinnhubParser
+from app.feeds.live.recording_file import Event, RecordingError
 from app.feeds.live.source import SourceError, check_feed, only_one
 from app.feeds.outbox.publisher import Publisher
 from app.feeds.replay.messages import SOURCE, messages
-from app.feeds.replay.playback import relive, what_is_in
-from app.feeds.replay.trade_file import FileTrade, Span, TradeFile, read_trades
+from app.feeds.replay.playback import play_back, summarize
+from app.feeds.replay.recording import is_recording, read_recording
+from app.feeds.replay.trade_file import FileTrade, RowSpan, TradeFile, read_trades
 from app.settings import Settings
 from app.topics import ensure_topics, unreachable
 
 TAIL_MESSAGES = 20_000
-"""How far back in each partition the newest watermarks are looked for."""
+"""How far back in each partition the newest watermarks are searched."""
 _READ_TIMEOUT_S = 10.0
 _FLUSH_S = 60.0
 _SHOW_EVERY = 1_000
@@ -45,9 +47,9 @@ log = logging.getLogger(__name__)
 
 
 def run(settings: Settings, path: Path, speed: float | None = None) -> None:
-    """Send the trades of `path`, as fast as Kafka takes them or at `speed` times real time.
+    """Publish the trades of `path`, as fast as Kafka accepts them or at `speed` times real time.
 
-    A recording of `tickhouse produce` is lived through again as it was, coverage, restarts and all.
+    A recording of `tickhouse produce` is played back with its coverage and restarts.
 
     :raises TickhouseError: the file cannot be read, the namespace holds another feed, its
         watermarks are already past the file, or Kafka is away.
@@ -75,7 +77,7 @@ def _is_recording(path: Path) -> bool:
 def _send_recording(
     settings: Settings, path: Path, publisher: Publisher, speed: float | None
 ) -> int:
-    recorded = what_is_in(read_recording(path))
+    recorded = summarize(read_recording(path))
     if recorded is None:
         raise RecordingError(f"The recording {path} is empty.")
     ensure_topics(settings)
@@ -87,8 +89,9 @@ def _send_recording(
     sent = 0
     with _progress("frames") as progress:
         task = progress.add_task(path.name, total=recorded.frames.rows)
-        for event, messages in relive(
+        for event, messages in play_back(
             events,
+            FinnhubParser(),
             feed="replay",
             source=SOURCE,
             grace_ms=settings.candle_grace_ms,
@@ -143,7 +146,7 @@ def paced(
     monotonic_s: Callable[[], float],
     sleep_s: Callable[[float], None],
 ) -> Iterator[T]:
-    """What `happened`, each held back until its time has come, `speed` times as fast as then."""
+    """Yield each event when it is due, `speed` times as fast as it happened."""
     start_s: float | None = None
     start_ms = 0
     for one in happened:
@@ -156,9 +159,9 @@ def paced(
 
 
 def check_not_past(
-    path: Path, spans: Mapping[str, Span], watermarks: dict[str, int], settings: Settings
+    path: Path, spans: Mapping[str, RowSpan], watermarks: dict[str, int], settings: Settings
 ) -> None:
-    """Stop when a symbol's watermark in the topic lies behind all of its trades in the file.
+    """Raise if a symbol's watermark in the topic is past all of its trades in the file.
 
     :param spans: the times of each symbol's trades in the file.
 
@@ -185,7 +188,7 @@ def check_not_past(
 
 
 def newest_watermarks(settings: Settings) -> dict[str, int]:
-    """The newest watermark of each symbol, as far as the end of each partition tells.
+    """Return the newest watermark of each symbol, from the end of each partition.
 
     :raises TopicError: the broker does not answer.
     """
@@ -227,13 +230,13 @@ def _watermarks_at_the_end(consumer: Consumer, topic: str, settings: Settings) -
                 raise KafkaException(error)
             tails.pop(record.partition(), None)
             continue
-        for symbol, t in _told_by(record.key(), record.value(), settings):
+        for symbol, t in _watermarks_in(record.key(), record.value(), settings):
             newest[symbol] = max(newest.get(symbol, 0), t)
     return newest
 
 
 def _offsets(consumer: Consumer, partition: TopicPartition) -> tuple[int, int]:
-    """The first and the next offset; of a topic just made, as soon as it has a leader."""
+    """Return the first and the next offset; for a new topic, as soon as it has a leader."""
     until_s = time.monotonic() + _READ_TIMEOUT_S
     while True:
         try:
@@ -245,7 +248,7 @@ def _offsets(consumer: Consumer, partition: TopicPartition) -> tuple[int, int]:
             time.sleep(0.05)
 
 
-def _told_by(
+def _watermarks_in(
     key: bytes | None, value: bytes | None, settings: Settings
 ) -> Iterator[tuple[str, int]]:
     try:

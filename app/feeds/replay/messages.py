@@ -1,7 +1,7 @@
-"""The messages that replaying a file makes: pure, and the same for Kafka and for backfill.
+"""Turn the trades of a file into messages: pure, and the same for Kafka and for backfill.
 
 A file has no receive times. Each symbol's own trades are its clock: `received_at` is the symbol's
-largest t so far, its watermark that less the grace.
+largest t so far, and its watermark is that minus the grace.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from app.market.sessions import END_MS, FIRST_MS
 
 SOURCE = CONNECTION = "replay"
 TRADES_A_MESSAGE = 10
-"""As many as Finnhub was ever seen to put into one frame."""
+"""The most trades ever recorded in one of Finnhub's frames."""
 _MINUTE_MS = 60_000
 
 
 def messages(
     trades: Iterable[FileTrade], feed: FeedName, grace_ms: int, horizon_ms: int
 ) -> Iterator[Message]:
-    """What a source with these `trades`, in order of arrival, would have sent.
+    """Yield the messages that a source with these `trades`, in order of arrival, would have sent.
 
-    Consecutive trades of a symbol whose receive times lie in one second share a message; behind
-    each such second follows the symbol's watermark, behind the last trade of all one that ends
+    Consecutive trades of a symbol whose receive times lie in one second share a message. The
+    symbol's watermark follows each such second, and after the last trade of all a watermark ends
     each symbol's last minute. Nothing waits longer than until another symbol reaches a new second.
     """
     tapes: dict[str, _Tape] = {}
@@ -58,7 +58,7 @@ def messages(
 
 
 class _Tape:
-    """One symbol's trades on their way into messages."""
+    """Collects one symbol's trades into messages."""
 
     __slots__ = ("_feed", "_grace_ms", "_repeats", "_symbol", "frame", "largest_t", "trades")
 
@@ -72,7 +72,7 @@ class _Tape:
         self.trades: list[Trade] = []
 
     def add(self, trade: FileTrade, frame: int) -> None:
-        """Put `trade` behind the others of its message; the first of them brings the frame."""
+        """Append `trade` to the message; the first one determines the frame."""
         if not self.trades:
             self.frame = frame
         _, t, p, v, c = trade
@@ -80,18 +80,18 @@ class _Tape:
         self.trades.append(Trade(t, p, v, c, self.frame, len(self.trades), k))
 
     def message(self) -> Trades:
-        """The message of the trades so far."""
+        """Return the message of the trades so far."""
         trades, self.trades = self.trades, []
         return Trades(self._symbol, self._feed, SOURCE, CONNECTION, self.largest_t, trades)
 
     def end_second(self) -> Iterator[Message]:
-        """What is left of the second, and the watermark behind it."""
+        """Yield the rest of the second, and its watermark."""
         if self.trades:
             yield self.message()
         yield self._watermark(self.largest_t - self._grace_ms, self.largest_t)
 
     def end(self) -> Watermark:
-        """A watermark at the end of the symbol's last minute, sent when the grace is over."""
+        """Return a watermark at the end of the symbol's last minute, sent after the grace."""
         minute_end = (self.largest_t // _MINUTE_MS + 1) * _MINUTE_MS
         return self._watermark(minute_end, minute_end + self._grace_ms)
 

@@ -1,4 +1,4 @@
-"""A recording of the feed lived through again, by the code that lived through it: pure."""
+"""Play back a recording of the feed through the producer's own code: pure."""
 
 from __future__ import annotations
 
@@ -7,23 +7,25 @@ from typing import NamedTuple
 
 from app.contracts import FeedName
 from app.feeds.clock import ManualClock
-from app.feeds.finnhub.quote_messages import quote_messages
-from app.feeds.live.coverage import Mark
-from app.feeds.live.recording import Event
-from app.feeds.live.session import Intake, Outgoing
+from app.feeds.live.coverage import CoverageCheckpoint
+from app.feeds.live.recording_file import Event
+from app.feeds.live.session import FeedSession
 from app.feeds.live.staleness import market_open
-from app.feeds.replay.trade_file import Span
+from app.feeds.messages.outgoing import Outgoing
+from app.feeds.messages.quotes import quote_messages
+from app.feeds.replay.trade_file import RowSpan
+from app.feeds.vendor import Parser
 
 
-class Recorded(NamedTuple):
-    """What a recording holds: of which symbols, how many frames, from when to when."""
+class RecordingSummary(NamedTuple):
+    """The symbols of a recording, its number of frames, and its first and last time."""
 
     symbols: frozenset[str]
-    frames: Span
+    frames: RowSpan
 
 
-def what_is_in(events: Iterable[Event]) -> Recorded | None:
-    """What a recording holds, None if it is empty."""
+def summarize(events: Iterable[Event]) -> RecordingSummary | None:
+    """Summarize a recording; None if it is empty."""
     symbols: set[str] = set()
     frames, first_ms, last_ms = 0, None, 0
     for event in events:
@@ -32,12 +34,15 @@ def what_is_in(events: Iterable[Event]) -> Recorded | None:
         first_ms = event.at if first_ms is None else first_ms
         last_ms = event.at
     return (
-        None if first_ms is None else Recorded(frozenset(symbols), Span(frames, first_ms, last_ms))
+        None
+        if first_ms is None
+        else RecordingSummary(frozenset(symbols), RowSpan(frames, first_ms, last_ms))
     )
 
 
-def relive(
+def play_back(
     events: Iterable[Event],
+    parser: Parser,
     *,
     feed: FeedName,
     source: str,
@@ -45,85 +50,92 @@ def relive(
     horizon_ms: int,
     drop_repeats: bool = True,
 ) -> Iterator[tuple[Event, list[Outgoing]]]:
-    """What a producer makes of a recording: each event, and its messages.
+    """Yield each event of a recording with the messages that a producer makes of it.
 
-    Frame by frame and second by second it is what the producer made when it was recorded, restarts
-    included, but for feed and source. The trades keep the times at which they were received.
+    Except for feed and source they are the messages that the producer made when it was recorded,
+    frame by frame and second by second, with restarts. Trades keep the times at which they were
+    received.
     """
-    life: _Life | None = None
+    life: _ProducerRun | None = None
     for event in events:
         if event.what == "started" or life is None:
-            mark = life.intake.mark() if life else None
-            life = _Life(event, feed, source, grace_ms, horizon_ms, drop_repeats, mark)
-            resumed = life.intake.resume()
+            checkpoint = life.session.checkpoint() if life else None
+            life = _ProducerRun(
+                event, parser, feed, source, grace_ms, horizon_ms, drop_repeats, checkpoint
+            )
+            resumed = life.session.resume()
             yield event, [*resumed, *life.live(event)]
         else:
             yield event, life.live(event)
 
 
-class _Life:
+class _ProducerRun:
     """One run of the producer."""
 
     def __init__(
         self,
         started: Event,
+        parser: Parser,
         feed: FeedName,
         source: str,
         grace_ms: int,
         horizon_ms: int,
         drop_repeats: bool,
-        mark: Mark | None,
+        checkpoint: CoverageCheckpoint | None,
     ) -> None:
         self._feed = feed
+        self._parser = parser
         self._clock = ManualClock(started.at)
-        self.intake = Intake(
+        self.session = FeedSession(
             feed=feed,
             source=source,
             symbols=started.symbols,
             grace_ms=grace_ms,
             horizon_ms=horizon_ms,
             clock=self._clock,
+            parse_frame=parser.parse_frame,
             drop_repeats=drop_repeats,
-            mark=mark,
+            checkpoint=checkpoint,
             is_open=market_open(started.feed or feed),
         )
 
     def live(self, event: Event) -> list[Outgoing]:
-        """What the event makes."""
+        """Process an event; return its messages."""
         self._clock.move_forward(max(0, event.at - self._clock.now_ms()))
-        intake = self.intake
+        session = self.session
         match event.what:
             case "frame":
-                return intake.frame(event.frame, event.connection)
+                return session.frame(event.frame, event.connection)
             case "second":
-                return intake.each_second()
+                return session.each_second()
             case "opened":
-                intake.connected(event.connection, event.symbols)
+                session.connected(event.connection, event.symbols)
             case "subscribed":
-                intake.subscribed(event.connection, event.symbols)
+                session.subscribed(event.connection, event.symbols)
             case "refused":
-                return intake.refuse(event.connection, event.symbols)
+                return session.refuse(event.connection, event.symbols)
             case "closed":
-                return intake.disconnected(event.connection)
+                return session.disconnected(event.connection)
             case "quote":
                 return self._quote(event)
             case "date":
-                return intake.server_date(event.date, event.sent, event.at)
+                return session.server_date(event.date, event.sent, event.at)
             case "stopped":
-                return intake.end()
+                return session.end()
             case "added":
-                intake.add(event.symbols)
+                session.add(event.symbols)
             case "removed":
-                intake.remove(event.symbols)
+                session.remove(event.symbols)
         return []
 
     def _quote(self, event: Event) -> list[Outgoing]:
-        """The answer that came over REST; recordings of former versions have none."""
+        """Process the answer to a quote request; recordings of earlier versions have none."""
         made = quote_messages(
             event.answer,
+            self._parser.parse_quote,
             symbol=event.symbols[0],
             feed=self._feed,
-            source=self.intake.source,
+            source=self.session.source,
             received_at=self._clock.now_ms(),
         )
         return [*made]

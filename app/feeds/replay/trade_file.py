@@ -1,8 +1,8 @@
-"""Trade files: which rows are trades, and in which order they arrived.
+"""Read trade files: validate rows and restore the order of arrival.
 
-Rows are kept in file order, which is the order of arrival; where the file has `seq`, it gives the
-order of arrival within a symbol, and the rows of a symbol are put by it into that symbol's places.
-Nothing is ever sorted by time.
+File order is the order of arrival. If the file has `seq`, it gives the order of arrival within a
+symbol, and the rows of a symbol are sorted by it within that symbol's positions. Nothing is ever
+sorted by time.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from app.market.sessions import END_MS, FIRST_MS
 from app.market.symbols import is_symbol
 
 BAD_ROWS_NAMED = 20
-"""How many of a file's bad rows are kept with their reason; all are counted."""
+"""How many invalid rows are kept with their reason; all are counted."""
 _MAX_CODES_LENGTH = 1_000
 _NEAR_LIMIT = float(LIMIT) * 0.999
 
@@ -31,7 +31,7 @@ Objects = npt.NDArray[np.object_]
 
 
 class FileTrade(NamedTuple):
-    """One row: a trade in Finnhub's words, price and size rounded half-even to 12 decimals."""
+    """A row: a trade in Finnhub's fields, price and size rounded half-even to 12 decimals."""
 
     symbol: str
     t: int
@@ -41,14 +41,14 @@ class FileTrade(NamedTuple):
 
 
 class BadRow(NamedTuple):
-    """A row that is no trade."""
+    """An invalid row."""
 
     row: int | None
     reason: str
 
 
-class Span(NamedTuple):
-    """What a file holds of one symbol."""
+class RowSpan(NamedTuple):
+    """The number of rows of a symbol, and their first and last time."""
 
     rows: int
     first_t: int
@@ -56,7 +56,7 @@ class Span(NamedTuple):
 
 
 class _Rows(NamedTuple):
-    """Valid rows as columns; the objects are shared between equal values."""
+    """Valid rows as columns; equal values share an object."""
 
     symbol: Objects
     t: Ints
@@ -65,24 +65,24 @@ class _Rows(NamedTuple):
     c: Objects
     seq: Ints | None
 
-    def take(self, places: Ints) -> _Rows:
-        return _Rows._make(None if column is None else column[places] for column in self)
+    def take(self, indices: Ints) -> _Rows:
+        return _Rows._make(None if column is None else column[indices] for column in self)
 
 
 class TradeFile:
-    """A checked trade file; iterate over it for its trades in order of arrival.
+    """A validated trade file; iterate over it for its trades in order of arrival.
 
-    Files whose rows already stand in order of arrival are streamed; one whose `seq` says otherwise
-    is held in memory as columns (about 50 bytes a row) while it is read.
+    Files whose rows are already in order of arrival are streamed. One whose `seq` requires sorting
+    is held in memory as columns (about 50 bytes per row) while it is read.
 
     :ivar spans: rows, first and last t of each symbol, in order of appearance.
-    :ivar bad_count: rows that are no trades; they are left out.
+    :ivar bad_count: the number of invalid rows, which are left out.
     :ivar bad_rows: the first of them, with the reason.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.spans: dict[str, Span] = {}
+        self.spans: dict[str, RowSpan] = {}
         self.bad_count = 0
         self.bad_rows: list[BadRow] = []
         self._in_order = True
@@ -98,7 +98,7 @@ class TradeFile:
 
     @property
     def rows(self) -> int:
-        """How many trades the file holds."""
+        """The number of trades in the file."""
         return sum(span.rows for span in self.spans.values())
 
     def __iter__(self) -> Iterator[FileTrade]:
@@ -110,9 +110,9 @@ class TradeFile:
             yield from _trades(rows.take(_arrival(rows)))
 
     def interleaved(self) -> Iterator[FileTrade]:
-        """All symbols side by side in time, each symbol's trades in order of arrival.
+        """Yield the trades of all symbols merged by time, each symbol's in order of arrival.
 
-        For playing a file in time, whose symbols may stand one behind the other. Holds the file in
+        For playing back in time a file whose symbols may follow one another. Holds the file in
         memory as columns.
         """
         rows = _joined(_read(self.path, _ignore))
@@ -130,19 +130,19 @@ class TradeFile:
     def _note_span(self, symbol: str, t: Ints) -> None:
         first, last = int(t.min()), int(t.max())
         if old := self.spans.get(symbol):
-            self.spans[symbol] = Span(
+            self.spans[symbol] = RowSpan(
                 old.rows + len(t), min(old.first_t, first), max(old.last_t, last)
             )
         else:
-            self.spans[symbol] = Span(len(t), first, last)
+            self.spans[symbol] = RowSpan(len(t), first, last)
 
 
 def read_trades(path: Path) -> TradeFile:
-    """Check the whole of `path` and describe it; its trades are read when they are iterated over.
+    """Validate `path` and describe it; its trades are read when they are iterated over.
 
     :param path: Parquet or CSV with the columns symbol, t (UNIX ms), p, v and optionally seq (order
         of arrival within a symbol) and c (condition codes: a list, or text with commas).
-    :raises TradeFileError: the file is missing, is no such file, or holds no trade at all.
+    :raises TradeFileError: the file is missing, is not a trade file, or holds no trade.
     """
     return TradeFile(path)
 
@@ -166,11 +166,11 @@ def _read(path: Path, bad: Any) -> Iterator[_Rows]:
 
 def _valid_rows(batch: pa.RecordBatch, first_row: int, bad: Any) -> _Rows:
     names = batch.schema.names
-    symbol, symbol_ok = _looked_up(batch.column("symbol"), _symbol)
-    p, p_ok = _looked_up(batch.column("p"), _price)
-    v, v_ok = _looked_up(batch.column("v"), _size)
+    symbol, symbol_ok = _parse_column(batch.column("symbol"), _symbol)
+    p, p_ok = _parse_column(batch.column("p"), _price)
+    v, v_ok = _parse_column(batch.column("v"), _size)
     if "c" in names:
-        c, c_ok = _looked_up(batch.column("c"), _codes)
+        c, c_ok = _parse_column(batch.column("c"), _codes)
     else:
         c, c_ok = np.full(batch.num_rows, None), np.ones(batch.num_rows, dtype=bool)
     t = batch.column("t").fill_null(-1).to_numpy(zero_copy_only=False)
@@ -191,16 +191,16 @@ def _valid_rows(batch: pa.RecordBatch, first_row: int, bad: Any) -> _Rows:
         (seq_ok, "seq", "is not a whole number"),
     )
     ok = np.logical_and.reduce([passed for passed, _, _ in checks])
-    for place in np.flatnonzero(~ok).tolist():
-        name, what = next((name, what) for passed, name, what in checks if not passed[place])
-        value = str(batch.column(name)[place].as_py())[:80]
-        bad(BadRow(first_row + place, f"row {first_row + place}: {name} {value!r} {what}"))
+    for index in np.flatnonzero(~ok).tolist():
+        name, what = next((name, what) for passed, name, what in checks if not passed[index])
+        value = str(batch.column(name)[index].as_py())[:80]
+        bad(BadRow(first_row + index, f"row {first_row + index}: {name} {value!r} {what}"))
     rows = _Rows(symbol, t, p, v, c, seq)
     return rows if ok.all() else rows.take(np.flatnonzero(ok))
 
 
-def _looked_up(column: Any, parse: Any) -> tuple[Objects, npt.NDArray[np.bool_]]:
-    """`parse` of each value, done once for equal values; it raises ValueError on a bad one."""
+def _parse_column(column: Any, parse: Any) -> tuple[Objects, npt.NDArray[np.bool_]]:
+    """Apply `parse` to each distinct value; it raises ValueError for an invalid one."""
     coded = column.dictionary_encode(null_encoding="encode")
     values: Iterable[Any] = coded.dictionary.to_pylist()
     if column.type in (pa.float16(), pa.float32()):
@@ -208,11 +208,11 @@ def _looked_up(column: Any, parse: Any) -> tuple[Objects, npt.NDArray[np.bool_]]
         values = [None if x is None else str(x) for x in coded.dictionary.to_numpy(False)]
     objects = np.empty(len(coded.dictionary), dtype=object)
     good = np.ones(len(coded.dictionary), dtype=bool)
-    for place, value in enumerate(values):
+    for index, value in enumerate(values):
         try:
-            objects[place] = parse(value)
+            objects[index] = parse(value)
         except (ValueError, InvalidOperation):
-            good[place] = False
+            good[index] = False
     codes = coded.indices.to_numpy(zero_copy_only=False)
     return objects[codes], good[codes]
 
@@ -250,7 +250,7 @@ def _number(value: Any) -> Decimal:
 
 
 def _codes(value: str | None) -> list[str] | None:
-    """The codes in `12,41`, `["12", "41"]` or `[12 41]`."""
+    """Return the codes in `12,41`, `["12", "41"]` or `[12 41]`."""
     if value is None:
         return None
     if len(value) > _MAX_CODES_LENGTH:
@@ -264,17 +264,17 @@ _CODE_MARKS = str.maketrans(dict.fromkeys("[](){},;'\"", " "))
 def _products_in_range(p: Objects, v: Objects) -> npt.NDArray[np.bool_]:
     product = p.astype(np.float64) * v.astype(np.float64)
     fits: npt.NDArray[np.bool_] = product < _NEAR_LIMIT
-    for place in np.flatnonzero(~fits).tolist():
-        fits[place] = EXACT.multiply(p[place], v[place]) < LIMIT
+    for index in np.flatnonzero(~fits).tolist():
+        fits[index] = EXACT.multiply(p[index], v[index]) < LIMIT
     return fits
 
 
 def _ignore(_: BadRow) -> None:
-    """Bad rows were named when the file was opened."""
+    """Ignore invalid rows, which were reported when the file was opened."""
 
 
 def _by_symbol(symbol: Objects) -> Iterator[tuple[str, Ints]]:
-    """Each symbol with the places of its rows, in order of appearance."""
+    """Yield each symbol with the indices of its rows, in order of appearance."""
     codes: dict[str, int] = {}
     coded = np.fromiter((codes.setdefault(s, len(codes)) for s in symbol), np.int64, len(symbol))
     order = np.argsort(coded, kind="stable")
@@ -290,7 +290,7 @@ def _continues(last_seq: dict[str, int], symbol: str, seq: Ints) -> bool:
 
 
 def _arrival(rows: _Rows) -> Ints:
-    """For each place of `rows`, the place of the row that arrived there."""
+    """Return, for each position in `rows`, the index of the row that arrived there."""
     arrival = np.arange(len(rows.t))
     if rows.seq is not None:
         for _, own in _by_symbol(rows.symbol):

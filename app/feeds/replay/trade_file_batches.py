@@ -1,8 +1,8 @@
-"""Trade files as batches of Arrow columns: Parquet or CSV, checked column by column.
+"""Read trade files as batches of Arrow columns: Parquet or CSV, validated by column.
 
-What leaves this module has one shape whatever the file: `symbol` text, `t` and `seq` whole numbers
-(null where the file holds none), `p` and `v` numbers or texts, `c` text. Whether a row is a trade
-is decided in `app.feeds.replay.trade_file`.
+Batches have one schema whatever the file: `symbol` text, `t` and `seq` integers (null where the
+file has none), `p` and `v` numbers or text, `c` text. `app.feeds.replay.trade_file` decides whether
+a row is a trade.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ OPTIONAL = ("seq", "c")
 BATCH_ROWS = 65_536
 
 Column = Any
-"""An Arrow array; its type parameters say nothing here, where types are looked at as values."""
+"""An Arrow array; types are checked at run time here, so a type parameter would not help."""
 pc: Any = pa.compute
 
 _WHOLE_NUMBER = r"^\s*[+-]?[0-9]{1,18}\s*$"
@@ -31,7 +31,7 @@ _FIRST_TOO_LARGE = pa.scalar(2**63, pa.uint64())
 _HINT = "Trade files have the columns symbol, t (UNIX ms), p, v and optionally seq, c."
 
 BadLine = Callable[[int | None, str], None]
-"""Told the number and the text of a CSV line that has too few or too many values."""
+"""Receives the number and text of a CSV line that has too few or too many values."""
 
 
 class TradeFileError(TickhouseError):
@@ -39,7 +39,7 @@ class TradeFileError(TickhouseError):
 
 
 def read_batches(path: Path, bad_line: BadLine) -> Iterator[pa.RecordBatch]:
-    """The columns of `path`, in file order, a bounded number of rows at a time.
+    """Yield the columns of `path` in file order, a bounded number of rows at a time.
 
     :raises TradeFileError: the file is missing, is neither Parquet nor CSV, or lacks a column.
     """
@@ -68,7 +68,9 @@ def _parquet_batches(path: Path) -> Iterator[pa.RecordBatch]:
 
 
 def _csv_batches(path: Path, bad_line: BadLine) -> Iterator[pa.RecordBatch]:
-    """Every column as text, so that prices keep their digits and one bad value spoils one row."""
+    """Read every column as text, so that prices keep their digits and a bad value affects one row
+    only.
+    """
 
     def skip(row: Any) -> Literal["skip"]:
         bad_line(row.number, row.text)
@@ -130,7 +132,7 @@ def _text(path: Path, name: str, column: Column) -> Column:
 
 
 def _whole(path: Path, name: str, column: Column) -> Column:
-    """As int64; null where a value is not a whole number."""
+    """Convert to int64; null where a value is not an integer."""
     if pa.types.is_integer(column.type):
         if column.type == pa.uint64():
             column = pc.if_else(pc.less(column, _FIRST_TOO_LARGE), column, None)
@@ -163,7 +165,7 @@ def _number(path: Path, name: str, column: Column) -> Column:
 
 
 def _codes(path: Path, name: str, column: Column) -> Column:
-    """Condition codes as text, separated by commas."""
+    """Convert condition codes to text, separated by commas."""
     kind = column.type
     if pa.types.is_list(kind) or pa.types.is_large_list(kind):
         texts = column.cast(pa.list_(pa.string()))

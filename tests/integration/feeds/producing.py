@@ -11,8 +11,9 @@ from typing import Any
 
 from app.contracts import Message
 from app.feeds.clock import Clock, SteadyClock
+from app.feeds.finnhub.vendor import Finnhub
 from app.feeds.live.producer import Producer
-from app.feeds.live.recording import Recorder
+from app.feeds.live.recorder import Recorder
 from app.settings import Settings
 from tests.integration.feeds.topic_reader import trades_of
 
@@ -24,7 +25,7 @@ async def produce(
     recorder: Recorder | None = None,
 ) -> None:
     """A producer, until it is stopped or ends with an error."""
-    producer = Producer(settings, clock or SteadyClock(), Random(1), recorder)
+    producer = Producer(settings, Finnhub(settings), clock or SteadyClock(), Random(1), recorder)
     await producer.run(stop or asyncio.Event())
 
 

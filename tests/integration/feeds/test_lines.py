@@ -13,9 +13,9 @@ import pytest
 
 from app.contracts import Message, Quote, Trades, Watermark
 from app.feeds.clock import SteadyClock
-from app.feeds.finnhub.websocket import BadKeyError
-from app.feeds.live.recording import Recorder
+from app.feeds.live.recorder import Recorder
 from app.feeds.replay.command import run as replay
+from app.feeds.vendor import BadKeyError
 from app.settings import Settings
 from app.topics import ensure_topics
 from tests.integration.feeds.finnhub_server import FinnhubServer

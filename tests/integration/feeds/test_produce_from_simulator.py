@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from app.contracts import Message, Quote, Trades, Watermark
-from app.feeds.simulator.delivery_log.ledger import truth
+from app.feeds.simulator.delivery_log.ledger import expected_trades
 from app.feeds.simulator.delivery_log.log import read_deliveries
 from app.settings import Settings
 from app.topics import ensure_topics
@@ -39,7 +39,7 @@ def test_kafka_holds_what_was_delivered(
         stocks(settings, until=lambda messages: trade_count(messages) >= 2_000)
         simulator.stop()
 
-    messages, found = stocks(settings), truth(read_deliveries(log))
+    messages, found = stocks(settings), expected_trades(read_deliveries(log))
     assert found.unproven == 0
     for symbol in SYMBOLS.split(","):
         wanted = [(one.t, one.p, one.v, one.k) for one in found.trades if one.symbol == symbol]

@@ -24,12 +24,14 @@ from app.embedded.environment import child_environment
 from app.embedded.kafka import KafkaServer
 from app.errors import TickhouseError
 from app.feeds.clock import SteadyClock
-from app.feeds.finnhub.websocket import FEED_HEADER, BadKeyError
-from app.feeds.live.producer import MARK_FILE, run
+from app.feeds.finnhub.websocket import FEED_HEADER
+from app.feeds.live.command import run
+from app.feeds.live.producer import CHECKPOINT_FILE
 from app.feeds.live.source import SourceError, only_one
 from app.feeds.outbox.outbox import SPILL_FILE
 from app.feeds.outbox.spill_file import SpillFile
 from app.feeds.simulator.delivery_log.log import Sent, read_deliveries
+from app.feeds.vendor import BadKeyError
 from app.settings import Settings
 from app.topics import ensure_topics
 from tests.integration.feeds.finnhub_server import FinnhubServer
@@ -251,7 +253,7 @@ def test_coverage_and_quotes_are_told(live: Settings, server: FinnhubServer) -> 
     watermark = next(m for m in messages if isinstance(m, Watermark))
     assert watermark.symbol == "A"
     assert watermark.t <= SteadyClock().now_ms() - live.candle_grace_ms
-    assert (live.home / MARK_FILE).exists()
+    assert (live.home / CHECKPOINT_FILE).exists()
     assert asked[0][1] == TOKEN
     assert TOKEN not in asked[0][0]
 
@@ -460,6 +462,6 @@ def test_without_a_broker_it_waits_with_a_sentence(live: Settings, tmp_path: Pat
 
 def test_a_broken_mark_is_named(live: Settings) -> None:
     live.home.mkdir(parents=True, exist_ok=True)
-    (live.home / MARK_FILE).write_text("{")
-    with pytest.raises(TickhouseError, match=r"coverage mark .* cannot be read"):
+    (live.home / CHECKPOINT_FILE).write_text("{")
+    with pytest.raises(TickhouseError, match=r"coverage checkpoint .* cannot be read"):
         run(live)

@@ -11,7 +11,7 @@ import pytest
 from pydantic import SecretStr
 
 from app.contracts import Message, Trades, conditions_of
-from app.feeds.simulator.delivery_log.ledger import truth
+from app.feeds.simulator.delivery_log.ledger import expected_trades
 from app.feeds.simulator.delivery_log.log import read_deliveries
 from app.settings import Settings
 from app.topics import ensure_topics
@@ -115,7 +115,7 @@ def test_of_two_producers_either_may_be_killed_and_nothing_is_lost(
         sent(3, so_far + 500)
         assert stop(first) == 0
         simulator.stop()
-    found = truth(read_deliveries(log))
+    found = expected_trades(read_deliveries(log))
     wanted = {(t.symbol, t.t, t.p, t.v, conditions_of(t.c), t.k) for t in found.trades}
     assert len(wanted) > 1_000
     assert _identities(stocks(a)) == wanted

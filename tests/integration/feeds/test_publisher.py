@@ -50,7 +50,7 @@ def test_what_is_kept_at_the_end_and_sent_by_the_next_start_is_everything_in_its
     await_(lambda: _does_nothing(private_kafka.pid), what="Kafka to do nothing more")
     end = KNOWN + WAITING + LAST
     publisher.send(map(_numbered, range(KNOWN + WAITING, end)))
-    count = publisher.keep()
+    count = publisher.spill_all()
     kept = _kept(tmp_path / "spill")
     assert kept == list(range(end - count, end)), "in order, to the last"
     assert count >= LAST, "of those none can have arrived"
@@ -152,7 +152,7 @@ def test_a_topic_that_is_away_while_kafka_goes_away_too_gets_everything(
         nonlocal number
         number += 1
         publisher.offer([_numbered(number)])
-        publisher.settle()
+        publisher.send_pending()
         publisher.serve()
         return text in caplog.text
 

@@ -13,8 +13,10 @@ import pytest
 import app.feeds.finnhub.rest
 from app.contracts import Quote, Rejected
 from app.feeds.clock import SteadyClock
+from app.feeds.finnhub.quotes import parse_quote
 from app.feeds.finnhub.rate_limit import CallBudget
 from app.feeds.finnhub.rest import ATTEMPTS, FinnhubRest, RestCalls
+from app.feeds.finnhub.vendor import FinnhubQuotes
 from app.feeds.live.quotes import QuotePoller
 from app.feeds.simulator.faults.kinds import parse_fault
 from app.feeds.simulator.market.exchange import Exchange
@@ -69,7 +71,12 @@ class _Life:
         async with await listen(simulator, "127.0.0.1", 0) as server:
             self._api = FinnhubRest(f"http://{address(server)}/api/v1", TOKEN)
             poller = QuotePoller(
-                RestCalls([(self, CallBudget())], self._clock, Random(1)),
+                FinnhubQuotes(
+                    RestCalls([(self, CallBudget())], self._clock, Random(1)),
+                    "simulated",
+                    self._clock,
+                ),
+                parse_quote,
                 lambda: SYMBOLS,
                 feed="simulated",
                 source="src",

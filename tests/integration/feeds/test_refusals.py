@@ -34,8 +34,9 @@ from app.contracts import (
 )
 from app.embedded.kafka import KafkaServer
 from app.feeds.clock import SteadyClock
-from app.feeds.live.coverage import Lost, load_mark
-from app.feeds.live.producer import MARK_FILE
+from app.feeds.live.coverage import load_checkpoint
+from app.feeds.live.producer import CHECKPOINT_FILE
+from app.feeds.messages.outgoing import LostSpan
 from app.feeds.outbox.outbox import SPILL_FILE
 from app.feeds.outbox.publisher import Publisher, PublishError
 from app.feeds.outbox.spill_file import SpillFile
@@ -105,9 +106,9 @@ def test_what_kafka_refuses_is_recorded_and_the_rest_arrives(
     large = _trades(3, 40_000)
     publisher.send([*map(_trades, range(3)), large, *map(_trades, range(4, 8))])
     assert publisher.flush(30) == 0
-    assert publisher.settled == -1, "a loss is to be taken first"
-    assert publisher.take_lost() == [Lost("A", M + 3, M + 8)]
-    assert publisher.settled == publisher.last()
+    assert publisher.delivered_up_to == -1, "a loss is to be taken first"
+    assert publisher.take_lost() == [LostSpan("A", M + 3, M + 8)]
+    assert publisher.delivered_up_to == publisher.last()
     assert _numbers(small) == [0, 1, 2, 4, 5, 6, 7]
     (record,) = rejected(small, 1)
     assert (record.stage, record.reason) == ("feed", "refused_by_kafka")
@@ -123,7 +124,7 @@ def test_of_a_batch_that_is_refused_every_message_that_can_be_taken_is(small: Se
     publisher = Publisher(small, ready=False)
     large = {50, 51, 399}
     publisher.offer(_trades(n, 30_000 if n in large else 200) for n in range(400))
-    publisher.begin()
+    publisher.topics_ready()
     while publisher.flush(1):
         pass
     found = Counter(_numbers(small))
@@ -142,7 +143,7 @@ def test_of_a_message_that_is_too_large_every_trade_that_can_be_taken_is(small: 
     while publisher.flush(1):
         pass
     assert sorted(_numbers(small)) == [n for n in range(20) if n != 2]
-    assert publisher.take_lost() == [Lost("A", M + 2, M + 5)]
+    assert publisher.take_lost() == [LostSpan("A", M + 2, M + 5)]
     assert len(rejected(small, 1)) == publisher.failed == 1
 
 
@@ -200,9 +201,9 @@ def test_what_kafka_refuses_is_not_covered_and_ends_the_producer_with_a_sentence
     (record,) = rejected(settings, 1)
     assert (record.reason, record.size > 990) == ("refused_by_kafka", True)
     assert "refuses message 1 for good" in caplog.text
-    mark = load_mark(settings.home / MARK_FILE)
-    assert mark is not None
-    assert mark.at_ms > minute + 60_000
+    checkpoint = load_checkpoint(settings.home / CHECKPOINT_FILE)
+    assert checkpoint is not None
+    assert checkpoint.at_ms > minute + 60_000
 
 
 def _lose_one(

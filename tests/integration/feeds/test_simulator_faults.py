@@ -14,18 +14,19 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from app.contracts import Quote
-from app.feeds.finnhub.frames import RefusedFrame, TradeFrame, parse_frame
-from app.feeds.finnhub.quote_messages import quote_message
-from app.feeds.simulator.delivery_log.ledger import truth
+from app.feeds.finnhub.frames import parse_frame
+from app.feeds.finnhub.quotes import parse_quote
+from app.feeds.simulator.delivery_log.ledger import expected_trades
 from app.feeds.simulator.delivery_log.log import (
     Began,
     Delivery,
     Ended,
-    Refused,
+    HandshakeRejected,
     Resumed,
     Sent,
     Silent,
 )
+from app.feeds.vendor import RejectedFrame, TradesFrame
 from tests.integration.feeds.simulated import START_MS, TOKEN, Heard, hear, simulated, subscribe
 from tests.virtual_time import run
 
@@ -61,7 +62,7 @@ def test_without_faults_the_log_is_what_was_heard() -> None:
     raws = [one.raw for one in deliveries if isinstance(one, Sent)]
     assert [one.raw for one in heard] == raws[: len(heard)]
     assert len(trade_frames(heard)) > 100
-    assert truth(deliveries).unseen == truth(deliveries).doubled == 0
+    assert expected_trades(deliveries).unseen == expected_trades(deliveries).doubled == 0
 
 
 def test_the_same_seed_faults_and_client_give_the_same_log() -> None:
@@ -200,7 +201,7 @@ def test_handshakes_are_refused_with_finnhubs_own_words(status: int, text: str) 
                 await simulator.connect(process_exception=lambda error: error)
             assert refused.value.response.status_code == status
             assert json.loads(refused.value.response.body or b"") == {"error": text}
-            assert simulator.deliveries[-1] == Refused(simulator.clock.now_ms(), status)
+            assert simulator.deliveries[-1] == HandshakeRejected(simulator.clock.now_ms(), status)
             await asyncio.sleep(20)
             async with simulator.connect():
                 pass
@@ -223,7 +224,7 @@ def test_a_cut_frame_is_no_frame() -> None:
     cut = sent(deliveries, "truncate")
     assert len(cut) > 20
     assert all(one.broken for one in cut)
-    assert all(isinstance(parse_frame(one.raw.encode()), RefusedFrame) for one in cut)
+    assert all(isinstance(parse_frame(one.raw.encode()), RejectedFrame) for one in cut)
     assert {one.raw for one in cut if one.at_ms < START_MS + 29_000} <= {one.raw for one in heard}
 
 
@@ -235,11 +236,11 @@ def test_of_a_malformed_frame_the_trades_can_be_read_and_nothing_else(seed: int)
     for one in malformed:
         frame = parse_frame(one.raw.encode())
         if one.broken:
-            assert not isinstance(frame, TradeFrame), one.raw
+            assert not isinstance(frame, TradesFrame), one.raw
         else:
-            assert isinstance(frame, TradeFrame)
+            assert isinstance(frame, TradesFrame)
             good = sorted(set(range(frame.size)) - set(one.bad))
-            assert [arrived.i for arrived in frame.arrived] == good, one.raw
+            assert [arrived.i for arrived in frame.trades] == good, one.raw
 
 
 def test_a_frame_of_10_mb_comes_whole() -> None:
@@ -294,7 +295,7 @@ class _Answer(NamedTuple):
     def is_quote(self) -> bool:
         with contextlib.suppress(ValueError, RecursionError):
             answer = json.loads(self.body)
-            quote = quote_message(
+            quote = parse_quote(
                 answer, symbol="AAPL", feed="simulated", source="src", received_at=START_MS
             )
             return isinstance(quote, Quote)
@@ -369,7 +370,7 @@ def test_genuine_twins_are_equal_frames_that_the_rules_take_for_repeats() -> Non
     assert {Counter(one.raw for one in heard)[twin.raw] for twin in twins} == {2}
     assert not any(twin.repeat for twin in twins)
     lost = sum(len(twin.unseen) for twin in twins)
-    assert truth(deliveries).unseen == lost > 20
+    assert expected_trades(deliveries).unseen == lost > 20
 
 
 def test_the_log_names_each_fault_as_it_begins() -> None:

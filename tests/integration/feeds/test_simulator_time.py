@@ -10,7 +10,7 @@ from websockets.asyncio.client import connect
 from websockets.datastructures import Headers
 from websockets.exceptions import InvalidStatus
 
-from app.feeds.finnhub.http_headers import date_ms_of
+from app.feeds.http_headers import date_ms_of
 from app.feeds.simulator.server.server import STEP_MS
 from tests.integration.feeds.simulated import START_MS, Heard, hear, simulated, subscribe
 from tests.virtual_time import run

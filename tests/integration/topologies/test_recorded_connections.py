@@ -10,10 +10,11 @@ import msgspec
 import pytest
 
 from app.contracts import Candle, Message, Trade, Trades
-from app.feeds.finnhub.frames import TradeFrame, parse_frame
+from app.feeds.finnhub.frames import parse_frame
 from app.feeds.messages.building import FULL_FRAME_TRADES, ConnectionMessages
 from app.feeds.replay.messages import messages
 from app.feeds.replay.trade_file import read_trades
+from app.feeds.vendor import TradesFrame
 from app.market.sessions import END_MS
 from tests.published import (
     Bar,
@@ -43,7 +44,7 @@ class Line:
         data = [{"s": symbol, "t": x.t, "p": x.p, "v": x.v, "c": x.c} for x in prints]
         raw = _encode({"data": data, "type": "trade"})
         frame = parse_frame(raw)
-        assert isinstance(frame, TradeFrame)
+        assert isinstance(frame, TradesFrame)
         if self._messages.is_repeat(raw, frame):
             return []
         return self._messages.messages(raw, frame, received_at)

@@ -1,7 +1,8 @@
-"""Which delivered trades count, by the identity rules of `docs/topology.md`; written from them.
+"""Compute which delivered trades count, independently from the identity rules in
+`docs/topology.md`.
 
-A feed without trade ids leaves a client nothing but rules to tell a repeat from a genuine twin. The
-ledger keeps to the rules, and says where they err, because it knows what the server meant.
+Without trade ids a client has only rules to tell a repeat from a genuine equal trade. The ledger
+applies the rules, and reports where they are wrong, because it knows what the server sent.
 """
 
 from __future__ import annotations
@@ -37,20 +38,21 @@ class Counted(NamedTuple):
     """When its frame was sent."""
 
 
-class Weighed(NamedTuple):
-    """A frame's trades, judged."""
+class LedgerEntry(NamedTuple):
+    """The evaluation of a frame's trades."""
 
     counted: list[Counted]
     unseen: list[int]
-    """Places of genuine trades that the rules take for repeats."""
+    """Indices of genuine trades that the rules take for repeats."""
     doubled: list[int]
-    """Places of repeats that the rules take for new trades."""
+    """Indices of repeats that the rules take for new trades."""
 
 
-class _Tally:
-    """How often each party has sent each trade, and which trades no party has sent so often.
+class _RepeatCounters:
+    """Counts how often each party has sent each trade, and the largest count of any party.
 
-    Hashes stand for trades; a minute's are forgotten when no candle takes them any more.
+    Trades are represented by hashes; those of a minute are discarded when no candle accepts them
+    any more.
     """
 
     def __init__(self) -> None:
@@ -59,7 +61,7 @@ class _Tally:
     def add(self, party: int, identity: Identity, now_ms: int) -> tuple[int, bool]:
         """Count a trade.
 
-        :returns: how often `party` had sent it before, and whether nobody else had so often.
+        :returns: how often `party` had sent it before, and whether no other party had so often.
         """
         minute = identity[1] // MINUTE_MS
         counts = self._minutes.get(minute)
@@ -79,57 +81,57 @@ class _Tally:
         return self._minutes.setdefault(minute, {})
 
 
-class _Heard(NamedTuple):
+class _OpenConnection(NamedTuple):
     """An open connection, and its last frames."""
 
     key: int
     ring: deque[str]
 
 
-class Ledger:
-    """Judges frames in the order in which they are sent."""
+class DeliveryLedger:
+    """Evaluates frames in the order in which they are sent."""
 
     def __init__(self) -> None:
-        self._connections: dict[int, _Heard] = {}
-        self._by_connection = _Tally()
-        self._genuine_by_key = _Tally()
+        self._connections: dict[int, _OpenConnection] = {}
+        self._by_connection = _RepeatCounters()
+        self._genuine_by_key = _RepeatCounters()
 
     def opened(self, connection: int, key: int) -> None:
-        """A connection begins; those of one key are one client's."""
-        self._connections[connection] = _Heard(key, deque(maxlen=RING_FRAMES))
+        """Add a connection; those of one key belong to one client."""
+        self._connections[connection] = _OpenConnection(key, deque(maxlen=RING_FRAMES))
 
     def ended(self, connection: int) -> None:
-        """It sends no more."""
+        """Remove a connection."""
         self._connections.pop(connection, None)
 
-    def weigh(self, sent: Sent) -> Weighed:
-        """The trades of a frame that count, and where the rules are wrong about it."""
+    def evaluate(self, sent: Sent) -> LedgerEntry:
+        """Return the trades of a frame that count, and where the rules are wrong about it."""
         rows = [] if sent.broken else _trades(sent.raw)
         if rows is None:
-            return Weighed([], [], [])
+            return LedgerEntry([], [], [])
         connection = self._connections[sent.connection]
         trades = [(i, row, _identity(row)) for i, row in enumerate(rows) if i not in sent.bad]
         dropped = sent.raw in connection.ring and not _full_of_equals(rows, trades)
         if not sent.broken:
             connection.ring.append(sent.raw)
-        weighed = Weighed([], [], [])
+        entry = LedgerEntry([], [], [])
         for i, row, identity in trades:
             counts = False
             if not dropped:
                 k, counts = self._by_connection.add(sent.connection, identity, sent.at_ms)
             if counts:
-                weighed.counted.append(_counted(row, identity, k, sent.at_ms))
+                entry.counted.append(_counted(row, identity, k, sent.at_ms))
             if sent.repeat:
-                weighed.doubled.extend([i] if counts else [])
+                entry.doubled.extend([i] if counts else [])
                 continue
             _, is_new = self._genuine_by_key.add(connection.key, identity, sent.at_ms)
             if is_new and not counts:  # it is more than another client's copy
-                weighed.unseen.append(i)
-        return weighed
+                entry.unseen.append(i)
+        return entry
 
 
-class Marked:
-    """Passes deliveries on, each frame marked with where the identity rules err about it.
+class AnnotatedLog:
+    """Forwards deliveries, each frame annotated with where the identity rules are wrong about it.
 
     :ivar counts: frames, unseen, doubled.
     """
@@ -137,7 +139,7 @@ class Marked:
     def __init__(self, write: Callable[[Delivery], None]) -> None:
         self.counts: Counter[str] = Counter()
         self._write = write
-        self._ledger = Ledger()
+        self._ledger = DeliveryLedger()
 
     def note(self, delivery: Delivery) -> None:
         match delivery:
@@ -146,35 +148,33 @@ class Marked:
             case Ended():
                 self._ledger.ended(delivery.connection)
             case Sent():
-                weighed = self._ledger.weigh(delivery)
-                delivery.unseen, delivery.doubled = weighed.unseen, weighed.doubled
-                self.counts.update(
-                    frames=1, unseen=len(weighed.unseen), doubled=len(weighed.doubled)
-                )
+                entry = self._ledger.evaluate(delivery)
+                delivery.unseen, delivery.doubled = entry.unseen, entry.doubled
+                self.counts.update(frames=1, unseen=len(entry.unseen), doubled=len(entry.doubled))
         self._write(delivery)
 
 
-class Truth(NamedTuple):
-    """What a delivery log says must be in the candles."""
+class ExpectedTrades(NamedTuple):
+    """The trades that must be in the candles according to a delivery log."""
 
     trades: list[Counted]
     """In the order of delivery."""
     future: list[Counted]
     """Trades that would count, but carry a time more than a minute ahead."""
     genuine: int
-    """Trades that were sent and are no repeats."""
+    """Trades that were sent and are not repeats."""
     repeats: int
     unseen: int
     doubled: int
     unproven: int
-    """Frames that were sent and may not have arrived; none of their trades is in `trades`."""
+    """Frames that were sent but not confirmed as read; none of their trades is in `trades`."""
 
 
-def truth(deliveries: Iterable[Delivery]) -> Truth:
-    """What must be in the candles: the trades that count among those that arrived."""
+def expected_trades(deliveries: Iterable[Delivery]) -> ExpectedTrades:
+    """Return what must be in the candles: the trades that count among those that were read."""
     log = list(deliveries)
     proved = {one.connection: one.frame for one in log if isinstance(one, Arrived)}
-    ledger = Ledger()
+    ledger = DeliveryLedger()
     trades: list[Counted] = []
     future: list[Counted] = []
     counts: Counter[str] = Counter()
@@ -187,13 +187,13 @@ def truth(deliveries: Iterable[Delivery]) -> Truth:
             case Sent() if one.frame > proved.get(one.connection, 0):
                 counts["unproven"] += 1
             case Sent():
-                weighed = ledger.weigh(one)
-                for trade in weighed.counted:
+                entry = ledger.evaluate(one)
+                for trade in entry.counted:
                     (future if trade.t > trade.at_ms + FUTURE_MS else trades).append(trade)
-                counts["unseen"] += len(weighed.unseen)
-                counts["doubled"] += len(weighed.doubled)
+                counts["unseen"] += len(entry.unseen)
+                counts["doubled"] += len(entry.doubled)
                 counts["repeats" if one.repeat else "genuine"] += _size(one)
-    return Truth(
+    return ExpectedTrades(
         trades,
         future,
         counts["genuine"],
@@ -210,7 +210,7 @@ def _size(sent: Sent) -> int:
 
 
 def _trades(raw: str) -> list[Any] | None:
-    """The entries of a frame of trades; None of any other frame."""
+    """Return the entries of a frame of trades; None for any other frame."""
     frame = json.loads(raw, parse_float=Decimal)
     rows: list[Any] | None = frame.get("data")
     return rows
@@ -226,6 +226,6 @@ def _counted(row: dict[str, Any], identity: Identity, k: int, at_ms: int) -> Cou
 
 
 def _full_of_equals(rows: list[Any], trades: list[tuple[int, Any, Identity]]) -> bool:
-    """A sweep that fills several frames: what equals such a frame is new."""
+    """Return whether a frame is part of a sweep that fills several: an equal frame is new."""
     whole = len(trades) == len(rows) >= FULL_FRAME_TRADES
     return whole and len({identity for _, _, identity in trades}) == 1

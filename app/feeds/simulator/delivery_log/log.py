@@ -1,4 +1,4 @@
-"""The delivery log: what was truly sent to whom, and how much of it provably arrived."""
+"""The delivery log: what was sent on which connection, and how much of it was confirmed as read."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from app.feeds.simulator.faults.kinds import AnyFault
 from app.outputs import OutputError, lock_output
 
 MOST_RAW = 200_000
-"""Of a longer frame the log holds the beginning: all that is so large is broken."""
+"""Of a longer frame the log holds the beginning only; frames that large are always broken."""
 _LONGEST_LINE = 10 * MOST_RAW
 
 _encode = msgspec.json.Encoder().encode
@@ -27,7 +27,7 @@ class Began(Struct, tag_field="what", tag="fault"):
     fault: AnyFault
 
 
-class Refused(Struct, tag_field="what", tag="refused"):
+class HandshakeRejected(Struct, tag_field="what", tag="refused"):
     """A handshake was answered with this HTTP status."""
 
     at_ms: int
@@ -43,7 +43,7 @@ class Opened(Struct, tag_field="what", tag="opened"):
 
 
 class Subscribed(Struct, tag_field="what", tag="subscribed"):
-    """From now on the connection is sent the trades of `symbol`."""
+    """The connection is sent the trades of `symbol` from now on."""
 
     at_ms: int
     connection: int
@@ -51,7 +51,7 @@ class Subscribed(Struct, tag_field="what", tag="subscribed"):
 
 
 class Unsubscribed(Struct, tag_field="what", tag="unsubscribed"):
-    """From now on it is not."""
+    """The connection is no longer sent the trades of `symbol`."""
 
     at_ms: int
     connection: int
@@ -59,16 +59,16 @@ class Unsubscribed(Struct, tag_field="what", tag="unsubscribed"):
 
 
 class Sent(Struct, tag_field="what", tag="sent", omit_defaults=True):
-    """A frame was handed to the network.
+    """A frame was passed to the network.
 
     :ivar frame: counts a connection's frames of any kind, from 1.
     :ivar raw: the frame; its beginning if it is longer than `MOST_RAW`.
-    :ivar fault: the kind of the fault that made it what it is.
-    :ivar repeat: a fault sends again what was sent before: no trade of it is new.
-    :ivar broken: nothing of the frame can be read.
-    :ivar bad: places of the entries that are no trades.
-    :ivar unseen: places of genuine trades that the identity rules take for repeats.
-    :ivar doubled: places of repeated trades that the identity rules take for new ones.
+    :ivar fault: the kind of the fault that made it, if any.
+    :ivar repeat: a fault repeats what was sent before: no trade of it is new.
+    :ivar broken: nothing of the frame can be parsed.
+    :ivar bad: indices of the entries that are not trades.
+    :ivar unseen: indices of genuine trades that the identity rules take for repeats.
+    :ivar doubled: indices of repeated trades that the identity rules take for new ones.
     """
 
     at_ms: int
@@ -84,7 +84,7 @@ class Sent(Struct, tag_field="what", tag="sent", omit_defaults=True):
 
 
 class Arrived(Struct, tag_field="what", tag="arrived"):
-    """A pong proved that the client has read every frame up to and with `frame`."""
+    """A pong confirmed that the client has read every frame up to and including `frame`."""
 
     at_ms: int
     connection: int
@@ -92,7 +92,7 @@ class Arrived(Struct, tag_field="what", tag="arrived"):
 
 
 class Silent(Struct, tag_field="what", tag="silent"):
-    """The connection stays open and is sent no trades: `fault` is stall or half-open."""
+    """The connection stays open but is sent no trades: `fault` is stall or half-open."""
 
     at_ms: int
     connection: int
@@ -107,26 +107,35 @@ class Resumed(Struct, tag_field="what", tag="resumed"):
 
 
 class Ended(Struct, tag_field="what", tag="ended"):
-    """The connection is gone; frames behind the last `Arrived` may have been read or not."""
+    """The connection ended; frames after the last `Arrived` may have been read or not."""
 
     at_ms: int
     connection: int
 
 
 Delivery = (
-    Began | Refused | Opened | Subscribed | Unsubscribed | Sent | Arrived | Silent | Resumed | Ended
+    Began
+    | HandshakeRejected
+    | Opened
+    | Subscribed
+    | Unsubscribed
+    | Sent
+    | Arrived
+    | Silent
+    | Resumed
+    | Ended
 )
 
 _decode = msgspec.json.Decoder(Delivery).decode
 
 
 class DeliveryLog:
-    """Writes the deliveries of a run to a file, a JSON object a line.
+    """Writes the deliveries of a run to a file, one JSON object per line.
 
-    A log of a former run stays in the file until this one begins.
+    The log of a previous run stays in the file until this one begins.
 
     :raises OutputError: the file cannot be written, is being written to by another process, or
-        holds something else than a delivery log.
+        holds something other than a delivery log.
     """
 
     def __init__(self, path: Path) -> None:
@@ -139,7 +148,7 @@ class DeliveryLog:
             ) from None
 
     def begin(self) -> None:
-        """Remove what a former run left, unless something of this run has been noted."""
+        """Remove the log of a previous run, unless this run has already written to the file."""
         if not self._begun:
             self._file.truncate(0)
             self._begun = True
@@ -161,7 +170,7 @@ class DeliveryLog:
 
 
 def read_deliveries(path: Path) -> list[Delivery]:
-    """Every delivery that a log holds, in order; a last line that is cut off is left out."""
+    """Return every delivery of a log in order, without an incomplete last line."""
     with path.open("rb") as lines:
         return [_decode(line) for line in lines if line.endswith(b"\n")]
 
@@ -181,7 +190,7 @@ def _opened(path: Path) -> BufferedRandom:
 
 
 def _is_delivery(line: bytes) -> bool:
-    """Whether a file that begins with `line` is a delivery log, or empty."""
+    """Return whether a file that begins with `line` is a delivery log, or empty."""
     try:
         return not line or bool(_decode(line))
     except msgspec.DecodeError:

@@ -1,4 +1,4 @@
-"""What can go wrong with a feed, and when: the words of a fault script, parsed.
+"""The kinds of faults and their parameters, parsed from a fault script.
 
 Times are seconds on the simulator's clock from its start. A fault is written
 `stall:at=30,for=20,pings=false` on the command line, or as a table of a TOML file:
@@ -28,7 +28,7 @@ WholeSeconds = Annotated[int, Meta(ge=0, le=86_400)]
 
 
 class FaultError(TickhouseError):
-    """A fault that nobody understands."""
+    """A fault that cannot be parsed."""
 
     exit_code = 2
 
@@ -36,13 +36,13 @@ class FaultError(TickhouseError):
 class Fault(
     Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag=str.lower
 ):
-    """Begins at `at_s`; a fault without a length is over at once."""
+    """Begins at `at_s`; a fault without a duration ends at once."""
 
     at_s: Seconds = field(name="at")
 
     @property
     def end_s(self) -> float:
-        """When it is over."""
+        """When it ends."""
         return self.at_s
 
 
@@ -57,7 +57,7 @@ class Lasting(Fault, frozen=True, kw_only=True):
 
 
 class Sampled(Lasting, frozen=True, kw_only=True):
-    """A lasting fault that hits a share of what passes."""
+    """A lasting fault that affects a share of the data."""
 
     share: Share = 1.0
 
@@ -73,7 +73,7 @@ class Late(Sampled, frozen=True, kw_only=True):
     most_s: Seconds = field(default=120.0, name="most")
 
 
-class Clock(Lasting, frozen=True, kw_only=True):
+class ClockFault(Lasting, frozen=True, kw_only=True, tag="clock"):
     """All trades are stamped `by` seconds ahead of the time, or behind it; the Date is right."""
 
     by_s: Annotated[float, Meta(ge=-86_400, le=86_400)] = field(name="by")
@@ -90,7 +90,7 @@ class Stamp(Sampled, frozen=True, kw_only=True):
 
 
 class Burst(Fault, frozen=True, kw_only=True):
-    """So many trades at once, beside the others."""
+    """A burst of this many trades, in addition to the others."""
 
     trades: Annotated[int, Meta(ge=1, le=1_000_000)] = 20_000
 
@@ -124,13 +124,13 @@ class Truncate(Sampled, frozen=True, kw_only=True):
 
 
 class Malform(Sampled, frozen=True, kw_only=True):
-    """A share of the frames holds what is no trade beside its trades, or is no frame of trades."""
+    """A share of the frames contains entries that are not trades, or is not a frame of trades."""
 
     share: Share = 0.05
 
 
 class Huge(Fault, frozen=True, kw_only=True):
-    """One frame of so many bytes, with nothing in it that could be a trade."""
+    """One frame of this many bytes, with nothing in it that could be a trade."""
 
     size: Annotated[int, Meta(ge=100, le=200_000_000)] = field(default=10_000_000, name="bytes")
 
@@ -145,28 +145,28 @@ class Twin(Sampled, frozen=True, kw_only=True):
 
 
 class Close(Fault, frozen=True, kw_only=True):
-    """Connections are closed, with a farewell or without."""
+    """Connections are closed, with a closing handshake (`farewell`) or without."""
 
     farewell: bool = False
 
 
-class Stall(Lasting, frozen=True, kw_only=True):
-    """No trades come on connections that stay open; pings go on, or not. New ones are sound."""
+class StallFault(Lasting, frozen=True, kw_only=True, tag="stall"):
+    """Open connections bring no trades; pings go on, or not. New connections work."""
 
     pings: bool = True
 
 
 class HalfOpen(Fault, frozen=True, kw_only=True, tag="half-open"):
-    """The server forgets its connections without telling anybody: nothing comes, nothing is read.
+    """The server abandons its connections without closing them: nothing is sent or read.
 
-    New ones are sound.
+    New ones work.
     """
 
 
 class Refuse(Lasting, frozen=True, kw_only=True):
     """Connections are closed, and handshakes answered with an HTTP status.
 
-    Those say in `Retry-After` that it is worth trying again `after` seconds later.
+    Their `Retry-After` asks to try again `after` seconds later.
     """
 
     status: Annotated[int, Meta(ge=400, le=599)] = 502
@@ -196,7 +196,7 @@ class RestSlow(Sampled, frozen=True, kw_only=True, tag="rest-slow"):
 
 
 class RestMalform(Sampled, frozen=True, kw_only=True, tag="rest-malform"):
-    """A share of the calls is answered with what is no JSON, or not what was asked for."""
+    """A share of the calls is answered with invalid JSON, or not with what was requested."""
 
 
 class RestCut(Sampled, frozen=True, kw_only=True, tag="rest-cut"):
@@ -205,7 +205,7 @@ class RestCut(Sampled, frozen=True, kw_only=True, tag="rest-cut"):
 
 AnyFault = (
     Late
-    | Clock
+    | ClockFault
     | Stamp
     | Burst
     | Repeat
@@ -216,7 +216,7 @@ AnyFault = (
     | Huge
     | Twin
     | Close
-    | Stall
+    | StallFault
     | HalfOpen
     | Refuse
     | Slow
@@ -234,9 +234,9 @@ class _Script(Struct, forbid_unknown_fields=True):
 
 
 def parse_fault(text: str) -> AnyFault:
-    """The fault that `KIND:NAME=VALUE,…` describes.
+    """Parse a fault written as `KIND:NAME=VALUE,…`.
 
-    :raises FaultError: it describes none.
+    :raises FaultError: it is not a fault.
     """
     kind, _, options = text.partition(":")
     fields: dict[str, Any] = {"kind": kind.strip()}
@@ -253,7 +253,7 @@ def parse_fault(text: str) -> AnyFault:
 
 
 def read_script(path: Path) -> list[AnyFault]:
-    """The faults of a TOML file, in its order.
+    """Read the faults of a TOML file, in its order.
 
     :raises FaultError: the file cannot be read, or holds something else.
     """

@@ -1,4 +1,4 @@
-"""Frames as a broken server writes them: cut, full of nonsense, or far too large."""
+"""Make frames as a broken server writes them: truncated, malformed, or far too large."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _BAD_ROWS = (
     b'{"c":"12","p":12.5,"s":"AAPL","t":%d,"v":1}',
     b'{"c":[12],"p":12.5,"s":"AAPL","t":%d,"v":1}',
 )
-"""No trades, whoever looks at them; %d is a time."""
+"""Entries that are not trades by any reading; %d is a time."""
 
 _NO_FRAMES = (
     b"",
@@ -78,36 +78,36 @@ _encode = msgspec.json.Encoder().encode
 
 
 def truncated(raw: bytes, rng: Random) -> bytes:
-    """The first part of a frame, which is no frame."""
+    """Return the first part of a frame, which is not a frame."""
     return raw[: rng.randrange(len(raw))]
 
 
 def malformed(raw: bytes, t: int, rng: Random) -> tuple[bytes, list[int]]:
-    """A frame of trades with one to three entries among them that are none, and their places.
+    """Insert one to three entries that are not trades into a frame; return it and their indices.
 
-    :param t: a time for what looks like a trade, UNIX ms.
+    :param t: a time for entries that resemble a trade, UNIX ms.
     """
     rows = [bytes(row) for row in _decode(raw).data]
-    places = sorted(rng.sample(range(len(rows) + 3), rng.randint(1, 3)))
+    indices = sorted(rng.sample(range(len(rows) + 3), rng.randint(1, 3)))
     bad = []
-    for place in places:
-        at = min(place, len(rows))
+    for index in indices:
+        at = min(index, len(rows))
         rows.insert(at, rng.choice(_BAD_ROWS).replace(b"%d", b"%d" % t))
         bad.append(at)
     return b'{"data":[' + b",".join(rows) + b'],"type":"trade"}', bad
 
 
 def no_frame(rng: Random) -> bytes | None:
-    """In some of the cases: a message that is no frame at all."""
+    """Sometimes return a message that is not a frame at all."""
     return rng.choice(_NO_FRAMES) if rng.random() < _NO_FRAME_SHARE else None
 
 
 def no_quote(rng: Random) -> bytes:
-    """The body of an answer that holds no quote, nor a market's status."""
+    """Return the body of an answer that holds neither a quote nor a market status."""
     return rng.choice(_NO_QUOTES)
 
 
 def huge(size: int, t: int) -> bytes:
-    """A frame of `size` bytes; its only entry has a condition that nobody can take for one."""
+    """Return a frame of `size` bytes whose only entry has an unusable condition."""
     frame = _encode(TradeFrame([Print([""], 1, "AAPL", t, 1)]))
     return frame.replace(b'""', b'"' + b"x" * (size - len(frame)) + b'"')

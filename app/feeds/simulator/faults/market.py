@@ -1,4 +1,4 @@
-"""What goes wrong before any frame is made: prints reported late, wrong clocks, bursts."""
+"""Apply faults before frames are made: late prints, wrong clocks, bursts."""
 
 from __future__ import annotations
 
@@ -6,41 +6,41 @@ import heapq
 from collections.abc import Collection
 from random import Random
 
-from app.feeds.simulator.faults.kinds import AnyFault, Burst, Clock, Late, Stamp
+from app.feeds.simulator.faults.kinds import AnyFault, Burst, ClockFault, Late, Stamp
 from app.feeds.simulator.faults.schedule import Script
 from app.feeds.simulator.market.prints import Print
 from app.feeds.simulator.market.venue import Venue
 
 
 class MarketFaults:
-    """The prints of a venue, as a feed in trouble reports them."""
+    """The prints of a venue with faults applied."""
 
     def __init__(self, venue: Venue, script: Script, rng: Random) -> None:
         self._venue = venue
         self._script = script
         self._rng = rng
-        self._held: list[tuple[float, int, Print]] = []
+        self._delayed: list[tuple[float, int, Print]] = []
         self._count = 0
 
     def step(self, end_ms: int, symbols: Collection[str]) -> list[Print]:
-        """What is reported until `end_ms` of `symbols`."""
+        """Return the prints of `symbols` that are reported until `end_ms`."""
         prints = self._venue.step(end_ms, symbols)
         prints = self._in_time(self._stamped(prints, symbols, end_ms), end_ms)
-        while self._held and self._held[0][0] <= end_ms:
-            trade = heapq.heappop(self._held)[2]
+        while self._delayed and self._delayed[0][0] <= end_ms:
+            trade = heapq.heappop(self._delayed)[2]
             if trade.s in symbols:
                 prints.append(trade)
         return prints
 
     def begin(self, fault: AnyFault, symbols: Collection[str]) -> list[Print]:
-        """What a fault adds at its beginning."""
+        """Return the prints that a fault adds at its beginning."""
         if not isinstance(fault, Burst):
             return []
         prints = self._venue.burst(fault.trades, symbols)
         return self._stamped(prints, symbols, self._venue.at_ms)
 
     def _stamped(self, prints: list[Print], symbols: Collection[str], now_ms: int) -> list[Print]:
-        if clock := self._script.active(Clock, now_ms):
+        if clock := self._script.active(ClockFault, now_ms):
             for trade in prints:
                 trade.t += int(clock.by_s * 1000)
         if stamp := self._script.active(Stamp, now_ms):
@@ -59,13 +59,13 @@ class MarketFaults:
             if self._rng.random() < late.share:
                 due_ms = now_ms + 1000 * self._rng.uniform(late.least_s, late.most_s)
                 self._count += 1
-                heapq.heappush(self._held, (due_ms, self._count, trade))
+                heapq.heappush(self._delayed, (due_ms, self._count, trade))
             else:
                 in_time.append(trade)
         return in_time
 
 
 def _share_of(symbols: Collection[str], stamp: Stamp) -> set[str]:
-    """The symbols that a fault hits: the same ones while it lasts."""
+    """Return the symbols that a fault affects: the same ones for its whole duration."""
     drawn = sorted(symbols, key=lambda symbol: Random(f"{stamp.at_s}:{symbol}").random())
     return set(drawn[: int(len(drawn) * stamp.share)])

@@ -1,4 +1,4 @@
-"""What becomes of calls over REST on their way: refused, late, spoiled, lost."""
+"""Apply faults to REST calls: reject, delay, corrupt or drop them."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from app.feeds.clock import Clock
 from app.feeds.simulator.faults.kinds import RestCut, RestMalform, RestRefuse, RestSlow
 from app.feeds.simulator.faults.mangling import no_quote
 from app.feeds.simulator.faults.schedule import Script
-from app.feeds.simulator.server.rest import Answer, RestApi, refusal
+from app.feeds.simulator.server.rest import Answer, SimulatedRestApi, refusal
 
 
 class RestFaults:
-    """A REST interface in trouble."""
+    """A REST interface with faults applied."""
 
-    def __init__(self, api: RestApi, script: Script, clock: Clock, rng: Random) -> None:
+    def __init__(self, api: SimulatedRestApi, script: Script, clock: Clock, rng: Random) -> None:
         self._api = api
         self._script = script
         self._clock = clock
         self._rng = rng
 
     async def answer(self, target: str, header_token: str | None) -> Answer | None:
-        """The answer to `GET target` (`RestApi.answer`); None if the connection is to be cut."""
+        """Return the answer to `GET target`; None if the connection is to be closed."""
         slow = self._script.hit(RestSlow, self._clock.now_ms(), self._rng)
         if slow:
             await self._clock.sleep(slow.by_s * 1000)

@@ -1,4 +1,4 @@
-"""A fault script at work: what goes wrong now, and what began since the last look."""
+"""The schedule of a fault script: which faults are active, and which have begun."""
 
 from __future__ import annotations
 
@@ -24,14 +24,16 @@ class Script:
         self._begun = 0
 
     def begun(self, now_ms: int) -> list[AnyFault]:
-        """The faults that began until `now_ms` and were not told before."""
+        """Return the faults that began until `now_ms` and were not returned before."""
         first = self._begun
         while self._begun < len(self._faults) and self._at(self._begun) <= now_ms:
             self._begun += 1
         return self._faults[first : self._begun]
 
     def active(self, kind: type[_F], now_ms: int) -> _F | None:
-        """The fault of `kind` that lasts at `now_ms`; of several the one that began last."""
+        """Return the fault of `kind` that is active at `now_ms`; of several the one that began
+        last.
+        """
         s = (now_ms - self._start_ms) / 1000
         found = None
         for fault in self._faults:
@@ -42,9 +44,9 @@ class Script:
         return found
 
     def hit(self, kind: type[_S], now_ms: int, rng: Random) -> _S | None:
-        """The fault of `kind` that lasts, if it hits what passes now."""
+        """Return the active fault of `kind`, if it affects the current item."""
         fault = self.active(kind, now_ms)
         return fault if fault and rng.random() < fault.share else None
 
-    def _at(self, place: int) -> float:
-        return self._start_ms + self._faults[place].at_s * 1000
+    def _at(self, index: int) -> float:
+        return self._start_ms + self._faults[index].at_s * 1000

@@ -1,4 +1,4 @@
-"""A fault script made of a seed: every kind of trouble once or more, in another order each time."""
+"""Make a fault script from a seed: every kind of fault at least once, in a random order."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import msgspec
 from app.feeds.simulator.faults.kinds import (
     AnyFault,
     Burst,
-    Clock,
+    ClockFault,
     Close,
     Disorder,
     Drop,
@@ -25,7 +25,7 @@ from app.feeds.simulator.faults.kinds import (
     RestRefuse,
     RestSlow,
     Slow,
-    Stall,
+    StallFault,
     Stamp,
     Truncate,
     Twin,
@@ -34,7 +34,7 @@ from app.feeds.simulator.faults.kinds import (
 LENGTH_S = 900.0
 SILENCE_S = 90.0
 _FIRST_S, _LAST_S = 20.0, 40.0
-"""Calm before and after, so that clients connect, and recover from the last fault."""
+"""No faults before and after, so that clients can connect, and recover from the last fault."""
 _BEYOND_CHANCE_S = 12.0
 _SETTLED_S = 10.0
 
@@ -42,19 +42,19 @@ _SETTLED_S = 10.0
 def seeded_script(
     seed: int, length_s: float = LENGTH_S, silence_s: float = SILENCE_S
 ) -> list[AnyFault]:
-    """All kinds of faults within `length_s`.
+    """Return all kinds of faults within `length_s`.
 
-    What ends connections comes one after the other, with time to come back in between; what spoils
-    frames, prints and answers over REST lasts 15 to 60 s anywhere. But for the symbols that carry a
-    time an hour or more ahead, no trade is stamped or reported so wrongly that candles with the
-    default settings would reject it.
+    Faults that end connections follow one another, with time to recover in between; faults of
+    frames, prints and REST answers last 15 to 60 s at any time. Except for symbols that are stamped
+    an hour or more ahead, no trade is stamped or reported so wrongly that candles with the default
+    settings would reject it.
 
-    :param silence_s: after how long without a trade a client replaces its connection; stalls are
-        longer, all but one, which ends by itself before that.
+    :param silence_s: how long without a trade a client waits before it replaces its connection;
+        stalls are longer, except for one, which ends by itself before that.
     """
     rng = Random(f"{seed}:script")
     connections = _of_connections(rng, length_s, silence_s)
-    stalls = [fault for fault in connections if isinstance(fault, Stall)]
+    stalls = [fault for fault in connections if isinstance(fault, StallFault)]
     return [
         *connections,
         *_of_trades(rng, length_s, min(stalls, key=lambda stall: stall.length_s)),
@@ -73,8 +73,8 @@ def _of_connections(rng: Random, length_s: float, silence_s: float) -> list[AnyF
         (30, Refuse(at_s=0, length_s=rng.uniform(5, 10), status=401)),
         (45, Slow(at_s=0, length_s=20, by_s=rng.uniform(3, 15))),
         (silence_s, _short_stall(rng, silence_s)),
-        (found, Stall(at_s=0, length_s=silence_s * 2)),
-        (found, Stall(at_s=0, length_s=silence_s * 2, pings=False)),
+        (found, StallFault(at_s=0, length_s=silence_s * 2)),
+        (found, StallFault(at_s=0, length_s=silence_s * 2, pings=False)),
         (found, HalfOpen(at_s=0)),
     ]
     rng.shuffle(slots)
@@ -88,13 +88,13 @@ def _of_connections(rng: Random, length_s: float, silence_s: float) -> list[AnyF
     return faults
 
 
-def _short_stall(rng: Random, silence_s: float) -> Stall:
-    """One that ends before its connection is replaced, and is too long for chance if it can be."""
+def _short_stall(rng: Random, silence_s: float) -> StallFault:
+    """Return a stall that ends before its connection is replaced, beyond chance if possible."""
     most_s = silence_s * 0.9
-    return Stall(at_s=0, length_s=round(rng.uniform(min(_BEYOND_CHANCE_S, most_s), most_s), 3))
+    return StallFault(at_s=0, length_s=round(rng.uniform(min(_BEYOND_CHANCE_S, most_s), most_s), 3))
 
 
-def _of_trades(rng: Random, length_s: float, quiet: Stall) -> list[AnyFault]:
+def _of_trades(rng: Random, length_s: float, quiet: StallFault) -> list[AnyFault]:
     return [
         _lasting(Late, rng, length_s, share=0.1, most_s=rng.uniform(30, 240)),
         _clock(rng, length_s, rng.uniform(3, 25), quiet),
@@ -109,22 +109,23 @@ def _of_trades(rng: Random, length_s: float, quiet: Stall) -> list[AnyFault]:
 
 
 def _of_symbols(rng: Random, length_s: float) -> list[AnyFault]:
-    """Of two that overlap the later one counts."""
+    """Of two that are active at once the later one counts."""
     return [
         _lasting(Stamp, rng, length_s, share=0.4, by_s=rng.uniform(3_600, 86_400)),
         _lasting(Stamp, rng, length_s, share=0.4, by_s=-rng.uniform(3, 60)),
     ]
 
 
-def _clock(rng: Random, length_s: float, by_s: float, quiet: Stall) -> Clock:
-    """One that begins and ends while trades come, not in a stall that ends by itself.
+def _clock(rng: Random, length_s: float, by_s: float, quiet: StallFault) -> ClockFault:
+    """Return a clock fault that begins and ends while trades arrive, not in a stall that ends by
+    itself.
 
-    Stamps that are set back while no trade comes look like those of trades that are only late.
+    If times are set back while no trade arrives, the trades look as if they were only late.
     """
     from_s, to_s = quiet.at_s - _SETTLED_S, quiet.end_s + _SETTLED_S
     while True:
         lasts_s = round(rng.uniform(15, 60), 3)
-        fault = Clock(at_s=_somewhere(rng, length_s, lasts_s), length_s=lasts_s, by_s=by_s)
+        fault = ClockFault(at_s=_somewhere(rng, length_s, lasts_s), length_s=lasts_s, by_s=by_s)
         if not (from_s < fault.at_s < to_s or from_s < fault.end_s < to_s):
             return fault
 

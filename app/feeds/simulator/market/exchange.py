@@ -1,4 +1,4 @@
-"""All simulated markets together: who trades how much, and what a quote says."""
+"""All simulated markets together: share activity among symbols and answer quotes."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ _TIDE_PER_MINUTE = 0.0003
 
 
 class Exchange:
-    """The markets of every symbol anybody asked for.
+    """The markets of every symbol that was requested.
 
     The same seed, start, rate and sequence of calls give the same prints and quotes.
 
-    :param rate: mean of all prints a second, shared by the symbols that trade.
-    :param session_ms: how long a trading session is (`SymbolMarket`).
+    :param rate: mean number of prints per second, shared by the symbols that trade.
+    :param session_ms: the length of a trading session (`SymbolMarket`).
     """
 
     def __init__(self, seed: int, rate: float, now_ms: int, session_ms: int = HOUR_MS) -> None:
         self.at_ms = now_ms
-        """Up to here the market has been played."""
+        """The time up to which the market was simulated."""
         self._seed = seed
         self._rate = rate
         self._session_ms = session_ms
@@ -33,7 +33,7 @@ class Exchange:
         self._tide = Random(f"{seed}:tide")
 
     def step(self, end_ms: int, symbols: Collection[str]) -> list[Print]:
-        """The prints of `symbols` reported until `end_ms`, in the order of their steps.
+        """Return the prints of `symbols` reported until `end_ms`, in the order of their steps.
 
         A symbol that did not trade in the last step begins with this one.
         """
@@ -50,7 +50,7 @@ class Exchange:
         return prints
 
     def burst(self, count: int, symbols: Collection[str]) -> list[Print]:
-        """`count` further prints of `symbols` at this moment; none where nobody listens."""
+        """Return `count` further prints of `symbols` now; none if nothing is subscribed."""
         markets = [market for market in map(self._market, symbols) if market]
         prints: list[Print] = []
         while markets and len(prints) < count:
@@ -60,11 +60,11 @@ class Exchange:
         return prints[:count]
 
     def skip(self, now_ms: int) -> None:
-        """Go on at `now_ms`, after a pause in which nothing was delivered."""
+        """Continue at `now_ms`, after a pause in which nothing was delivered."""
         self.at_ms = now_ms
 
     def quote(self, symbol: str) -> QuoteBody:
-        """The quote of `symbol` as of the last step; zeros and nulls when it is not listed."""
+        """Return the quote of `symbol` as of the last step; zeros and nulls if it is not listed."""
         market = self._market(symbol)
         if market is None:
             return UNKNOWN

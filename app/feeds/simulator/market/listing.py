@@ -1,4 +1,4 @@
-"""Which symbols the simulated exchanges list, and what each is like: by seed and name alone."""
+"""The symbols that the simulated exchanges list, and their properties, by seed and name alone."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ _STOCK_VOLATILITY, _CRYPTO_VOLATILITY = 0.0006, 0.0008
 
 
 class Listing(NamedTuple):
-    """What distinguishes one simulated instrument from another."""
+    """The properties of a simulated instrument."""
 
     symbol: str
     coded: bool
@@ -69,9 +69,9 @@ class Listing(NamedTuple):
 
 
 def listing(seed: int, symbol: str) -> Listing | None:
-    """The instrument that `symbol` names, or None when no exchange here lists it.
+    """Return the instrument that `symbol` names, or None if no exchange lists it.
 
-    Listed are stock tickers of up to six letters or digits, with or without a class of shares
+    Listed are stock tickers of up to six letters or digits, with or without a share class
     (`BRK.B`), pairs of a known crypto venue (`BINANCE:BTCUSDT`), and the known futures.
     """
     kind = symbol_class(symbol) if is_symbol(symbol) else None
@@ -96,6 +96,6 @@ def _start_price(rng: Random, symbol: str) -> float:
 
 
 def _rank(rng: Random, symbol: str) -> int:
-    """The symbol's place in a Zipf-like order of activity."""
+    """Return the symbol's rank in a Zipf-like order of activity."""
     unknown = rng.randint(_BUSIEST_UNKNOWN_RANK, _QUIETEST_RANK)
     return list(KNOWN_PRICES).index(symbol) + 1 if symbol in KNOWN_PRICES else unknown

@@ -1,9 +1,9 @@
 """The market model: the prints of one symbol, step by step, reproducible from seed and name.
 
-Prices are a random walk with clustered volatility, a common tide and a weak pull to the start
-price, so that a demo of weeks stays plausible. Orders arrive at random, in waves that follow the
-volatility and the U shape of a trading session. Stocks have auctions at its ends; as the market
-never closes, one session follows the other.
+Prices are a random walk with clustered volatility, a common market factor and a weak pull to the
+start price, so that a demo of weeks stays plausible. Orders arrive at random, in waves that follow
+the volatility and the U shape of a trading session. Stocks have auctions at both ends of a session;
+as the market never closes, one session follows the other.
 """
 
 from __future__ import annotations
@@ -49,14 +49,14 @@ def intensity(t: int, session_ms: int) -> float:
 
 
 class SymbolMarket:
-    """One symbol's market; time only goes forward, and only as far as it is told.
+    """One symbol's market; its time only moves forward.
 
-    :param session_ms: how long a trading session is; sessions begin at multiples of it.
+    :param session_ms: the length of a trading session; sessions begin at multiples of it.
     """
 
     def __init__(self, seed: int, listed: Listing, now_ms: int, session_ms: int = HOUR_MS) -> None:
         self.at_ms = now_ms
-        """Up to here its prints have been made."""
+        """The time up to which its prints were made."""
         self._listed = listed
         self._session_ms = session_ms
         self._rng = Random(f"{seed}:market:{listed.symbol}")
@@ -66,9 +66,9 @@ class SymbolMarket:
         self._heat = self._rng.gauss(0.0, _HEAT_SPREAD)
         self._waves = _waves(self._heat)
         self._patience = self._rng.expovariate(1.0)
-        """Orders still to be expected until the next one comes."""
+        """How many orders are expected until the next one arrives."""
         self._orders = 0
-        self._held: list[tuple[int, int, list[Print]]] = []
+        self._unreported: list[tuple[int, int, list[Print]]] = []
         self._auction_ms = self._next_auction(now_ms)
         self._quote = DayQuote(listed.price, now_ms)
 
@@ -78,36 +78,36 @@ class SymbolMarket:
         return self._listed.weight
 
     def step(self, end_ms: int, prints_per_s: float, tide: float = 0.0) -> list[Print]:
-        """The prints reported from `at_ms` until `end_ms`, in order of their reports.
+        """Return the prints reported from `at_ms` until `end_ms`, in order of their reports.
 
         :param prints_per_s: their mean over a session.
-        :param tide: what the market as a whole moved in this step, as a logarithm.
+        :param tide: how the market as a whole moved in this step, as a logarithm.
         """
         start_ms, self.at_ms = self.at_ms, end_ms
         self._log_price += self._listed.beta * tide
         self._trade(start_ms, end_ms, prints_per_s)
         if end_ms > self._auction_ms:
             self._hold_auction(end_ms)
-        return self._reported(end_ms) if self._held else []
+        return self._reported(end_ms) if self._unreported else []
 
     def order(self, t: int) -> list[Print]:
-        """The prints of one further order at `t`, reported at once."""
+        """Return the prints of one further order at `t`, reported at once."""
         prints = execute(self._rng, self._listed.symbol, self._listed.coded, self.price, t)
         for trade in prints:
-            self._quote.see(trade)
+            self._quote.add(trade)
         return prints
 
     def skip(self, now_ms: int) -> None:
-        """Let the time until `now_ms` pass unseen: the price moves on, the prints go to nobody."""
+        """Skip the time until `now_ms`: the price moves on, the prints are discarded."""
         self.at_ms = now_ms
-        self._held.clear()
+        self._unreported.clear()
         self._auction_ms = self._next_auction(now_ms)
         self._move_to(now_ms)
         price = round(self.price, price_decimals(self.price, self._listed.coded))
-        self._quote.see(Print(None, price, self._listed.symbol, now_ms, 1))
+        self._quote.add(Print(None, price, self._listed.symbol, now_ms, 1))
 
     def quote(self) -> QuoteBody:
-        """The day so far, as of what has been reported."""
+        """Return the quote of the day, as of the reported prints."""
         return self._quote.body()
 
     @property
@@ -117,14 +117,14 @@ class SymbolMarket:
 
     def _reported(self, end_ms: int) -> list[Print]:
         reported = []
-        while self._held and self._held[0][0] < end_ms:
-            reported += heapq.heappop(self._held)[2]
+        while self._unreported and self._unreported[0][0] < end_ms:
+            reported += heapq.heappop(self._unreported)[2]
         for trade in reported:
-            self._quote.see(trade)
+            self._quote.add(trade)
         return reported
 
     def _trade(self, start_ms: int, end_ms: int, prints_per_s: float) -> None:
-        """Hold the prints of the orders of this step until their report is due."""
+        """Queue the prints of this step's orders until their report is due."""
         t, left_ms = float(start_ms), float(end_ms - start_ms)
         calm = prints_per_s / 1000 / MEAN_PRINTS_PER_ORDER * intensity(start_ms, self._session_ms)
         while (orders_per_ms := calm * self._waves) * left_ms > self._patience:
@@ -146,7 +146,7 @@ class SymbolMarket:
 
     def _hold(self, due_ms: int, prints: list[Print]) -> None:
         self._orders += 1
-        heapq.heappush(self._held, (due_ms, self._orders, prints))
+        heapq.heappush(self._unreported, (due_ms, self._orders, prints))
 
     def _next_auction(self, after_ms: int) -> int:
         """A moment after each session's beginning, and a moment before its end."""
@@ -164,9 +164,9 @@ class SymbolMarket:
         self._hold(t, auction(self._rng, self._listed.symbol, self.price, t, *conditions))
 
     def _move_to(self, t: float) -> None:
-        """Let price and volatility wander on until `t`.
+        """Advance price and volatility until `t`.
 
-        Volatility goes about its mean: an Ornstein-Uhlenbeck process, stepped exactly.
+        The volatility is an Ornstein-Uhlenbeck process, stepped exactly.
         """
         elapsed_ms = max(t - self._moved_ms, 0.0)
         self._moved_ms = max(t, self._moved_ms)
@@ -181,5 +181,5 @@ class SymbolMarket:
 
 
 def _waves(heat: float) -> float:
-    """What the heat of a market does to its activity; 1 in the mean."""
+    """Return the factor on activity for a given volatility; 1 on average."""
     return math.exp(_HEAT_TO_ACTIVITY * heat - (_HEAT_TO_ACTIVITY * _HEAT_SPREAD) ** 2 / 2)

@@ -1,7 +1,7 @@
-"""What one order leaves on the tape: how many prints, their sizes, prices and sale conditions.
+"""The prints that one order causes: their number, sizes, prices and sale conditions.
 
-The shares are those of recorded feeds: 45 % of stock prints are odd lots, and these carry code 12;
-a sweep leaves a row of prints of one millisecond, many of them identical.
+The shares are those of recorded feeds: 45 % of stock prints are odd lots with code 12; a sweep
+causes several prints within one millisecond, many of them identical.
 """
 
 from __future__ import annotations
@@ -33,8 +33,9 @@ SWEEP_SHARE = 0.15
 IDENTICAL_SHARE = 0.6
 """Of sweeps: those whose prints all have one size."""
 SINGLE_SWEEP_ORDER_SHARE, EXEMPT_SHARE = 0.2, 0.05
-"""Of single stock prints: those of a sweep order that found all it wanted in one place, and those
-that are exempt from the trade-through rule for another reason."""
+"""Of single stock prints: those of a sweep order that was filled on one exchange, and those that
+are exempt from the trade-through rule for another reason.
+"""
 OFF_EXCHANGE_SHARE = 0.12
 UNCODED_SHARE = 0.15
 """Of off-exchange prints of a round lot or more: those without codes (null, [] or no key)."""
@@ -45,7 +46,7 @@ PRICE_UPDATE_SHARE = 0.02
 """Of crypto prints: price updates with size 0."""
 MEAN_FURTHER_PRINTS, MOST_PRINTS = 4.0, 40
 MEAN_PRINTS_PER_ORDER = 1 - SWEEP_SHARE + SWEEP_SHARE * (1 + MEAN_FURTHER_PRINTS)
-"""How many prints an order leaves on average; the cap on a sweep takes next to nothing off."""
+"""How many prints an order causes on average; the cap on a sweep hardly lowers it."""
 _SPREAD = 0.0001
 _CRYPTO_NOTIONAL = 400.0
 
@@ -58,7 +59,7 @@ def price_decimals(price: float, coded: bool) -> int:
 
 
 def execute(rng: Random, symbol: str, coded: bool, middle: float, t: int) -> list[Print]:
-    """The prints of one order that meets the book at `t`, the middle of bid and ask at `middle`."""
+    """Return the prints of an order at `t`, with `middle` between bid and ask."""
     if rng.random() < SWEEP_SHARE:
         return _sweep(rng, symbol, coded, middle, t)
     if not coded and rng.random() < PRICE_UPDATE_SHARE * MEAN_PRINTS_PER_ORDER:
@@ -71,7 +72,7 @@ def execute(rng: Random, symbol: str, coded: bool, middle: float, t: int) -> lis
 
 
 def reported_late(rng: Random, trade: Print) -> Print:
-    """`trade` as a late report shows it: half of them carry the code for it."""
+    """Return `trade` as a late report: half of them carry the code for it."""
     if isinstance(trade.c, list) and rng.random() < 0.5:
         trade.c = _listed(trade.v, REGULAR, SOLD_OUT_OF_SEQUENCE)
     return trade
@@ -80,9 +81,10 @@ def reported_late(rng: Random, trade: Print) -> Print:
 def auction(
     rng: Random, symbol: str, middle: float, t: int, crossed: str, official: str
 ) -> list[Print]:
-    """A stock's auction: one large print with the condition `crossed`, then its official value.
+    """Return a stock's auction: one large print with the condition `crossed`, then its official
+    value.
 
-    The official value is no trade, though it looks like one.
+    The official value is not a trade, though it looks like one.
     """
     price = as_number(max(round(middle, price_decimals(middle, True)), 0.0001))
     size = ROUND_LOT * max(10, int(math.exp(rng.gauss(5.5, 0.8))))
@@ -105,7 +107,7 @@ def _sweep(rng: Random, symbol: str, coded: bool, middle: float, t: int) -> list
 
 
 def _touch(rng: Random, coded: bool, middle: float) -> float:
-    """The bid or the ask, on the grid of allowed prices."""
+    """Return the bid or the ask, on the grid of allowed prices."""
     decimals = price_decimals(middle, coded)
     step = 10.0**-decimals
     half = max(middle * _SPREAD, step) / 2
@@ -114,7 +116,7 @@ def _touch(rng: Random, coded: bool, middle: float) -> float:
 
 
 def _between(rng: Random, middle: float) -> float:
-    """A price inside the spread, down to a hundredth of a cent."""
+    """Return a price within the spread, down to a hundredth of a cent."""
     half = max(middle * _SPREAD, 0.01) / 2
     return as_number(max(round(middle + rng.uniform(-half, half), 4), 0.0001))
 

@@ -1,4 +1,4 @@
-"""A print as Finnhub sends it: the one record that market, frames and quotes share."""
+"""A print as Finnhub sends it: the record that market, frames and quotes share."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ OPENING, OFFICIAL_OPEN, CLOSING, OFFICIAL_CLOSE = "19", "20", "36", "16"
 AVERAGE_PRICE, PRICE_VARIATION, CROSS, DERIVATIVELY_PRICED, CONTINGENT = "3", "10", "28", "32", "37"
 
 Conditions = list[str] | None | UnsetType
-"""Sale conditions: a list, null, an empty list, or no such key at all; each occurs in the feed."""
+"""Sale conditions: a list, null, an empty list, or no such key; each occurs in the feed."""
 
 
 class Print(Struct, gc=False):
-    """One trade; fields and their order are the wire's."""
+    """One trade; fields and their order are those of the wire format."""
 
     c: Conditions
     p: float
@@ -25,10 +25,10 @@ class Print(Struct, gc=False):
 
 
 def codes(conditions: Conditions) -> tuple[str, ...]:
-    """The condition codes of a print, whichever way it says that it has none."""
+    """Return the condition codes of a print, however it represents that it has none."""
     return () if conditions is None or conditions is UNSET else tuple(conditions)
 
 
 def as_number(value: float) -> float:
-    """`value` as Finnhub writes it: whole numbers without a decimal point."""
+    """Return `value` as Finnhub writes it: whole numbers without a decimal point."""
     return int(value) if value.is_integer() else value

@@ -1,4 +1,4 @@
-"""The quote of a symbol: its trading day so far, folded from its prints as they are reported."""
+"""The quote of a symbol, aggregated from the prints of the day as they are reported."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ UNKNOWN = QuoteBody(c=0, d=None, dp=None, h=0, l=0, o=0, pc=0, t=0)
 
 
 class DayQuote:
-    """One symbol's current price, day's range and previous close.
+    """One symbol's current price, range of the day and previous close.
 
-    The day is the UTC day, as a simulated market never closes. By the tape's rules, prints that
-    may set open and close set `o` and `c`, those that may set high and low set `h` and `l`.
+    The day is the UTC day, as a simulated market never closes. By the rules of the tape, prints
+    that may set open and close set `o` and `c`, those that may set high and low set `h` and `l`.
     """
 
     def __init__(self, previous_close: float, now_ms: int) -> None:
@@ -44,8 +44,8 @@ class DayQuote:
         self._high: float | None = None
         self._low: float | None = None
 
-    def see(self, trade: Print) -> None:
-        """Take one reported print into account."""
+    def add(self, trade: Print) -> None:
+        """Update the quote with one reported print."""
         day = trade.t // DAY_MS
         if trade.v == 0 or day < self._day:
             return
@@ -61,7 +61,7 @@ class DayQuote:
                 self._last, self._last_t = trade.p, trade.t
 
     def body(self) -> QuoteBody:
-        """The quote now; before the day's first trade, that of the previous close."""
+        """Return the quote; before the day's first trade, that of the previous close."""
         last, before = self._last, self._previous_close
         return QuoteBody(
             c=last,

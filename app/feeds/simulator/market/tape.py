@@ -1,4 +1,4 @@
-"""A market that is a recording: the trades of a file, shifted to now."""
+"""A market that replays a trade file, shifted to the present."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from app.feeds.simulator.market.prints import Print, as_number
 from app.feeds.simulator.market.quotes import UNKNOWN, DayQuote, QuoteBody
 
 PAUSE_MS = 1_000
-"""Between the end of the recording and its next beginning."""
+"""The pause between the end of the file and its next start."""
 
 
 class Tape:
-    """Plays a trade file in time, each trade as old as it was; begins again at its end.
+    """Plays a trade file in time, with its original delays, and starts again at its end.
 
-    Everything is reported whose time has come, whoever listens; prints of one symbol keep the
-    order of their arrival. Prices have the digits that a double holds.
+    Everything that is due is reported, whether or not it is subscribed; prints of one symbol keep
+    their order of arrival. Prices have the precision of a double.
 
     :raises TradeFileError: the file cannot be read.
     """
@@ -33,7 +33,7 @@ class Tape:
 
     @property
     def symbols(self) -> list[str]:
-        """What the recording holds, in order of appearance."""
+        """The symbols of the file, in order of appearance."""
         return list(self._file.spans)
 
     def step(self, end_ms: int, symbols: Collection[str]) -> list[Print]:
@@ -41,7 +41,7 @@ class Tape:
         prints = []
         while self._clock_ms < end_ms:
             trade = self._next
-            self._see(trade)
+            self._add(trade)
             if trade.s in symbols:
                 prints.append(trade)
             self._advance()
@@ -51,7 +51,7 @@ class Tape:
         self.step(now_ms, ())
 
     def burst(self, count: int, symbols: Collection[str]) -> list[Print]:
-        """`count` prints like the last of each symbol, a share more or fewer each."""
+        """Return `count` prints like the last of each symbol, with sizes varied by a few shares."""
         recent = [trade for s, trade in self._recent.items() if s in symbols]
         return [
             Print(one.c, one.p, one.s, self.at_ms - 1, one.v + number // len(recent))
@@ -70,7 +70,7 @@ class Tape:
         self._advance()
 
     def _advance(self) -> None:
-        """Look at the next trade; it is reported when the largest time up to it has come."""
+        """Fetch the next trade; it is reported when the largest time up to it has come."""
         trade = next(self._trades, None)
         if trade is None:
             self._begin(self._last_t + self._shift_ms + PAUSE_MS)
@@ -81,8 +81,8 @@ class Tape:
             trade.c, as_number(float(trade.p)), trade.symbol, t, as_number(float(trade.v))
         )
 
-    def _see(self, trade: Print) -> None:
+    def _add(self, trade: Print) -> None:
         if trade.s not in self._quotes:
             self._quotes[trade.s] = DayQuote(trade.p, trade.t)
-        self._quotes[trade.s].see(trade)
+        self._quotes[trade.s].add(trade)
         self._recent[trade.s] = trade

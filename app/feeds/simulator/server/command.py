@@ -1,4 +1,4 @@
-"""`tickhouse simulate`: WebSocket and REST on one port, as Finnhub serves them."""
+"""`tickhouse simulate`: serve Finnhub's WebSocket and REST protocols on one port."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ from app.outputs import check_output
 from app.settings import Settings
 
 FAREWELL_S = 0.5
-"""How long clients get to answer the closing of their connection."""
+"""How long clients have to answer the closing handshake."""
 OPEN_TIMEOUT_S = 120.0
-"""For a handshake, which a fault may make slow."""
+"""Time-out for a handshake, which a fault may slow down."""
 
 
 def run(
@@ -50,17 +50,17 @@ def run(
 ) -> None:
     """Serve a simulated or a recorded market until SIGTERM or SIGINT.
 
-    :param settings: name files that must not be written to; all else comes from the arguments.
-    :param rate: mean of the trades a second over all subscribed symbols.
-    :param token: the API keys it accepts, comma separated.
-    :param session_minutes: how long a trading session is, from auction to auction.
+    :param settings: used only to protect the files that they name from being overwritten.
+    :param rate: mean number of trades per second over all subscribed symbols.
+    :param token: the accepted API keys, comma separated.
+    :param session_minutes: the length of a trading session, from auction to auction.
     :param play: the trade file to play instead of a simulated market.
     :param faults: each as `app.feeds.simulator.faults.kinds.parse_fault` reads it.
-    :param script: a TOML file with more of them.
+    :param script: a TOML file with more faults.
     :param fault_seed: makes a script of all kinds of faults.
-    :param delivery_log: the file of what is delivered; a former run's is replaced once this one
+    :param delivery_log: the file to log deliveries to; a previous run's is replaced once this one
         listens.
-    :raises TickhouseError: it cannot listen at `host` and `port`, a file or fault is not sound, or
+    :raises TickhouseError: it cannot listen at `host` and `port`, a file or fault is invalid, or
         `delivery_log` is a file of something else.
     """
     if delivery_log:
@@ -124,7 +124,7 @@ async def _serve(
 async def listen(simulator: Simulator, host: str, port: int) -> Server:
     """Serve `simulator` to WebSocket and REST clients.
 
-    :raises TickhouseError: nobody can listen there.
+    :raises TickhouseError: the address cannot be used.
     """
     try:
         return await serve(
@@ -146,12 +146,12 @@ async def listen(simulator: Simulator, host: str, port: int) -> Server:
         reason = os.strerror(number) if number > 0 else error.strerror
         raise TickhouseError(
             f"The simulator cannot listen on {host}:{port}: {reason}. Stop what listens there, or "
-            "choose another place with --host and --port (0 takes any free port)."
+            "choose another index with --host and --port (0 takes any free port)."
         ) from None
 
 
 async def _close(server: Server) -> None:
-    """Say farewell, and end what does not answer."""
+    """Close all connections; abort those that do not answer."""
     clients = server.connections
     server.close()
     _, silent = await asyncio.wait(
@@ -164,6 +164,6 @@ async def _close(server: Server) -> None:
 
 
 def address(server: Server) -> str:
-    """Where `server` listens: host and port."""
+    """Return the host and port on which `server` listens."""
     host, port = server.sockets[0].getsockname()[:2]
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -1,4 +1,4 @@
-"""One client's connection: what it subscribed to, and the frames that wait for it."""
+"""One client's connection: its subscriptions, and the frames that wait for it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from app.feeds.simulator.delivery_log.log import (
     Subscribed,
     Unsubscribed,
 )
-from app.feeds.simulator.faults.frames import FrameFaults, Outgoing
+from app.feeds.simulator.faults.frames import FrameFaults, OutgoingFrame
 from app.feeds.simulator.faults.kinds import AnyFault
 from app.feeds.simulator.faults.schedule import Script
 from app.feeds.simulator.market.prints import Print
@@ -30,20 +30,20 @@ from app.feeds.simulator.server.protocol import PING, TOO_MANY_SYMBOLS, client_m
 
 PING_INTERVAL_MS = 60_000
 MOST_WAITING_FRAMES = 20_000
-"""A client that is further behind than this is dropped, as memory is finite."""
-PROOF_S = 5.0
-"""How long an end by a fault waits for the pong that says what arrived."""
+"""A client that is further behind is disconnected, because memory is finite."""
+CONFIRM_TIMEOUT_S = 5.0
+"""How long the end of a connection waits for the pong that confirms what was read."""
 GOING_AWAY = 1001
 
 log = logging.getLogger(__name__)
 
 
 class Connection:
-    """A WebSocket behind its handshake.
+    """A WebSocket after its handshake.
 
-    :param number: counts the server's connections; names this one in logs.
-    :param note: told of every delivery, or None; with it, pings prove what arrived.
-    :ivar ended: set when nothing more goes to the client, or comes from it.
+    :param number: counts the server's connections; identifies this one in logs.
+    :param note: receives every delivery, or None; with it, pings confirm what was read.
+    :ivar ended: set when no more data goes to the client or comes from it.
     """
 
     def __init__(
@@ -66,11 +66,11 @@ class Connection:
         self._faults = FrameFaults(script, rng)
         self._most_symbols = most_symbols
         self._note = note
-        self._waiting: asyncio.Queue[Outgoing] = asyncio.Queue(MOST_WAITING_FRAMES)
+        self._waiting: asyncio.Queue[OutgoingFrame] = asyncio.Queue(MOST_WAITING_FRAMES)
         self._sent = 0
-        self._unproved = asyncio.Event()
-        self._settled = asyncio.Event()
-        self._settled.set()
+        self._unconfirmed = asyncio.Event()
+        self._all_read = asyncio.Event()
+        self._all_read.set()
         self._closing = False
         self._silent_until_ms: float | None = None
         self._pings = True
@@ -81,9 +81,9 @@ class Connection:
             async with asyncio.TaskGroup() as tasks:
                 others = [tasks.create_task(work) for work in (self._send(), self._ping())]
                 if self._note:
-                    others.append(tasks.create_task(self._prove(self._note)))
+                    others.append(tasks.create_task(self._confirm_reads(self._note)))
                 async for raw in self._socket:
-                    self._take(raw)
+                    self._handle(raw)
                 for task in others:
                     task.cancel()
         except* ConnectionClosed as closed:
@@ -92,7 +92,7 @@ class Connection:
             self._end()
 
     def deliver(self, prints: Iterable[Print]) -> None:
-        """Queue those of `prints` that the client has subscribed to, and what was held back."""
+        """Queue those of `prints` that the client has subscribed, and frames that were delayed."""
         now_ms = self._clock.now_ms()
         if self._silent_until_ms is not None and now_ms >= self._silent_until_ms:
             self._resume(now_ms)
@@ -103,32 +103,32 @@ class Connection:
                 self._queue(out)
 
     def begin(self, fault: AnyFault) -> None:
-        """Send what a fault sends at its beginning."""
+        """Send the frames that a fault sends at its beginning."""
         for out in self._faults.begin(fault, self._clock.now_ms()):
             self._queue(out)
 
     def stall(self, until_ms: float, pings: bool) -> None:
-        """Send no trades until then, and no pings if told so; what happens meanwhile is lost."""
+        """Send no trades until then, and no pings unless `pings`; trades of this time are lost."""
         self._silent_until_ms, self._pings = until_ms, pings
-        self._tell(Silent(self._clock.now_ms(), self._number, "stall"))
+        self._log_delivery(Silent(self._clock.now_ms(), self._number, "stall"))
 
     async def end(self, farewell: bool) -> None:
-        """End the connection once all that was sent has arrived."""
-        await self._quiet()
+        """End the connection once everything sent has been read."""
+        await self._drain()
         if farewell:
             await self._socket.close(GOING_AWAY)
         else:
             self._socket.transport.abort()
 
-    async def forget(self) -> None:
-        """Leave the connection open, and never read from it or write to it again."""
-        await self._quiet()
-        self._tell(Silent(self._clock.now_ms(), self._number, "half-open"))
+    async def go_half_open(self) -> None:
+        """Leave the connection open, but never read from it or write to it again."""
+        await self._drain()
+        self._log_delivery(Silent(self._clock.now_ms(), self._number, "half-open"))
         self._socket.transport.pause_reading()
         self.ended.set()
 
     def drop(self, why: str) -> None:
-        """End the connection without a farewell."""
+        """End the connection without a closing handshake."""
         log.warning("connection %d is dropped: %s", self._number, why)
         self._closing = True
         self._end()
@@ -136,14 +136,14 @@ class Connection:
 
     def _resume(self, now_ms: int) -> None:
         self._silent_until_ms, self._pings = None, True
-        self._tell(Resumed(now_ms, self._number))
+        self._log_delivery(Resumed(now_ms, self._number))
 
-    async def _quiet(self) -> None:
-        """Send nothing more, and wait until what was sent has arrived."""
+    async def _drain(self) -> None:
+        """Stop sending, and wait until everything sent has been read."""
         self._closing = True
         try:
-            async with asyncio.timeout(PROOF_S):
-                await self._settled.wait()
+            async with asyncio.timeout(CONFIRM_TIMEOUT_S):
+                await self._all_read.wait()
         except TimeoutError:
             log.warning("connection %d does not say what it has read", self._number)
 
@@ -151,9 +151,9 @@ class Connection:
         self.symbols.clear()
         if not self.ended.is_set():
             self.ended.set()
-            self._tell(Ended(self._clock.now_ms(), self._number))
+            self._log_delivery(Ended(self._clock.now_ms(), self._number))
 
-    def _take(self, raw: str | bytes) -> None:
+    def _handle(self, raw: str | bytes) -> None:
         try:
             message = client_message(raw)
         except (ValueError, RecursionError) as error:
@@ -163,24 +163,24 @@ class Connection:
         if message.type == "unsubscribe":
             if symbol in self.symbols:
                 del self.symbols[symbol]
-                self._tell(Unsubscribed(now_ms, self._number, symbol))
+                self._log_delivery(Unsubscribed(now_ms, self._number, symbol))
         elif symbol in self.symbols or len(self.symbols) < self._most_symbols:
             if symbol not in self.symbols:
-                self._tell(Subscribed(now_ms, self._number, symbol))
+                self._log_delivery(Subscribed(now_ms, self._number, symbol))
             self.symbols[symbol] = None
         else:
-            self._queue(Outgoing(TOO_MANY_SYMBOLS))
+            self._queue(OutgoingFrame(TOO_MANY_SYMBOLS))
 
-    def _tell(self, delivery: Delivery) -> None:
+    def _log_delivery(self, delivery: Delivery) -> None:
         if self._note:
             self._note(delivery)
 
-    def _queue(self, out: Outgoing) -> None:
+    def _queue(self, out: OutgoingFrame) -> None:
         if self._closing:
             return
         try:
             self._waiting.put_nowait(out)
-            self._settled.clear()
+            self._all_read.clear()
         except asyncio.QueueFull:
             self.drop(f"it is {MOST_WAITING_FRAMES} frames behind")
 
@@ -188,7 +188,7 @@ class Connection:
         while True:
             await self._clock.sleep(PING_INTERVAL_MS)
             if self._pings:
-                self._queue(Outgoing(PING))
+                self._queue(OutgoingFrame(PING))
 
     async def _send(self) -> None:
         while True:
@@ -197,11 +197,11 @@ class Connection:
             self._sent += 1
             if self._note:
                 self._note(self._record(out))
-                self._unproved.set()
+                self._unconfirmed.set()
             elif self._waiting.empty():
-                self._settled.set()
+                self._all_read.set()
 
-    def _record(self, out: Outgoing) -> Sent:
+    def _record(self, out: OutgoingFrame) -> Sent:
         return Sent(
             self._clock.now_ms(),
             self._number,
@@ -213,13 +213,13 @@ class Connection:
             [*out.bad],
         )
 
-    async def _prove(self, note: Callable[[Delivery], None]) -> None:
-        """Have a pong say that everything up to here was read, one question at a time."""
+    async def _confirm_reads(self, note: Callable[[Delivery], None]) -> None:
+        """Confirm by pong that everything up to here was read, one ping at a time."""
         while True:
-            await self._unproved.wait()
-            self._unproved.clear()
+            await self._unconfirmed.wait()
+            self._unconfirmed.clear()
             frame = self._sent
             await (await self._socket.ping())
             note(Arrived(self._clock.now_ms(), self._number, frame))
             if frame == self._sent and self._waiting.empty():
-                self._settled.set()
+                self._all_read.set()

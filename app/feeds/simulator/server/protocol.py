@@ -1,4 +1,4 @@
-"""Finnhub's frames and messages, byte for byte as recorded."""
+"""Encode and decode Finnhub's frames and messages, byte for byte as recorded."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class TradeFrame(Struct):
 
 
 class ClientMessage(Struct):
-    """What a client may send: one symbol a message."""
+    """What a client may send: one symbol per message."""
 
     type: Literal["subscribe", "unsubscribe"]
     symbol: str
@@ -38,20 +38,20 @@ _decode_client = msgspec.json.Decoder(ClientMessage).decode
 
 
 def client_message(raw: str | bytes) -> ClientMessage:
-    """A client's message.
+    """Decode a client's message.
 
-    :raises ValueError: it is none that the feed knows.
+    :raises ValueError: it is not a message of the protocol.
     :raises RecursionError: it is nested deeper than any message.
     """
     return _decode_client(raw)
 
 
 def trade_frames(prints: list[Print], rng: Random) -> list[bytes]:
-    """`prints` in frames of up to ten, symbols mixed and not quite in order.
+    """Encode `prints` in frames of up to ten, symbols mixed and slightly out of order.
 
-    Prints of one symbol and millisecond keep their order and stand together, and only a full frame
-    ends between them: no two frames are alike, as that would be a fault of the feed, but full ones
-    of equal prints.
+    Prints of one symbol and millisecond keep their order and stay together, and only a full frame
+    ends between them. So no two frames are equal, which would be a fault of the feed, except for
+    full ones of equal prints.
     """
     mixed = _displaced(prints, rng)
     frames = []
@@ -74,10 +74,10 @@ def _together(one: Print, other: Print) -> bool:
 
 def _displaced(prints: list[Print], rng: Random) -> list[Print]:
     in_time = sorted(prints, key=lambda trade: trade.t)
-    places: dict[tuple[str, int], float] = {}
-    for place, trade in enumerate(in_time):
-        if (trade.s, trade.t) not in places:
+    indices: dict[tuple[str, int], float] = {}
+    for index, trade in enumerate(in_time):
+        if (trade.s, trade.t) not in indices:
             moved = rng.random() < _DISPLACED_SHARE
             shift = rng.uniform(-_MOST_DISPLACED, _MOST_DISPLACED) if moved else 0.0
-            places[trade.s, trade.t] = place + shift
-    return sorted(in_time, key=lambda trade: places[trade.s, trade.t])
+            indices[trade.s, trade.t] = index + shift
+    return sorted(in_time, key=lambda trade: indices[trade.s, trade.t])

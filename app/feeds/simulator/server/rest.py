@@ -1,4 +1,4 @@
-"""Finnhub's REST interface: token, limits, paths and bodies; no sockets."""
+"""Finnhub's REST interface without sockets: tokens, limits, paths and bodies."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from app.feeds.simulator.market.venue import Venue
 
 ROOT = "/api/v1"
 CALLS_PER_MINUTE, CALLS_PER_S = 60, 30
-"""A free key's limit, and the one that every plan has."""
+"""The limit of a free key, and the limit that applies to every plan."""
 
 INVALID_KEY = "Invalid API key."
 LIMIT_REACHED = "API limit reached. Please try again later. Remaining Limit: 0"
@@ -33,7 +33,7 @@ class Answer(NamedTuple):
     headers: Mapping[str, str]
 
 
-class _Window:
+class _RateWindow:
     """Calls of one key in fixed windows of time."""
 
     def __init__(self, limit: int, length_ms: int) -> None:
@@ -51,10 +51,10 @@ class _Window:
         return True
 
 
-class RestApi:
-    """Answers a path as Finnhub does.
+class SimulatedRestApi:
+    """Answers requests as Finnhub does.
 
-    :param calls_per_minute: of one key; 0 for no limits at all.
+    :param calls_per_minute: the limit per key; 0 for none.
     """
 
     def __init__(
@@ -63,13 +63,14 @@ class RestApi:
         self._venue = venue
         self._tokens = frozenset(tokens)
         self._calls_per_minute = calls_per_minute
-        self._windows: dict[str, tuple[_Window, _Window]] = {}
+        self._windows: dict[str, tuple[_RateWindow, _RateWindow]] = {}
 
     def answer(self, target: str, header_token: str | None, now_ms: int) -> Answer:
-        """The response to `GET target`.
+        """Return the response to `GET target`.
 
-        :param target: path and query as they came, double slashes included.
-        :param header_token: the value of `X-Finnhub-Token`, which is asked before the query's.
+        :param target: path and query as received, including double slashes.
+        :param header_token: the value of `X-Finnhub-Token`, which takes precedence over the
+            query's.
         """
         path, _, raw_query = target.partition("?")
         query = {key: values[-1] for key, values in parse_qs(raw_query).items()}
@@ -78,18 +79,18 @@ class RestApi:
             return _error(HTTPStatus.UNAUTHORIZED, "Please use an API key.")
         if token not in self._tokens:
             return _error(HTTPStatus.UNAUTHORIZED, INVALID_KEY)
-        allowed, limits = self._take(token, now_ms)
+        allowed, limits = self._handle(token, now_ms)
         if not allowed:
             return _error(HTTPStatus.TOO_MANY_REQUESTS, LIMIT_REACHED, limits)
         return self._resource(unquote(_SLASHES.sub("/", path)), query, now_ms, limits)
 
-    def _take(self, token: str, now_ms: int) -> tuple[bool, dict[str, str]]:
+    def _handle(self, token: str, now_ms: int) -> tuple[bool, dict[str, str]]:
         if not self._calls_per_minute:
             return True, {}
         if token not in self._windows:
             self._windows[token] = (
-                _Window(self._calls_per_minute, 60_000),
-                _Window(CALLS_PER_S, 1_000),
+                _RateWindow(self._calls_per_minute, 60_000),
+                _RateWindow(CALLS_PER_S, 1_000),
             )
         minute, second = self._windows[token]
         allowed = second.take(now_ms) and minute.take(now_ms)
@@ -121,9 +122,9 @@ class RestApi:
 
 
 def refusal(status: int, after_s: int | None = None) -> Answer:
-    """The answer to a handshake that is refused with `status`.
+    """Return the answer to a handshake that is rejected with `status`.
 
-    :param after_s: when to try again, if the answer is to say it.
+    :param after_s: the value of `Retry-After`, if any.
     """
     texts = {401: INVALID_KEY, 429: LIMIT_REACHED}
     headers = {} if after_s is None else {"Retry-After": str(after_s)}

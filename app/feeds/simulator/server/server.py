@@ -1,4 +1,4 @@
-"""A server with Finnhub's manners: keys, handshakes, connections, and the market's heartbeat."""
+"""A server that behaves like Finnhub's: API keys, handshakes, connections and trades."""
 
 from __future__ import annotations
 
@@ -17,34 +17,34 @@ from websockets.http11 import Request, Response
 
 from app.feeds.clock import Clock
 from app.feeds.finnhub.websocket import FEED_HEADER
-from app.feeds.simulator.delivery_log.ledger import Marked
-from app.feeds.simulator.delivery_log.log import Began, Delivery, Opened, Refused
-from app.feeds.simulator.faults.kinds import AnyFault, Close, HalfOpen, Refuse, Slow, Stall
+from app.feeds.simulator.delivery_log.ledger import AnnotatedLog
+from app.feeds.simulator.delivery_log.log import Began, Delivery, HandshakeRejected, Opened
+from app.feeds.simulator.faults.kinds import AnyFault, Close, HalfOpen, Refuse, Slow, StallFault
 from app.feeds.simulator.faults.market import MarketFaults
 from app.feeds.simulator.faults.rest import RestFaults
 from app.feeds.simulator.faults.schedule import Script
 from app.feeds.simulator.market.venue import Venue
 from app.feeds.simulator.server.connection import Connection
-from app.feeds.simulator.server.rest import CALLS_PER_MINUTE, Answer, RestApi, refusal
+from app.feeds.simulator.server.rest import CALLS_PER_MINUTE, Answer, SimulatedRestApi, refusal
 
 STEP_MS = 50
 """The market is played in steps of this length; prints are delivered at their end."""
 MOST_BEHIND_MS = 5_000
-"""After a longer pause (a laptop's sleep) the market goes on at the present time."""
+"""After a longer pause, such as a suspended laptop, the market continues at the present."""
 SYMBOLS_PER_CONNECTION = 50
 MOMENT_S = 0.5
-"""How long a key's earlier connection gets to have ended, before a new one is a second one."""
+"""How long a key's previous connection may take to end before a new one counts as a second one."""
 
 log = logging.getLogger(__name__)
 
 
 class Simulator:
-    """Finnhub's manners over a market: keys, connections, and the market's heartbeat.
+    """Finnhub's behaviour over a market: keys, connections, and playing the market.
 
-    :param tokens: the API keys it accepts, each for one connection at a time.
-    :param calls_per_minute: REST calls of one key; 0 for no limit.
+    :param tokens: the accepted API keys, each for one connection at a time.
+    :param calls_per_minute: REST calls per key; 0 for no limit.
     :param faults: what goes wrong, and when.
-    :param note: told of every delivery.
+    :param note: receives every delivery.
     """
 
     def __init__(
@@ -66,17 +66,20 @@ class Simulator:
         self._symbols_per_connection = symbols_per_connection
         self._script = Script(faults, venue.at_ms)
         self._api = RestFaults(
-            RestApi(venue, tokens, calls_per_minute), self._script, clock, Random(f"{seed}:rest")
+            SimulatedRestApi(venue, tokens, calls_per_minute),
+            self._script,
+            clock,
+            Random(f"{seed}:rest"),
         )
         self._market = MarketFaults(venue, self._script, Random(f"{seed}:late"))
-        self._marked = Marked(note) if note else None
-        self._note = self._marked.note if self._marked else None
+        self._annotated = AnnotatedLog(note) if note else None
+        self._note = self._annotated.note if self._annotated else None
         self._connections: dict[str, Connection] = {}
         self._opened = 0
         self._endings: set[asyncio.Task[None]] = set()
 
     async def respond(self, socket: ServerConnection, request: Request) -> Response | None:
-        """The HTTP answer to a request, or None when a WebSocket is to be opened."""
+        """Return the HTTP answer to a request, or None to open a WebSocket."""
         if request.path.lstrip("/").startswith("api/"):
             return await self._call(socket, request)
         slow = self._script.active(Slow, self._clock.now_ms())
@@ -98,9 +101,9 @@ class Simulator:
         return _response(answer)
 
     def label(self, _: ServerConnection, __: Request, response: Response) -> Response:
-        """Add to an answer that its trades are simulated, and the date by the simulator's clock.
+        """Mark an answer as simulated, and date it by the simulator's clock.
 
-        No live namespace then takes them for real; the library's date would be the machine's.
+        Live namespaces then reject its trades. The library's date would be the machine's.
         """
         response.headers.pop("Date", None)
         response.headers["Date"] = formatdate(self._clock.now_ms() / 1000, usegmt=True)
@@ -108,7 +111,7 @@ class Simulator:
         return response
 
     async def converse(self, socket: ServerConnection) -> None:
-        """Serve one client. A key's second connection ends both, as measured at Finnhub."""
+        """Serve one client. A second connection with a key ends both, as observed at Finnhub."""
         assert socket.request is not None
         token = _token(socket.request)
         self._opened += 1
@@ -133,7 +136,7 @@ class Simulator:
         await connection.serve()
 
     async def play(self) -> None:
-        """Play the market for ever, delivering each step when its time has come."""
+        """Play the market, delivering each step when it is due."""
         end_ms = self._venue.at_ms
         while True:
             end_ms += STEP_MS
@@ -146,10 +149,10 @@ class Simulator:
             self._step(end_ms)
 
     async def end(self) -> None:
-        """Close every connection with a farewell, once all that was sent has arrived."""
+        """Close every connection with a handshake, once everything sent has been read."""
         await asyncio.gather(*(one.end(farewell=True) for one in self._open()))
-        if self._marked:
-            counts = self._marked.counts
+        if self._annotated:
+            counts = self._annotated.counts
             log.info(
                 "delivered %d frames; the identity rules take %d genuine trades for repeats and %d "
                 "repeated ones for new",
@@ -182,8 +185,8 @@ class Simulator:
             case Refuse() | Slow():
                 self._later(connection.end(farewell=False))
             case HalfOpen():
-                self._later(connection.forget())
-            case Stall(length_s=length_s, pings=pings):
+                self._later(connection.go_half_open())
+            case StallFault(length_s=length_s, pings=pings):
                 connection.stall(self._clock.now_ms() + length_s * 1000, pings)
             case _:
                 connection.begin(fault)
@@ -194,7 +197,7 @@ class Simulator:
         task.add_done_callback(self._endings.discard)
 
     async def _has_ended(self, connection: Connection) -> bool:
-        """Whether it is gone, or goes in a moment: an end may take a while to be heard of."""
+        """Return whether it has ended, or does so shortly: an end is noticed with a delay."""
         with suppress(TimeoutError):
             async with asyncio.timeout(MOMENT_S):
                 await connection.ended.wait()
@@ -202,7 +205,7 @@ class Simulator:
 
     def _refused(self, answer: Answer) -> Response:
         if self._note:
-            self._note(Refused(self._clock.now_ms(), answer.status))
+            self._note(HandshakeRejected(self._clock.now_ms(), answer.status))
         return _response(answer)
 
 

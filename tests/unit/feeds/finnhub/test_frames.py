@@ -11,15 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.contracts import Trade
-from app.feeds.finnhub.frames import (
-    MAX_FRAME_BYTES,
-    ErrorFrame,
-    OtherFrame,
-    Ping,
-    RefusedFrame,
-    TradeFrame,
-    parse_frame,
-)
+from app.feeds.finnhub.frames import MAX_FRAME_BYTES, parse_frame
+from app.feeds.vendor import ErrorFrame, HeartbeatFrame, IgnoredFrame, RejectedFrame, TradesFrame
 
 T = 1_731_600_126_006
 GOOD = b'{"c":["1","12"],"p":164.0641,"s":"AAPL","t":1731600126006,"v":4}'
@@ -29,30 +22,33 @@ def _frame(*trades: bytes) -> bytes:
     return b'{"data":[' + b",".join(trades) + b'],"type":"trade"}'
 
 
-def _parsed(*trades: bytes) -> TradeFrame:
+def _parsed(*trades: bytes) -> TradesFrame:
     frame = parse_frame(_frame(*trades))
-    assert isinstance(frame, TradeFrame)
+    assert isinstance(frame, TradesFrame)
     return frame
 
 
 def test_a_recorded_frame_keeps_its_order_and_all_digits() -> None:
     crypto = b'{"c":null,"p":0.00001234567890123,"s":"BINANCE:BTCUSDT","t":1731600125982,"v":0}'
     frame = _parsed(GOOD, crypto)
-    assert [(one.i, one.symbol) for one in frame.arrived] == [(0, "AAPL"), (1, "BINANCE:BTCUSDT")]
-    assert frame.arrived[0].trade == Trade(T, Decimal("164.0641"), Decimal(4), ["1", "12"], i=0)
-    assert frame.arrived[1].trade.p == Decimal("0.00001234567890123")
-    assert frame.refusals == []
+    assert [(one.trade.i, one.symbol) for one in frame.trades] == [
+        (0, "AAPL"),
+        (1, "BINANCE:BTCUSDT"),
+    ]
+    assert frame.trades[0].trade == Trade(T, Decimal("164.0641"), Decimal(4), ["1", "12"], i=0)
+    assert frame.trades[1].trade.p == Decimal("0.00001234567890123")
+    assert frame.rejections == []
 
 
 @pytest.mark.parametrize("c", [b'"c":null,', b'"c":[],', b""])
 def test_no_conditions_are_one_identity_however_they_are_written(c: bytes) -> None:
-    (one,) = _parsed(b"{" + c + b'"p":1,"s":"A","t":1731600126006,"v":1}').arrived
+    (one,) = _parsed(b"{" + c + b'"p":1,"s":"A","t":1731600126006,"v":1}').trades
     assert one.identity == ("A", T, Decimal(1), Decimal(1), ())
 
 
 def test_identity_goes_by_rounded_numbers_and_sorted_codes() -> None:
     long = b'{"c":["12","1"],"p":164.06410000000001,"s":"AAPL","t":1731600126006,"v":4.0}'
-    a, b = _parsed(GOOD, long).arrived
+    a, b = _parsed(GOOD, long).trades
     assert a.identity == b.identity
     assert b.trade.p == Decimal("164.06410000000001")
 
@@ -89,8 +85,8 @@ def test_an_invalid_trade_is_refused_and_the_frames_other_trades_are_kept(
     bad: bytes, reason: str
 ) -> None:
     frame = _parsed(GOOD, bad, GOOD)
-    assert [one.i for one in frame.arrived] == [0, 2]
-    assert [(refusal.reason, refusal.indices) for refusal in frame.refusals] == [(reason, (1,))]
+    assert [one.trade.i for one in frame.trades] == [0, 2]
+    assert [(refusal.reason, refusal.indices) for refusal in frame.rejections] == [(reason, (1,))]
     assert frame.size == 3
 
 
@@ -111,16 +107,16 @@ def test_an_invalid_trade_is_refused_and_the_frames_other_trades_are_kept(
 )
 def test_what_is_no_frame_is_refused_whole(raw: bytes) -> None:
     frame = parse_frame(raw)
-    assert isinstance(frame, RefusedFrame)
-    assert frame.refusal.reason == "schema"
-    assert frame.refusal.indices is None
+    assert isinstance(frame, RejectedFrame)
+    assert frame.rejection.reason == "schema"
+    assert frame.rejection.indices is None
 
 
 def test_pings_errors_and_news_are_told_apart() -> None:
-    assert parse_frame(b'{"type":"ping"}') == Ping()
+    assert parse_frame(b'{"type":"ping"}') == HeartbeatFrame()
     said = "Subscribing to too many symbols"
     assert parse_frame(f'{{"msg":"{said}","type":"error"}}'.encode()) == ErrorFrame(said)
-    assert parse_frame(b'{"type":"news","data":[]}') == OtherFrame("news")
+    assert parse_frame(b'{"type":"news","data":[]}') == IgnoredFrame("news")
 
 
 _json = st.recursive(
@@ -144,9 +140,9 @@ _trade = st.fixed_dictionaries(
 @given(st.lists(_trade | _json, max_size=12))
 def test_every_trade_of_any_frame_is_kept_or_refused_once(data: list[Any]) -> None:
     frame = parse_frame(json.dumps({"data": data, "type": "trade"}).encode())
-    assert isinstance(frame, TradeFrame)
-    kept = [one.i for one in frame.arrived]
-    refused = [place for refusal in frame.refusals for place in refusal.indices or ()]
+    assert isinstance(frame, TradesFrame)
+    kept = [one.trade.i for one in frame.trades]
+    refused = [place for refusal in frame.rejections for place in refusal.indices or ()]
     assert sorted(kept + refused) == list(range(len(data)))
 
 

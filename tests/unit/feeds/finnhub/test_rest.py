@@ -18,9 +18,10 @@ import pytest
 
 import app.feeds.finnhub.rest
 from app.feeds.clock import ManualClock, SteadyClock
-from app.feeds.finnhub.http_headers import RetryAfter
 from app.feeds.finnhub.rate_limit import CallBudget
-from app.feeds.finnhub.rest import ATTEMPTS, FinnhubRest, RestCalls, RestFault
+from app.feeds.finnhub.rest import ATTEMPTS, FinnhubRest, RestCalls
+from app.feeds.http_headers import RetryAfter
+from app.feeds.vendor import RequestError
 from tests.recording_host import RecordingHost
 from tests.unit.feeds.rest_api import FakeApi
 
@@ -47,7 +48,9 @@ class _Keys:
 
 
 def test_faults_that_pass_are_asked_again_with_longer_pauses() -> None:
-    keys = _Keys(FakeApi(RestFault("HTTP 502", "soon", 502), RestFault("time-out", "soon"), "it"))
+    keys = _Keys(
+        FakeApi(RequestError("HTTP 502", "soon", 502), RequestError("time-out", "soon"), "it")
+    )
     assert keys.quote() == "it"
     assert 1_500 <= keys.waited_ms <= 3_000
 
@@ -56,7 +59,7 @@ def test_faults_that_pass_are_asked_again_with_longer_pauses() -> None:
 def test_waits_are_jittered(retry: Any, status: int) -> None:
     waited = set()
     for seed in range(20):
-        keys = _Keys(FakeApi(RestFault("trouble", retry, status), "it"), seed=seed)
+        keys = _Keys(FakeApi(RequestError("trouble", retry, status), "it"), seed=seed)
         assert keys.quote() == "it"
         waited.add(keys.waited_ms)
     assert len(waited) > 15
@@ -64,21 +67,21 @@ def test_waits_are_jittered(retry: Any, status: int) -> None:
 
 
 def test_a_fault_that_stays_is_raised_after_three_attempts() -> None:
-    api = FakeApi(*[RestFault("HTTP 500", "soon", 500)] * 9)
-    with pytest.raises(RestFault):
+    api = FakeApi(*[RequestError("HTTP 500", "soon", 500)] * 9)
+    with pytest.raises(RequestError):
         _Keys(api).quote()
     assert len(api.asked) == ATTEMPTS == 3
 
 
 def test_used_up_calls_are_waited_for() -> None:
-    keys = _Keys(FakeApi(RestFault("HTTP 429", "later", 429), "it"))
+    keys = _Keys(FakeApi(RequestError("HTTP 429", "later", 429), "it"))
     assert keys.quote() == "it"
     assert 30_000 <= keys.waited_ms <= 60_000
 
 
-def _asking_for(seconds: int, status: int = 429) -> RestFault:
+def _asking_for(seconds: int, status: int = 429) -> RequestError:
     retry: Any = "later" if status == 429 else "soon"
-    return RestFault(f"HTTP {status}", retry, status, RetryAfter(str(seconds), None))
+    return RequestError(f"HTTP {status}", retry, status, RetryAfter(str(seconds), None))
 
 
 @pytest.mark.parametrize("status", [302, 429, 500, 503])
@@ -109,9 +112,9 @@ def test_while_a_server_wants_none_of_a_keys_calls_another_key_goes_on() -> None
 @pytest.mark.parametrize("status", [403, 404, 503])
 def test_a_call_that_is_given_up_still_keeps_the_next_from_coming_too_early(status: int) -> None:
     retry: Any = "soon" if status == 503 else "no"
-    fault = RestFault(f"HTTP {status}", retry, status, RetryAfter("400", None))
+    fault = RequestError(f"HTTP {status}", retry, status, RetryAfter("400", None))
     keys = _Keys(FakeApi(*[fault] * (ATTEMPTS if retry == "soon" else 1), "it"))
-    with pytest.raises(RestFault):
+    with pytest.raises(RequestError):
         keys.quote()
     given_up_ms = keys.waited_ms
     assert keys.quote() == "it"
@@ -120,15 +123,15 @@ def test_a_call_that_is_given_up_still_keeps_the_next_from_coming_too_early(stat
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 422])
 def test_a_refusal_is_never_asked_again(status: int) -> None:
-    api = FakeApi(RestFault(f"HTTP {status}", "no", status))
-    with pytest.raises(RestFault):
+    api = FakeApi(RequestError(f"HTTP {status}", "no", status))
+    with pytest.raises(RequestError):
         _Keys(api).quote()
     assert len(api.asked) == 1
 
 
 def test_a_key_that_is_refused_is_left_out_and_the_others_go_on() -> None:
-    keys = _Keys(FakeApi(RestFault("HTTP 401", "no", 401)), FakeApi("it"))
-    with pytest.raises(RestFault):
+    keys = _Keys(FakeApi(RequestError("HTTP 401", "no", 401)), FakeApi("it"))
+    with pytest.raises(RequestError):
         keys.quote()
     assert keys.quote() == "it"
     assert keys.calls
@@ -228,7 +231,7 @@ def test_the_status_says_whether_asking_again_helps(
 ) -> None:
     url, handler = rest
     handler.status, handler.body = status, b'{"error":"no secret here"}'
-    with pytest.raises(RestFault) as caught:
+    with pytest.raises(RequestError) as caught:
         FinnhubRest(url, "secret").quote("A")
     assert (caught.value.status, caught.value.retry) == (status, retry)
     assert "secret" not in str(caught.value)
@@ -237,7 +240,7 @@ def test_the_status_says_whether_asking_again_helps(
 def test_a_body_that_is_no_json_is_a_fault_that_may_pass(rest: tuple[str, type[_Rest]]) -> None:
     url, handler = rest
     handler.body = b"<html>secret"
-    with pytest.raises(RestFault) as caught:
+    with pytest.raises(RequestError) as caught:
         FinnhubRest(url, "secret").quote("A")
     assert caught.value.retry == "soon"
     assert "secret" not in str(caught.value)
@@ -253,7 +256,7 @@ def test_a_body_that_nobody_foresaw_is_a_fault_of_its_status(
     if status == 200 and body in (b"null", b"7"):
         assert FinnhubRest(url, "secret").quote("A") in (None, 7)
         return
-    with pytest.raises(RestFault) as caught:
+    with pytest.raises(RequestError) as caught:
         FinnhubRest(url, "secret").quote("A")
     assert caught.value.retry == retry
     assert caught.value.status == (None if status == 200 else status)
@@ -266,7 +269,7 @@ def test_an_answer_that_does_not_come_is_given_up(
     url, handler = rest
     handler.fault = staticmethod(lambda _: time.sleep(1))
     began_s = time.monotonic()
-    with pytest.raises(RestFault, match="Read timed out") as caught:
+    with pytest.raises(RequestError, match="Read timed out") as caught:
         FinnhubRest(url, "secret").quote("A")
     assert time.monotonic() - began_s < 0.9
     assert caught.value.retry == "soon"
@@ -280,7 +283,7 @@ def test_an_answer_that_comes_in_drops_is_given_up(
     handler.fault = staticmethod(_drip)
     calls = RestCalls([(FinnhubRest(url, "secret"), CallBudget())], SteadyClock(100), Random(1))
     began_s = time.monotonic()
-    with pytest.raises(RestFault, match=r"no whole answer in 0\.3 s") as caught:
+    with pytest.raises(RequestError, match=r"no whole answer in 0\.3 s") as caught:
         asyncio.run(calls.ask(lambda api: api.quote("A")))
     assert time.monotonic() - began_s < 2.5
     assert caught.value.retry == "soon"
@@ -296,7 +299,7 @@ def _drip(rest: _Rest) -> None:
 def test_a_connection_that_is_cut_is_a_fault_that_may_pass(rest: tuple[str, type[_Rest]]) -> None:
     url, handler = rest
     handler.fault = staticmethod(lambda rest: rest.connection.shutdown(SHUT_RDWR))
-    with pytest.raises(RestFault) as caught:
+    with pytest.raises(RequestError) as caught:
         FinnhubRest(url, "secret").quote("A")
     assert caught.value.retry == "soon"
 
@@ -312,7 +315,7 @@ def test_no_key_nor_a_part_of_one_is_in_the_text_of_a_fault(
     for key in ("this+key", "this%2Bkey", "another-key"):
         for padding in (0, *range(230, 300, 4)):
             handler.body = (body % ("." * padding + key)).encode()
-            with pytest.raises(RestFault) as caught:
+            with pytest.raises(RequestError) as caught:
                 api.quote("A")
             assert key[:4] not in str(caught.value)
 
@@ -335,7 +338,7 @@ def test_no_redirect_is_followed_and_a_sentence_says_where_it_points_to(
     with RecordingHost("127.0.0.2", head % len(QUOTE) + QUOTE) as other:
         handler.status, handler.body = status, QUOTE
         handler.location = location.replace("{}", other.address).replace("%s", KEY)
-        with pytest.raises(RestFault) as caught:
+        with pytest.raises(RequestError) as caught:
             CALLS[call](FinnhubRest(url, KEY))
         assert other.received() == []
     there = url.removesuffix("/api/v1") if location == "/other" else f"://{other.address}"
@@ -352,7 +355,7 @@ def test_an_answer_that_is_neither_an_answer_nor_a_refusal_is_a_fault(
 ) -> None:
     url, handler = rest
     handler.status, handler.body = 304, b""
-    with pytest.raises(RestFault, match="HTTP 304"):
+    with pytest.raises(RequestError, match="HTTP 304"):
         FinnhubRest(url, KEY).quote("A")
 
 
@@ -366,7 +369,7 @@ def test_what_is_not_encrypted_goes_through_no_proxy(
 
 @pytest.mark.parametrize("call", CALLS)
 def test_loopback_is_reached_through_no_proxy(proxy: RecordingHost, call: str) -> None:
-    with pytest.raises(RestFault):
+    with pytest.raises(RequestError):
         CALLS[call](FinnhubRest("https://127.0.0.1:1/api/v1", KEY))
     assert proxy.received() == []
 
@@ -375,7 +378,7 @@ def test_loopback_is_reached_through_no_proxy(proxy: RecordingHost, call: str) -
 def test_a_proxy_sees_nothing_of_an_encrypted_call_but_its_host(
     proxy: RecordingHost, call: str
 ) -> None:
-    with pytest.raises(RestFault):
+    with pytest.raises(RequestError):
         CALLS[call](FinnhubRest("https://rest.example/api/v1", KEY))
     [request] = proxy.received()
     assert request.startswith(b"CONNECT rest.example:443 HTTP/1.")
@@ -386,7 +389,7 @@ def test_a_host_that_is_excepted_from_the_proxies_is_reached_without_one(
     proxy: RecordingHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("no_proxy", "rest.invalid")
-    with pytest.raises(RestFault):
+    with pytest.raises(RequestError):
         FinnhubRest("https://rest.invalid/api/v1", KEY).quote("A")
     assert proxy.received() == []
 
@@ -407,7 +410,7 @@ def test_a_bundle_of_certificates_of_the_environment_is_used(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "no-bundle.pem"))
-    with pytest.raises(RestFault, match=r"no-bundle\.pem"):
+    with pytest.raises(RequestError, match=r"no-bundle\.pem"):
         FinnhubRest("https://127.0.0.1:1/api/v1", KEY).quote("A")
 
 
@@ -424,7 +427,7 @@ def test_a_key_that_is_sent_back_is_masked_however_it_is_escaped(
     handler.status = status
     for form in (_escaped(KEY), _escaped(KEY).lower(), KEY.replace("-", "%2D")):
         handler.body = (body % form).encode()
-        with pytest.raises(RestFault) as caught:
+        with pytest.raises(RequestError) as caught:
             FinnhubRest(url, KEY).quote("A")
         assert form not in str(caught.value)
         assert KEY not in str(caught.value)
@@ -447,7 +450,7 @@ def test_the_date_of_every_answer_is_reported_with_when_it_was_asked_for(
     clock, dates = _Slow(NOW), []
     keys = [(FinnhubRest(url, KEY), CallBudget())]
     calls = RestCalls(keys, clock, Random(1), on_date=lambda *one: dates.append(one))
-    with suppress(RestFault):
+    with suppress(RequestError):
         asyncio.run(calls.ask(lambda api: clock.call(lambda: api.quote("A"))))
     assert len(dates) == len(handler.asked) == len(clock.calls_ms)
     for (date_ms, sent_ms, received_ms), called_ms in zip(dates, clock.calls_ms, strict=True):
@@ -481,7 +484,7 @@ def test_when_to_call_again_is_reckoned_from_the_servers_own_clock(
 ) -> None:
     url, handler = rest
     handler.status, handler.retry_after = status, asked
-    with pytest.raises(RestFault) as caught:
+    with pytest.raises(RequestError) as caught:
         FinnhubRest(url, KEY).quote("A")
     assert caught.value.retry_after.wait_ms(NOW + 86_400_000) == 90_000
 
@@ -510,7 +513,7 @@ def test_a_call_without_an_answer_reports_no_date_of_an_earlier_one(
     async def ask_twice() -> None:
         await calls.ask(lambda api: api.quote("A"))
         handler.fault = staticmethod(lambda rest: rest.connection.shutdown(SHUT_RDWR))
-        with pytest.raises(RestFault):
+        with pytest.raises(RequestError):
             await calls.ask(lambda api: api.quote("A"))
 
     asyncio.run(ask_twice())
@@ -518,7 +521,7 @@ def test_a_call_without_an_answer_reports_no_date_of_an_earlier_one(
 
 
 def test_the_network_being_down_is_a_fault_that_may_pass() -> None:
-    with pytest.raises(RestFault) as caught:
+    with pytest.raises(RequestError) as caught:
         FinnhubRest("http://127.0.0.1:1/api/v1", "secret").quote("A")
     assert caught.value.retry == "soon"
     assert "secret" not in str(caught.value)

@@ -14,7 +14,9 @@ from websockets.asyncio.server import ServerConnection, serve
 from websockets.utils import accept_key
 
 from app.errors import TickhouseError
-from app.feeds.finnhub.websocket import FEED_HEADER, Backoff, FeedSocket, Unavailable, open_socket
+from app.feeds.finnhub.websocket import FEED_HEADER, FinnhubSocket, open_socket
+from app.feeds.live.backoff import Backoff
+from app.feeds.vendor import Unavailable
 from tests.recording_host import RecordingHost
 
 
@@ -261,7 +263,7 @@ def _sending(frame: str) -> Callable[[ServerConnection], Awaitable[None]]:
 
 @pytest.mark.parametrize("form", [KEY, quote(KEY, safe=""), _escaped(KEY)])
 def test_a_key_in_a_header_is_masked(form: str) -> None:
-    async def opened() -> FeedSocket:
+    async def opened() -> FinnhubSocket:
         async with _switching(f"{FEED_HEADER}: {form}\r\n".encode()) as url:
             socket = await open_socket(url, KEY)
             socket.abort()

@@ -19,8 +19,10 @@ from hypothesis import strategies as st
 
 from app.contracts import FUTURE_MS, Message, Rejected
 from app.feeds.clock import ManualClock
+from app.feeds.finnhub.frames import parse_frame
 from app.feeds.live.clock_skew import TOLERANCE_MS
-from app.feeds.live.session import Intake, Outgoing
+from app.feeds.live.session import FeedSession
+from app.feeds.messages.outgoing import Outgoing
 from topologies.backfill import Backfill
 from topologies.core.candle import Rules
 
@@ -88,7 +90,8 @@ class Run:
         self.messages: list[Message] = []
         self.rejected: Counter[str] = Counter()
         self.sent: Counter[str] = Counter()
-        self.intake = Intake(
+        self.session = FeedSession(
+            parse_frame=parse_frame,
             feed="live",
             source="src",
             symbols=market.symbols,
@@ -96,13 +99,13 @@ class Run:
             horizon_ms=HORIZON_MS,
             clock=self.clock,
         )
-        self._take(self.intake.resume())
+        self._take(self.session.resume())
         for number in range(market.connections):
             self._date(0)
-            self.intake.connected(f"c-{number}", market.symbols[number :: market.connections])
+            self.session.connected(f"c-{number}", market.symbols[number :: market.connections])
         for second in range(SECONDS):
             self._second(second)
-        self._take(self.intake.end())
+        self._take(self.session.end())
         self._last_watermarks()
 
     def _second(self, second: int) -> None:
@@ -116,7 +119,7 @@ class Run:
         for symbol in trading:
             self._frame(symbol, second, true_ms, rng)
         self.clock.move_forward(1_000)
-        self._take(self.intake.each_second())
+        self._take(self.session.each_second())
 
     def _frame(self, symbol: str, second: int, true_ms: int, rng: Random) -> None:
         market = self.market
@@ -129,13 +132,13 @@ class Run:
         self.sent[symbol] += count
         number = market.symbols.index(symbol) % market.connections
         raw = json.dumps({"type": "trade", "data": data}).encode()
-        self._take(self.intake.frame(raw, f"c-{number}"))
+        self._take(self.session.frame(raw, f"c-{number}"))
 
     def _date(self, true_ms: int) -> None:
         if self.market.has_date:
             now_ms = self.clock.now_ms()
             date_ms = (M + true_ms) // 1_000 * 1_000
-            self._take(self.intake.server_date(date_ms, now_ms, now_ms))
+            self._take(self.session.server_date(date_ms, now_ms, now_ms))
 
     def _take(self, made: list[Outgoing]) -> None:
         for one in made:
@@ -152,7 +155,7 @@ class Run:
         for second in range(SECONDS, SECONDS + 100):
             self._date(second * 1_000)
             self.clock.move_forward(1_000)
-            self._take(self.intake.each_second())
+            self._take(self.session.each_second())
 
     def judge(self, log: str) -> None:
         market, wrong = self.market, self.market.wrong

@@ -10,7 +10,7 @@ from app.feeds.live.clock_skew import (
     ClockSkew,
     Disagreement,
 )
-from app.feeds.live.coverage import Mark
+from app.feeds.live.coverage import CoverageCheckpoint
 
 NOW = 1_731_600_060_000
 HOUR = 3_600_000
@@ -197,11 +197,11 @@ def test_single_late_reports_hold_up_nothing() -> None:
 
 def test_nothing_is_promised_before_something_has_confirmed_the_clock() -> None:
     it = _Skew()
-    it.skew.go_on_from(Mark(NOW - HOUR, {}), NOW)
+    it.skew.resume_from(CoverageCheckpoint(NOW - HOUR, {}), NOW)
     it.trades("B", lag_ms=HOUR)
     assert it.newest_t(NOW, "B") == NOW - HOUR
     it = _Skew()
-    it.skew.go_on_from(Mark(NOW - HOUR, {}), NOW)
+    it.skew.resume_from(CoverageCheckpoint(NOW - HOUR, {}), NOW)
     it.trades("B", lag_ms=0)
     assert it.newest_t(NOW + UNVERIFIED_MS) == NOW - HOUR
     assert it.newest_t(NOW + UNVERIFIED_MS + 1) == NOW + UNVERIFIED_MS + 1

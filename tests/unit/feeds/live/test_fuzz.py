@@ -19,18 +19,21 @@ from app.contracts import (
     encode,
 )
 from app.feeds.clock import ManualClock
-from app.feeds.live.session import Intake, Outgoing
+from app.feeds.finnhub.frames import parse_frame
+from app.feeds.live.session import FeedSession
+from app.feeds.messages.outgoing import Outgoing
 from tests.feed_frames import any_frame, mutated, recorded, trades_in
 
 NOW = 1_731_600_060_000
 
 
 class _Account:
-    """An intake whose every frame is checked: in messages + repeated + rejected = delivered."""
+    """An session whose every frame is checked: in messages + repeated + rejected = delivered."""
 
     def __init__(self) -> None:
         self.clock = ManualClock(NOW)
-        self.intake = Intake(
+        self.session = FeedSession(
+            parse_frame=parse_frame,
             feed="live",
             source="src",
             symbols=("AAPL", "TSLA", "BINANCE:BTCUSDT"),
@@ -38,7 +41,7 @@ class _Account:
             horizon_ms=900_000,
             clock=self.clock,
         )
-        self.intake.connected("c-1")
+        self.session.connected("c-1")
         self.confirm_clock()
         self.seen: set[object] = set()
         self.in_messages = 0
@@ -46,13 +49,13 @@ class _Account:
     def confirm_clock(self) -> None:
         """The server gives its time, so that trades from the future are judged at once."""
         now_ms = self.clock.now_ms()
-        assert self.intake.server_date(now_ms, now_ms, now_ms) == []
+        assert self.session.server_date(now_ms, now_ms, now_ms) == []
 
     def hear(self, raw: bytes) -> None:
         self.confirm_clock()
-        repeated = self.intake.counts["repeated_trades"]
-        made = self.intake.frame(raw, "c-1")
-        repeated = self.intake.counts["repeated_trades"] - repeated
+        repeated = self.session.counts["repeated_trades"]
+        made = self.session.frame(raw, "c-1")
+        repeated = self.session.counts["repeated_trades"] - repeated
         taken = sum(len(m.trades) for m in made if isinstance(m, Trades))
         delivered = trades_in(raw)
         refused = [m.indices for m in made if isinstance(m, Rejected)]
@@ -64,7 +67,7 @@ class _Account:
 
     def pass_s(self) -> None:
         self.clock.move_forward(1_000)
-        for message in self.intake.each_second():
+        for message in self.session.each_second():
             self._check(message)
 
     def _check(self, message: Outgoing) -> None:
@@ -96,7 +99,7 @@ def _fuzz(frames: int, seed: int) -> _Account:
 
 def test_mutated_frames_of_recorded_shapes() -> None:
     account = _fuzz(3_500, seed=1)
-    counts = account.intake.counts
+    counts = account.session.counts
     assert counts["trades"] == account.in_messages > 1_000
     for kind in ("repeated_trades", "rejected_trades", "rejected_frames", "pings", "error_frames"):
         assert counts[kind] > 20, kind

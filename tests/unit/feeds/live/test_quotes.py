@@ -14,11 +14,14 @@ import pytest
 from app.contracts import Quote, Refusal, Rejected, decode, encode
 from app.feeds.clock import ManualClock
 from app.feeds.finnhub.market_status import disagreement
-from app.feeds.finnhub.quote_messages import quote_message
+from app.feeds.finnhub.quotes import parse_quote
 from app.feeds.finnhub.rate_limit import CallBudget
-from app.feeds.finnhub.rest import RestCalls, RestFault
-from app.feeds.live.quotes import QuotePoller, Turns
-from app.feeds.live.recording import Recorder, read_recording
+from app.feeds.finnhub.rest import RestCalls
+from app.feeds.finnhub.vendor import FinnhubQuotes
+from app.feeds.live.quotes import QuotePoller, QuoteSchedule
+from app.feeds.live.recorder import Recorder
+from app.feeds.replay.recording import read_recording
+from app.feeds.vendor import RequestError
 from tests.unit.feeds.rest_api import FakeApi
 
 NOW = 1_731_600_060_000
@@ -31,7 +34,7 @@ UNKNOWN = {"c": 0, "d": None, "dp": None, "h": 0, "l": 0, "o": 0, "pc": 0, "t": 
 
 
 def _message(payload: Any) -> Quote | Refusal | None:
-    return quote_message(payload, symbol="A", feed="live", source="src", received_at=NOW)
+    return parse_quote(payload, symbol="A", feed="live", source="src", received_at=NOW)
 
 
 def test_a_quote_keeps_finnhubs_numbers() -> None:
@@ -74,7 +77,8 @@ class _Poller:
         clock = ManualClock(NOW)
         self.recorder = Recorder(recording, clock) if recording else None
         self.poller = QuotePoller(
-            RestCalls([(self.api, CallBudget())], clock, Random(1)),
+            FinnhubQuotes(RestCalls([(self.api, CallBudget())], clock, Random(1)), "live", clock),
+            parse_quote,
             lambda: self.symbols,
             feed="live",
             source="src",
@@ -89,7 +93,7 @@ class _Poller:
 
     def run_until_no_key_is_left(self) -> None:
         """Run on until the answers are used up, and the key with them."""
-        self.api.answers.append(RestFault("HTTP 401", "no", 401))
+        self.api.answers.append(RequestError("HTTP 401", "no", 401))
         asyncio.run(self.poller.run())
 
 
@@ -103,7 +107,7 @@ def test_a_quote_is_published() -> None:
 
 def test_every_answer_is_recorded_with_the_time_of_its_message(tmp_path: Path) -> None:
     path = tmp_path / "day.gz"
-    run = _Poller(ANSWER, UNKNOWN, RestFault("HTTP 403", "no", 403), recording=path)
+    run = _Poller(ANSWER, UNKNOWN, RequestError("HTTP 403", "no", 403), recording=path)
     for _ in range(3):
         run.poll()
     assert run.recorder
@@ -113,7 +117,7 @@ def test_every_answer_is_recorded_with_the_time_of_its_message(tmp_path: Path) -
 
 
 def test_a_refusal_is_named_once_and_left_out(caplog: pytest.LogCaptureFixture) -> None:
-    run = _Poller(OPEN, RestFault("HTTP 403: no access", "no", 403), ANSWER, symbols=("X", "A"))
+    run = _Poller(OPEN, RequestError("HTTP 403: no access", "no", 403), ANSWER, symbols=("X", "A"))
     run.run_until_no_key_is_left()
     assert run.api.asked == ["US", "X", "A", "A"]
     assert caplog.text.count("no quotes of X: HTTP 403: no access") == 1
@@ -124,7 +128,7 @@ def test_an_unknown_symbol_is_named_once_and_left_out(caplog: pytest.LogCaptureF
     run.run_until_no_key_is_left()
     assert run.api.asked == ["US", "X", "A", "A", "A"]
     assert {m.symbol for m in run.published if isinstance(m, Quote)} == {"A"}
-    assert caplog.text.count("Finnhub does not know it") == 1
+    assert caplog.text.count("the vendor does not know it") == 1
 
 
 def test_a_refused_key_ends_the_quotes(caplog: pytest.LogCaptureFixture) -> None:
@@ -135,7 +139,7 @@ def test_a_refused_key_ends_the_quotes(caplog: pytest.LogCaptureFixture) -> None
 
 def test_an_outage_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.WARNING)
-    run = _Poller(*[RestFault("HTTP 500", "soon", 500)] * 6)
+    run = _Poller(*[RequestError("HTTP 500", "soon", 500)] * 6)
     run.poll()
     run.poll()
     assert caplog.text.count("it is tried again") == 1
@@ -182,34 +186,38 @@ def test_the_markets_status_is_compared_with_the_calendar(
     assert (disagreement(status, feed, at_ms) is None) == agrees
 
 
-class _Turns:
-    """Turns over some hours, second by second."""
+class _Schedule:
+    """QuoteSchedule over some hours, second by second."""
 
     def __init__(self, trading: set[str], feed: Any = "simulated", start: int = NOW) -> None:
         self.now = start
-        self.turns = Turns(feed, lambda symbol: self.now if symbol in trading else None)
+        self.schedule = QuoteSchedule(feed, lambda symbol: self.now if symbol in trading else None)
 
     def count(self, symbols: tuple[str, ...], seconds: int) -> dict[str, int]:
         asked = dict.fromkeys(symbols, 0)
         for _ in range(seconds):
             self.now += 1_000
-            if symbol := self.turns.next(symbols, self.now):
+            if symbol := self.schedule.next(symbols, self.now):
                 asked[symbol] += 1
         return asked
 
 
 def test_symbols_without_live_trades_come_first_and_oftener() -> None:
-    turns = _Turns({"LIVE"})
-    assert [turns.turns.next(("LIVE", "QUIET"), NOW) for _ in range(3)] == ["QUIET", "LIVE", None]
-    assert turns.count(("LIVE", "QUIET"), 1_215) == {"LIVE": 10, "QUIET": 40}
+    schedule = _Schedule({"LIVE"})
+    assert [schedule.schedule.next(("LIVE", "QUIET"), NOW) for _ in range(3)] == [
+        "QUIET",
+        "LIVE",
+        None,
+    ]
+    assert schedule.count(("LIVE", "QUIET"), 1_215) == {"LIVE": 10, "QUIET": 40}
 
 
 def test_a_closed_market_is_asked_for_seldom_and_crypto_never_sleeps() -> None:
-    asked = _Turns(set(), "live", SATURDAY).count(("AAPL", "BINANCE:BTCUSDT"), 3_600)
+    asked = _Schedule(set(), "live", SATURDAY).count(("AAPL", "BINANCE:BTCUSDT"), 3_600)
     assert asked == {"AAPL": 4, "BINANCE:BTCUSDT": 120}
 
 
 def test_when_there_are_more_than_calls_all_get_their_turn() -> None:
     symbols = tuple(f"S{number}" for number in range(300))
-    asked = _Turns(set()).count(symbols, 900)
+    asked = _Schedule(set()).count(symbols, 900)
     assert set(asked.values()) == {3}

@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 
 from app.contracts import Rejected, Trades, Watermark
 from app.feeds.clock import ManualClock
-from app.feeds.live.coverage import Mark
-from app.feeds.live.session import ASLEEP_MS, NO_PING_MS, Intake, Outgoing
+from app.feeds.finnhub.frames import parse_frame
+from app.feeds.live.coverage import CoverageCheckpoint
+from app.feeds.live.session import ASLEEP_MS, NO_PING_MS, FeedSession
+from app.feeds.messages.outgoing import Outgoing
 
 M = 1_731_600_060_000
 PING = b'{"type":"ping"}'
@@ -22,24 +24,25 @@ TOO_MANY = b'{"msg":"Subscribing to too many symbols","type":"error"}'
 
 
 class _Feed:
-    """An intake on a clock that the test moves; times are ms from M on."""
+    """An session on a clock that the test moves; times are ms from M on."""
 
     def __init__(
         self,
         now: int = 0,
-        mark: Mark | None = None,
+        checkpoint: CoverageCheckpoint | None = None,
         is_open: bool = False,
         symbols: tuple[str, ...] = ("A", "B"),
     ) -> None:
         self.clock = ManualClock(M + now)
-        self.intake = Intake(
+        self.session = FeedSession(
+            parse_frame=parse_frame,
             feed="live",
             source="src",
             symbols=symbols,
             grace_ms=5_000,
             horizon_ms=900_000,
             clock=self.clock,
-            mark=mark,
+            checkpoint=checkpoint,
             is_open=lambda symbol, at_ms: is_open,
         )
 
@@ -49,18 +52,18 @@ class _Feed:
         for _ in range(seconds):
             self.clock.move_forward(1_000)
             if frame is not None:
-                made += self.intake.frame(frame, "c-1")
-            made += self.intake.each_second()
+                made += self.session.frame(frame, "c-1")
+            made += self.session.each_second()
         return made
 
     def date(self, t: int) -> list[Outgoing]:
         """The server gives its time, `t` ms from M on."""
         now_ms = self.clock.now_ms()
-        return self.intake.server_date(M + t, now_ms, now_ms)
+        return self.session.server_date(M + t, now_ms, now_ms)
 
     def trades(self, *times: int, symbol: str = "A") -> list[Outgoing]:
         data = [{"s": symbol, "p": 1, "v": 1, "t": M + t} for t in times]
-        return self.intake.frame(json.dumps({"data": data, "type": "trade"}).encode(), "c-1")
+        return self.session.frame(json.dumps({"data": data, "type": "trade"}).encode(), "c-1")
 
 
 def _told(made: list[Outgoing], symbol: str = "A") -> list[tuple[int, int | None]]:
@@ -73,7 +76,7 @@ def _told(made: list[Outgoing], symbol: str = "A") -> list[tuple[int, int | None
 
 def test_a_minute_is_told_before_a_trade_that_could_close_it() -> None:
     feed = _Feed()
-    feed.intake.connected("c-1")
+    feed.session.connected("c-1")
     feed.pass_s(64)
     feed.clock.move_forward(999)
     assert [type(m) for m in feed.trades(64_990)] == [Trades]
@@ -89,32 +92,32 @@ def test_a_minute_is_told_before_a_trade_that_could_close_it() -> None:
 
 def test_three_missed_pings_are_silence_and_what_was_not_heard_is_not_covered() -> None:
     feed = _Feed()
-    feed.intake.connected("c-1")
+    feed.session.connected("c-1")
     feed.pass_s(30, PING)
     feed.pass_s(180)
-    assert not feed.intake.is_silent("c-1")
+    assert not feed.session.is_silent("c-1")
     feed.pass_s(1)
-    assert feed.intake.is_silent("c-1")
+    assert feed.session.is_silent("c-1")
     assert NO_PING_MS == 180_000
-    made = feed.intake.disconnected("c-1")
+    made = feed.session.disconnected("c-1")
     assert _told(made) == [(0, 30_000), (60_000, 0), (120_000, 0)]
 
 
 def test_a_connection_that_ends_is_covered_until_its_end() -> None:
     feed = _Feed()
-    feed.intake.connected("c-1")
+    feed.session.connected("c-1")
     feed.pass_s(40)
-    assert feed.intake.disconnected("c-1") == []
-    assert feed.intake.disconnected("c-1") == []
+    assert feed.session.disconnected("c-1") == []
+    assert feed.session.disconnected("c-1") == []
     assert _told(feed.pass_s(25)) == [(0, 40_000)]
 
 
 def test_a_laptops_sleep_is_not_covered_though_the_connection_survived() -> None:
     feed = _Feed()
-    feed.intake.connected("c-1")
+    feed.session.connected("c-1")
     feed.pass_s(10, PING)
     feed.clock.move_forward(600_000)
-    made = feed.intake.frame(PING, "c-1")
+    made = feed.session.frame(PING, "c-1")
     assert made == []
     told = _told(feed.pass_s(1))
     assert told[0] == (0, 10_000)
@@ -125,7 +128,7 @@ def test_a_wrong_clock_is_moved_before_the_trades_are_sent(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     feed = _Feed()
-    feed.intake.connected("c-1")
+    feed.session.connected("c-1")
     feed.pass_s(1)
     feed.date(31_000)
     made = feed.trades(31_000, 31_000, 31_000)
@@ -138,18 +141,18 @@ def test_a_wrong_clock_is_moved_before_the_trades_are_sent(
 
 def test_a_minute_that_was_told_stays_so_when_trades_move_the_clock() -> None:
     feed = _Feed(now=47_000)
-    feed.intake.connected("c-1")
+    feed.session.connected("c-1")
     made = feed.pass_s(18)
     made += feed.date(86_000)  # the clock is behind by 21 s
     made += feed.trades(86_000, 86_000, 86_000)
     made += feed.pass_s(40)
-    made += feed.intake.disconnected("c-1")
+    made += feed.session.disconnected("c-1")
     assert dict(_told(made)) == {0: 13_000, 60_000: 39_000}
 
 
 def test_a_late_feed_closes_minutes_as_late_as_it_is(caplog: pytest.LogCaptureFixture) -> None:
     feed = _Feed(now=30_000)
-    feed.intake.connected("c-1")
+    feed.session.connected("c-1")
     feed.trades(10_000, 10_000, 10_000)
     made = feed.pass_s(35)
     assert max(m.t for m in made if isinstance(m, Watermark)) == M + 5_000
@@ -163,14 +166,14 @@ def test_a_late_feed_closes_minutes_as_late_as_it_is(caplog: pytest.LogCaptureFi
 
 def test_repeated_and_refused_frames_are_counted() -> None:
     feed = _Feed()
-    feed.intake.connected("c-1")
+    feed.session.connected("c-1")
     for _ in range(3):
         feed.trades(0)
-    (record,) = feed.intake.frame(b"{", "c-1")
+    (record,) = feed.session.frame(b"{", "c-1")
     assert isinstance(record, Rejected)
-    made = feed.intake.frame(b'{"data":[{"s":"A","p":-1,"v":1,"t":1}],"type":"trade"}', "c-1")
+    made = feed.session.frame(b'{"data":[{"s":"A","p":-1,"v":1,"t":1}],"type":"trade"}', "c-1")
     assert [type(m) for m in made] == [Rejected]
-    assert feed.intake.counts == {
+    assert feed.session.counts == {
         "frames": 5,
         "trades": 1,
         "repeated_frames": 2,
@@ -182,25 +185,25 @@ def test_repeated_and_refused_frames_are_counted() -> None:
 
 def test_errors_of_the_server_are_logged_and_counted(caplog: pytest.LogCaptureFixture) -> None:
     feed = _Feed()
-    feed.intake.connected("c-1")
+    feed.session.connected("c-1")
     caplog.set_level(logging.WARNING)
-    assert feed.intake.frame(TOO_MANY, "c-1") == []
+    assert feed.session.frame(TOO_MANY, "c-1") == []
     assert "Subscribing to too many symbols" in caplog.text
-    assert feed.intake.counts["error_frames"] == 1
+    assert feed.session.counts["error_frames"] == 1
 
 
 def test_what_one_life_stored_the_next_goes_on_from() -> None:
     first = _Feed()
-    first.intake.connected("c-1")
+    first.session.connected("c-1")
     first.pass_s(20)
-    second = _Feed(now=125_000, mark=first.intake.mark())
-    assert _told(second.intake.resume()) == [(0, 20_000), (60_000, 0), (120_000, 0)]
+    second = _Feed(now=125_000, checkpoint=first.session.checkpoint())
+    assert _told(second.session.resume()) == [(0, 20_000), (60_000, 0), (120_000, 0)]
 
 
 def _behind_by_300_s() -> _Feed:
     """A feed whose clock trades have moved from 0:01 to 5:01 and that went on to 8:21."""
     feed = _Feed()
-    feed.intake.connected("c-1")
+    feed.session.connected("c-1")
     feed.pass_s(1)
     feed.date(301_000)
     feed.trades(301_000)
@@ -210,10 +213,10 @@ def _behind_by_300_s() -> _Feed:
 
 def test_a_restart_on_a_clock_that_is_behind_tells_no_minute_again() -> None:
     first = _behind_by_300_s()
-    second = _Feed(now=206_000, mark=first.intake.mark())  # five seconds later
+    second = _Feed(now=206_000, checkpoint=first.session.checkpoint())  # five seconds later
     assert second.clock.now_ms() == M + 506_000
-    made = second.intake.resume()
-    second.intake.connected("c-1")
+    made = second.session.resume()
+    second.session.connected("c-1")
     made += second.pass_s(1)
     made += second.trades(507_000, 507_000, 507_000)
     made += second.pass_s(60)
@@ -221,51 +224,53 @@ def test_a_restart_on_a_clock_that_is_behind_tells_no_minute_again() -> None:
 
 
 def test_a_clock_that_was_set_right_meanwhile_is_not_moved() -> None:
-    second = _Feed(now=506_000, mark=_behind_by_300_s().intake.mark())
+    second = _Feed(now=506_000, checkpoint=_behind_by_300_s().session.checkpoint())
     assert second.clock.now_ms() == M + 506_000
-    assert _told(second.intake.resume()) == [(480_000, 21_000)]
+    assert _told(second.session.resume()) == [(480_000, 21_000)]
 
 
 def test_who_was_away_for_longer_than_the_clock_is_behind_leaves_it_to_the_trades() -> None:
-    second = _Feed(now=510_000, mark=_behind_by_300_s().intake.mark())
+    second = _Feed(now=510_000, checkpoint=_behind_by_300_s().session.checkpoint())
     assert second.clock.now_ms() == M + 510_000
-    second.intake.resume()
-    second.intake.connected("c-1")
+    second.session.resume()
+    second.session.connected("c-1")
     second.date(810_000)
     second.trades(810_000)
     assert second.clock.now_ms() == M + 810_000
 
 
 def test_a_clock_that_was_set_back_further_than_trades_had_moved_it_is_believed() -> None:
-    second = _Feed(now=200_999, mark=_behind_by_300_s().intake.mark())
+    second = _Feed(now=200_999, checkpoint=_behind_by_300_s().session.checkpoint())
     assert second.clock.now_ms() == M + 200_999
-    assert second.intake.resume() == []
+    assert second.session.resume() == []
 
 
 def test_a_move_that_proved_wrong_is_not_made_again() -> None:
     first = _behind_by_300_s()
     first.date(201_000)  # it was the server's clock that was wrong
     first.trades(201_000)
-    second = _Feed(now=206_000, mark=first.intake.mark())
+    second = _Feed(now=206_000, checkpoint=first.session.checkpoint())
     assert second.clock.now_ms() == M + 206_000
-    assert _told(second.intake.resume()) == []
+    assert _told(second.session.resume()) == []
 
 
 def test_a_mark_that_is_hardly_ahead_is_gone_on_from() -> None:
     first = _Feed()
-    first.intake.connected("c-1")
+    first.session.connected("c-1")
     first.pass_s(20)
-    second = _Feed(now=18_500, mark=first.intake.mark())  # the clock was set back by a little
+    second = _Feed(
+        now=18_500, checkpoint=first.session.checkpoint()
+    )  # the clock was set back by a little
     assert second.clock.now_ms() == M + 20_000
-    assert _told(second.intake.resume()) == [(0, 20_000)]
-    second = _Feed(now=17_999, mark=first.intake.mark())
+    assert _told(second.session.resume()) == [(0, 20_000)]
+    second = _Feed(now=17_999, checkpoint=first.session.checkpoint())
     assert second.clock.now_ms() == M + 17_999
 
 
 def test_a_third_life_goes_on_where_the_second_ended_though_it_heard_no_trade() -> None:
-    second = _Feed(now=206_000, mark=_behind_by_300_s().intake.mark())
+    second = _Feed(now=206_000, checkpoint=_behind_by_300_s().session.checkpoint())
     second.pass_s(10)
-    third = _Feed(now=220_000, mark=second.intake.mark())
+    third = _Feed(now=220_000, checkpoint=second.session.checkpoint())
     assert third.clock.now_ms() == M + 520_000
 
 
@@ -278,14 +283,14 @@ def test_however_often_it_restarts_each_minute_is_told_as_it_was_heard(
     behind_s: int, lives_s: list[tuple[int, int]]
 ) -> None:
     true_ms = behind_s * 1_000
-    mark: Mark | None = None
+    checkpoint: CoverageCheckpoint | None = None
     heard: Counter[int] = Counter()
     told: dict[int, int | None] = {}
     for lived_s, away_s in (*lives_s, (150, 0)):
-        feed = _Feed(true_ms - behind_s * 1_000, mark)
-        assert mark is None or feed.clock.now_ms() >= mark.at_ms
-        told |= _told(feed.intake.resume())
-        feed.intake.connected("c-1")
+        feed = _Feed(true_ms - behind_s * 1_000, checkpoint)
+        assert checkpoint is None or feed.clock.now_ms() >= checkpoint.at_ms
+        told |= _told(feed.session.resume())
+        feed.session.connected("c-1")
         for second in range(lived_s):
             heard[(feed.clock.now_ms() - M) // 60_000 * 60_000] += 1_000
             told |= _told(feed.pass_s(1))
@@ -293,9 +298,9 @@ def test_however_often_it_restarts_each_minute_is_told_as_it_was_heard(
             if second == 1:
                 told |= _told(feed.date(true_ms))
                 told |= _told(feed.trades(true_ms))
-        mark = feed.intake.mark()
+        checkpoint = feed.session.checkpoint()
         true_ms += away_s * 1_000
-    closed = {minute for minute in told if minute + 65_000 <= mark.at_ms - M}
+    closed = {minute for minute in told if minute + 65_000 <= checkpoint.at_ms - M}
     assert {minute: told[minute] for minute in closed} == {
         minute: heard[minute] for minute in closed
     }
@@ -303,87 +308,87 @@ def test_however_often_it_restarts_each_minute_is_told_as_it_was_heard(
 
 def test_a_stall_is_found_in_an_open_market_though_pings_come() -> None:
     feed = _Feed(is_open=True)
-    feed.intake.connected("c-1")
+    feed.session.connected("c-1")
     feed.pass_s(20)
     feed.trades(20_000)
     assert _told(feed.pass_s(85, PING))[-1] == (0, 60_000)
-    assert feed.intake.stalls("c-1") == []
+    assert feed.session.stalls("c-1") == []
     feed.pass_s(6, PING)
-    assert [stall.symbols for stall in feed.intake.stalls("c-1")] == [("A", "B")]
-    assert _told(feed.intake.disconnected("c-1")) == [(0, 20_000)]
+    assert [stall.symbols for stall in feed.session.stalls("c-1")] == [("A", "B")]
+    assert _told(feed.session.disconnected("c-1")) == [(0, 20_000)]
     assert _told(feed.pass_s(15)) == [(60_000, 0)]
 
 
 def test_a_closed_market_is_silent_without_being_stalled() -> None:
     feed = _Feed()
-    feed.intake.connected("c-1")
+    feed.session.connected("c-1")
     feed.pass_s(600, PING)
-    assert feed.intake.stalls("c-1") == []
-    assert feed.intake.disconnected("c-1") == []
+    assert feed.session.stalls("c-1") == []
+    assert feed.session.disconnected("c-1") == []
 
 
 def test_each_connection_covers_its_own_symbols() -> None:
     feed = _Feed()
-    feed.intake.connected("c-1", ["A"])
-    feed.intake.connected("c-2", ["B"])
+    feed.session.connected("c-1", ["A"])
+    feed.session.connected("c-2", ["B"])
     feed.pass_s(20)
-    feed.intake.disconnected("c-2")
+    feed.session.disconnected("c-2")
     made = feed.pass_s(45)
     assert (_told(made), _told(made, "B")) == ([(0, 60_000)], [(0, 20_000)])
 
 
 def test_a_refused_symbol_was_never_covered_and_the_others_are() -> None:
     feed = _Feed()
-    feed.intake.connected("c-1")
-    feed.intake.frame(TOO_MANY, "c-1")
+    feed.session.connected("c-1")
+    feed.session.frame(TOO_MANY, "c-1")
     found: list[str] = []
     for _ in range(30):
         feed.pass_s(1)
-        again, refused, corrections = feed.intake.find_refused("c-1")
+        again, refused, corrections = feed.session.find_refused("c-1")
         assert corrections == []
         found += refused
         if "B" in again:
-            feed.intake.frame(TOO_MANY, "c-1")
-    assert found == feed.intake.refused("c-1") == ["B"]
+            feed.session.frame(TOO_MANY, "c-1")
+    assert found == feed.session.refused("c-1") == ["B"]
     made = feed.pass_s(35)
     assert (_told(made), _told(made, "B")) == ([(0, 60_000)], [(0, 0)])
     feed.trades(65_000, symbol="B")
-    assert feed.intake.refused("c-1") == []
+    assert feed.session.refused("c-1") == []
     assert _told(feed.pass_s(60), "B")[-1] == (60_000, 55_000)
 
 
 def test_a_symbol_that_is_added_is_told_from_its_minute_on() -> None:
     feed = _Feed(now=-60_000)
-    feed.intake.connected("c-1")
+    feed.session.connected("c-1")
     feed.pass_s(70)
-    feed.intake.add(["C", "A"])
-    assert feed.intake.symbols == ("A", "B", "C")
+    feed.session.add(["C", "A"])
+    assert feed.session.symbols == ("A", "B", "C")
     feed.pass_s(1)
-    feed.intake.subscribed("c-1", ["C"])
+    feed.session.subscribed("c-1", ["C"])
     assert _told(feed.pass_s(55), "C") == [(0, 49_000)]
 
 
 def test_a_symbol_that_is_removed_is_told_to_the_end_of_its_horizon() -> None:
     feed = _Feed()
-    feed.intake.connected("c-1")
+    feed.session.connected("c-1")
     feed.pass_s(20)
-    feed.intake.remove(["B", "X"])
-    assert feed.intake.symbols == ("A",)
+    feed.session.remove(["B", "X"])
+    assert feed.session.symbols == ("A",)
     made = feed.pass_s(1_200, PING)
     assert _told(made, "B")[:2] == [(0, 20_000), (60_000, 0)]
     last = [m for m in made if isinstance(m, Watermark) and m.symbol == "B"][-1]
     assert last.t == M + 60_000 + 900_000
-    assert feed.intake.disconnected("c-1") == []
+    assert feed.session.disconnected("c-1") == []
 
 
 def test_a_symbol_that_was_removed_and_added_again_is_told_without_a_break() -> None:
     feed = _Feed()
-    feed.intake.connected("c-1")
+    feed.session.connected("c-1")
     feed.pass_s(20)
-    feed.intake.remove(["B"])
+    feed.session.remove(["B"])
     feed.pass_s(70)
-    feed.intake.add(["B"])
-    feed.intake.subscribed("c-1", ["B"])
+    feed.session.add(["B"])
+    feed.session.subscribed("c-1", ["B"])
     made = feed.pass_s(1_200)
     assert _told(made, "B")[0] == (60_000, 30_000)
     assert [m for m in made if isinstance(m, Watermark) and m.symbol == "B"][-1].t > M + 1_200_000
@@ -391,25 +396,25 @@ def test_a_symbol_that_was_removed_and_added_again_is_told_without_a_break() -> 
 
 def test_minutes_longer_ago_than_the_horizon_are_corrected_as_one() -> None:
     feed = _Feed(is_open=True)
-    feed.intake.connected("c-1")
+    feed.session.connected("c-1")
     feed.trades(*range(10))
     for number in range(16):
         feed.trades(number)
         feed.pass_s(120)  # a trade every two minutes: 40 minutes of silence are no chance
     at = feed.clock.now_ms() - M - 120_000
     feed.pass_s(2_500, PING)
-    made = feed.intake.disconnected("c-1")
-    dark = [m for m in made if isinstance(m, Watermark) and m.dark_since and m.symbol == "A"]
-    assert [m.dark_since for m in dark] == [M + at - at % 60_000 + 60_000]
+    made = feed.session.disconnected("c-1")
+    dark = [m for m in made if isinstance(m, Watermark) and m.gap_since and m.symbol == "A"]
+    assert [m.gap_since for m in dark] == [M + at - at % 60_000 + 60_000]
     assert min(minute for minute, _ in _told(made)[1:]) == (dark[0].minute_start or 0) - M + 60_000
 
 
 def test_who_was_stopped_for_a_minute_has_not_heard() -> None:
     feed = _Feed()
-    feed.intake.connected("c-1")
+    feed.session.connected("c-1")
     feed.pass_s(5)
     feed.clock.move_forward(ASLEEP_MS + 1_000)
-    assert _told(feed.intake.each_second())[0] == (0, 5_000)
+    assert _told(feed.session.each_second())[0] == (0, 5_000)
     assert _told(feed.pass_s(60))[-1] == (60_000, 54_000)
 
 
@@ -423,36 +428,36 @@ def test_trades_of_a_symbol_that_was_never_subscribed_are_rejected_with_their_pl
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     feed = _Feed()
-    feed.intake.connected("c-1")
+    feed.session.connected("c-1")
     frame = _frame(("X", 1), ("A", 2), ("A.B", 3), ("X", 4))
-    made = feed.intake.frame(frame, "c-1")
+    made = feed.session.frame(frame, "c-1")
     (kept,) = [m for m in made if isinstance(m, Trades)]
     assert (kept.symbol, [(one.i, one.k) for one in kept.trades]) == ("A", [(1, 0)])
     (record,) = [m for m in made if isinstance(m, Rejected)]
     assert (record.stage, record.reason, record.indices) == ("feed", "unsubscribed", [0, 2, 3])
     assert record.payload == base64.b64encode(frame).decode()
     assert "X" in record.detail
-    assert (feed.intake.counts["trades"], feed.intake.counts["rejected_trades"]) == (1, 3)
+    assert (feed.session.counts["trades"], feed.session.counts["rejected_trades"]) == (1, 3)
     assert {m.symbol for m in feed.pass_s(70) if isinstance(m, Watermark)} == {"A", "B"}
-    feed.intake.frame(_frame(("X", 5), ("A.B", 6)), "c-1")
+    feed.session.frame(_frame(("X", 5), ("A.B", 6)), "c-1")
     named = [record.getMessage().split()[2] for record in caplog.records]
     assert named == ["X,", "A.B,"]
 
 
 def test_a_frame_of_nothing_that_was_subscribed_says_nothing_about_the_clock() -> None:
     feed = _Feed()
-    feed.intake.connected("c-1")
-    made = feed.intake.frame(_frame(*[("X", 300_000)] * 5), "c-1")
+    feed.session.connected("c-1")
+    made = feed.session.frame(_frame(*[("X", 300_000)] * 5), "c-1")
     assert [type(m) for m in made] == [Rejected]
     assert feed.clock.now_ms() == M
-    assert feed.intake.pulses.last_ms("X") is None
+    assert feed.session.activity.last_ms("X") is None
 
 
 def test_each_refusal_of_a_frame_is_a_record_of_its_own() -> None:
     feed = _Feed()
-    feed.intake.connected("c-1")
+    feed.session.connected("c-1")
     bad = b'{"data":[{"s":"X","p":1,"v":1,"t":%d},{"s":"A","p":-1,"v":1,"t":1}],"type":"trade"}'
-    made = feed.intake.frame(bad % M, "c-1")
+    made = feed.session.frame(bad % M, "c-1")
     records = [m for m in made if isinstance(m, Rejected)]
     assert {(m.reason, *(m.indices or ())) for m in records} == {("unsubscribed", 0), ("range", 1)}
     assert [m.payload is None for m in records] == [False, True]
@@ -460,27 +465,27 @@ def test_each_refusal_of_a_frame_is_a_record_of_its_own() -> None:
 
 def test_a_symbol_that_is_added_is_taken_from_then_on() -> None:
     feed = _Feed()
-    feed.intake.connected("c-1")
-    feed.intake.frame(_frame(("C", 1)), "c-1")
-    feed.intake.add(["C"])
-    feed.intake.subscribed("c-1", ["C"])
-    (message,) = feed.intake.frame(_frame(("C", 1), ("C", 2)), "c-1")
+    feed.session.connected("c-1")
+    feed.session.frame(_frame(("C", 1)), "c-1")
+    feed.session.add(["C"])
+    feed.session.subscribed("c-1", ["C"])
+    (message,) = feed.session.frame(_frame(("C", 1), ("C", 2)), "c-1")
     assert isinstance(message, Trades)
     assert [one.k for one in message.trades] == [0, 0], "what was rejected is no earlier twin"
 
 
 def test_trades_of_a_removed_symbol_are_taken_as_long_as_its_minutes_become_final() -> None:
     feed = _Feed()
-    feed.intake.connected("c-1")
+    feed.session.connected("c-1")
     feed.pass_s(20)
-    feed.intake.remove(["B"])
+    feed.session.remove(["B"])
     taken: list[int] = []
-    marks: list[int] = []
+    checkpoints: list[int] = []
     for second in range(21, 1_200):
         feed.clock.move_forward(1_000)
-        made = feed.intake.frame(_frame(("B", second * 1_000)), "c-1")
+        made = feed.session.frame(_frame(("B", second * 1_000)), "c-1")
         taken += [one.t - M for m in made if isinstance(m, Trades) for one in m.trades]
-        made += feed.intake.each_second()
-        marks += [m.t - M for m in made if isinstance(m, Watermark) and m.symbol == "B"]
+        made += feed.session.each_second()
+        checkpoints += [m.t - M for m in made if isinstance(m, Watermark) and m.symbol == "B"]
     assert taken == [*range(21_000, 60_000 + 900_000, 1_000)]
-    assert max(marks) == 60_000 + 900_000
+    assert max(checkpoints) == 60_000 + 900_000

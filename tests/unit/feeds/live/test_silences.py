@@ -16,7 +16,9 @@ from hypothesis import strategies as st
 
 from app.contracts import Watermark
 from app.feeds.clock import ManualClock
-from app.feeds.live.session import Intake, Outgoing
+from app.feeds.finnhub.frames import parse_frame
+from app.feeds.live.session import FeedSession
+from app.feeds.messages.outgoing import Outgoing
 
 M = 1_731_600_060_000
 STOCKS, CRYPTO = ("AAPL", "MSFT", "NVDA", "TSLA"), ("BINANCE:BTCUSDT", "BINANCE:ETHUSDT")
@@ -35,7 +37,8 @@ class _Feed:
         is_open: Callable[[str, int], bool] = lambda symbol, at_ms: True,
     ) -> None:
         self.clock = ManualClock(M)
-        self.intake = Intake(
+        self.session = FeedSession(
+            parse_frame=parse_frame,
             feed="simulated",
             source="src",
             symbols=symbols,
@@ -47,7 +50,7 @@ class _Feed:
         self.connections = connections or {"c-1": symbols}
         self.made: list[Outgoing] = []
         for name, some in self.connections.items():
-            self.intake.connected(name, some)
+            self.session.connected(name, some)
 
     def trade(self, symbols: Iterable[str], *times_s: float, connection: str = "c-1") -> None:
         """A frame, received now, of a trade of each symbol at each time (now, if none is given)."""
@@ -58,7 +61,7 @@ class _Feed:
             for symbol in symbols
         ]
         frame = json.dumps({"data": data, "type": "trade"}).encode()
-        self.made += self.intake.frame(frame, connection)
+        self.made += self.session.frame(frame, connection)
 
     def go_on(self, until_s: float, *silent: str) -> None:
         """Seconds pass, in each all symbols trade on their connections, but those in `silent`."""
@@ -67,10 +70,10 @@ class _Feed:
             for name, some in self.connections.items():
                 trading = [symbol for symbol in some if symbol not in silent]
                 self.trade(trading, connection=name) if trading else self.ping(name)
-            self.made += self.intake.each_second()
+            self.made += self.session.each_second()
 
     def ping(self, connection: str = "c-1") -> None:
-        self.made += self.intake.frame(PING, connection)
+        self.made += self.session.frame(PING, connection)
 
     def stalled(self, *spans_s: tuple[float, float], silent: tuple[str, ...] = ALL) -> None:
         for start_s, end_s in spans_s:
@@ -196,7 +199,7 @@ def test_a_feed_that_is_late_ever_after_has_lost_nothing() -> None:
     for second in range(101, 300):
         feed.clock.move_forward(1_000)
         feed.trade(ALL, second)
-        feed.made += feed.intake.each_second()
+        feed.made += feed.session.each_second()
     assert feed.covered() == [60] * 4
 
 
@@ -228,7 +231,7 @@ def test_a_delayed_feed_is_judged_by_its_usual_delay() -> None:
         while feed.clock.now_ms() < M + until_s * 1000:
             feed.clock.move_forward(1_000)
             feed.trade(ALL, (feed.clock.now_ms() - M) / 1000 - 20)
-            feed.made += feed.intake.each_second()
+            feed.made += feed.session.each_second()
 
     go_on(100)
     feed.go_on(140, *ALL)
@@ -242,7 +245,7 @@ def test_a_clock_that_is_moved_behind_the_silence_changes_nothing() -> None:
     feed.go_on(115, *ALL)
     feed.clock.move_forward(1_000)
     now_ms = feed.clock.now_ms()
-    feed.made += feed.intake.server_date(M + 146_000, now_ms, now_ms)
+    feed.made += feed.session.server_date(M + 146_000, now_ms, now_ms)
     feed.trade(ALL * 20, 146)  # the machine's clock is behind by 30 s
     assert feed.clock.now_ms() == M + 146_000
     feed.go_on(END_S)
@@ -255,8 +258,8 @@ def test_a_connection_that_ends_before_it_is_known_is_judged_by_what_came() -> N
     feed.go_on(115, *ALL)
     feed.clock.move_forward(1_000)
     feed.trade(ALL)
-    feed.made += feed.intake.disconnected("c-1")
-    feed.intake.connected("c-1")
+    feed.made += feed.session.disconnected("c-1")
+    feed.session.connected("c-1")
     feed.go_on(END_S)
     assert feed.covered() == [60, 44, 60, 60]
 
@@ -273,7 +276,7 @@ def test_a_symbol_that_is_removed_meanwhile_is_no_trouble() -> None:
     feed.go_on(115, *ALL)
     feed.clock.move_forward(1_000)
     feed.trade(ALL)
-    feed.intake.remove(["MSFT"])
+    feed.session.remove(["MSFT"])
     feed.go_on(END_S, "MSFT")
     assert feed.covered() == [60, 44, 60, 60]
 
@@ -283,8 +286,8 @@ def test_a_connection_that_comes_and_goes_corrects_nothing_that_is_true() -> Non
     feed.go_on(66)
     for _ in range(200):
         feed.clock.move_forward(50)
-        feed.made += feed.intake.disconnected("c-1")
-        feed.intake.connected("c-1")
+        feed.made += feed.session.disconnected("c-1")
+        feed.session.connected("c-1")
     feed.go_on(140)
     assert feed.tellings()[0] == [60]
     assert len(feed.tellings()[1]) == 1
@@ -339,4 +342,4 @@ def _live(feed: _Feed, rng: Random, until_s: float, gap_s: float | None) -> None
         if gap_s and step_ms == wait_ms:
             feed.trade([rng.choice(ALL)])
         if step_ms == to_second_ms:
-            feed.made += feed.intake.each_second()
+            feed.made += feed.session.each_second()

@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 
 from app.contracts import Candle, Message, Rejected
 from app.feeds.clock import ManualClock
-from app.feeds.live.coverage import Mark
-from app.feeds.live.session import Intake, Outgoing
+from app.feeds.finnhub.frames import parse_frame
+from app.feeds.live.coverage import CoverageCheckpoint
+from app.feeds.live.session import FeedSession
+from app.feeds.messages.outgoing import Outgoing
 from topologies.backfill import Backfill
 from topologies.core.candle import Rules
 from topologies.core.window import newest
@@ -36,22 +38,23 @@ class Market:
         self.now_ms = 0
         self.wrong_ms = wrong_ms
         self.clocks: dict[str, ManualClock] = {}
-        self.sources: dict[str, Intake] = {}
+        self.sources: dict[str, FeedSession] = {}
         self.topic: list[Message] = []
         for name in wrong_ms:
             self.start(name)
 
-    def start(self, name: str, mark: Mark | None = None) -> None:
-        """A source's process begins; with a mark it tells first what it missed."""
+    def start(self, name: str, checkpoint: CoverageCheckpoint | None = None) -> None:
+        """A source's process begins; with a checkpoint it tells first what it missed."""
         self.clocks[name] = ManualClock(M + self.now_ms + self.wrong_ms[name])
-        source = self.sources[name] = Intake(
+        source = self.sources[name] = FeedSession(
+            parse_frame=parse_frame,
             feed="live",
             source=name,
             symbols=["A"],
             grace_ms=GRACE,
             horizon_ms=HORIZON,
             clock=self.clocks[name],
-            mark=mark,
+            checkpoint=checkpoint,
         )
         self.send(source.resume())
         self.date(name)
@@ -130,12 +133,12 @@ def test_two_sources_whose_clocks_are_apart_count_each_print_once(wrong_ms):
 def test_a_source_that_dies_holds_the_minutes_up_for_150_s_and_returns():
     market = Market(a=0, b=0)
     market.pass_s(30)
-    mark = market.sources["a"].mark()
+    checkpoint = market.sources["a"].checkpoint()
     market.pass_s(160, dead="a")
     told = [c for c in market.candles() if c.revision is not None]
     assert brief(told) == [(minute, 180, 0) for minute in range(3)]
     market.pass_s(20, dead="a")
-    market.start("a", mark)
+    market.start("a", checkpoint)
     market.pass_s(60)
     candles = market.candles()
     assert brief(candles) == [(minute, 180, 0) for minute in range(4)]
@@ -146,9 +149,9 @@ def test_a_source_that_dies_holds_the_minutes_up_for_150_s_and_returns():
 def test_what_a_lone_source_missed_while_it_was_dead_is_not_covered():
     market = Market(a=0)
     market.pass_s(30)
-    mark = market.sources["a"].mark()
+    checkpoint = market.sources["a"].checkpoint()
     market.pass_s(100, dead="a")
-    market.start("a", mark)
+    market.start("a", checkpoint)
     market.pass_s(120)
     candles = market.candles()
     assert brief(candles) == [(0, 90, 0), (2, 150, 0), (3, 180, 0)]

@@ -6,7 +6,7 @@ from random import Random
 
 import pytest
 
-from app.feeds.live.staleness import Pulses, market_open
+from app.feeds.live.staleness import ActivityTracker, market_open
 
 T = 1_731_600_060_000
 STOCKS, CRYPTO = ("AAPL", "MSFT"), ("BINANCE:BTCUSDT",)
@@ -17,19 +17,19 @@ class _Connection:
     """Symbols on one connection that opened at 0; times are seconds."""
 
     def __init__(self, symbols: tuple[str, ...] = STOCKS, opens_s: int = -9_999) -> None:
-        self.pulses = Pulses(lambda symbol, at_ms: at_ms >= T + opens_s * 1000)
+        self.activity = ActivityTracker(lambda symbol, at_ms: at_ms >= T + opens_s * 1000)
         self.since_ms = dict.fromkeys(symbols, T)
 
     def trades(self, symbols: tuple[str, ...], *seconds: float) -> None:
         for second in seconds:
-            self.pulses.traded(symbols, T + round(second * 1000))
+            self.activity.traded(symbols, T + round(second * 1000))
 
     def stalled(self, second: float) -> list[tuple[tuple[str, ...], int]]:
-        found = self.pulses.stalls(self.since_ms, T + round(second * 1000))
+        found = self.activity.stalls(self.since_ms, T + round(second * 1000))
         return [(stall.symbols, stall.silent_ms // 1000) for stall in found]
 
     def heard_until(self, second: float, stalled: tuple[str, ...] = ()) -> dict[str, float]:
-        ends = self.pulses.covered_until(self.since_ms, T + round(second * 1000), stalled)
+        ends = self.activity.covered_until(self.since_ms, T + round(second * 1000), stalled)
         return {s: (at - T) / 1000 for at, symbols in ends.items() for s in symbols}
 
 
@@ -78,7 +78,9 @@ def test_patience_doubles_with_replacements_that_bring_nothing_and_a_trade_ends_
     for _ in range(5):
         wait_s = next(s for s in range(2_000) if connection.stalled(s))
         waits_s.append(wait_s)
-        connection.pulses.replaced(connection.pulses.stalls(connection.since_ms, T + wait_s * 1000))
+        connection.activity.replaced(
+            connection.activity.stalls(connection.since_ms, T + wait_s * 1000)
+        )
     assert waits_s == [91, 181, 361, 721, 721]
     connection.trades(STOCKS, 0)
     assert connection.stalled(91) == [(STOCKS, 91)]
@@ -116,7 +118,7 @@ def test_all_markets_that_are_silent_together_end_together_however_seldom_one_tr
 
 def test_a_market_that_is_closed_is_heard_though_the_open_ones_are_silent() -> None:
     connection = _Connection(ALL)
-    connection.pulses = Pulses(lambda symbol, at_ms: ":" in symbol)
+    connection.activity = ActivityTracker(lambda symbol, at_ms: ":" in symbol)
     connection.trades(ALL, *range(100))
     heard_until = connection.heard_until(150)
     assert heard_until == {"AAPL": 150.0, "MSFT": 150.0, "BINANCE:BTCUSDT": 99.0}
@@ -125,7 +127,7 @@ def test_a_market_that_is_closed_is_heard_though_the_open_ones_are_silent() -> N
 def test_the_night_says_nothing_of_how_often_a_symbol_trades() -> None:
     connection = _Connection(("AAPL",))
     connection.trades(("AAPL",), *range(100))
-    connection.pulses.subscribed(("AAPL",))
+    connection.activity.subscribed(("AAPL",))
     connection.trades(("AAPL",), *range(60_000, 60_010))
     connection.since_ms["AAPL"] = T
     assert connection.stalled(60_009 + 91) == [(("AAPL",), 91)]
@@ -134,7 +136,7 @@ def test_the_night_says_nothing_of_how_often_a_symbol_trades() -> None:
 def test_a_clock_that_was_moved_is_no_silence() -> None:
     connection = _Connection()
     connection.trades(STOCKS, *range(100))
-    connection.pulses.moved_forward(300_000)
+    connection.activity.moved_forward(300_000)
     connection.since_ms = dict.fromkeys(STOCKS, T + 300_000)
     assert connection.stalled(99 + 300 + 90) == []
 
@@ -153,11 +155,11 @@ def test_a_symbol_that_falls_silent_is_named_once() -> None:
     connection = _Connection()
     connection.trades(STOCKS, *range(100))
     connection.trades(("MSFT",), *range(100, 300))
-    stale = [connection.pulses.newly_stale(ALL, T + s * 1000) for s in (150, 200, 201)]
+    stale = [connection.activity.newly_stale(ALL, T + s * 1000) for s in (150, 200, 201)]
     assert stale == [[], [("AAPL", 101_000)], []]
     connection.trades(("AAPL",), 205)
-    assert connection.pulses.newly_stale(ALL, T + 206_000) == []
-    assert [s for s, _ in connection.pulses.newly_stale(ALL, T + 380_000)] == ["AAPL"]
+    assert connection.activity.newly_stale(ALL, T + 206_000) == []
+    assert [s for s, _ in connection.activity.newly_stale(ALL, T + 380_000)] == ["AAPL"]
 
 
 def test_when_markets_are_open() -> None:

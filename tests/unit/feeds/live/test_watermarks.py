@@ -13,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.contracts import Watermark, decode, encode
-from app.feeds.live.coverage import Coverage, Lost, Mark, load_mark, store_mark
+from app.feeds.live.coverage import Coverage, CoverageCheckpoint, load_checkpoint, store_checkpoint
 from app.feeds.live.watermarks import Watermarks
+from app.feeds.messages.outgoing import LostSpan
 
 M = 1_731_600_060_000
 """The start of a minute."""
@@ -24,10 +25,12 @@ MINUTE, GRACE, HORIZON = 60_000, 5_000, 900_000
 class _Producer:
     """Watermarks driven by a clock in ms from M on."""
 
-    def __init__(self, now: int, *symbols: str, mark: Mark | None = None) -> None:
+    def __init__(
+        self, now: int, *symbols: str, checkpoint: CoverageCheckpoint | None = None
+    ) -> None:
         self.symbols = symbols or ("A",)
         self.newest: int | None = None
-        self.marks = Watermarks(
+        self.checkpoints = Watermarks(
             "live",
             "src",
             grace_ms=GRACE,
@@ -35,30 +38,30 @@ class _Producer:
             symbols=self.symbols,
             now_ms=M + now,
             newest_t=self._newest_t,
-            mark=mark,
+            checkpoint=checkpoint,
         )
 
     def _newest_t(self, symbol: str, now_ms: int) -> int:
         return now_ms if self.newest is None else M + self.newest
 
     def connect(self, now: int) -> None:
-        self.marks.connected(self.symbols, M + now)
+        self.checkpoints.connected(self.symbols, M + now)
 
     def end(self, now: int, since: int | None = None) -> list[Watermark]:
         at = now if since is None else since
-        return self.marks.disconnected(self.symbols, M + at, M + now)
+        return self.checkpoints.disconnected(self.symbols, M + at, M + now)
 
     def silent(self, start: int, end: int, now: int) -> list[Watermark]:
-        return self.marks.silent(self.symbols, M + start, M + end, M + now)
+        return self.checkpoints.silent(self.symbols, M + start, M + end, M + now)
 
     def second(self, now: int, newest: int | None = None) -> list[Watermark]:
         self.newest = newest
-        return self.marks.each_second(M + now)
+        return self.checkpoints.each_second(M + now)
 
     def lose(self, now: int, start: int | None, end: int | None, symbol: str | None = "A") -> Any:
         from_ms = None if start is None else M + start
-        lost = Lost(symbol, from_ms, None if end is None else M + end)
-        return self.marks.lost(lost, M + now)
+        lost = LostSpan(symbol, from_ms, None if end is None else M + end)
+        return self.checkpoints.lost(lost, M + now)
 
 
 def _told(messages: list[Watermark]) -> list[tuple[int, int | None]]:
@@ -83,7 +86,7 @@ def test_every_subscribed_symbol_is_told_without_any_trade() -> None:
 def test_a_symbol_that_traded_is_told_within_a_second_and_then_no_more() -> None:
     producer = _Producer(0, "A", "B")
     producer.connect(0)
-    producer.marks.traded(["B", "UNKNOWN"])
+    producer.checkpoints.traded(["B", "UNKNOWN"])
     (message,) = producer.second(10_000)
     assert (message.symbol, message.t - M, message.covered_ms) == ("B", 5_000, 10_000)
     assert producer.second(11_000) == []
@@ -112,7 +115,7 @@ def test_the_watermark_never_falls_and_waits_for_a_late_feed() -> None:
     producer = _Producer(0)
     times = []
     for now, newest in ((70_000, 70_000), (71_000, 40_000), (72_000, 71_000), (140_000, 75_500)):
-        producer.marks.traded(["A"])
+        producer.checkpoints.traded(["A"])
         times += [m.t - M for m in producer.second(now, newest)]
     assert times == [65_000, 65_000, 65_000, 66_000, 70_500, 70_500]
 
@@ -120,7 +123,7 @@ def test_the_watermark_never_falls_and_waits_for_a_late_feed() -> None:
 def test_a_clock_that_was_moved_forward_covers_no_more_than_was_heard() -> None:
     producer = _Producer(0)
     producer.connect(0)
-    producer.marks.moved_forward(M, 30_000)
+    producer.checkpoints.moved_forward(M, 30_000)
     assert _told(producer.second(65_000)) == [(0, 30_000)]
 
 
@@ -129,7 +132,7 @@ def test_what_was_heard_before_a_clock_was_moved_stays_covered(moved_at: int) ->
     producer = _Producer(0)
     producer.connect(47_000)
     told = producer.second(moved_at)
-    producer.marks.moved_forward(M + moved_at, 21_000)
+    producer.checkpoints.moved_forward(M + moved_at, 21_000)
     told += producer.second(90_000)
     assert _told(told) == [(0, 13_000)]
     assert _told(producer.second(125_000)) == [(60_000, 39_000)]
@@ -140,8 +143,8 @@ def test_a_stall_that_began_before_a_clock_was_moved_corrects_from_its_beginning
     producer = _Producer(0)
     producer.connect(0)
     assert _told(producer.second(65_000)) == [(0, 60_000)]
-    producer.marks.moved_forward(M + 66_000, 20_000)
-    producer.marks.moved_forward(M + 90_000, 10_000)
+    producer.checkpoints.moved_forward(M + 66_000, 20_000)
+    producer.checkpoints.moved_forward(M + 90_000, 10_000)
     assert _told(producer.second(130_000)) == [(60_000, 30_000)]
     corrections = producer.end(since=80_000, now=140_000)  # it said 50_000 then
     assert _told(corrections) == [(0, 50_000), (60_000, 0)]
@@ -163,7 +166,7 @@ def test_what_was_lost_while_the_clock_was_moved_is_cut_where_it_said_so() -> No
     producer = _Producer(0)
     producer.connect(0)
     assert _told(producer.second(65_000)) == [(0, 60_000)]
-    producer.marks.moved_forward(M + 66_000, 20_000)
+    producer.checkpoints.moved_forward(M + 66_000, 20_000)
     assert _told(producer.second(130_000)) == [(60_000, 40_000)]
     corrections = producer.silent(75_000, 100_000, now=131_000)  # from 55_000 on, as it was then
     assert _told(corrections) == [(0, 55_000), (60_000, 20_000)]
@@ -175,41 +178,41 @@ def test_minutes_lost_longer_ago_than_the_horizon_are_one_message() -> None:
     for now in range(0, 2 * HORIZON, 1_000):
         producer.second(now)
     corrections = producer.silent(90_000, 2 * HORIZON - 120_000, now=2 * HORIZON)
-    assert corrections[0].dark_since == M + 120_000
+    assert corrections[0].gap_since == M + 120_000
     minutes = [minute - M for minute in _minutes(corrections)]
     assert minutes == list(range(120_000, 2 * HORIZON - 120_000, MINUTE))
     assert {m.covered_ms for m in corrections} == {0}
 
 
 def test_after_a_restart_the_minute_it_died_in_comes_first_and_then_each_dark_one() -> None:
-    mark = Mark(M + 20_000, {"A": {M: 20_000}})
-    producer = _Producer(200_000, mark=mark)
-    messages = producer.marks.resume(M + 200_000)
+    checkpoint = CoverageCheckpoint(M + 20_000, {"A": {M: 20_000}})
+    producer = _Producer(200_000, checkpoint=checkpoint)
+    messages = producer.checkpoints.resume(M + 200_000)
     assert _told(messages) == [(0, 20_000), (60_000, 0), (120_000, 0), (180_000, 0)]
     assert [m.t - M for m in messages] == [60_000, 120_000, 195_000, 195_000]
     assert producer.second(201_000) == []
 
 
 def test_minutes_dark_for_longer_than_the_horizon_are_one_message() -> None:
-    mark = Mark(M + 20_000, {"A": {M: 20_000}})
+    checkpoint = CoverageCheckpoint(M + 20_000, {"A": {M: 20_000}})
     now = 2 * HORIZON + 10_000
-    messages = _Producer(now, mark=mark).marks.resume(M + now)
+    messages = _Producer(now, checkpoint=checkpoint).checkpoints.resume(M + now)
     assert _told(messages)[:3] == [(0, 20_000), (840_000, 0), (900_000, 0)]
-    assert [m.dark_since for m in messages[:3]] == [None, M + MINUTE, None]
+    assert [m.gap_since for m in messages[:3]] == [None, M + MINUTE, None]
     assert _told(messages)[-1] == (2 * HORIZON, 0)
 
 
 def test_a_restart_within_the_minute_adds_to_what_was_covered() -> None:
-    producer = _Producer(30_000, mark=Mark(M + 20_000, {"A": {M: 20_000}}))
-    assert _told(producer.marks.resume(M + 30_000)) == [(0, 20_000)]
+    producer = _Producer(30_000, checkpoint=CoverageCheckpoint(M + 20_000, {"A": {M: 20_000}}))
+    assert _told(producer.checkpoints.resume(M + 30_000)) == [(0, 20_000)]
     producer.connect(40_000)
     assert _told(producer.second(65_000)) == [(0, 40_000)]
 
 
 def test_a_restart_between_a_minutes_end_and_its_grace_tells_both_minutes() -> None:
-    mark = Mark(M + 62_000, {"A": {M: 55_000, M + MINUTE: 2_000}})
-    producer = _Producer(63_000, mark=mark)
-    resumed = producer.marks.resume(M + 63_000)
+    checkpoint = CoverageCheckpoint(M + 62_000, {"A": {M: 55_000, M + MINUTE: 2_000}})
+    producer = _Producer(63_000, checkpoint=checkpoint)
+    resumed = producer.checkpoints.resume(M + 63_000)
     assert _told(resumed) == [(0, 55_000), (60_000, 2_000)]
     assert _told(producer.second(65_000)) == [(0, 55_000)]
 
@@ -217,16 +220,18 @@ def test_a_restart_between_a_minutes_end_and_its_grace_tells_both_minutes() -> N
 def test_what_the_mark_says_is_what_was_covered_and_not_yet_told() -> None:
     producer = _Producer(0)
     producer.connect(5_000)
-    assert producer.marks.mark(M + 62_000) == Mark(
+    assert producer.checkpoints.checkpoint(M + 62_000) == CoverageCheckpoint(
         M + 62_000, {"A": {M: 55_000, M + 60_000: 2_000}}
     )
     producer.second(65_000)
-    assert producer.marks.mark(M + 66_000) == Mark(M + 66_000, {"A": {M + 60_000: 6_000}})
+    assert producer.checkpoints.checkpoint(M + 66_000) == CoverageCheckpoint(
+        M + 66_000, {"A": {M + 60_000: 6_000}}
+    )
 
 
 def test_a_removed_symbol_is_told_until_its_last_minutes_end_and_the_horizon() -> None:
-    mark = Mark(M + 20_000, {"A": {M: 20_000}, "GONE": {M: 20_000}})
-    producer = _Producer(30_000, "A", mark=mark)
+    checkpoint = CoverageCheckpoint(M + 20_000, {"A": {M: 20_000}, "GONE": {M: 20_000}})
+    producer = _Producer(30_000, "A", checkpoint=checkpoint)
     told = [m for now in range(30_000, 1_200_000, 1_000) for m in producer.second(now)]
     gone = [m for m in told if m.symbol == "GONE"]
     assert _told(gone)[:2] == [(0, 20_000), (60_000, 0)]
@@ -236,35 +241,39 @@ def test_a_removed_symbol_is_told_until_its_last_minutes_end_and_the_horizon() -
 
 def test_a_removed_symbol_of_a_late_feed_is_told_as_far_as_its_trades_may_come() -> None:
     producer = _Producer(0, "A", "B")
-    producer.marks.remove(["B"], M + 30_000)
+    producer.checkpoints.remove(["B"], M + 30_000)
     told = [m for now in range(0, 1_200_000, 1_000) for m in producer.second(now, now - 120_000)]
     assert max(m.t for m in told if m.symbol == "B") - M >= MINUTE + HORIZON
-    assert producer.marks.end_ms("B") == 0
+    assert producer.checkpoints.end_ms("B") == 0
 
 
 def test_a_symbol_new_since_the_restart_is_not_told_as_dark_before() -> None:
-    producer = _Producer(200_000, "A", "NEW", mark=Mark(M + 20_000, {"A": {M: 20_000}}))
-    messages = producer.marks.resume(M + 200_000)
+    producer = _Producer(
+        200_000, "A", "NEW", checkpoint=CoverageCheckpoint(M + 20_000, {"A": {M: 20_000}})
+    )
+    messages = producer.checkpoints.resume(M + 200_000)
     assert _told([m for m in messages if m.symbol == "NEW"]) == [(180_000, 0)]
 
 
 def test_a_mark_from_the_future_is_not_believed() -> None:
-    producer = _Producer(0, mark=Mark(M + 3_600_000, {"A": {M + 3_600_000: 5_000}}))
-    assert producer.marks.resume(M) == []
+    producer = _Producer(
+        0, checkpoint=CoverageCheckpoint(M + 3_600_000, {"A": {M + 3_600_000: 5_000}})
+    )
+    assert producer.checkpoints.resume(M) == []
     assert _told(producer.second(65_000)) == [(0, 0)]
 
 
 def test_a_mark_is_read_as_it_was_stored(tmp_path: Path) -> None:
-    path = tmp_path / "mark.json"
-    assert load_mark(path) is None
-    mark = Mark(M, {"BINANCE:BTCUSDT": {M: 1, M + MINUTE: 2}}, moved_ms=300_000)
-    store_mark(path, mark)
-    assert load_mark(path) == mark
+    path = tmp_path / "checkpoint.json"
+    assert load_checkpoint(path) is None
+    checkpoint = CoverageCheckpoint(M, {"BINANCE:BTCUSDT": {M: 1, M + MINUTE: 2}}, moved_ms=300_000)
+    store_checkpoint(path, checkpoint)
+    assert load_checkpoint(path) == checkpoint
     path.write_text(f'{{"at_ms":{M},"covered":{{"A":{{"{M}":1}}}}}}')
-    assert load_mark(path) == Mark(M, {"A": {M: 1}}, moved_ms=0), "an older one"
+    assert load_checkpoint(path) == CoverageCheckpoint(M, {"A": {M: 1}}, moved_ms=0), "an older one"
     path.write_text("{}")
     with pytest.raises(msgspec.ValidationError):
-        load_mark(path)
+        load_checkpoint(path)
 
 
 @given(st.lists(st.integers(0, 300), min_size=2, max_size=12, unique=True).map(sorted))
@@ -332,8 +341,8 @@ def test_each_minute_is_told_before_anything_later_and_no_watermark_falls(
             messages += producer.end(now)
             open_since = None
         elif what == "trade":
-            messages += producer.marks.minutes(M + now)
-            producer.marks.traded(["A"])
+            messages += producer.checkpoints.minutes(M + now)
+            producer.checkpoints.traded(["A"])
             for minute in range(0, now - GRACE - MINUTE + 1, MINUTE):
                 assert {minute} <= told.keys() | {m - M for m in _minutes(messages)}
         else:
@@ -352,7 +361,7 @@ def _minutes(messages: list[Watermark]) -> list[int]:
         minute
         for m in messages
         if m.minute_start is not None
-        for minute in range(m.dark_since or m.minute_start, m.minute_start + 1, MINUTE)
+        for minute in range(m.gap_since or m.minute_start, m.minute_start + 1, MINUTE)
     ]
 
 
@@ -371,7 +380,7 @@ def test_a_loss_in_a_minute_that_was_sent_corrects_it() -> None:
     messages = producer.lose(130_000, 59_000, 60_100)
     assert _told(messages) == [(0, 59_000), (60_000, 59_900)]
     assert producer.lose(131_000, 59_000, 60_100) == [], "it is known"
-    assert producer.marks.mark(M + 130_000).covered["A"] == {M + 120_000: 10_000}
+    assert producer.checkpoints.checkpoint(M + 130_000).covered["A"] == {M + 120_000: 10_000}
 
 
 def test_a_loss_before_a_connection_was_closed_is_not_covered_either() -> None:
@@ -394,18 +403,18 @@ def test_a_loss_in_minutes_that_are_forgotten_leaves_nothing_of_them_covered() -
         producer.second(at)
     oldest = min(minute for minute, _ in _told(producer.lose(now, 0, now)) if minute)
     (first, *rest) = producer.lose(now, 0, now)
-    assert (first.dark_since, first.covered_ms) == (M, 0)
+    assert (first.gap_since, first.covered_ms) == (M, 0)
     assert rest == []
     assert oldest <= now - HORIZON
 
 
 def test_of_what_an_earlier_run_sent_nothing_lost_counts_as_covered() -> None:
-    mark = Mark(M + 20_000, {"A": {M: 20_000}, "B": {M: 20_000}})
-    producer = _Producer(200_000, "A", "B", mark=mark)
-    producer.marks.resume(M + 200_000)
+    checkpoint = CoverageCheckpoint(M + 20_000, {"A": {M: 20_000}, "B": {M: 20_000}})
+    producer = _Producer(200_000, "A", "B", checkpoint=checkpoint)
+    producer.checkpoints.resume(M + 200_000)
     messages = producer.lose(201_000, -90_000, 10_000, symbol=None)
     of_a = [message for message in messages if message.symbol == "A"]
-    assert [(m.dark_since, (m.minute_start or 0) - M, m.covered_ms) for m in of_a] == [
+    assert [(m.gap_since, (m.minute_start or 0) - M, m.covered_ms) for m in of_a] == [
         (M - 120_000, -60_000, 0),
         (None, 0, 10_000),
     ]
@@ -418,7 +427,7 @@ def test_a_loss_without_beginning_or_end_reaches_from_the_horizon_to_now() -> No
     for at in range(65_000, 365_000, 60_000):
         producer.second(at)
     producer.lose(330_000, None, None, symbol=None)
-    assert producer.marks.mark(M + 330_000).covered["A"] == {M + 300_000: 0}
+    assert producer.checkpoints.checkpoint(M + 330_000).covered["A"] == {M + 300_000: 0}
 
 
 def test_a_loss_of_a_symbol_that_is_gone_changes_nothing() -> None:
@@ -455,7 +464,7 @@ def test_nothing_lost_is_covered_and_what_is_left_is_never_more_than_was_heard(
 def test_a_mark_is_on_the_disk_before_it_takes_the_place_of_the_old_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = tmp_path / "mark.json"
+    path = tmp_path / "checkpoint.json"
     force, rename = os.fsync, Path.replace
     done: list[tuple[str, int]] = []
 
@@ -469,7 +478,7 @@ def test_a_mark_is_on_the_disk_before_it_takes_the_place_of_the_old_one(
 
     monkeypatch.setattr(os, "fsync", fsync)
     monkeypatch.setattr(Path, "replace", replace)
-    store_mark(path, Mark(M, {"A": {M: 1}}))
+    store_checkpoint(path, CoverageCheckpoint(M, {"A": {M: 1}}))
     file, folder = path.stat().st_ino, tmp_path.stat().st_ino
     assert done == [("forced", file), ("renamed", file), ("forced", folder)]
 
@@ -477,13 +486,13 @@ def test_a_mark_is_on_the_disk_before_it_takes_the_place_of_the_old_one(
 def test_a_mark_that_the_disk_refuses_leaves_the_old_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path, old = tmp_path / "mark.json", Mark(M, {"A": {M: 1}})
-    store_mark(path, old)
+    path, old = tmp_path / "checkpoint.json", CoverageCheckpoint(M, {"A": {M: 1}})
+    store_checkpoint(path, old)
 
     def refuse(_: int) -> None:
         raise OSError(errno.EIO, "Input/output error")
 
     monkeypatch.setattr(os, "fsync", refuse)
     with pytest.raises(OSError, match="Input/output"):
-        store_mark(path, Mark(M + 1, {}))
-    assert load_mark(path) == old
+        store_checkpoint(path, CoverageCheckpoint(M + 1, {}))
+    assert load_checkpoint(path) == old

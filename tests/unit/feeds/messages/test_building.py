@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from app.contracts import MAX_MESSAGE_BYTES, Refusal, Trades, encode
-from app.feeds.finnhub.frames import TradeFrame, parse_frame
-from app.feeds.messages.building import RING_FRAMES, ConnectionMessages, rejections
+from app.feeds.finnhub.frames import parse_frame
+from app.feeds.messages.building import RING_FRAMES, ConnectionMessages, rejection_records
+from app.feeds.vendor import TradesFrame
 
 T = 1_731_600_060_000
 KEEP_MS = 905_000
@@ -28,7 +29,7 @@ class _Connection:
 
     def receive(self, raw: bytes, at: int = 100) -> list[Trades]:
         frame = parse_frame(raw)
-        assert isinstance(frame, TradeFrame)
+        assert isinstance(frame, TradesFrame)
         if self.made.is_repeat(raw, frame):
             return []
         return self.made.messages(raw, frame, T + at)
@@ -130,7 +131,7 @@ def test_a_frame_below_the_size_that_is_looked_at_makes_no_large_message() -> No
 
 def test_rejections_carry_the_frame_once_and_its_places() -> None:
     raw = b'{"data":[null,{"p":-1}],"type":"trade"}'
-    records = rejections(
+    records = rejection_records(
         raw, [Refusal("schema", "malformed", (0,)), Refusal("range", "negative", (1,))], "live"
     )
     assert [(r.stage, r.reason, r.indices) for r in records] == [

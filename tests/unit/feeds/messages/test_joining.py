@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.contracts import Message, Quote, Rejected, Trade, Trades, Watermark
-from app.feeds.messages.joining import MOST_TRADES, Joiner, Outgoing
+from app.feeds.messages.joining import MOST_TRADES, Joiner
+from app.feeds.messages.outgoing import Outgoing
 
 NOW = 1_731_600_060_000
 

@@ -11,14 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.feeds.outbox.backlog import Backlog, Numbered
-from app.feeds.outbox.spill_file import BLOCK_BYTES, HEAD_BYTES, Record, SpillFile
+from app.feeds.outbox.spill_file import BLOCK_BYTES, HEAD_BYTES, KafkaRecord, SpillFile
 
 
-def _record(number: int, size: int = 0) -> Record:
-    return Record("topic", b"A", f"{number}".encode().ljust(size))
+def _record(number: int, size: int = 0) -> KafkaRecord:
+    return KafkaRecord("topic", b"A", f"{number}".encode().ljust(size))
 
 
-def _number(record: Record) -> int:
+def _number(record: KafkaRecord) -> int:
     return int(record.value)
 
 
@@ -106,7 +106,7 @@ def test_the_end_keeps_everything_in_its_order(path: Path) -> None:
     for number in range(100):
         backlog.add(_record(number))
     taken = _take(backlog, all_delivered=False, most=7)
-    kept = backlog.keep([_record(number) for number in taken[2:]])
+    kept = backlog.spill_all([_record(number) for number in taken[2:]])
     assert kept == 98
     assert _take(Backlog(1_000, SpillFile(path))) == list(range(2, 100))
 
@@ -183,7 +183,7 @@ def test_what_is_kept_is_on_the_disk_before_it_counts(
     backlog, disk = Backlog(1_000, SpillFile(path)), _Disk(monkeypatch)
     for number in range(100):
         backlog.add(_record(number))
-    backlog.keep([])
+    backlog.spill_all([])
     assert disk.events[0] == "forced"
     assert disk.events.index("renamed") < len(disk.events) - 1
     assert disk.forced_bytes[-1] == path.stat().st_size

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from app.contracts import Trade, Trades
-from app.feeds.outbox.outbox import SPILL_FILE, Outlet
+from app.feeds.outbox.outbox import SPILL_FILE, Outbox
 from app.feeds.outbox.spill_file import SpillFile
 from app.settings import Settings
 
@@ -48,22 +48,22 @@ def test_a_disk_that_refuses_is_an_error_until_it_has_taken_everything(
     disk = _Disk(monkeypatch)
 
     async def live() -> None:
-        outlet = Outlet(settings, lambda _: [])
+        outbox = Outbox(settings, lambda _: [])
 
         async def serve_until(done: Callable[[], bool]) -> None:
             while not done():
-                outlet.serve()
+                outbox.serve()
                 await asyncio.sleep(0.001)
 
-        outlet.offer([_large(number) for number in range(COUNT)])
+        outbox.offer([_large(number) for number in range(COUNT)])
         await serve_until(lambda: disk.asked >= 5)
-        assert outlet.room.is_set(), "the feed goes on"
-        outlet.offer([_large(COUNT)])
+        assert outbox.room.is_set(), "the feed goes on"
+        outbox.offer([_large(COUNT)])
         await serve_until(lambda: disk.asked >= 8)
         assert "again" not in caplog.text.replace("it is tried again", "")
         disk.refuses = False
         await serve_until(lambda: "is on the disk again" in caplog.text)
-        await outlet.finish(0, 0)
+        await outbox.finish(0, 0)
 
     asyncio.run(live())
     assert caplog.text.count("cannot be forced to the disk: [Errno 5]") == 1

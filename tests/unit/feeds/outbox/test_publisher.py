@@ -14,10 +14,11 @@ from pydantic import SecretStr
 
 from app.contracts import Trade, Trades, decode_rejected, encode
 from app.feeds.clock import ManualClock
-from app.feeds.live.coverage import Lost
-from app.feeds.live.session import Intake
+from app.feeds.finnhub.frames import parse_frame
+from app.feeds.live.session import FeedSession
+from app.feeds.messages.outgoing import LostSpan
 from app.feeds.outbox.publisher import Publisher, PublishError, producer_settings
-from app.feeds.outbox.spill_file import HEAD_BYTES, Record, SpillFile
+from app.feeds.outbox.spill_file import HEAD_BYTES, KafkaRecord, SpillFile
 from app.feeds.simulator.market.exchange import Exchange
 from app.feeds.simulator.server.protocol import trade_frames
 from app.settings import Settings
@@ -60,7 +61,8 @@ def test_memory_holds_ten_minutes_of_1000_trades_a_second_while_kafka_is_away(
     publisher = Publisher(settings, tmp_path / "spill.bin", ready=False)
     symbols = [a + b for a in "AB" for b in ascii_uppercase[:25]]
     clock, exchange, rng = ManualClock(NOW), Exchange(1, 1_500, NOW), Random(1)
-    intake = Intake(
+    session = FeedSession(
+        parse_frame=parse_frame,
         feed="simulated",
         source="machine-123456",
         symbols=symbols,
@@ -68,15 +70,15 @@ def test_memory_holds_ten_minutes_of_1000_trades_a_second_while_kafka_is_away(
         horizon_ms=900_000,
         clock=clock,
     )
-    intake.connected("machine-123456-19e0f0e6920-1-1")
+    session.connected("machine-123456-19e0f0e6920-1-1")
     for step in range(1, 20 * seconds + 1):
         clock.move_forward(50)
         for raw in trade_frames(exchange.step(NOW + 50 * step, symbols), rng):
-            publisher.offer(intake.frame(raw))
+            publisher.offer(session.frame(raw))
         if step % 20 == 0:
-            publisher.offer(intake.each_second())
-        publisher.settle()
-    assert intake.counts["trades"] >= 1_000 * seconds
+            publisher.offer(session.each_second())
+        publisher.send_pending()
+    assert session.counts["trades"] >= 1_000 * seconds
     assert (tmp_path / "spill.bin").stat().st_size == HEAD_BYTES, "nothing had to leave memory"
 
 
@@ -135,11 +137,11 @@ def _trades(number: int, symbol: str = "A") -> Trades:
 def test_nothing_is_settled_behind_a_message_that_has_not_arrived(client: list[_Client]) -> None:
     publisher = _publisher()
     publisher.send(map(_trades, range(4)))
-    assert publisher.settled == 0
-    for place, settled in ((1, 0), (3, 0), (0, 2), (2, 4)):
+    assert publisher.delivered_up_to == 0
+    for place, delivered_up_to in ((1, 0), (3, 0), (0, 2), (2, 4)):
         client[0].report(place)
         publisher.serve()
-        assert publisher.settled == settled
+        assert publisher.delivered_up_to == delivered_up_to
     assert publisher.last() == 4
 
 
@@ -147,7 +149,7 @@ def test_a_number_is_of_what_was_offered_before_it_was_asked_for(client: list[_C
     publisher = _publisher()
     publisher.offer([_trades(0), _trades(0, "B")])  # both may still be joined
     assert publisher.last() == 2
-    assert publisher.settled == 0
+    assert publisher.delivered_up_to == 0
     publisher.offer([_trades(0)])
     assert publisher.last() == 3
 
@@ -158,15 +160,15 @@ def test_what_an_earlier_run_left_is_before_everything(
     _fill(tmp_path / "spill", 3)
     publisher = _publisher(tmp_path / "spill")
     publisher.offer([_trades(7)])
-    publisher.settle()
-    assert publisher.settled == -3
+    publisher.send_pending()
+    assert publisher.delivered_up_to == -3
     for place in range(3):
         client[0].report(place)
     publisher.serve()
-    assert (publisher.settled, publisher.last()) == (0, 1)
+    assert (publisher.delivered_up_to, publisher.last()) == (0, 1)
     client[0].report(3)
     publisher.serve()
-    assert publisher.settled == 1
+    assert publisher.delivered_up_to == 1
 
 
 def test_nothing_is_settled_while_a_loss_is_not_taken(client: list[_Client]) -> None:
@@ -174,9 +176,9 @@ def test_nothing_is_settled_while_a_loss_is_not_taken(client: list[_Client]) -> 
     publisher.send([_trades(0)])
     client[0].report(0, KafkaError.POLICY_VIOLATION)
     publisher.serve()
-    assert publisher.settled == -1
-    assert publisher.take_lost() == [Lost("A", NOW, NOW + 5)]
-    assert publisher.settled == 1, "the record of it is the second message"
+    assert publisher.delivered_up_to == -1
+    assert publisher.take_lost() == [LostSpan("A", NOW, NOW + 5)]
+    assert publisher.delivered_up_to == 1, "the record of it is the second message"
     assert publisher.last() == 2
     topic, value, _ = client[0].taken[1]
     assert topic == "trades-rejected"
@@ -193,11 +195,11 @@ def test_what_was_refused_along_with_others_goes_again_before_what_waits(
     publisher.serve()
     publisher.offer(map(_trades, range(3, 5)))
     for place in range(3, 8):
-        publisher.settle()
+        publisher.send_pending()
         client[0].report(place)
         publisher.serve()
     assert [value for _, value, _ in client[0].taken[3:]] == [encode(_trades(n)) for n in range(5)]
-    assert (publisher.settled, publisher.failed) == (5, 0)
+    assert (publisher.delivered_up_to, publisher.failed) == (5, 0)
 
 
 def test_what_kafka_never_reported_of_is_kept(client: list[_Client], tmp_path: Path) -> None:
@@ -206,7 +208,7 @@ def test_what_kafka_never_reported_of_is_kept(client: list[_Client], tmp_path: P
     for place, error in ((0, None), (3, KafkaError._PURGE_QUEUE), (2, KafkaError._PURGE_INFLIGHT)):
         client[0].report(place, error)
     publisher.offer([_trades(5)])
-    assert publisher.keep() == 5
+    assert publisher.spill_all() == 5
     kept = SpillFile(tmp_path / "spill").read()
     assert [record.value for record in kept] == [encode(_trades(n)) for n in range(1, 6)]
 
@@ -217,7 +219,7 @@ def test_what_is_refused_at_the_very_end_is_kept_for_the_next_start(
     publisher = _publisher(tmp_path / "spill")
     publisher.send([_trades(1)])
     client[0].report(0, KafkaError.MSG_SIZE_TOO_LARGE)
-    assert publisher.keep() == 1
+    assert publisher.spill_all() == 1
     assert publisher.take_lost() == []
 
 
@@ -230,7 +232,7 @@ def test_what_is_no_fault_of_a_message_stops_the_publisher_which_keeps_it(
     client[0].report(0, code)
     with pytest.raises(PublishError, match=r"Kafka at .* this producer"):
         publisher.serve()
-    assert publisher.keep() == 1
+    assert publisher.spill_all() == 1
     assert publisher.failed == 0
 
 
@@ -241,7 +243,7 @@ def test_what_cannot_be_read_of_the_file_is_lost(client: list[_Client], tmp_path
     content[places[1] + 40] ^= 1
     path.write_bytes(bytes(content))
     publisher = _publisher(path)
-    assert publisher.take_lost() == [Lost(None, NOW + 5, NOW + 7)]
+    assert publisher.take_lost() == [LostSpan(None, NOW + 5, NOW + 7)]
 
 
 def _fill(path: Path, count: int) -> list[int]:
@@ -250,6 +252,6 @@ def _fill(path: Path, count: int) -> list[int]:
     places = []
     for number in range(count):
         places.append(path.stat().st_size)
-        file.append([Record("stocks-topic", b"A", encode(_trades(number)))])
+        file.append([KafkaRecord("stocks-topic", b"A", encode(_trades(number)))])
     file.close()
     return places

@@ -11,7 +11,7 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException
 
 import app.feeds.outbox.reachability
-from app.feeds.outbox.reachability import Answer, Contact
+from app.feeds.outbox.reachability import Answer, BrokerReachability
 
 
 class _Kafka:
@@ -32,7 +32,7 @@ class _Kafka:
         error = None if self.exists else KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART)
         return SimpleNamespace(topics={topic: SimpleNamespace(error=error, partitions={0: None})})
 
-    def come(self, contact: Contact, topic: str = "t") -> Answer:
+    def come(self, contact: BrokerReachability, topic: str = "t") -> Answer:
         """Let it answer, and wait for the answer."""
         self.may_answer.set()
         while True:
@@ -49,14 +49,14 @@ def kafka(monkeypatch: pytest.MonkeyPatch) -> Iterator[_Kafka]:
 
 
 @pytest.fixture
-def contact(kafka: _Kafka) -> Contact:
-    return Contact("there:9092", kafka.metadata)
+def contact(kafka: _Kafka) -> BrokerReachability:
+    return BrokerReachability("there:9092", kafka.metadata)
 
 
 Log = pytest.LogCaptureFixture
 
 
-def test_nobody_waits_for_an_answer(kafka: _Kafka, contact: Contact) -> None:
+def test_nobody_waits_for_an_answer(kafka: _Kafka, contact: BrokerReachability) -> None:
     assert contact.ask("t") is None
     assert kafka.asked.wait(30)
     assert contact.ask("t") is None
@@ -64,7 +64,7 @@ def test_nobody_waits_for_an_answer(kafka: _Kafka, contact: Contact) -> None:
 
 
 def test_lost_connections_alone_are_no_absence(
-    kafka: _Kafka, contact: Contact, caplog: Log
+    kafka: _Kafka, contact: BrokerReachability, caplog: Log
 ) -> None:
     contact.lost("1/1 brokers are down")
     assert contact.in_doubt
@@ -75,7 +75,7 @@ def test_lost_connections_alone_are_no_absence(
 
 
 def test_an_absence_is_logged_once_and_ends_with_a_proof(
-    kafka: _Kafka, contact: Contact, caplog: Log
+    kafka: _Kafka, contact: BrokerReachability, caplog: Log
 ) -> None:
     kafka.answers = False
     for _ in range(3):
@@ -87,7 +87,7 @@ def test_an_absence_is_logged_once_and_ends_with_a_proof(
 
 
 def test_a_question_without_answer_is_no_absence_while_connections_stand(
-    kafka: _Kafka, contact: Contact, caplog: Log
+    kafka: _Kafka, contact: BrokerReachability, caplog: Log
 ) -> None:
     kafka.answers = False
     assert kafka.come(contact).error
@@ -95,6 +95,6 @@ def test_a_question_without_answer_is_no_absence_while_connections_stand(
     assert not contact.proved()
 
 
-def test_a_topic_that_is_not_there_is_an_answer(kafka: _Kafka, contact: Contact) -> None:
+def test_a_topic_that_is_not_there_is_an_answer(kafka: _Kafka, contact: BrokerReachability) -> None:
     kafka.exists = False
     assert kafka.come(contact, "gone") == Answer("gone", None, exists=False)

@@ -9,17 +9,23 @@ from pathlib import Path
 
 import pytest
 
-from app.feeds.outbox.spill_file import BLOCK_BYTES, Gap, Record, SpillError, SpillFile
+from app.feeds.outbox.spill_file import (
+    BLOCK_BYTES,
+    KafkaRecord,
+    SpillError,
+    SpillFile,
+    UnreadableSpan,
+)
 
 M = 1_731_600_060_000
 
 
-def _record(number: int, size: int = 0) -> Record:
+def _record(number: int, size: int = 0) -> KafkaRecord:
     value = f'{{"received_at":{M + number},"n":{number},"more":"{"x" * size}"}}'
-    return Record("topic", b"A", value.encode())
+    return KafkaRecord("topic", b"A", value.encode())
 
 
-def _number(record: Record) -> int:
+def _number(record: KafkaRecord) -> int:
     return int(record.value.split(b'"n":')[1].split(b",")[0])
 
 
@@ -64,8 +70,8 @@ def test_one_wrong_bit_costs_one_record_and_is_named_with_its_place(
     size = starts[3] - starts[2]
     assert f"{size} bytes at byte {starts[2]} cannot be read" in caplog.text
     assert caplog.text.count("cannot be read") == 1
-    assert spill.take_gaps() == [Gap(M + 1, M + 3)]
-    assert spill.take_gaps() == []
+    assert spill.take_unreadable() == [UnreadableSpan(M + 1, M + 3)]
+    assert spill.take_unreadable() == []
 
 
 @pytest.mark.parametrize("at", range(12))
@@ -74,7 +80,7 @@ def test_a_wrong_length_or_checksum_costs_one_record_too(path: Path, at: int) ->
     _flip(path, starts[1] + at)
     spill = SpillFile(path)
     assert _read(spill) == [0, 2, 3, 4]
-    assert spill.take_gaps() == [Gap(M, M + 2)]
+    assert spill.take_unreadable() == [UnreadableSpan(M, M + 2)]
 
 
 def test_the_first_record_may_be_the_spoiled_one(path: Path) -> None:
@@ -82,7 +88,9 @@ def test_the_first_record_may_be_the_spoiled_one(path: Path) -> None:
     _flip(path, starts[0] + 60)
     spill = SpillFile(path)
     assert _read(spill) == [1, 2]
-    assert spill.take_gaps() == [Gap(M, M + 1)], "the file's head knows when it began"
+    assert spill.take_unreadable() == [UnreadableSpan(M, M + 1)], (
+        "the file's head knows when it began"
+    )
 
 
 def test_a_spoiled_end_is_cut_off_and_has_no_end_in_time(path: Path) -> None:
@@ -91,7 +99,7 @@ def test_a_spoiled_end_is_cut_off_and_has_no_end_in_time(path: Path) -> None:
     spill = SpillFile(path)
     assert _read(spill) == [0, 1]
     assert path.stat().st_size == starts[2]
-    assert spill.take_gaps() == [Gap(M + 1, None)]
+    assert spill.take_unreadable() == [UnreadableSpan(M + 1, None)]
 
 
 def test_a_record_that_is_spoiled_while_the_file_is_in_use_is_found_when_it_is_read(
@@ -105,11 +113,11 @@ def test_a_record_that_is_spoiled_while_the_file_is_in_use_is_found_when_it_is_r
     _flip(path, path.stat().st_size - 2 * size)
     assert first + _read(spill) == [0, 1, 2, 3, 4, 5, 7]
     assert not spill
-    assert spill.take_gaps() == [Gap(M + 5, M + 7)]
+    assert spill.take_unreadable() == [UnreadableSpan(M + 5, M + 7)]
 
 
 def test_damage_that_looks_like_a_record_is_none(path: Path) -> None:
-    inner = Record("topic", None, b"\xfeREC" + struct.pack("<II", 4, 0) + b"rose" * 20)
+    inner = KafkaRecord("topic", None, b"\xfeREC" + struct.pack("<II", 4, 0) + b"rose" * 20)
     spill = SpillFile(path)
     spill.append([_record(0), inner, _record(2)])
     spill.close()
@@ -199,7 +207,7 @@ def test_after_a_refused_sync_everything_is_written_anew_before_it_counts(
     spill.sync()
     spill.append([_record(4)])  # while the other file was being written
     assert not spill.is_synced, "it is not in its place yet"
-    spill.adopt()
+    spill.finish_sync()
     assert not spill.is_synced, "the last record and the name of the file are not on the disk"
     spill.sync()
     assert spill.is_synced
@@ -226,7 +234,7 @@ def test_what_is_delivered_while_the_file_is_written_anew_is_not_sent_again(
     spill.sync()
     first = [_number(record) for record in spill.read()]
     spill.confirm()
-    spill.adopt()
+    spill.finish_sync()
     assert 0 < len(first) < 4
     assert _read(SpillFile(path)) == list(range(len(first), 4))
     assert _read(spill) == list(range(len(first), 4))
@@ -245,11 +253,11 @@ def test_a_file_that_was_emptied_meanwhile_is_not_brought_back(
     assert _read(spill) == [0]
     spill.confirm()
     spill.append([_record(1)])
-    spill.adopt()
+    spill.finish_sync()
     assert not spill.is_synced
     for _ in range(2):
         spill.sync()
-        spill.adopt()
+        spill.finish_sync()
     assert spill.is_synced
     assert [one.name for one in path.parent.iterdir()] == [path.name]
     assert _read(SpillFile(path)) == [1]

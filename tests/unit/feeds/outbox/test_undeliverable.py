@@ -9,11 +9,11 @@ import pytest
 from confluent_kafka import KafkaError
 
 from app.contracts import MAX_DETAIL, Message, Rejected, Trade, Trades, Watermark, decode, encode
-from app.feeds.live.coverage import Lost
-from app.feeds.outbox.spill_file import Record
+from app.feeds.messages.outgoing import LostSpan
+from app.feeds.outbox.spill_file import KafkaRecord
 from app.feeds.outbox.undeliverable import (
+    SendWindow,
     Verdict,
-    Window,
     lost_with,
     rejection,
     smaller_parts,
@@ -31,8 +31,8 @@ def _trades(received: int, *times: int) -> Trades:
     return Trades("A", "live", "src", "c", M + received, trades)
 
 
-def _record(message: Message | Rejected) -> Record:
-    return Record("stocks-topic", b"A", encode(message))
+def _record(message: Message | Rejected) -> KafkaRecord:
+    return KafkaRecord("stocks-topic", b"A", encode(message))
 
 
 @pytest.mark.parametrize(
@@ -60,27 +60,27 @@ def test_an_error_is_of_the_message_of_the_moment_or_of_the_producer(
 
 def test_lost_trades_are_lost_from_the_first_until_they_were_received() -> None:
     assert lost_with(_record(_trades(1_500, 1_000, 1_200)), "live") == [
-        Lost("A", M + 1_000, M + 1_500)
+        LostSpan("A", M + 1_000, M + 1_500)
     ]
 
 
 def test_each_minute_of_lost_trades_is_one_of_its_own() -> None:
     lost = lost_with(_record(_trades(MINUTE + 90, MINUTE - 20, MINUTE + 10, -5 * MINUTE)), "live")
     assert sorted(lost, key=lambda one: one.from_ms or 0) == [
-        Lost("A", M - 5 * MINUTE, M - 4 * MINUTE),
-        Lost("A", M + MINUTE - 20, M + MINUTE),
-        Lost("A", M + MINUTE + 10, M + MINUTE + 90),
+        LostSpan("A", M - 5 * MINUTE, M - 4 * MINUTE),
+        LostSpan("A", M + MINUTE - 20, M + MINUTE),
+        LostSpan("A", M + MINUTE + 10, M + MINUTE + 90),
     ]
 
 
 def test_a_trade_that_is_ahead_of_its_receipt_is_lost_all_the_same() -> None:
-    assert lost_with(_record(_trades(900, 1_000)), "live") == [Lost("A", M + 1_000, M + 1_001)]
+    assert lost_with(_record(_trades(900, 1_000)), "live") == [LostSpan("A", M + 1_000, M + 1_001)]
 
 
 def test_with_anything_but_trades_nothing_of_the_feed_is_lost() -> None:
     watermark = Watermark("A", "live", "src", M, M, M, 60_000)
     assert lost_with(_record(watermark), "live") == []
-    assert lost_with(Record("stocks-topic", b"A", b"nonsense"), "live") == []
+    assert lost_with(KafkaRecord("stocks-topic", b"A", b"nonsense"), "live") == []
     assert lost_with(_record(_trades(1, 0)), "simulated") == [], "of another feed"
 
 
@@ -116,25 +116,25 @@ def test_of_a_rejection_the_payload_is_left_out_and_then_nothing(error: KafkaErr
     assert smaller_parts(smaller, error, "live") == []
 
 
-def _takes(window: Window, size: int) -> bool:
-    return window.has_room(1, Record("", None, bytes(size - 160)))
+def _takes(window: SendWindow, size: int) -> bool:
+    return window.has_room(1, KafkaRecord("", None, bytes(size - 160)))
 
 
 def test_what_was_refused_together_is_sent_in_halves() -> None:
-    window = Window()
-    assert window.has_room(sys.maxsize // 2, Record("", None, b""))
+    window = SendWindow()
+    assert window.has_room(sys.maxsize // 2, KafkaRecord("", None, b""))
     window.refused(1_000, too_large=False)
     assert _takes(window, 499)
     assert not _takes(window, 500)
-    assert window.has_room(0, Record("", None, bytes(10_000))), "alone, anything may go"
+    assert window.has_room(0, KafkaRecord("", None, bytes(10_000))), "alone, anything may go"
     for _ in range(20):
         window.refused(1_000, too_large=False)
     assert not _takes(window, 160)
-    assert window.has_room(0, Record("", None, b""))
+    assert window.has_room(0, KafkaRecord("", None, b""))
 
 
 def test_it_grows_again_but_not_to_what_was_too_large() -> None:
-    window = Window()
+    window = SendWindow()
     window.refused(4_000, too_large=True)
     window.refused(1_000, too_large=False)
     for _ in range(9):

@@ -10,84 +10,100 @@ import pytest
 
 from app.contracts import FeedName, Quote, Rejected, Trades, Watermark
 from app.feeds.clock import ManualClock
-from app.feeds.finnhub.quote_messages import quote_messages
-from app.feeds.live.coverage import Mark
-from app.feeds.live.recording import Recorder, RecordingError, read_recording
-from app.feeds.live.session import Intake, Outgoing
-from app.feeds.replay.playback import relive, what_is_in
-from app.feeds.replay.trade_file import Span
+from app.feeds.finnhub.frames import parse_frame
+from app.feeds.finnhub.quotes import parse_quote
+from app.feeds.finnhub.vendor import FinnhubParser
+from app.feeds.live.coverage import CoverageCheckpoint
+from app.feeds.live.recorder import Recorder
+from app.feeds.live.recording_file import RecordingError
+from app.feeds.live.session import FeedSession
+from app.feeds.messages.outgoing import Outgoing
+from app.feeds.messages.quotes import quote_messages
+from app.feeds.replay.playback import play_back, summarize
+from app.feeds.replay.recording import read_recording
+from app.feeds.replay.trade_file import RowSpan
 
 M = 1_731_600_060_000
 
 
-class _Life:
+class _ProducerRun:
     """A run of a producer that is recorded; what it made is in `made`."""
 
     def __init__(
-        self, path: Path, now: int, mark: Mark | None = None, feed: FeedName = "live"
+        self,
+        path: Path,
+        now: int,
+        checkpoint: CoverageCheckpoint | None = None,
+        feed: FeedName = "live",
     ) -> None:
         self.clock = ManualClock(M + now)
         self.recorder = Recorder(path, self.clock)
-        self.intake = Intake(
+        self.session = FeedSession(
+            parse_frame=parse_frame,
             feed=feed,
             source="src",
             symbols=("A", "B"),
             grace_ms=5_000,
             horizon_ms=900_000,
             clock=self.clock,
-            mark=mark,
+            checkpoint=checkpoint,
         )
         self.recorder.started(feed, ("A", "B"))
-        self.made: list[Outgoing] = self.intake.resume()
+        self.made: list[Outgoing] = self.session.resume()
 
     def open(self, connection: str) -> None:
-        self.intake.connected(connection)
-        self.recorder.opened(connection, self.intake.symbols)
+        self.session.connected(connection)
+        self.recorder.opened(connection, self.session.symbols)
 
     def close(self, connection: str) -> None:
         self.recorder.closed(connection)
-        self.made += self.intake.disconnected(connection)
+        self.made += self.session.disconnected(connection)
 
     def hear(self, connection: str, *times: int, symbol: str = "A") -> None:
         data = [{"s": symbol, "p": 1, "v": 1, "t": M + t} for t in times]
         raw = json.dumps({"data": data, "type": "trade"}).encode()
         self.recorder.frame(connection, raw)
-        self.made += self.intake.frame(raw, connection)
+        self.made += self.session.frame(raw, connection)
 
     def ask(self, symbol: str, answer: Any) -> None:
         at_ms = self.clock.now_ms()
         self.recorder.quote(symbol, json.dumps(answer), at_ms)
         self.made += quote_messages(
-            answer, symbol=symbol, feed="live", source="src", received_at=at_ms
+            answer, parse_quote, symbol=symbol, feed="live", source="src", received_at=at_ms
         )
 
     def date(self, t: int) -> None:
         """The server gives its time, `t` ms from M on."""
         at_ms = self.clock.now_ms()
         self.recorder.date(M + t, at_ms - 100, at_ms)
-        self.made += self.intake.server_date(M + t, at_ms - 100, at_ms)
+        self.made += self.session.server_date(M + t, at_ms - 100, at_ms)
 
     def stop(self) -> None:
-        self.made += self.intake.end()
+        self.made += self.session.end()
         self.recorder.close()
 
     def pass_s(self, seconds: int) -> None:
         for _ in range(seconds):
             self.clock.move_forward(1_000)
             self.recorder.second()
-            self.made += self.intake.each_second()
+            self.made += self.session.each_second()
 
 
 def _again(path: Path, feed: FeedName = "live") -> list[Outgoing]:
-    lived = relive(
-        read_recording(path), feed=feed, source="src", grace_ms=5_000, horizon_ms=900_000
+    lived = play_back(
+        read_recording(path),
+        FinnhubParser(),
+        feed=feed,
+        source="src",
+        grace_ms=5_000,
+        horizon_ms=900_000,
     )
     return [message for _, messages in lived for message in messages]
 
 
 def test_everything_that_can_happen_happens_again(tmp_path: Path) -> None:
     path = tmp_path / "day.gz"
-    first = _Life(path, 0)
+    first = _ProducerRun(path, 0)
     first.open("c-1")
     first.pass_s(10)
     first.hear("c-1", 9_990, 9_991, 9_990)
@@ -99,19 +115,19 @@ def test_everything_that_can_happen_happens_again(tmp_path: Path) -> None:
     first.date(95_000)  # the clock is behind by 25 s
     first.hear("c-2", 95_000, 95_000, 95_000)
     assert first.clock.now_ms() == M + 95_000
-    first.intake.add(["C"])
-    first.intake.remove(["B"])
+    first.session.add(["C"])
+    first.session.remove(["B"])
     first.recorder.changed(["C"], ["B"])
-    first.intake.subscribed("c-2", ["C"])
+    first.session.subscribed("c-2", ["C"])
     first.recorder.subscribed("c-2", ["C"])
     first.pass_s(30)
     first.recorder.refused("c-2", ["A"])
-    first.made += first.intake.refuse("c-2", ["A"])
+    first.made += first.session.refuse("c-2", ["A"])
     first.clock.move_forward(300_000)  # a sleep
     first.pass_s(20)
     first.hear("c-2", 9_000_000, symbol="C")  # held until it stops
     first.stop()
-    second = _Life(path, 600_000, first.intake.mark())
+    second = _ProducerRun(path, 600_000, first.session.checkpoint())
     second.open("c-1")
     second.hear("c-1", 600_000, symbol="B")
     second.hear("c-1", 670_000, 670_001)  # held until it is less than a minute ahead
@@ -126,14 +142,14 @@ def test_everything_that_can_happen_happens_again(tmp_path: Path) -> None:
     assert rejected.reason == "future"
     (held,) = [m for m in second.made if isinstance(m, Trades) and len(m.trades) == 2]
     assert held.received_at == M + 611_000
-    assert what_is_in(read_recording(path)) == (
+    assert summarize(read_recording(path)) == (
         {"A", "B", "C"},
-        Span(7, M, M + 670_000),
+        RowSpan(7, M, M + 670_000),
     )
 
 
 def test_a_silence_that_ended_by_itself_is_judged_the_same_again(tmp_path: Path) -> None:
-    life = _Life(tmp_path / "day.gz", 0, feed="simulated")
+    life = _ProducerRun(tmp_path / "day.gz", 0, feed="simulated")
 
     def go_on(from_s: int, to_s: int) -> None:
         for second in range(from_s, to_s):
@@ -152,13 +168,13 @@ def test_a_silence_that_ended_by_itself_is_judged_the_same_again(tmp_path: Path)
 
 
 def test_what_was_rejected_as_unsubscribed_is_so_again(tmp_path: Path) -> None:
-    life = _Life(tmp_path / "day.gz", 0)
+    life = _ProducerRun(tmp_path / "day.gz", 0)
     life.open("c-1")
     life.hear("c-1", 1, symbol="C")
-    life.intake.add(["C"])
-    life.intake.remove(["B"])
+    life.session.add(["C"])
+    life.session.remove(["B"])
     life.recorder.changed(["C"], ["B"])
-    life.intake.subscribed("c-1", ["C"])
+    life.session.subscribed("c-1", ["C"])
     life.recorder.subscribed("c-1", ["C"])
     life.hear("c-1", 2, symbol="C")
     life.hear("c-1", 3, symbol="B")
@@ -175,7 +191,7 @@ QUOTE = {"c": 1.25, "d": None, "dp": 0.1, "h": 2, "l": 1, "o": 1, "pc": 1, "t": 
 
 def test_quotes_come_again_among_the_frames_when_they_came(tmp_path: Path) -> None:
     path = tmp_path / "day.gz"
-    life = _Life(path, 0)
+    life = _ProducerRun(path, 0)
     life.open("c-1")
     life.pass_s(10)
     life.ask("A", QUOTE)
@@ -203,5 +219,5 @@ def test_a_quote_that_is_no_json_is_named(tmp_path: Path) -> None:
 
 def test_an_empty_recording_holds_nothing(tmp_path: Path) -> None:
     Recorder(tmp_path / "day.gz", ManualClock(M)).flush()
-    assert what_is_in(read_recording(tmp_path / "day.gz")) is None
+    assert summarize(read_recording(tmp_path / "day.gz")) is None
     assert _again(tmp_path / "day.gz") == []

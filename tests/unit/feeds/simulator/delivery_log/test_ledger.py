@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from app.feeds.simulator.delivery_log.ledger import Ledger, Marked, truth
+from app.feeds.simulator.delivery_log.ledger import AnnotatedLog, DeliveryLedger, expected_trades
 from app.feeds.simulator.delivery_log.log import Arrived, Ended, Opened, Sent
 
 A: dict[str, Any] = {"c": ["1"], "p": 10.5, "s": "A", "t": 1_780_000_000_000, "v": 100}
@@ -16,7 +16,7 @@ class _Feed:
     """A ledger that is fed frames of its connections."""
 
     def __init__(self) -> None:
-        self.ledger = Ledger()
+        self.ledger = DeliveryLedger()
         self.frames = 0
         self.open(1)
 
@@ -25,12 +25,14 @@ class _Feed:
 
     def counted(self, *rows: Any, connection: int = 1, **more: Any) -> list[tuple[str, int]]:
         """Symbol and k of what counts of a frame."""
-        return [(one.symbol, one.k) for one in self.weigh(*rows, connection=connection, **more)[0]]
+        return [
+            (one.symbol, one.k) for one in self.evaluate(*rows, connection=connection, **more)[0]
+        ]
 
-    def weigh(self, *rows: Any, connection: int = 1, **more: Any) -> Any:
+    def evaluate(self, *rows: Any, connection: int = 1, **more: Any) -> Any:
         self.frames += 1
         raw = json.dumps({"data": rows, "type": "trade"})
-        return self.ledger.weigh(Sent(0, connection, self.frames, raw, **more))
+        return self.ledger.evaluate(Sent(0, connection, self.frames, raw, **more))
 
 
 def test_equal_trades_of_a_connection_are_counted_up() -> None:
@@ -60,7 +62,7 @@ def test_behind_64_frames_a_repeat_is_taken_for_new_and_said_to_be() -> None:
     feed.counted(A)
     for number in range(64):
         feed.counted(B | {"p": number + 1})
-    weighed = feed.weigh(A, repeat=True)
+    weighed = feed.evaluate(A, repeat=True)
     assert [(one.symbol, one.k) for one in weighed.counted] == [("A", 1)]
     assert weighed.doubled == [0]
 
@@ -69,22 +71,22 @@ def test_a_full_frame_of_equal_prints_always_counts() -> None:
     feed = _Feed()
     feed.counted(*[A] * 10)
     assert [k for _, k in feed.counted(*[A] * 10)] == [*range(10, 20)]
-    assert feed.weigh(*[A] * 10, repeat=True).doubled == [*range(10)]
+    assert feed.evaluate(*[A] * 10, repeat=True).doubled == [*range(10)]
     assert feed.counted(*[B] * 9) != []
     assert feed.counted(*[B] * 9) == []
 
 
 def test_a_genuine_twin_frame_is_unseen() -> None:
     feed = _Feed()
-    feed.weigh(A, B)
-    assert feed.weigh(A, B).unseen == [0, 1]
+    feed.evaluate(A, B)
+    assert feed.evaluate(A, B).unseen == [0, 1]
 
 
 def test_twins_on_either_side_of_a_reconnect_count_once() -> None:
     feed = _Feed()
-    feed.weigh(A)
+    feed.evaluate(A)
     feed.open(2)
-    weighed = feed.weigh(A, A, connection=2)
+    weighed = feed.evaluate(A, A, connection=2)
     assert [(one.symbol, one.k) for one in weighed.counted] == [("A", 1)]
     assert weighed.unseen == [0]
 
@@ -92,16 +94,16 @@ def test_twins_on_either_side_of_a_reconnect_count_once() -> None:
 def test_what_another_key_hears_again_is_no_twin() -> None:
     feed = _Feed()
     feed.open(2, key=2)
-    feed.weigh(A, A)
-    assert feed.weigh(A, A, connection=2) == ([], [], [])
-    assert feed.weigh(A, B, connection=2).counted[0].k == 2
+    feed.evaluate(A, A)
+    assert feed.evaluate(A, A, connection=2) == ([], [], [])
+    assert feed.evaluate(A, B, connection=2).counted[0].k == 2
 
 
 def test_what_is_no_trade_does_not_count() -> None:
     feed = _Feed()
     assert feed.counted(A, None, {"s": 17}, B, bad=[1, 2]) == [("A", 0), ("B", 0)]
-    assert feed.ledger.weigh(Sent(0, 1, 9, '{"data":[{"c"', broken=True)) == ([], [], [])
-    assert feed.ledger.weigh(Sent(0, 1, 9, '{"type":"ping"}')) == ([], [], [])
+    assert feed.ledger.evaluate(Sent(0, 1, 9, '{"data":[{"c"', broken=True)) == ([], [], [])
+    assert feed.ledger.evaluate(Sent(0, 1, 9, '{"type":"ping"}')) == ([], [], [])
 
 
 def test_the_truth_is_what_provably_arrived() -> None:
@@ -118,7 +120,7 @@ def test_the_truth_is_what_provably_arrived() -> None:
         Sent(now + 5, 1, 5, raws[3]),
         Ended(now + 6, 1),
     ]
-    found = truth(log)
+    found = expected_trades(log)
     assert [(one.symbol, one.v) for one in found.trades] == [("A", 100), ("A", 1)]
     assert [one.t for one in found.future] == [now + 60_004]
     assert found[2:] == (3, 1, 0, 0, 1)
@@ -126,7 +128,7 @@ def test_the_truth_is_what_provably_arrived() -> None:
 
 def test_the_log_bears_the_marks() -> None:
     written: list[Any] = []
-    log = Marked(written.append)
+    log = AnnotatedLog(written.append)
     log.note(Opened(0, 1, 1))
     for frame in (1, 2):
         log.note(Sent(0, 1, frame, json.dumps({"data": [A], "type": "trade"})))

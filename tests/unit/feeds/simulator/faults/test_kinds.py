@@ -15,7 +15,7 @@ from app.feeds.simulator.faults.kinds import (
     Repeat,
     RestRefuse,
     RestSlow,
-    Stall,
+    StallFault,
     parse_fault,
     read_script,
 )
@@ -28,8 +28,8 @@ START_MS = 1_780_000_000_000
 @pytest.mark.parametrize(
     ("text", "fault"),
     [
-        ("stall:at=30,for=20,pings=true", Stall(at_s=30, length_s=20, pings=True)),
-        ("stall: at=30, for=1.5, pings=false", Stall(at_s=30, length_s=1.5, pings=False)),
+        ("stall:at=30,for=20,pings=true", StallFault(at_s=30, length_s=20, pings=True)),
+        ("stall: at=30, for=1.5, pings=false", StallFault(at_s=30, length_s=1.5, pings=False)),
         ("half-open:at=3", HalfOpen(at_s=3)),
         ("refuse:at=3,for=10,status=429", Refuse(at_s=3, length_s=10, status=429)),
         ("refuse:at=3,for=10,after=30", Refuse(at_s=3, length_s=10, after_s=30)),
@@ -67,7 +67,7 @@ def test_a_script_is_a_toml_file_of_faults(tmp_path: Path) -> None:
         '[[fault]]\nkind = "stall"\nat = 30\nfor = 20\npings = false\n'
         '[[fault]]\nkind = "half-open"\nat = 90\n'
     )
-    assert read_script(path) == [Stall(at_s=30, length_s=20, pings=False), HalfOpen(at_s=90)]
+    assert read_script(path) == [StallFault(at_s=30, length_s=20, pings=False), HalfOpen(at_s=90)]
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ def test_a_seed_makes_every_kind_of_fault_in_an_order_of_its_own() -> None:
         assert {fault.__struct_config__.tag for fault in script} == set(KINDS)
         assert {fault.status for fault in script if isinstance(fault, Refuse)} == {401, 429, 502}
         assert {f.status for f in script if isinstance(f, RestRefuse)} == {429, 500}
-        assert {fault.pings for fault in script if isinstance(fault, Stall)} == {True, False}
+        assert {fault.pings for fault in script if isinstance(fault, StallFault)} == {True, False}
     assert seeded_script(3) == scripts[3]
     assert len({str(script) for script in scripts}) == 20
 

@@ -19,7 +19,7 @@ def trade(p: float, t: int = NOON_MS, *conditions: str, v: float = 100) -> Print
 def quote_of(*prints: Print) -> DayQuote:
     quote = DayQuote(10.0, NOON_MS)
     for one in prints:
-        quote.see(one)
+        quote.add(one)
     return quote
 
 

@@ -8,19 +8,19 @@ from typing import Any
 import pytest
 
 from app.feeds.simulator.market.exchange import Exchange
-from app.feeds.simulator.server.rest import RestApi
+from app.feeds.simulator.server.rest import SimulatedRestApi
 
 NOW_MS = 1_780_000_000_000
 
 
-def api(**options: Any) -> RestApi:
+def api(**options: Any) -> SimulatedRestApi:
     exchange = Exchange(seed=1, rate=100.0, now_ms=NOW_MS - 60_000)
     exchange.step(NOW_MS, ["AAPL"])
-    return RestApi(exchange, {"key", "other"}, **options)
+    return SimulatedRestApi(exchange, {"key", "other"}, **options)
 
 
 def ask(
-    rest: RestApi, target: str, token: str | None = "key", now_ms: int = NOW_MS
+    rest: SimulatedRestApi, target: str, token: str | None = "key", now_ms: int = NOW_MS
 ) -> tuple[int, Any]:
     answer = rest.answer(target, token, now_ms)
     return answer.status.value, json.loads(answer.body)

@@ -1,8 +1,7 @@
-"""What an answer to a REST quote makes: pure."""
+"""Parse the answers to Finnhub's quote requests: pure."""
 
 from __future__ import annotations
 
-import json
 from decimal import Decimal
 from typing import Any
 
@@ -14,19 +13,17 @@ from app.contracts import (
     Quote,
     Refusal,
     RefusedMessage,
-    Rejected,
     decode,
     encode,
 )
-from app.feeds.messages.building import rejections
 
 _FIELDS = ("c", "d", "dp", "h", "l", "o", "pc")
 
 
-def quote_message(
+def parse_quote(
     payload: Any, *, symbol: str, feed: FeedName, source: str, received_at: int
 ) -> Quote | Refusal | None:
-    """The message of Finnhub's answer `payload`; None when Finnhub does not know the symbol."""
+    """Turn the answer `payload` into a quote message; None for a symbol unknown to Finnhub."""
     if not isinstance(payload, dict):
         return Refusal("schema", "the quote is not an object")
     if payload.get("c") == 0 and payload.get("t") == 0:
@@ -50,21 +47,3 @@ def quote_message(
     except RefusedMessage as error:
         return error.refusal
     return quote
-
-
-def quote_messages(
-    payload: Any, *, symbol: str, feed: FeedName, source: str, received_at: int
-) -> list[Quote | Rejected]:
-    """What Finnhub's answer `payload` makes: a quote, or a rejection that holds the answer.
-
-    Nothing, when Finnhub does not know the symbol.
-    """
-    quote = quote_message(payload, symbol=symbol, feed=feed, source=source, received_at=received_at)
-    if isinstance(quote, Refusal):
-        return [*rejections(as_json(payload).encode(), [quote], feed)]
-    return [] if quote is None else [quote]
-
-
-def as_json(payload: Any) -> str:
-    """An answer as text, as near to what was sent as finnhub-python leaves it."""
-    return json.dumps(payload, default=str)

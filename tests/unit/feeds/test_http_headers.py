@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.feeds.finnhub.http_headers import MOST_WAIT_MS, RetryAfter, date_ms_of
+from app.feeds.http_headers import MOST_WAIT_MS, RetryAfter, date_ms_of
 
 MOMENT_MS = 784_111_777_000
 

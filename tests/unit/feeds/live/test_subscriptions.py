@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.feeds.finnhub.subscriptions import SETTLE_MS, Subscriptions, spread
+from app.feeds.live.subscriptions import ERROR_WAIT_MS, Subscriptions, spread
 
 
 class _Server:
@@ -61,7 +61,7 @@ def test_a_full_connection_refused_what_came_last() -> None:
     server.subscribe(NAMES)
     assert server.settle() == NAMES[51:]
     assert list(server.subscriptions.symbols) == NAMES[:51]
-    assert list(server.subscriptions.refused) == NAMES[51:]
+    assert list(server.subscriptions.rejected) == NAMES[51:]
 
 
 def test_the_search_for_one_of_fifty_takes_less_than_a_minute() -> None:
@@ -114,7 +114,7 @@ def test_a_late_complaint_is_about_what_was_subscribed_last() -> None:
     server.refuses = {"S11"}
     server.subscribe(NAMES[10:13])
     server.subscriptions._errors = 0
-    server.now += SETTLE_MS
+    server.now += ERROR_WAIT_MS
     server.settle(seconds=10)
     server.subscriptions.error()
     assert server.settle() == ["S11"]
@@ -125,8 +125,8 @@ def test_a_trade_of_a_refused_symbol_proves_that_it_was_not() -> None:
     server = _Server(refuses={"S1"})
     server.subscribe(NAMES[:3])
     assert server.settle() == ["S1"]
-    assert server.subscriptions.proved(["S0", "S1"]) == ["S1"]
-    assert server.subscriptions.proved(["S0", "S1"]) == []
+    assert server.subscriptions.confirm(["S0", "S1"]) == ["S1"]
+    assert server.subscriptions.confirm(["S0", "S1"]) == []
     assert set(server.subscriptions.symbols) == {"S0", "S1", "S2"}
 
 

@@ -11,30 +11,31 @@ from typing import Any
 
 import pytest
 
+from app.feeds.finnhub.vendor import Finnhub
 from app.feeds.live import producer as producing
-from app.feeds.live.coverage import load_mark
-from app.feeds.live.producer import MARK_FILE, Producer
+from app.feeds.live.coverage import load_checkpoint
+from app.feeds.live.producer import CHECKPOINT_FILE, Producer
 from app.settings import Settings
 from tests.virtual_time import LoopClock, run
 
 START_MS = 1_780_000_020_000
 
 
-class _Outlet:
-    """Stands for the way to Kafka: what is settled is what the test says."""
+class _Outbox:
+    """Stands for the way to Kafka: what is delivered_up_to is what the test says."""
 
     def __init__(self) -> None:
         self.room = asyncio.Event()
         self.room.set()
         self.broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.corrections = 0
-        self.settled = -1
+        self.delivered_up_to = -1
         self.checked = False
 
     def offer(self, _: list[Any]) -> None:
         pass
 
-    def begin(self) -> None:
+    def topics_ready(self) -> None:
         pass
 
     def serve(self) -> None:
@@ -61,29 +62,31 @@ def test_a_mark_waits_for_what_came_before_it_and_counts_nothing_that_was_lost(
         finnhub_websocket_url="ws://127.0.0.1:1",
         finnhub_rest_url="http://127.0.0.1:1",
     )
-    outlets: list[_Outlet] = []
+    outboxes: list[_Outbox] = []
 
-    def make(*_: object) -> _Outlet:
-        outlets.append(_Outlet())
-        return outlets[0]
+    def make(*_: object) -> _Outbox:
+        outboxes.append(_Outbox())
+        return outboxes[0]
 
-    monkeypatch.setattr(producing, "Outlet", make)
+    monkeypatch.setattr(producing, "Outbox", make)
     monkeypatch.setattr(producing, "await_topics", lambda *_: True)
     at_s: list[float | None] = []
 
     def note() -> None:
-        mark = load_mark(settings.home / MARK_FILE)
-        at_s.append(None if mark is None else (mark.at_ms - START_MS) / 1000)
+        checkpoint = load_checkpoint(settings.home / CHECKPOINT_FILE)
+        at_s.append(None if checkpoint is None else (checkpoint.at_ms - START_MS) / 1000)
 
     async def live() -> None:
         stop = asyncio.Event()
-        running = asyncio.create_task(Producer(settings, LoopClock(START_MS), Random(1)).run(stop))
+        running = asyncio.create_task(
+            Producer(settings, Finnhub(settings), LoopClock(START_MS), Random(1)).run(stop)
+        )
         script: list[tuple[float, Callable[[], Any]]] = [
-            (10.5, lambda: setattr(outlets[0], "settled", 6)),
-            (20.5, lambda: setattr(outlets[0], "settled", 7)),
-            (25.5, lambda: setattr(outlets[0], "settled", 6)),
-            (30.5, lambda: setattr(outlets[0], "corrections", 1)),
-            (30.5, lambda: setattr(outlets[0], "settled", sys.maxsize)),
+            (10.5, lambda: setattr(outboxes[0], "delivered_up_to", 6)),
+            (20.5, lambda: setattr(outboxes[0], "delivered_up_to", 7)),
+            (25.5, lambda: setattr(outboxes[0], "delivered_up_to", 6)),
+            (30.5, lambda: setattr(outboxes[0], "corrections", 1)),
+            (30.5, lambda: setattr(outboxes[0], "delivered_up_to", sys.maxsize)),
             (31.5, lambda: None),
             (32.5, stop.set),
         ]
@@ -97,7 +100,7 @@ def test_a_mark_waits_for_what_came_before_it_and_counts_nothing_that_was_lost(
     assert at_s[:2] == [None, None], "message 7 has not arrived"
     assert at_s[2] is not None
     assert at_s[2] >= 20.5
-    assert at_s[5] == at_s[4] < 26, "the mark that waited counted what was lost"  # type: ignore[operator]
+    assert at_s[5] == at_s[4] < 26, "the checkpoint that waited counted what was lost"  # type: ignore[operator]
     assert at_s[6] is not None
     assert at_s[6] > 30.5
-    assert outlets[0].checked
+    assert outboxes[0].checked

@@ -14,9 +14,11 @@ from pydantic import SecretStr
 
 from app.errors import TickhouseError
 from app.feeds.clock import ManualClock
-from app.feeds.live import producer
-from app.feeds.live.recording import Event, Recorder, RecordingError, is_recording, read_recording
+from app.feeds.live import command
+from app.feeds.live.recorder import Recorder
+from app.feeds.live.recording_file import Event, RecordingError
 from app.feeds.outbox.outbox import SPILL_FILE
+from app.feeds.replay.recording import is_recording, read_recording
 from app.settings import Settings
 
 NOW = 1_731_600_060_000
@@ -198,7 +200,7 @@ def test_what_is_no_file_is_not_recorded_to(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     for path in (tmp_path, tmp_path / "pipe", tmp_path / "none" / "day.gz"):
         with pytest.raises(TickhouseError, match="--record") as no:
-            producer.run(_settings(tmp_path), record=path)
+            command.run(_settings(tmp_path), record=path)
         assert no.value.exit_code == 2
 
 
@@ -209,8 +211,8 @@ def test_no_file_that_the_producer_reads_or_keeps_is_recorded_to(tmp_path: Path)
     link = tmp_path / "link"
     link.symlink_to(symbols)
     settings.home.mkdir(parents=True)
-    kept = [settings.home / name for name in (producer.MARK_FILE, SPILL_FILE, "produce.lock")]
+    kept = [settings.home / name for name in (command.CHECKPOINT_FILE, SPILL_FILE, "produce.lock")]
     for path in (symbols, link, *kept):
         with pytest.raises(TickhouseError, match="is the same file as") as no:
-            producer.run(settings, record=path)
+            command.run(settings, record=path)
         assert no.value.exit_code == 2

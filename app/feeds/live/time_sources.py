@@ -1,4 +1,4 @@
-"""What symbols' trades and the vendor's servers say of the time: the witnesses of `ClockSkew`."""
+"""The time sources that `ClockSkew` compares with the clock: trades and the vendor's servers."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ TOLERANCE_MS = 2_000
 NEAR_MS = 30_000
 """A symbol whose lag is this close to what a clock explains votes for that clock."""
 SAMPLES = 5
-"""Of each symbol: the least lag of each of the last seconds in which it traded."""
+"""How many seconds of trades count per symbol, each with its smallest lag."""
 RECENT_MS = 60_000
-"""A symbol votes for so long after its last trade, and for as much longer as that was late."""
+"""How long a symbol votes after its last trade, in addition to that trade's delay."""
 LONGEST_LAG_MS = 900_000
 
 
 @dataclass(slots=True)
 class Stamps:
-    """What the trades of one symbol say of the time.
+    """The trade times of one symbol.
 
-    :ivar lags_ms: the least lag of each of the last seconds in which it traded.
-    :ivar second: which second the newest of them is.
+    :ivar lags_ms: the smallest lag of each of the last seconds in which it traded.
+    :ivar second: the second of the newest one.
     :ivar received_at_ms: when its last trade was received.
-    :ivar future_since_ms: when its present run of trades from the future began.
+    :ivar future_since_ms: when its current run of trades from the future began.
     :ivar future_at_ms: when the last of them was received.
     """
 
@@ -35,7 +35,7 @@ class Stamps:
     future_at_ms: int = -RECENT_MS
 
     def vote_ms(self) -> int:
-        """The median lag; of two in the middle the one nearer to the clock."""
+        """Return the median lag; of two in the middle the one nearer to the clock."""
         return min(median_low(self.lags_ms), median_high(self.lags_ms), key=abs)
 
     def is_recent(self, now_ms: int, vote_ms: int) -> bool:
@@ -45,9 +45,9 @@ class Stamps:
 
 @dataclass(frozen=True, slots=True)
 class ServerDate:
-    """The vendor's time at a moment of this clock: the lag of the clock lies in [low, high].
+    """The vendor's time at a moment of this clock: the clock's lag lies in [low, high].
 
-    :ivar since_ms: when the first answer was received that agrees with it.
+    :ivar since_ms: when the first answer that agrees with it was received.
     """
 
     at_ms: int
@@ -61,10 +61,10 @@ class ServerDate:
 
     @property
     def agrees(self) -> bool:
-        """Whether the clock may be right by it."""
+        """Whether the clock may be right according to it."""
         return self.low_ms <= TOLERANCE_MS and self.high_ms >= -TOLERANCE_MS
 
     def explains(self, vote_ms: int) -> bool:
-        """Whether a symbol's lag comes from the clock's being as wrong as the vendor says."""
+        """Return whether the clock's error according to the vendor explains a symbol's lag."""
         apart_ms = abs(vote_ms - self.middle_ms)
         return apart_ms <= NEAR_MS and apart_ms < abs(vote_ms)

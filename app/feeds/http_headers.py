@@ -1,4 +1,4 @@
-"""What the headers of an HTTP answer say about the time: pure."""
+"""Read times from HTTP headers (`Date`, `Age`, `Retry-After`): pure."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from math import ceil
 from typing import NamedTuple
 
 MOST_WAIT_MS = 3_600_000
-"""A server that asks for more is asked again after an hour: it may have said so by mistake."""
+"""The longest wait that is accepted from a server; a longer one may be its mistake."""
 LATER_BY_UP_TO = 1.1
-"""What waited for one server does not come back at once."""
+"""Jitter: clients that wait for one server must not all come back at once."""
 
 _AGE = re.compile(r"[0-9]{1,9}")
 _WAIT = re.compile(r"[0-9]+(\.[0-9]+)?")
 
 
 def date_ms_of(date: str | None, age: str | None = None) -> int | None:
-    """When the server made its answer, in UNIX ms; None if `Date` is missing or malformed.
+    """Return when the server made its answer, in UNIX ms; None if `Date` is missing or malformed.
 
     :param date: the header `Date`, in whole seconds: the server's clock was up to a second later.
-    :param age: the header `Age` of an answer that a cache has kept; ignored if it is no number.
+    :param age: the header `Age` of an answer from a cache; ignored if it is not a number.
     """
     moment = _moment(date or "")
     if moment is None:
@@ -31,19 +31,19 @@ def date_ms_of(date: str | None, age: str | None = None) -> int | None:
 
 
 class RetryAfter(NamedTuple):
-    """When an answer says its server may be asked again.
+    """When a server asks to be tried again.
 
-    :ivar text: the header `Retry-After`, seconds or an HTTP date; None if there is none.
-    :ivar date_ms: when the server made the answer, in UNIX ms by its own clock, if it says so.
+    :ivar text: the header `Retry-After`, in seconds or as an HTTP date; None if it is missing.
+    :ivar date_ms: when the server made the answer, in UNIX ms by its own clock, if it is known.
     """
 
     text: str | None = None
     date_ms: int | None = None
 
     def wait_ms(self, now_ms: int) -> int | None:
-        """How long to wait, an hour at most; None if the answer does not say it.
+        """Return how long to wait, at most an hour; None if the answer does not ask for a wait.
 
-        :param now_ms: stands for the server's clock if the answer has no date.
+        :param now_ms: used in place of the server's clock if the answer has no date.
         """
         text = (self.text or "").strip()
         if _WAIT.fullmatch(text):
@@ -60,7 +60,7 @@ def _ms(moment: datetime) -> int:
 
 
 def _moment(text: str) -> datetime | None:
-    """An HTTP date in any of the three forms of RFC 9110; one without a zone is in GMT."""
+    """Parse an HTTP date in any of the three formats of RFC 9110; one without a zone is in GMT."""
     text = text.strip()
     try:
         moment = parsedate_to_datetime(text)

@@ -1,0 +1,137 @@
+"""Write a recording of the feed while the producer runs."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from contextlib import ExitStack
+from gzip import compress
+from io import FileIO
+from pathlib import Path
+
+import msgspec
+
+from app.contracts import FeedName
+from app.feeds.clock import Clock
+from app.feeds.live.recording_file import Event, What, sound_bytes
+from app.outputs import OutputError, lock_output
+
+BLOCK_BYTES = 1024 * 1024
+"""The size at which buffered lines are written, even before the second is over."""
+_LEVEL = 4
+
+log = logging.getLogger(__name__)
+
+_encode = msgspec.json.Encoder().encode
+
+
+class Recorder:
+    """Records events to a file: a new one, or appended to an existing recording.
+
+    :raises OutputError: the file cannot be written, is being written to by another process, or
+        holds something other than an intact recording. It is then unchanged.
+    """
+
+    def __init__(self, path: Path, clock: Clock) -> None:
+        self._path = path
+        self._clock = clock
+        self._lines: list[bytes] = []
+        self._bytes = 0
+        self._failed = False
+        try:
+            self._file = _opened(path)
+        except OSError as error:
+            raise OutputError(
+                f"The recording {path} cannot be written: {error.strerror}. Name another file."
+            ) from None
+
+    def started(self, feed: FeedName, symbols: Iterable[str]) -> None:
+        self._note(Event(self._clock.now_ms(), "started", symbols=tuple(symbols), feed=feed))
+
+    def opened(self, connection: str, symbols: Iterable[str]) -> None:
+        self._about("opened", connection, symbols)
+
+    def frame(self, connection: str, raw: bytes) -> None:
+        event = Event(self._clock.now_ms(), "frame", connection)
+        try:
+            event.raw = raw.decode()
+        except UnicodeDecodeError:
+            event.raw_bytes = raw
+        self._note(event)
+
+    def subscribed(self, connection: str, symbols: Iterable[str]) -> None:
+        self._about("subscribed", connection, symbols)
+
+    def unsubscribed(self, connection: str, symbols: Iterable[str]) -> None:
+        self._about("unsubscribed", connection, symbols)
+
+    def refused(self, connection: str, symbols: Iterable[str]) -> None:
+        self._about("refused", connection, symbols)
+
+    def closed(self, connection: str) -> None:
+        self._about("closed", connection)
+
+    def quote(self, symbol: str, answer: str, at_ms: int) -> None:
+        """Record `answer`, the JSON of a quote of `symbol`."""
+        self._note(Event(at_ms, "quote", symbols=(symbol,), raw=answer))
+
+    def date(self, date_ms: int, sent_ms: int, at_ms: int) -> None:
+        """Record a time that the vendor's server reported (`ClockSkew.date_received`)."""
+        self._note(Event(at_ms, "date", date=date_ms, sent=sent_ms))
+
+    def second(self) -> None:
+        """Record the producer's tick."""
+        self._about("second", "")
+
+    def changed(self, added: Iterable[str], removed: Iterable[str]) -> None:
+        self._about("added", "", added)
+        self._about("removed", "", removed)
+
+    def flush(self) -> None:
+        """Write the buffered lines; to be called about once a second.
+
+        When the disk is full the recording loses lines, but the feed goes on.
+        """
+        lines, self._lines, self._bytes = self._lines, [], 0
+        if not lines:
+            return
+        try:
+            self._write(compress(b"".join(lines), _LEVEL, mtime=0))
+            self._failed = False
+        except OSError as error:
+            if not self._failed:
+                log.error("%s cannot be written: %s. Make room there.", self._path, error)
+            self._failed = True
+
+    def close(self) -> None:
+        """Record the end and close the file."""
+        self._about("stopped", "")
+        self.flush()
+        self._file.close()
+
+    def _write(self, member: bytes) -> None:
+        """Write a member completely or not at all: half of one would make the rest unreadable."""
+        start = self._file.seek(0, 2)
+        if self._file.write(member) != len(member):
+            self._file.truncate(start)
+            raise OSError("there is no room for it")
+
+    def _about(self, what: What, connection: str, symbols: Iterable[str] = ()) -> None:
+        self._note(Event(self._clock.now_ms(), what, connection, tuple(symbols)))
+
+    def _note(self, event: Event) -> None:
+        line = _encode(event) + b"\n"
+        self._lines.append(line)
+        self._bytes += len(line)
+        if self._bytes >= BLOCK_BYTES:
+            self.flush()
+
+
+def _opened(path: Path) -> FileIO:
+    """Open a recording for appending, without an incomplete end, and lock it."""
+    with ExitStack() as stack:
+        file = stack.enter_context(path.open("ab+", buffering=0))
+        lock_output(file, path)
+        file.truncate(sound_bytes(path))
+        stack.pop_all()
+    return file

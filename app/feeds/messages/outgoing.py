@@ -1,0 +1,30 @@
+"""Types that the packages exchange on the way to Kafka."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from app.contracts import Message, Rejected
+
+MINUTE_MS = 60_000
+
+Outgoing = Message | Rejected
+"""A message for stocks-topic, or a record for trades-rejected."""
+
+
+class LostSpan(NamedTuple):
+    """A span of the feed whose messages did not reach Kafka and never will.
+
+    :ivar symbol: None for every symbol.
+    :ivar from_ms: None when the start is not known.
+    :ivar to_ms: None for the present.
+    """
+
+    symbol: str | None
+    from_ms: int | None
+    to_ms: int | None
+
+
+def minute_of(ms: int) -> int:
+    """Return the start of the minute that contains `ms`."""
+    return ms - ms % MINUTE_MS

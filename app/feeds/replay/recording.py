@@ -1,0 +1,40 @@
+"""Read a recording of the feed."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from app.feeds.live.recording_file import Event, RecordingError, decode_event, members
+
+log = logging.getLogger(__name__)
+
+
+def is_recording(path: Path) -> bool:
+    """Return whether `path` looks like a recording rather than a trade file."""
+    with path.open("rb") as file:
+        return file.read(2) == b"\x1f\x8b"
+
+
+def read_recording(path: Path) -> Iterator[Event]:
+    """Yield every event of a recording in order; warn of an incomplete end that a crash left.
+
+    :raises RecordingError: the file cannot be read, or is not a recording.
+    """
+    rest, whole = b"", 0
+    try:
+        for content, end_at in members(path):
+            whole = end_at
+            lines = (rest + content).split(b"\n")
+            rest = lines.pop()
+            for line in lines:
+                yield decode_event(line)
+        if whole < path.stat().st_size:
+            log.warning("the end of the recording %s is torn off and left out", path)
+    except OSError as error:
+        raise RecordingError(f"The recording {path} cannot be read: {error.strerror}.") from None
+    except msgspec.DecodeError as error:
+        raise RecordingError(f"{path} is no recording of `tickhouse produce`: {error}.") from None
