@@ -12,7 +12,7 @@ import msgspec
 from app.dashboard.bar import Bar
 from app.dashboard.gold import FileIdentity, GoldNotBuilt, GoldReader
 from app.dashboard.live import LiveBook
-from app.dashboard.summary import Line, gauges, line_of, number, unix_ms
+from app.dashboard.summary import EVERY_SYMBOL, Line, gauges, line_of, number, unix_ms
 from app.settings import Settings
 
 RECENT = 50
@@ -81,7 +81,7 @@ class Page:
         if self._summary is None or self._summary[0] != key:
             lines = [line for symbol in sorted(self._with_prices()) if (line := self.line(symbol))]
             gold = self.gold.gold
-            found = gauges(lines, gold.row("ALL") if gold else None)
+            found = gauges(lines, gold.row(EVERY_SYMBOL) if gold else None)
             summary = {"lines": lines, "gauges": found, "has_gold": gold is not None}
             self._summary = (key, msgspec.json.encode(summary))
         return self._summary[1]

@@ -19,6 +19,8 @@ from app.dashboard.day import Day
 GoldRow = Mapping[str, Any]
 LIVE, GOLD = "live", "gold"
 SESSION_OPEN = "session open"
+EVERY_SYMBOL = "*"
+"""Stands for all symbols in gold_gauge and among the gauges; no symbol is named so."""
 _LONG_WEEKEND = timedelta(days=4)
 
 
@@ -166,10 +168,10 @@ def _reference(gold: GoldRow, day: Day | None) -> tuple[float | None, str | None
 
 
 def gauges(lines: Iterable[Line], gold_all: GoldRow | None) -> dict[str, dict[str, Gauge]]:
-    """The gauges of volume and sales for each symbol, and for `ALL`.
+    """The gauges of volume and sales for each symbol, and under `EVERY_SYMBOL` for all.
 
-    A gauge ends at twice its usual value; with no history, at the largest of all symbols. `ALL`
-    leaves out symbols that have not traded for more than a long weekend.
+    A gauge ends at twice its usual value; with no history, at the largest of all symbols. The
+    gauge of all leaves out symbols that have not traded for more than a long weekend.
     """
     lines = list(lines)
     if not lines:
@@ -190,7 +192,7 @@ def gauges(lines: Iterable[Line], gold_all: GoldRow | None) -> dict[str, dict[st
     gold_all = gold_all or {}
     volume = math.fsum(line.totals.volume for line in trading)
     sales = math.fsum(line.totals.traded_value for line in trading)
-    found["ALL"] = {
+    found[EVERY_SYMBOL] = {
         "volume": _gauge(volume, number(gold_all.get("usual_volume")), volume),
         "sales": _gauge(sales, number(gold_all.get("usual_sales")), sales),
     }

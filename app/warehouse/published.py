@@ -98,7 +98,7 @@ TABLES: dict[str, tuple[str, ...]] = {
         "session_date",
         "feed",
     ),
-    # a row a symbol, and one whose symbol is ALL
+    # a row a symbol, and one whose symbol is * (which is none): all symbols
     "gold_gauge": (
         "symbol",
         "volume",

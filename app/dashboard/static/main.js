@@ -104,7 +104,7 @@ function drawSummary() {
   if (!state.summary) return;
   treemap.draw(state.summary.lines, state.symbol);
   const gauges = state.summary.gauges;
-  for (const [suffix, key, name] of [["", state.symbol, state.symbol], ["-all", "ALL", "All symbols"]]) {
+  for (const [suffix, key, name] of [["", state.symbol, state.symbol], ["-all", "*", "All symbols"]]) {
     drawGauge($(`gauge-volume${suffix}`), `${name}: volume`, gauges[key]?.volume);
     drawGauge($(`gauge-sales${suffix}`), `${name}: sales`, gauges[key]?.sales);
   }

@@ -48,7 +48,7 @@ newest as (
 everything as (
 
     select
-        'ALL' as symbol,
+        '*' as symbol,
         sum(symbols.volume) as volume,
         sum(symbols.sales) as sales,
         sum(symbols.usual_volume) as usual_volume,
@@ -66,9 +66,11 @@ everything as (
 
 ),
 
+-- a row of the lake may have any symbol, that of all symbols too
 rows_of_both as (
 
     select * from symbols
+    where symbol <> '*'
     union all
     select * from everything
 
@@ -85,11 +87,11 @@ final as (
         usual_days,
         case
             when usual_volume > 0 then 2 * usual_volume
-            else max(volume) over (partition by case when symbol = 'ALL' then 1 else 0 end)
+            else max(volume) over (partition by case when symbol = '*' then 1 else 0 end)
         end as gauge_max,
         case
             when usual_sales > 0 then 2 * usual_sales
-            else max(sales) over (partition by case when symbol = 'ALL' then 1 else 0 end)
+            else max(sales) over (partition by case when symbol = '*' then 1 else 0 end)
         end as gauge_max_sales,
         as_of,
         session_date,

@@ -1,4 +1,4 @@
-{# Each row of the gauge holds what silver's candles of its session date add up to, and the row ALL
+{# Each row of the gauge holds what silver's candles of its session date add up to, and the row *
    what those of every symbol do whose newest session date is at most four days old. Older rows are
    looked at with `whole_table: true` only, so that the cost does not grow with history. #}
 {% test adds_up_from_candles(model) %}
@@ -43,9 +43,10 @@ symbols as (
 expected as (
 
     select symbol, session_date, volume, sales, as_of from symbols
+    where symbol <> '*'
     union all
     select
-        'ALL' as symbol,
+        '*' as symbol,
         max(session_date) as session_date,
         sum(volume) as volume,
         sum(sales) as sales,

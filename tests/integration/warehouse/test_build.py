@@ -247,7 +247,7 @@ def test_gauge_compares_with_earlier_days_up_to_the_same_minute(filled: Filled) 
     assert rows["AAPL"]["gauge_max"] == 2 * 30 * 100
     assert rows["MSFT"]["usual_volume"] is None
     assert rows["MSFT"]["gauge_max"] == rows["AAPL"]["volume"]
-    assert rows["ALL"]["volume"] == sum(row["volume"] for s, row in rows.items() if s != "ALL")
+    assert rows["*"]["volume"] == sum(row["volume"] for s, row in rows.items() if s != "*")
 
 
 def test_load_and_build_again_change_nothing(filled: Filled) -> None:

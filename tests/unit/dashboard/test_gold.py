@@ -40,7 +40,7 @@ def test_a_symbol_has_one_row_of_all_three_tables(settings: Settings) -> None:
         "1.duckdb",
         kpi=[KPI],
         treechart=[{"symbol": "AAPL", "relative_volatility": 2.0, "current_price": 9.0}],
-        gauge=[{"symbol": "AAPL", "usual_volume": 3.0}, {"symbol": "ALL", "usual_volume": 4.0}],
+        gauge=[{"symbol": "AAPL", "usual_volume": 3.0}, {"symbol": "*", "usual_volume": 4.0}],
     )
     reader = GoldReader(settings)
     assert reader.refresh()

@@ -166,7 +166,7 @@ def test_the_summary_has_a_line_a_symbol_and_gauges(client: TestClient, book: Li
     take(book, candle("AAPL", close=10), candle("MSFT", close=20))
     summary = client.get("/api/summary").json()
     assert [line["symbol"] for line in summary["lines"]] == ["AAPL", "MSFT"]
-    assert set(summary["gauges"]) == {"AAPL", "MSFT", "ALL"}
+    assert set(summary["gauges"]) == {"AAPL", "MSFT", "*"}
     take(book, candle("AAPL", minute=1, close=11))
     assert client.get("/api/summary").json()["lines"][0]["price"] == 11
 

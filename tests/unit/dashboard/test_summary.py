@@ -106,7 +106,7 @@ def test_a_gauge_without_history_ends_at_the_largest_symbol() -> None:
     small, large = line([], gold_row()), line([], gold_row(symbol="MSFT", volume=70.0))
     found = gauges([small, Line(**{**_fields(large), "symbol": "MSFT"})], None)
     assert found["AAPL"]["volume"].max == 70
-    assert found["ALL"]["volume"].value == 75
+    assert found["*"]["volume"].value == 75
 
 
 def test_a_usual_of_nothing_is_no_usual() -> None:
@@ -116,7 +116,14 @@ def test_a_usual_of_nothing_is_no_usual() -> None:
 
 def test_all_leaves_out_what_has_not_traded_for_long() -> None:
     today, old = line([], gold_row()), line([], gold_row(session_date=date(2023, 11, 9)))
-    assert gauges([today, old], None)["ALL"]["volume"].value == 5
+    assert gauges([today, old], None)["*"]["volume"].value == 5
+
+
+def test_the_gauge_of_all_symbols_leaves_that_of_allstate_alone() -> None:
+    allstate = Line(**{**_fields(line([], gold_row())), "symbol": "ALL"})
+    found = gauges([allstate, line([], gold_row(volume=70.0))], None)
+    assert found["ALL"]["volume"].value == 5
+    assert found["*"]["volume"].value == 75
 
 
 def test_no_line_no_gauge() -> None:
