@@ -16,7 +16,8 @@ from rich.table import Table
 from app.lake import ObjectKey
 from app.settings import Settings
 from app.warehouse import published
-from app.warehouse.interface import Build, LakeObject, Warehouse, open_warehouse
+from app.warehouse.backends import open_warehouse
+from app.warehouse.interface import Build, LakeObject, Warehouse
 from app.warehouse.loader import load_objects
 from app.warehouse.lock import exclusive
 from app.warehouse.objects import Lake

@@ -17,7 +17,6 @@ import pyarrow as pa
 
 from app.errors import TickhouseError
 from app.lake import ObjectKey
-from app.settings import Settings
 
 LOOK_BACK = 50
 """How many of the last loaded objects of a folder are listed again. One listing shows up to 1,000,
@@ -94,18 +93,3 @@ class Warehouse(Protocol):
 
     def close(self) -> None:
         """Let go of it."""
-
-
-def open_warehouse(settings: Settings) -> Warehouse:
-    """The warehouse that WAREHOUSE names, created when it is not there. Hold its lock.
-
-    :raises WarehouseError: it cannot be had.
-    """
-    if settings.warehouse == "snowflake":
-        raise WarehouseError(
-            "WAREHOUSE=snowflake: loading into Snowflake is not part of this version yet. Set "
-            "WAREHOUSE=duckdb."
-        )
-    from app.warehouse.duckdb_backend import DuckDBWarehouse
-
-    return DuckDBWarehouse(settings.warehouse_path)
