@@ -98,15 +98,16 @@ TABLES: dict[str, tuple[str, ...]] = {
         "session_date",
         "feed",
     ),
-    # a row a symbol, and one whose symbol is * (which is none): all symbols
+    # one row per symbol, and one with symbol * (not a valid symbol) for all symbols
     "gold_gauge": (
         "symbol",
         "volume",
         "sales",  # traded value
-        "usual_volume",  # median of up to 20 earlier session dates up to the same minute, or null
-        "usual_sales",
-        "usual_days",  # how many session dates usual_* comes from
-        "gauge_max",  # 2 x usual_volume; without history the largest so far
+        "typical_volume",  # median of up to 20 earlier session dates up to the same minute, or null
+        "typical_sales",
+        "typical_days",  # number of session dates that typical_* is taken from
+        "relative_volume",  # volume / typical_volume; null without history
+        "gauge_max",  # 2 x typical_volume; without history the largest so far
         "gauge_max_sales",
         "as_of",  # end of the newest candle
         "session_date",

@@ -18,11 +18,11 @@
 {%- endmacro %}
 
 {# Data tests with `where: __this_load__` look only at rows of the load that is being built, so that
-   their cost does not grow with history; `--vars 'whole_table: true'` makes them look at all. #}
+   their cost does not grow with history; `--vars 'full_table: true'` makes them look at all. #}
 {% macro get_where_subquery(relation) -%}
     {%- set where = config.get('where', '') -%}
     {%- if not where -%} {{- return(relation) -}} {%- endif -%}
-    {%- set this_load = '1 = 1' if var('whole_table') else '_load_id > ' ~ built_load() -%}
+    {%- set this_load = '1 = 1' if var('full_table') else '_load_id > ' ~ built_load() -%}
     {%- set where = where | replace('__this_load__', this_load) -%}
     {{- return('(select * from ' ~ relation ~ ' where ' ~ where ~ ') as dbt_subquery') -}}
 {%- endmacro %}

@@ -242,10 +242,12 @@ def test_tree_map_has_volatility_from_ten_returns_on_and_a_sector(filled: Filled
 def test_gauge_compares_with_earlier_days_up_to_the_same_minute(filled: Filled) -> None:
     rows = {row["symbol"]: row for row in filled.gold("select * from gold.gold_gauge")}
 
-    assert rows["AAPL"]["usual_days"] == 1  # the Friday of quotes alone is none
-    assert rows["AAPL"]["usual_volume"] == 30 * 100  # of the 60 minutes of the day before
+    assert rows["AAPL"]["typical_days"] == 1  # the Friday of quotes alone is none
+    assert rows["AAPL"]["typical_volume"] == 30 * 100  # of the 60 minutes of the day before
+    assert rows["AAPL"]["relative_volume"] == rows["AAPL"]["volume"] / (30 * 100)
     assert rows["AAPL"]["gauge_max"] == 2 * 30 * 100
-    assert rows["MSFT"]["usual_volume"] is None
+    assert rows["MSFT"]["typical_volume"] is None
+    assert rows["MSFT"]["relative_volume"] is None
     assert rows["MSFT"]["gauge_max"] == rows["AAPL"]["volume"]
     assert rows["*"]["volume"] == sum(row["volume"] for s, row in rows.items() if s != "*")
 
@@ -266,7 +268,7 @@ SILVER = (
     "silver_coverage",
     "silver_watermarks",
     "silver_symbol_days",
-    "silver_usual",
+    "silver_typical",
 )
 
 
@@ -303,7 +305,7 @@ def test_times_are_utc(filled: Filled) -> None:
 
 
 def test_unit_tests_and_every_data_test_over_whole_tables_pass(filled: Filled) -> None:
-    done = run_dbt(filled.settings, "test", "--vars", "whole_table: true")
+    done = run_dbt(filled.settings, "test", "--vars", "full_table: true")
 
     results = json.loads((folder(filled.settings) / "run_results.json").read_text())["results"]
     kinds = Counter(result["unique_id"].split(".")[0] for result in results)

@@ -65,14 +65,14 @@ by_minute as (
 
 ),
 
-usual as (
+typical as (
 
     select
         symbol,
         session_date,
-        median(volume) as usual_volume,
-        median(notional) as usual_sales,
-        count(*) as usual_days
+        median(volume) as typical_volume,
+        median(notional) as typical_sales,
+        count(*) as typical_days
     from by_minute
     group by symbol, session_date
 
@@ -83,12 +83,12 @@ final as (
     select
         touched.symbol,
         touched.session_date,
-        usual.usual_volume,
-        usual.usual_sales,
-        coalesce(usual.usual_days, 0) as usual_days,
+        typical.typical_volume,
+        typical.typical_sales,
+        coalesce(typical.typical_days, 0) as typical_days,
         touched._load_id
     from touched
-    left join usual using (symbol, session_date)
+    left join typical using (symbol, session_date)
 
 )
 
