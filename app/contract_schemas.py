@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from app.contracts import Candle, Message, Rejected
-from app.outputs import write_whole
+from app.outputs import write_atomically
 
 
 def json_schemas() -> dict[str, dict[str, Any]]:
@@ -44,7 +44,7 @@ def write_schemas(folder: Path) -> None:
     """Write every schema into `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, schema in json_schemas().items():
-        write_whole(folder / name, json.dumps(schema, indent=2) + "\n")
+        write_atomically(folder / name, json.dumps(schema, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -95,7 +95,7 @@ def replacing(path: Path, mode: int | None = None) -> Iterator[BinaryIO]:
     sync_folder(target.parent)
 
 
-def write_whole(path: Path, content: str | bytes, mode: int | None = None) -> None:
+def write_atomically(path: Path, content: str | bytes, mode: int | None = None) -> None:
     """Make `content` what `path` holds; see `replacing`."""
     with replacing(path, mode) as file:
         file.write(content.encode() if isinstance(content, str) else content)

@@ -14,7 +14,7 @@ from app.dashboard.bar import MINUTE_MS, Bar
 from app.dashboard.day import DayTotals, day_totals, with_bar
 
 
-class SymbolCandles:
+class BarSeries:
     """The newest `capacity` bars of one symbol, with the version of each bar's last change."""
 
     def __init__(self, capacity: int) -> None:
@@ -110,7 +110,7 @@ class CandleStore:
     def __init__(self, capacity: int = 1_500, max_symbols: int = 500) -> None:
         self._capacity = capacity
         self._max_symbols = max_symbols
-        self._series: dict[str, SymbolCandles] = {}
+        self._series: dict[str, BarSeries] = {}
         self._life = 0
         self.version = 0
         self.dropped_count = 0
@@ -129,7 +129,7 @@ class CandleStore:
             if len(self._series) >= self._max_symbols:
                 self.dropped_count += 1
                 return False
-            series = self._series[symbol] = SymbolCandles(self._capacity)
+            series = self._series[symbol] = BarSeries(self._capacity)
         if bar.revision is not None:
             self.last_final_end = max(self.last_final_end, bar.start + MINUTE_MS)
         if not series.upsert(bar, self._life, self.version + 1):
@@ -141,6 +141,6 @@ class CandleStore:
         """The symbols that have candles, sorted."""
         return sorted(self._series)
 
-    def series(self, symbol: str) -> SymbolCandles | None:
+    def series(self, symbol: str) -> BarSeries | None:
         """The series of `symbol`, if it has any candle."""
         return self._series.get(symbol)

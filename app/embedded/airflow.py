@@ -16,7 +16,7 @@ from typing import Any
 from app.embedded.ports import LOOPBACK, get_json
 from app.embedded.process import ChildProcess
 from app.embedded.supervisor import Part
-from app.outputs import write_whole
+from app.outputs import write_atomically
 
 USER = "admin"
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -164,4 +164,4 @@ def _keys(file: Path) -> dict[str, str]:
 
 
 def _write_private(file: Path, values: Mapping[str, str]) -> None:
-    write_whole(file, json.dumps(values), mode=0o600)
+    write_atomically(file, json.dumps(values), mode=0o600)

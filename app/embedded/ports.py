@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 
 from app.embedded.process import EmbeddedError
-from app.outputs import write_whole
+from app.outputs import write_atomically
 
 LOOPBACK = "127.0.0.1"
 RANGE = range(15_000, 32_000)
@@ -94,5 +94,5 @@ def remembered_ports(
     preferred = [int(noted.get(name, 0)) for name in names]
     chosen = dict(zip(names, free_ports(len(names), preferred), strict=True))
     file.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(file, json.dumps(chosen, indent=2))
+    write_atomically(file, json.dumps(chosen, indent=2))
     return chosen

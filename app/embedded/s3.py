@@ -12,7 +12,7 @@ from typing import Any
 from app.embedded.ports import LOOPBACK, listens, remembered_ports
 from app.embedded.process import EmbeddedError
 from app.embedded.server import EmbeddedServer
-from app.outputs import write_whole
+from app.outputs import write_atomically
 
 _PORTS = (
     "master",
@@ -155,7 +155,7 @@ class S3Server(EmbeddedServer):
             "credentials": [{"accessKey": self.access_key, "secretKey": self.secret_key}],
             "actions": ["Admin", "Read", "Write", "List", "Tagging"],
         }
-        write_whole(file, json.dumps({"identities": [identity]}), mode=0o600)
+        write_atomically(file, json.dumps({"identities": [identity]}), mode=0o600)
         return file
 
     def _command(self, credentials: Path) -> list[str | Path]:

@@ -1,6 +1,6 @@
-"""Whatever a symbol is: the parser refuses it, and in SQL it is only a value.
+"""Unusual symbols: the parser rejects them, and in SQL they are only values.
 
-Rows may have come into the lake past the parser; silver takes them as they stand.
+Rows may have entered the lake without the parser; silver takes them unchanged.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def odd(lake_settings: Callable[..., Settings], tmp_path_factory: pytest.TempPat
 
 
 def test_the_builds_succeed_one_after_the_other(odd: Filled) -> None:
-    assert [report.whole for report in odd.builds] == [True, False, False, False]
+    assert [report.full for report in odd.builds] == [True, False, False, False]
     assert all(report.built for report in odd.builds)
 
 
@@ -152,18 +152,18 @@ def test_such_symbols_in_kafka_are_rejected_and_those_beside_them_come_to_gold(
     settings = make_settings(archive_flush_interval_s=1, kafka_partitions=1)
     ensure_topics(settings)
     filled = Filled(settings)
-    refused = [symbol for symbol in SYMBOLS if not is_symbol(symbol)]
+    invalid = [symbol for symbol in SYMBOLS if not is_symbol(symbol)]
     log = tmp_path / "log"
     with running(settings, "candles", log=log), running(settings, "archive", log=log):
         for minute in range(2):
             t = round(START.timestamp() * 1000) + minute * 60_000
-            sent = [m for symbol in (*refused, *PLAIN) for m in minute_of(symbol, t)]
+            sent = [m for symbol in (*invalid, *PLAIN) for m in minute_of(symbol, t)]
             send_messages(settings, STOCKS_TOPIC, sent)
             await_consumed(settings, STOCKS_TOPIC, "candles")
             sent_on = [
                 len(read_topic(settings, topic)) for topic in (CANDLES_TOPIC, REJECTED_TOPIC)
             ]
-            await_(lambda found=sent_on: loaded(filled) == found, 60, "all of it to be loaded")
+            await_(lambda found=sent_on: loaded(filled) == found, 60, "all messages to be loaded")
             filled.load_and_build()
 
     assert [report.built for report in filled.builds] == [True, True]
@@ -171,6 +171,6 @@ def test_such_symbols_in_kafka_are_rejected_and_those_beside_them_come_to_gold(
     assert {tuple(row.values()) for row in counts} == {(symbol, 2) for symbol in PLAIN}
     rejected = values(read_topic(settings, REJECTED_TOPIC))
     assert {record["reason"] for record in rejected} == {"schema"}
-    assert len(rejected) == 4 * len(refused)
+    assert len(rejected) == 4 * len(invalid)
     (row,) = filled.warehouse("select count(*) as n from bronze.bronze_rejected")
     assert row["n"] == len(rejected)

@@ -28,8 +28,8 @@ def candle_at(filled: Filled, minute: int, table: str = "gold_candlestick") -> d
     return row
 
 
-def test_first_build_makes_everything_and_the_second_what_changed(filled: Filled) -> None:
-    assert [report.whole for report in filled.builds] == [True, False]
+def test_the_first_build_builds_all_models_and_the_second_the_changes(filled: Filled) -> None:
+    assert [report.full for report in filled.builds] == [True, False]
     assert filled.builds[1].models == 8
     assert filled.builds[1].tests > 20
 
@@ -272,7 +272,7 @@ SILVER = (
 )
 
 
-def test_making_everything_again_from_raw_gives_the_same_under_an_open_reader(
+def test_a_full_refresh_gives_the_same_while_a_reader_has_gold_open(
     filled: Filled,
 ) -> None:
     def silver() -> dict[str, Rows]:
@@ -292,7 +292,7 @@ def test_making_everything_again_from_raw_gives_the_same_under_an_open_reader(
     after = published.current_path(filled.settings)
     assert after is not None
     assert after.name > before.name
-    assert report.whole
+    assert report.full
     assert silver() == by_the_minute
 
 
@@ -321,10 +321,10 @@ def test_rule_that_is_broken_fails_the_build_and_readers_keep_the_last_good_gold
     settings = lake_settings()
     lake = LakeWriter(settings)
     load(settings)
-    assert build(settings).whole  # of an empty lake
+    assert build(settings).full  # of an empty lake
     lake.put("candles", [candle("AAPL", 0, "10 12 9 11")])
     load(settings)
-    assert not build(settings).whole
+    assert not build(settings).full
     good = published.current_path(settings)
     lake.put("candles", [candle("AAPL", 1, "10 12 11 11")])  # opens below its low
     assert load(settings).build_due
