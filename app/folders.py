@@ -1,4 +1,4 @@
-"""Where this user's files lie that no data folder owns."""
+"""Folders outside the data folder, and syncing folders to disk."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from pathlib import Path
 
 
 def cache_folder() -> Path:
-    """`$XDG_CACHE_HOME/tickhouse` or `~/.cache/tickhouse`: downloads, and locks of API keys."""
+    """`$XDG_CACHE_HOME/tickhouse` or `~/.cache/tickhouse`: downloads and locks of API keys."""
     base = os.environ.get("XDG_CACHE_HOME")
     return (Path(base) if base else Path.home() / ".cache") / "tickhouse"
 
 
 def sync_folder(folder: Path) -> None:
-    """Force the names of a folder's files to the disk, as a new or renamed one needs.
+    """Sync a folder's entries to disk, as needed after a file is created or renamed.
 
-    :raises OSError: the disk refuses.
+    :raises OSError: fsync failed.
     """
     opened = os.open(folder, os.O_RDONLY)
     try:

@@ -1,4 +1,4 @@
-"""Which hosts a call may reach: the one it is configured for, and no proxy that could read it."""
+"""Hosts that requests may be sent to: the configured one, through no proxy that can read them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _HOST = re.compile(r"[A-Za-z0-9._:\[\]-]{1,260}")
 
 
 def is_loopback(host: str) -> bool:
-    """Whether nobody outside this machine can reach `host`."""
+    """Whether `host` is reachable from this machine only."""
     if host == "localhost":
         return True
     try:
@@ -20,16 +20,16 @@ def is_loopback(host: str) -> bool:
 
 
 def takes_proxy(url: str) -> bool:
-    """Whether a call to `url` may go through a proxy: it leaves this machine, and is encrypted.
+    """Whether a request to `url` may use a proxy: it leaves this machine and is encrypted.
 
-    A proxy reads the keys of a call that is not.
+    A proxy could read the keys of an unencrypted request.
     """
     parts = urlsplit(url)
     return parts.scheme in ("https", "wss") and not is_loopback(parts.hostname or "")
 
 
 def origin_of(location: str, url: str) -> str:
-    """Scheme, host and port that a redirect of `url` to `location` points to; nothing else of it.
+    """Scheme, host and port that a redirect of `url` to `location` points to, without the path.
 
     :param location: the header `Location`, absolute or relative to `url`.
     """

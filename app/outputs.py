@@ -1,4 +1,4 @@
-"""Files that commands write: never over an input, and whole or not at all."""
+"""Write output files atomically, and never over an input."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from app.folders import sync_folder
 
 
 class OutputError(TickhouseError):
-    """A file must not, or cannot, be written where the user asked for it."""
+    """The output file that the user named must not, or cannot, be written."""
 
     exit_code = 2
 
 
 def check_output(option: str, out: Path, inputs: Iterable[Path]) -> None:
-    """Refuse `out` before anything is read, if writing it would destroy an input, or must fail.
+    """Check that writing `out` would not overwrite an input, and is possible.
 
-    An input is recognised whatever its spelling: through symbolic and hard links, other paths to
-    it, and other cases of its letters where the file system ignores case.
+    An input is recognized by any path: through symbolic and hard links, other paths to it, and
+    other letter cases where the file system ignores case.
 
-    :param option: how the user names the output, such as `--out`.
-    :raises OutputError: `out` is one of `inputs`, is no regular file, or its folder is missing.
+    :param option: the option that names the output, such as `--out`.
+    :raises OutputError: `out` is one of `inputs`, is not a regular file, or its folder is missing.
     """
     for path in inputs:
         if _is_same(out, path):
@@ -46,15 +46,15 @@ def check_output(option: str, out: Path, inputs: Iterable[Path]) -> None:
         if stat.S_ISDIR(kind):
             raise OutputError(f"{option} {out} is a folder. Name a file in it.")
         if not stat.S_ISREG(kind):
-            raise OutputError(f"{option} {out} is no regular file. Name another one.")
+            raise OutputError(f"{option} {out} is not a regular file. Name another one.")
 
 
 def lock_output(file: IO[bytes], path: Path) -> None:
-    """Keep other processes from writing to `path` for as long as `file` is open.
+    """Lock `path` against other processes that write to it, for as long as `file` is open.
 
     :param file: `path`, opened.
     :raises OutputError: another process writes to it.
-    :raises OSError: the file system cannot lock.
+    :raises OSError: the file system does not support locks.
     """
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -66,14 +66,13 @@ def lock_output(file: IO[bytes], path: Path) -> None:
 
 @contextmanager
 def replacing(path: Path, mode: int | None = None) -> Iterator[BinaryIO]:
-    """A new file, which takes the place of `path` when the block ends without an error.
+    """Write a new file that replaces `path` when the block ends without an error.
 
-    Until then `path` stays as it was; an error of any kind leaves nothing behind. A crash of the
-    machine leaves the old file or the new one, whole. Where `path` is a symbolic link, the file it
-    points to is replaced.
+    Until then `path` is unchanged, and an error leaves no partial file. A crash of the machine
+    leaves the complete old or new file. If `path` is a symbolic link, its target is replaced.
 
-    :param mode: permissions of the new file; without it, those of the file it replaces.
-    :raises OSError: it cannot be written.
+    :param mode: permissions of the new file; default: those of the file it replaces.
+    :raises OSError: the file cannot be written.
     """
     target = Path(os.path.realpath(path))
     if mode is None and target.exists():
@@ -84,7 +83,7 @@ def replacing(path: Path, mode: int | None = None) -> Iterator[BinaryIO]:
     try:
         with os.fdopen(descriptor, "wb") as file:
             if mode is not None:
-                os.fchmod(descriptor, mode)  # the umask has no say in what was given
+                os.fchmod(descriptor, mode)  # not limited by the umask
             yield file
             file.flush()
             os.fsync(descriptor)
@@ -96,7 +95,7 @@ def replacing(path: Path, mode: int | None = None) -> Iterator[BinaryIO]:
 
 
 def write_atomically(path: Path, content: str | bytes, mode: int | None = None) -> None:
-    """Make `content` what `path` holds; see `replacing`."""
+    """Replace the content of `path` atomically; see `replacing`."""
     with replacing(path, mode) as file:
         file.write(content.encode() if isinstance(content, str) else content)
 
@@ -107,8 +106,8 @@ def _check_folder(option: str, out: Path) -> None:
         raise OutputError(f"{option} {out}: the folder {folder} does not exist. Make it first.")
 
 
-def _is_same(one: Path, other: Path) -> bool:
+def _is_same(first: Path, second: Path) -> bool:
     try:
-        return one.samefile(other)
-    except OSError:  # one of them is not there, or not yet
-        return os.path.realpath(one) == os.path.realpath(other)
+        return first.samefile(second)
+    except OSError:  # one of them does not exist, or not yet
+        return os.path.realpath(first) == os.path.realpath(second)

@@ -1,4 +1,4 @@
-"""Secrets masked wherever they turn up: as they are, and as JSON, addresses or HTML escape them."""
+"""Mask secrets in text: as they are, and as escaped in JSON, URLs or HTML."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from functools import cached_property
 
 MASK = "**********"
 SHORTEST_KEY = 8
-"""What is shorter is no key of Finnhub's, and may stand in a frame by chance."""
+"""Shorter texts are not keys of Finnhub, and may occur in a frame by chance."""
 
 _ESCAPE_SIGNS = ("\\", "%", "&")
 
 
 class Redactor:
-    """Masks secrets in texts and in bytes.
+    """Masks secrets in text and bytes.
 
-    Each character of a secret may be written as itself or escaped, in its own way: `a`, `\\u0061`,
-    `%61`, `&#97;`. Text that was escaped up to three times is recognized.
+    Each character of a secret may be plain or escaped independently: `a`, `\\u0061`, `%61`,
+    `&#97;`. Text that was escaped up to three times is recognized.
 
-    :param secrets: the longest go first: one that is part of another must not spoil it.
-    :param shortest: secrets of fewer characters are left alone.
+    :param secrets: masked longest first, as one may be part of another.
+    :param shortest: secrets with fewer characters are not masked.
     """
 
     def __init__(self, secrets: Iterable[str], shortest: int = 1) -> None:
@@ -29,7 +29,7 @@ class Redactor:
         self._encoded = [secret.encode(errors="surrogatepass") for secret in self._secrets]
 
     def text(self, text: str) -> str:
-        """`text` with every secret masked."""
+        """Mask every secret in `text`."""
         for secret in self._secrets:
             text = text.replace(secret, MASK)
         if any(sign in text for sign in _ESCAPE_SIGNS):
@@ -38,7 +38,7 @@ class Redactor:
         return text
 
     def raw(self, raw: bytes) -> bytes:
-        """`raw`, in UTF-8, with every secret masked; what holds none costs next to nothing."""
+        """Mask every secret in `raw`, UTF-8; fast for bytes without any."""
         for secret in self._encoded:
             if secret in raw:
                 raw = raw.replace(secret, MASK.encode())
@@ -49,19 +49,21 @@ class Redactor:
 
     @cached_property
     def _escaped(self) -> list[re.Pattern[str]]:
-        """Compiled when first needed: of a long secret it takes a while."""
+        """Compiled on first use, as it takes a while for a long secret."""
         return [re.compile("".join(map(_spellings, secret))) for secret in self._secrets]
 
     @cached_property
     def _escaped_bytes(self) -> list[re.Pattern[bytes]]:
-        return [re.compile(one.pattern.encode(errors="surrogatepass")) for one in self._escaped]
+        return [
+            re.compile(pattern.pattern.encode(errors="surrogatepass")) for pattern in self._escaped
+        ]
 
 
 def _spellings(char: str) -> str:
-    """A pattern of every way in which `char` may be written.
+    """A regular expression of every way to write `char`.
 
-    Repetitions are bounded and each way begins with a sign of its own, so that no text makes the
-    search slow.
+    Repetitions are bounded and each alternative begins with a different character, so that no text
+    makes the search slow.
     """
     units = char.encode("utf-16-be", errors="surrogatepass")
     encoded = char.encode(errors="surrogatepass")

@@ -31,7 +31,7 @@ from app.feeds.live.source import SourceError, check_feed, only_one, only_user, 
 from app.feeds.live.staleness import market_open
 from app.feeds.live.symbols import SymbolsFile, wanted_symbols
 from app.feeds.outbox.outbox import SPILL_FILE, Outlet
-from app.market.days import learn_days
+from app.market.days import load_trading_days
 from app.market.sessions import trading_day
 from app.outputs import check_output
 from app.settings import Settings
@@ -57,7 +57,7 @@ def run(settings: Settings, record: Path | None = None) -> None:
     _check_address(settings)
     if record:
         kept = (settings.home / name for name in (MARK_FILE, SPILL_FILE, "produce.lock"))
-        check_output("--record", record, [*settings.own_files, *kept])
+        check_output("--record", record, [*settings.protected_files, *kept])
     clock = SteadyClock()
     with only_one(settings, "produce"), only_user(settings):
         recorder = Recorder(record, clock) if record else None
@@ -332,7 +332,7 @@ class Producer:
 def _learn_days(now_ms: int) -> None:
     today = datetime.fromtimestamp(now_ms / 1000, UTC).date()
     try:
-        learn_days(today - timedelta(days=4), today + timedelta(days=_DAYS_AHEAD))
+        load_trading_days(today - timedelta(days=4), today + timedelta(days=_DAYS_AHEAD))
     except (OSError, SubprocessError) as error:
         log.warning("the calendar is loaded into this process, as another failed: %s", error)
         trading_day(today.isoformat())
