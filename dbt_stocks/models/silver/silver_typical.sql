@@ -24,7 +24,7 @@ touched as (
 
 ),
 
--- up to 20 session dates before each; one known from quotes alone was no trading day
+-- up to 20 earlier session dates with trades; a date with quotes alone was not a trading day
 earlier as (
 
     select
@@ -46,7 +46,7 @@ earlier as (
 
 ),
 
--- what each had traded by the same minute of its day
+-- what each had traded by the same minute of the day
 by_minute as (
 
     select

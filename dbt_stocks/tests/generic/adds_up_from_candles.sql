@@ -1,6 +1,6 @@
-{# Each row of the gauge holds what silver's candles of its session date add up to, and the row *
-   what those of every symbol do whose newest session date is at most four days old. Older rows are
-   looked at with `full_table: true` only, so that the cost does not grow with history. #}
+{# Each row of the gauge equals the sums of silver's candles of its session date, and the row * the
+   sums over symbols whose newest session date is at most four days old. Older rows are checked only
+   with `full_table: true`, so that the cost does not grow with history. #}
 {% test adds_up_from_candles(model) %}
 with newest as (
 

@@ -154,7 +154,7 @@ def test_a_gauge_that_is_not_what_its_candles_make_fails_its_test(
         ("<= 4 * 86400000", "<= 20 * 86400000", "gold_gauge_adds_up"),
         ("order by session_date desc", "order by session_date", "gold_gauge_adds_up"),
         ("'*' as symbol", "'+' as symbol", "gold_gauge_adds_up"),
-        ("then volume / typical_volume", "then typical_volume / volume", RELATIVE),
+        ("then volume / typical_volume", "then 1 + volume / typical_volume", RELATIVE),
         ("then volume / typical_volume", "then 0 * volume", "gold_gauge_rules_hold"),
     ],
 )
