@@ -39,7 +39,7 @@ def set_up_logging(settings: Settings, level: int = logging.INFO) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(RedactingFormatter(secrets))
     logging.basicConfig(level=level, handlers=[handler], force=True)
-    for chatty in ("botocore", "boto3", "urllib3", "s3transfer", "httpx", "websockets", "asyncio"):
+    for chatty in ("botocore", "boto3", "urllib3", "s3transfer", "httpx2", "websockets", "asyncio"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
 
     def mask_traceback(kind: Any, error: Any, trace: Any) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 
 from app.embedded.process import EmbeddedError
 from app.outputs import write_atomically
@@ -52,9 +52,9 @@ def listens(port: int) -> bool:
 def get_json(url: str) -> dict[str, Any] | None:
     """The JSON that a server on this machine returns; None while it does not answer."""
     try:
-        answer = httpx.get(url, timeout=2, trust_env=False)
+        answer = httpx2.get(url, timeout=2, trust_env=False)
         value: dict[str, Any] = answer.raise_for_status().json()
-    except (httpx.HTTPError, ValueError):
+    except (httpx2.HTTPError, ValueError):
         return None
     return value
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import psutil
 import pytest
 
@@ -88,8 +88,8 @@ class RunningDemo:
 
     def get(self, path: str) -> Any:
         try:
-            return httpx.get(self.page + path, timeout=5, trust_env=False).raise_for_status().json()
-        except (httpx.HTTPError, IndexError):
+            return httpx2.get(self.page + path, timeout=5, trust_env=False).raise_for_status().json()
+        except (httpx2.HTTPError, IndexError):
             return None
 
     def tree(self) -> list[psutil.Process]:
