@@ -1,9 +1,9 @@
-# Tickhouse: `make help` lists what there is. Needs git, make and Python 3.11, 3.12 or 3.13.
+# Tickhouse: `make help` lists the targets. Needs git, make and Python 3.11, 3.12 or 3.13.
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
-# The Python that .venv is made from: make install PYTHON=python3.12
+# The Python for .venv: make install PYTHON=python3.12
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' \
 	>/dev/null 2>&1 && { command -v $$p; break; }; done)
@@ -16,15 +16,15 @@ WORKERS ?= 2
 PYTEST_OPTIONS = $(if $(JUNIT),--junitxml=$(JUNIT)) $(ARGS)
 
 .PHONY: help
-help: ## This list
+help: ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 18
 
 .PHONY: demo
-demo: install ## Start everything on this machine; live with FINNHUB_API_KEY, simulated without
+demo: install ## Start the pipeline on this machine; live with FINNHUB_API_KEY, else simulated
 	@exec $(BIN)/tickhouse demo
 
 .PHONY: install
-install: $(STAMP) ## Set up .venv and fetch Kafka and the S3 server; costs nothing when done
+install: $(STAMP) ## Set up .venv, Kafka and the S3 server; does nothing if up to date
 
 $(STAMP): requirements.lock pyproject.toml
 	@PYTHON="$(PYTHON)" bash scripts/install.sh
@@ -69,29 +69,29 @@ lint: install ## ruff, mypy and sqlfluff
 	cd dbt_stocks && ../$(BIN)/sqlfluff lint models --processes 2
 
 .PHONY: format
-format: install ## Let ruff write the format
+format: install ## Format with ruff
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
 .PHONY: compile
-compile: install ## The candle core by mypyc into .compiled: PYTHONPATH=.compiled tickhouse candles
+compile: install ## Compile the candle core into .compiled: PYTHONPATH=.compiled tickhouse candles
 	@rm -rf .compiled
 	$(BIN)/python scripts/compile.py .compiled
 
-# make bench BENCHMARKS="candles latency": only these; the page keeps what others left before
+# make bench BENCHMARKS="candles latency" runs only these; the page keeps earlier results of others
 BENCHMARKS ?= $(filter-out page, $(basename $(notdir $(wildcard benchmarks/[a-z]*.py))))
 
 .PHONY: bench
-bench: install ## Every benchmark: benchmarks/results/NAME.json each, and docs/performance.md
+bench: install ## Run all benchmarks into benchmarks/results, and write docs/performance.md
 	@set -e; for name in $(BENCHMARKS); do echo "== $$name"; $(BIN)/python -m "benchmarks.$$name"; done
 	@$(BIN)/python -m benchmarks.page
 
 .PHONY: contracts
-contracts: install ## Write the JSON Schemas of the messages to docs/contracts
+contracts: install ## Write the JSON Schemas of messages to docs/contracts
 	$(BIN)/python -m app.contract_schemas docs/contracts
 
 .PHONY: lock
-lock: install ## Resolve requirements.lock anew from pyproject.toml
+lock: ## Resolve requirements.lock from pyproject.toml
 	$$(bash scripts/uv.sh "$(PYTHON)") pip compile --universal --python-version 3.11 \
 		--generate-hashes --no-emit-index-url --no-header --group dev --group image pyproject.toml \
 		-o requirements.lock

@@ -1,6 +1,6 @@
-"""The console script `tickhouse`.
+"""Command line of Tickhouse: the console script `tickhouse`.
 
-Exit codes: 0 done, 1 failed (a sentence on stderr says why), 2 wrong usage or a wrong setting.
+Exit codes: 0 success, 1 failure (stderr has the reason), 2 wrong usage or an invalid setting.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def _settings() -> Settings:
 
 @cli.command()
 def demo() -> None:
-    """Start everything on this machine: Kafka, S3, feed, topologies, Airflow, the page."""
+    """Start the whole pipeline on this machine: Kafka, S3, feed, topologies, Airflow, page."""
     from app.embedded.demo import run
 
     run()
@@ -44,10 +44,10 @@ def demo() -> None:
 @cli.command()
 def produce(
     record: Annotated[
-        Path | None, typer.Option(help="Add every frame to this file, as it came.")
+        Path | None, typer.Option(help="Record every frame to this file, as received.")
     ] = None,
 ) -> None:
-    """Take trades and quotes from Finnhub into stocks-topic."""
+    """Publish trades and quotes from Finnhub to stocks-topic."""
     from app.feeds.live.command import run
 
     run(_settings(), record=record)
@@ -55,10 +55,10 @@ def produce(
 
 @cli.command()
 def candles() -> None:
-    """Window trades into one-minute candles (exactly-once)."""
+    """Aggregate trades into candles, exactly-once."""
     from topologies.runtime.quix_version import check_quix
 
-    check_quix()  # an import of another version's inside may fail without a sentence
+    check_quix()  # before imports of private modules, which may fail with other versions
     from topologies.runtime.worker import run
 
     run(_settings())
@@ -77,12 +77,12 @@ def archive() -> None:
 
 @cli.command()
 def load(
-    build: Annotated[bool, typer.Option(help="Run dbt build behind the load.")] = True,
+    build: Annotated[bool, typer.Option(help="Run dbt build after the load.")] = True,
     full_refresh: Annotated[
-        bool, typer.Option(help="Make every silver table again from RAW, not what changed.")
+        bool, typer.Option(help="Rebuild every silver table from RAW.")
     ] = False,
 ) -> None:
-    """Load new objects of the lake into the warehouse, and build gold."""
+    """Load new objects of the lake into the warehouse and build gold."""
     from app.warehouse.commands import run
 
     run(_settings(), build=build, full_refresh=full_refresh)
@@ -104,32 +104,33 @@ def simulate(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 for any free port.")] = 8060,
     rate: Annotated[float, typer.Option(min=0.1, help="Trades a second, all symbols.")] = 200.0,
-    seed: Annotated[int, typer.Option(help="Same seed, same market.")] = 1,
-    token: Annotated[str, typer.Option(help="API keys it accepts, comma separated.")] = "simulated",
+    seed: Annotated[int, typer.Option(help="The same seed gives the same market.")] = 1,
+    token: Annotated[str, typer.Option(help="Accepted API keys, comma separated.")] = "simulated",
     symbols_per_connection: Annotated[
-        int, typer.Option(min=1, help="One more is answered with an error frame.")
+        int, typer.Option(min=1, help="More get an error frame.")
     ] = 50,
     calls_per_minute: Annotated[
-        int, typer.Option(min=0, help="REST calls of a key before 429; 0 for no limit.")
+        int, typer.Option(min=0, help="REST calls per key before HTTP 429; 0 for no limit.")
     ] = 60,
     session_minutes: Annotated[
-        float, typer.Option(min=1, help="From one opening auction to the next; 390 is New York's.")
+        float, typer.Option(min=1, help="Length of a session; New York's is 390.")
     ] = 60.0,
     delivery_log: Annotated[
-        Path | None, typer.Option(help="Write here what was delivered, JSON lines.")
+        Path | None, typer.Option(help="Log delivered messages here, as JSON lines.")
     ] = None,
     play: Annotated[
-        Path | None, typer.Option(help="Play the trades of this file, shifted to now.")
+        Path | None, typer.Option(help="Send the trades of this file, shifted to now.")
     ] = None,
     fault: Annotated[
-        list[str] | None, typer.Option(help="KIND:at=S,… as docs/simulator.md lists them.")
+        list[str] | None, typer.Option(help="KIND:at=S,…; docs/simulator.md lists the kinds.")
     ] = None,
     script: Annotated[Path | None, typer.Option(help="A TOML file of faults.")] = None,
     fault_seed: Annotated[
-        int | None, typer.Option(help="Every kind of fault within 15 minutes, by this seed.")
+        int | None,
+        typer.Option(help="Inject every kind of fault within 15 minutes, from this seed."),
     ] = None,
 ) -> None:
-    """Serve a simulated market that speaks Finnhub's WebSocket and REST protocol."""
+    """Serve a simulated market with Finnhub's WebSocket and REST API."""
     from app.feeds.simulator.server.command import run
 
     run(
@@ -154,10 +155,11 @@ def simulate(
 def replay(
     file: Annotated[Path, typer.Argument(help="Trades, Parquet or CSV: symbol, t, p, v [seq, c].")],
     speed: Annotated[
-        float | None, typer.Option(min=0.001, help="Times real time; default: as fast as it goes.")
+        float | None,
+        typer.Option(min=0.001, help="Multiple of real time; default: as fast as possible."),
     ] = None,
 ) -> None:
-    """Send the trades of a file into stocks-topic."""
+    """Publish the trades of a file to stocks-topic."""
     from app.feeds.replay.command import run
 
     run(_settings(), file, speed=speed)
@@ -166,30 +168,30 @@ def replay(
 @cli.command()
 def backfill(
     files: Annotated[list[Path], typer.Argument(help="Trades, Parquet or CSV.")],
-    out: Annotated[Path, typer.Option(help="The Parquet file of candles to write.")],
+    out: Annotated[Path, typer.Option(help="Parquet file to write the candles to.")],
     price_rule: Annotated[
         str | None, typer.Option(help="all or sip; default: CANDLE_PRICE_RULE.")
     ] = None,
     interval: Annotated[
-        str, typer.Option(help="1m, 5m, 15m, 1h or 1d; but for 1m with partial candles.")
+        str, typer.Option(help="1m, 5m, 15m, 1h or 1d; all but 1m include partial candles.")
     ] = "1m",
 ) -> None:
-    """Make candles of trade files without Kafka; every revision is written."""
+    """Compute candles from trade files without Kafka, including every revision."""
     from topologies.backfill import run
 
     for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) == signal.SIG_DFL:  # nohup has SIGHUP ignored
-            signal.signal(number, _leave)  # what is half written is removed on the way out
+        if signal.getsignal(number) == signal.SIG_DFL:  # nohup ignores SIGHUP
+            signal.signal(number, _exit)  # exiting removes a partial output file
     run(_settings(), files, out, price_rule=price_rule, interval=interval)
 
 
-def _leave(number: int, _frame: object) -> None:
+def _exit(number: int, _frame: object) -> None:
     sys.exit(128 + number)
 
 
 def main() -> None:
-    """Entry point: an error a user can act on is printed as a sentence."""
-    logging.captureWarnings(True)  # libraries' deprecations among themselves are no user's matter
+    """Entry point: print errors that a user can act on without a traceback."""
+    logging.captureWarnings(True)  # deprecation warnings of libraries do not concern users
     logging.getLogger("py.warnings").setLevel(logging.ERROR)
     try:
         cli()

@@ -1,4 +1,4 @@
-"""JSON Schemas of the messages, generated from their classes: `make contracts`."""
+"""Generate JSON Schemas of the messages from their classes: `make contracts`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from app.contracts import Candle, Message, Rejected
-from app.outputs import write_whole
+from app.outputs import write_atomically
 
 
 def json_schemas() -> dict[str, dict[str, Any]]:
@@ -36,7 +36,7 @@ def _plain(node: Any) -> Any:
             node = {k: v for k, v in node.items() if k != "format"} | {"type": "number"}
         return {key: _plain(value) for key, value in node.items()}
     if isinstance(node, str):
-        return inspect.cleandoc(node)  # as Python 3.13 does to docstrings by itself
+        return inspect.cleandoc(node)  # Python 3.13 does this to docstrings itself
     return [_plain(item) for item in node] if isinstance(node, list) else node
 
 
@@ -44,7 +44,7 @@ def write_schemas(folder: Path) -> None:
     """Write every schema into `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, schema in json_schemas().items():
-        write_whole(folder / name, json.dumps(schema, indent=2) + "\n")
+        write_atomically(folder / name, json.dumps(schema, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""The base of every error that a user can act on."""
+"""`TickhouseError`: base class of errors that a user can act on."""
 
 
 class TickhouseError(Exception):
-    """Something is wrong that a person can mend; the message is a sentence that says how.
+    """An error that a user can correct; the message explains what is wrong and what to do.
 
     The command line prints it without a traceback and exits with `exit_code`.
     """

@@ -1,4 +1,4 @@
-"""Prices and sizes as exact decimals: how far they reach, their one form, how they are rounded."""
+"""Prices and sizes as exact decimals: range, canonical form and rounding."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ LIMIT = Decimal(10) ** 16
 """Prices, sizes and notionals with more than 16 digits before the point are out of range."""
 
 EXACT = Context(prec=100, rounding=ROUND_HALF_EVEN)
-"""Arithmetic on prices and sizes: wide enough that no sum or product of theirs is ever rounded."""
-MAX_REMEMBERED = 50_000
-_LONGEST_REMEMBERED = 40
-"""Characters: whoever writes numbers longer than any price must not fill the memory with them."""
+"""Context for arithmetic on prices and sizes: precise enough that sums and products are exact."""
+MAX_CACHED = 50_000
+_LONGEST_CACHED = 40
+"""In characters: numbers longer than any price are not cached, to bound memory."""
 SMALL = Decimal(10) ** 8
 """The product of two numbers below it is in range."""
 ZERO, _ONE = Decimal(0), Decimal(1)
@@ -22,51 +22,51 @@ NOTIONAL_STEP = Decimal(1).scaleb(-NOTIONAL_DECIMALS)
 
 
 class _Exact(dict[str | int | Decimal, Decimal]):
-    """Numbers as JSON writes them → exact ones. The same few come again and again: remembered."""
+    """Cache from a number as written in JSON to its exact decimal; few numbers repeat often."""
 
     rounded_count = 0
-    """Numbers that had to be rounded; they are not remembered, so each is counted."""
+    """Numbers that had to be rounded; they are not cached, so that each is counted."""
 
     def __missing__(self, written: str | int | Decimal) -> Decimal:
         number = exact_number(written)
         if number < LIMIT and number != Decimal(written):
             self.rounded_count += 1
             return number
-        if len(self) >= MAX_REMEMBERED:
+        if len(self) >= MAX_CACHED:
             self.clear()
-        if ZERO <= number < SMALL and len(str(written)) <= _LONGEST_REMEMBERED:
+        if ZERO <= number < SMALL and len(str(written)) <= _LONGEST_CACHED:
             self[written] = number
         return number
 
 
 _EXACT = _Exact()
 exact = _EXACT.__getitem__
-"""A number as JSON writes it, or a Decimal → the Decimal rounded to 12 decimals, in its one form;
-`LIMIT` stands for all that are out of range."""
+"""Convert a number as written in JSON, or a Decimal, to the Decimal rounded to 12 decimals in
+canonical form; numbers out of range become `LIMIT`."""
 
 
 def rounded_count() -> int:
-    """How many prices and sizes of trades this process has rounded while parsing."""
+    """Number of prices and sizes of trades that this process has rounded while parsing."""
     return _EXACT.rounded_count
 
 
 def exact_number(written: str | int | Decimal) -> Decimal:
-    """As `exact`, but nothing is remembered or counted."""
+    """Like `exact`, without caching or counting."""
     try:
         number = Decimal(written)
         return canonical(rounded(number)) if -LIMIT < number < LIMIT else LIMIT
-    except InvalidOperation:  # an exponent beyond all bounds
+    except InvalidOperation:  # the exponent is out of bounds
         return LIMIT
 
 
 def rounded(number: Decimal) -> Decimal:
-    """`number` rounded half-even to 12 decimals, if it has more."""
+    """Round `number` half-even to 12 decimals, if it has more."""
     step = EXACT.quantize(number, _PRICE_STEP)
     return number if step == number else step
 
 
 def canonical(number: Decimal) -> Decimal:
-    """`number` in the one form that equal numbers share: no trailing zeros, no exponent above 0."""
+    """Normalize `number`, so that equal numbers are identical: no trailing zeros or exponent."""
     if number.same_quantum(_ONE):
         return number
     if number == number.to_integral_value():

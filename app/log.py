@@ -1,4 +1,4 @@
-"""Logging: one line an event on stderr, and no secret in any of them."""
+"""Logging to stderr, with secrets masked."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FORMAT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
 
 
 class RedactingFormatter(logging.Formatter):
-    """Masks every one of `secrets`, wherever in a line or traceback it turns up."""
+    """Masks all `secrets` in log lines and tracebacks."""
 
     def __init__(self, secrets: Iterable[str]) -> None:
         super().__init__(FORMAT)
@@ -27,19 +27,19 @@ class RedactingFormatter(logging.Formatter):
 
 
 def secrets_of(settings: Settings) -> list[str]:
-    """The values of every secret setting, each API key also for itself."""
+    """The values of all secret settings, and each API key separately."""
     values: list[Any] = [getattr(settings, name) for name in type(settings).model_fields]
     secrets = [v.get_secret_value() for v in values if isinstance(v, SecretStr) and v]
     return [*secrets, *settings.finnhub_keys]
 
 
 def set_up_logging(settings: Settings, level: int = logging.INFO) -> None:
-    """Log to stderr, secrets masked. Called once, by the process's entry point."""
+    """Log to stderr with secrets masked. Called once, by the entry point of the process."""
     secrets = secrets_of(settings)
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(RedactingFormatter(secrets))
     logging.basicConfig(level=level, handlers=[handler], force=True)
-    for chatty in ("botocore", "boto3", "urllib3", "s3transfer", "httpx", "websockets", "asyncio"):
+    for chatty in ("botocore", "boto3", "urllib3", "s3transfer", "httpx2", "websockets", "asyncio"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
 
     def mask_traceback(kind: Any, error: Any, trace: Any) -> None:

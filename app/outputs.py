@@ -16,7 +16,7 @@ from app.folders import sync_folder
 
 
 class OutputError(TickhouseError):
-    """A file must not, or cannot, be written where the user asked for it."""
+    """The output file that the user named must not, or cannot, be written."""
 
     exit_code = 2
 
@@ -46,15 +46,15 @@ def check_output(option: str, out: Path, inputs: Iterable[Path]) -> None:
         if stat.S_ISDIR(kind):
             raise OutputError(f"{option} {out} is a folder. Name a file in it.")
         if not stat.S_ISREG(kind):
-            raise OutputError(f"{option} {out} is no regular file. Name another one.")
+            raise OutputError(f"{option} {out} is not a regular file. Name another one.")
 
 
 def lock_output(file: IO[bytes], path: Path) -> None:
-    """Keep other processes from writing to `path` for as long as `file` is open.
+    """Lock `path` against other processes that write to it, for as long as `file` is open.
 
     :param file: `path`, opened.
     :raises OutputError: another process writes to it.
-    :raises OSError: the file system cannot lock.
+    :raises OSError: the file system does not support locks.
     """
     if not try_lock(file):
         raise OutputError(f"Another process is writing to {path}. Stop it, or name another file.")
@@ -80,7 +80,7 @@ def replacing(path: Path, mode: int | None = None) -> Iterator[BinaryIO]:
     try:
         with os.fdopen(descriptor, "wb") as file:
             if mode is not None:
-                os.fchmod(descriptor, mode)  # the umask has no say in what was given
+                os.fchmod(descriptor, mode)  # not limited by the umask
             yield file
             file.flush()
             os.fsync(descriptor)
@@ -91,7 +91,7 @@ def replacing(path: Path, mode: int | None = None) -> Iterator[BinaryIO]:
     sync_folder(target.parent)
 
 
-def write_whole(path: Path, content: str | bytes, mode: int | None = None) -> None:
+def write_atomically(path: Path, content: str | bytes, mode: int | None = None) -> None:
     """Replace the content of `path` by `content` atomically; see `replacing`."""
     with replacing(path, mode) as file:
         file.write(content.encode() if isinstance(content, str) else content)
@@ -103,8 +103,8 @@ def _check_folder(option: str, out: Path) -> None:
         raise OutputError(f"{option} {out}: the folder {folder} does not exist. Make it first.")
 
 
-def _is_same(one: Path, other: Path) -> bool:
+def _is_same(first: Path, second: Path) -> bool:
     try:
-        return one.samefile(other)
-    except OSError:  # one of them is not there, or not yet
-        return os.path.realpath(one) == os.path.realpath(other)
+        return first.samefile(second)
+    except OSError:  # one of them does not exist, or not yet
+        return os.path.realpath(first) == os.path.realpath(second)

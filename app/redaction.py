@@ -14,13 +14,13 @@ _ESCAPE_SIGNS = ("\\", "%", "&")
 
 
 class Redactor:
-    """Masks secrets in texts and in bytes.
+    """Masks secrets in text and bytes.
 
-    Each character of a secret may be written as itself or escaped, in its own way: `a`, `\\u0061`,
-    `%61`, `&#97;`. Text that was escaped up to three times is recognized.
+    Each character of a secret may be plain or escaped independently: `a`, `\\u0061`, `%61`,
+    `&#97;`. Text that was escaped up to three times is recognized.
 
-    :param secrets: the longest go first: one that is part of another must not spoil it.
-    :param shortest: secrets of fewer characters are left alone.
+    :param secrets: masked longest first, as one may be part of another.
+    :param shortest: secrets with fewer characters are not masked.
     """
 
     def __init__(self, secrets: Iterable[str], shortest: int = 1) -> None:
@@ -56,7 +56,9 @@ class Redactor:
 
     @cached_property
     def _escaped_bytes(self) -> list[re.Pattern[bytes]]:
-        return [re.compile(one.pattern.encode(errors="surrogatepass")) for one in self._escaped]
+        return [
+            re.compile(pattern.pattern.encode(errors="surrogatepass")) for pattern in self._escaped
+        ]
 
 
 def _spellings(char: str) -> str:

@@ -1,4 +1,4 @@
-"""Settings: environment variables and `.env`, checked before anything starts."""
+"""Settings of all processes, read from environment variables and `.env` and validated at start."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ PREFIXES = (
     "TICKHOUSE_",
 )
 TEST_PREFIX = "TICKHOUSE_TEST_"
-"""Names that only the project's own tests read."""
+"""Prefix of variables that only the project's tests read."""
 DEFAULT_SYMBOLS = "AAPL,MSFT,NVDA,AMZN,GOOGL,META,TSLA,AMD,SPY,QQQ,BINANCE:BTCUSDT"
 
 
 class SettingsError(TickhouseError):
-    """A setting is wrong; the message is one sentence a user can act on."""
+    """A setting is invalid; the message names it and how to correct it."""
 
     exit_code = 2
 
 
 class Settings(BaseSettings):
-    """Every setting of every process: environment first, then `.env`, then defaults."""
+    """All settings; precedence: environment, then `.env`, then defaults."""
 
     model_config = SettingsConfigDict(
         env_file=".env",
@@ -105,13 +105,13 @@ class Settings(BaseSettings):
     @classmethod
     def _split_symbols(cls, value: Any) -> Any:
         parts = value.split(",") if isinstance(value, str) else value
-        return symbols_among(parts)
+        return parse_symbols(parts)
 
     @field_validator("finnhub_api_key")
     @classmethod
     def _holds_a_key(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None and not _parts(value):
-            raise ValueError("name a key, or several, comma separated")
+            raise ValueError("give one key, or several separated by commas")
         return value
 
     @model_validator(mode="after")
@@ -122,22 +122,22 @@ class Settings(BaseSettings):
 
     @classmethod
     def secret_names(cls) -> frozenset[str]:
-        """The fields whose values no log, error or trace may show."""
+        """Fields whose values must not appear in logs, errors or tracebacks."""
         fields = cls.model_fields.items()
         return frozenset(name for name, field in fields if "SecretStr" in str(field.annotation))
 
     @property
     def finnhub_keys(self) -> tuple[str, ...]:
-        """The API keys, in the clear: never log them."""
+        """The API keys in plain text: never log them."""
         return _parts(self.finnhub_api_key) if self.finnhub_api_key else ()
 
     def named(self, name: str) -> str:
-        """`name` within this namespace: topics, groups, transactional ids."""
+        """Prefix `name` with the namespace: for topics, groups and transactional ids."""
         return f"{self.tickhouse_namespace}-{name}" if self.tickhouse_namespace else name
 
     @property
     def home(self) -> Path:
-        """This namespace's folder: state, warehouse, marks of the feed."""
+        """This namespace's data folder: state, warehouse, checkpoints of the feed."""
         folder = self.tickhouse_data_dir / (self.tickhouse_namespace or "default")
         return folder.resolve()
 
@@ -151,8 +151,8 @@ class Settings(BaseSettings):
         return (self.duckdb_path or self.home / "warehouse" / "STOCKS.duckdb").resolve()
 
     @property
-    def own_files(self) -> tuple[Path, ...]:
-        """The files that settings name, `.env` and the warehouse among them: no output."""
+    def protected_files(self) -> tuple[Path, ...]:
+        """Files named by settings, with `.env` and the warehouse: no command may overwrite them."""
         named = (
             self.stocks_symbols_file,
             self.kafka_ssl_ca_location,
@@ -164,11 +164,11 @@ class Settings(BaseSettings):
 
     @property
     def lake_prefix(self) -> str:
-        """Where this namespace's objects lie in the bucket: `` or `NAMESPACE/`."""
+        """Key prefix of this namespace's objects in the bucket: empty or `NAMESPACE/`."""
         return f"{self.tickhouse_namespace}/" if self.tickhouse_namespace else ""
 
     def kafka_client(self) -> dict[str, Any]:
-        """librdkafka's connection settings, secrets in the clear: never log them."""
+        """librdkafka's connection settings, with secrets in plain text: never log them."""
         secret = SecretStr.get_secret_value
         values: dict[str, Any] = {
             "bootstrap.servers": self.kafka_brokers,
@@ -185,10 +185,10 @@ class Settings(BaseSettings):
         return {key: value for key, value in values.items() if value}
 
 
-def symbols_among(parts: Iterable[str]) -> tuple[str, ...]:
-    """The symbols that `parts` name, each once, in capital letters.
+def parse_symbols(parts: Iterable[str]) -> tuple[str, ...]:
+    """Parse symbols: strip, convert to upper case, remove duplicates.
 
-    :raises ValueError: one is no symbol, or there is none.
+    :raises ValueError: a part is not a valid symbol, or there is none.
     """
     named = [part.strip() for part in parts if part.strip()]
     if not named:
@@ -196,7 +196,7 @@ def symbols_among(parts: Iterable[str]) -> tuple[str, ...]:
     for name in named:
         if not (name.isascii() and is_symbol(name.upper())):
             raise ValueError(
-                f"{name[:64]!r} is not a symbol: that is {SYMBOL_RULE}; write them like "
+                f"{name[:64]!r} is not a valid symbol, which has {SYMBOL_RULE}; write them like "
                 "AAPL,BINANCE:BTCUSDT"
             )
     return tuple(dict.fromkeys(map(str.upper, named)))
@@ -208,10 +208,10 @@ def _parts(keys: SecretStr) -> tuple[str, ...]:
 
 
 def load_settings(**overrides: Any) -> Settings:
-    """The settings of this process.
+    """Load the settings of this process; warn about unknown variables on stderr.
 
-    :param overrides: values that go before the environment, by field name.
-    :raises SettingsError: a value is wrong; the sentence names the variable, no secret's value.
+    :param overrides: values by field name that take precedence over the environment.
+    :raises SettingsError: a value is invalid; the message never shows a secret's value.
     """
     for warning in unknown_names():
         print(f"warning: {warning}", file=sys.stderr)
@@ -222,7 +222,7 @@ def load_settings(**overrides: Any) -> Settings:
 
 
 def unknown_names() -> list[str]:
-    """A sentence for each variable that looks like ours and is not, with the nearest name."""
+    """A warning for each variable with a prefix of ours that is not a setting."""
     known = {name.upper() for name in Settings.model_fields}
     in_file = dict.fromkeys(dotenv_values(".env", interpolate=False), ".env")
     ours = {
@@ -231,11 +231,11 @@ def unknown_names() -> list[str]:
         if name.startswith(PREFIXES) and not name.startswith(TEST_PREFIX)
     }
     sentences = []
-    for name, place in sorted({**in_file, **ours}.items()):
+    for name, source in sorted({**in_file, **ours}.items()):
         if name.upper() not in known:
             near = difflib.get_close_matches(name.upper(), known, n=1)
             hint = f"; did you mean {near[0]}?" if near else ""
-            sentences.append(f"{name} in {place} is not a setting of Tickhouse{hint}")
+            sentences.append(f"{name} in {source} is not a setting of Tickhouse{hint}")
     return sentences
 
 
@@ -246,6 +246,6 @@ def _sentence(error: ValidationError) -> str:
         secret = name.lower() in Settings.secret_names()
         shown = "" if secret or not name else f" is {problem['input']!r}, which"
         message = problem["msg"].removeprefix("Value error, ")
-        what = f"{name}{shown} is wrong" if name else "The settings do not fit together"
+        what = f"{name}{shown} is invalid" if name else "The settings contradict each other"
         sentences.append(f"{what}: {message}. Set it in the environment or in .env.")
     return " ".join(sentences)

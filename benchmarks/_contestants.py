@@ -21,7 +21,7 @@ from quixstreams.dataframe.windows import Count, Earliest, Latest, Max, Min, Sum
 
 from app.contracts import CANDLES_TOPIC, LIVE_TOPIC, STOCKS_TOPIC, Candle, decode
 from app.exact import EXACT
-from app.market.sessions import open_calendar
+from app.market.sessions import load_calendar
 from app.settings import Settings
 from benchmarks._bench import Cost, Input, WorkerError, batches, candles, measured, worker_log
 from benchmarks._reference import Bar, Key, full
@@ -124,7 +124,7 @@ def _parse(settings: Settings) -> Cost:
 def _core(settings: Settings) -> tuple[Cost, list[Candle]]:
     spare_the_collector()
     setcontext(EXACT)
-    open_calendar()
+    load_calendar()
     symbols: dict[str, SymbolCandles] = {}
     records: list[Candle] = []
     rules, tally = Rules("replay", live=False), Counter[str]()

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from app.embedded.jars import KAFKA_VERSION
-from app.outputs import write_whole
+from app.outputs import write_atomically
 
 RESULTS = Path(__file__).parent / "results"
 LIBRARIES = ("quixstreams", "confluent-kafka", "msgspec")
@@ -85,4 +85,4 @@ def write_result(name: str, content: dict[str, Any]) -> None:
     """Write `results/NAME.json`."""
     RESULTS.mkdir(exist_ok=True)
     text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
-    write_whole(RESULTS / f"{name}.json", text)
+    write_atomically(RESULTS / f"{name}.json", text)

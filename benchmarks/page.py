@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from app.outputs import write_whole
+from app.outputs import write_atomically
 from benchmarks._report import RESULTS
 
 PAGE = Path(__file__).parent.parent / "docs" / "performance.md"
@@ -61,7 +61,7 @@ def _table(columns: list[str], rows: list[list[str]]) -> str:
 
 
 def main() -> None:
-    write_whole(PAGE, page(results().values(), NOTES.read_text()))
+    write_atomically(PAGE, page(results().values(), NOTES.read_text()))
     print(f"{PAGE} is written")
 
 

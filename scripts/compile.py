@@ -19,7 +19,7 @@ import tempfile
 from hashlib import sha256
 from pathlib import Path
 
-from app.outputs import write_whole
+from app.outputs import write_atomically
 
 ROOT = Path(__file__).resolve().parent.parent
 MODULES = ("topologies/core/candle.py", "topologies/core/window.py")
@@ -96,8 +96,8 @@ def compile_into(folder: Path) -> None:
         build.run()
     sources = {Path(name).name: sha256(Path(name).read_bytes()).hexdigest() for name in MODULES}
     init = INIT.format(python=sys.implementation.cache_tag, sources=sources)
-    write_whole(folder / "topologies" / "core" / "__init__.py", init)
-    write_whole(folder / "topologies" / "__init__.py", PARENT_INIT)
+    write_atomically(folder / "topologies" / "core" / "__init__.py", init)
+    write_atomically(folder / "topologies" / "__init__.py", PARENT_INIT)
 
 
 def main() -> None:

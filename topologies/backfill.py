@@ -83,7 +83,7 @@ def run(
     :raises TickhouseError: a file cannot be read, `out` is one of them, holds something else than
         candles or cannot be written, rule or interval are unknown. `out` is then as it was.
     """
-    check_output("--out", out, [*files, *settings.own_files])
+    check_output("--out", out, [*files, *settings.protected_files])
     _check_holds_candles(out)
     wanted = _interval(interval)
     rules = Rules(

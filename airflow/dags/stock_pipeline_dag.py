@@ -1,7 +1,7 @@
-"""Each minute: what is new in the lake goes into the warehouse's RAW schema.
+"""DAG `stock_pipeline`: load new objects of the lake into the warehouse's RAW schema, each minute.
 
-Wiring only; the work is in app.warehouse.commands. It is imported inside the tasks because Airflow
-parses this file every few seconds, and DuckDB and boto3 would be imported each time.
+The work is done in `app.warehouse.tasks`. Tasks import it when they run: Airflow parses this file
+every few seconds, and would import DuckDB and boto3 each time.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from airflow.sdk import Asset, dag, task
 from airflow.sdk.exceptions import AirflowSkipException
 
 RAW_STOCKS = Asset(name="raw_stocks", uri="x-tickhouse://warehouse/raw")
-OBJECTS_A_RUN = 2_000
+MAX_OBJECTS_PER_RUN = 2_000
 
 
 @dag(
-    schedule="* * * * *",  # each minute; what to load is read from the ledger, not from the clock
+    schedule="* * * * *",  # the ledger decides what is loaded, not the logical date
     start_date=datetime(2024, 1, 1, tzinfo=UTC),
     catchup=False,
     max_active_runs=1,
@@ -26,19 +26,17 @@ OBJECTS_A_RUN = 2_000
 def stock_pipeline() -> None:
     @task(execution_timeout=timedelta(minutes=10))
     def extract() -> list[list[object]]:
-        """Key, etag and size of the objects that are new in the lake."""
-        from app.settings import load_settings
-        from app.warehouse.commands import extract
+        """List the key, etag and size of the objects that are new in the lake."""
+        from app.warehouse.tasks import extract
 
-        return [list(item) for item in extract(load_settings(), limit=OBJECTS_A_RUN)]
+        return [list(item) for item in extract(limit=MAX_OBJECTS_PER_RUN)]
 
     @task(outlets=[RAW_STOCKS], execution_timeout=timedelta(minutes=10))
     def load(listed: list[tuple[str, str, int]]) -> dict[str, int]:
-        """Their rows into RAW; the Asset event is due while the ledger is ahead of gold."""
-        from app.settings import load_settings
-        from app.warehouse.commands import load
+        """Load their rows into RAW; emit the asset event when gold is behind the ledger."""
+        from app.warehouse.tasks import load
 
-        report = load(load_settings(), listed)
+        report = load(listed)
         if not report.build_due:
             raise AirflowSkipException("gold is up to date with the ledger")
         return report.rows

@@ -1,7 +1,7 @@
-"""After each load: one `dbt build` of what it touched, then gold is published to its readers.
+"""DAG `stock_transform`: run `dbt build` on what a load changed, then publish gold to its readers.
 
-Wiring only; the work is in app.warehouse.commands, which runs dbt as a process of its own under the
-warehouse's lock. It is imported inside the task to keep this file cheap to parse.
+The work is done in `app.warehouse.tasks`, which runs dbt in a subprocess under the warehouse's
+lock. The task imports it when it runs, so that parsing this file stays cheap.
 """
 
 from __future__ import annotations
@@ -24,12 +24,10 @@ RAW_STOCKS = Asset(name="raw_stocks", uri="x-tickhouse://warehouse/raw")
 def stock_transform() -> None:
     @task(execution_timeout=timedelta(minutes=25))
     def dbt_build() -> str:
-        """Silver and gold up to the newest load, tested and published; the file readers open."""
-        from app.settings import load_settings
-        from app.warehouse.commands import build
+        """Build and test silver and gold; return the path of the file that readers open."""
+        from app.warehouse.tasks import build
 
-        report = build(load_settings())
-        return str(report.published)
+        return str(build().published)
 
     dbt_build()
 

@@ -1,4 +1,4 @@
-"""A candle as the page holds it."""
+"""`Bar`: a candle with double-precision fields, as the page holds it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MAX_SYMBOL_LENGTH = 64
 
 
 class Bar(Struct, frozen=True, gc=False):
-    """A candle as the page shows it, in doubles."""
+    """One candle, its prices and volumes as doubles."""
 
     start: int
     open: float
@@ -36,25 +36,25 @@ class Bar(Struct, frozen=True, gc=False):
 
 
 class UnusableCandle(ValueError):
-    """A record of a candle topic that the page cannot show; the message says why."""
+    """A record of a candle topic cannot be shown; the message gives the reason."""
 
 
 def bar_of(candle: Candle, feed: str, interval: str = "1m") -> Bar:
-    """The bar of `candle`.
+    """Convert `candle` to a bar.
 
-    :raises UnusableCandle: it is of another feed or interval, or its numbers make no bar.
+    :raises UnusableCandle: it is of another feed or interval, or a value is out of range.
     """
     if candle.feed != feed:
-        raise UnusableCandle(f"a candle of feed {candle.feed}, this page shows {feed}")
+        raise UnusableCandle(f"a candle of feed {candle.feed}; this page shows {feed}")
     if candle.interval != interval:
-        raise UnusableCandle(f"a candle of {candle.interval}, this page shows {interval}")
+        raise UnusableCandle(f"a candle of interval {candle.interval}; this page shows {interval}")
     if not 0 < len(candle.symbol) <= MAX_SYMBOL_LENGTH:
         raise UnusableCandle(f"a symbol of {len(candle.symbol)} characters")
     start = candle.window_start
     if not FIRST_MS <= start < END_MS or start % MINUTE_MS:
-        raise UnusableCandle(f"window_start {start} is no minute within 1990 to 2050")
+        raise UnusableCandle(f"window_start {start} is not the start of a minute from 1990 to 2050")
     if not _is_date(candle.session_date):
-        raise UnusableCandle(f"session_date {candle.session_date[:20]!r} is no ISO date")
+        raise UnusableCandle(f"session_date {candle.session_date[:20]!r} is not an ISO date")
     bar = Bar(
         start=start,
         open=float(candle.open),
@@ -74,7 +74,7 @@ def bar_of(candle: Candle, feed: str, interval: str = "1m") -> Bar:
     )
     numbers = (bar.open, bar.high, bar.low, bar.close, bar.volume, bar.notional)
     if not all(map(math.isfinite, numbers)):
-        raise UnusableCandle("a price or volume beyond what a double holds")
+        raise UnusableCandle("a price or volume is too large for a double")
     return bar
 
 

@@ -1,4 +1,4 @@
-"""A trading day so far: what its bars add up to."""
+"""Totals of a trading day: range, volume and traded value of its bars."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from app.dashboard.bar import Bar
 _MAIN_SESSIONS = ("regular", "continuous")
 
 
-class Day(Struct, frozen=True):
-    """The bars of one symbol's trading day in one; `newest` is the last of them."""
+class DayTotals(Struct, frozen=True):
+    """Aggregate of one symbol's bars of a trading day; `newest` is the last of them."""
 
     since: int
     open: float
-    """Of the regular (or continuous) session; of the first bar until that has begun."""
+    """Open of the regular (or continuous) session; of the first bar until that session begins."""
     open_is_main: bool
     low: float
     high: float
@@ -26,12 +26,12 @@ class Day(Struct, frozen=True):
     newest: Bar
 
 
-def day_of(bars: Sequence[Bar]) -> Day | None:
-    """The day of `bars`, which are of one session_date, oldest first."""
+def day_totals(bars: Sequence[Bar]) -> DayTotals | None:
+    """Aggregate `bars`, which share one session_date, oldest first."""
     if not bars:
         return None
     main = next((bar for bar in bars if bar.session in _MAIN_SESSIONS), None)
-    return Day(
+    return DayTotals(
         since=bars[0].start,
         open=(main or bars[0]).open,
         open_is_main=main is not None,
@@ -43,17 +43,17 @@ def day_of(bars: Sequence[Bar]) -> Day | None:
     )
 
 
-def joined(earlier: Day | None, bar: Bar) -> Day:
-    """`earlier` with one more, later bar of the same day."""
-    alone = day_of([bar])
-    assert alone
+def with_bar(earlier: DayTotals | None, bar: Bar) -> DayTotals:
+    """Return `earlier` with a later bar of the same day added."""
+    single = day_totals([bar])
+    assert single
     if earlier is None:
-        return alone
-    opens_now = alone.open_is_main and not earlier.open_is_main
-    return Day(
+        return single
+    opens_now = single.open_is_main and not earlier.open_is_main
+    return DayTotals(
         since=earlier.since,
         open=bar.open if opens_now else earlier.open,
-        open_is_main=earlier.open_is_main or alone.open_is_main,
+        open_is_main=earlier.open_is_main or single.open_is_main,
         low=min(earlier.low, bar.low),
         high=max(earlier.high, bar.high),
         volume=earlier.volume + bar.volume,

@@ -1,4 +1,4 @@
-"""Gold as the page reads it: the last build's file, read-only, until there is a newer one."""
+"""Read gold from the file of the last build, and reopen it when a newer one is published."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ FileIdentity = tuple[str, int, int]
 
 
 class GoldNotBuilt(TickhouseError):
-    """There is nothing to read yet; the sentence says why."""
+    """No gold can be read yet; the message gives the reason."""
 
 
 class Gold:
-    """What one published file holds: tables with a row a symbol in memory, candles on demand."""
+    """One published file: tables with one row per symbol in memory, candles read on demand."""
 
     def __init__(self, path: Path) -> None:
         self.file = identity(path)
@@ -51,7 +51,7 @@ class Gold:
         return sorted(row["symbol"] for row in self.tables["kpi"])
 
     def row(self, symbol: str) -> GoldRow | None:
-        """The columns of kpi, treechart and gauge of `symbol` in one row; kpi goes first."""
+        """The columns of kpi, treechart and gauge for `symbol` in one row; kpi takes precedence."""
         return self._by_symbol.get(symbol)
 
     def candles(self, symbol: str, limit: int) -> list[dict[str, Any]]:
@@ -76,7 +76,7 @@ class Gold:
 class GoldReader:
     """Keeps the newest published gold open.
 
-    `refresh` is called now and then from one thread; `gold` and `problem` may be read from any.
+    `refresh` is called periodically from one thread; `gold` and `problem` may be read from any.
     """
 
     def __init__(
@@ -86,36 +86,38 @@ class GoldReader:
         self._find = find
         self.gold: Gold | None = None
         self.problem: str | None = None
-        """Why the newest gold cannot be read; None when it can, or when none was built yet."""
+        """Why the newest gold cannot be read; None when it can, or before the first build."""
 
     def refresh(self) -> bool:
-        """Open what the pointer names, if it names another file than before; whether it did."""
+        """Open the published file if it changed; return whether it did."""
         try:
             path = self._find(self._settings)
             if path is None:
-                return self._show(None)
+                return self._replace(None)
             if self.gold and identity(path) == self.gold.file:
                 return False
-            return self._show(Gold(path))
+            return self._replace(Gold(path))
         except (OSError, duckdb.Error, KeyError) as error:
-            self._note(f"Gold cannot be read: {(str(error) or repr(error)).splitlines()[0]}.")
+            self._set_problem(
+                f"Gold cannot be read: {(str(error) or repr(error)).splitlines()[0]}."
+            )
             return False
 
-    def _show(self, gold: Gold | None) -> bool:
-        """A request may still read what was open before: it closes with its last reader."""
+    def _replace(self, gold: Gold | None) -> bool:
+        """Make `gold` current; requests may still read the previous one, so it stays open."""
         changed = gold is not self.gold
         self.gold, self.problem = gold, None
         return changed
 
-    def _note(self, problem: str) -> None:
+    def _set_problem(self, problem: str) -> None:
         if problem != self.problem:
             log.warning("%s", problem)
         self.problem = problem
 
-    def need(self) -> Gold:
-        """The gold that is open.
+    def require(self) -> Gold:
+        """Return the open gold.
 
-        :raises GoldNotBuilt: there is none.
+        :raises GoldNotBuilt: none is open.
         """
         if self.gold:
             return self.gold
@@ -133,13 +135,13 @@ class GoldReader:
 
 
 def identity(path: Path) -> FileIdentity:
-    """What tells one published file from another, even when a name is used again."""
+    """Identify a published file, even when its name is reused."""
     found = path.stat()
     return str(path), found.st_mtime_ns, found.st_ino
 
 
 def as_json(row: GoldRow) -> dict[str, Any]:
-    """A row of gold with its times as UNIX ms and its dates as ISO text."""
+    """Convert a row of gold: times to UNIX ms, dates to ISO text."""
     return {name: _plain(value) for name, value in row.items()}
 
 

@@ -1,6 +1,6 @@
-"""The live candles of the page: the store, who feeds it, and who waits for its changes.
+"""Live candles of the page: a thread-safe candle store with the state of its Kafka readers.
 
-Reader threads put candles in; requests, on the event loop, take them out.
+Reader threads add candles; request handlers, on the event loop, read them.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from app.contracts import decode_candle
 from app.dashboard.bar import Bar, UnusableCandle, bar_of
-from app.dashboard.day import Day
+from app.dashboard.day import DayTotals
 from app.dashboard.store import CandleStore
 
 log = logging.getLogger("tickhouse.dashboard")
@@ -23,8 +23,8 @@ log = logging.getLogger("tickhouse.dashboard")
 TopicState = Literal["connecting", "waiting", "reading"]
 
 
-class Topic(Struct):
-    """How the reading of one topic stands."""
+class TopicStatus(Struct):
+    """Progress of reading one topic."""
 
     state: TopicState = "connecting"
     detail: str | None = None
@@ -34,57 +34,57 @@ class Topic(Struct):
     last_unusable: str | None = None
 
 
-class Broker(Struct):
-    """Whether Kafka answers; `detail` is the sentence when it does not."""
+class ConnectionState(Struct):
+    """Whether Kafka answers; `detail` explains it when it does not."""
 
     state: Literal["connecting", "connected", "away"] = "connecting"
     detail: str | None = None
 
 
-class Record(NamedTuple):
+class CandleRecord(NamedTuple):
     """A message of a candle topic: its value and Kafka's timestamp, UNIX ms."""
 
     value: bytes | None
     timestamp_ms: int
 
 
-class LiveBook:
-    """A `CandleStore` that threads share, with the state of what feeds it."""
+class LiveCandles:
+    """A `CandleStore` shared between threads, with the state of its topics and connection."""
 
     def __init__(self, feed: str, topics: Iterable[str], store: CandleStore | None = None) -> None:
         self._feed = feed
         self._store = store or CandleStore()
         self._lock = threading.Lock()
         self._listeners: list[Callable[[], None]] = []
-        self.topics = {topic: Topic() for topic in topics}
-        self.broker = Broker()
+        self.topics = {topic: TopicStatus() for topic in topics}
+        self.connection = ConnectionState()
 
     def on_change(self, listener: Callable[[], None]) -> None:
         """Call `listener`, on the reader's thread, after each batch that changed a candle."""
         self._listeners.append(listener)
 
-    def take(self, topic: str, records: Iterable[Record]) -> None:
-        """Apply records of `topic`; what is no candle of this page is counted and skipped."""
-        state = self.topics[topic]
-        bars = [found for record in records if (found := self._bar(state, record))]
+    def apply(self, topic: str, records: Iterable[CandleRecord]) -> None:
+        """Apply records of `topic`; count and skip those that are not candles of this page."""
+        status = self.topics[topic]
+        bars = [found for record in records if (found := self._bar(status, record))]
         with self._lock:
             changes = [self._store.apply(symbol, bar) for symbol, bar in bars]
         if any(changes):
             for listener in self._listeners:
                 listener()
 
-    def _bar(self, state: Topic, record: Record) -> tuple[str, Bar] | None:
-        state.newest_ms = max(state.newest_ms or 0, record.timestamp_ms)
+    def _bar(self, status: TopicStatus, record: CandleRecord) -> tuple[str, Bar] | None:
+        status.newest_ms = max(status.newest_ms or 0, record.timestamp_ms)
         try:
             if record.value is None:
                 raise UnusableCandle("a record without a value")
             candle = decode_candle(record.value)
             return candle.symbol, bar_of(candle, self._feed)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, UnusableCandle) as error:
-            state.unusable += 1
-            state.last_unusable = str(error)
-            if str(state.unusable).strip("0") == "1":  # 1, 10, 100, ...
-                log.warning("%d records skipped, the last: %s", state.unusable, error)
+            status.unusable += 1
+            status.last_unusable = str(error)
+            if str(status.unusable).strip("0") == "1":  # 1, 10, 100, ...
+                log.warning("%d records skipped, the last: %s", status.unusable, error)
             return None
 
     def begin_life(self) -> None:
@@ -97,8 +97,8 @@ class LiveBook:
         return self._store.version
 
     @property
-    def turned_away(self) -> int:
-        return self._store.turned_away
+    def dropped_count(self) -> int:
+        return self._store.dropped_count
 
     @property
     def last_final_end(self) -> int:
@@ -110,19 +110,19 @@ class LiveBook:
             return self._store.symbols()
 
     def newest(self, symbol: str, limit: int) -> tuple[list[Bar], int]:
-        """The last `limit` bars of `symbol`, oldest first, and the version they are of."""
+        """The last `limit` bars of `symbol`, oldest first, and their version."""
         with self._lock:
             series = self._store.series(symbol)
             return (series.newest(limit), series.version) if series else ([], 0)
 
     def since(self, symbol: str, version: int) -> tuple[list[Bar], int]:
-        """The bars of `symbol` that changed after `version`, and the version they are of."""
+        """The bars of `symbol` that changed after `version`, and their version."""
         with self._lock:
             series = self._store.series(symbol)
             return (series.since(version), series.version) if series else ([], version)
 
-    def day(self, symbol: str) -> tuple[Day | None, int]:
-        """`symbol`'s newest trading day, and the version it is of."""
+    def day(self, symbol: str) -> tuple[DayTotals | None, int]:
+        """`symbol`'s newest trading day, and its version."""
         with self._lock:
             series = self._store.series(symbol)
             return (series.day(), series.version) if series else (None, 0)

@@ -1,4 +1,4 @@
-"""What the page knows, gathered from its two ways: live candles and the warehouse's gold."""
+"""Data of the page, combined from live candles and the warehouse's gold."""
 
 from __future__ import annotations
 
@@ -11,54 +11,61 @@ import msgspec
 
 from app.dashboard.bar import Bar
 from app.dashboard.gold import FileIdentity, GoldNotBuilt, GoldReader
-from app.dashboard.live import LiveBook
-from app.dashboard.summary import Line, gauges, line_of, number, unix_ms
+from app.dashboard.live import LiveCandles
+from app.dashboard.summary import (
+    ALL_SYMBOLS,
+    SymbolSummary,
+    gauges,
+    number,
+    summarize_symbol,
+    unix_ms,
+)
 from app.settings import Settings
 
-RECENT = 50
-"""So many closes tell how many decimals a symbol's prices need."""
+RECENT_CLOSES = 50
+"""Number of closes that decide how many decimals a symbol's prices are shown with."""
 _Versions = tuple[int, FileIdentity | None]
 
 
 class Page:
-    """Answers every question of the routes; holds no rule of what a candle or a total is.
+    """Provides the data that the routes return; rules of candles and totals live elsewhere.
 
-    :param clock: the present, UNIX ms.
+    :param clock: returns the current time, UNIX ms.
     """
 
     def __init__(
-        self, settings: Settings, book: LiveBook, gold: GoldReader, clock: Callable[[], int]
+        self, settings: Settings, live: LiveCandles, gold: GoldReader, clock: Callable[[], int]
     ) -> None:
         self._settings = settings
-        self.book = book
+        self.live = live
         self.gold = gold
         self._clock = clock
         self._lock = threading.Lock()
-        self._lines: dict[str, tuple[_Versions, Line | None]] = {}
+        self._symbol_summaries: dict[str, tuple[_Versions, SymbolSummary | None]] = {}
         self._summary: tuple[_Versions, bytes] | None = None
 
     def symbols(self) -> list[str]:
-        """Symbols with candles or gold, and those this feed was told to follow; sorted."""
+        """Symbols with candles or gold, and those that the settings name; sorted."""
         return sorted({*self._with_prices(), *self._followed()})
 
     def _with_prices(self) -> set[str]:
         gold = self.gold.gold
-        return {*self.book.symbols(), *(gold.symbols() if gold else ())}
+        return {*self.live.symbols(), *(gold.symbols() if gold else ())}
 
     def _followed(self) -> tuple[str, ...]:
-        """Symbols of a file, a replay's or one that changes, the page learns from their candles."""
-        of_a_file = (
+        """Symbols of the settings; those of a replay or a file show up with their candles."""
+        from_file = (
             self._settings.tickhouse_feed == "replay"
             or self._settings.stocks_symbols_file is not None
         )
-        return () if of_a_file else self._settings.stocks_symbols
+        return () if from_file else self._settings.stocks_symbols
 
     def candles(self, symbol: str, limit: int) -> tuple[list[dict[str, Any]], int]:
         """The last `limit` candles of `symbol`, and the version of the live ones among them.
 
         Minutes that Kafka no longer holds come from gold.
         """
-        bars, live_version = self.book.newest(symbol, limit)
+        bars, live_version = self.live.newest(symbol, limit)
         live = [bar_json(bar) for bar in bars]
         gold = self.gold.gold
         if gold is None or len(live) >= limit:
@@ -69,33 +76,35 @@ class Page:
         return sorted(merged, key=lambda bar: bar["start"])[-limit:], live_version
 
     def summary(self) -> bytes:
-        """The line of every symbol with a price, and the gauges, as JSON.
+        """Summaries of every symbol with a price, and the gauges, as JSON.
 
-        May be called from any thread; adding up a day of many symbols takes a while.
+        May be called from any thread; totals of many symbols take a while.
         """
         with self._lock:
-            return self._summary_now()
+            return self._cached_summary()
 
-    def _summary_now(self) -> bytes:
-        key = (self.book.version, self._gold_file())
+    def _cached_summary(self) -> bytes:
+        key = (self.live.version, self._gold_file())
         if self._summary is None or self._summary[0] != key:
-            lines = [line for symbol in sorted(self._with_prices()) if (line := self.line(symbol))]
+            found = map(self.symbol_summary, sorted(self._with_prices()))
+            symbols = [summary for summary in found if summary]
             gold = self.gold.gold
-            found = gauges(lines, gold.row("ALL") if gold else None)
-            summary = {"lines": lines, "gauges": found, "has_gold": gold is not None}
+            meters = gauges(symbols, gold.row(ALL_SYMBOLS) if gold else None)
+            summary = {"symbols": symbols, "gauges": meters, "has_gold": gold is not None}
             self._summary = (key, msgspec.json.encode(summary))
         return self._summary[1]
 
-    def line(self, symbol: str) -> Line | None:
-        """The line of `symbol`, if it has a price. May be called from any thread."""
+    def symbol_summary(self, symbol: str) -> SymbolSummary | None:
+        """The summary of `symbol`, or None without a price. May be called from any thread."""
         gold = self.gold.gold
-        key = (self.book.series_version(symbol), self._gold_file())
-        held = self._lines.get(symbol)
+        key = (self.live.series_version(symbol), self._gold_file())
+        held = self._symbol_summaries.get(symbol)
         if held is None or held[0] != key:
-            day, live_version = self.book.day(symbol)
-            closes = [bar.close for bar in self.book.newest(symbol, RECENT)[0]]
-            line = line_of(symbol, day, gold.row(symbol) if gold else None, closes)
-            held = self._lines[symbol] = ((live_version, key[1]), line)
+            day, live_version = self.live.day(symbol)
+            closes = [bar.close for bar in self.live.newest(symbol, RECENT_CLOSES)[0]]
+            row = gold.row(symbol) if gold else None
+            summary = summarize_symbol(symbol, day, row, closes)
+            held = self._symbol_summaries[symbol] = ((live_version, key[1]), summary)
         return held[1]
 
     def _gold_file(self) -> FileIdentity | None:
@@ -103,25 +112,25 @@ class Page:
         return gold.file if gold else None
 
     def status(self) -> dict[str, Any]:
-        """How fresh each way is. `problems` are sentences; none means all is well."""
-        book = self.book
+        """Freshness of live candles and gold. `problems` holds a sentence for each problem."""
+        live = self.live
         return {
             "version": _version(),
             "feed": self._settings.tickhouse_feed,
             "namespace": self._settings.tickhouse_namespace,
             "now": self._clock(),
-            "kafka": book.broker,
-            "topics": book.topics,
-            "last_final_end": book.last_final_end or None,
-            "symbols": len(book.symbols()),
-            "turned_away": book.turned_away,
+            "kafka": live.connection,
+            "topics": live.topics,
+            "last_final_end": live.last_final_end or None,
+            "symbols": len(live.symbols()),
+            "dropped_count": live.dropped_count,
             "gold": self._gold_status(),
             "problems": self._problems(),
         }
 
     def _gold_status(self) -> dict[str, Any]:
         try:
-            gold = self.gold.need()
+            gold = self.gold.require()
         except GoldNotBuilt as error:
             return {"state": "absent", "detail": str(error), "built_at": None, "as_of": None}
         times = [moment for row in gold.tables["kpi"] if (moment := unix_ms(row.get("as_of")))]
@@ -133,18 +142,18 @@ class Page:
         }
 
     def _problems(self) -> list[str]:
-        book = self.book
-        found = [book.broker.detail] if book.broker.state == "away" else []
-        found += [topic.detail for topic in book.topics.values() if topic.state == "waiting"]
+        live = self.live
+        found = [live.connection.detail] if live.connection.state == "away" else []
+        found += [topic.detail for topic in live.topics.values() if topic.state == "waiting"]
         if self.gold.problem:
             found.append(self.gold.problem)
-        if book.turned_away:
-            found.append("There are more symbols than this page shows; the newest are left out.")
+        if live.dropped_count:
+            found.append("There are more symbols than this page can show; the newest are left out.")
         return [sentence for sentence in found if sentence]
 
 
 def bar_json(bar: Bar) -> dict[str, Any]:
-    """A live bar as the routes give it."""
+    """Convert a live bar to the JSON of the routes."""
     return {
         "start": bar.start,
         "open": bar.open,
@@ -163,7 +172,7 @@ def bar_json(bar: Bar) -> dict[str, Any]:
 
 
 def gold_bar(row: dict[str, Any]) -> dict[str, Any] | None:
-    """A row of gold_candlestick as the routes give it; None when it lacks a price."""
+    """Convert a row of gold_candlestick to the JSON of the routes; None when it lacks a price."""
     prices = {name: number(row[f"candle_{name}"]) for name in ("open", "high", "low", "close")}
     start = unix_ms(row["candle_time"])
     if start is None or None in prices.values():

@@ -1,8 +1,8 @@
-"""Reads the candle topics into the live book, for as long as the page runs.
+"""Read the candle topics into the page's live candles.
 
 Each topic has a thread and a consumer of its own: `candles-1m` is read committed, `candles-live`
-uncommitted, so that partials are seen before their transaction ends. Nothing is committed: at every
-start the tail of each topic is read again. A third thread asks Kafka for the topics' ids, which
+uncommitted, so that partial candles show before their transaction ends. No offsets are committed:
+every start reads the tail of each topic. A third thread asks Kafka for the topics' ids, which
 tells whether it answers and whether a topic was made again.
 """
 
@@ -16,7 +16,7 @@ from typing import NamedTuple
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from app.contracts import CANDLES_TOPIC, LIVE_TOPIC, STOCKS_TOPIC
-from app.dashboard.live import Broker, LiveBook, Record
+from app.dashboard.live import CandleRecord, ConnectionState, LiveCandles
 from app.errors import TickhouseError
 from app.settings import Settings
 from app.topics import topic_ids, unreachable
@@ -30,7 +30,7 @@ ASK_S = 5.0
 
 
 class Tail(NamedTuple):
-    """How a topic is read: from so many records before each partition's end."""
+    """How a topic is read: `records` is how far before each partition's end reading starts."""
 
     topic: str
     isolation: str
@@ -47,10 +47,10 @@ class Lives:
     """The ids of the topics, as far as they were ever asked for; tells when one was made again."""
 
     def __init__(
-        self, settings: Settings, book: LiveBook, made_again: Callable[[set[str]], None]
+        self, settings: Settings, live: LiveCandles, made_again: Callable[[set[str]], None]
     ) -> None:
         self._settings = settings
-        self._book = book
+        self._live = live
         self._made_again = made_again
         self._names = {
             settings.named(topic): topic for topic in (STOCKS_TOPIC, CANDLES_TOPIC, LIVE_TOPIC)
@@ -65,7 +65,7 @@ class Lives:
         """
         with self._lock:
             found = topic_ids(self._settings, self._names, timeout_s=ASK_S)
-            self._book.broker = Broker("connected")
+            self._live.connection = ConnectionState("connected")
             changed = {
                 self._names[name]
                 for name, topic_id in found.items()
@@ -74,25 +74,25 @@ class Lives:
             self._ids |= found
         if changed:
             log.info("topics made again: %s", ", ".join(sorted(changed)))
-            self._book.begin_life()
+            self._live.begin_life()
             self._made_again(changed)
 
 
 class TopicReader(threading.Thread):
-    """Feeds one topic into the book; outlives brokers and topics."""
+    """Reads one topic into the live candles; survives broker outages and deleted topics."""
 
-    def __init__(self, settings: Settings, tail: Tail, book: LiveBook, lives: Lives) -> None:
+    def __init__(self, settings: Settings, tail: Tail, live: LiveCandles, lives: Lives) -> None:
         super().__init__(name=f"read {tail.topic}", daemon=True)
         self._settings = settings
         self._tail = tail
-        self._book = book
+        self._live = live
         self._lives = lives
-        self._state = book.topics[tail.topic]
+        self._state = live.topics[tail.topic]
         self._stopping = threading.Event()
         self._again = threading.Event()
 
     def read_again(self) -> None:
-        """The topic was made again: drop the consumer and begin anew."""
+        """The topic was made again: start over with a new consumer."""
         self._again.set()
 
     def stop(self) -> None:
@@ -106,9 +106,9 @@ class TopicReader(threading.Thread):
                 if self._assign(consumer):
                     self._read(consumer)
             except KafkaException as error:
-                self._away(error.args[0])
+                self._disconnected(error.args[0])
             except TickhouseError as error:
-                self._book.broker = Broker("away", str(error))
+                self._live.connection = ConnectionState("away", str(error))
             finally:
                 consumer.close()
             if not self._stopping.is_set():
@@ -123,21 +123,22 @@ class TopicReader(threading.Thread):
             "fetch.wait.max.ms": 50,
             "fetch.error.backoff.ms": 100,
             "reconnect.backoff.max.ms": 2_000,
-            "error_cb": self._reported,
+            "error_cb": self._on_error,
             "log_level": 0,
         }
 
-    def _reported(self, error: KafkaError) -> None:
-        """What librdkafka tells of its connections, of any of them."""
+    def _on_error(self, error: KafkaError) -> None:
+        """Handle a connection error that librdkafka reports."""
         if error.code() not in (KafkaError._TRANSPORT, KafkaError._RESOLVE):
-            self._away(error)  # of one connection; _ALL_BROKERS_DOWN follows when it was the last
+            # Transport errors are of one connection; _ALL_BROKERS_DOWN follows for the last one.
+            self._disconnected(error)
 
-    def _away(self, error: KafkaError) -> None:
+    def _disconnected(self, error: KafkaError) -> None:
         sentence = str(unreachable(self._settings, KafkaException(error)))
-        self._book.broker = Broker("away", sentence)
+        self._live.connection = ConnectionState("away", sentence)
 
     def _assign(self, consumer: Consumer) -> bool:
-        """Begin at the tail of each partition; False while the topic does not exist."""
+        """Assign each partition from its tail; return False while the topic does not exist."""
         name = self._settings.named(self._tail.topic)
         topic = consumer.list_topics(name, timeout=ASK_S).topics[name]
         if topic.error is not None or not topic.partitions:
@@ -157,7 +158,7 @@ class TopicReader(threading.Thread):
 
     def _wait_for(self, name: str, error: KafkaError | None) -> None:
         self._state.state = "waiting"
-        self._state.detail = f"The topic {name} does not exist yet: `tickhouse candles` makes it."
+        self._state.detail = f"The topic {name} does not exist yet: `tickhouse candles` creates it."
         if error is not None and error.code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
             self._state.detail = f"The topic {name} cannot be read: {error.str()}."
 
@@ -167,24 +168,24 @@ class TopicReader(threading.Thread):
             if first is None:
                 continue
             batch = [first, *consumer.consume(BATCH - 1, timeout=0)]
-            if not self._take(batch):
+            if not self._apply(batch):
                 return
 
-    def _take(self, batch: list[Message]) -> bool:
-        """Put a batch into the book; False when the topic is gone."""
+    def _apply(self, batch: list[Message]) -> bool:
+        """Apply a batch to the live candles; return False when the topic is gone."""
         records = []
         for message in batch:
             error = message.error()
             if error is None:
-                records.append(Record(message.value(), message.timestamp()[1]))
+                records.append(CandleRecord(message.value(), message.timestamp()[1]))
             elif error.code() in _GONE:
                 self._wait_for(self._settings.named(self._tail.topic), error)
                 return False
             else:
-                self._away(error)
+                self._disconnected(error)
         if records:
-            self._book.broker = Broker("connected")
-            self._book.take(self._tail.topic, records)
+            self._live.connection = ConnectionState("connected")
+            self._live.apply(self._tail.topic, records)
         return True
 
 
@@ -199,9 +200,9 @@ _GONE = (
 class LifeWatch(threading.Thread):
     """Asks for the lives now and then."""
 
-    def __init__(self, book: LiveBook, lives: Lives) -> None:
+    def __init__(self, live: LiveCandles, lives: Lives) -> None:
         super().__init__(name="watch topics", daemon=True)
-        self._book = book
+        self._live = live
         self._lives = lives
         self._stopping = threading.Event()
 
@@ -213,17 +214,17 @@ class LifeWatch(threading.Thread):
             try:
                 self._lives.ask()
             except TickhouseError as error:
-                self._book.broker = Broker("away", str(error))
+                self._live.connection = ConnectionState("away", str(error))
             self._stopping.wait(WATCH_INTERVAL_S)
 
 
 class Readers:
-    """The threads that keep a book fed."""
+    """The threads that read the topics and watch for their recreation."""
 
-    def __init__(self, settings: Settings, book: LiveBook) -> None:
-        lives = Lives(settings, book, self._read_again)
-        self._readers = {tail.topic: TopicReader(settings, tail, book, lives) for tail in TAILS}
-        self._watch = LifeWatch(book, lives)
+    def __init__(self, settings: Settings, live: LiveCandles) -> None:
+        lives = Lives(settings, live, self._read_again)
+        self._readers = {tail.topic: TopicReader(settings, tail, live, lives) for tail in TAILS}
+        self._watch = LifeWatch(live, lives)
 
     def _read_again(self, topics: set[str]) -> None:
         for topic in topics & self._readers.keys():
@@ -234,7 +235,7 @@ class Readers:
             thread.start()
 
     def stop(self) -> None:
-        """Ask every thread to end, and wait for them a little; they are daemons."""
+        """Stop every thread, and wait up to 3 s for each; they are daemons."""
         threads: list[TopicReader | LifeWatch] = [self._watch, *self._readers.values()]
         for thread in threads:
             thread.stop()

@@ -1,4 +1,4 @@
-"""The page's routes: the page itself, its JSON, and the stream of events."""
+"""HTTP routes of the page: HTML, JSON and server-sent events."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.dashboard.gold import TABLES, GoldNotBuilt, as_json
 from app.dashboard.page import Page
-from app.dashboard.stream import Pulse, stream
+from app.dashboard.stream import ChangeNotifier, stream
 
 STATIC = Path(__file__).parent / "static"
 MAX_CANDLES = 1_500
@@ -41,31 +41,31 @@ HEADERS = {
 }
 
 
-class Threads(Protocol):
-    """What feeds the page's book."""
+class BackgroundThreads(Protocol):
+    """Threads that update the page's live candles."""
 
     def start(self) -> None: ...
 
     def stop(self) -> None: ...
 
 
-def create_app(page: Page, readers: Threads, allowed_hosts: list[str]) -> Starlette:
-    """The application: its threads start and end with it.
+def create_app(page: Page, readers: BackgroundThreads, allowed_hosts: list[str]) -> Starlette:
+    """Create the application; it starts the threads, and stops them when it ends.
 
-    :param allowed_hosts: names that a request may ask for, `["*"]` for any.
+    :param allowed_hosts: accepted `Host` headers, `["*"]` for any.
     """
     routes = Routes(page)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        pulse = routes.pulse = Pulse()
-        page.book.on_change(pulse.strike)
-        gold = asyncio.create_task(_follow_gold(page, pulse))
+        notifier = routes.notifier = ChangeNotifier()
+        page.live.on_change(notifier.notify)
+        gold = asyncio.create_task(_follow_gold(page, notifier))
         readers.start()
         try:
             yield
         finally:
-            pulse.stop()
+            notifier.stop()
             gold.cancel()
             await asyncio.to_thread(readers.stop)
 
@@ -92,10 +92,10 @@ def create_app(page: Page, readers: Threads, allowed_hosts: list[str]) -> Starle
     return app
 
 
-async def _follow_gold(page: Page, pulse: Pulse) -> None:
+async def _follow_gold(page: Page, notifier: ChangeNotifier) -> None:
     while True:
         if await asyncio.to_thread(page.gold.refresh):
-            pulse.strike()
+            notifier.notify()
         await asyncio.sleep(GOLD_INTERVAL_S)
 
 
@@ -105,12 +105,12 @@ class Routes:
     def __init__(self, page: Page) -> None:
         self._page = page
         self._streams = 0
-        self.pulse: Pulse | None = None
+        self.notifier: ChangeNotifier | None = None
 
     def stop_streams(self) -> None:
-        """End every open stream, so that the server can end."""
-        if self.pulse:
-            self.pulse.stop()
+        """End every open stream, so that the server can shut down."""
+        if self.notifier:
+            self.notifier.stop()
 
     async def index(self, request: Request) -> Response:
         return FileResponse(STATIC / "index.html")
@@ -136,8 +136,10 @@ class Routes:
     async def gold(self, request: Request) -> Response:
         table = request.path_params["table"]
         if table not in TABLES:
-            raise HTTPException(404, f"Gold has no {table!r}; ask for one of {', '.join(TABLES)}.")
-        gold = self._page.gold.need()
+            raise HTTPException(
+                404, f"Gold has no table {table!r}; request one of {', '.join(TABLES)}."
+            )
+        gold = self._page.gold.require()
         if table == "candlestick":
             symbol, limit = self._symbol(request), _limit(request)
             rows = await asyncio.to_thread(gold.candles, symbol, limit)
@@ -148,14 +150,14 @@ class Routes:
     async def events(self, request: Request) -> Response:
         symbol = self._symbol(request)
         if self._streams >= MAX_STREAMS:
-            raise HTTPException(503, f"{MAX_STREAMS} pages are open already; close one.")
+            raise HTTPException(503, f"{MAX_STREAMS} pages are open already; close one of them.")
         return StreamingResponse(self._counted(symbol), media_type="text/event-stream")
 
     async def _counted(self, symbol: str) -> AsyncIterator[bytes]:
-        assert self.pulse is not None
+        assert self.notifier is not None
         self._streams += 1
         try:
-            async for event in stream(self._page, self.pulse, symbol):
+            async for event in stream(self._page, self.notifier, symbol):
                 yield event
         finally:
             self._streams -= 1
@@ -163,11 +165,11 @@ class Routes:
     def _symbol(self, request: Request) -> str:
         symbol = request.query_params.get("symbol", "")
         if not symbol:
-            raise HTTPException(400, "Say which symbol, as in ?symbol=AAPL.")
+            raise HTTPException(400, "Name a symbol, as in ?symbol=AAPL.")
         if symbol not in self._page.symbols():
             raise HTTPException(
                 404,
-                f"No candle of {symbol[:64]!r} has been seen; /api/symbols lists what there is.",
+                f"No candle of {symbol[:64]!r} has been seen; /api/symbols lists the known ones.",
             )
         return symbol
 
@@ -176,7 +178,7 @@ def _limit(request: Request) -> int:
     text = request.query_params.get("limit", str(DEFAULT_CANDLES))
     if not (text.isascii() and text.isdigit() and len(text) < 6 and 1 <= int(text) <= MAX_CANDLES):
         raise HTTPException(
-            400, f"The limit {text[:20]!r} must be a whole number from 1 to {MAX_CANDLES}."
+            400, f"The limit {text[:20]!r} must be an integer from 1 to {MAX_CANDLES}."
         )
     return int(text)
 
@@ -195,7 +197,7 @@ async def _not_built(request: Request, error: Exception) -> Response:
 
 
 class SafeHeaders:
-    """Puts `HEADERS` on every response."""
+    """Middleware: adds `HEADERS` to every response."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

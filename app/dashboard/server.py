@@ -1,4 +1,4 @@
-"""`tickhouse dashboard`: serves the live page."""
+"""Serve the live page: the command `tickhouse dashboard`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from starlette.applications import Starlette
 
 from app.contracts import CANDLES_TOPIC, LIVE_TOPIC
 from app.dashboard.gold import GoldReader
-from app.dashboard.live import LiveBook
+from app.dashboard.live import LiveCandles
 from app.dashboard.page import Page
 from app.dashboard.reader import Readers
 from app.dashboard.routes import create_app
@@ -27,39 +27,39 @@ GRACE_S = 3
 
 
 class DashboardError(TickhouseError):
-    """The page cannot be served; the sentence says why."""
+    """The page cannot be served; the message gives the reason."""
 
 
 def run(settings: Settings, host: str, port: int) -> None:
-    """Serve the page until it is told to end (Ctrl-C, SIGTERM).
+    """Serve the page until Ctrl-C or SIGTERM.
 
-    :param port: 0 for any free one; the address is printed.
-    :raises DashboardError: the address cannot be listened on.
+    :param port: 0 for any free port; the address is printed.
+    :raises DashboardError: the server cannot listen on the address.
     """
     listener = listen(host, port)
     app = build(settings, host, _now_ms)
     print(f"The page: {address(listener)}", flush=True)
     if not is_loopback(host):
-        log.warning("the page listens on %s: whoever reaches it can read it", host)
+        log.warning("the page listens on %s: anyone who can reach this address can read it", host)
     config = uvicorn.Config(
         app, log_level="warning", access_log=False, timeout_graceful_shutdown=GRACE_S
     )
     try:
-        Server(config, app).run(sockets=[listener])
+        DashboardServer(config, app).run(sockets=[listener])
     except KeyboardInterrupt:
-        return  # uvicorn has ended cleanly and raises the signal again
+        return  # uvicorn has shut down cleanly and raises the signal again
 
 
 def build(settings: Settings, host: str, clock: Callable[[], int]) -> Starlette:
-    """The application for `settings`, told which `host` it is served on."""
-    book = LiveBook(settings.tickhouse_feed, (CANDLES_TOPIC, LIVE_TOPIC))
-    page = Page(settings, book, GoldReader(settings), clock)
+    """Create the application for `settings`, to be served on `host`."""
+    live = LiveCandles(settings.tickhouse_feed, (CANDLES_TOPIC, LIVE_TOPIC))
+    page = Page(settings, live, GoldReader(settings), clock)
     hosts = [*LOOPBACK_NAMES, host] if is_loopback(host) else ["*"]
-    return create_app(page, Readers(settings, book), hosts)
+    return create_app(page, Readers(settings, live), hosts)
 
 
-class Server(uvicorn.Server):
-    """Ends the streams before it waits for connections to close: they would never end."""
+class DashboardServer(uvicorn.Server):
+    """Ends event streams on shutdown; they would keep their connections open for ever."""
 
     def __init__(self, config: uvicorn.Config, app: Starlette) -> None:
         super().__init__(config)
@@ -71,9 +71,9 @@ class Server(uvicorn.Server):
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A listening socket.
+    """Open a listening socket.
 
-    :raises DashboardError: the port is taken, or the host is not of this machine.
+    :raises DashboardError: the port is in use, or the host is not an address of this machine.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
@@ -91,7 +91,7 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def address(listener: socket.socket) -> str:
-    """The page's address, for a person to open."""
+    """The URL of the page."""
     host, port = listener.getsockname()[:2]
     return f"http://{f'[{host}]' if ':' in host else host}:{port}/"
 

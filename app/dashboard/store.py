@@ -1,8 +1,8 @@
-"""The candles the page holds in memory, by the rules every reader of candles goes by.
+"""Candles in memory, kept by the rules that every reader of the candle topics follows.
 
 Upsert on (symbol, window_start): a final candle replaces a partial, the highest revision wins; a
-partial of a minute whose final is held, or whose `last_offset` is lower than what is held, is
-ignored. So the order in which the two topics are read does not matter.
+partial is ignored when the final candle is held, or a partial with a higher `last_offset`. So the
+order in which the two topics are read does not matter.
 """
 
 from __future__ import annotations
@@ -11,26 +11,26 @@ from bisect import insort
 from collections.abc import Iterator
 
 from app.dashboard.bar import MINUTE_MS, Bar
-from app.dashboard.day import Day, day_of, joined
+from app.dashboard.day import DayTotals, day_totals, with_bar
 
 
-class Series:
-    """The newest `capacity` bars of one symbol, and which of them changed last."""
+class BarSeries:
+    """The newest `capacity` bars of one symbol, with the version of each bar's last change."""
 
     def __init__(self, capacity: int) -> None:
         self._capacity = capacity
         self._bars: dict[int, tuple[Bar, int]] = {}
         self._starts: list[int] = []
         self._changed: dict[int, int] = {}
-        """Version of each bar's last change; the newest change stands last."""
-        self._settled: tuple[tuple[int, int], Day | None] | None = None
+        """Version of each bar's last change; the newest change comes last."""
+        self._day_cache: tuple[tuple[int, int], DayTotals | None] | None = None
         self.version = 0
 
     def __len__(self) -> int:
         return len(self._starts)
 
     def upsert(self, bar: Bar, life: int, version: int) -> bool:
-        """Take `bar` if the readers' rules let it in; whether anything changed."""
+        """Store `bar` unless a newer one is held; return whether anything changed."""
         held = self._bars.get(bar.start)
         if held is None:
             if len(self._starts) >= self._capacity and bar.start < self._starts[0]:
@@ -66,16 +66,16 @@ class Series:
         newest_first = self._newest_session_first()
         return list(newest_first)[::-1]
 
-    def day(self) -> Day | None:
-        """The newest bar's trading day. All but that bar is added up only when it changed."""
+    def day(self) -> DayTotals | None:
+        """Totals of the newest bar's trading day; earlier bars are added up when one changes."""
         if not self._starts:
             return None
         newest = self._bars[self._starts[-1]][0]
         others = (v for start, v in reversed(self._changed.items()) if start != newest.start)
         key = (newest.start, next(others, 0))
-        if self._settled is None or self._settled[0] != key:
-            self._settled = (key, day_of(self.session()[:-1]))
-        return joined(self._settled[1], newest)
+        if self._day_cache is None or self._day_cache[0] != key:
+            self._day_cache = (key, day_totals(self.session()[:-1]))
+        return with_bar(self._day_cache[1], newest)
 
     def _newest_session_first(self) -> Iterator[Bar]:
         newest = None
@@ -88,7 +88,7 @@ class Series:
 
 
 def _replaces(new: Bar, new_life: int, held: Bar, held_life: int) -> bool:
-    """Whether `new` takes the place of `held`, both of one minute.
+    """Whether `new` replaces `held`, which is of the same minute.
 
     Offsets and revisions compare only within one life of the topics. Between lives the final with
     the larger trade_count wins, on ties the newer.
@@ -105,31 +105,31 @@ def _replaces(new: Bar, new_life: int, held: Bar, held_life: int) -> bool:
 
 
 class CandleStore:
-    """A bounded set of series. Every change has a version; readers ask for what is newer."""
+    """Candles of a bounded number of symbols. Every change has a version; readers poll by it."""
 
     def __init__(self, capacity: int = 1_500, max_symbols: int = 500) -> None:
         self._capacity = capacity
         self._max_symbols = max_symbols
-        self._series: dict[str, Series] = {}
+        self._series: dict[str, BarSeries] = {}
         self._life = 0
         self.version = 0
-        self.turned_away = 0
-        """Candles of symbols that there was no room for."""
+        self.dropped_count = 0
+        """Number of candles dropped because the store has `max_symbols` symbols already."""
         self.last_final_end = 0
-        """End of the newest minute that has a final candle, UNIX ms; 0: none yet."""
+        """End of the newest minute that has a final candle, UNIX ms; 0 before the first."""
 
     def begin_life(self) -> None:
         """The topics were made again: offsets and revisions start anew. Bars stay."""
         self._life += 1
 
     def apply(self, symbol: str, bar: Bar) -> bool:
-        """Take one record of `candles-1m` or `candles-live`; whether anything changed."""
+        """Apply a record of `candles-1m` or `candles-live`; return whether anything changed."""
         series = self._series.get(symbol)
         if series is None:
             if len(self._series) >= self._max_symbols:
-                self.turned_away += 1
+                self.dropped_count += 1
                 return False
-            series = self._series[symbol] = Series(self._capacity)
+            series = self._series[symbol] = BarSeries(self._capacity)
         if bar.revision is not None:
             self.last_final_end = max(self.last_final_end, bar.start + MINUTE_MS)
         if not series.upsert(bar, self._life, self.version + 1):
@@ -141,6 +141,6 @@ class CandleStore:
         """The symbols that have candles, sorted."""
         return sorted(self._series)
 
-    def series(self, symbol: str) -> Series | None:
+    def series(self, symbol: str) -> BarSeries | None:
         """The series of `symbol`, if it has any candle."""
         return self._series.get(symbol)

@@ -1,7 +1,7 @@
-"""Server-Sent Events: a snapshot first, then what changed, at most ten times a second.
+"""Server-sent events: a snapshot, then changed candles, at most ten times a second.
 
-A stream holds no queue. It remembers the version it has sent and asks the book for what is newer,
-so a slow reader gets fewer and later states, never a backlog.
+A stream has no queue. It keeps the version it last sent and reads newer changes from the live
+candles, so a slow client gets fewer updates, not a backlog.
 """
 
 from __future__ import annotations
@@ -15,24 +15,24 @@ import msgspec
 
 from app.dashboard.page import Page, bar_json
 
-PACE_S = 0.1
-GLANCE_S = 0.02
-"""Other symbols' changes wake a stream too: this bounds how often it looks."""
+EVENT_INTERVAL_S = 0.1
+MIN_INTERVAL_S = 0.02
+"""Changes of other symbols wake a stream too: this limits how often it checks."""
 STATUS_S = 1.0
 SNAPSHOT_BARS = 500
 RETRY_MS = 2_000
 
 
-class Pulse:
-    """Wakes every waiting stream; may be struck from any thread."""
+class ChangeNotifier:
+    """Wakes every waiting stream; `notify` may be called from any thread."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._struck = asyncio.Event()
+        self._changed = asyncio.Event()
         self.stopped = False
 
-    def strike(self) -> None:
-        """Something changed."""
+    def notify(self) -> None:
+        """Wake the waiting streams."""
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._wake)
 
@@ -42,23 +42,23 @@ class Pulse:
         self._wake()
 
     def _wake(self) -> None:
-        self._struck.set()
-        self._struck = asyncio.Event()
+        self._changed.set()
+        self._changed = asyncio.Event()
 
-    def next(self) -> asyncio.Event:
-        """The next strike; take it before looking for changes, so that none is missed."""
-        return self._struck
+    def next_change(self) -> asyncio.Event:
+        """The event of the next change; get it before reading changes, so that none is missed."""
+        return self._changed
 
 
-async def _until(strike: asyncio.Event, timeout_s: float) -> None:
+async def _wait(change: asyncio.Event, timeout_s: float) -> None:
     with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(strike.wait(), timeout=max(timeout_s, 0))
+        await asyncio.wait_for(change.wait(), timeout=max(timeout_s, 0))
 
 
-async def stream(page: Page, pulse: Pulse, symbol: str) -> AsyncIterator[bytes]:
-    """The events of one reader of `symbol`: snapshot, candles, summary, status.
+async def stream(page: Page, notifier: ChangeNotifier, symbol: str) -> AsyncIterator[bytes]:
+    """Yield the events for one client that watches `symbol`: snapshot, candles, summary, status.
 
-    `status` comes each second and tells a reader that the connection lives.
+    `status` is sent each second and doubles as a heartbeat.
     """
     loop = asyncio.get_running_loop()
     yield f"retry: {RETRY_MS}\n\n".encode()
@@ -66,13 +66,14 @@ async def stream(page: Page, pulse: Pulse, symbol: str) -> AsyncIterator[bytes]:
     yield event("snapshot", {"symbol": symbol, "candles": bars})
     sent_summary = b""
     next_status = loop.time()
-    while not pulse.stopped:
-        strike = pulse.next()
-        changed, version = page.book.since(symbol, version)
+    while not notifier.stopped:
+        change = notifier.next_change()
+        changed, version = page.live.since(symbol, version)
         if changed:
             candles = [bar_json(bar) for bar in changed]
-            news = {"symbol": symbol, "candles": candles, "line": page.line(symbol)}
-            yield event("candles", news)
+            summary_of_symbol = page.symbol_summary(symbol)
+            update = {"symbol": symbol, "candles": candles, "summary": summary_of_symbol}
+            yield event("candles", update)
         if loop.time() >= next_status:
             next_status = loop.time() + STATUS_S
             summary = await asyncio.to_thread(page.summary)
@@ -80,15 +81,15 @@ async def stream(page: Page, pulse: Pulse, symbol: str) -> AsyncIterator[bytes]:
                 sent_summary = summary
                 yield raw_event("summary", summary)
             yield event("status", page.status())
-        await asyncio.sleep(PACE_S if changed else GLANCE_S)
-        await _until(strike, next_status - loop.time())
+        await asyncio.sleep(EVENT_INTERVAL_S if changed else MIN_INTERVAL_S)
+        await _wait(change, next_status - loop.time())
 
 
 def event(name: str, value: Any) -> bytes:
-    """One event, its value as JSON in one line."""
+    """Encode an event whose value becomes one line of JSON."""
     return raw_event(name, msgspec.json.encode(value))
 
 
 def raw_event(name: str, value: bytes) -> bytes:
-    """One event of a value that is JSON already."""
+    """Encode an event whose value is JSON already."""
     return b"event: " + name.encode() + b"\ndata: " + value + b"\n\n"

@@ -1,8 +1,8 @@
-"""A symbol's line on the page: live candles and the warehouse's gold, whichever is fresher.
+"""Summary of a symbol, combined from live candles and the warehouse's gold.
 
-The price comes from whichever is newer. Totals of the trading day (range, volume, traded value)
-come from whichever has seen more of it: they only grow. What needs history (previous close, usual
-volume, volatility) is gold's alone.
+The price comes from the newer of the two. Totals of the trading day (range, volume, traded value)
+come from the one with the larger volume, as totals only grow. Figures that need history (previous
+close, typical volume, volatility) come from gold.
 """
 
 from __future__ import annotations
@@ -14,16 +14,18 @@ from typing import Any, NamedTuple
 
 from msgspec import Struct
 
-from app.dashboard.day import Day
+from app.dashboard.day import DayTotals
 
 GoldRow = Mapping[str, Any]
 LIVE, GOLD = "live", "gold"
 SESSION_OPEN = "session open"
+ALL_SYMBOLS = "*"
+"""Key of the total of all symbols in gold_gauge and among the gauges; not a valid symbol."""
 _LONG_WEEKEND = timedelta(days=4)
 
 
 class Totals(Struct, frozen=True):
-    """A trading day so far. `since` is the first minute counted, None where gold counted it."""
+    """Totals of the trading day so far. `since` is the first minute counted, None from gold."""
 
     source: str
     low: float
@@ -34,8 +36,8 @@ class Totals(Struct, frozen=True):
     since: int | None
 
 
-class Line(Struct, frozen=True, kw_only=True):
-    """What tiles, tree map and gauges show of one symbol; times in UNIX ms."""
+class SymbolSummary(Struct, frozen=True, kw_only=True):
+    """Figures of one symbol for tiles, tree map and gauges; times in UNIX ms."""
 
     symbol: str
     digits: int
@@ -51,26 +53,30 @@ class Line(Struct, frozen=True, kw_only=True):
     sector: str | None = None
     volatility: float | None = None
     relative_volatility: float | None = None
-    usual_volume: float | None = None
-    usual_sales: float | None = None
-    usual_days: int | None = None
+    typical_volume: float | None = None
+    typical_sales: float | None = None
+    typical_days: int | None = None
 
 
 class Gauge(Struct, frozen=True):
-    """A gauge: its value, the usual value by this minute if known, and its end."""
+    """A gauge: its value, the typical value by this minute, and full scale."""
 
     value: float
-    usual: float | None
+    typical: float | None
+    relative: float | None
+    """value / typical: for the volume, the relative volume."""
     max: float
 
 
-def line_of(symbol: str, day: Day | None, gold: GoldRow | None, closes: list[float]) -> Line | None:
-    """The line of `symbol`.
+def summarize_symbol(
+    symbol: str, day: DayTotals | None, gold: GoldRow | None, closes: list[float]
+) -> SymbolSummary | None:
+    """Summarize `symbol`.
 
-    :param day: its newest trading day by live candles.
+    :param day: totals of its newest trading day from live candles.
     :param gold: its columns of gold_kpi, gold_treechart and gold_gauge in one row.
-    :param closes: its last closes, for the number of decimals.
-    :return: None when neither has a price.
+    :param closes: its last closes, which decide the number of decimals.
+    :return: None when neither live candles nor gold have a price.
     """
     gold = gold or {}
     prices = [found for found in (_live_price(day), _gold_price(gold)) if found]
@@ -82,7 +88,7 @@ def line_of(symbol: str, day: Day | None, gold: GoldRow | None, closes: list[flo
     if day and day.newest.session_date != today:
         day = None
     reference, basis = _reference(gold, day)
-    return Line(
+    return SymbolSummary(
         symbol=symbol,
         digits=display_digits(closes or [newest.price]),
         price=newest.price,
@@ -97,9 +103,9 @@ def line_of(symbol: str, day: Day | None, gold: GoldRow | None, closes: list[flo
         sector=gold.get("sector"),
         volatility=number(gold.get("volatility")),
         relative_volatility=number(gold.get("relative_volatility")),
-        usual_volume=number(gold.get("usual_volume")),
-        usual_sales=number(gold.get("usual_sales")),
-        usual_days=gold.get("usual_days"),
+        typical_volume=number(gold.get("typical_volume")),
+        typical_sales=number(gold.get("typical_sales")),
+        typical_days=gold.get("typical_days"),
     )
 
 
@@ -110,7 +116,7 @@ class _Price(NamedTuple):
     source: str
 
 
-def _live_price(day: Day | None) -> _Price | None:
+def _live_price(day: DayTotals | None) -> _Price | None:
     if day is None:
         return None
     bar = day.newest
@@ -125,7 +131,7 @@ def _gold_price(gold: GoldRow) -> _Price | None:
     return _Price(price, as_of, str(session_date), GOLD)
 
 
-def _totals(day: Day | None, gold: GoldRow, price: float) -> Totals:
+def _totals(day: DayTotals | None, gold: GoldRow, price: float) -> Totals:
     live = _live_totals(day) if day else None
     volume = number(gold.get("volume"))
     if volume is None or (live and live.volume >= volume):
@@ -145,7 +151,7 @@ def _totals(day: Day | None, gold: GoldRow, price: float) -> Totals:
     )
 
 
-def _live_totals(day: Day) -> Totals:
+def _live_totals(day: DayTotals) -> Totals:
     return Totals(
         source=LIVE,
         low=day.low,
@@ -157,59 +163,63 @@ def _live_totals(day: Day) -> Totals:
     )
 
 
-def _reference(gold: GoldRow, day: Day | None) -> tuple[float | None, str | None]:
-    """The price that the change is against, and its name."""
+def _reference(gold: GoldRow, day: DayTotals | None) -> tuple[float | None, str | None]:
+    """The price that the change is measured from, and its name."""
     reference = number(gold.get("reference_price"))
     if reference is not None:
         return reference, str(gold.get("change_basis") or "").replace("_", " ") or None
     return (day.open, SESSION_OPEN) if day else (None, None)
 
 
-def gauges(lines: Iterable[Line], gold_all: GoldRow | None) -> dict[str, dict[str, Gauge]]:
-    """The gauges of volume and sales for each symbol, and for `ALL`.
+def gauges(
+    symbols: Iterable[SymbolSummary], gold_all: GoldRow | None
+) -> dict[str, dict[str, Gauge]]:
+    """Gauges of volume and sales for each symbol, and under `ALL_SYMBOLS` for their total.
 
-    A gauge ends at twice its usual value; with no history, at the largest of all symbols. `ALL`
-    leaves out symbols that have not traded for more than a long weekend.
+    Full scale is twice the typical value; without history, the largest value of any symbol. The
+    total leaves out symbols that have not traded for longer than a long weekend.
     """
-    lines = list(lines)
-    if not lines:
+    symbols = list(symbols)
+    if not symbols:
         return {}
-    newest = max(date.fromisoformat(line.session_date) for line in lines)
+    newest = max(date.fromisoformat(symbol.session_date) for symbol in symbols)
     trading = [
-        line for line in lines if newest - date.fromisoformat(line.session_date) <= _LONG_WEEKEND
+        symbol
+        for symbol in symbols
+        if newest - date.fromisoformat(symbol.session_date) <= _LONG_WEEKEND
     ]
-    most_volume = max(line.totals.volume for line in lines)
-    most_sales = max(line.totals.traded_value for line in lines)
+    most_volume = max(symbol.totals.volume for symbol in symbols)
+    most_sales = max(symbol.totals.traded_value for symbol in symbols)
     found = {
-        line.symbol: {
-            "volume": _gauge(line.totals.volume, line.usual_volume, most_volume),
-            "sales": _gauge(line.totals.traded_value, line.usual_sales, most_sales),
+        summary.symbol: {
+            "volume": _gauge(summary.totals.volume, summary.typical_volume, most_volume),
+            "sales": _gauge(summary.totals.traded_value, summary.typical_sales, most_sales),
         }
-        for line in lines
+        for summary in symbols
     }
     gold_all = gold_all or {}
-    volume = math.fsum(line.totals.volume for line in trading)
-    sales = math.fsum(line.totals.traded_value for line in trading)
-    found["ALL"] = {
-        "volume": _gauge(volume, number(gold_all.get("usual_volume")), volume),
-        "sales": _gauge(sales, number(gold_all.get("usual_sales")), sales),
+    volume = math.fsum(symbol.totals.volume for symbol in trading)
+    sales = math.fsum(symbol.totals.traded_value for symbol in trading)
+    found[ALL_SYMBOLS] = {
+        "volume": _gauge(volume, number(gold_all.get("typical_volume")), volume),
+        "sales": _gauge(sales, number(gold_all.get("typical_sales")), sales),
     }
     return found
 
 
-def _gauge(value: float, usual: float | None, largest: float) -> Gauge:
-    if not usual or usual < 0:
-        return Gauge(value, None, max(value, largest))
-    return Gauge(value, usual, max(value, 2 * usual))
+def _gauge(value: float, typical: float | None, largest: float) -> Gauge:
+    if not typical or typical < 0:
+        return Gauge(value, None, None, max(value, largest))
+    return Gauge(value, typical, value / typical, max(value, 2 * typical))
 
 
 def display_digits(prices: list[float]) -> int:
-    """How many decimals to show for prices like these: as many as most need, from 2 to 8."""
+    """Number of decimals to show prices with: as many as most of `prices` need, from 2 to 8."""
     needed = sorted(_decimals(price) for price in prices)
-    usual = needed[len(needed) // 2] if needed else 2
+    median = needed[len(needed) // 2] if needed else 2
     magnitude = abs(prices[-1]) if prices else 1
     most = 2 if magnitude >= 1_000 else 4 if magnitude >= 10 else 6 if magnitude >= 0.01 else 8
-    return min(max(usual, 2), most)
+    return min(max(median, 2), most)
 
 
 def _decimals(price: float) -> int:
@@ -217,7 +227,7 @@ def _decimals(price: float) -> int:
 
 
 def number(value: Any) -> float | None:
-    """`value` as a finite double, or None."""
+    """Convert `value` to a finite double, or None."""
     if value is None:
         return None
     found = float(value)
@@ -225,7 +235,7 @@ def number(value: Any) -> float | None:
 
 
 def unix_ms(value: Any) -> int | None:
-    """A warehouse timestamp (naive, UTC) in UNIX ms."""
+    """Convert a warehouse timestamp (naive, UTC) to UNIX ms."""
     if not isinstance(value, datetime):
         return None
     moment = value if value.tzinfo else value.replace(tzinfo=UTC)

@@ -1,7 +1,7 @@
-"""Airflow for one machine: SQLite, few processes, loopback only.
+"""Run Airflow on one machine: SQLite, few processes, loopback only.
 
-`airflow standalone` listens on every interface, and so do the log servers of scheduler and
-triggerer; so the four parts are started one by one, without log servers.
+`airflow standalone` listens on every interface, as do the log servers of scheduler and triggerer;
+so the four components are started separately, without log servers.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 from app.embedded.ports import LOOPBACK, get_json
 from app.embedded.process import ChildProcess
 from app.embedded.supervisor import Part
-from app.outputs import write_whole
+from app.outputs import write_atomically
 
 USER = "admin"
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -26,9 +26,9 @@ _SECRETS = ("fernet_key", "jwt_secret", "secret_key")
 
 
 class Airflow:
-    """The parts of an Airflow whose database, logs and password lie in `folder`.
+    """The components of an Airflow whose database, logs and password are in `folder`.
 
-    :param variables: the environment of every part and task, Tickhouse's settings among it.
+    :param variables: the environment of every part and task, including Tickhouse's settings.
     :param logs: the folder for the parts' output.
     """
 
@@ -43,7 +43,7 @@ class Airflow:
 
     @property
     def url(self) -> str:
-        """Where a person looks."""
+        """The URL of Airflow's web interface."""
         return f"http://{LOOPBACK}:{self.port}/"
 
     def migrate(self) -> ChildProcess:
@@ -54,7 +54,7 @@ class Airflow:
         """Return when the database is ready.
 
         :param watch: called while waiting.
-        :raises EmbeddedError: it could not be made.
+        :raises EmbeddedError: the migration failed.
         """
 
         def ended() -> bool:
@@ -64,14 +64,14 @@ class Airflow:
         setup.wait_for(ended, "Airflow's database", _SETUP_S)
 
     def first_parts(self) -> list[Part]:
-        """What tasks need before the scheduler may start them; when the database is ready."""
+        """Parts that tasks need before the scheduler starts them; the database must be ready."""
         return [
             self._part("airflow-dag-processor", "dag-processor"),
             self._part("airflow-api-server", "api-server", is_ready=lambda: bool(self._health())),
         ]
 
     def last_parts(self) -> list[Part]:
-        """The rest, to be started when the first parts are ready."""
+        """The other parts, to be started once the first parts are ready."""
         quiet = "--skip-serve-logs"
         return [
             self._part("airflow-scheduler", "scheduler", quiet, is_ready=self._is_scheduling),
@@ -87,14 +87,14 @@ class Airflow:
         return all(part.get("status") == "healthy" for part in parts)
 
     def _part(self, name: str, *command: str, is_ready: Callable[[], bool] = lambda: True) -> Part:
-        """Killed in the end it loses nothing: what it waits for is a task, which is run again."""
+        """Killing it loses nothing: at shutdown it waits for a task, which is then retried."""
         return Part(
             name,
             lambda: self._airflow(name, command),
             is_ready=is_ready,
-            ends=0,
+            stop_order=0,
             grace_s=8.0,
-            stubborn=True,
+            expect_kill=True,
         )
 
     def _airflow(self, name: str, command: tuple[str, ...]) -> ChildProcess:
@@ -107,7 +107,7 @@ class Airflow:
 
 
 def airflow_variables(folder: Path, port: int, keys: Mapping[str, str]) -> dict[str, str]:
-    """Airflow's settings: small, quick to notice a change, and reachable from this machine only."""
+    """Airflow's settings: few processes, fast detection of changes, loopback only."""
     api = f"http://{LOOPBACK}:{port}"
     options = {
         "API__BASE_URL": api,
@@ -144,7 +144,7 @@ def airflow_variables(folder: Path, port: int, keys: Mapping[str, str]) -> dict[
 
 
 def _password(file: Path) -> str:
-    """The generated password of `USER`, kept in `file` for this user's eyes only."""
+    """The generated password of `USER`, stored in `file` with mode 0600."""
     known: dict[str, str] = json.loads(file.read_text()) if file.exists() else {}
     if USER not in known:
         known = {USER: secrets.token_urlsafe(12)}
@@ -153,7 +153,7 @@ def _password(file: Path) -> str:
 
 
 def _keys(file: Path) -> dict[str, str]:
-    """The keys that Airflow's parts share, made once."""
+    """The keys that Airflow's components share, generated once."""
     if not file.exists():
         from cryptography.fernet import Fernet
 
@@ -164,4 +164,4 @@ def _keys(file: Path) -> dict[str, str]:
 
 
 def _write_private(file: Path, values: Mapping[str, str]) -> None:
-    write_whole(file, json.dumps(values), mode=0o600)
+    write_atomically(file, json.dumps(values), mode=0o600)

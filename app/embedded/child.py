@@ -1,7 +1,7 @@
-"""Run a command so that it ends when the process that started it dies, however that happens.
+"""Run a command that is terminated when its parent process dies, even if that is killed.
 
-Usage: `python child.py PARENT_PID COMMAND [ARGUMENT…]`. Imports nothing of Tickhouse: it is a few
-milliseconds between fork and exec.
+Usage: `python child.py PARENT_PID COMMAND [ARGUMENT…]`. Imports nothing of Tickhouse, as it
+adds its start-up time between fork and exec.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ PR_SET_PDEATHSIG = 1
 
 
 def main(arguments: list[str]) -> None:
-    """Ask Linux for SIGTERM at the parent's death, then become the command."""
+    """Request SIGTERM on the parent's death (Linux), then execute the command."""
     parent, command = int(arguments[0]), arguments[1:]
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
-    if os.getppid() != parent:  # it died before we could ask
+    if os.getppid() != parent:  # the parent died before prctl
         sys.exit(1)
     os.execvp(command[0], command)
 

@@ -1,7 +1,7 @@
-"""`tickhouse demo`: the whole pipeline on this machine, reachable from this machine only.
+"""Run the pipeline on one machine, reachable from that machine only: `tickhouse demo`.
 
-Simulated without FINNHUB_API_KEY, live with it; a namespace and a data folder for each. Ctrl-C or
-SIGTERM ends it; what it has stored is there at the next start.
+The feed is simulated, or live with FINNHUB_API_KEY; each has its own namespace and data folder.
+Ctrl-C or SIGTERM stops the demo; the next start continues from its stored data.
 """
 
 from __future__ import annotations
@@ -19,8 +19,15 @@ from app.embedded.airflow import USER, Airflow
 from app.embedded.environment import child_environment
 from app.embedded.jars import KAFKA_VERSION
 from app.embedded.kafka import KafkaServer
-from app.embedded.leftovers import only_run
-from app.embedded.plan import PORTS, USUAL_PORTS, Tickhouse, demo_settings, is_live, on_servers
+from app.embedded.leftovers import single_run
+from app.embedded.plan import (
+    DEFAULT_PORTS,
+    PORTS,
+    PipelineParts,
+    demo_settings,
+    is_live,
+    with_servers,
+)
 from app.embedded.ports import remembered_ports
 from app.embedded.s3 import S3Server
 from app.embedded.server import EmbeddedServer
@@ -31,31 +38,31 @@ from app.topics import ensure_topics
 _SERVERS_S = 120
 _PARTS_S = 60
 _FIRST_CANDLE_S = 45
-"""How long Airflow, the heavy part, waits for candles to move before it starts."""
+"""How long to wait for candles before starting Airflow, which takes the most resources."""
 _AIRFLOW_S = 180
 _WATCH_S = 0.5
 
 
 def run() -> None:
-    """Start everything, say where to look, and keep it running until told to end.
+    """Start all parts, print their addresses, and restart what fails until the demo is stopped.
 
-    :raises TickhouseError: a part cannot be started; everything is ended again.
+    :raises TickhouseError: a part cannot be started; the others are stopped.
     """
     given = load_settings()
-    with only_run(given.tickhouse_data_dir):
+    with single_run(given.tickhouse_data_dir):
         demo = Demo(demo_settings(given), simulated=not is_live(given), console=Console())
-        with _ended_by_signals(demo):
+        with _stopped_by_signals(demo):
             try:
                 demo.start()
                 demo.watch()
             except KeyboardInterrupt:
-                demo.say("Ending…")
+                demo.report("Stopping…")
             finally:
                 demo.stop()
 
 
 class Demo:
-    """The parts, in the order in which they come up."""
+    """Starts the parts in order, watches and stops them."""
 
     def __init__(self, settings: Settings, *, simulated: bool, console: Console) -> None:
         self._settings = settings
@@ -64,51 +71,51 @@ class Demo:
         self._home = settings.home
         self._logs = self._home / "logs"
         self._began = time.monotonic()
-        self.supervisor = Supervisor(self.say)
-        self._ports = remembered_ports(self._home / "ports.json", PORTS, USUAL_PORTS)
+        self.supervisor = Supervisor(self.report)
+        self._ports = remembered_ports(self._home / "ports.json", PORTS, DEFAULT_PORTS)
         self._s3: S3Server | None = None
-        self.told_to_end = threading.Event()
+        self.stop_requested = threading.Event()
 
-    def say(self, sentence: str) -> None:
-        """One line with the seconds since the start."""
+    def report(self, sentence: str) -> None:
+        """Print a line with the seconds since the start."""
         elapsed = f"{time.monotonic() - self._began:5.0f} s"
         self._console.print(f"[dim]{elapsed}[/dim]  {sentence}", highlight=False, soft_wrap=True)
 
     def start(self) -> None:
-        """Bring everything up; candles first, Airflow last."""
+        """Start all parts; candles first, Airflow last."""
         what = "SIMULATED market" if self._simulated else "live feed of Finnhub"
-        self.say(f"Tickhouse demo: {what}, data in {self._home}")
+        self.report(f"Tickhouse demo: {what}, data in {self._home}")
         self._settings = self._start_servers()
         ensure_topics(self._settings)
-        tickhouse = Tickhouse(self._settings, self._logs, self._ports)
-        self._start_pipeline(tickhouse)
-        self._await_candles(tickhouse)
+        parts = PipelineParts(self._settings, self._logs, self._ports)
+        self._start_pipeline(parts)
+        self._await_candles(parts)
         airflow = self._start_airflow()
         self._console.print(
-            f"\n  The page   {tickhouse.dashboard_url}\n"
+            f"\n  The page   {parts.dashboard_url}\n"
             f"  Airflow    {airflow.url}   user {USER}, password {airflow.password}\n"
             f"  Logs       {self._logs}\n"
-            "  Ctrl-C ends everything.\n",
+            "  Ctrl-C stops all of it.\n",
             highlight=False,
             markup=False,
             soft_wrap=True,
         )
-        self._await_gold(tickhouse)
+        self._await_gold(parts)
 
     def watch(self) -> None:
-        """Restart what ends, until told to end."""
-        while not self.told_to_end.wait(_WATCH_S):
+        """Restart parts that end, until the demo is stopped."""
+        while not self.stop_requested.wait(_WATCH_S):
             self.supervisor.check()
 
     def stop(self) -> None:
-        """End every part: sources, then topologies and pages, then servers."""
+        """Stop every part: sources, then topologies and pages, then servers."""
         self.supervisor.stop()
         if self._s3:
             self._s3.stop()
-        self.say("Everything has ended.")
+        self.report("All parts have stopped.")
 
     def _start_servers(self) -> Settings:
-        """The settings, with Kafka and S3 running that the user did not name."""
+        """Start Kafka and S3 unless the user named servers; return settings that point to them."""
         own_kafka = "kafka_brokers" not in self._settings.model_fields_set
         own_s3 = self._settings.lake_endpoint_url is None
         names, kafka = [], None
@@ -116,7 +123,7 @@ class Demo:
             self._s3 = S3Server(
                 self._home / "s3", bucket=self._settings.lake_bucket, log=self._logs / "s3.log"
             )
-            self.supervisor.start(_server("s3", self._s3, stubborn=True))
+            self.supervisor.start(_server("s3", self._s3, expect_kill=True))
             names.append("s3")
         if own_kafka:
             kafka = self._kafka()
@@ -125,43 +132,43 @@ class Demo:
             names.append("kafka")
         with self._waiting("Waiting for Kafka and S3"):
             self.supervisor.wait_ready(names, _SERVERS_S)
-        settings = on_servers(
+        settings = with_servers(
             self._settings,
             brokers=kafka.brokers if kafka else None,
             s3=self._s3.as_settings() if self._s3 else None,
             simulator_port=self._ports["simulator"] if self._simulated else None,
         )
-        self.say(f"Kafka at {settings.kafka_brokers}, S3 at {settings.lake_endpoint_url}")
+        self.report(f"Kafka at {settings.kafka_brokers}, S3 at {settings.lake_endpoint_url}")
         return settings
 
     def _kafka(self) -> KafkaServer:
         def progress(done: int, total: int) -> None:
             if done % 10 == 0 or done == total:
-                self.say(f"Apache Kafka {KAFKA_VERSION}: {done} of {total} jars")
+                self.report(f"Apache Kafka {KAFKA_VERSION}: {done} of {total} jars")
 
         return KafkaServer(self._home / "kafka", log=self._logs / "kafka.log", progress=progress)
 
-    def _start_pipeline(self, tickhouse: Tickhouse) -> None:
+    def _start_pipeline(self, parts: PipelineParts) -> None:
         if self._simulated:
-            self.supervisor.start(tickhouse.simulator())
-        self.supervisor.start(tickhouse.candles(), tickhouse.dashboard())
+            self.supervisor.start(parts.simulator())
+        self.supervisor.start(parts.candles(), parts.dashboard())
         if self._simulated:
             with self._waiting("Waiting for the simulator"):
                 self.supervisor.wait_ready(["simulate"], _PARTS_S)
-        self.supervisor.start(tickhouse.producer(), tickhouse.archive())
+        self.supervisor.start(parts.producer(), parts.archive())
         with self._waiting("Waiting for the page"):
             self.supervisor.wait_ready(["dashboard"], _PARTS_S)
-        self.say(f"The page: {tickhouse.dashboard_url}")
+        self.report(f"The page: {parts.dashboard_url}")
 
-    def _await_candles(self, tickhouse: Tickhouse) -> None:
+    def _await_candles(self, parts: PipelineParts) -> None:
         with self._waiting("Waiting for the first candle"):
             deadline = time.monotonic() + _FIRST_CANDLE_S
             while time.monotonic() < deadline:
-                if symbols := tickhouse.moving_symbols():
-                    self.say(f"Candles move on the page; symbols so far: {symbols}")
+                if symbols := parts.live_symbol_count():
+                    self.report(f"Candles move on the page; symbols so far: {symbols}")
                     return
                 self._check()
-        self.say("No candle yet; the page shows them as soon as trades arrive.")
+        self.report("No candle yet; the page shows them as soon as trades arrive.")
 
     def _start_airflow(self) -> Airflow:
         variables = child_environment(self._settings)
@@ -172,15 +179,15 @@ class Demo:
             self.supervisor.start(*parts)
             with self._waiting("Waiting for Airflow"):
                 self.supervisor.wait_ready([part.name for part in parts], _AIRFLOW_S)
-        self.say(f"Airflow: {airflow.url}")
+        self.report(f"Airflow: {airflow.url}")
         return airflow
 
-    def _await_gold(self, tickhouse: Tickhouse) -> None:
-        """Say when the warehouse half has come round for the first time."""
-        built_before = _built_at(tickhouse)
-        while not self.told_to_end.is_set():
-            if _built_at(tickhouse) != built_before:
-                self.say("Gold is built; from now on each minute")
+    def _await_gold(self, parts: PipelineParts) -> None:
+        """Report the first build of gold in this run."""
+        built_before = _built_at(parts)
+        while not self.stop_requested.is_set():
+            if _built_at(parts) != built_before:
+                self.report("Gold is built, and will be each minute")
                 return
             self._check()
 
@@ -194,34 +201,34 @@ class Demo:
             yield
 
 
-def _server(name: str, server: EmbeddedServer, *, stubborn: bool = False) -> Part:
+def _server(name: str, server: EmbeddedServer, *, expect_kill: bool = False) -> Part:
     return Part(
         name,
         server.launch,
         is_ready=server.answers,
-        ends=2,
+        stop_order=2,
         grace_s=server.grace_s,
-        stubborn=stubborn,
+        expect_kill=expect_kill,
     )
 
 
-def _built_at(tickhouse: Tickhouse) -> int | None:
-    status = tickhouse.status()
+def _built_at(parts: PipelineParts) -> int | None:
+    status = parts.status()
     return status["gold"]["built_at"] if status else None
 
 
 @contextlib.contextmanager
-def _ended_by_signals(demo: Demo) -> Iterator[None]:
-    """The first Ctrl-C or SIGTERM ends the demo in order, the second at once."""
+def _stopped_by_signals(demo: Demo) -> Iterator[None]:
+    """The first Ctrl-C or SIGTERM stops the demo in order, the second kills it."""
 
-    def note(_number: int, _frame: FrameType | None) -> None:
-        if demo.told_to_end.is_set():
-            demo.supervisor.hurry = True
+    def handle(_number: int, _frame: FrameType | None) -> None:
+        if demo.stop_requested.is_set():
+            demo.supervisor.force_stop = True
             return
-        demo.told_to_end.set()
+        demo.stop_requested.set()
         raise KeyboardInterrupt
 
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:

@@ -1,4 +1,4 @@
-"""Settings as environment variables, for the processes that are started with them."""
+"""Convert settings to environment variables for child processes."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from app.settings import Settings
 
 
 def as_variables(settings: Settings) -> dict[str, str]:
-    """Every setting that has a value, as its variable. Secrets are in the clear: never log it."""
+    """Environment variables of all settings that have a value. Contains secrets: never log it."""
     values = {name: getattr(settings, name) for name in type(settings).model_fields}
     return {name.upper(): _text(value) for name, value in values.items() if value is not None}
 
 
 def child_environment(settings: Settings) -> dict[str, str]:
-    """This process's environment with exactly these settings instead of its own."""
+    """This process's environment, with its own settings replaced by `settings`."""
     ours = {name.upper() for name in type(settings).model_fields}
     kept = {name: value for name, value in os.environ.items() if name.upper() not in ours}
     return kept | as_variables(settings)

@@ -1,4 +1,4 @@
-"""What `make install` fetches beyond Python packages, so that what cannot be had fails there.
+"""Download what `make install` needs beyond Python packages, and check that it runs.
 
 Usage: `python -m app.embedded.fetch`
 """
@@ -18,9 +18,9 @@ from app.embedded.s3 import weed_program
 
 
 def fetch(console: Console) -> None:
-    """Kafka's jars, and proof that Java and the S3 server run on this machine.
+    """Download Kafka's jars, and check that Java and the S3 server run on this machine.
 
-    :raises EmbeddedError: one of them cannot be had.
+    :raises EmbeddedError: a download failed, or a program does not run.
     """
     with Progress(
         TextColumn("{task.description}"),
@@ -52,8 +52,8 @@ def _first_line(program: Path, *arguments: str) -> str:
         )
     except (OSError, subprocess.SubprocessError) as error:
         raise EmbeddedError(
-            f"{program} does not run on this machine ({error}); Linux and macOS on x86-64 and "
-            "arm64 are what its package is built for."
+            f"{program} does not run on this machine ({error}); its package supports Linux and "
+            "macOS on x86-64 and arm64."
         ) from error
     return (done.stdout + done.stderr).strip().splitlines()[0]
 

@@ -1,7 +1,7 @@
-"""The jars of Apache Kafka, from Maven Central into a folder that all clones share.
+"""Download the jars of Apache Kafka from Maven Central into a folder shared by all clones.
 
-`kafka-4.1.0.txt` pins what Maven itself resolves, each with its checksum: jgo's own resolver picks
-a kafka-clients with which the broker does not start, so it is used to download, not to resolve.
+`kafka-4.1.0.txt` pins the jars that Maven resolves, with their checksums. jgo only downloads them:
+its own resolver picks a version of kafka-clients with which the broker does not start.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _DOWNLOADS = 8
 _TRIES = 3
 
 Progress = Callable[[int, int], None]
-"""Called with how many jars are there and how many there will be."""
+"""Called with the number of jars present and their total number."""
 
 
 class Jar(NamedTuple):
@@ -46,9 +46,9 @@ def pinned_jars(text: str | None = None) -> list[Jar]:
 
 
 def kafka_jars(folder: Path | None = None, progress: Progress | None = None) -> Path:
-    """The folder with every jar of Kafka in it; what is missing is downloaded and checked.
+    """Return the folder with all jars of Kafka; download and check missing ones.
 
-    :raises EmbeddedError: a jar cannot be had, or has another checksum than the list says.
+    :raises EmbeddedError: a download failed, or a jar does not have the pinned checksum.
     """
     target = folder or cache_folder() / f"kafka-{KAFKA_VERSION}"
     target.mkdir(parents=True, exist_ok=True)
@@ -87,13 +87,13 @@ def _download(jars: list[Jar], target: Path, total: int, progress: Progress | No
 
 
 def _fetch(maven: object, jar: Jar, target: Path) -> None:
-    """Download one jar, check it, and only then give it its name."""
+    """Download a jar, check it, then move it into place."""
     coordinate = f"{jar.group}:{jar.artifact}:{jar.version}"
     fetched = _resolve(maven, jar, coordinate)
     if not _is_good(fetched, jar):
         raise EmbeddedError(
-            f"{coordinate} from Maven Central has another checksum than {PINNED.name} says; try "
-            "again, and look at what stands between this machine and Maven Central if it stays so."
+            f"{coordinate} from Maven Central does not have the checksum in {PINNED.name}; try "
+            "again, and if it persists check proxies between this machine and Maven Central."
         )
     fetched.replace(target / jar.file_name)
 

@@ -1,4 +1,4 @@
-"""Apache Kafka itself on this machine: one KRaft node, loopback only, on nothing but PyPI."""
+"""Run Apache Kafka on this machine: one KRaft node, loopback only, without Docker or a JDK."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from app.embedded.server import EmbeddedServer
 
 MAX_MESSAGE_BYTES = 8 * 1024 * 1024
 _SESSION_MS = 4_000
-"""A broker that was killed may register again only after this time."""
+"""A killed broker can register again only after this time."""
 
 _LOG4J = """<Configuration status="WARN">
 <Appenders><Console name="out"><PatternLayout pattern="%d %p %c{1} %m%n"/></Console></Appenders>
@@ -25,7 +25,7 @@ _LOG4J = """<Configuration status="WARN">
 
 
 def server_properties(folder: Path, port: int, controller_port: int) -> str:
-    """The broker's settings: one node, small internal topics, nothing reachable from outside."""
+    """The broker's settings: one node, small internal topics, reachable from this machine only."""
     settings = {
         "process.roles": "broker,controller",
         "node.id": 1,
@@ -38,7 +38,7 @@ def server_properties(folder: Path, port: int, controller_port: int) -> str:
         "auto.create.topics.enable": "false",
         "broker.heartbeat.interval.ms": 500,
         "broker.session.timeout.ms": _SESSION_MS,
-        "group.coordinator.append.linger.ms": 0,  # else a commit waits 5 ms for others
+        "group.coordinator.append.linger.ms": 0,  # otherwise commits wait up to 5 ms
         "group.initial.rebalance.delay.ms": 0,
         "log.cleaner.dedupe.buffer.size": 16 * 1024 * 1024,
         "log.retention.ms": -1,
@@ -58,19 +58,19 @@ def server_properties(folder: Path, port: int, controller_port: int) -> str:
 
 
 class KafkaServer(EmbeddedServer):
-    """A Kafka broker of one's own, as a context manager.
+    """An embedded Kafka broker, as a context manager.
 
     >>> with KafkaServer(Path("/tmp/kafka")) as kafka:  # doctest: +SKIP
     ...     print(kafka.brokers)
     127.0.0.1:20123
 
-    Its topics live in `folder`; started again there it takes the port it had. Within one object the
-    port never changes.
+    Its topics are stored in `folder`; a new start there uses the same port if it is free. The port
+    of an object never changes.
 
-    :param folder: holds its data, settings and ports.
-    :param port: 0 takes the folder's last port when that is free, any free one otherwise.
-    :param log: where its output goes, `folder/kafka.log` if not given.
-    :param progress: told of each jar that is downloaded.
+    :param folder: stores its data, settings and ports.
+    :param port: 0 for the folder's last port if it is free, otherwise any free port.
+    :param log: file for its output; default `folder/kafka.log`.
+    :param progress: called for each downloaded jar.
     """
 
     name = "Kafka"
@@ -99,9 +99,9 @@ class KafkaServer(EmbeddedServer):
         return f"{LOOPBACK}:{self.port}"
 
     def prepare(self) -> list[str | Path]:
-        """Settings and ports written, the folder formatted; the broker's command.
+        """Write settings and ports, format the folder, and return the broker's command.
 
-        :raises EmbeddedError: jars cannot be had, the port is taken, the folder not formatted.
+        :raises EmbeddedError: a download failed, the port is in use, or formatting failed.
         """
         jars = kafka_jars(progress=self._progress)
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -134,8 +134,8 @@ class KafkaServer(EmbeddedServer):
             return
         if not is_free(self.port):
             raise EmbeddedError(
-                f"Port {self.port} of {LOOPBACK}, which Kafka should listen on, is taken; end what "
-                "holds it, or choose another."
+                f"Port {self.port} of {LOOPBACK}, which Kafka should listen on, is in use; stop "
+                "the process that uses it, or choose another port."
             )
         if not (self._controller_port and is_free(self._controller_port)):
             file = self.folder / "controller-port.json"
@@ -164,7 +164,7 @@ class KafkaServer(EmbeddedServer):
 
 
 def _cluster_id() -> str:
-    """A random id as Kafka writes them: 16 bytes, base64, never beginning with a dash."""
+    """A random cluster id: 16 bytes in base64 that do not begin with a dash."""
     while True:
         text = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         if not text.startswith("-"):

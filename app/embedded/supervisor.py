@@ -1,4 +1,4 @@
-"""Keeps the parts of the demo running: starts, watches, restarts with back-off, ends in order."""
+"""Start the parts of the demo, restart them with back-off, and stop them in order."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from app.embedded.process import ChildProcess, EmbeddedError
 
 POLL_S = 0.2
 STEADY_S = 60.0
-"""A part that ran this long before it ended is restarted at once again."""
+"""A part that ran this long before it ended is restarted with the shortest delay."""
 _FIRST_DELAY_S = 1.0
 _LARGEST_DELAY_S = 30.0
 
@@ -19,19 +19,19 @@ _LARGEST_DELAY_S = 30.0
 class Part:
     """One process of the demo.
 
-    :param launch: starts it, without waiting.
-    :param is_ready: whether it does its work by now.
-    :param ends: parts with a smaller number are ended first.
-    :param grace_s: how long it may take to end by itself.
-    :param stubborn: it seldom ends in that time, and killing it does no harm: not worth a word.
+    :param launch: starts it, without waiting until it is ready.
+    :param is_ready: whether it is working.
+    :param stop_order: parts with smaller numbers are stopped first.
+    :param grace_s: time between SIGTERM and SIGKILL.
+    :param expect_kill: it often has to be killed, which is harmless and not reported.
     """
 
     name: str
     launch: Callable[[], ChildProcess]
     is_ready: Callable[[], bool] = lambda: True
-    ends: int = 1
+    stop_order: int = 1
     grace_s: float = 8.0
-    stubborn: bool = False
+    expect_kill: bool = False
 
 
 @dataclass
@@ -44,24 +44,24 @@ class _Running:
 
 
 def restart_delay_s(crashes: int) -> float:
-    """How long to wait before a part is started again that ended `crashes` times in a row."""
+    """Delay before restarting a part that ended `crashes` times in a row."""
     return min(_FIRST_DELAY_S * 2.0 ** max(crashes - 1, 0), _LARGEST_DELAY_S)
 
 
 class Supervisor:
-    """Start, watch and end parts. Not for several threads: children die with the thread.
+    """Starts, watches and stops parts. Use it from one thread: children end with their thread.
 
-    :param say: told in a sentence what happens.
-    :param clock: seconds, monotonic.
+    :param report: called with a sentence for each event.
+    :param clock: monotonic seconds.
     """
 
     def __init__(
-        self, say: Callable[[str], None], clock: Callable[[], float] = time.monotonic
+        self, report: Callable[[str], None], clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._say = say
+        self._report = report
         self._clock = clock
         self._running: dict[str, _Running] = {}
-        self.hurry = False
+        self.force_stop = False
 
     def start(self, *parts: Part) -> None:
         """Launch `parts`, without waiting for them."""
@@ -69,9 +69,9 @@ class Supervisor:
             self._running[part.name] = _Running(part, part.launch(), self._clock())
 
     def wait_ready(self, names: Iterable[str], timeout_s: float) -> None:
-        """Return when all of `names` are ready; the other parts are watched meanwhile.
+        """Wait until all of `names` are ready; watch the other parts meanwhile.
 
-        :raises EmbeddedError: one ended before it was ready, or was not ready in time.
+        :raises EmbeddedError: a part ended before it was ready, or was not ready in time.
         """
         waiting = [self._running[name] for name in names]
         deadline = self._clock() + timeout_s
@@ -87,18 +87,18 @@ class Supervisor:
             time.sleep(POLL_S)
 
     def check(self) -> None:
-        """Note parts that ended, and start again those whose time has come."""
+        """Detect parts that ended, and restart those whose delay is over."""
         for entry in self._running.values():
             if entry.restart_at is not None:
                 if self._clock() >= entry.restart_at:
                     self._restart(entry)
             elif (code := entry.process.exit_code()) is not None:
-                self._note_end(entry, code)
+                self._handle_exit(entry, code)
 
     def stop(self) -> None:
-        """End every part, in order; what does not end in its time is killed."""
-        for stage in sorted({entry.part.ends for entry in self._running.values()}):
-            entries = [e for e in self._running.values() if e.part.ends == stage]
+        """Stop every part, in order; kill those that do not end within their grace time."""
+        for stage in sorted({entry.part.stop_order for entry in self._running.values()}):
+            entries = [e for e in self._running.values() if e.part.stop_order == stage]
             self._stop_together(entries)
         self._running.clear()
 
@@ -107,23 +107,23 @@ class Supervisor:
             entry.process.interrupt()
         begun = self._clock()
         while waiting := [e for e in entries if e.process.exit_code() is None]:
-            if all(self._clock() - begun > e.part.grace_s or self.hurry for e in waiting):
+            if all(self._clock() - begun > e.part.grace_s or self.force_stop for e in waiting):
                 break
             time.sleep(POLL_S / 4)
         for entry in entries:
-            if entry in waiting and not (self.hurry or entry.part.stubborn):
-                self._say(f"{entry.part.name} did not end by itself; killed")
+            if entry in waiting and not (self.force_stop or entry.part.expect_kill):
+                self._report(f"{entry.part.name} did not stop in time and was killed")
             entry.process.kill()
 
-    def _note_end(self, entry: _Running, code: int) -> None:
-        entry.process.kill()  # what it left in its group
+    def _handle_exit(self, entry: _Running, code: int) -> None:
+        entry.process.kill()  # remaining processes of its group
         steady = self._clock() - entry.started_at > STEADY_S
         entry.crashes = 1 if steady else entry.crashes + 1
         delay_s = restart_delay_s(entry.crashes)
         entry.restart_at = self._clock() + delay_s
         how = f"was ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
-        self._say(
-            f"{entry.part.name} {how}; starting it again in {delay_s:.0f} s "
+        self._report(
+            f"{entry.part.name} {how}; restarting it in {delay_s:.0f} s "
             f"(its log: {entry.process.log})"
         )
 
@@ -133,7 +133,7 @@ class Supervisor:
         except EmbeddedError as error:
             entry.crashes += 1
             entry.restart_at = self._clock() + restart_delay_s(entry.crashes)
-            self._say(f"{entry.part.name} could not be started again: {error}")
+            self._report(f"{entry.part.name} could not be restarted: {error}")
             return
         entry.restart_at = None
         entry.started_at = self._clock()

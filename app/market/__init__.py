@@ -1,1 +1,1 @@
-"""Market rules: sale conditions, sessions, classes of symbols. Imports only itself."""
+"""Market rules: sale conditions, sessions and symbol classes. Imports nothing else of Tickhouse."""

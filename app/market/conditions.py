@@ -1,10 +1,10 @@
-"""Sale conditions: what a trade may set in a candle, by the rules of the consolidated tape.
+"""Sale conditions: which fields of a candle a trade may update, by the consolidated tape's rules.
 
-Finnhub numbers 41 conditions. Which of a bar's fields each may update is laid down in the output
-specifications of the tapes (CTS Pillar, UTP Binary); the conditions of one trade combine with AND,
-so the most restrictive one wins. Values that the specifications make conditional ("only if it is
-the first trade of the day", "only before 16:00:10") need knowledge of the whole tape, which no
-single feed has, and count as no.
+Finnhub numbers 41 conditions. The output specifications of the tapes (CTS Pillar, UTP Binary)
+define which fields of a bar each may update; conditions of a trade combine with AND, so the most
+restrictive one wins. Updates that the specifications allow conditionally ("only if it is the first
+trade of the day", "only before 16:00:10") depend on all trades of the tape, which no single feed
+has, and are treated as not allowed.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ FORM_T = "24"
 
 
 class PriceClass(IntEnum):
-    """How well a price counts, best first; open and close come from a candle's best class."""
+    """Class of a price, best first; open and close come from the best class in a candle."""
 
     LAST = 1
     HIGH_LOW = 2
@@ -87,22 +87,22 @@ class PriceClass(IntEnum):
 
 
 class Eligibility(NamedTuple):
-    """What one combination of conditions means for a candle of one session."""
+    """What a trade with a combination of conditions may update in a candle of a session."""
 
     price_class: PriceClass
     counts: bool
-    """False for values that are not trades at all (official open and close, corrections)."""
+    """False for reports that are not trades (official open and close, corrections)."""
     odd_lot: bool
     unknown: bool
-    """A code outside the table: the trade counts volume only."""
+    """A code is not in the table: the trade adds volume only."""
 
 
 @lru_cache(maxsize=65_536)
 def eligibility(codes: tuple[str, ...], session: Session) -> Eligibility:
-    """The tape's rules for a trade with sale conditions `codes` in a minute of `session`.
+    """Apply the tape's rules to a trade with sale conditions `codes` in a minute of `session`.
 
-    Form T prints set prices in pre- and post-market candles only; a trade without conditions is
-    an ordinary one.
+    Form T prints update prices in pre- and post-market candles only; a trade without conditions
+    is a regular trade.
     """
     extended = session in (Session.PRE, Session.POST)
     high_low = last = volume = True

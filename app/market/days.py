@@ -1,7 +1,7 @@
-"""Trading days worked out in a process of its own.
+"""Compute trading days in a subprocess.
 
-The exchange's calendar brings pandas along and takes 100 MB; a process that only has to know when
-the market is open takes that from a child that ends again.
+The exchange calendar imports pandas and takes 100 MB of memory; a process that only needs the
+trading hours gets them from a child process instead.
 
 Usage: `python -m app.market.days FIRST LAST` (ISO dates) prints them as JSON.
 """
@@ -13,13 +13,13 @@ import subprocess
 import sys
 from datetime import date, timedelta
 
-from app.market.sessions import TradingDay, know, trading_day
+from app.market.sessions import TradingDay, add_known_days, trading_day
 
 _TIMEOUT_S = 60.0
 
 
-def learn_days(first: date, last: date) -> None:
-    """Know the trading days from `first` to `last` without the calendar in this process.
+def load_trading_days(first: date, last: date) -> None:
+    """Load the trading days from `first` to `last` without the calendar in this process.
 
     :raises OSError, subprocess.SubprocessError: the child cannot be started, or fails.
     """
@@ -28,14 +28,14 @@ def learn_days(first: date, last: date) -> None:
         command, check=True, capture_output=True, stdin=subprocess.DEVNULL, timeout=_TIMEOUT_S
     )
     found: dict[str, list[int] | None] = json.loads(done.stdout)
-    know({day: TradingDay(*bounds) if bounds else None for day, bounds in found.items()})
+    add_known_days({day: TradingDay(*bounds) if bounds else None for day, bounds in found.items()})
 
 
 def main(first: str, last: str) -> None:
-    """Print each day's bounds, null where there is no trading."""
-    day, end = date.fromisoformat(first), date.fromisoformat(last)
-    days = [day + timedelta(days=n) for n in range((end - day).days + 1)]
-    print(json.dumps({one.isoformat(): trading_day(one.isoformat()) for one in days}))
+    """Print the bounds of each day as JSON; null for days without trading."""
+    start, end = date.fromisoformat(first), date.fromisoformat(last)
+    days = [start + timedelta(days=n) for n in range((end - start).days + 1)]
+    print(json.dumps({day.isoformat(): trading_day(day.isoformat()) for day in days}))
 
 
 if __name__ == "__main__":

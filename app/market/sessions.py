@@ -1,12 +1,12 @@
-"""Trading sessions: which one a moment belongs to, and on which trading day.
+"""Trading sessions: the session and trading day that a time belongs to.
 
 US stocks follow the New York Stock Exchange's calendar: pre-market from 04:00 to the open, regular
 hours from open to close (13:00 on half days), post-market from the close to 20:00 (17:00 on half
-days), all in New York time. Everything else (crypto, currencies, futures) trades around the clock
-and has the session `continuous`, whose trading day is the UTC day.
+days), all in New York time. Other symbols (crypto, currencies, futures) trade around the clock:
+their session is `continuous`, and their trading day the UTC day.
 
-The calendar's range is fixed, not "a year from today", so that a moment's session never depends on
-when it is asked for.
+The calendar's range is fixed, not relative to today, so that the session of a time never depends on
+when it is computed.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _DAY_MS = 86_400_000
 
 
 class Session(StrEnum):
-    """The part of the trading day that a minute lies in."""
+    """The part of a trading day that a minute belongs to."""
 
     PRE = "pre"
     REGULAR = "regular"
@@ -62,18 +62,18 @@ _known: dict[str, TradingDay | None] = {}
 
 @cache
 def _calendar() -> Any:
-    import exchange_calendars  # imported late: it brings pandas along, which few processes need
+    import exchange_calendars  # imported late: it imports pandas, which few processes need
 
     return exchange_calendars.get_calendar("XNYS", start=FIRST_DAY, end=LAST_DAY)
 
 
-def open_calendar() -> None:
-    """Load the exchange's calendar, 0.9 s of a core, now and not with a stock's first trade."""
+def load_calendar() -> None:
+    """Load the exchange calendar now (0.9 s of CPU), not with the first trade of a stock."""
     _calendar()
 
 
-def know(days: Mapping[str, TradingDay | None]) -> None:
-    """Take the bounds of `days` (ISO dates) as known: the calendar is not asked for them."""
+def add_known_days(days: Mapping[str, TradingDay | None]) -> None:
+    """Use `days` (bounds by ISO date) instead of loading the calendar for them."""
     _known.update(days)
 
 
@@ -110,9 +110,9 @@ def session_of(symbol: str, feed: str, t: int) -> SessionOf:
 
 
 def session_bounds(session: Session, session_date: str) -> tuple[int, int]:
-    """Where a session of the day `session_date` begins and ends, in UNIX ms.
+    """Start and end of a session on `session_date`, in UNIX ms.
 
-    What trades around the clock, or while the exchange is closed, has the calendar's own bounds.
+    For `continuous` and `closed`, and days without trading, these are the calendar's bounds.
     """
     if session in (Session.CLOSED, Session.CONTINUOUS):
         return FIRST_MS, END_MS

@@ -1,13 +1,14 @@
-"""What a symbol is, and which kind of instrument it names, read off the symbol itself.
+"""Symbols: which texts are valid, and the class of instrument a symbol names.
 
-A symbol is written into keys, names, URLs, lists and SQL: the rule leaves out what means something
-else there (quotes, backslashes, commas, `|`, `#`, `%`, control characters), blanks that are easily
-lost, and small letters, so that no two symbols differ in case alone. Within it are `AAPL`, `BRK.B`,
-`0700.HK`, `M&M.NS`, `BINANCE:BTCUSDT`, `FXCM:EUR/USD`, `IC MARKETS:1`, `^GSPC` and `GC=F`.
+Symbols appear in keys, file names, URLs, lists and SQL: the rule excludes characters with a meaning
+there (quotes, backslashes, commas, `|`, `#`, `%`, control characters), leading, trailing and
+repeated blanks, and lower-case letters, so that no two symbols differ in case alone. Valid are
+`AAPL`, `BRK.B`, `0700.HK`, `M&M.NS`, `BINANCE:BTCUSDT`, `FXCM:EUR/USD`, `IC MARKETS:1`, `^GSPC` and
+`GC=F`.
 
-Finnhub's free feed has US stocks, currencies and crypto. Its symbols of the latter two carry the
-venue as a prefix (`OANDA:EUR_USD`, `IC MARKETS:1`, `BINANCE:BTCUSDT`); a bare symbol is a US stock.
-The futures of COMEX, which trade around the clock, are known by their root and contract month.
+Finnhub's free feed has US stocks, currencies and crypto. Symbols of the latter two have the venue
+as a prefix (`OANDA:EUR_USD`, `IC MARKETS:1`, `BINANCE:BTCUSDT`); a bare symbol is a US stock.
+Futures of COMEX, which trade around the clock, are recognized by root and contract month.
 """
 
 from __future__ import annotations
@@ -65,21 +66,21 @@ _FUTURE = re.compile(r"([A-Z]{1,3})(\d{4})(0[1-9]|1[0-2])")
 
 MAX_SYMBOL_LENGTH = 48
 SYMBOL_PATTERN = r"[A-Z0-9^][A-Z0-9.:/_=&+^-]*(?: [A-Z0-9.:/_=&+^-]+)*"
-"""Of a whole symbol, but for its length; a regular expression that JSON Schema shares."""
+"""Regular expression of a symbol, except for its length; also valid in JSON Schema."""
 SYMBOL_RULE = (
     f"1 to {MAX_SYMBOL_LENGTH} capital letters, digits and .:/_-=&+^, blanks one at a time and "
     "between these"
 )
-"""The rule in words, for sentences."""
+"""The rule in words, for error messages."""
 _SYMBOL = re.compile(SYMBOL_PATTERN)
 
 
 @lru_cache(maxsize=65_536)
 def symbol_class(symbol: str) -> SymbolClass:
-    """The class of `symbol`; a bare symbol that is no known future is a US stock.
+    """The class of `symbol`; a symbol without a venue that is not a known future is a US stock.
 
-    What carries a venue that is not known is `OTHER`, and so is an index (`^GSPC`) and what has a
-    `=` (`GC=F`): whatever it is, no US stock is named so.
+    Symbols with an unknown venue, indices (`^GSPC`) and symbols with a `=` (`GC=F`) are `OTHER`:
+    no US stock has such a name.
     """
     venue, colon, _ = symbol.partition(":")
     if colon:
@@ -95,5 +96,5 @@ def symbol_class(symbol: str) -> SymbolClass:
 
 
 def is_symbol(text: str) -> bool:
-    """Whether `text` can be a symbol at all, by `SYMBOL_RULE`."""
+    """Whether `text` is a valid symbol by `SYMBOL_RULE`."""
     return len(text) <= MAX_SYMBOL_LENGTH and _SYMBOL.fullmatch(text) is not None

@@ -1,8 +1,8 @@
-"""The audit: every candle whose inputs are loaded, made again in SQL from the warehouse's trades.
+"""Audit: recompute every candle whose inputs are loaded, in SQL from the warehouse's trades.
 
 The SQL (dbt_stocks/macros/audit_candles.sql, audit_rollups.sql) shares no code with the candles
-application, only the table of sale conditions, which is written from `app.market.conditions` by
-`python -m app.warehouse.seeds`. It runs beside the minute's build, never in it.
+application, only the table of sale conditions, which `python -m app.warehouse.seeds` generates from
+`app.market.conditions`. The audit runs on its own, not as part of a build.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from app.warehouse.transform import BuildFailed, run_dbt
 
 
 class Difference(NamedTuple):
-    """A candle that is not what its trades or minutes make, and the first field that differs."""
+    """A candle that differs from the one recomputed, and the first field that differs."""
 
     symbol: str
     interval: str
@@ -26,7 +26,7 @@ class Difference(NamedTuple):
 
 
 class AuditReport(NamedTuple):
-    """How many candles and rollups were made again, how many differ, and the first of these."""
+    """Number of candles and rollups recomputed, number that differ, and the first of these."""
 
     compared: int
     rollups: int
@@ -37,7 +37,7 @@ class AuditReport(NamedTuple):
 def audit(settings: Settings, since: date | None = None) -> AuditReport:
     """Compare silver's candles with its trades, and the stream's rollups with silver's.
 
-    :param since: the first session date to look at; all without it.
+    :param since: the first session date to audit; by default all.
     :raises BuildFailed: the audit could not run.
     """
     arguments = json.dumps({"since": since.isoformat()} if since else {})

@@ -1,4 +1,4 @@
-"""What the command line and the DAGs call: look, load, build. Each holds the warehouse's lock."""
+"""Extract, load and build: the commands of the warehouse. Each holds the warehouse's lock."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from rich.table import Table
 from app.lake import ObjectKey
 from app.settings import Settings
 from app.warehouse import published
-from app.warehouse.interface import Build, LakeObject, Warehouse, open_warehouse
+from app.warehouse.backends import open_warehouse
+from app.warehouse.interface import Build, LakeObject, Warehouse
 from app.warehouse.loader import load_objects
 from app.warehouse.lock import exclusive
 from app.warehouse.objects import Lake
@@ -26,22 +27,22 @@ log = logging.getLogger("tickhouse.build")
 
 
 class LoadReport(NamedTuple):
-    """What a load did, and whether a build is due after it."""
+    """Result of a load, and whether a build is due after it."""
 
     objects: int
     rows: dict[str, int]
-    refused: dict[str, str]
+    rejected: dict[str, str]
     load_id: int
     build_due: bool
     seconds: float
 
 
 class BuildReport(NamedTuple):
-    """What a build did; `built` is false when nothing was due."""
+    """Result of a build; `built` is false when none was due."""
 
     built: bool
     load_id: int
-    whole: bool
+    full: bool
     models: int
     tests: int
     published: Path | None
@@ -49,11 +50,11 @@ class BuildReport(NamedTuple):
 
 
 def extract(settings: Settings, limit: int | None = None) -> list[tuple[str, str, int]]:
-    """Key, etag and size of the objects of the lake that are not in the warehouse yet.
+    """List the key, etag and size of the lake's objects that are not in the warehouse yet.
 
-    :param limit: at most this many.
+    :param limit: the largest number of objects to list.
     """
-    with _warehouse(settings, "looking what is loaded") as warehouse:
+    with _warehouse(settings, "listing loaded objects") as warehouse:
         loaded = warehouse.loaded_keys()
     return [
         (str(item.key), item.etag, item.size) for item in Lake(settings).new_objects(loaded)[:limit]
@@ -63,7 +64,7 @@ def extract(settings: Settings, limit: int | None = None) -> list[tuple[str, str
 def load(settings: Settings, listed: Iterable[tuple[str, str, int]] | None = None) -> LoadReport:
     """Load new objects of the lake into RAW.
 
-    :param listed: what `extract` found; without it, load looks for itself.
+    :param listed: the objects that `extract` returned; by default `extract` is called.
     """
     started = time.monotonic()
     objects = [_lake_object(*item) for item in (extract(settings) if listed is None else listed)]
@@ -75,30 +76,30 @@ def load(settings: Settings, listed: Iterable[tuple[str, str, int]] | None = Non
 
 
 def build(settings: Settings, *, full_refresh: bool = False) -> BuildReport:
-    """Bring silver and gold up to the newest load, test them and publish gold for its readers.
+    """Build silver and gold up to the newest load, test them, and publish gold to its readers.
 
-    Nothing is done when the last build has seen the newest load, with this dbt project.
+    Does nothing when the last build included the newest load and used the same dbt project.
 
-    :param full_refresh: make everything again from RAW.
-    :raises BuildFailed: a model or a test failed; readers keep the last good gold.
+    :param full_refresh: rebuild every table from RAW.
+    :raises BuildFailed: a model or a test failed; readers keep the gold of the last good build.
     """
     started, began = time.monotonic(), datetime.now(UTC)
     with exclusive(settings.warehouse_path, "build") as lock:
         with _open(settings) as warehouse:
             newest, last = warehouse.newest_load(), warehouse.last_build()
         project = fingerprint()
-        whole = full_refresh or last is None or last.project != project
-        if last and last.load_id >= newest and not whole and published.current_path(settings):
+        full = full_refresh or last is None or last.project != project
+        if last and last.load_id >= newest and not full and published.current_path(settings):
             seconds = time.monotonic() - started
             return BuildReport(False, newest, False, 0, 0, None, seconds)
         try:
-            done = dbt_build(settings, whole=whole, full_refresh=full_refresh, keep_open=(lock,))
+            done = dbt_build(settings, full=full, full_refresh=full_refresh, keep_open=(lock,))
         except BuildFailed as failure:
-            _record(settings, newest, began, "failed", project, str(failure))
+            _record_failure(settings, newest, began, "failed", project, str(failure))
             raise
         path = _publish(settings, newest, began, project, done)
     return BuildReport(
-        True, newest, whole, done.models, done.tests, path, time.monotonic() - started
+        True, newest, full, done.models, done.tests, path, time.monotonic() - started
     )
 
 
@@ -106,14 +107,14 @@ _build = build
 
 
 def run(settings: Settings, build: bool, full_refresh: bool = False) -> None:
-    """`tickhouse load`: load, build unless told not to, and say what was done."""
+    """Run `tickhouse load`: load, build if `build` is set, and print a report."""
     loaded = load(settings)
     built = _build(settings, full_refresh=full_refresh) if build else None
     show(loaded, built, Console())
 
 
 def show(loaded: LoadReport, built: BuildReport | None, console: Console) -> None:
-    """Print what a load and a build did."""
+    """Print the reports of a load and a build."""
     table = Table("dataset", "new rows", title=f"{loaded.objects} new objects")
     table.columns[1].justify = "right"
     for dataset, rows in sorted(loaded.rows.items()):
@@ -124,12 +125,12 @@ def show(loaded: LoadReport, built: BuildReport | None, console: Console) -> Non
         f"loaded {sum(loaded.rows.values()):,} rows of {loaded.objects} new objects in "
         f"{loaded.seconds:.1f} s; newest load {loaded.load_id}"
     )
-    for key, reason in loaded.refused.items():
-        console.print(f"refused {key}: {reason}", style="red")
+    for key, reason in loaded.rejected.items():
+        console.print(f"rejected {key}: {reason}", style="red")
     if built is None:
         return
     if built.built:
-        kind = "everything" if built.whole else "what changed"
+        kind = "all models" if built.full else "changes"
         console.print(
             f"built {kind} up to load {built.load_id}: {built.models} models, {built.tests} tests, "
             f"{built.seconds:.1f} s; readers open {built.published}"
@@ -156,7 +157,7 @@ def _open(settings: Settings) -> Iterator[Warehouse]:
 def _lake_object(name: str, etag: str, size: int) -> LakeObject:
     key = ObjectKey.parse(name)
     if key is None:
-        raise ValueError(f"{name} does not name an object of the lake")
+        raise ValueError(f"{name!r} is not the name of an object of the lake")
     return LakeObject(key, etag, size)
 
 
@@ -172,7 +173,7 @@ def _publish(
     return path
 
 
-def _record(
+def _record_failure(
     settings: Settings, load_id: int, began: datetime, status: str, project: str, detail: str
 ) -> None:
     with _open(settings) as warehouse:

@@ -1,4 +1,4 @@
-"""The warehouse as one DuckDB file. Open it under the lock, and close it before dbt runs."""
+"""DuckDB backend of the warehouse. Open it under the lock, and close it before dbt runs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,14 @@ import duckdb
 import pyarrow as pa
 
 from app.lake import DATASETS
-from app.warehouse.interface import LOOK_BACK, Build, Fetched, Folder, LakeObject, WarehouseError
+from app.warehouse.interface import (
+    RELISTED_KEYS,
+    Build,
+    FetchedObject,
+    LakeObject,
+    PartitionFolder,
+    WarehouseError,
+)
 from app.warehouse.published import write_tables
 from app.warehouse.raw import LOAD_LEDGER, setup_statements, table_of
 
@@ -21,11 +28,11 @@ log = logging.getLogger("tickhouse.warehouse")
 
 DATABASE = "STOCKS"
 MEMORY_LIMIT = "1GB"
-"""Larger work goes through temporary files beside the warehouse."""
+"""Operations that need more use temporary files beside the warehouse."""
 
 
 class DuckDBWarehouse:
-    """`Warehouse` on a DuckDB file whose stem is the database's name."""
+    """`Warehouse` in a DuckDB file, whose stem is the database's name."""
 
     def __init__(self, path: Path) -> None:
         if path.stem != DATABASE:
@@ -39,17 +46,19 @@ class DuckDBWarehouse:
         except duckdb.Error as error:
             raise WarehouseError(
                 f"The warehouse {path} (DUCKDB_PATH) cannot be opened: {_first_line(error)} Close "
-                "what else has it open, or correct the path."
+                "other programs that have it open, or correct the path."
             ) from None
         for statement in setup_statements():
             self._db.execute(statement)
 
-    def loaded_keys(self) -> dict[Folder, list[str]]:
+    def loaded_keys(self) -> dict[PartitionFolder, list[str]]:
         rows = self._db.execute(
-            f"select dataset, life, partition_number, max(object_key, {LOOK_BACK}) "
+            f"select dataset, life, partition_number, max(object_key, {RELISTED_KEYS}) "
             "from RAW.LOAD_LEDGER group by all"
         ).fetchall()
-        return {Folder(dataset, life, part): sorted(keys) for dataset, life, part, keys in rows}
+        return {
+            PartitionFolder(dataset, life, part): sorted(keys) for dataset, life, part, keys in rows
+        }
 
     def not_loaded(self, objects: Sequence[LakeObject]) -> list[LakeObject]:
         self._db.register("listed", pa.table({"key": [str(item.key) for item in objects]}))
@@ -60,8 +69,8 @@ class DuckDBWarehouse:
         known = {key for (key,) in rows}
         return [item for item in objects if str(item.key) not in known]
 
-    def load(self, batch: Sequence[Fetched], loaded_at: datetime) -> int:
-        loaded_at = _naive(loaded_at)
+    def load(self, batch: Sequence[FetchedObject], loaded_at: datetime) -> int:
+        loaded_at = _utc(loaded_at)
         load_id = self.newest_load() + 1
         self._db.begin()
         try:
@@ -88,7 +97,7 @@ class DuckDBWarehouse:
         self._db.unregister("batch")
 
     def newest_load(self) -> int:
-        return int(self._one("select coalesce(max(load_id), 0) from RAW.LOAD_LEDGER")[0])
+        return int(self._fetch_row("select coalesce(max(load_id), 0) from RAW.LOAD_LEDGER")[0])
 
     def last_build(self) -> Build | None:
         row = self._db.execute(
@@ -105,7 +114,7 @@ class DuckDBWarehouse:
 
     def record_build(self, build: Build) -> None:
         values = build._replace(
-            started_at=_naive(build.started_at), finished_at=_naive(build.finished_at)
+            started_at=_utc(build.started_at), finished_at=_utc(build.finished_at)
         )
         self._db.execute("insert into RAW.BUILD_LEDGER values (?, ?, ?, ?, ?, ?)", list(values))
 
@@ -115,14 +124,14 @@ class DuckDBWarehouse:
     def close(self) -> None:
         self._db.close()
 
-    def _one(self, query: str) -> tuple[Any, ...]:
+    def _fetch_row(self, query: str) -> tuple[Any, ...]:
         row: tuple[Any, ...] | None = self._db.execute(query).fetchone()
         assert row is not None
         return row
 
 
-def _by_dataset(batch: Sequence[Fetched]) -> dict[str, list[pa.Table]]:
-    """The rows of a batch by dataset, each with the key of its object."""
+def _by_dataset(batch: Sequence[FetchedObject]) -> dict[str, list[pa.Table]]:
+    """Group the rows of a batch by dataset, each row with the key of its object."""
     tables: dict[str, list[pa.Table]] = defaultdict(list)
     for fetched in batch:
         if fetched.rows is not None:
@@ -131,7 +140,7 @@ def _by_dataset(batch: Sequence[Fetched]) -> dict[str, list[pa.Table]]:
     return {dataset: tables[dataset] for dataset in DATASETS if dataset in tables}
 
 
-def _ledger_row(fetched: Fetched, load_id: int, loaded_at: datetime) -> dict[str, Any]:
+def _ledger_row(fetched: FetchedObject, load_id: int, loaded_at: datetime) -> dict[str, Any]:
     key, etag, size = fetched.object
     return {
         "object_key": str(key),
@@ -143,15 +152,15 @@ def _ledger_row(fetched: Fetched, load_id: int, loaded_at: datetime) -> dict[str
         "etag": etag,
         "size_bytes": size,
         "row_count": 0 if fetched.rows is None else fetched.rows.num_rows,
-        "status": "loaded" if fetched.rows is not None else "refused",
+        "status": "loaded" if fetched.rows is not None else "rejected",
         "reason": fetched.reason,
         "load_id": load_id,
         "loaded_at": loaded_at,
     }
 
 
-def _naive(moment: datetime) -> datetime:
-    """UTC without a zone, as the warehouse keeps times."""
+def _utc(moment: datetime) -> datetime:
+    """Convert to UTC without a time zone, as the warehouse stores times."""
     return moment.astimezone(UTC).replace(tzinfo=None)
 
 

@@ -1,9 +1,9 @@
-"""What a warehouse must do; DuckDB and Snowflake do it each in their own words.
+"""`Warehouse`: the interface that each warehouse backend implements.
 
-Database STOCKS. Schema RAW holds a table a dataset of the lake, as it lay there, and two ledgers:
-LOAD_LEDGER, a row an object, written in the transaction of its rows, and BUILD_LEDGER, a row a
-build. Loads are numbered; `_load_id` on every row says which one brought it, so that a build looks
-only at what came after the last one.
+The database is STOCKS. Its schema RAW has one table per dataset of the lake, with the rows as they
+are there, and two ledgers: LOAD_LEDGER, one row per object, written in the same transaction as the
+object's rows, and BUILD_LEDGER, one row per build. Loads are numbered; every row carries the
+`_load_id` that brought it, so that a build reads only rows that came after the previous build.
 """
 
 from __future__ import annotations
@@ -17,18 +17,17 @@ import pyarrow as pa
 
 from app.errors import TickhouseError
 from app.lake import ObjectKey
-from app.settings import Settings
 
-LOOK_BACK = 50
-"""How many of the last loaded objects of a folder are listed again. One listing shows up to 1,000,
-so it costs no request, and an object that came late, under a lower name, is still found."""
+RELISTED_KEYS = 50
+"""Number of the last loaded keys of a folder from which listing starts again. A listing returns up
+to 1,000 keys, so this costs no request, and finds objects that arrived late under a lower name."""
 
 
 class WarehouseError(TickhouseError):
-    """The warehouse is not usable as it is set up."""
+    """The warehouse cannot be used with these settings."""
 
 
-class Folder(NamedTuple):
+class PartitionFolder(NamedTuple):
     """Where objects of one dataset, life and partition lie; their names rise with time."""
 
     dataset: str
@@ -44,8 +43,8 @@ class LakeObject(NamedTuple):
     size: int
 
 
-class Fetched(NamedTuple):
-    """An object with its rows, or with the reason why they cannot be loaded."""
+class FetchedObject(NamedTuple):
+    """An object with its rows, or with the reason it is rejected for."""
 
     object: LakeObject
     rows: pa.Table | None
@@ -53,7 +52,7 @@ class Fetched(NamedTuple):
 
 
 class Build(NamedTuple):
-    """A build: everything up to load `load_id` is in silver and gold."""
+    """A build: silver and gold include all loads up to `load_id`."""
 
     load_id: int
     started_at: datetime
@@ -68,14 +67,14 @@ class Build(NamedTuple):
 class Warehouse(Protocol):
     """An open warehouse, its RAW schema in place."""
 
-    def loaded_keys(self) -> dict[Folder, list[str]]:
-        """The last `LOOK_BACK` keys of each folder that the ledger holds, refused ones too."""
+    def loaded_keys(self) -> dict[PartitionFolder, list[str]]:
+        """The last `LOOK_BACK` keys of each folder in the ledger, rejected objects included."""
 
     def not_loaded(self, objects: Sequence[LakeObject]) -> list[LakeObject]:
-        """Those of `objects` that the ledger does not hold, in their order."""
+        """Those of `objects` that are not in the ledger, in the same order."""
 
-    def load(self, batch: Sequence[Fetched], loaded_at: datetime) -> int:
-        """Write the rows and the ledger's rows of `batch` in one transaction.
+    def load(self, batch: Sequence[FetchedObject], loaded_at: datetime) -> int:
+        """Insert the rows of `batch`, and its rows of the ledger, in one transaction.
 
         :returns: the number of this load.
         """
@@ -84,28 +83,13 @@ class Warehouse(Protocol):
         """The number of the newest load, 0 before the first."""
 
     def last_build(self) -> Build | None:
-        """The last build that succeeded."""
+        """The last successful build, or None."""
 
     def record_build(self, build: Build) -> None:
-        """Note a build in the ledger."""
+        """Add a build to the ledger."""
 
     def publish(self, path: Path) -> None:
-        """Write what readers need of gold into a new file at `path`."""
+        """Write the tables that readers need into a new file at `path`."""
 
     def close(self) -> None:
-        """Let go of it."""
-
-
-def open_warehouse(settings: Settings) -> Warehouse:
-    """The warehouse that WAREHOUSE names, created when it is not there. Hold its lock.
-
-    :raises WarehouseError: it cannot be had.
-    """
-    if settings.warehouse == "snowflake":
-        raise WarehouseError(
-            "WAREHOUSE=snowflake: loading into Snowflake is not part of this version yet. Set "
-            "WAREHOUSE=duckdb."
-        )
-    from app.warehouse.duckdb_backend import DuckDBWarehouse
-
-    return DuckDBWarehouse(settings.warehouse_path)
+        """Close the connection."""

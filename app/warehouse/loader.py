@@ -1,4 +1,4 @@
-"""From the lake into schema RAW: what is new, each object once, with its line in the ledger."""
+"""Load new objects of the lake into schema RAW, each once, with a row in the ledger."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import NamedTuple
 
-from app.warehouse.interface import Fetched, LakeObject, Warehouse
+from app.warehouse.interface import FetchedObject, LakeObject, Warehouse
 from app.warehouse.objects import Lake
 
 log = logging.getLogger("tickhouse.load")
@@ -17,45 +17,44 @@ BATCH_BYTES = 64 * 1024 * 1024
 BATCH_OBJECTS = 500
 
 
-class Loaded(NamedTuple):
-    """What one load did."""
+class LoadResult(NamedTuple):
+    """Result of a load."""
 
     objects: int
     rows: dict[str, int]
-    """by dataset"""
-    refused: dict[str, str]
+    """number of rows by dataset"""
+    rejected: dict[str, str]
     """reason by key"""
 
 
 def load_objects(
     warehouse: Warehouse, lake: Lake, objects: Iterable[LakeObject], now: datetime
-) -> Loaded:
-    """Load `objects` in order, several in a transaction; what cannot be read is noted as refused.
+) -> LoadResult:
+    """Load `objects` in order, several per transaction; record unreadable ones as rejected.
 
-    Objects that the ledger holds by now are left out, so a list from an earlier moment does no
-    harm.
+    Objects that are in the ledger already are skipped, so `objects` may be out of date.
     """
     wanted = warehouse.not_loaded(list(objects))
-    count, rows, refused = 0, Counter[str](), dict[str, str]()
+    count, rows, rejected = 0, Counter[str](), dict[str, str]()
     for batch in batches(lake.fetch(wanted)):
         for fetched in batch:
             key = fetched.object.key
             if fetched.rows is None:
-                refused[str(key)] = fetched.reason or ""
-                log.error("%s is refused and the load goes on: %s", key, fetched.reason)
+                rejected[str(key)] = fetched.reason or ""
+                log.error("%s is rejected, the load continues: %s", key, fetched.reason)
             else:
                 rows[key.dataset] += fetched.rows.num_rows
         count += len(batch)
         load_id = warehouse.load(batch, now)
         log.info("load %d: %d objects", load_id, len(batch))
-    return Loaded(count, dict(rows), refused)
+    return LoadResult(count, dict(rows), rejected)
 
 
 def batches(
-    items: Iterable[Fetched], max_bytes: int = BATCH_BYTES, max_objects: int = BATCH_OBJECTS
-) -> Iterator[list[Fetched]]:
-    """`items` in runs that fit in memory: up to `max_objects`, and closed once past `max_bytes`."""
-    batch: list[Fetched] = []
+    items: Iterable[FetchedObject], max_bytes: int = BATCH_BYTES, max_objects: int = BATCH_OBJECTS
+) -> Iterator[list[FetchedObject]]:
+    """Split `items` into batches of up to `max_objects`; a batch ends once it has `max_bytes`."""
+    batch: list[FetchedObject] = []
     size = 0
     for item in items:
         batch.append(item)

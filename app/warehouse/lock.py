@@ -1,8 +1,8 @@
-"""One lock for load, dbt and maintenance, wherever they are started.
+"""Lock of the warehouse, shared by loads, dbt and maintenance in any process.
 
-A DuckDB file has one writer at a time and refuses the second with an error; this lock makes the
-second wait instead. It is an advisory lock on a file beside the warehouse: the system drops it when
-the process that holds it ends, however it ends.
+A DuckDB file has one writer at a time, and a second one fails; with this lock it waits instead. It
+is an advisory lock on a file beside the warehouse, which the operating system releases when its
+holder ends, even if it is killed.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ POLL_S = 0.1
 
 
 class WarehouseBusy(TickhouseError):
-    """Another process held the warehouse for longer than we wait."""
+    """Another process holds the lock for longer than the time-out."""
 
 
 @contextmanager
 def exclusive(warehouse: Path, purpose: str, timeout_s: float = 600) -> Iterator[int]:
-    """Hold the lock of `warehouse`, waiting for it with a sentence in the log.
+    """Hold the lock of `warehouse`; wait for it, with a log message, if it is taken.
 
-    :param purpose: what for; others read it while they wait.
+    :param purpose: why it is held; shown to processes that wait for it.
     :returns: the lock's file descriptor. A child that inherits it (`pass_fds`) keeps the lock until
         it ends, even if its parent is killed.
-    :raises WarehouseBusy: it was not free within `timeout_s`.
+    :raises WarehouseBusy: it was not released within `timeout_s`.
     """
     warehouse.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(warehouse.with_suffix(".lock"), os.O_RDWR | os.O_CREAT, 0o644)
@@ -51,15 +51,15 @@ def exclusive(warehouse: Path, purpose: str, timeout_s: float = 600) -> Iterator
 
 def _wait(descriptor: int, warehouse: Path, timeout_s: float) -> None:
     deadline = time.monotonic() + timeout_s
-    told = False
+    logged = False
     while not try_lock(descriptor):
         holder = os.pread(descriptor, 200, 0).decode(errors="replace") or "another process"
-        if not told:
+        if not logged:
             log.info("the warehouse %s is in use by %s; waiting for it", warehouse, holder)
-            told = True
+            logged = True
         if time.monotonic() > deadline:
             raise WarehouseBusy(
                 f"The warehouse {warehouse} was in use by {holder} for more than {timeout_s:.0f} "
-                "s. Let that end, or stop it, and try again."
+                "s. Wait until that ends, or stop it, then try again."
             )
         time.sleep(POLL_S)

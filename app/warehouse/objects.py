@@ -1,4 +1,4 @@
-"""The lake as the loader sees it: which objects are new, and the rows of one."""
+"""Read the lake for the loader: list new objects, and fetch and check their rows."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from app.lake import ADDED, DATASETS, ROW_IDENTITY, ObjectKey, s3_client
 from app.lake_errors import S3_ERRORS, LakeError, explain
 from app.settings import Settings
-from app.warehouse.interface import Fetched, Folder, LakeObject
+from app.warehouse.interface import FetchedObject, LakeObject, PartitionFolder
 
 log = logging.getLogger("tickhouse.load")
 
@@ -26,13 +26,13 @@ REQUIRED: dict[str, tuple[str, ...]] = {
     "candles": ("symbol", "feed", "interval", "window_start", "session_date", "trade_count"),
     "rejected": ("stage", "reason"),
 }
-"""Columns without which a row has no place in silver; a null there refuses the object."""
+"""Columns that silver needs in every row; an object with a null in one of them is rejected."""
 
 
 class Lake:
     """This namespace's part of the bucket, read-only.
 
-    :raises LakeError: from any method, when the lake does not answer or refuses.
+    :raises LakeError: from any method, when the lake does not answer or denies access.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -40,11 +40,11 @@ class Lake:
         self._client = s3_client(settings)
         self._prefix = settings.lake_prefix
 
-    def new_objects(self, loaded: dict[Folder, list[str]]) -> list[LakeObject]:
-        """Objects that are not among `loaded`, by folder and in order of their names.
+    def new_objects(self, loaded: dict[PartitionFolder, list[str]]) -> list[LakeObject]:
+        """List objects that are not among `loaded`, by folder and in order of their names.
 
-        Each folder is listed from the first of its keys in `loaded` on, so a listing costs what is
-        new, not what is there.
+        Each folder is listed from the first of its keys in `loaded`, so the cost of a listing
+        depends on the number of new objects, not of all objects.
         """
         try:
             with ThreadPoolExecutor(THREADS) as pool:
@@ -54,8 +54,8 @@ class Lake:
         except S3_ERRORS as error:
             raise LakeError(explain(self._settings, error)) from None
 
-    def fetch(self, objects: Iterable[LakeObject]) -> Iterator[Fetched]:
-        """The objects with their rows, in order; a few are fetched ahead."""
+    def fetch(self, objects: Iterable[LakeObject]) -> Iterator[FetchedObject]:
+        """Yield the objects with their rows, in order; some are fetched ahead."""
         items = list(objects)
         with ThreadPoolExecutor(THREADS) as pool:
             for start in range(0, len(items), THREADS):
@@ -63,7 +63,7 @@ class Lake:
                     if fetched is not None:
                         yield fetched
 
-    def _folders(self, pool: ThreadPoolExecutor) -> Iterator[Folder]:
+    def _folders(self, pool: ThreadPoolExecutor) -> Iterator[PartitionFolder]:
         def below(prefix: str) -> list[str]:
             return list(self._names(prefix))
 
@@ -73,7 +73,7 @@ class Lake:
             for name in names:
                 _, dataset, life, partition, _ = name.split("/")
                 if partition.isdecimal():
-                    yield Folder(dataset, life, int(partition))
+                    yield PartitionFolder(dataset, life, int(partition))
 
     def _names(self, prefix: str) -> Iterator[str]:
         """The folders directly below `prefix`."""
@@ -84,7 +84,7 @@ class Lake:
             for common in page.get("CommonPrefixes", []):
                 yield common["Prefix"].removeprefix(self._prefix)
 
-    def _after(self, folder: Folder, loaded: list[str]) -> Iterator[LakeObject]:
+    def _after(self, folder: PartitionFolder, loaded: list[str]) -> Iterator[LakeObject]:
         prefix = f"bronze/{folder.dataset}/{folder.life}/{folder.partition:05d}/"
         start = {"StartAfter": self._prefix + loaded[0]} if loaded else {}
         known = set(loaded)
@@ -96,45 +96,45 @@ class Lake:
                 name = item["Key"].removeprefix(self._prefix)
                 key = ObjectKey.parse(name)
                 if key is None or str(key) != name:
-                    log.warning("%s is not named as an object of the lake; it is left alone", name)
+                    log.warning("%s is not the name of an object of the lake; it is ignored", name)
                 elif name not in known:
                     yield LakeObject(key, item["ETag"].strip('"'), item["Size"])
 
-    def _fetch(self, item: LakeObject) -> Fetched | None:
+    def _fetch(self, item: LakeObject) -> FetchedObject | None:
         try:
             body = self._client.get_object(
                 Bucket=self._settings.lake_bucket, Key=self._prefix + str(item.key)
             )["Body"].read()
         except self._client.exceptions.NoSuchKey:
-            log.warning("%s was listed and is gone; the next load looks again", item.key)
+            log.warning("%s was listed but no longer exists; the next load lists again", item.key)
             return None
         except S3_ERRORS as error:
             raise LakeError(explain(self._settings, error)) from None
         return read_object(item, body)
 
 
-def read_object(item: LakeObject, body: bytes) -> Fetched:
-    """The rows of a Parquet file, or the reason why it cannot be loaded."""
+def read_object(item: LakeObject, body: bytes) -> FetchedObject:
+    """Read the rows of a Parquet file, or the reason it is rejected for."""
     dataset = item.key.dataset
     try:
         file = pq.ParquetFile(BytesIO(body))
         reason = schema_reason(file.schema_arrow, _as_written(file.schema_arrow, dataset))
-        rows = _whole(file.read(), DATASETS[dataset]) if reason is None else None
+        rows = _with_all_columns(file.read(), DATASETS[dataset]) if reason is None else None
     except (pa.ArrowException, OSError) as error:
-        return Fetched(item, None, f"it is no readable Parquet file: {_reason(error)}")
+        return FetchedObject(item, None, f"it is not a readable Parquet file: {_reason(error)}")
     if rows is not None:
         reason = null_reason(rows, dataset)
-    return Fetched(item, None if reason else rows, reason)
+    return FetchedObject(item, None if reason else rows, reason)
 
 
 def _as_written(found: pa.Schema, dataset: str) -> pa.Schema:
-    """The dataset's schema, without those added columns that an older object does not have."""
+    """The dataset's schema, without columns added later that an older object lacks."""
     absent = {name for name in ADDED.get(dataset, ()) if name not in found.names}
     return pa.schema([field for field in DATASETS[dataset] if field.name not in absent])
 
 
-def _whole(rows: pa.Table, wanted: pa.Schema) -> pa.Table:
-    """`rows` with all columns of `wanted`, those that are absent as nulls."""
+def _with_all_columns(rows: pa.Table, wanted: pa.Schema) -> pa.Table:
+    """Return `rows` with all columns of `wanted`; absent ones are null."""
     for field in wanted:
         if field.name not in rows.column_names:
             rows = rows.append_column(field, pa.nulls(rows.num_rows, field.type))
@@ -142,7 +142,7 @@ def _whole(rows: pa.Table, wanted: pa.Schema) -> pa.Table:
 
 
 def schema_reason(found: pa.Schema, wanted: pa.Schema) -> str | None:
-    """How `found` differs from `wanted`, in a sentence's part, or None when it does not."""
+    """Describe how `found` differs from `wanted`, as part of a sentence; None if it does not."""
     if found.equals(wanted, check_metadata=False):
         return None
     missing = [name for name in wanted.names if name not in found.names]
@@ -157,11 +157,11 @@ def schema_reason(found: pa.Schema, wanted: pa.Schema) -> str | None:
         f"columns are not known: {', '.join(unknown)}" if unknown else "",
         "; ".join(other),
     ]
-    return "; ".join(part for part in parts if part) or "its columns stand in another order"
+    return "; ".join(part for part in parts if part) or "its columns are in another order"
 
 
 def null_reason(rows: pa.Table, dataset: str) -> str | None:
-    """Which columns that every row needs have nulls, or None."""
+    """Name the required columns that contain nulls, as part of a sentence; None if none does."""
     needed = (*REQUIRED[dataset], *ROW_IDENTITY, "_life")
     empty = [name for name in needed if rows.column(name).null_count]
     return f"columns must not be null and are: {', '.join(empty)}" if empty else None

@@ -1,10 +1,10 @@
-"""The file that readers open: gold as of the last build, small, checkpointed and never changed.
+"""Published gold: the small, immutable DuckDB file of the last build that readers open.
 
-DuckDB lets one process at a time have a database open, so nobody reads the warehouse itself. Each
-build writes a new file under `published/` beside the warehouse and then renames a one-line pointer
-to it, `current`, that holds the file's name. Readers open read-only what the pointer names and
-reopen when it names another; the last two files are kept, and on Linux and macOS a reader keeps
-what it has open even when its file is deleted.
+DuckDB allows one process to have a database open for writing, so readers never open the warehouse
+itself. Each build writes a new file to `published/` beside the warehouse, and then replaces the
+one-line pointer `current`, which holds the file's name. Readers open that file read-only, and
+reopen when the pointer names another. The last two files are kept; on Linux and macOS an open file
+stays readable even after it is deleted.
 
 The file holds one schema, `gold`, with the tables and columns of `TABLES`. Times are TIMESTAMP in
 UTC without a zone, `session_date` is a DATE, numbers are DOUBLE or BIGINT, `is_filled` is BOOLEAN.
@@ -15,7 +15,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from app.outputs import write_whole
+from app.outputs import write_atomically
 from app.settings import Settings
 from app.warehouse.sql import text_literal
 
@@ -30,7 +30,7 @@ _CANDLE = (
     "candle_high",
     "candle_open",
     "candle_close",
-    "trend_line",  # mean of the session's last 20 closes, this one included
+    "trend_line",  # mean of the session's last 20 closes, including this one
     "volume",
     "traded_value",  # sum of price times size
     "vwap",  # null at volume 0
@@ -41,14 +41,14 @@ _CANDLE = (
     "zero_volume_count",
     "late_count",
     "duplicate_count",
-    "covered_ms",  # ms the feed was connected; null: untold
+    "covered_ms",  # ms the feed was connected; null: not reported
     "price_source",  # last, high_low, ineligible, quote
     "session",  # pre, regular, post, closed, continuous
     "session_date",
     "revision",  # 0 is the final candle; of a rollup, the sum of its minutes'
     "status",  # final, revised; a rollup whose window is not over: partial
     "feed",  # live, simulated, replay
-    "is_filled",  # false: made of trades
+    "is_filled",  # false: computed from trades
 )
 _ROLLUP = (*_CANDLE, "minute_count")
 
@@ -58,7 +58,7 @@ TABLES: dict[str, tuple[str, ...]] = {
     "gold_candlestick_15m": _ROLLUP,
     "gold_candlestick_1h": _ROLLUP,
     "gold_candlestick_1d": (*_ROLLUP, "pre_volume", "post_volume"),
-    # a row a symbol, of its newest session_date
+    # one row per symbol, of its newest session_date
     "gold_kpi": (
         "symbol",
         "current_price",  # newest of final close and quote
@@ -82,7 +82,7 @@ TABLES: dict[str, tuple[str, ...]] = {
         "session_date",
         "feed",
     ),
-    # a row a symbol, of its newest session_date
+    # one row per symbol, of its newest session_date
     "gold_treechart": (
         "symbol",
         "sector",
@@ -98,32 +98,33 @@ TABLES: dict[str, tuple[str, ...]] = {
         "session_date",
         "feed",
     ),
-    # a row a symbol, and one whose symbol is ALL
+    # one row per symbol, and one with symbol * (not a valid symbol) for all symbols
     "gold_gauge": (
         "symbol",
         "volume",
         "sales",  # traded value
-        "usual_volume",  # median of up to 20 earlier session dates up to the same minute, or null
-        "usual_sales",
-        "usual_days",  # how many session dates usual_* comes from
-        "gauge_max",  # 2 x usual_volume; without history the largest so far
+        "typical_volume",  # median of up to 20 earlier session dates up to the same minute, or null
+        "typical_sales",
+        "typical_days",  # number of session dates that typical_* is taken from
+        "relative_volume",  # volume / typical_volume; null without history
+        "gauge_max",  # 2 x typical_volume; without history the largest so far
         "gauge_max_sales",
         "as_of",  # end of the newest candle
         "session_date",
         "feed",
     ),
-    # a row a symbol and session_date
+    # one row per symbol and session_date
     "gold_data_quality": (
         "symbol",
         "session_date",
         "candle_count",
-        "trade_count",  # rows of the archive, duplicates and rejected ones too
+        "trade_count",  # rows of the archive, including duplicates and rejected ones
         "duplicate_count",
         "rejected_count",
         "late_count",
         "out_of_order_count",
         "revision_count",
-        "covered_share",  # of its candles' minutes, 0 to 1; null: untold
+        "covered_share",  # of its candles' minutes, 0 to 1; null: not reported
         "load_lag_s",  # median of the candles: from Kafka to the warehouse
         "load_lag_max_s",
         "feed",
@@ -137,19 +138,19 @@ KEPT_SESSION_DATES = {
     "gold_candlestick_1h": 30,
     "gold_candlestick_1d": 260,
 }
-"""How many session dates of each symbol the file holds; tables that are not named are whole."""
+"""Number of session dates per symbol in the file; other tables have all of them."""
 
 
 def folder(settings: Settings) -> Path:
-    """Where the published files of this namespace lie."""
+    """The folder of this namespace's published files."""
     return settings.warehouse_path.parent / "published"
 
 
 def current_path(settings: Settings) -> Path | None:
     """The file of the last successful build, or None before the first.
 
-    Open it read-only (`duckdb.connect(path, read_only=True)`) and ask again now and then: a new
-    build has a new name.
+    Open it read-only (`duckdb.connect(path, read_only=True)`) and call this again periodically:
+    each build has a new file.
     """
     try:
         name = (folder(settings) / POINTER).read_text().strip()
@@ -160,7 +161,7 @@ def current_path(settings: Settings) -> Path | None:
 
 
 def write_tables(warehouse: Any, path: Path) -> None:
-    """Write the tables of gold into a new DuckDB file at `path`, in one go and checkpointed.
+    """Write the tables of gold to a new, checkpointed DuckDB file at `path`.
 
     :param warehouse: an open DuckDB connection.
     """
@@ -186,7 +187,7 @@ def _write_tables(warehouse: Any, path: Path) -> None:
 
 
 def _selection(table: str, columns: tuple[str, ...]) -> str:
-    """The rows of a gold table that readers need, in an order they mostly ask for."""
+    """The query for the rows of a gold table that readers need, in the order most queries use."""
     select = f"select {', '.join(columns)} from GOLD.{table}"
     if table in KEPT_SESSION_DATES:
         select += (
@@ -197,20 +198,20 @@ def _selection(table: str, columns: tuple[str, ...]) -> str:
 
 
 def point_to(path: Path) -> None:
-    """Make `path` the file that readers open next, and delete all but the last `KEPT`."""
-    write_whole(path.parent / POINTER, f"{path.name}\n")
+    """Point readers to `path`, and delete all but the last `KEPT` files."""
+    write_atomically(path.parent / POINTER, f"{path.name}\n")
     for old in _files(path.parent)[:-KEPT]:
         old.unlink()
 
 
 def next_path(settings: Settings) -> Path:
-    """A path that no published file has had."""
+    """A path that no published file has used."""
     there = _files(folder(settings))
     number = int(there[-1].stem.removeprefix("gold-")) + 1 if there else 1
     folder(settings).mkdir(parents=True, exist_ok=True)
     return folder(settings) / f"gold-{number:012d}.duckdb"
 
 
-def _files(place: Path) -> list[Path]:
-    """The published files in `place`, oldest first."""
-    return sorted(place.glob("gold-*.duckdb"))
+def _files(directory: Path) -> list[Path]:
+    """The published files in `directory`, oldest first."""
+    return sorted(directory.glob("gold-*.duckdb"))

@@ -1,6 +1,6 @@
-"""The tables of schema RAW: the lake's datasets as they are, and the ledgers.
+"""Tables of schema RAW: one per dataset of the lake, and the ledgers.
 
-The types are words that DuckDB and Snowflake share.
+Types are those that DuckDB and Snowflake share.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ LOAD_LEDGER = {
     "etag": "varchar",
     "size_bytes": "bigint",
     "row_count": "bigint",
-    "status": "varchar",  # loaded, refused
-    "reason": "varchar",  # why refused
+    "status": "varchar",  # loaded, rejected
+    "reason": "varchar",  # why it was rejected
     "load_id": "bigint",
     "loaded_at": "timestamp",
 }
@@ -33,8 +33,8 @@ BUILD_LEDGER = {
     "project": "varchar",
     "detail": "varchar",
 }
-LOADED = {"_object": "varchar", "_load_id": "bigint", "_loaded_at": "timestamp"}
-"""What the load adds to each row."""
+LOAD_COLUMNS = {"_object": "varchar", "_load_id": "bigint", "_loaded_at": "timestamp"}
+"""Columns that the load adds to each row."""
 
 
 def table_of(dataset: str) -> str:
@@ -43,7 +43,7 @@ def table_of(dataset: str) -> str:
 
 
 def column_type(kind: pa.DataType) -> str:
-    """The SQL type of an Arrow type, in words that DuckDB and Snowflake share."""
+    """The SQL type of an Arrow type, valid in DuckDB and Snowflake."""
     if pt.is_decimal(kind):
         return f"decimal({kind.precision}, {kind.scale})"
     if pt.is_timestamp(kind):
@@ -61,11 +61,11 @@ def column_type(kind: pa.DataType) -> str:
 
 def columns_of(dataset: str) -> dict[str, str]:
     """The columns of a dataset's RAW table with their SQL types."""
-    return {field.name: column_type(field.type) for field in DATASETS[dataset]} | LOADED
+    return {field.name: column_type(field.type) for field in DATASETS[dataset]} | LOAD_COLUMNS
 
 
 def setup_statements() -> list[str]:
-    """The statements that make schema RAW, or what an earlier version's lacks."""
+    """Statements that create schema RAW, or add what an earlier version of it lacks."""
     tables = {table_of(dataset): columns_of(dataset) for dataset in DATASETS}
     tables |= {"RAW.LOAD_LEDGER": LOAD_LEDGER, "RAW.BUILD_LEDGER": BUILD_LEDGER}
     return [
@@ -86,5 +86,5 @@ def _add(dataset: str, column: str) -> str:
 
 
 def quoted(name: str) -> str:
-    """`name` as an identifier; only `interval` is a word of SQL."""
+    """`name` as an SQL identifier; of our columns only `interval` needs quotes."""
     return '"interval"' if name == "interval" else name

@@ -1,7 +1,7 @@
-"""Seeds of the dbt project that are written from the rules in `app.market`.
+"""Generate the dbt seeds that hold the market rules of `app.market`.
 
-SQL works out no rule of the market by itself: `python -m app.warehouse.seeds` writes these tables,
-and a test fails when they are out of step.
+The models define no market rule of their own: `python -m app.warehouse.seeds` writes these tables,
+and a test fails when they are out of date.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from app.market.conditions import CONDITIONS
 from app.market.symbols import CRYPTO_VENUES, FOREX_VENUES, FUTURES_ROOTS, SymbolClass
-from app.outputs import write_whole
+from app.outputs import write_atomically
 from app.warehouse.transform import PROJECT
 
 
@@ -25,13 +25,13 @@ def conditions_csv() -> str:
 
 
 def classes_csv() -> str:
-    """The seed of what tells a symbol's class: its venue, or the root of a futures contract."""
-    marks = (
+    """The seed of what determines a symbol's class: its venue, or the root of a future."""
+    classes = (
         ("venue", CRYPTO_VENUES, SymbolClass.CRYPTO),
         ("venue", FOREX_VENUES, SymbolClass.FOREX),
         ("root", FUTURES_ROOTS, SymbolClass.FUTURE),
     )
-    rows = ((kind, name, of.value) for kind, names, of in marks for name in sorted(names))
+    rows = ((kind, name, of.value) for kind, names, of in classes for name in sorted(names))
     return _csv(("kind", "name", "symbol_class"), rows)
 
 
@@ -44,7 +44,7 @@ SEEDS: dict[Path, Callable[[], str]] = {
 def write_seeds() -> None:
     """Write every seed into the dbt project."""
     for path, make in SEEDS.items():
-        write_whole(path, make())
+        write_atomically(path, make())
 
 
 def _csv(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

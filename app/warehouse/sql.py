@@ -1,8 +1,8 @@
-"""Texts in statements that take no parameters; everywhere else values are bound."""
+"""SQL literals, for statements that take no parameters; elsewhere values are bound."""
 
 from __future__ import annotations
 
 
 def text_literal(text: str) -> str:
-    """`text` as a text of DuckDB's SQL that means just this text, whatever it holds."""
+    """Quote `text` as a string literal of DuckDB, whatever characters it contains."""
     return "'" + text.replace("'", "''") + "'"

@@ -1,4 +1,4 @@
-"""One `dbt build` of what changed, as a process of its own, and what came of it."""
+"""Run `dbt build` in a subprocess and read its results."""
 
 from __future__ import annotations
 
@@ -19,49 +19,49 @@ from app.settings import Settings
 log = logging.getLogger("tickhouse.build")
 
 PROJECT = Path(app.__file__).resolve().parents[1] / "dbt_stocks"
-MINUTE = ("path:models/silver", "path:models/gold,resource_type:test")
-"""What a minute's build selects: the tables that grow, their tests, and those of gold. Views and
-seeds change with the project alone."""
+INCREMENTAL_SELECTION = ("path:models/silver", "path:models/gold,resource_type:test")
+"""Selection of an incremental build: the tables of silver and their tests, and the tests of gold.
+Views and seeds only change with the project."""
 FAILED = ("error", "fail", "runtime error")
 
 
 class BuildFailed(TickhouseError):
-    """dbt ended with an error or a failing test; gold stays as it was for its readers."""
+    """dbt ended with an error or a failed test; readers keep the gold of the last good build."""
 
 
 class DbtResult(NamedTuple):
-    """What a `dbt build` did."""
+    """Result of a `dbt build`."""
 
     models: int
     tests: int
     failures: tuple[str, ...]
-    """a part of a sentence each: which node failed and why"""
+    """for each failed node, its name and the reason"""
 
 
 def fingerprint(project: Path = PROJECT) -> str:
-    """A hash of every file of the dbt project: another one calls for a whole build."""
+    """Hash every file of the dbt project; a full build is due when the hash changes."""
     digest = hashlib.sha256()
     for path in sorted(project.rglob("*")):
-        inside = path.relative_to(project)
-        if path.is_file() and inside.parts[0] not in ("target", "logs", "dbt_packages"):
-            digest.update(f"{inside}\0".encode() + path.read_bytes() + b"\0")
+        relative = path.relative_to(project)
+        if path.is_file() and relative.parts[0] not in ("target", "logs", "dbt_packages"):
+            digest.update(f"{relative}\0".encode() + path.read_bytes() + b"\0")
     return digest.hexdigest()[:16]
 
 
 def dbt_build(
-    settings: Settings, *, whole: bool, full_refresh: bool = False, keep_open: tuple[int, ...] = ()
+    settings: Settings, *, full: bool, full_refresh: bool = False, keep_open: tuple[int, ...] = ()
 ) -> DbtResult:
-    """Run `dbt build` on the warehouse, whose lock the caller holds and which it has closed.
+    """Run `dbt build` on the warehouse, which the caller has locked and closed.
 
-    :param whole: seeds and views too, and unit tests excepted; else only what grows by the minute.
-    :param full_refresh: make every silver table again from RAW.
-    :param keep_open: file descriptors that dbt inherits: the lock's.
+    :param full: build seeds and views too, not only the incremental tables; no unit tests.
+    :param full_refresh: rebuild every silver table from RAW.
+    :param keep_open: file descriptors that dbt inherits, such as the lock's.
     :raises BuildFailed: a model or a test failed.
     """
-    selection = [] if whole or full_refresh else ["--select", *MINUTE]
+    selection = [] if full or full_refresh else ["--select", *INCREMENTAL_SELECTION]
     refresh = ["--full-refresh"] if full_refresh else []
-    place = folder(settings)
-    results = place / "run_results.json"
+    target = folder(settings)
+    results = target / "run_results.json"
     results.unlink(missing_ok=True)
     done = run_dbt(
         settings,
@@ -74,26 +74,26 @@ def dbt_build(
         return result
     if result is not None and result.failures:
         raise BuildFailed(
-            f"dbt build failed: {'; '.join(result.failures)}. Its log: {place}/dbt.log."
+            f"dbt build failed: {'; '.join(result.failures)}. Its log: {target}/dbt.log."
         )
-    said = (done.stdout + done.stderr).strip()
-    log.error("dbt said:\n%s", said[-8000:])
+    output = (done.stdout + done.stderr).strip()
+    log.error("output of dbt:\n%s", output[-8000:])
     raise BuildFailed(
         f"dbt build ended with exit code {done.returncode} before any model: "
-        f"{said.splitlines()[-1] if said else 'it said nothing'}. Its log: {place}/dbt.log."
+        f"{output.splitlines()[-1] if output else 'it printed nothing'}. Its log: {target}/dbt.log."
     )
 
 
 def run_dbt(
-    settings: Settings, *words: str, keep_open: tuple[int, ...] = ()
+    settings: Settings, *arguments: str, keep_open: tuple[int, ...] = ()
 ) -> subprocess.CompletedProcess[str]:
-    """Run a dbt command in a process of its own and wait for it.
+    """Run a dbt command in a subprocess and wait for it.
 
     :param keep_open: file descriptors that dbt inherits.
     """
     command = [
         *(sys.executable, "-c", "from dbt.cli.main import cli; cli()"),
-        *("--quiet", "--no-use-colors", *words, "--target", settings.warehouse),
+        *("--quiet", "--no-use-colors", *arguments, "--target", settings.warehouse),
     ]
     folder(settings).mkdir(parents=True, exist_ok=True)
     return subprocess.run(
@@ -108,35 +108,35 @@ def run_dbt(
 
 
 def folder(settings: Settings) -> Path:
-    """Where dbt keeps its artefacts and log: never in the repository."""
+    """The folder of dbt's artifacts and log, outside the repository."""
     return settings.home / "dbt"
 
 
 def environment(settings: Settings, base: Mapping[str, str]) -> dict[str, str]:
-    """The environment of the dbt process: `base` without our secrets, and where things are."""
+    """The environment of the dbt process: `base` without our secrets, plus paths and settings."""
     secrets = {name.upper() for name in Settings.secret_names()}
-    place = str(folder(settings))
+    target = str(folder(settings))
     kept = {name: value for name, value in base.items() if name.upper() not in secrets}
     return kept | {
         "DUCKDB_PATH": str(settings.warehouse_path),
         "DBT_PROJECT_DIR": str(PROJECT),
         "DBT_PROFILES_DIR": str(PROJECT),
-        "DBT_TARGET_PATH": place,
-        "DBT_LOG_PATH": place,
+        "DBT_TARGET_PATH": target,
+        "DBT_LOG_PATH": target,
         "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
         **_snowflake(settings),
     }
 
 
 def _snowflake(settings: Settings) -> dict[str, str]:
-    """The settings of the Snowflake target that are set, by their names."""
+    """The Snowflake settings that are set, as environment variables."""
     named = [name for name in Settings.model_fields if name.startswith("snowflake_")]
     values = ((name.upper(), getattr(settings, name)) for name in named)
     return {name: str(value) for name, value in values if value is not None}
 
 
 def read_results(results: dict[str, Any]) -> DbtResult:
-    """What dbt's run_results.json says."""
+    """Summarize dbt's run_results.json."""
     nodes = [(r["unique_id"], r["status"], r.get("message") or "") for r in results["results"]]
     tests = [node for node in nodes if node[0].startswith("test.")]
     failures = tuple(

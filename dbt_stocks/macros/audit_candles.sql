@@ -1,7 +1,7 @@
-{# Every one-minute candle whose inputs are all loaded, made once more from silver's trades by the
-   rules of the candles application, and every rollup of the stream, merged once more from silver's
-   minutes, compared field by field. Prints one line of JSON: how many candles and rollups were
-   compared, how many differ, and the first of these. Run it beside the minute's build:
+{# Recomputes every one-minute candle whose inputs are all loaded from silver's trades, by the rules
+   of the candles application, and every rollup of the stream from silver's minutes, and compares
+   them field by field. Prints a line of JSON: the number of candles and rollups compared, the number
+   that differ, and the first of these. Not part of a build:
    `dbt run-operation audit_candles --args '{since: 2024-03-05}'` #}
 {% macro audit_candles(since=none, examples=20) -%}
     {%- set compared, differing, differences = [], [], [] -%}
@@ -42,7 +42,7 @@ with lives as (
 
 ),
 
--- how far each partition of each life has been loaded
+-- up to which offset each partition of each life has been loaded
 trades_until as (
 
     select _life, _partition, max(_offset) as trade_offset
@@ -67,7 +67,7 @@ symbol_partitions as (
 
 ),
 
--- the life of stocks-topic that a candle was made of: the newest when the candle was written
+-- the life of stocks-topic that a candle was computed from: the newest when it was written
 candles as (
 
     select
@@ -115,7 +115,7 @@ codes as (
 
 ),
 
--- codes of one trade combine with AND; Form T sets prices in pre- and post-market minutes only
+-- codes of a trade combine with AND; Form T updates prices in pre- and post-market minutes only
 conditions as (
 
     select
@@ -139,7 +139,7 @@ conditions as (
 
 ),
 
--- what the application saw of each candle up to its record: first of its kind in its life
+-- trades that the application had received when it wrote the candle; duplicates removed per life
 trades as (
 
     select
@@ -226,7 +226,7 @@ recomputed as (
 
 ),
 
--- prices of minutes without a trade come from quotes too, which are not made again here
+-- prices of minutes without trades may come from quotes, which are not recomputed here
 audited as (
 
     select

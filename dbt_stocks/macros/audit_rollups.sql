@@ -1,8 +1,8 @@
 {# The stream's rollups whose minutes are all loaded, each with the name of the first field that
    differs from the merge of the minutes in silver, or null. Minutes and their rollups are written
    together, minutes first, so a rollup has its minutes when none of them is newer than it and its
-   partition of candles-1m is loaded beyond it. A day is labelled otherwise there: it is compared by
-   its session date. #}
+   partition of candles-1m is loaded beyond it. The label of a day differs in silver: days are compared
+   by session date. #}
 {% macro audited_rollups(since=none) -%}
 {%- set on_days = "session_date >= " ~ text_literal(since) if since else "1 = 1" -%}
 with of_life as (

@@ -1,6 +1,6 @@
-{# A merge that looks only at the part of the target that the new rows can touch: `bounded_by` names
-   the column (part of a row's content, so a row never changes it) whose range bounds both. Without
-   it every merge would read the whole history's keys. #}
+{# Incremental strategy: a merge that reads only the part of the target that new rows can match.
+   `bounded_by` names a column whose value never changes for a row; its range in the new rows bounds
+   the target. Without it every merge would read the keys of the complete history. #}
 {% macro get_incremental_bounded_merge_sql(arg_dict) -%}
     {%- set column = config.require('bounded_by') -%}
     {%- set found = run_query(

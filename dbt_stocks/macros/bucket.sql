@@ -1,5 +1,5 @@
-{# Where the rollup window begins that a minute lies in: on the exchange's clock, whose offset from
-   UTC is whole hours. The regular session's first hour begins at half past nine. #}
+{# Start of the rollup window that contains a minute, in the exchange's time, which differs from UTC
+   by full hours. The first hour of the regular session begins at 09:30. #}
 {% macro bucket_start(interval) -%}
     {%- if interval == '1d' -%}
         cast(session_date as timestamp)
@@ -14,7 +14,7 @@
     {%- endif -%}
 {%- endmacro %}
 
-{# Where it ends: the hour before the regular session is cut at half past nine. #}
+{# End of that window: the hour before the regular session ends at 09:30. #}
 {% macro bucket_end(interval) -%}
     {%- if interval == '1d' -%}
         {{ plus_minutes('cast(session_date as timestamp)', 1440) }}

@@ -1,5 +1,5 @@
-{# A rollup interval of gold_candlestick: the columns of a candle, numbers as doubles. `trend` is the
-   expression of the trend line; days have one of their own, over the last 20 days. #}
+{# Query of gold_candlestick for a rollup interval: the columns of a candle, numbers as doubles.
+   `trend` is the expression of the trend line, which for days is over the last 20 days. #}
 {% macro gold_rollup(interval, trend='rollups.trend_line', more=[]) -%}
 with silver_rollups as (
 

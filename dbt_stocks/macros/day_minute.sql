@@ -1,4 +1,4 @@
-{# The minute of the exchange's day: on New York's clock, in UTC where trading is continuous. #}
+{# Minute of the exchange's day: in New York time, or UTC for continuous trading. #}
 {% macro day_minute(session, session_date, moment) -%}
     (
         case

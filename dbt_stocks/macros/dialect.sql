@@ -1,6 +1,6 @@
-{# What DuckDB and Snowflake say differently. #}
+{# Functions that differ between DuckDB and Snowflake. #}
 
-{# The start of the bucket of `minutes` that a time lies in; buckets divide the hour. #}
+{# Start of the bucket of `minutes` that contains a time; buckets divide the hour. #}
 {% macro time_bucket(minutes, column) -%}
     {{ return(adapter.dispatch('time_bucket')(minutes, column)) }}
 {%- endmacro %}
@@ -13,7 +13,7 @@
     time_bucket(interval '{{ minutes }} minutes', {{ column }})
 {%- endmacro %}
 
-{# A UTC time on New York's clock. #}
+{# Convert a UTC time to New York time. #}
 {% macro new_york_time(column) -%}
     {{ return(adapter.dispatch('new_york_time')(column)) }}
 {%- endmacro %}
@@ -39,7 +39,7 @@
     date_diff('millisecond', {{ earlier }}, {{ later }})
 {%- endmacro %}
 
-{# A time `minutes` later; `minutes` may be an expression. #}
+{# Add `minutes`, which may be an expression, to a time. #}
 {% macro plus_minutes(column, minutes) -%}
     {{ return(adapter.dispatch('plus_minutes')(column, minutes)) }}
 {%- endmacro %}
@@ -52,7 +52,7 @@
     ({{ column }} + to_minutes({{ minutes }}))
 {%- endmacro %}
 
-{# A column whose name is a word of SQL, as the loader created it. #}
+{# Quote a column whose name is an SQL keyword, as the loader created it. #}
 {% macro word(name) -%}
     {{ return(adapter.quote(name | upper if target.type == 'snowflake' else name)) }}
 {%- endmacro %}

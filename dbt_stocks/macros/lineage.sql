@@ -1,4 +1,4 @@
-{# Where a row came from: its message in Kafka, its object in the lake, its load. #}
+{# Lineage columns of a row: its message in Kafka, its object in the lake, its load. #}
 {% macro lineage() -%}
 _topic_id,
         _life,

@@ -1,4 +1,4 @@
-{# A row per distinct `column` of `relation` and code in it; codes are comma separated. #}
+{# One row per distinct value of `column` in `relation` and code in it; codes are comma separated. #}
 {% macro split_codes(relation, column) -%}
     {{ return(adapter.dispatch('split_codes')(relation, column)) }}
 {%- endmacro %}

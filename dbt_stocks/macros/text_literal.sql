@@ -1,5 +1,5 @@
-{# `value` as a text of SQL that means just this text, whatever it holds. Every value that comes from
-   data or from an argument goes through it. (dbt's own string_literal escapes nothing, and its
+{# Quote `value` as an SQL string literal, whatever characters it contains. Use it for every value
+   that comes from data or from an argument. (dbt's own string_literal escapes nothing, and its
    escape_single_quotes leaves Snowflake's backslashes as they are.) #}
 {% macro text_literal(value) -%}
     {{ return(adapter.dispatch('text_literal')(value)) }}

@@ -1,4 +1,4 @@
-{# The columns of a trade that silver takes over from bronze. #}
+{# Columns of a trade that silver copies from bronze. #}
 {% macro trade_columns(alias, load_id=true) -%}
     {%- set names = [
         'symbol', 'feed', 'producer', 'feed_connection', 'received_at', 'trade_time', 'price', 'size',

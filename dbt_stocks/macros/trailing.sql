@@ -1,4 +1,4 @@
-{# An aggregate over the last 20 candles of a group, this one included. #}
+{# An aggregate over the last 20 candles of a group, including this one. #}
 {% macro trailing(aggregate, group, order='window_start') -%}
     {{ aggregate }} over (
             partition by {{ group }}

@@ -1,4 +1,4 @@
-"""A fresh clone in an empty home: `make install`, `make demo`, and everything it promises."""
+"""A fresh clone in an empty home: `make install`, then `make demo` until gold is built."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import psutil
 import pytest
 
-from app.embedded.leftovers import MARK
+from app.embedded.leftovers import RUN_ID_VARIABLE
 from app.folders import cache_folder
 from tests.support import listening
 
@@ -48,7 +48,7 @@ def bare_environment(home: Path) -> dict[str, str]:
 
 
 def wait_until(what: str, seconds: float, ready: Callable[[], Any]) -> Any:
-    """The first true value of `ready`, asked again until then."""
+    """Poll `ready` until it returns a true value; return that."""
     deadline = time.monotonic() + seconds
     while not (value := ready()):
         assert time.monotonic() < deadline, f"{what} took longer than {seconds:.0f} s"
@@ -57,7 +57,7 @@ def wait_until(what: str, seconds: float, ready: Callable[[], Any]) -> Any:
 
 
 class RunningDemo:
-    """`make demo` in a clone, and what can be seen of it from outside."""
+    """`make demo` in a clone, observed through its output, page and processes."""
 
     def __init__(self, clone: Path, environment: dict[str, str]) -> None:
         self.clone = clone
@@ -77,7 +77,7 @@ class RunningDemo:
     def output(self) -> str:
         return self.log.read_text()
 
-    def says(self, text: str) -> bool:
+    def printed(self, text: str) -> bool:
         assert self.process.poll() is None, f"the demo ended:\n{self.output()}"
         return text in self.output()
 
@@ -88,12 +88,14 @@ class RunningDemo:
 
     def get(self, path: str) -> Any:
         try:
-            return httpx.get(self.page + path, timeout=5, trust_env=False).raise_for_status().json()
-        except (httpx.HTTPError, IndexError):
+            return (
+                httpx2.get(self.page + path, timeout=5, trust_env=False).raise_for_status().json()
+            )
+        except (httpx2.HTTPError, IndexError):
             return None
 
     def tree(self) -> list[psutil.Process]:
-        """Every process of the demo: this one's descendants and what carries the run's mark."""
+        """Every process of the demo: this one's descendants and those with the run's id."""
         run_id = (self.clone / ".tickhouse" / "demo.lock").read_text()
         root = psutil.Process(self.process.pid)
         found = {p.pid: p for p in [root, *root.children(recursive=True)]}
@@ -109,7 +111,7 @@ def marked_with(run_id: str) -> list[psutil.Process]:
     found = []
     for process in psutil.process_iter():
         try:
-            if process.environ().get(MARK) == run_id:
+            if process.environ().get(RUN_ID_VARIABLE) == run_id:
                 found.append(process)
         except (psutil.Error, OSError):
             continue
@@ -155,12 +157,12 @@ def test_a_fresh_clone_comes_to_moving_candles_and_gold_and_ends_cleanly(
     record_property("install_s", round(time.monotonic() - began))
 
     demo = RunningDemo(clone, environment)
-    wait_until("moving candles", 90, lambda: demo.says("Candles move"))
+    wait_until("moving candles", 90, lambda: demo.printed("Candles move"))
     record_property("candles_s", round(time.monotonic() - demo.began))
     symbol = demo.get("api/symbols")["symbols"][0]
     first = wait_until("a candle", 30, lambda: newest_candle(demo, symbol))
     wait_until("a change of the candle", 30, lambda: newest_candle(demo, symbol) != first)
-    wait_until("Airflow", 180, lambda: demo.says("Airflow  "))
+    wait_until("Airflow", 180, lambda: demo.printed("Airflow  "))
 
     status = wait_until("a closed minute", 90, lambda: closed_minute(demo))
     closed_ms = status["last_final_end"]
@@ -204,7 +206,7 @@ def in_gold(demo: RunningDemo, symbol: str, end_ms: int) -> bool:
 def ends_with_nothing_left(demo: RunningDemo) -> None:
     processes = demo.tree()
     demo.interrupt()
-    assert "Everything has ended." in demo.output()
+    assert "All parts have stopped." in demo.output()
     _, alive = psutil.wait_procs(processes, timeout=5)
     assert [p for p in alive if p.status() != psutil.STATUS_ZOMBIE] == []
 
@@ -213,7 +215,7 @@ def comes_up_again_from_its_data(
     clone: Path, environment: dict[str, str], symbol: str, closed_ms: int
 ) -> RunningDemo:
     demo = RunningDemo(clone, environment)
-    wait_until("moving candles", 60, lambda: demo.says("Candles move"))
+    wait_until("moving candles", 60, lambda: demo.printed("Candles move"))
     candles = demo.get(f"api/candles?symbol={symbol}")["candles"]
     assert closed_ms - 60_000 in [candle["start"] for candle in candles]
     return demo
@@ -226,6 +228,6 @@ def leaves_nothing_to_the_next_when_killed(
     os.killpg(demo.process.pid, signal.SIGKILL)
     demo.process.wait()
     after = RunningDemo(clone, environment)
-    wait_until("moving candles", 60, lambda: after.says("Candles move"))
+    wait_until("moving candles", 60, lambda: after.printed("Candles move"))
     assert [p for p in marked_with(run_id) if p.status() != psutil.STATUS_ZOMBIE] == []
     ends_with_nothing_left(after)

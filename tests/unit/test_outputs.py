@@ -13,7 +13,7 @@ from app.embedded import airflow
 from app.embedded.ports import remembered_ports
 from app.embedded.s3 import S3Server
 from app.feeds.outbox.spill_file import HEAD_BYTES, KafkaRecord, SpillFile
-from app.outputs import OutputError, lock_output, replacing, write_whole
+from app.outputs import OutputError, lock_output, replacing, write_atomically
 from app.warehouse import published, seeds
 from benchmarks import _report, page
 from tests.full_disk import no_file_longer_than
@@ -28,7 +28,7 @@ def _mode(path: Path) -> int:
 def test_a_new_file_has_the_permissions_that_the_umask_leaves(tmp_path: Path) -> None:
     former = os.umask(0o027)
     try:
-        write_whole(tmp_path / "new", "text")
+        write_atomically(tmp_path / "new", "text")
     finally:
         os.umask(former)
     assert _mode(tmp_path / "new") == 0o640
@@ -47,9 +47,9 @@ def test_a_private_file_is_private_before_anything_is_in_it(tmp_path: Path) -> N
 
 def test_readers_of_the_old_file_keep_it(tmp_path: Path) -> None:
     path = tmp_path / "file"
-    write_whole(path, "old")
+    write_atomically(path, "old")
     with path.open() as reader:
-        write_whole(path, b"new")
+        write_atomically(path, b"new")
         assert reader.read() == "old"
     assert path.read_text() == "new"
 

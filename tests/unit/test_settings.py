@@ -46,9 +46,10 @@ def test_a_wrong_value_is_a_sentence_that_names_the_variable(monkeypatch, name, 
     assert error.value.exit_code == 2
 
 
-def test_a_symbol_that_is_none_is_named_with_the_rule(monkeypatch):
+def test_an_invalid_symbol_is_an_error_with_the_rule(monkeypatch):
     monkeypatch.setenv("STOCKS_SYMBOLS", "AAPL,o'neil")
-    with pytest.raises(SettingsError, match='"o\'neil" is not a symbol: that is 1 to 48 capital'):
+    expected = '"o\'neil" is not a valid symbol, which has 1 to 48 capital'
+    with pytest.raises(SettingsError, match=expected):
         load_settings()
 
 

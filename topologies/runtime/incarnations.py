@@ -22,7 +22,7 @@ from confluent_kafka import (
 )
 from confluent_kafka.admin import AdminClient
 
-from app.outputs import write_whole
+from app.outputs import write_atomically
 from app.settings import Settings
 from app.topics import ask_topic_ids, topic_ids
 
@@ -81,7 +81,7 @@ class Lives:
         """Note the ids that the worker's state belongs to from now on; all topics exist."""
         self._known = self._present()
         self._folder.mkdir(parents=True, exist_ok=True)
-        write_whole(self._folder / NOTE, json.dumps(self._known, indent=2) + "\n")
+        write_atomically(self._folder / NOTE, json.dumps(self._known, indent=2) + "\n")
 
     def check(self) -> Callable[[], None]:
         """Ask the broker, before each flush; what is returned compares its answer.

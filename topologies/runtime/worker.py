@@ -14,7 +14,7 @@ from quixstreams.state.rocksdb import RocksDBOptions
 
 from app.contracts import STOCKS_TOPIC
 from app.exact import EXACT
-from app.market.sessions import open_calendar
+from app.market.sessions import load_calendar
 from app.settings import Settings
 from app.topics import MAX_MESSAGE_BYTES, BrokerUnreachableError, await_topics, compact_soon
 from topologies.candles import GROUP, build
@@ -85,7 +85,7 @@ def run(settings: Settings) -> None:
 def prepare(settings: Settings, instance: Instance) -> TurnApplication:
     """The application on the present life of its topics, with local state of no other."""
     if settings.tickhouse_feed != "simulated":  # whose market never closes
-        open_calendar()
+        load_calendar()
     lives = Lives(settings, instance.folder, settings.named(GROUP), settings.named(STOCKS_TOPIC))
     lives.discard_foreign_state()
     app = application(settings, instance, settings.named(GROUP))

@@ -1,8 +1,8 @@
-// The candlestick chart of one symbol: TradingView's lightweight-charts, fed candle by candle.
+// Candlestick chart of one symbol, drawn with TradingView's lightweight-charts.
 
 import * as format from "./format.js";
 
-const MOST = 3000; // a page left open for days forgets its oldest candles
+const MAX_CANDLES = 3000; // a page that stays open for days drops its oldest candles
 const FIRST_VIEW = 120;
 const TREND = 20;
 const STATUS = { partial: "forming", final: "final", revised: "revised" };
@@ -24,7 +24,7 @@ export class CandleChart {
     this.candles = new Map();
     this.chart = createChart(element, {
       autoSize: true,
-      layout: { attributionLogo: false }, // the notice and the link stand in the footer
+      layout: { attributionLogo: false }, // notice and link are in the footer
       timeScale: { timeVisible: true, tickMarkFormatter: tickMark, rightOffset: 3 },
       localization: { timeFormatter: (seconds) => `${format.dayAndMinute(seconds * 1000)} (${format.utc(seconds * 1000).slice(11, 16)} UTC)` },
     });
@@ -34,7 +34,7 @@ export class CandleChart {
     });
     this.volumes = this.chart.addSeries(HistogramSeries, { priceFormat: { type: "volume" }, lastValueVisible: false, priceLineVisible: false }, 1);
     this.chart.panes()[1].setHeight(80);
-    this.chart.subscribeCrosshairMove((move) => this.#tell(move.time ? this.candles.get(move.time * 1000) : null));
+    this.chart.subscribeCrosshairMove((move) => this.#drawLegend(move.time ? this.candles.get(move.time * 1000) : null));
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.#paint());
     this.#paint();
   }
@@ -58,7 +58,7 @@ export class CandleChart {
     const written = { type: "price", precision: digits, minMove: 10 ** -digits };
     this.prices.applyOptions({ priceFormat: written });
     this.trend.applyOptions({ priceFormat: written });
-    this.#tell(null);
+    this.#drawLegend(null);
   }
 
   show(candles) {
@@ -72,8 +72,8 @@ export class CandleChart {
     const newest = this.last()?.start ?? -Infinity;
     const onlyAtTheEnd = candles.every((candle) => candle.start >= newest);
     for (const candle of candles) this.candles.set(candle.start, candle);
-    if (!onlyAtTheEnd || this.candles.size > MOST) {
-      this.candles = new Map([...this.candles].sort(([a], [b]) => a - b).slice(-MOST / 2));
+    if (!onlyAtTheEnd || this.candles.size > MAX_CANDLES) {
+      this.candles = new Map([...this.candles].sort(([a], [b]) => a - b).slice(-MAX_CANDLES / 2));
       this.#redraw();
       return;
     }
@@ -82,7 +82,7 @@ export class CandleChart {
       this.volumes.update(volume(candle));
       this.trend.update({ time: candle.start / 1000, value: this.#trendAt(candle) });
     }
-    this.#tell(null);
+    this.#drawLegend(null);
   }
 
   last() {
@@ -98,7 +98,7 @@ export class CandleChart {
     this.prices.setData(candles.map(bar));
     this.volumes.setData(candles.map(volume));
     this.trend.setData(trendLine(candles));
-    this.#tell(null);
+    this.#drawLegend(null);
   }
 
   #trendAt(candle) {
@@ -106,7 +106,7 @@ export class CandleChart {
     return trendLine(until).at(-1).value;
   }
 
-  #tell(candle) {
+  #drawLegend(candle) {
     const shown = candle ?? this.last();
     this.legend.replaceChildren();
     const last = this.last();
@@ -127,8 +127,8 @@ export class CandleChart {
 
 export function statusOf(candle) {
   const revision = candle.status === "revised" ? ` (${candle.revision})` : "";
-  const place = candle.source === "gold" ? ", from the warehouse" : "";
-  return (STATUS[candle.status] ?? candle.status) + revision + place;
+  const origin = candle.source === "gold" ? ", from the warehouse" : "";
+  return (STATUS[candle.status] ?? candle.status) + revision + origin;
 }
 
 function bold(text) {
@@ -140,7 +140,7 @@ function bold(text) {
 const bar = ({ start, open, high, low, close }) => ({ time: start / 1000, open, high, low, close });
 const volume = ({ start, volume }) => ({ time: start / 1000, value: volume ?? 0 });
 
-// Mean of the session's last closes, as gold's trend_line.
+// Mean of the session's last 20 closes, like trend_line in gold.
 function trendLine(candles) {
   let closes = [];
   let before = null;

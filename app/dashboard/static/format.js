@@ -1,4 +1,4 @@
-// How numbers and times are written. Times come in UNIX ms and are shown in the viewer's zone.
+// Formats of numbers and times. Times are UNIX ms, shown in the viewer's time zone.
 
 const NONE = "–";
 const compactFormat = new Intl.NumberFormat("en", { notation: "compact", maximumSignificantDigits: 4 });

@@ -1,23 +1,23 @@
-// Half-circle gauges in SVG: the value so far today, a mark at what is usual by this minute.
+// Half-circle gauges in SVG: the value so far today, with a mark at the typical value by this minute.
 
 import * as format from "./format.js";
 
 const SVG = "http://www.w3.org/2000/svg";
 const ARC = "M 14 84 A 66 66 0 0 1 146 84";
 
-function part(tag, attributes) {
-  const element = document.createElementNS(SVG, tag);
-  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
-  return element;
+function element(tag, attributes) {
+  const created = document.createElementNS(SVG, tag);
+  for (const [name, value] of Object.entries(attributes)) created.setAttribute(name, value);
+  return created;
 }
 
-function make(figure) {
-  const svg = part("svg", { viewBox: "0 0 160 100", "aria-hidden": "true" });
+function create(figure) {
+  const svg = element("svg", { viewBox: "0 0 160 100", "aria-hidden": "true" });
   svg.append(
-    part("path", { d: ARC, class: "track" }),
-    part("path", { d: ARC, class: "fill", pathLength: "100" }),
-    part("path", { class: "usual" }),
-    part("text", { x: "80", y: "80" }),
+    element("path", { d: ARC, class: "track" }),
+    element("path", { d: ARC, class: "fill", pathLength: "100" }),
+    element("path", { class: "typical" }),
+    element("text", { x: "80", y: "80" }),
   );
   const caption = document.createElement("figcaption");
   figure.setAttribute("role", "meter");
@@ -26,19 +26,19 @@ function make(figure) {
 }
 
 export function drawGauge(figure, name, gauge) {
-  if (!figure.firstChild) make(figure);
+  if (!figure.firstChild) create(figure);
   const [, fill, mark, text] = figure.querySelector("svg").children;
   const share = gauge?.max ? Math.min(1, gauge.value / gauge.max) : 0;
   fill.setAttribute("stroke-dasharray", `${share * 100} 200`);
   text.textContent = format.compact(gauge?.value);
-  const usual = gauge?.usual == null ? "usual: not known yet" : `usual by now: ${format.compact(gauge.usual)}`;
-  if (gauge?.usual) mark.setAttribute("d", markAt(gauge.usual / gauge.max));
+  const typical = gauge?.typical == null ? "typical value not known yet" : `typical by now: ${format.compact(gauge.typical)} (${gauge.relative.toFixed(2)}×)`;
+  if (gauge?.typical) mark.setAttribute("d", markAt(gauge.typical / gauge.max));
   else mark.removeAttribute("d");
-  figure.querySelector("figcaption").textContent = `${name} · ${usual}`;
+  figure.querySelector("figcaption").textContent = `${name} · ${typical}`;
   figure.setAttribute("aria-label", name);
   figure.setAttribute("aria-valuemax", gauge?.max ?? 0);
   figure.setAttribute("aria-valuenow", gauge?.value ?? 0);
-  figure.setAttribute("aria-valuetext", `${format.compact(gauge?.value)}, ${usual}`);
+  figure.setAttribute("aria-valuetext", `${format.compact(gauge?.value)}, ${typical}`);
 }
 
 function markAt(share) {

@@ -1,4 +1,4 @@
-// The page: one stream of events for the chosen symbol, and what it draws.
+// The page: subscribes to the events of the chosen symbol and draws them.
 
 import { CandleChart, statusOf } from "./chart.js";
 import * as format from "./format.js";
@@ -8,21 +8,21 @@ import { TreeMap } from "./treemap.js";
 
 const SILENCE_MS = 6000;
 const RETRY_MS = 2000;
-const STALE_MS = 180000; // some symbol trades each minute while its market is open
+const STALE_MS = 180000; // while a market is open, some symbol trades each minute
 const FEEDS = {
   live: ["LIVE", "good"],
   simulated: ["SIMULATED", "loud"],
   replay: ["REPLAY", "loud"],
 };
 const FEED_NOTICES = {
-  simulated: "SIMULATED: this market is made up by the simulator; no price on this page is real.",
-  replay: "REPLAY: recorded trades, not the market of today.",
+  simulated: "SIMULATED: prices on this page come from a simulator; none of them is real.",
+  replay: "REPLAY: recorded trades, not the current market.",
 };
 
 const $ = (id) => document.getElementById(id);
 const chart = new CandleChart($("chart"), $("legend"));
 const treemap = new TreeMap($("treemap"), choose);
-const state = { symbol: null, symbols: [], lines: new Map(), summary: null, status: null, heard: 0, skew: 0, notice: null };
+const state = { symbol: null, symbols: [], summaries: new Map(), summary: null, status: null, lastEvent: 0, skew: 0, notice: null };
 let source = null;
 
 const now = () => Date.now() + state.skew;
@@ -46,86 +46,86 @@ function listen() {
   source?.close();
   source = new EventSource(`/events?symbol=${encodeURIComponent(state.symbol)}`);
   const here = source;
-  const on = (name, take) =>
+  const on = (name, handle) =>
     here.addEventListener(name, (event) => {
       if (here !== source) return;
-      state.heard = Date.now();
-      take(JSON.parse(event.data));
+      state.lastEvent = Date.now();
+      handle(JSON.parse(event.data));
       drawLink();
     });
   on("snapshot", (snapshot) => {
     chart.show(snapshot.candles);
     drawTable();
   });
-  on("candles", (news) => {
-    chart.merge(news.candles);
-    if (news.line) takeLine(news.line);
+  on("candles", (update) => {
+    chart.merge(update.candles);
+    if (update.summary) updateSymbol(update.summary);
     drawTable();
   });
-  on("summary", takeSummary);
-  on("status", takeStatus);
+  on("summary", updateSummary);
+  on("status", updateStatus);
   here.addEventListener("error", () => {
     if (here !== source) return;
-    state.heard = 0;
+    state.lastEvent = 0;
     drawLink();
     if (here.readyState === EventSource.CLOSED) setTimeout(() => here === source && listen(), RETRY_MS);
   });
 }
 
-function takeSummary(summary) {
+function updateSummary(summary) {
   state.summary = summary;
-  state.lines = new Map(summary.lines.map((line) => [line.symbol, line]));
-  const unknown = summary.lines.some((line) => !state.symbols.includes(line.symbol));
-  if (unknown) setSymbols([...new Set([...state.symbols, ...state.lines.keys()])].sort());
+  state.summaries = new Map(summary.symbols.map((entry) => [entry.symbol, entry]));
+  const unknown = summary.symbols.some(({ symbol }) => !state.symbols.includes(symbol));
+  if (unknown) setSymbols([...new Set([...state.symbols, ...state.summaries.keys()])].sort());
   drawSummary();
 }
 
-function takeLine(line) {
-  state.lines.set(line.symbol, line);
-  chart.setDigits(line.digits);
-  drawTiles(line, now(), state.status?.feed === "replay");
+function updateSymbol(summary) {
+  state.summaries.set(summary.symbol, summary);
+  chart.setDigits(summary.digits);
+  drawTiles(summary, now(), state.status?.feed === "replay");
 }
 
-function takeStatus(status) {
+function updateStatus(status) {
   state.status = status;
   state.skew = status.now - Date.now();
   drawStatus();
   drawNotices();
-  drawTiles(state.lines.get(state.symbol), now(), status.feed === "replay");
+  drawTiles(state.summaries.get(state.symbol), now(), status.feed === "replay");
 }
 
 function drawSummary() {
-  const line = state.lines.get(state.symbol);
-  if (line) chart.setDigits(line.digits);
-  drawTiles(line, now(), state.status?.feed === "replay");
-  $("chart").setAttribute("aria-label", line
-    ? `Candlestick chart of ${line.symbol}, price ${format.price(line.price, line.digits)}`
+  const summary = state.summaries.get(state.symbol);
+  if (summary) chart.setDigits(summary.digits);
+  drawTiles(summary, now(), state.status?.feed === "replay");
+  $("chart").setAttribute("aria-label", summary
+    ? `Candlestick chart of ${summary.symbol}, price ${format.price(summary.price, summary.digits)}`
     : "Candlestick chart, no candle yet");
   if (!state.summary) return;
-  treemap.draw(state.summary.lines, state.symbol);
+  treemap.draw(state.summary.symbols, state.symbol);
   const gauges = state.summary.gauges;
-  for (const [suffix, key, name] of [["", state.symbol, state.symbol], ["-all", "ALL", "All symbols"]]) {
+  for (const [suffix, key, name] of [["", state.symbol, state.symbol], ["-all", "*", "All symbols"]]) {
     drawGauge($(`gauge-volume${suffix}`), `${name}: volume`, gauges[key]?.volume);
     drawGauge($(`gauge-sales${suffix}`), `${name}: sales`, gauges[key]?.sales);
   }
-  $("gauges-hint").textContent = line?.usual_days
-    ? `Today so far; the mark is the median of ${line.usual_days} earlier days by this minute.`
-    : "Today so far. Without history a symbol’s gauge ends at the largest of all symbols.";
+  $("gauges-hint").textContent = summary?.typical_days
+    ? `Today so far; the mark is the median of ${summary.typical_days} earlier days by this minute.`
+    : "Today so far. Without history, full scale is the largest value of any symbol.";
 }
 
 function linkState() {
-  if (!state.heard) return ["reconnecting", "bad"];
-  if (Date.now() - state.heard > SILENCE_MS) return ["no news from the server", "bad"];
-  const newest = Math.max(...[...state.lines.values()].map((line) => line.as_of));
-  const stale = state.status?.feed !== "replay" && state.lines.size > 0 && now() - newest > STALE_MS;
+  if (!state.lastEvent) return ["reconnecting", "bad"];
+  if (Date.now() - state.lastEvent > SILENCE_MS) return ["no data from the server", "bad"];
+  const newest = Math.max(...[...state.summaries.values()].map((summary) => summary.as_of));
+  const stale = state.status?.feed !== "replay" && state.summaries.size > 0 && now() - newest > STALE_MS;
   return stale ? [`stale: newest price ${format.age(now() - newest)}`, "loud"] : ["connected", "good"];
 }
 
 function drawLink() {
-  const [words, kind] = linkState();
+  const [text, kind] = linkState();
   const badge = $("link");
-  if (badge.textContent === words) return;
-  badge.textContent = words;
+  if (badge.textContent === text) return;
+  badge.textContent = text;
   badge.className = `badge ${kind}`;
 }
 
@@ -135,17 +135,17 @@ function drawStatus() {
   $("feed").textContent = word;
   $("feed").className = `badge ${kind}`;
   $("feed").hidden = false;
-  tell("status-kafka", [status.kafka.state], status.kafka.state === "away");
+  setStatus("status-kafka", [status.kafka.state], status.kafka.state === "away");
   const final = status.last_final_end;
-  tell("status-final", final ? [format.time(final, { now: now() }), status.feed === "replay" ? "" : ` (${format.age(now() - final)})`] : ["none yet"], false);
+  setStatus("status-final", final ? [format.time(final, { now: now() }), status.feed === "replay" ? "" : ` (${format.age(now() - final)})`] : ["none yet"], false);
   const gold = status.gold;
-  tell("status-gold", gold.built_at
+  setStatus("status-gold", gold.built_at
     ? [format.time(gold.built_at, { seconds: true, now: now() }), ` (${format.age(now() - gold.built_at)}), gold as of `, format.time(gold.as_of, { now: now() })]
     : ["not built yet"], gold.state === "stuck");
-  tell("status-version", [status.version + (status.namespace ? `, namespace ${status.namespace}` : "")], false);
+  setStatus("status-version", [status.version + (status.namespace ? `, namespace ${status.namespace}` : "")], false);
 }
 
-function tell(id, words, bad) {
+function setStatus(id, words, bad) {
   $(id).replaceChildren(...words);
   $(id).classList.toggle("bad", Boolean(bad));
 }
@@ -192,9 +192,9 @@ async function start() {
     try {
       const [found, status] = await Promise.all(["/api/symbols", "/api/status"].map(async (path) => (await fetch(path)).json()));
       symbols = found.symbols;
-      takeStatus(status);
+      updateStatus(status);
     } catch {
-      drawLink(); // the server is away; the badge says so
+      drawLink(); // the server does not answer; the badge shows it
     }
     if (symbols.length === 0) {
       state.notice = "No candle has been seen yet.";

@@ -1,4 +1,4 @@
-// A squarified tree map in SVG: a rectangle a symbol, its size the traded value.
+// Squarified tree map in SVG: one rectangle per symbol, its area the traded value.
 
 import * as format from "./format.js";
 
@@ -14,20 +14,20 @@ export class TreeMap {
     this.svg.setAttribute("role", "group");
     this.svg.setAttribute("aria-label", "Symbols by traded value");
     element.append(this.svg);
-    new ResizeObserver(() => this.draw(this.lines ?? [], this.chosen)).observe(element);
+    new ResizeObserver(() => this.draw(this.summaries ?? [], this.chosen)).observe(element);
   }
 
-  draw(lines, chosen) {
-    [this.lines, this.chosen] = [lines, chosen];
+  draw(summaries, chosen) {
+    [this.summaries, this.chosen] = [summaries, chosen];
     const { clientWidth: width, clientHeight: height } = this.element;
-    const sized = lines
-      .filter((line) => line.totals.traded_value > 0)
+    const sized = summaries
+      .filter((summary) => summary.totals.traded_value > 0)
       .sort((a, b) => b.totals.traded_value - a.totals.traded_value);
-    const places = squarify(sized.map((line) => line.totals.traded_value), width, height);
+    const rectangles = squarify(sized.map((summary) => summary.totals.traded_value), width, height);
     const gone = new Set(this.groups.keys());
-    sized.forEach((line, index) => {
-      gone.delete(line.symbol);
-      this.#place(line, places[index]);
+    sized.forEach((summary, index) => {
+      gone.delete(summary.symbol);
+      this.#draw(summary, rectangles[index]);
     });
     for (const symbol of gone) {
       this.groups.get(symbol).remove();
@@ -35,23 +35,23 @@ export class TreeMap {
     }
   }
 
-  #place(line, [x, y, width, height]) {
-    const group = this.groups.get(line.symbol) ?? this.#make(line.symbol);
+  #draw(summary, [x, y, width, height]) {
+    const group = this.groups.get(summary.symbol) ?? this.#create(summary.symbol);
     const [title, rect, name, change] = group.children;
-    group.classList.toggle("chosen", line.symbol === this.chosen);
-    const words = describe(line);
+    group.classList.toggle("chosen", summary.symbol === this.chosen);
+    const words = describe(summary);
     if (title.textContent !== words.join("\n")) title.textContent = words.join("\n");
     group.setAttribute("aria-label", words.join(", "));
-    rect.setAttribute("class", shade(line.change_percent));
+    rect.setAttribute("class", shade(summary.change_percent));
     for (const [key, value] of Object.entries({ x, y, width, height })) rect.setAttribute(key, Math.max(0, value));
-    const short = line.symbol.split(":").at(-1);
+    const short = summary.symbol.split(":").at(-1);
     write(name, short, x + 6, y + 17, short.length * 9.4 + 10 < width && height > 22);
-    const text = `${format.arrow(line.change_percent)} ${format.percent(line.change_percent)}`;
+    const text = `${format.arrow(summary.change_percent)} ${format.percent(summary.change_percent)}`;
     write(change, text, x + 6, y + 34, text.length * 7.5 + 10 < width && height > 40);
-    if (line.symbol === this.chosen) this.svg.append(group); // its frame lies over its neighbours'
+    if (summary.symbol === this.chosen) this.svg.append(group); // draws its frame over its neighbours'
   }
 
-  #make(symbol) {
+  #create(symbol) {
     const group = document.createElementNS(SVG, "g");
     for (const tag of ["title", "rect", "text", "text"]) group.append(document.createElementNS(SVG, tag));
     group.children[2].setAttribute("class", "name");
@@ -71,15 +71,15 @@ export class TreeMap {
   }
 }
 
-function describe(line) {
+function describe(summary) {
   const words = [
-    line.symbol,
-    `price ${format.price(line.price, line.digits)}`,
-    `change ${format.percent(line.change_percent)}`,
-    `traded value ${format.compact(line.totals.traded_value)}`,
-    `relative volatility ${line.relative_volatility == null ? "not known yet" : line.relative_volatility.toFixed(2)}`,
+    summary.symbol,
+    `price ${format.price(summary.price, summary.digits)}`,
+    `change ${format.percent(summary.change_percent)}`,
+    `traded value ${format.compact(summary.totals.traded_value)}`,
+    `relative volatility ${summary.relative_volatility == null ? "not known yet" : summary.relative_volatility.toFixed(2)}`,
   ];
-  if (line.sector) words.push(line.sector);
+  if (summary.sector) words.push(summary.sector);
   return words;
 }
 
@@ -95,11 +95,11 @@ function write(text, words, x, y, fits) {
 }
 
 // Rows of rectangles whose worst aspect ratio is smallest (Bruls, Huizing, van Wijk 2000).
-// `sizes` fall; returns [x, y, width, height] of each.
+// `sizes` are in descending order; returns [x, y, width, height] of each.
 export function squarify(sizes, width, height) {
   const total = sizes.reduce((sum, size) => sum + size, 0);
   const areas = sizes.map((size) => (size / total) * width * height);
-  const places = [];
+  const rectangles = [];
   let [x, y, w, h] = [0, 0, width, height];
   let first = 0;
   while (first < areas.length) {
@@ -111,14 +111,14 @@ export function squarify(sizes, width, height) {
     let along = 0;
     for (const area of row) {
       const length = depth > 0 ? area / depth : 0;
-      places.push(w >= h ? [x, y + along, depth, length] : [x + along, y, length, depth]);
+      rectangles.push(w >= h ? [x, y + along, depth, length] : [x + along, y, length, depth]);
       along += length;
     }
     if (w >= h) [x, w] = [x + depth, w - depth];
     else [y, h] = [y + depth, h - depth];
     first = last;
   }
-  return places;
+  return rectangles;
 }
 
 function worst(row, side) {

@@ -31,7 +31,7 @@ def run(settings: Settings, record: Path | None = None) -> None:
     _check_address(settings)
     if record:
         kept = (settings.home / name for name in (CHECKPOINT_FILE, SPILL_FILE, "produce.lock"))
-        check_output("--record", record, [*settings.own_files, *kept])
+        check_output("--record", record, [*settings.protected_files, *kept])
     clock = SteadyClock()
     with only_one(settings, "produce"), only_user(settings):
         recorder = Recorder(record, clock) if record else None

@@ -27,7 +27,7 @@ from app.feeds.live.subscriptions import spread
 from app.feeds.live.symbols import SymbolsFile, wanted_symbols
 from app.feeds.outbox.outbox import Outbox
 from app.feeds.vendor import BadKeyError, Vendor
-from app.market.days import learn_days
+from app.market.days import load_trading_days
 from app.market.sessions import trading_day
 from app.settings import Settings
 from app.topics import await_topics
@@ -266,7 +266,7 @@ class Producer:
     async def _bring_quotes(self) -> None:
         """Load the trading calendar, which takes a second or two; then poll quotes."""
         if self._settings.tickhouse_feed == "live":
-            await asyncio.to_thread(_learn_days, self._clock.now_ms())
+            await asyncio.to_thread(_load_trading_days, self._clock.now_ms())
         self._knows_sessions = True
         await self._poller().run()
 
@@ -287,10 +287,10 @@ class Producer:
         )
 
 
-def _learn_days(now_ms: int) -> None:
+def _load_trading_days(now_ms: int) -> None:
     today = datetime.fromtimestamp(now_ms / 1000, UTC).date()
     try:
-        learn_days(today - timedelta(days=4), today + timedelta(days=_DAYS_AHEAD))
+        load_trading_days(today - timedelta(days=4), today + timedelta(days=_DAYS_AHEAD))
     except (OSError, SubprocessError) as error:
         log.warning("the calendar is loaded into this process, as another failed: %s", error)
         trading_day(today.isoformat())

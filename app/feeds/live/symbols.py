@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from app.settings import Settings, SettingsError, symbols_among
+from app.settings import Settings, SettingsError, parse_symbols
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +26,7 @@ def read_symbols(path: Path) -> tuple[str, ...]:
     """
     try:
         lines = path.read_text().splitlines()
-        return symbols_among(part for line in lines for part in line.partition("#")[0].split(","))
+        return parse_symbols(part for line in lines for part in line.partition("#")[0].split(","))
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise SettingsError(f"STOCKS_SYMBOLS_FILE {path} cannot be used: {reason}.") from None

@@ -5,9 +5,9 @@ with silver_symbol_days as (
 
 ),
 
-silver_usual as (
+silver_typical as (
 
-    select * from {{ ref('silver_usual') }}
+    select * from {{ ref('silver_typical') }}
 
 ),
 
@@ -24,36 +24,37 @@ symbols as (
         newest_days.symbol,
         cast(newest_days.volume as double) as volume,
         cast(newest_days.notional as double) as sales,
-        silver_usual.usual_volume,
-        silver_usual.usual_sales,
-        coalesce(silver_usual.usual_days, 0) as usual_days,
+        silver_typical.typical_volume,
+        silver_typical.typical_sales,
+        coalesce(silver_typical.typical_days, 0) as typical_days,
         newest_days.candles_until as as_of,
         newest_days.session_date,
         newest_days.feed
     from newest_days
-    left join silver_usual
+    left join silver_typical
         on
-            newest_days.symbol = silver_usual.symbol
-            and newest_days.session_date = silver_usual.session_date
+            newest_days.symbol = silver_typical.symbol
+            and newest_days.session_date = silver_typical.session_date
 
 ),
 
--- all symbols that still trade: whose newest day is no more than four days (a long weekend) behind
+-- symbols that still trade: those whose newest session date is at most four days (a long weekend)
+-- older than the newest of any symbol
 newest as (
 
     select max(session_date) as session_date from symbols
 
 ),
 
-everything as (
+all_symbols as (
 
     select
-        'ALL' as symbol,
+        '*' as symbol,
         sum(symbols.volume) as volume,
         sum(symbols.sales) as sales,
-        sum(symbols.usual_volume) as usual_volume,
-        sum(symbols.usual_sales) as usual_sales,
-        max(symbols.usual_days) as usual_days,
+        sum(symbols.typical_volume) as typical_volume,
+        sum(symbols.typical_sales) as typical_sales,
+        max(symbols.typical_days) as typical_days,
         max(symbols.as_of) as as_of,
         max(symbols.session_date) as session_date,
         min(symbols.feed) as feed
@@ -66,11 +67,13 @@ everything as (
 
 ),
 
-rows_of_both as (
+-- rows in the lake may carry any symbol, '*' among them
+symbols_and_total as (
 
     select * from symbols
+    where symbol <> '*'
     union all
-    select * from everything
+    select * from all_symbols
 
 ),
 
@@ -80,21 +83,22 @@ final as (
         symbol,
         volume,
         sales,
-        usual_volume,
-        usual_sales,
-        usual_days,
+        typical_volume,
+        typical_sales,
+        typical_days,
+        case when typical_volume > 0 then volume / typical_volume end as relative_volume,
         case
-            when usual_volume > 0 then 2 * usual_volume
-            else max(volume) over (partition by case when symbol = 'ALL' then 1 else 0 end)
+            when typical_volume > 0 then 2 * typical_volume
+            else max(volume) over (partition by case when symbol = '*' then 1 else 0 end)
         end as gauge_max,
         case
-            when usual_sales > 0 then 2 * usual_sales
-            else max(sales) over (partition by case when symbol = 'ALL' then 1 else 0 end)
+            when typical_sales > 0 then 2 * typical_sales
+            else max(sales) over (partition by case when symbol = '*' then 1 else 0 end)
         end as gauge_max_sales,
         as_of,
         session_date,
         feed
-    from rows_of_both
+    from symbols_and_total
 
 )
 

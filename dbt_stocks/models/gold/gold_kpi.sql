@@ -44,7 +44,7 @@ priced as (
 
 ),
 
--- the newest moment that anything loaded is known up to
+-- the newest loaded watermark of any symbol
 loaded as (
 
     select

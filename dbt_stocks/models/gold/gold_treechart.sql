@@ -30,7 +30,7 @@ newest_days as (
 
 ),
 
--- a symbol's class is told by its venue, or by the root in front of a contract's year and month
+-- a symbol's class follows from its venue, or from the root before a contract's year and month
 marks as (
 
     select

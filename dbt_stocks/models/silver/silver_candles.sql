@@ -29,7 +29,7 @@ fresh as (
 
 {% if is_incremental() -%}
 
--- each session that a record came for, from its first minute on that may change
+-- each session with new records, from the first minute that may change
 touched as (
 
     select symbol, session_date, session, min(window_start) as first_window
@@ -74,7 +74,7 @@ of_life as (
 
 ),
 
--- between lives the larger trade count, of equal ones the newer life
+-- between lives the larger trade count, on ties the newer life
 winners as (
 
     select * from of_life

@@ -29,7 +29,7 @@ touched as (
 
 ),
 
-told as (
+reported as (
 
     select * from fresh
     union all
@@ -45,7 +45,7 @@ told as (
 
 {%- else -%}
 
-told as (
+reported as (
 
     select * from fresh
 
@@ -53,7 +53,7 @@ told as (
 
 {%- endif %}
 
--- the newest word on how much of the minute was covered, and how far the source has come
+-- the newest report of the minute's coverage, and the largest watermark of the producer
 final as (
 
     select
@@ -67,7 +67,7 @@ final as (
         _life,
         _offset,
         max(_load_id) over (partition by symbol, producer, minute) as _load_id
-    from told
+    from reported
     qualify
         row_number() over (
             partition by symbol, producer, minute

@@ -32,7 +32,7 @@ minutes as (
 
 ),
 
--- a day is its regular session; pre- and post-market volume stands beside
+-- a day is its regular session; pre- and post-market volume are separate columns
 bucketed as (
 
     {% for interval in ['5m', '15m', '1h', '1d'] %}
@@ -58,8 +58,8 @@ ranked as (
 
 ),
 
--- open and close come from the minutes of the best class; high and low from these too, and for the
--- best class of all from every minute whose trades may set them
+-- open and close come from the minutes of the best price class; so do high and low, and for class
+-- `last` also from minutes whose trades may update high and low
 merged as (
 
     select

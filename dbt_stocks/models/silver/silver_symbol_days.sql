@@ -86,7 +86,7 @@ candle_days as (
 
 ),
 
--- one-minute log returns within the day's latest session; a gap makes none
+-- one-minute log returns within the day's latest session; gaps yield none
 returns as (
 
     select

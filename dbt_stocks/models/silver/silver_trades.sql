@@ -16,7 +16,7 @@ bronze_rejected as (
 
 ),
 
--- the newest load of each row that came since the last build
+-- rows added since the last build; of duplicates, that of the newest load
 fresh as (
 
     select * from bronze_trades
@@ -31,7 +31,7 @@ fresh as (
 
 {% if is_incremental() -%}
 
--- rows of earlier builds that a rejection names now
+-- rows of earlier builds for which a rejection arrived
 newly_rejected as (
 
     select distinct
@@ -56,7 +56,7 @@ touched as (
 
 ),
 
--- the rows beside them that may be their twins
+-- existing rows that may be duplicates of them
 beside as (
 
     select
@@ -132,7 +132,7 @@ judged as (
 
 ),
 
--- of one trade seen through several lives, connections or messages the first accepted one counts
+-- of a trade received through several lives, connections or messages, the first accepted one counts
 final as (
 
     select

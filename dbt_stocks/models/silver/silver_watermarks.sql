@@ -6,7 +6,7 @@ with silver_coverage as (
 
 ),
 
-told as (
+reported as (
 
     select symbol, feed, watermark, _load_id from silver_coverage
     where {{ is_new('silver_coverage') }}
@@ -24,7 +24,7 @@ final as (
         min(feed) as feed,
         max(watermark) as watermark,
         max(_load_id) as _load_id
-    from told
+    from reported
     group by symbol
 
 )

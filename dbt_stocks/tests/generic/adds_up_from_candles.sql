@@ -1,6 +1,6 @@
-{# Each row of the gauge holds what silver's candles of its session date add up to, and the row ALL
-   what those of every symbol do whose newest session date is at most four days old. Older rows are
-   looked at with `whole_table: true` only, so that the cost does not grow with history. #}
+{# Each row of the gauge equals the sums of silver's candles of its session date, and the row * the
+   sums over symbols whose newest session date is at most four days old. Older rows are checked only
+   with `full_table: true`, so that the cost does not grow with history. #}
 {% test adds_up_from_candles(model) %}
 with newest as (
 
@@ -17,7 +17,7 @@ candles as (
         ) }} <= 4 * 86400000 as is_recent
     from {{ ref('silver_candles') }} as silver_candles
     cross join newest
-    {%- if not var('whole_table') %}
+    {%- if not var('full_table') %}
     where silver_candles.session_date >= (
         select {{ plus_minutes('cast(session_date as timestamp)', '-4 * 1440') }} from newest
     )
@@ -43,9 +43,10 @@ symbols as (
 expected as (
 
     select symbol, session_date, volume, sales, as_of from symbols
+    where symbol <> '*'
     union all
     select
-        'ALL' as symbol,
+        '*' as symbol,
         max(session_date) as session_date,
         sum(volume) as volume,
         sum(sales) as sales,
@@ -60,7 +61,7 @@ gauge as (
 
     select gauge.*
     from {{ model }} as gauge
-    {%- if not var('whole_table') %}
+    {%- if not var('full_table') %}
     where gauge.session_date >= (
         select {{ plus_minutes('cast(session_date as timestamp)', '-4 * 1440') }} from newest
     )

@@ -1,4 +1,4 @@
-{# None of `columns` is null in any row: one query for all of them. #}
+{# No row has a null in any of `columns`; a single query checks all of them. #}
 {% test all_present(model, columns) %}
 select *
 from {{ model }}

@@ -1,5 +1,5 @@
-{# Each of `rules` (a name and an expression) holds of every row; a failing row says which does not.
-   One query a table, however many rules, so that the minute's build stays short. #}
+{# Each of `rules` (name and expression) is true for every row; failing rows name the first rule that
+   is not. A single query checks all rules of a table, which keeps builds short. #}
 {% test always(model, rules) %}
 with checked as (
 

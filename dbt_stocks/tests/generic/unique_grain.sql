@@ -1,4 +1,4 @@
-{# No two rows share the values of `columns`. #}
+{# `columns` are unique: no two rows have the same values. #}
 {% test unique_grain(model, columns) %}
 select {{ columns | join(', ') }}, count(*) as row_count
 from {{ model }}

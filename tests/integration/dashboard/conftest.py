@@ -1,4 +1,4 @@
-"""The page served in this process, and a browser that looks at it."""
+"""The page served in this process, and a browser tab that shows it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import uvicorn
 
-from app.dashboard.server import Server, address, build, listen
+from app.dashboard.server import DashboardServer, address, build, listen
 from app.settings import Settings
 
 Serve = Callable[..., Any]
@@ -20,10 +20,11 @@ HOST = "127.0.0.1"
 
 @contextmanager
 def serving(settings: Settings, port: int = 0) -> Iterator[str]:
-    """The page of `settings`, at the address yielded, until the end of the block."""
+    """Serve the page of `settings` within the block; yields its address."""
     listener = listen(HOST, port)
     app = build(settings, HOST, lambda: time.time_ns() // 1_000_000)
-    server = Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=5), app)
+    config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=5)
+    server = DashboardServer(config, app)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
     try:
@@ -41,8 +42,8 @@ def serve() -> Iterator[Callable[[Settings], str]]:
         yield lambda settings: stack.enter_context(serving(settings))
 
 
-class Look:
-    """A browser tab at the page, and what went wrong in it."""
+class PageTab:
+    """A browser tab that shows the page, and the errors in its console."""
 
     def __init__(self, tab: Any) -> None:
         self.tab = tab
@@ -53,25 +54,25 @@ class Look:
             lambda line: self.errors.append(line.text) if line.type == "error" else None,
         )
 
-    def open(self, url: str) -> Look:
+    def open(self, url: str) -> PageTab:
         self.tab.goto(url)
         return self
 
-    def sees(self, text: str, within: str = "body") -> None:
-        """Wait until `text` stands within the element."""
+    def expect_text(self, text: str, within: str = "body") -> None:
+        """Wait until the element contains `text`."""
         self._until(
             "([text, within]) => document.querySelector(within).textContent.includes(text)",
             [text, within],
         )
 
-    def sees_not(self, text: str, within: str = "body") -> None:
+    def expect_no_text(self, text: str, within: str = "body") -> None:
         self._until(
             "([text, within]) => !document.querySelector(within).textContent.includes(text)",
             [text, within],
         )
 
-    def last_candle_is(self, close: float, status: str) -> None:
-        """Wait until the newest candle of the chart is this."""
+    def expect_last_candle(self, close: float, status: str) -> None:
+        """Wait until the newest candle of the chart has this close and status."""
         self._until(
             """([close, status]) => {
                 const shown = document.querySelector("#chart").dataset;
@@ -80,7 +81,7 @@ class Look:
             [close, status],
         )
 
-    def candle_count_is(self, count: int) -> None:
+    def expect_candle_count(self, count: int) -> None:
         self._until(
             "(count) => Number(document.querySelector('#chart').dataset.candles) === count", count
         )
@@ -90,10 +91,10 @@ class Look:
 
 
 @pytest.fixture
-def look(browser: Any) -> Iterator[Look]:
-    """A fresh tab, as wide as a desk's screen, in New York."""
+def page_tab(browser: Any) -> Iterator[PageTab]:
+    """A new tab, 1600 x 1000, in New York's time zone."""
     context = browser.new_context(
         viewport={"width": 1600, "height": 1000}, timezone_id="America/New_York", locale="en-US"
     )
-    yield Look(context.new_page())
+    yield PageTab(context.new_page())
     context.close()

@@ -1,4 +1,4 @@
-"""The page in a real browser, on a real Kafka and a real published file."""
+"""The page in a real browser, with a real Kafka and a real published file."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from app.embedded.kafka import KafkaServer
 from app.settings import Settings
 from app.topics import TOPICS, ensure_topics
 from tests.candle_maker import START, CandleProducer, candle, partial, publish_gold
-from tests.integration.dashboard.conftest import Look, serving
+from tests.integration.dashboard.conftest import PageTab, serving
 from tests.support import delete_topics
 
 MakeSettings = Callable[..., Settings]
@@ -24,101 +24,103 @@ EVIL = (
     "A\nB",
     "A/../B?limit=x&symbol=C#d",
 )
-"""Symbols that mean something else in HTML, JSON or a URL; sorted, as the page lists them."""
+"""Symbols with special characters of HTML, JSON or URLs; sorted, as the page lists them."""
 
 
 def test_the_candle_moves_when_a_partial_comes_and_stays_when_it_is_final(
-    make_settings: MakeSettings, serve: Serve, look: Look
+    make_settings: MakeSettings, serve: Serve, page_tab: PageTab
 ) -> None:
     settings = make_settings()
     ensure_topics(settings)
     producer = CandleProducer(settings)
     producer.send(candle(minute=0, close=100))
-    look.open(serve(settings)).last_candle_is(100, "final")
+    page_tab.open(serve(settings)).expect_last_candle(100, "final")
     producer.send(partial(minute=1, close=101, last_offset=5))
-    look.last_candle_is(101, "partial")
-    look.sees("101.00", "#tile-price")
-    look.sees("Nov 14, 2023, 17:15:01", "#tile-asof")
-    assert look.tab.get_attribute("#tile-asof time", "title") == "2023-11-14 22:15:01 UTC"
+    page_tab.expect_last_candle(101, "partial")
+    page_tab.expect_text("101.00", "#tile-price")
+    page_tab.expect_text("Nov 14, 2023, 17:15:01", "#tile-asof")
+    assert page_tab.tab.get_attribute("#tile-asof time", "title") == "2023-11-14 22:15:01 UTC"
     producer.send(partial(minute=1, close=102, last_offset=7))
-    look.last_candle_is(102, "partial")
+    page_tab.expect_last_candle(102, "partial")
     producer.send(candle(minute=1, close=103, last_offset=6))
-    look.last_candle_is(103, "final")
-    look.candle_count_is(2)
-    assert not look.errors
+    page_tab.expect_last_candle(103, "final")
+    page_tab.expect_candle_count(2)
+    assert not page_tab.errors
 
 
 def test_stale_partials_change_nothing(
-    make_settings: MakeSettings, serve: Serve, look: Look
+    make_settings: MakeSettings, serve: Serve, page_tab: PageTab
 ) -> None:
     settings = make_settings(kafka_partitions=1)
     ensure_topics(settings)
     producer = CandleProducer(settings)
     producer.send(candle(minute=0, close=100), partial(minute=1, close=102, last_offset=9))
     url = serve(settings)
-    look.open(url).last_candle_is(102, "partial")
+    page_tab.open(url).expect_last_candle(102, "partial")
     producer.send(partial(minute=1, close=55, last_offset=8))
     producer.send(partial(minute=0, close=66, last_offset=99))
     producer.send(partial("MSFT", close=1))  # behind the stale ones in the one partition
-    look.sees("MSFT", "#symbol")
-    look.last_candle_is(102, "partial")
-    answer = look.tab.request.get(f"{url}/api/candles?symbol=AAPL").json()
-    assert [one["close"] for one in answer["candles"]] == [100, 102]
+    page_tab.expect_text("MSFT", "#symbol")
+    page_tab.expect_last_candle(102, "partial")
+    answer = page_tab.tab.request.get(f"{url}/api/candles?symbol=AAPL").json()
+    assert [record["close"] for record in answer["candles"]] == [100, 102]
 
 
 def test_a_revision_of_an_earlier_minute_reaches_the_chart(
-    make_settings: MakeSettings, serve: Serve, look: Look
+    make_settings: MakeSettings, serve: Serve, page_tab: PageTab
 ) -> None:
     settings = make_settings()
     ensure_topics(settings)
     producer = CandleProducer(settings)
     producer.send(candle(minute=0, close=100), candle(minute=1, close=101))
-    look.open(serve(settings)).last_candle_is(101, "final")
-    look.tab.click("#table summary")
-    look.sees("100.00", "#table tbody")
+    page_tab.open(serve(settings)).expect_last_candle(101, "final")
+    page_tab.tab.click("#table summary")
+    page_tab.expect_text("100.00", "#table tbody")
     producer.send(candle(minute=0, close=99, revision=1, status="revised"))
-    look.sees("99.00", "#table tbody")
-    look.sees("revised (1)", "#table tbody")
-    look.last_candle_is(101, "final")
-    assert not look.errors
+    page_tab.expect_text("99.00", "#table tbody")
+    page_tab.expect_text("revised (1)", "#table tbody")
+    page_tab.expect_last_candle(101, "final")
+    assert not page_tab.errors
 
 
 def test_another_symbol_can_be_chosen_and_an_unknown_one_is_named(
-    make_settings: MakeSettings, serve: Serve, look: Look
+    make_settings: MakeSettings, serve: Serve, page_tab: PageTab
 ) -> None:
     settings = make_settings()
     ensure_topics(settings)
     CandleProducer(settings).send(candle("AAPL", close=100), candle("MSFT", close=200))
     url = serve(settings)
-    look.open(f"{url}/?symbol=AAPL").last_candle_is(100, "final")
-    look.tab.select_option("#symbol", "MSFT")
-    look.last_candle_is(200, "final")
-    look.tab.click("#treemap g[data-symbol=AAPL]")
-    look.last_candle_is(100, "final")
-    look.open(f"{url}/?symbol=<b>NOPE").sees("No candle of “<b>NOPE” has been seen", "#notices")
-    assert not look.errors
+    page_tab.open(f"{url}/?symbol=AAPL").expect_last_candle(100, "final")
+    page_tab.tab.select_option("#symbol", "MSFT")
+    page_tab.expect_last_candle(200, "final")
+    page_tab.tab.click("#treemap g[data-symbol=AAPL]")
+    page_tab.expect_last_candle(100, "final")
+    page_tab.open(f"{url}/?symbol=<b>NOPE").expect_text(
+        "No candle of “<b>NOPE” has been seen", "#notices"
+    )
+    assert not page_tab.errors
 
 
 def test_a_symbol_that_is_html_is_shown_as_text(
-    make_settings: MakeSettings, serve: Serve, look: Look
+    make_settings: MakeSettings, serve: Serve, page_tab: PageTab
 ) -> None:
     settings = make_settings()
     ensure_topics(settings)
     evil = "<img src=x onerror=alert(1)>"
     CandleProducer(settings).send(candle(evil, close=100))
-    look.open(serve(settings)).last_candle_is(100, "final")
-    look.sees(evil, "#symbol")
-    look.sees(evil, "#treemap")
-    assert look.tab.locator("img").count() == 0
-    assert not look.errors
+    page_tab.open(serve(settings)).expect_last_candle(100, "final")
+    page_tab.expect_text(evil, "#symbol")
+    page_tab.expect_text(evil, "#treemap")
+    assert page_tab.tab.locator("img").count() == 0
+    assert not page_tab.errors
 
 
 def test_symbols_and_sectors_of_gold_that_are_html_or_urls_are_shown_as_text(
-    make_settings: MakeSettings, serve: Serve, look: Look
+    make_settings: MakeSettings, serve: Serve, page_tab: PageTab
 ) -> None:
     settings = make_settings()
     ensure_topics(settings)
-    prices = {symbol: 91.0 + place for place, symbol in enumerate(EVIL)}
+    prices = {symbol: 91.0 + index for index, symbol in enumerate(EVIL)}
     gold = {
         table: [
             rows[0] | {"symbol": symbol, "sector": symbol, "current_price": prices[symbol]}
@@ -128,112 +130,112 @@ def test_symbols_and_sectors_of_gold_that_are_html_or_urls_are_shown_as_text(
     }
     publish_gold(settings, "1.duckdb", **gold)
     url = serve(settings)
-    look.open(url).sees("91.00", "#tile-price")
+    page_tab.open(url).expect_text("91.00", "#tile-price")
     for symbol in reversed(EVIL):
-        look.tab.select_option("#symbol", symbol)
-        look.sees(f"{prices[symbol]:.2f}", "#tile-price")
-        look.sees(symbol, "#treemap")
-        look.sees(f"{symbol}: volume", "#gauge-volume figcaption")
-        assert look.tab.evaluate("new URL(location.href).searchParams.get('symbol')") == symbol
-        answer = look.tab.request.get(f"{url}/api/candles", params={"symbol": symbol})
+        page_tab.tab.select_option("#symbol", symbol)
+        page_tab.expect_text(f"{prices[symbol]:.2f}", "#tile-price")
+        page_tab.expect_text(symbol, "#treemap")
+        page_tab.expect_text(f"{symbol}: volume", "#gauge-volume figcaption")
+        assert page_tab.tab.evaluate("new URL(location.href).searchParams.get('symbol')") == symbol
+        answer = page_tab.tab.request.get(f"{url}/api/candles", params={"symbol": symbol})
         assert answer.headers["content-type"] == "application/json"
         assert answer.json()["symbol"] == symbol
-    assert look.tab.locator("img, body script").count() == 0
-    assert not look.errors
+    assert page_tab.tab.locator("img, body script").count() == 0
+    assert not page_tab.errors
 
 
 def test_the_feed_is_named_in_plain_sight(
-    make_settings: MakeSettings, serve: Serve, look: Look
+    make_settings: MakeSettings, serve: Serve, page_tab: PageTab
 ) -> None:
     settings = make_settings(tickhouse_feed="simulated")
     ensure_topics(settings)
     CandleProducer(settings).send(
         candle(close=100, feed="simulated"), candle(feed="live", minute=1)
     )
-    look.open(serve(settings) + "/?symbol=AAPL").last_candle_is(100, "final")
-    look.sees("SIMULATED", "#feed")
-    look.sees("no price on this page is real", "#notices")
-    look.candle_count_is(1)
+    page_tab.open(serve(settings) + "/?symbol=AAPL").expect_last_candle(100, "final")
+    page_tab.expect_text("SIMULATED", "#feed")
+    page_tab.expect_text("no price on this page is real", "#notices")
+    page_tab.expect_candle_count(1)
 
 
 def test_gold_appears_when_it_is_built(
-    make_settings: MakeSettings, serve: Serve, look: Look
+    make_settings: MakeSettings, serve: Serve, page_tab: PageTab
 ) -> None:
     settings = make_settings()
     ensure_topics(settings)
     CandleProducer(settings).send(candle(close=100))
-    look.open(serve(settings)).sees("Gold has not been built yet", "#notices")
-    look.sees("live candles", "#tile-volume")
+    page_tab.open(serve(settings)).expect_text("Gold has not been built yet", "#notices")
+    page_tab.expect_text("live candles", "#tile-volume")
     publish_gold(settings, "1.duckdb", **gold_of_a_day())
-    look.sees_not("Gold has not been built yet", "#notices")
-    look.sees("warehouse", "#tile-volume")
-    look.sees("+60.00", "#tile-price")
-    look.sees("vs previous close", "#tile-price")
-    look.sees("relative volatility 1.50", "#treemap")
-    look.sees("usual by now: 40", "#gauge-volume")
-    assert not look.errors
+    page_tab.expect_no_text("Gold has not been built yet", "#notices")
+    page_tab.expect_text("warehouse", "#tile-volume")
+    page_tab.expect_text("+60.00", "#tile-price")
+    page_tab.expect_text("vs previous close", "#tile-price")
+    page_tab.expect_text("relative volatility 1.50", "#treemap")
+    page_tab.expect_text("typical by now: 40 (12.50×)", "#gauge-volume")
+    assert not page_tab.errors
 
 
 def test_the_page_waits_for_topics_and_goes_on_when_they_are_made_again(
-    make_settings: MakeSettings, serve: Serve, look: Look
+    make_settings: MakeSettings, serve: Serve, page_tab: PageTab
 ) -> None:
     settings = make_settings()
     producer = CandleProducer(settings)
-    look.open(serve(settings)).sees("does not exist yet", "#notices")
+    page_tab.open(serve(settings)).expect_text("does not exist yet", "#notices")
     ensure_topics(settings)
     producer.send(
         *(candle(minute=m, close=100 + m, last_offset=500 + m) for m in range(3)),
         partial(minute=3, close=110, last_offset=900),
     )
-    look.last_candle_is(110, "partial")
-    look.sees_not("does not exist yet", "#notices")
+    page_tab.expect_last_candle(110, "partial")
+    page_tab.expect_no_text("does not exist yet", "#notices")
     delete_topics(settings, map(settings.named, TOPICS))
     ensure_topics(settings)
     producer.send(partial(minute=3, close=111, last_offset=1), candle(minute=4, close=112))
-    look.last_candle_is(112, "final")
-    look.tab.click("#table summary")
-    look.sees("111.00", "#table tbody")
+    page_tab.expect_last_candle(112, "final")
+    page_tab.tab.click("#table summary")
+    page_tab.expect_text("111.00", "#table tbody")
 
 
 def test_the_broker_goes_away_and_comes_back(
-    make_settings: MakeSettings, private_kafka: KafkaServer, serve: Serve, look: Look
+    make_settings: MakeSettings, private_kafka: KafkaServer, serve: Serve, page_tab: PageTab
 ) -> None:
     settings = make_settings(kafka_brokers=private_kafka.brokers)
     ensure_topics(settings)
     producer = CandleProducer(settings)
     producer.send(candle(close=100))
     url = serve(settings)
-    look.open(url).last_candle_is(100, "final")
+    page_tab.open(url).expect_last_candle(100, "final")
     private_kafka.kill()
-    look.sees("does not answer", "#notices")
-    look.sees("away", "#status-kafka")
-    assert look.tab.request.get(f"{url}/healthz").ok
+    page_tab.expect_text("does not answer", "#notices")
+    page_tab.expect_text("away", "#status-kafka")
+    assert page_tab.tab.request.get(f"{url}/healthz").ok
     private_kafka.start()
     producer.send(candle(minute=1, close=101))
-    look.last_candle_is(101, "final")
-    look.sees_not("does not answer", "#notices")
+    page_tab.expect_last_candle(101, "final")
+    page_tab.expect_no_text("does not answer", "#notices")
 
 
-def test_the_page_finds_its_server_again(make_settings: MakeSettings, look: Look) -> None:
+def test_the_page_finds_its_server_again(make_settings: MakeSettings, page_tab: PageTab) -> None:
     settings = make_settings()
     ensure_topics(settings)
     producer = CandleProducer(settings)
     producer.send(candle(close=100))
     with serving(settings) as url:
-        look.open(url).last_candle_is(100, "final")
-    look.sees("reconnecting", "#link")
+        page_tab.open(url).expect_last_candle(100, "final")
+    page_tab.expect_text("reconnecting", "#link")
     producer.send(candle(minute=1, close=101))
     with serving(settings, port=int(url.rsplit(":", 1)[1])):
-        look.last_candle_is(101, "final")
-        look.sees("connected", "#link")
+        page_tab.expect_last_candle(101, "final")
+        page_tab.expect_text("connected", "#link")
 
 
 def test_a_broker_that_never_was_leaves_the_page_up(
-    make_settings: MakeSettings, serve: Serve, look: Look
+    make_settings: MakeSettings, serve: Serve, page_tab: PageTab
 ) -> None:
     settings = make_settings(kafka_brokers="127.0.0.1:1", tickhouse_feed="live")
-    look.open(serve(settings)).sees("KAFKA_BROKERS", "#notices")
-    look.sees("no candle yet", "#tile-price")
+    page_tab.open(serve(settings)).expect_text("KAFKA_BROKERS", "#notices")
+    page_tab.expect_text("no candle yet", "#tile-price")
 
 
 def gold_of_a_day() -> dict[str, list[dict[str, Any]]]:
@@ -253,5 +255,5 @@ def gold_of_a_day() -> dict[str, list[dict[str, Any]]]:
     return {
         "kpi": [kpi],
         "treechart": [own | {"relative_volatility": 1.5, "sector": "Technology"}],
-        "gauge": [own | {"usual_volume": 40.0, "usual_sales": 4_000.0, "usual_days": 3}],
+        "gauge": [own | {"typical_volume": 40.0, "typical_sales": 4_000.0, "typical_days": 3}],
     }

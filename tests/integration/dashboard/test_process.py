@@ -1,4 +1,4 @@
-"""`tickhouse dashboard` as a process: where it listens, and how it ends."""
+"""The process `tickhouse dashboard`: addresses it listens on, and how it ends."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The embedded Kafka: topics outlive restarts and kills, and nothing listens to the outside."""
+"""The embedded Kafka: topics survive restarts and kills, and it listens on loopback only."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_a_taken_port_is_a_sentence(private_kafka: KafkaServer) -> None:
         private_kafka.start()
 
 
-def test_a_broker_that_ends_says_so_with_the_end_of_its_log(private_kafka: KafkaServer) -> None:
+def test_a_broker_that_ends_is_an_error_with_the_end_of_its_log(private_kafka: KafkaServer) -> None:
     private_kafka.stop()
     (private_kafka.folder / "data" / "meta.properties").write_text("version=1\ncluster.id=other\n")
     with pytest.raises(

@@ -1,4 +1,4 @@
-"""The embedded S3 server: the bucket is there, objects outlive restarts, credentials count."""
+"""The embedded S3 server: the bucket exists, objects survive restarts, credentials are checked."""
 
 from __future__ import annotations
 

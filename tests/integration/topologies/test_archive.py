@@ -448,7 +448,7 @@ def test_a_name_is_found_by_its_note_when_the_claim_is_gone(settings: Settings) 
     ("wrong", "sentence"),
     [
         ({"lake_bucket": "no-such-bucket"}, "The bucket no-such-bucket (LAKE_BUCKET) does not"),
-        ({"aws_secret_access_key": SecretStr("wrong-secret")}, "refuses the bucket"),
+        ({"aws_secret_access_key": SecretStr("wrong-secret")}, "denies access to bucket"),
         ({"kafka_partitions": 3}, "KAFKA_PARTITIONS"),
     ],
 )

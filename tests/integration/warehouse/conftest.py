@@ -1,4 +1,4 @@
-"""A warehouse that two loads and two builds filled, shared by the tests that only look at it."""
+"""A warehouse filled by two loads and two builds, shared by tests that only read it."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def lake_settings(
 
 
 class Filled:
-    """A warehouse after two loads and two builds, and what those said."""
+    """A warehouse with its lake, and the reports of its loads and builds."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -89,7 +89,7 @@ def rising(symbol: str, minutes: range, **other: Any) -> Rows:
 
 
 def quote_alone(symbol: str, start: datetime) -> dict[str, Any]:
-    """The candle of a minute in which nothing was traded."""
+    """The candle of a minute without trades."""
     none = {"trade_count": 0, "eligible_count": 0, "price_source": "quote"}
     return candle(symbol, 0, "10 10 10 10", volume="0", window_start=start, **none)
 
@@ -151,6 +151,6 @@ def second_load(lake: LakeWriter) -> None:
     lake.put("trades", [trade("AAPL", 1, "10"), trade("AAPL", 2, "11")], life=NEWER_STOCKS)
     lake.put("rejected", [rejection(0, 1, None), rejection(0, 2, "1"), rejection(1, 0, "0")])
     lake.put("quotes", [quote("AAPL", 1900, "50", "8")])
-    told = [watermark("AAPL", 1803, covered_ms=3), watermark("AAPL", 1805, covered_ms=2)]
-    lake.put("coverage", [*told, watermark("AAPL", 1806)])
+    reported = [watermark("AAPL", 1803, covered_ms=3), watermark("AAPL", 1805, covered_ms=2)]
+    lake.put("coverage", [*reported, watermark("AAPL", 1806)])
     lake.put("coverage", [watermark("MSFT", 1800), watermark("AAPL", 2000, covered_ms=1)])

@@ -1,4 +1,4 @@
-"""Objects of the lake as the archive writes them, for tests: few words in, whole rows out."""
+"""Write objects of the lake as the archive does, with default values for most columns."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ def watermark(symbol: str, seconds: float, **other: Any) -> dict[str, Any]:
 
 
 def rejection(partition: int, offset: int, indices: str | None, **other: Any) -> dict[str, Any]:
-    """A row of dataset rejected: trades of a message in stocks-topic that candles refused."""
+    """A row of dataset rejected: trades of a message that the candles application rejected."""
     return {
         "stage": "candles",
         "reason": "late",
@@ -175,11 +175,11 @@ class LakeWriter:
         life: str | None = None,
         first_offset: int | None = None,
     ) -> ObjectKey:
-        """Write `rows`, each a message of its own unless it says `_offset`, as one object."""
+        """Write `rows` as one object, each a message of its own unless it has `_offset`."""
         life = life or LIVES[dataset]
-        place = (dataset, life, partition)
-        offset = self._next.get(place, 0) if first_offset is None else first_offset
-        whole = []
+        folder = (dataset, life, partition)
+        offset = self._next.get(folder, 0) if first_offset is None else first_offset
+        complete = []
         for number, row in enumerate(rows):
             identity = {
                 "_topic_id": life,
@@ -189,10 +189,10 @@ class LakeWriter:
                 "_index": 0,
                 "_kafka_time": START,
             }
-            whole.append(identity | row)
-        key = ObjectKey(dataset, life, partition, whole[0]["_offset"], whole[-1]["_offset"])
-        self._next[place] = max(self._next.get(place, 0), key.last_offset + 1)
-        self.put_table(key, pa.Table.from_pylist(whole, schema=DATASETS[dataset]))
+            complete.append(identity | row)
+        key = ObjectKey(dataset, life, partition, complete[0]["_offset"], complete[-1]["_offset"])
+        self._next[folder] = max(self._next.get(folder, 0), key.last_offset + 1)
+        self.put_table(key, pa.Table.from_pylist(complete, schema=DATASETS[dataset]))
         return key
 
     def put_table(self, key: ObjectKey, table: pa.Table) -> None:

@@ -1,27 +1,38 @@
-"""Rows that came into the lake past the parser: in SQL their symbol is only a value."""
+"""Unusual symbols: the parser rejects them, and in SQL they are only values.
+
+Rows may have entered the lake without the parser; silver takes them unchanged.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from decimal import Decimal
+from pathlib import Path
 
 import pytest
 
+from app.contracts import CANDLES_TOPIC, REJECTED_TOPIC, STOCKS_TOPIC, Trade, Trades, Watermark
+from app.market.symbols import is_symbol
 from app.settings import Settings
+from app.topics import ensure_topics
 from app.warehouse import published
 from app.warehouse.audit import audit
+from app.warehouse.commands import load
 from tests.integration.warehouse.conftest import Filled, rising
 from tests.integration.warehouse.lake_writer import (
     START,
     LakeWriter,
     candle,
     quote,
+    rejection,
     trade,
     watermark,
 )
+from tests.support import await_, await_consumed, read_topic, running, send_messages, values
 
-PLAIN = ("AAPL", "MSFT")
+PLAIN = ("AAPL", "MSFT", "ALL")  # Allstate is one
 APOSTROPHES = ("'; drop table x; --", "'", "O'NEIL", "Z'")
-OTHERS = ('A"B', "A\\B", "A\\", "%", "%s", "{{ 1 }}", "{% raw %}", "$1", "?", "NULL", "null")
+OTHERS = ('A"B', "A\\B", "A\\", "%", "%s", "{{ 1 }}", "{% raw %}", "$1", "?", "*", "NULL", "null")
 UNPRINTABLE = ("", " ", "\x00", "A\x00B", "A\nB", "\U0010ffff")
 STAGES = (PLAIN, APOSTROPHES, (*OTHERS, *UNPRINTABLE))
 """By the build they are new in; the lowest and highest of each are below and above all before."""
@@ -37,6 +48,7 @@ def first_minutes(lake: LakeWriter, symbols: Iterable[str]) -> None:
     lake.put("trades", [trade(symbol, 1, "10") for symbol in symbols for _ in range(2)])
     lake.put("quotes", [quote(symbol, 5, "10", "8") for symbol in symbols])
     lake.put("coverage", [watermark(symbol, 600) for symbol in symbols])
+    lake.put("rejected", [rejection(9, 9, None, detail=symbol) for symbol in symbols])
 
 
 def one_more_minute(lake: LakeWriter, symbols: Iterable[str]) -> None:
@@ -70,7 +82,7 @@ def odd(lake_settings: Callable[..., Settings], tmp_path_factory: pytest.TempPat
 
 
 def test_the_builds_succeed_one_after_the_other(odd: Filled) -> None:
-    assert [report.whole for report in odd.builds] == [True, False, False, False]
+    assert [report.full for report in odd.builds] == [True, False, False, False]
     assert all(report.built for report in odd.builds)
 
 
@@ -85,6 +97,16 @@ def test_symbols_whose_rows_are_the_same_have_the_same_gold(odd: Filled, table: 
     rows = odd.gold(f"select * exclude (symbol{BY_TIME.get(table, '')}) from gold.{table}")
 
     assert len(rows) == len({tuple(row.values()) for row in rows}) * len(SYMBOLS)
+
+
+def test_gauge_has_a_row_a_symbol_and_one_of_them_all(odd: Filled) -> None:
+    rows = odd.gold("select symbol, volume, gauge_max, as_of from gold.gold_gauge")
+    of_all = [row for row in rows if row["symbol"] == "*"]
+    of_one = [row for row in rows if row["symbol"] != "*"]
+
+    assert {row["symbol"] for row in of_one} == {*SYMBOLS} - {"*"}
+    assert len({tuple(row.values())[1:] for row in of_one}) == 1
+    assert [row["volume"] for row in of_all] == [of_one[0]["volume"] * len(SYMBOLS)]
 
 
 def test_gold_holds_what_later_builds_brought(odd: Filled) -> None:
@@ -102,3 +124,53 @@ def test_the_audit_names_candles_of_any_symbol_that_differ_from_their_trades(odd
     report = audit(odd.settings, since=START.date())
 
     assert {difference.symbol for difference in report.differences} == {*sorted(SYMBOLS)[:2]}
+
+
+def minute_of(symbol: str, t: int) -> list[Trades | Watermark]:
+    """A trade at `t` and the watermark that ends its minute."""
+    trades = [Trade(t, Decimal(10), Decimal(1))]
+    return [
+        Trades(symbol, "replay", "r", "c", t, trades),
+        Watermark(symbol, "replay", "r", t + 60_000, t + 60_000),
+    ]
+
+
+def loaded(filled: Filled) -> list[int]:
+    """How many one-minute candles and rejections RAW has after a load."""
+    load(filled.settings)
+    (row,) = filled.warehouse(
+        """select
+            (select count(*) from raw.candles where "interval" = '1m') as candles,
+            (select count(*) from raw.rejected) as rejected"""
+    )
+    return list(row.values())
+
+
+def test_such_symbols_in_kafka_are_rejected_and_those_beside_them_come_to_gold(
+    make_settings: Callable[..., Settings], tmp_path: Path
+) -> None:
+    settings = make_settings(archive_flush_interval_s=1, kafka_partitions=1)
+    ensure_topics(settings)
+    filled = Filled(settings)
+    invalid = [symbol for symbol in SYMBOLS if not is_symbol(symbol)]
+    log = tmp_path / "log"
+    with running(settings, "candles", log=log), running(settings, "archive", log=log):
+        for minute in range(2):
+            t = round(START.timestamp() * 1000) + minute * 60_000
+            sent = [m for symbol in (*invalid, *PLAIN) for m in minute_of(symbol, t)]
+            send_messages(settings, STOCKS_TOPIC, sent)
+            await_consumed(settings, STOCKS_TOPIC, "candles")
+            sent_on = [
+                len(read_topic(settings, topic)) for topic in (CANDLES_TOPIC, REJECTED_TOPIC)
+            ]
+            await_(lambda found=sent_on: loaded(filled) == found, 60, "all messages to be loaded")
+            filled.load_and_build()
+
+    assert [report.built for report in filled.builds] == [True, True]
+    counts = filled.gold("select symbol, count(*) as n from gold.gold_candlestick group by all")
+    assert {tuple(row.values()) for row in counts} == {(symbol, 2) for symbol in PLAIN}
+    rejected = values(read_topic(settings, REJECTED_TOPIC))
+    assert {record["reason"] for record in rejected} == {"schema"}
+    assert len(rejected) == 4 * len(invalid)
+    (row,) = filled.warehouse("select count(*) as n from bronze.bronze_rejected")
+    assert row["n"] == len(rejected)

@@ -1,4 +1,4 @@
-"""The audit: SQL makes the candles of real trades again and finds what the application made."""
+"""The audit: candles of real trades, recomputed in SQL, equal those of the application."""
 
 from __future__ import annotations
 
@@ -31,26 +31,26 @@ SYMBOLS = ("AIG", "IBM")
 
 
 @dataclass
-class Record:
+class AuditRecord:
     key: bytes
     value: bytes
     offset: int
     timestamp: int
 
 
-class Tape:
-    """Real trades as messages, late ones and repeats among them, and the candles they make."""
+class TradeStream:
+    """Messages of real trades, with late and repeated ones, and the candles made of them."""
 
     def __init__(self, file: Path) -> None:
         trades = (t for t in read_trades(file).interleaved() if t.symbol in SYMBOLS)
         sent = list(messages(islice(trades, 60_000), "replay", 5_000, 900_000))
-        place = {i: i + 300 if i % 100 == 0 else i for i, _ in enumerate(sent)}
-        late = [sent[i] for i in sorted(place, key=lambda i: (place[i], i))]
+        target = {i: i + 300 if i % 100 == 0 else i for i, _ in enumerate(sent)}
+        late = [sent[i] for i in sorted(target, key=lambda i: (target[i], i))]
         repeats = [message for message in late[:5_000] if isinstance(message, Trades)][::50]
         self.messages = [*late[:5_000], *repeats, *late[5_000:], *self.two_days_later(sent)]
 
     def two_days_later(self, sent: list[Message]) -> Iterator[Message]:
-        """The end of each symbol's day, and two days on a minute more."""
+        """Yield the end of each symbol's day, and another minute two days later."""
         marks = {mark.symbol: mark for mark in sent if isinstance(mark, Watermark)}
         firsts = {m.symbol: m for m in reversed(sent) if isinstance(m, Trades)}
         for days in (1, 3):
@@ -63,17 +63,19 @@ class Tape:
                     yield replace(firsts[symbol], received_at=t, trades=trades)
 
     def rows(self) -> dict[str, list[tuple[Any, ...]]]:
-        """Rows of the lake as the archive makes them: by dataset, rollups by topic."""
+        """Rows as the archive writes them: by dataset, rollups by topic."""
         rows: dict[str, list[tuple[Any, ...]]] = defaultdict(list)
         for offset, message in enumerate(self.messages):
-            record = Record(message.symbol.encode(), encode(message), offset, KAFKA_MS + offset)
+            record = AuditRecord(
+                message.symbol.encode(), encode(message), offset, KAFKA_MS + offset
+            )
             found = stocks_rows(record, "replay")
             rows[found.dataset] += found.rows
         offsets: Counter[str] = Counter()
         for number, candle in enumerate(self.candles()):
             name = "candles" if candle.interval == "1m" else ROLLUP_TOPICS[candle.interval]
             offset = offsets[name]
-            record = Record(candle.symbol.encode(), encode(candle), offset, KAFKA_MS + number)
+            record = AuditRecord(candle.symbol.encode(), encode(candle), offset, KAFKA_MS + number)
             rows[name] += candle_rows(record, "replay").rows
             offsets[name] += 1
         return rows
@@ -110,7 +112,7 @@ def test_audit_finds_the_candles_of_real_trades_right_and_a_wrong_one_wrong(
 ) -> None:
     settings = lake_settings()
     lake = LakeWriter(settings)
-    rows = Tape(test_data / "us_equities_trades.parquet").rows()
+    rows = TradeStream(test_data / "us_equities_trades.parquet").rows()
     for name, found in rows.items():
         put(lake, name, found)
     load(settings)
@@ -139,6 +141,6 @@ def test_audit_finds_the_candles_of_real_trades_right_and_a_wrong_one_wrong(
     assert {(d.symbol, d.field) for d in report.differences} == {(wrong["symbol"], "high")}
 
 
-def test_audit_without_a_warehouse_says_what_to_do(lake_settings: Callable[..., Settings]) -> None:
+def test_audit_without_a_warehouse_is_an_error(lake_settings: Callable[..., Settings]) -> None:
     with pytest.raises(BuildFailed, match="Build the warehouse first"):
         audit(lake_settings())

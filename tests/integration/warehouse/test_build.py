@@ -28,8 +28,8 @@ def candle_at(filled: Filled, minute: int, table: str = "gold_candlestick") -> d
     return row
 
 
-def test_first_build_makes_everything_and_the_second_what_changed(filled: Filled) -> None:
-    assert [report.whole for report in filled.builds] == [True, False]
+def test_the_first_build_builds_all_models_and_the_second_the_changes(filled: Filled) -> None:
+    assert [report.full for report in filled.builds] == [True, False]
     assert filled.builds[1].models == 8
     assert filled.builds[1].tests > 20
 
@@ -242,12 +242,14 @@ def test_tree_map_has_volatility_from_ten_returns_on_and_a_sector(filled: Filled
 def test_gauge_compares_with_earlier_days_up_to_the_same_minute(filled: Filled) -> None:
     rows = {row["symbol"]: row for row in filled.gold("select * from gold.gold_gauge")}
 
-    assert rows["AAPL"]["usual_days"] == 1  # the Friday of quotes alone is none
-    assert rows["AAPL"]["usual_volume"] == 30 * 100  # of the 60 minutes of the day before
+    assert rows["AAPL"]["typical_days"] == 1  # the Friday of quotes alone is none
+    assert rows["AAPL"]["typical_volume"] == 30 * 100  # of the 60 minutes of the day before
+    assert rows["AAPL"]["relative_volume"] == rows["AAPL"]["volume"] / (30 * 100)
     assert rows["AAPL"]["gauge_max"] == 2 * 30 * 100
-    assert rows["MSFT"]["usual_volume"] is None
+    assert rows["MSFT"]["typical_volume"] is None
+    assert rows["MSFT"]["relative_volume"] is None
     assert rows["MSFT"]["gauge_max"] == rows["AAPL"]["volume"]
-    assert rows["ALL"]["volume"] == sum(row["volume"] for s, row in rows.items() if s != "ALL")
+    assert rows["*"]["volume"] == sum(row["volume"] for s, row in rows.items() if s != "*")
 
 
 def test_load_and_build_again_change_nothing(filled: Filled) -> None:
@@ -266,11 +268,11 @@ SILVER = (
     "silver_coverage",
     "silver_watermarks",
     "silver_symbol_days",
-    "silver_usual",
+    "silver_typical",
 )
 
 
-def test_making_everything_again_from_raw_gives_the_same_under_an_open_reader(
+def test_a_full_refresh_gives_the_same_while_a_reader_has_gold_open(
     filled: Filled,
 ) -> None:
     def silver() -> dict[str, Rows]:
@@ -290,7 +292,7 @@ def test_making_everything_again_from_raw_gives_the_same_under_an_open_reader(
     after = published.current_path(filled.settings)
     assert after is not None
     assert after.name > before.name
-    assert report.whole
+    assert report.full
     assert silver() == by_the_minute
 
 
@@ -303,7 +305,7 @@ def test_times_are_utc(filled: Filled) -> None:
 
 
 def test_unit_tests_and_every_data_test_over_whole_tables_pass(filled: Filled) -> None:
-    done = run_dbt(filled.settings, "test", "--vars", "whole_table: true")
+    done = run_dbt(filled.settings, "test", "--vars", "full_table: true")
 
     results = json.loads((folder(filled.settings) / "run_results.json").read_text())["results"]
     kinds = Counter(result["unique_id"].split(".")[0] for result in results)
@@ -319,10 +321,10 @@ def test_rule_that_is_broken_fails_the_build_and_readers_keep_the_last_good_gold
     settings = lake_settings()
     lake = LakeWriter(settings)
     load(settings)
-    assert build(settings).whole  # of an empty lake
+    assert build(settings).full  # of an empty lake
     lake.put("candles", [candle("AAPL", 0, "10 12 9 11")])
     load(settings)
-    assert not build(settings).whole
+    assert not build(settings).full
     good = published.current_path(settings)
     lake.put("candles", [candle("AAPL", 1, "10 12 11 11")])  # opens below its low
     assert load(settings).build_due

@@ -68,7 +68,7 @@ def test_minute_in_airflow_loads_builds_and_then_has_nothing_to_do(
     environment = airflow_environment(tmp_path / "airflow", settings)
     migrate(environment)
 
-    said = run_in_airflow(
+    output = run_in_airflow(
         environment,
         "load = bag.dags['stock_pipeline'].test()\n"
         "print('LOAD', {t.task_id: str(t.state) for t in load.get_task_instances()})\n"
@@ -79,7 +79,7 @@ def test_minute_in_airflow_loads_builds_and_then_has_nothing_to_do(
     )
 
     states = dict(
-        line.split(" ", 1) for line in said.splitlines() if line.startswith(("LO", "BU", "AG"))
+        line.split(" ", 1) for line in output.splitlines() if line.startswith(("LO", "BU", "AG"))
     )
     assert states["LOAD"] == "{'extract': 'success', 'load': 'success'}"
     assert states["BUILD"] == "{'dbt_build': 'success'}"
@@ -88,6 +88,6 @@ def test_minute_in_airflow_loads_builds_and_then_has_nothing_to_do(
 
 
 def test_dags_are_read_without_error(tmp_path: Path) -> None:
-    said = run_in_airflow(airflow_environment(tmp_path / "airflow"))
+    output = run_in_airflow(airflow_environment(tmp_path / "airflow"))
 
-    assert "['stock_pipeline', 'stock_transform']" in said
+    assert "['stock_pipeline', 'stock_transform']" in output

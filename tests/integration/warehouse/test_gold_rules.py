@@ -45,6 +45,9 @@ STRANGE = (
 )
 
 
+RELATIVE = "gold_gauge_relative_volume_is_that_of_candles"
+
+
 @pytest.fixture(scope="module")
 def markets(lake_settings: Callable[..., Settings]) -> Filled:
     """A build over symbols of every class, one with a day before, one that no longer trades."""
@@ -62,7 +65,8 @@ def markets(lake_settings: Callable[..., Settings]) -> Filled:
         ]
         lake.put("candles", rows)
     filled.load_and_build()
-    run_dbt(filled.settings, "compile", "--select", "gold_gauge")
+    selection = ("gold_gauge", RELATIVE)  # the test as it checks all symbols, not a sample
+    run_dbt(filled.settings, "compile", "--select", *selection, "--vars", "full_table: true")
     return filled
 
 
@@ -108,12 +112,12 @@ def broken(markets: Filled) -> Iterator[Broken]:
         yield rows
 
 
-@pytest.mark.parametrize("test", ["gold_gauge_rules_hold", "gold_gauge_adds_up"])
+@pytest.mark.parametrize("test", ["gold_gauge_rules_hold", "gold_gauge_adds_up", RELATIVE])
 def test_the_gauge_passes_its_tests(broken: Broken, test: str) -> None:
     assert broken(test) == []
 
 
-DAYS, USUAL = "update silver.silver_symbol_days set", "update silver.silver_usual set"
+DAYS, TYPICAL = "update silver.silver_symbol_days set", "update silver.silver_typical set"
 
 
 @pytest.mark.parametrize(
@@ -124,10 +128,12 @@ DAYS, USUAL = "update silver.silver_symbol_days set", "update silver.silver_usua
         (f"{DAYS} session_date = session_date + 1 where symbol = 'ZZZZ'", "gold_gauge_adds_up"),
         (f"{DAYS} candles_until = null where symbol = 'ZZZZ'", "gold_gauge_adds_up"),
         ("delete from silver.silver_symbol_days where symbol = 'ZZZZ'", "gold_gauge_adds_up"),
-        (f"{USUAL} usual_days = 0", "gold_gauge_rules_hold"),
-        (f"{USUAL} usual_days = 1", "gold_gauge_rules_hold"),
-        (f"{USUAL} usual_days = 21", "gold_gauge_rules_hold"),
-        (f"{USUAL} usual_sales = null", "gold_gauge_rules_hold"),
+        (f"{TYPICAL} typical_days = 0", "gold_gauge_rules_hold"),
+        (f"{TYPICAL} typical_days = 1", "gold_gauge_rules_hold"),
+        (f"{TYPICAL} typical_days = 21", "gold_gauge_rules_hold"),
+        (f"{TYPICAL} typical_sales = null", "gold_gauge_rules_hold"),
+        (f"{TYPICAL} typical_volume = 2 * typical_volume", RELATIVE),
+        (f"{TYPICAL} typical_volume = null", RELATIVE),
     ],
 )
 def test_a_gauge_that_is_not_what_its_candles_make_fails_its_test(
@@ -139,15 +145,17 @@ def test_a_gauge_that_is_not_what_its_candles_make_fails_its_test(
 @pytest.mark.parametrize(
     ("right", "wrong", "failing"),
     [
-        ("then 2 * usual_volume", "then usual_volume", "gold_gauge_rules_hold"),
-        ("then 2 * usual_sales", "then 2 * usual_volume", "gold_gauge_rules_hold"),
+        ("then 2 * typical_volume", "then typical_volume", "gold_gauge_rules_hold"),
+        ("then 2 * typical_sales", "then 2 * typical_volume", "gold_gauge_rules_hold"),
         ("else max(volume)", "else min(volume)", "gold_gauge_rules_hold"),
         ("else max(sales)", "else 0 * max(sales)", "gold_gauge_rules_hold"),
         ("sum(symbols.volume)", "max(symbols.volume)", "gold_gauge_adds_up"),
         ("sum(symbols.sales)", "sum(symbols.volume)", "gold_gauge_adds_up"),
         ("<= 4 * 86400000", "<= 20 * 86400000", "gold_gauge_adds_up"),
         ("order by session_date desc", "order by session_date", "gold_gauge_adds_up"),
-        ("'ALL' as symbol", "'all' as symbol", "gold_gauge_adds_up"),
+        ("'*' as symbol", "'+' as symbol", "gold_gauge_adds_up"),
+        ("then volume / typical_volume", "then 1 + volume / typical_volume", RELATIVE),
+        ("then volume / typical_volume", "then 0 * volume", "gold_gauge_rules_hold"),
     ],
 )
 def test_a_gauge_made_in_another_way_fails_its_test(

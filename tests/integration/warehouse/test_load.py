@@ -1,4 +1,4 @@
-"""From the lake into RAW: on a real S3 server and DuckDB; no dbt."""
+"""Loading from the lake into RAW, with a real S3 server and DuckDB; no dbt."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def ledger(settings: Settings) -> list[tuple[str, str, int, str | None]]:
     return [tuple(row.values()) for row in rows]  # type: ignore[misc]
 
 
-def test_rows_come_exactly_as_they_lie_in_the_lake(lake_settings: MakeSettings) -> None:
+def test_rows_are_loaded_exactly_as_they_are_in_the_lake(lake_settings: MakeSettings) -> None:
     settings = lake_settings()
     row = trade(
         "AAPL", 1.234, "0.123456789012", "9999999999999999.999999999999", conditions="12,41"
@@ -48,7 +48,7 @@ def test_rows_come_exactly_as_they_lie_in_the_lake(lake_settings: MakeSettings) 
     assert raw["trade_time"] == row["trade_time"].replace(tzinfo=None)
 
 
-def test_object_is_loaded_once_and_noted(lake_settings: MakeSettings) -> None:
+def test_an_object_is_loaded_once_and_recorded(lake_settings: MakeSettings) -> None:
     settings = lake_settings()
     key = LakeWriter(settings).put("trades", [trade("AAPL", 1, "10"), trade("AAPL", 2, "10")])
 
@@ -98,7 +98,7 @@ def test_namespaces_do_not_see_each_other(lake_settings: MakeSettings) -> None:
     assert load(lake_settings()).objects == 0
 
 
-def test_unreadable_objects_are_refused_with_a_reason_and_the_rest_is_loaded(
+def test_unreadable_objects_are_rejected_and_the_others_loaded(
     lake_settings: MakeSettings, caplog: pytest.LogCaptureFixture
 ) -> None:
     settings = lake_settings()
@@ -118,25 +118,25 @@ def test_unreadable_objects_are_refused_with_a_reason_and_the_rest_is_loaded(
         report = load(settings)
 
     assert report.rows == {"trades": 1}
-    reasons = list(report.refused.values())
-    assert "no readable Parquet file" in reasons[0]
+    reasons = list(report.rejected.values())
+    assert "not a readable Parquet file" in reasons[0]
     assert reasons[1] == "columns are missing: price"
     assert reasons[2] == (
         "columns must not be null and are: _topic_id, _partition, _offset, _index, _life"
     )
-    assert [status for _, status, _, _ in ledger(settings)] == ["refused"] * 3 + ["loaded"]
-    assert all(key in caplog.text for key in report.refused)
+    assert [status for _, status, _, _ in ledger(settings)] == ["rejected"] * 3 + ["loaded"]
+    assert all(key in caplog.text for key in report.rejected)
     assert load(settings).objects == 0
 
 
-def test_what_is_not_named_as_an_object_is_left_alone(lake_settings: MakeSettings) -> None:
+def test_files_that_are_not_objects_are_ignored(lake_settings: MakeSettings) -> None:
     settings = lake_settings()
     lake = LakeWriter(settings)
     lake.put("trades", [trade("AAPL", 1, "10")])
-    place = f"{settings.lake_prefix}bronze/trades/{STOCKS_LIFE}"
+    target = f"{settings.lake_prefix}bronze/trades/{STOCKS_LIFE}"
     for name in ("00000/readme.txt", "zzz/1-2.parquet", "00000/1-2.parquet"):
         s3_client(settings).put_object(
-            Bucket=settings.lake_bucket, Key=f"{place}/{name}", Body=b"?"
+            Bucket=settings.lake_bucket, Key=f"{target}/{name}", Body=b"?"
         )
 
     assert load(settings).objects == 1
@@ -155,7 +155,7 @@ def test_more_objects_than_one_listing_holds(lake_settings: MakeSettings) -> Non
     assert (report.objects, report.rows) == (1, {"trades": 1})
 
 
-def test_two_loads_at_once_take_turns(lake_settings: MakeSettings) -> None:
+def test_concurrent_loads_run_one_after_the_other(lake_settings: MakeSettings) -> None:
     settings = lake_settings()
     lake = LakeWriter(settings)
     for _ in range(20):
@@ -168,24 +168,24 @@ def test_two_loads_at_once_take_turns(lake_settings: MakeSettings) -> None:
     assert len(ledger(settings)) == 20
 
 
-def test_bucket_that_is_not_there_says_so(lake_settings: MakeSettings) -> None:
+def test_a_missing_bucket_is_an_error(lake_settings: MakeSettings) -> None:
     with pytest.raises(LakeError, match=r"bucket no-such-bucket \(LAKE_BUCKET\) does not exist"):
         load(lake_settings(lake_bucket="no-such-bucket"))
 
 
-def test_lake_that_does_not_answer_says_so(lake_settings: MakeSettings) -> None:
+def test_a_lake_that_does_not_answer_is_an_error(lake_settings: MakeSettings) -> None:
     with pytest.raises(LakeError, match=r"LAKE_ENDPOINT_URL\) does not answer"):
         load(lake_settings(lake_endpoint_url="http://127.0.0.1:1"))
 
 
-def test_wrong_secret_says_so_and_does_not_tell_it(lake_settings: MakeSettings) -> None:
+def test_a_wrong_secret_is_an_error_that_does_not_show_it(lake_settings: MakeSettings) -> None:
     with pytest.raises(LakeError, match="AWS_SECRET_ACCESS_KEY") as caught:
         load(lake_settings(aws_secret_access_key=SecretStr("wrong-secret")))
 
     assert "wrong-secret" not in str(caught.value)
 
 
-def test_warehouse_that_another_has_open_says_so(lake_settings: MakeSettings) -> None:
+def test_a_warehouse_open_in_another_process_is_an_error(lake_settings: MakeSettings) -> None:
     settings = lake_settings()
     load(settings)
     path = settings.warehouse_path

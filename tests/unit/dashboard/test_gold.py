@@ -1,4 +1,4 @@
-"""The published file: found, reopened when there is a newer one, and missing."""
+"""Reading the published file: found, reopened when there is a newer one, and missing."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ def settings(tmp_path: Path) -> Settings:
     return Settings(_env_file=None, tickhouse_data_dir=tmp_path, tickhouse_feed="replay")
 
 
-def test_before_the_first_build_a_sentence_says_so(settings: Settings) -> None:
+def test_before_the_first_build_the_error_explains_it(settings: Settings) -> None:
     reader = GoldReader(settings)
     assert not reader.refresh()
     with pytest.raises(GoldNotBuilt, match="not been built yet"):
-        reader.need()
+        reader.require()
 
 
 def test_a_symbol_has_one_row_of_all_three_tables(settings: Settings) -> None:
@@ -40,14 +40,14 @@ def test_a_symbol_has_one_row_of_all_three_tables(settings: Settings) -> None:
         "1.duckdb",
         kpi=[KPI],
         treechart=[{"symbol": "AAPL", "relative_volatility": 2.0, "current_price": 9.0}],
-        gauge=[{"symbol": "AAPL", "usual_volume": 3.0}, {"symbol": "ALL", "usual_volume": 4.0}],
+        gauge=[{"symbol": "AAPL", "typical_volume": 3.0}, {"symbol": "*", "typical_volume": 4.0}],
     )
     reader = GoldReader(settings)
     assert reader.refresh()
-    gold = reader.need()
+    gold = reader.require()
     row = gold.row("AAPL")
     assert row
-    assert (row["current_price"], row["relative_volatility"], row["usual_volume"]) == (1.5, 2, 3)
+    assert (row["current_price"], row["relative_volatility"], row["typical_volume"]) == (1.5, 2, 3)
     assert gold.symbols() == ["AAPL"]
 
 
@@ -56,12 +56,12 @@ def test_a_newer_build_is_opened_and_the_older_stays_readable(settings: Settings
     publish_gold(settings, "1.duckdb", kpi=[KPI], candlestick=minutes)
     reader = GoldReader(settings)
     reader.refresh()
-    older = reader.need()
+    older = reader.require()
     publish_gold(settings, "2.duckdb", kpi=[KPI | {"current_price": 2.5}])
     Path(older.file[0]).unlink()
     assert reader.refresh()
     assert not reader.refresh()
-    assert reader.need().tables["kpi"][0]["current_price"] == 2.5
+    assert reader.require().tables["kpi"][0]["current_price"] == 2.5
     assert [row["candle_time"] for row in older.candles("AAPL", 2)] == [moment(1), moment(2)]
 
 
@@ -74,12 +74,12 @@ def test_a_file_that_cannot_be_read_leaves_the_last_gold_and_a_sentence(
     (folder(settings) / "2.duckdb").write_text("no database")
     (folder(settings) / POINTER).write_text("2.duckdb\n")
     assert not reader.refresh()
-    assert reader.need().tables["kpi"]
+    assert reader.require().tables["kpi"]
     assert reader.problem
     assert reader.problem.startswith("Gold cannot be read")
 
 
-def test_gold_that_was_deleted_is_shown_no_more(settings: Settings) -> None:
+def test_deleted_gold_is_not_shown_any_longer(settings: Settings) -> None:
     publish_gold(settings, "1.duckdb", kpi=[KPI])
     reader = GoldReader(settings)
     reader.refresh()

@@ -1,4 +1,4 @@
-"""The page's JSON: its shape, and a sentence for each wrong question. No Kafka, no browser."""
+"""The page's JSON: its shape, and an error message for each bad request. No Kafka, no browser."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from starlette.testclient import TestClient
 
 from app.contracts import CANDLES_TOPIC, LIVE_TOPIC, Candle, encode
 from app.dashboard.gold import GoldReader
-from app.dashboard.live import LiveBook, Record
+from app.dashboard.live import CandleRecord, LiveCandles
 from app.dashboard.page import Page
 from app.dashboard.routes import STATIC, create_app
 from app.dashboard.server import LOOPBACK_NAMES
@@ -34,13 +34,13 @@ def settings(tmp_path: Path) -> Settings:
 
 
 @pytest.fixture
-def book() -> LiveBook:
-    return LiveBook("replay", (CANDLES_TOPIC, LIVE_TOPIC))
+def live() -> LiveCandles:
+    return LiveCandles("replay", (CANDLES_TOPIC, LIVE_TOPIC))
 
 
 @pytest.fixture
-def page(settings: Settings, book: LiveBook) -> Page:
-    return Page(settings, book, GoldReader(settings), lambda: NOW)
+def page(settings: Settings, live: LiveCandles) -> Page:
+    return Page(settings, live, GoldReader(settings), lambda: NOW)
 
 
 @pytest.fixture
@@ -50,14 +50,16 @@ def client(page: Page) -> Iterator[TestClient]:
         yield client
 
 
-def take(book: LiveBook, *candles: Candle) -> None:
-    book.take(CANDLES_TOPIC, [Record(encode(one), START) for one in candles])
+def apply(live: LiveCandles, *candles: Candle) -> None:
+    live.apply(CANDLES_TOPIC, [CandleRecord(encode(record), START) for record in candles])
 
 
-def test_candles_come_oldest_first(client: TestClient, book: LiveBook) -> None:
-    take(book, *(candle(minute=m, close=100 + m) for m in (2, 0, 1)), partial(minute=3))
+def test_candles_come_oldest_first(client: TestClient, live: LiveCandles) -> None:
+    apply(live, *(candle(minute=m, close=100 + m) for m in (2, 0, 1)), partial(minute=3))
     answer = client.get("/api/candles", params={"symbol": "AAPL", "limit": 3}).json()
-    assert [one["start"] for one in answer["candles"]] == [START + m * MINUTE for m in (1, 2, 3)]
+    assert [record["start"] for record in answer["candles"]] == [
+        START + m * MINUTE for m in (1, 2, 3)
+    ]
     assert answer["candles"][0] == {
         "start": START + MINUTE,
         "open": 101.0,
@@ -76,11 +78,11 @@ def test_candles_come_oldest_first(client: TestClient, book: LiveBook) -> None:
 
 
 def test_minutes_that_kafka_no_longer_holds_come_from_gold(
-    client: TestClient, page: Page, book: LiveBook, settings: Settings
+    client: TestClient, page: Page, live: LiveCandles, settings: Settings
 ) -> None:
     publish_gold(settings, "1.duckdb", candlestick=[gold_candle(m, 50.0 + m) for m in range(3)])
     page.gold.refresh()
-    take(book, candle(minute=2, close=102), candle(minute=3, close=103))
+    apply(live, candle(minute=2, close=102), candle(minute=3, close=103))
     answer = client.get("/api/candles", params={"symbol": "AAPL", "limit": 3}).json()
     assert [(c["close"], c["source"]) for c in answer["candles"]] == [
         (51, "gold"),
@@ -92,7 +94,7 @@ def test_minutes_that_kafka_no_longer_holds_come_from_gold(
 @pytest.mark.parametrize(
     ("query", "status", "sentence"),
     [
-        ("", 400, "Say which symbol"),
+        ("", 400, "Name a symbol"),
         ("symbol=NOPE", 404, "No candle of 'NOPE' has been seen"),
         ("symbol=AAPL&limit=0", 400, "from 1 to 1500"),
         ("symbol=AAPL&limit=1501", 400, "from 1 to 1500"),
@@ -101,10 +103,10 @@ def test_minutes_that_kafka_no_longer_holds_come_from_gold(
         ("symbol=AAPL&limit=%C2%B2", 400, "from 1 to 1500"),
     ],
 )
-def test_a_wrong_question_is_answered_with_a_sentence(
-    client: TestClient, book: LiveBook, query: str, status: int, sentence: str
+def test_a_bad_request_is_answered_with_a_sentence(
+    client: TestClient, live: LiveCandles, query: str, status: int, sentence: str
 ) -> None:
-    take(book, candle())
+    apply(live, candle())
     answer = client.get(f"/api/candles?{query}")
     assert answer.status_code == status
     assert sentence in answer.json()["error"]
@@ -116,13 +118,13 @@ def test_the_stream_of_an_unknown_symbol_is_refused(client: TestClient) -> None:
     assert "NOPE" in answer.json()["error"]
 
 
-def test_a_replay_offers_the_symbols_it_has_seen(client: TestClient, book: LiveBook) -> None:
-    take(book, candle("MSFT"), candle("AAPL"))
+def test_a_replay_offers_the_symbols_it_has_seen(client: TestClient, live: LiveCandles) -> None:
+    apply(live, candle("MSFT"), candle("AAPL"))
     assert client.get("/api/symbols").json() == {"symbols": ["AAPL", "MSFT"]}
 
 
 def test_gold_is_served_table_by_table(
-    client: TestClient, page: Page, settings: Settings, book: LiveBook
+    client: TestClient, page: Page, settings: Settings, live: LiveCandles
 ) -> None:
     publish_gold(
         settings,
@@ -150,9 +152,9 @@ def test_an_unknown_table_of_gold_is_a_404(client: TestClient) -> None:
     assert "kpi, treechart, gauge, candlestick" in answer.json()["error"]
 
 
-def test_status_tells_how_fresh_each_way_is(client: TestClient, book: LiveBook) -> None:
-    take(book, candle(minute=4))
-    book.take(LIVE_TOPIC, [Record(b"{}", START), Record(None, START)])
+def test_status_reports_how_fresh_the_data_is(client: TestClient, live: LiveCandles) -> None:
+    apply(live, candle(minute=4))
+    live.apply(LIVE_TOPIC, [CandleRecord(b"{}", START), CandleRecord(None, START)])
     status = client.get("/api/status").json()
     assert status["feed"] == "replay"
     assert status["now"] == NOW
@@ -162,17 +164,17 @@ def test_status_tells_how_fresh_each_way_is(client: TestClient, book: LiveBook) 
     assert status["gold"]["state"] == "absent"
 
 
-def test_the_summary_has_a_line_a_symbol_and_gauges(client: TestClient, book: LiveBook) -> None:
-    take(book, candle("AAPL", close=10), candle("MSFT", close=20))
+def test_the_summary_has_each_symbol_and_gauges(client: TestClient, live: LiveCandles) -> None:
+    apply(live, candle("AAPL", close=10), candle("MSFT", close=20))
     summary = client.get("/api/summary").json()
-    assert [line["symbol"] for line in summary["lines"]] == ["AAPL", "MSFT"]
-    assert set(summary["gauges"]) == {"AAPL", "MSFT", "ALL"}
-    take(book, candle("AAPL", minute=1, close=11))
-    assert client.get("/api/summary").json()["lines"][0]["price"] == 11
+    assert [entry["symbol"] for entry in summary["symbols"]] == ["AAPL", "MSFT"]
+    assert set(summary["gauges"]) == {"AAPL", "MSFT", "*"}
+    apply(live, candle("AAPL", minute=1, close=11))
+    assert client.get("/api/summary").json()["symbols"][0]["price"] == 11
 
 
 def test_another_host_is_refused(client: TestClient) -> None:
-    """A page elsewhere that points its own name at this machine must not read this one."""
+    """A DNS name of another site that points at this machine must not give access to the page."""
     assert client.get("/api/status", headers={"host": "evil.example"}).status_code == 400
 
 

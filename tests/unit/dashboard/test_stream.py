@@ -1,4 +1,4 @@
-"""The events of one reader: snapshot first, then the newest state of what changed."""
+"""The events of one client: a snapshot, then the newest state of changed candles."""
 
 from __future__ import annotations
 
@@ -12,37 +12,39 @@ import pytest
 
 from app.contracts import LIVE_TOPIC, encode
 from app.dashboard.gold import GoldReader
-from app.dashboard.live import LiveBook, Record
+from app.dashboard.live import CandleRecord, LiveCandles
 from app.dashboard.page import Page
-from app.dashboard.stream import Pulse, stream
+from app.dashboard.stream import ChangeNotifier, stream
 from app.settings import Settings
 from tests.candle_maker import START, partial
+
+Events = AsyncIterator[bytes]
 
 
 def reading(
     tmp_path: Path,
-    test: Callable[[LiveBook, Pulse, AsyncIterator[bytes]], Coroutine[Any, Any, None]],
+    test: Callable[[LiveCandles, ChangeNotifier, Events], Coroutine[Any, Any, None]],
 ) -> None:
-    """Run `test` with a book that holds one candle, and a stream of its symbol."""
+    """Run `test` with live candles that hold one candle, and a stream of its symbol."""
 
     async def run() -> None:
         settings = Settings(_env_file=None, tickhouse_data_dir=tmp_path, tickhouse_feed="replay")
-        book = LiveBook("replay", (LIVE_TOPIC,))
-        pulse = Pulse()
-        book.on_change(pulse.strike)
-        move(book, 1)
-        page = Page(settings, book, GoldReader(settings), lambda: START)
-        await test(book, pulse, stream(page, pulse, "AAPL"))
+        live = LiveCandles("replay", (LIVE_TOPIC,))
+        notifier = ChangeNotifier()
+        live.on_change(notifier.notify)
+        move(live, 1)
+        page = Page(settings, live, GoldReader(settings), lambda: START)
+        await test(live, notifier, stream(page, notifier, "AAPL"))
 
     asyncio.run(run())
 
 
-def move(book: LiveBook, offset: int) -> None:
-    one = partial(last_offset=offset, close=100 + offset)
-    book.take(LIVE_TOPIC, [Record(encode(one), START)])
+def move(live: LiveCandles, offset: int) -> None:
+    record = partial(last_offset=offset, close=100 + offset)
+    live.apply(LIVE_TOPIC, [CandleRecord(encode(record), START)])
 
 
-async def next_event(events: AsyncIterator[bytes], name: str) -> Any:
+async def next_event(events: Events, name: str) -> Any:
     async for event in events:
         if event.startswith(f"event: {name}\n".encode()):
             return json.loads(event.split(b"data: ", 1)[1])
@@ -50,24 +52,28 @@ async def next_event(events: AsyncIterator[bytes], name: str) -> Any:
 
 
 def test_a_reader_gets_a_snapshot_then_summary_and_status(tmp_path: Path) -> None:
-    async def test(book: LiveBook, pulse: Pulse, events: AsyncIterator[bytes]) -> None:
+    async def test(
+        live: LiveCandles, notifier: ChangeNotifier, events: AsyncIterator[bytes]
+    ) -> None:
         assert await anext(events) == b"retry: 2000\n\n"
         assert (await next_event(events, "snapshot"))["candles"][0]["close"] == 101
-        assert (await next_event(events, "summary"))["lines"][0]["symbol"] == "AAPL"
+        assert (await next_event(events, "summary"))["symbols"][0]["symbol"] == "AAPL"
         assert (await next_event(events, "status"))["feed"] == "replay"
 
     reading(tmp_path, test)
 
 
 def test_a_slow_reader_gets_the_newest_state_and_no_backlog(tmp_path: Path) -> None:
-    async def test(book: LiveBook, pulse: Pulse, events: AsyncIterator[bytes]) -> None:
+    async def test(
+        live: LiveCandles, notifier: ChangeNotifier, events: AsyncIterator[bytes]
+    ) -> None:
         await next_event(events, "status")
         for offset in range(2, 1_000):
-            move(book, offset)
-        news = await next_event(events, "candles")
-        assert [one["close"] for one in news["candles"]] == [1_099]
-        assert news["line"]["price"] == 1_099
-        move(book, 1_000)
+            move(live, offset)
+        update = await next_event(events, "candles")
+        assert [record["close"] for record in update["candles"]] == [1_099]
+        assert update["summary"]["price"] == 1_099
+        move(live, 1_000)
         assert (await next_event(events, "candles"))["candles"][0]["close"] == 1_100
 
     reading(tmp_path, test)
@@ -78,20 +84,24 @@ def test_a_change_while_the_stream_paces_itself_is_not_missed(
 ) -> None:
     monkeypatch.setattr("app.dashboard.stream.STATUS_S", 3_600.0)  # nothing else wakes it
 
-    async def test(book: LiveBook, pulse: Pulse, events: AsyncIterator[bytes]) -> None:
+    async def test(
+        live: LiveCandles, notifier: ChangeNotifier, events: AsyncIterator[bytes]
+    ) -> None:
         await next_event(events, "status")
         loop = asyncio.get_running_loop()
         waiting = asyncio.create_task(next_event(events, "candles"))
-        loop.call_later(0.05, move, book, 2)  # the stream sleeps its 0.1 s
+        loop.call_later(0.05, move, live, 2)  # the stream sleeps its 0.1 s
         assert (await asyncio.wait_for(waiting, 30))["candles"][0]["close"] == 102
 
     reading(tmp_path, test)
 
 
 def test_a_stream_ends_when_the_server_ends(tmp_path: Path) -> None:
-    async def test(book: LiveBook, pulse: Pulse, events: AsyncIterator[bytes]) -> None:
+    async def test(
+        live: LiveCandles, notifier: ChangeNotifier, events: AsyncIterator[bytes]
+    ) -> None:
         await next_event(events, "status")
-        pulse.stop()
+        notifier.stop()
         assert [event async for event in events] == []
 
     reading(tmp_path, test)

@@ -1,4 +1,4 @@
-"""A symbol's line: which of live candles and gold each figure comes from."""
+"""Summary of a symbol: whether each figure comes from live candles or from gold."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from app.dashboard.bar import Bar, bar_of
-from app.dashboard.day import day_of
-from app.dashboard.summary import Line, display_digits, gauges, line_of
+from app.dashboard.day import day_totals
+from app.dashboard.summary import SymbolSummary, display_digits, gauges, summarize_symbol
 from tests.candle_maker import MINUTE, START, candle
 
 DAY = "2023-11-14"
@@ -17,7 +17,7 @@ DAY = "2023-11-14"
 
 def bars(*prices: float, **fields: Any) -> list[Bar]:
     made = (candle(minute=m, close=p, **fields) for m, p in enumerate(prices))
-    return [bar_of(one, "replay") for one in made]
+    return [bar_of(record, "replay") for record in made]
 
 
 def gold_row(as_of: int = START, **columns: Any) -> dict[str, Any]:
@@ -39,18 +39,18 @@ def gold_row(as_of: int = START, **columns: Any) -> dict[str, Any]:
     } | columns
 
 
-def line(session: list[Bar], gold: dict[str, Any] | None) -> Line:
-    found = line_of("AAPL", day_of(session), gold, [])
+def summary(session: list[Bar], gold: dict[str, Any] | None) -> SymbolSummary:
+    found = summarize_symbol("AAPL", day_totals(session), gold, [])
     assert found
     return found
 
 
-def test_without_either_there_is_no_line() -> None:
-    assert line_of("AAPL", None, None, []) is None
+def test_without_either_there_is_no_summary() -> None:
+    assert summarize_symbol("AAPL", None, None, []) is None
 
 
 def test_without_gold_all_is_computed_from_live_candles() -> None:
-    found = line(bars(100, 104, 98, 102), None)
+    found = summary(bars(100, 104, 98, 102), None)
     assert (found.price, found.price_source) == (102, "live")
     assert (found.change_amount, found.change_basis) == (2, "session open")
     assert found.change_percent == pytest.approx(2)
@@ -60,31 +60,31 @@ def test_without_gold_all_is_computed_from_live_candles() -> None:
 
 
 def test_without_live_candles_all_is_gold() -> None:
-    found = line([], gold_row())
+    found = summary([], gold_row())
     assert (found.price, found.price_source, found.as_of) == (50, "gold", START)
     assert (found.totals.source, found.totals.volume, found.totals.since) == ("gold", 5, None)
 
 
 def test_the_price_is_the_newer_of_both() -> None:
-    assert line(bars(100), gold_row(START)).price == 100
-    assert line(bars(100), gold_row(START + MINUTE)).price == 50
+    assert summary(bars(100), gold_row(START)).price == 100
+    assert summary(bars(100), gold_row(START + MINUTE)).price == 50
 
 
 def test_the_change_is_against_golds_reference_even_for_a_live_price() -> None:
-    found = line(bars(44), gold_row())
+    found = summary(bars(44), gold_row())
     assert (found.change_amount, found.change_basis) == (4, "previous close")
     assert found.change_percent == pytest.approx(10)
 
 
-def test_totals_come_from_who_has_seen_more_of_the_day() -> None:
-    assert line(bars(100), gold_row(volume=9.0)).totals.source == "live"
-    gold = line(bars(100), gold_row(volume=11.0)).totals
+def test_totals_come_from_the_source_with_the_larger_volume() -> None:
+    assert summary(bars(100), gold_row(volume=9.0)).totals.source == "live"
+    gold = summary(bars(100), gold_row(volume=11.0)).totals
     assert (gold.source, gold.volume) == ("gold", 11)
     assert (gold.low, gold.high) == (30, 100)
 
 
 def test_gold_of_an_earlier_day_gives_no_totals_and_no_reference() -> None:
-    found = line(bars(100, 101), gold_row(session_date=date(2023, 11, 13), volume=999.0))
+    found = summary(bars(100, 101), gold_row(session_date=date(2023, 11, 13), volume=999.0))
     assert (found.totals.source, found.change_basis) == ("live", "session open")
     assert found.relative_volatility is None
 
@@ -92,34 +92,42 @@ def test_gold_of_an_earlier_day_gives_no_totals_and_no_reference() -> None:
 def test_the_session_opens_with_the_regular_session() -> None:
     early = bars(90, session="pre")
     later = bar_of(candle(minute=1, close=100, session="regular"), "replay")
-    assert line([*early, later], None).change_amount == 0
+    assert summary([*early, later], None).change_amount == 0
 
 
-def test_a_gauge_ends_at_twice_the_usual_and_never_below_its_value() -> None:
-    usual = line([], gold_row(usual_volume=4.0, usual_sales=100.0))
-    found = gauges([usual], None)["AAPL"]
-    assert (found["volume"].max, found["volume"].usual) == (8, 4)
+def test_full_scale_is_twice_the_typical_value_and_never_below_the_value() -> None:
+    typical = summary([], gold_row(typical_volume=4.0, typical_sales=100.0))
+    found = gauges([typical], None)["AAPL"]
+    assert (found["volume"].max, found["volume"].typical) == (8, 4)
+    assert (found["volume"].relative, found["sales"].relative) == (5 / 4, 250 / 100)
     assert found["sales"].max == 250
 
 
-def test_a_gauge_without_history_ends_at_the_largest_symbol() -> None:
-    small, large = line([], gold_row()), line([], gold_row(symbol="MSFT", volume=70.0))
-    found = gauges([small, Line(**{**_fields(large), "symbol": "MSFT"})], None)
+def test_without_history_full_scale_is_the_largest_symbol() -> None:
+    small, large = summary([], gold_row()), summary([], gold_row(symbol="MSFT", volume=70.0))
+    found = gauges([small, SymbolSummary(**{**_fields(large), "symbol": "MSFT"})], None)
     assert found["AAPL"]["volume"].max == 70
-    assert found["ALL"]["volume"].value == 75
+    assert found["*"]["volume"].value == 75
 
 
-def test_a_usual_of_nothing_is_no_usual() -> None:
-    found = gauges([line([], gold_row(usual_volume=0.0))], None)["AAPL"]["volume"]
-    assert (found.usual, found.max) == (None, 5)
+def test_a_typical_value_of_0_counts_as_unknown() -> None:
+    found = gauges([summary([], gold_row(typical_volume=0.0))], None)["AAPL"]["volume"]
+    assert (found.typical, found.relative, found.max) == (None, None, 5)
 
 
-def test_all_leaves_out_what_has_not_traded_for_long() -> None:
-    today, old = line([], gold_row()), line([], gold_row(session_date=date(2023, 11, 9)))
-    assert gauges([today, old], None)["ALL"]["volume"].value == 5
+def test_the_total_leaves_out_symbols_that_have_not_traded_for_long() -> None:
+    today, old = summary([], gold_row()), summary([], gold_row(session_date=date(2023, 11, 9)))
+    assert gauges([today, old], None)["*"]["volume"].value == 5
 
 
-def test_no_line_no_gauge() -> None:
+def test_the_gauge_of_all_symbols_leaves_that_of_allstate_alone() -> None:
+    allstate = SymbolSummary(**{**_fields(summary([], gold_row())), "symbol": "ALL"})
+    found = gauges([allstate, summary([], gold_row(volume=70.0))], None)
+    assert found["ALL"]["volume"].value == 5
+    assert found["*"]["volume"].value == 75
+
+
+def test_without_symbols_there_are_no_gauges() -> None:
     assert gauges([], None) == {}
 
 
@@ -139,5 +147,5 @@ def test_prices_show_the_decimals_that_most_of_them_need(prices: list[float], di
     assert display_digits(prices) == digits
 
 
-def _fields(found: Line) -> dict[str, Any]:
-    return {name: getattr(found, name) for name in Line.__struct_fields__}
+def _fields(found: SymbolSummary) -> dict[str, Any]:
+    return {name: getattr(found, name) for name in SymbolSummary.__struct_fields__}

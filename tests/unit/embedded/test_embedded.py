@@ -1,4 +1,4 @@
-"""The rules around the embedded servers that need no server."""
+"""Embedded servers: tests that need no running server."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_remembered_ports_stay_until_another_process_takes_one(tmp_path: Path) -
     assert json.loads(file.read_text()) == second
 
 
-def test_a_server_that_finds_no_port_says_so(
+def test_a_server_that_finds_no_port_is_an_error(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     def none_free(*_: object) -> dict[str, int]:
@@ -63,7 +63,7 @@ def test_free_ports_are_different_and_free() -> None:
     assert all(is_free(port) for port in ports)
 
 
-def test_settings_become_the_variables_that_make_them_again(tmp_path: Path) -> None:
+def test_settings_survive_a_round_trip_through_variables(tmp_path: Path) -> None:
     settings = Settings(
         _env_file=None,
         tickhouse_namespace="demo-simulated",

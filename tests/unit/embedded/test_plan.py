@@ -1,4 +1,4 @@
-"""What the demo gives its processes, with and without a key of Finnhub's."""
+"""Settings of the demo's processes, with and without an API key."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from pathlib import Path
 from pydantic import SecretStr
 
 from app.embedded.airflow import DAGS, airflow_variables
-from app.embedded.plan import SIMULATOR_KEY, demo_settings, on_servers
+from app.embedded.plan import SIMULATOR_KEY, demo_settings, with_servers
 from app.settings import Settings
 
 S3 = {"endpoint_url": "http://127.0.0.1:2", "access_key": "a", "secret_key": "b"}
 
 
-def test_without_a_key_everything_points_to_the_simulator() -> None:
-    settings = on_servers(
+def test_without_a_key_all_urls_point_to_the_simulator() -> None:
+    settings = with_servers(
         demo_settings(Settings(_env_file=None)),
         brokers="127.0.0.1:1",
         s3=S3,
@@ -31,7 +31,7 @@ def test_without_a_key_everything_points_to_the_simulator() -> None:
 
 def test_with_a_key_the_feed_is_live_in_a_folder_of_its_own() -> None:
     simulated = demo_settings(Settings(_env_file=None))
-    live = on_servers(demo_settings(Settings(_env_file=None, finnhub_api_key=SecretStr("key"))))
+    live = with_servers(demo_settings(Settings(_env_file=None, finnhub_api_key=SecretStr("key"))))
     assert live.tickhouse_feed == "live"
     assert live.finnhub_websocket_url == "wss://ws.finnhub.io"
     assert live.finnhub_api_key == SecretStr("key")
@@ -40,12 +40,12 @@ def test_with_a_key_the_feed_is_live_in_a_folder_of_its_own() -> None:
 
 def test_servers_that_the_user_named_stay() -> None:
     given = Settings(_env_file=None, kafka_brokers="kafka:9092", lake_endpoint_url="http://minio")
-    settings = on_servers(demo_settings(given), simulator_port=3)
+    settings = with_servers(demo_settings(given), simulator_port=3)
     assert settings.kafka_brokers == "kafka:9092"
     assert settings.lake_endpoint_url == "http://minio"
 
 
-def test_airflow_is_told_loopback_and_the_dags_of_this_repository(tmp_path: Path) -> None:
+def test_airflow_gets_loopback_and_the_dags_of_this_repository(tmp_path: Path) -> None:
     keys = {"fernet_key": "f", "jwt_secret": "j", "secret_key": "s"}
     variables = airflow_variables(tmp_path, 8080, keys)
     assert variables["AIRFLOW__API__HOST"] == "127.0.0.1"

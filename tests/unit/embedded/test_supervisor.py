@@ -1,4 +1,4 @@
-"""Parts are restarted with back-off, ended in order, and never left behind."""
+"""Parts are restarted with back-off, stopped in order, and never left behind."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from pathlib import Path
 import psutil
 import pytest
 
-from app.embedded.leftovers import end_marked, marked, only_run
+from app.embedded.leftovers import end_run, processes_of_run, single_run
 from app.embedded.process import ChildProcess, EmbeddedError
 from app.embedded.supervisor import Part, Supervisor, restart_delay_s
 
 FOREVER = ["sleep", "600"]
 
 
-class Clock:
+class ManualClock:
     def __init__(self) -> None:
         self.now = 1000.0
 
@@ -44,17 +44,17 @@ def test_back_off_doubles_up_to_half_a_minute() -> None:
 
 
 def test_a_part_that_ends_is_started_again_after_its_delay(child) -> None:  # type: ignore[no-untyped-def]
-    clock, said, launched = Clock(), [], []
+    clock, reported, launched = ManualClock(), [], []
 
     def launch() -> ChildProcess:
         launched.append(child("sh", "-c", "exit 3") if not launched else child(*FOREVER))
         return launched[-1]
 
-    supervisor = Supervisor(said.append, clock)
+    supervisor = Supervisor(reported.append, clock)
     supervisor.start(Part("candles", launch))
     wait_end(launched[0])
     supervisor.check()
-    assert "candles ended with exit code 3; starting it again in 1 s" in said[0]
+    assert "candles ended with exit code 3; restarting it in 1 s" in reported[0]
     supervisor.check()
     assert len(launched) == 1
     clock.now += 1
@@ -65,23 +65,23 @@ def test_a_part_that_ends_is_started_again_after_its_delay(child) -> None:  # ty
     assert launched[1].exit_code() is not None
 
 
-def test_parts_end_in_order_and_a_deaf_one_is_killed(child) -> None:  # type: ignore[no-untyped-def]
-    said: list[str] = []
+def test_parts_stop_in_order_and_are_killed_when_they_do_not(child) -> None:  # type: ignore[no-untyped-def]
+    reported: list[str] = []
     source = child(*FOREVER)
     broker = child("sh", "-c", "trap '' TERM; echo deaf; sleep 600 & wait; wait")
-    supervisor = Supervisor(said.append)
+    supervisor = Supervisor(reported.append)
     supervisor.start(
-        Part("broker", lambda: broker, ends=2, grace_s=0.2),
-        Part("source", lambda: source, ends=0),
+        Part("broker", lambda: broker, stop_order=2, grace_s=0.2),
+        Part("source", lambda: source, stop_order=0),
     )
     broker.wait_for(lambda: "deaf" in broker.tail(), "broker", 10)
     supervisor.stop()
     assert source.exit_code() == -15
     assert broker.exit_code() == -9
-    assert said == ["broker did not end by itself; killed"]
+    assert reported == ["broker did not stop in time and was killed"]
 
 
-def test_a_part_that_ends_before_it_is_ready_says_so_with_its_log(child) -> None:  # type: ignore[no-untyped-def]
+def test_a_part_that_ends_before_it_is_ready_is_an_error_with_its_log(child) -> None:  # type: ignore[no-untyped-def]
     supervisor = Supervisor(lambda _sentence: None)
     supervisor.start(
         Part("page", lambda: child("sh", "-c", "echo no such port; exit 1"), is_ready=lambda: False)
@@ -116,10 +116,10 @@ def test_a_second_run_in_the_same_folder_is_a_sentence(tmp_path: Path) -> None:
     )
     assert first.stdout
     assert first.stdout.readline() == "held\n"
-    with pytest.raises(EmbeddedError, match="running already"), only_run(tmp_path):
+    with pytest.raises(EmbeddedError, match="running already"), single_run(tmp_path):
         pass
     first.communicate("\n")
-    with only_run(tmp_path):
+    with single_run(tmp_path):
         pass
 
 
@@ -132,10 +132,10 @@ def test_what_a_killed_run_left_is_ended_by_the_next(
     monkeypatch.setenv("_TICKHOUSE_RUN", another)
     other = subprocess.Popen(FOREVER, start_new_session=True)
     (tmp_path / "demo.lock").write_text(lost)
-    with only_run(tmp_path) as run_id:
+    with single_run(tmp_path) as run_id:
         assert left.wait(10) is not None
         assert other.poll() is None
         assert os.environ["_TICKHOUSE_RUN"] == run_id
-        assert marked(lost) == []
-    assert end_marked(another) == 1
+        assert processes_of_run(lost) == []
+    assert end_run(another) == 1
     other.wait(10)

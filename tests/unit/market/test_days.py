@@ -11,9 +11,9 @@ ROOT = Path(__file__).resolve().parents[3]
 _CODE = """
 import json, sys
 from datetime import date
-from app.market.days import learn_days
+from app.market.days import load_trading_days
 from app.market.sessions import trading_day
-learn_days(date(2024, 11, 25), date(2024, 12, 1))
+load_trading_days(date(2024, 11, 25), date(2024, 12, 1))
 known = [trading_day(f"2024-11-{day}") for day in (27, 28, 29, 30)]
 print(json.dumps([known, "pandas" in sys.modules]))
 trading_day("2024-12-02")

@@ -20,11 +20,11 @@ def test_second_waits_until_the_first_is_done(
     warehouse, order = tmp_path / "STOCKS.duckdb", []
     waiting = Event()
 
-    class Told(logging.Handler):
+    class Recorder(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
             waiting.set()
 
-    handler = Told()
+    handler = Recorder()
     logging.getLogger("tickhouse.warehouse").addHandler(handler)
 
     def second() -> None:

@@ -1,4 +1,4 @@
-"""What the loader takes and what it refuses."""
+"""Objects that the loader accepts and rejects."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from app.lake import ADDED, DATASETS, ObjectKey
-from app.warehouse.interface import Fetched, LakeObject
+from app.warehouse.interface import FetchedObject, LakeObject
 from app.warehouse.loader import batches
 from app.warehouse.objects import REQUIRED, read_object, schema_reason
 from app.warehouse.raw import columns_of, setup_statements, table_of
@@ -30,7 +30,7 @@ def parquet(table: pa.Table) -> bytes:
 
 
 @pytest.mark.parametrize("dataset", DATASETS)
-def test_an_object_with_the_datasets_schema_is_taken(dataset: str) -> None:
+def test_an_object_with_the_datasets_schema_is_accepted(dataset: str) -> None:
     fetched = read_object(item(dataset), parquet(DATASETS[dataset].empty_table()))
 
     assert fetched.reason is None
@@ -38,7 +38,7 @@ def test_an_object_with_the_datasets_schema_is_taken(dataset: str) -> None:
 
 
 @pytest.mark.parametrize("dataset", ADDED)
-def test_an_object_of_an_earlier_version_is_taken_with_nulls_in_what_was_added(
+def test_an_object_of_an_earlier_version_has_nulls_in_added_columns(
     dataset: str,
 ) -> None:
     older = DATASETS[dataset].empty_table().drop_columns(list(ADDED[dataset]))
@@ -54,7 +54,7 @@ def test_required_columns_are_columns(dataset: str) -> None:
     assert set(REQUIRED[dataset]) <= set(DATASETS[dataset].names)
 
 
-def test_reason_says_what_differs() -> None:
+def test_the_reason_names_the_differences() -> None:
     wanted = pa.schema([("a", pa.int64()), ("b", pa.string()), ("c", pa.string())])
     found = pa.schema([("a", pa.int32()), ("b", pa.string()), ("d", pa.string())])
 
@@ -62,23 +62,23 @@ def test_reason_says_what_differs() -> None:
         "columns are missing: c; columns are not known: d; a is int32 instead of int64"
     )
     assert schema_reason(pa.schema(list(reversed(wanted))), wanted) == (
-        "its columns stand in another order"
+        "its columns are in another order"
     )
     assert schema_reason(wanted.with_metadata({"k": "v"}), wanted) is None
 
 
 @pytest.mark.parametrize("body", [b"", b"PAR1", b"PAR1" + b"\0" * 100 + b"PAR1"])
-def test_what_is_no_parquet_file_is_refused(body: bytes) -> None:
+def test_a_file_that_is_not_parquet_is_rejected(body: bytes) -> None:
     fetched = read_object(item("trades"), body)
 
     assert fetched.rows is None
     assert fetched.reason is not None
-    assert "no readable Parquet file" in fetched.reason
+    assert "not a readable Parquet file" in fetched.reason
 
 
 def test_batches_close_at_their_bounds() -> None:
     table = pa.table({"x": pa.array(range(1000))})
-    items = [Fetched(item("trades"), table) for _ in range(5)]
+    items = [FetchedObject(item("trades"), table) for _ in range(5)]
 
     assert [len(b) for b in batches(items, max_bytes=2 * table.nbytes)] == [2, 2, 1]
     assert [len(b) for b in batches(items, max_objects=3)] == [3, 2]

@@ -1,4 +1,4 @@
-"""What is told to dbt, and what is made of its answer."""
+"""The environment dbt runs with, and how its results are read."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from app.settings import Settings
 from app.warehouse.transform import PROJECT, environment, fingerprint, read_results
 
 
-def test_fingerprint_changes_with_any_file_of_the_project_but_artefacts(tmp_path: Path) -> None:
+def test_fingerprint_changes_with_any_file_except_artifacts(tmp_path: Path) -> None:
     (tmp_path / "models").mkdir()
     (tmp_path / "target").mkdir()
     (tmp_path / "models" / "a.sql").write_text("select 1")

@@ -64,7 +64,7 @@ def run(
         `delivery_log` is a file of something else.
     """
     if delivery_log:
-        inputs = filter(None, (play, script, *settings.own_files))
+        inputs = filter(None, (play, script, *settings.protected_files))
         check_output("--delivery-log", delivery_log, inputs)
     clock = SteadyClock()
     trouble = _trouble(faults, script, fault_seed)

@@ -24,7 +24,7 @@ touched as (
 
 ),
 
--- up to 20 session dates before each; one known from quotes alone was no trading day
+-- up to 20 earlier session dates with trades; a date with quotes alone was not a trading day
 earlier as (
 
     select
@@ -46,7 +46,7 @@ earlier as (
 
 ),
 
--- what each had traded by the same minute of its day
+-- what each had traded by the same minute of the day
 by_minute as (
 
     select
@@ -65,14 +65,14 @@ by_minute as (
 
 ),
 
-usual as (
+typical as (
 
     select
         symbol,
         session_date,
-        median(volume) as usual_volume,
-        median(notional) as usual_sales,
-        count(*) as usual_days
+        median(volume) as typical_volume,
+        median(notional) as typical_sales,
+        count(*) as typical_days
     from by_minute
     group by symbol, session_date
 
@@ -83,12 +83,12 @@ final as (
     select
         touched.symbol,
         touched.session_date,
-        usual.usual_volume,
-        usual.usual_sales,
-        coalesce(usual.usual_days, 0) as usual_days,
+        typical.typical_volume,
+        typical.typical_sales,
+        coalesce(typical.typical_days, 0) as typical_days,
         touched._load_id
     from touched
-    left join usual using (symbol, session_date)
+    left join typical using (symbol, session_date)
 
 )
 
