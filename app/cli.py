@@ -59,7 +59,7 @@ def candles() -> None:
     from topologies.runtime.quix_version import check_quix
 
     check_quix()  # an import of another version's inside may fail without a sentence
-    from topologies.runtime.worker import run
+    from topologies.candles import run
 
     run(_settings())
 

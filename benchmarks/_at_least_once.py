@@ -7,6 +7,7 @@ from typing import Any
 from quixstreams.internal_producer import InternalProducer
 
 from app.settings import load_settings
+from topologies import candles
 from topologies.runtime import worker
 from topologies.runtime.batched_polling import TurnApplication
 
@@ -32,4 +33,4 @@ class AtLeastOnceApplication(TurnApplication):
 if __name__ == "__main__":
     assert vars(worker)["TurnApplication"] is TurnApplication, "the worker's application has moved"
     worker.TurnApplication = AtLeastOnceApplication  # type: ignore[attr-defined]
-    worker.run(load_settings())
+    candles.run(load_settings())

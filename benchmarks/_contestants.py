@@ -60,7 +60,7 @@ def topology(input_: Input, live: bool, compiled: bool = False) -> Result:
     log, more = worker_log(settings), {"PYTHONPATH": str(COMPILED) if compiled else ""}
     with running(settings, "candles", log=log, more=more) as worker:
         cost = measured(input_, [worker])
-    core = re.findall(r" reads \S+; (\w+) core", log.read_text())[-1]
+    core = re.findall(r"candle core: (\w+)", log.read_text())[-1]
     if core != ("compiled" if compiled else "plain"):
         raise WorkerError(f"The worker ran the {core} core, not the one that was to be measured.")
     records = candles(settings, CANDLES_TOPIC)

@@ -23,7 +23,7 @@ from app.lake import DATASETS
 from app.outputs import OutputError, check_output, replacing
 from app.settings import Settings
 from topologies.core.candle import Rejection, Rules, SymbolCandles
-from topologies.core.counters import counted
+from topologies.runtime.counters import counted
 
 logger = logging.getLogger(__name__)
 

@@ -8,12 +8,14 @@ stocks-topic ─> parse ─> window (stateful) ─┬─> candles-1m            
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
+from decimal import setcontext
 from typing import Any, NamedTuple, cast
 
-from quixstreams import State, message_context
+from quixstreams import message_context
 from quixstreams.dataframe import StreamingDataFrame
 from quixstreams.models.serializers import SerializationContext, Serializer
 
@@ -30,16 +32,23 @@ from app.contracts import (
     decode,
     encode,
 )
-from app.exact import rounded_count
+from app.exact import EXACT, rounded_count
+from app.market.sessions import open_calendar
 from app.settings import Settings
+from topologies.core import candle as core
 from topologies.core.candle import NOTHING, Outcome, Rules
-from topologies.core.counters import TallyLog
 from topologies.core.rejections import Origin, rejected
+from topologies.core.state_codec import CandleCodec
+from topologies.runtime import worker
 from topologies.runtime.application import LifeProducer
 from topologies.runtime.batched_polling import TurnApplication
+from topologies.runtime.counters import TallyLog
 from topologies.runtime.incarnations import Lives
+from topologies.runtime.instance import Instance
 from topologies.runtime.pipelined_commits import OverlappingContext
-from topologies.runtime.symbol_cache import CheckpointSink, HotSymbols
+from topologies.runtime.symbol_cache import CheckpointSink, StateStores, SymbolCache
+
+logger = logging.getLogger(__name__)
 
 GROUP = "candles"
 
@@ -68,10 +77,9 @@ class Steps:
         self._life = life
         self._context = cast(OverlappingContext, stocks.processing_context)
         self._producer = cast(LifeProducer, self._context.producer)
-        self._stream_id = stocks.stream_id
-        stocks.register_store()
-        self._enlisted: dict[int, object] = {}
         self._rejected_topic = settings.named(REJECTED_TOPIC)
+        self._stores = StateStores(stocks)
+        self._open = self._stores.open
         self.tally: Counter[str] = Counter()
         rules = Rules(
             settings.tickhouse_feed,
@@ -80,7 +88,8 @@ class Steps:
             settings.candle_horizon_ms,
             settings.candle_live,
         )
-        self.symbols = HotSymbols(rules, life, self.tally, lambda: self._context.committing)
+        codec = CandleCodec(rules, self.tally)
+        self.symbols = SymbolCache(codec, life, lambda: self._context.committing)
 
     def parse(self, value: bytes | None, key: Any, timestamp: int, headers: Any) -> Taken:
         """bytes → a typed message and the refusals of what cannot be taken."""
@@ -108,24 +117,9 @@ class Steps:
         context = message_context()
         partition, offset = context.partition, context.offset
         checkpoint = self._context.checkpoint
-        hot = self.symbols.of(message.symbol, key, partition, checkpoint, self._store_of)
-        hot.offset = offset
-        return hot.candles.apply(message, offset, places)
-
-    def release(self, partitions: Collection[int]) -> None:
-        """Keep nothing in memory of `partitions`, which went to another worker, or may."""
-        self.symbols.evict(partitions)
-        for partition in partitions:
-            self._enlisted.pop(partition, None)
-
-    def _store_of(self, partition: int, key: bytes) -> State[bytes, bytes]:
-        """What a step with `stateful=True` is handed, but not for each message."""
-        transaction = self._context.checkpoint.get_store_transaction(self._stream_id, partition)
-        if self._enlisted.get(partition) is not transaction:
-            self._enlisted[partition] = transaction
-            if changelog := transaction.changelog_topic_partition:
-                self._producer.enlist(changelog)
-        return transaction.as_state(prefix=key)
+        cached = self.symbols.of(message.symbol, key, partition, checkpoint, self._open)
+        cached.offset = offset
+        return cached.value.apply(message, offset, places)
 
     def _reject(self, refusals: list[Refusal], value: bytes | None, key: bytes | None) -> None:
         """Send rejections in the same transaction, to the partition number of their message."""
@@ -134,6 +128,11 @@ class Steps:
         for record in rejected(refusals, value, origin, self._feed):
             self.tally[f"rejected_{record.reason}"] += 1
             self._producer.send(self._rejected_topic, encode(record), key, context.partition)
+
+    def release(self, partitions: Collection[int]) -> None:
+        """Keep nothing in memory of `partitions`, which went to another worker, or may."""
+        self.symbols.evict(partitions)
+        self._stores.release(partitions)
 
 
 def kind_of(candle: Candle) -> str:
@@ -173,3 +172,18 @@ def build(app: TurnApplication, settings: Settings, lives: Lives) -> None:
     # registered, not `candles.sink(...)`: that would call it for each candle, which go elsewhere
     context = trades.processing_context
     context.sink_manager.register(CheckpointSink(steps.symbols, lambda: context.checkpoint, check))
+
+
+def prepare(settings: Settings, instance: Instance) -> TurnApplication:
+    """The worker's application, ready to run."""
+    if settings.tickhouse_feed != "simulated":  # whose market never closes
+        open_calendar()
+    app = worker.prepare(settings, instance, GROUP, STOCKS_TOPIC, build)
+    logger.info("candle core: %s", "plain" if core.__file__.endswith(".py") else "compiled")
+    setcontext(EXACT)  # the core's own: it need not take it for each message
+    return app
+
+
+def run(settings: Settings) -> None:
+    """Run a worker until SIGINT or SIGTERM; restart it from the last commit when Kafka fails."""
+    worker.run(settings, GROUP, prepare)

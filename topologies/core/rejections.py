@@ -7,8 +7,7 @@ import hashlib
 from collections.abc import Iterable
 from typing import Literal, NamedTuple
 
-from app.contracts import Refusal, Rejected
-from app.settings import Feed
+from app.contracts import FeedName, Refusal, Rejected
 
 PAYLOAD_BYTES = 64 * 1024
 
@@ -26,7 +25,7 @@ def rejected(
     refusals: Iterable[Refusal],
     value: bytes | None,
     origin: Origin,
-    feed: Feed,
+    feed: FeedName,
     stage: Literal["feed", "candles"] = "candles",
 ) -> list[Rejected]:
     """One record per reason; the first carries the first 64 KiB of the message."""

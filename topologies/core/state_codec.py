@@ -147,6 +147,26 @@ def discard(head: Head, store: Store) -> None:
     store.delete(HEAD)
 
 
+class CandleCodec:
+    """How a symbol cache (`topologies.runtime.symbol_cache`) makes, loads and saves candles."""
+
+    head = staticmethod(head_of)
+    save = staticmethod(save)
+    discard = staticmethod(discard)
+
+    def __init__(self, rules: Rules, tally: Counter[str]) -> None:
+        self._rules = rules
+        self._tally = tally
+
+    def new(self, symbol: str) -> SymbolCandles:
+        """Candles of a symbol without state."""
+        return SymbolCandles(symbol, self._rules, self._tally)
+
+    def load(self, head: Head, symbol: str, store: Store) -> SymbolCandles:
+        """The symbol's candles as they were saved."""
+        return load(head, symbol, self._rules, self._tally, store)
+
+
 def _window(store: Store, start: int) -> Window:
     return Window(*_values_of_window(_decode_window(_required(store, _window_key(start)))))
 

@@ -1,24 +1,19 @@
-"""A worker of the candles topology: its application, and its life with a Kafka that may fail it."""
+"""Run a topology's application; restart it from the last commit when Kafka fails."""
 
 from __future__ import annotations
 
 import gc
 import logging
 import time
-from decimal import setcontext
+from collections.abc import Callable
 
 from confluent_kafka import KafkaException
 from quixstreams.exceptions import QuixException
 from quixstreams.kafka.configuration import ConnectionConfig
 from quixstreams.state.rocksdb import RocksDBOptions
 
-from app.contracts import STOCKS_TOPIC
-from app.exact import EXACT
-from app.market.sessions import open_calendar
 from app.settings import Settings
 from app.topics import MAX_MESSAGE_BYTES, BrokerUnreachableError, await_topics, compact_soon
-from topologies.candles import GROUP, build
-from topologies.core import candle
 from topologies.runtime.application import TopicLives
 from topologies.runtime.batched_polling import TurnApplication
 from topologies.runtime.incarnations import Lives, TopicMadeAgainError
@@ -48,9 +43,18 @@ SMALL_STORES = RocksDBOptions(
 three buffers of 64 MB a store would hold what nobody reads."""
 
 
-def run(settings: Settings) -> None:
-    """Run a worker until it is told to stop; it starts over when Kafka fails it."""
-    with claim_instance(settings.state_dir / GROUP, settings.tickhouse_instance) as instance:
+Prepare = Callable[[Settings, Instance], TurnApplication]
+Build = Callable[[TurnApplication, Settings, Lives], None]
+"""Wires a topology on an application."""
+
+
+def run(settings: Settings, group: str, prepare: Prepare) -> None:
+    """Run a worker until SIGINT or SIGTERM; restart it from the last commit when Kafka fails.
+
+    :param group: its consumer group, without the namespace.
+    :param prepare: makes its application, anew after each failure.
+    """
+    with claim_instance(settings.state_dir / group, settings.tickhouse_instance) as instance:
         retry_s = RETRY_FIRST_S
         while True:
             await_topics(settings)
@@ -82,22 +86,23 @@ def run(settings: Settings) -> None:
             retry_s = min(retry_s * 2, RETRY_MAX_S)
 
 
-def prepare(settings: Settings, instance: Instance) -> TurnApplication:
-    """The application on the present life of its topics, with local state of no other."""
-    if settings.tickhouse_feed != "simulated":  # whose market never closes
-        open_calendar()
-    lives = Lives(settings, instance.folder, settings.named(GROUP), settings.named(STOCKS_TOPIC))
+def prepare(
+    settings: Settings, instance: Instance, group: str, input_topic: str, build: Build
+) -> TurnApplication:
+    """The application of a topology, with local state of the present life of its topics alone.
+
+    :param group: its consumer group, without the namespace.
+    :param input_topic: the topic its state belongs to, without the namespace.
+    """
+    group, topic = settings.named(group), settings.named(input_topic)
+    lives = Lives(settings, instance.folder, group, topic)
     lives.discard_foreign_state()
-    app = application(settings, instance, settings.named(GROUP))
+    app = application(settings, instance, group)
     build(app, settings, lives)
     lives.note()
     compact_soon(settings, lives.changelogs())
-    core = "plain" if candle.__file__.endswith(".py") else "compiled"
-    logger.info(
-        "instance %d reads %s; %s core", instance.number, settings.named(STOCKS_TOPIC), core
-    )
+    logger.info("instance %d reads %s", instance.number, topic)
     spare_the_collector()
-    setcontext(EXACT)  # the core's own: it need not take it for each message
     return app
 
 

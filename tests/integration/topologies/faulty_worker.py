@@ -21,9 +21,10 @@ from quixstreams.sinks.base import SinkBackpressureError
 
 from app.log import set_up_logging
 from app.settings import load_settings
+from topologies import candles
 from topologies.runtime import worker
 from topologies.runtime.application import LifeProducer
-from topologies.runtime.symbol_cache import CheckpointSink, HotSymbols
+from topologies.runtime.symbol_cache import CheckpointSink, SymbolCache
 
 logger = logging.getLogger("faults")
 
@@ -35,7 +36,7 @@ ENDED = ("in the changelog", "before the commit", "after the commit")
 """Checkpoints that end the application."""
 FAULTS = (*ABORTED, REVOKED, *ENDED)
 
-_sink_flush, _flush = CheckpointSink.flush, HotSymbols.flush
+_sink_flush, _flush = CheckpointSink.flush, SymbolCache.flush
 _produce, _commit = LifeProducer.produce, LifeProducer.commit_transaction
 _producer_flush = LifeProducer.flush
 
@@ -53,7 +54,7 @@ class Faults:
         """The places of faults, to be entered."""
         return (
             patch.object(CheckpointSink, "flush", lambda sink: self._before_flush(sink)),
-            patch.object(HotSymbols, "flush", lambda symbols, at: self._in_flush(symbols, at)),
+            patch.object(SymbolCache, "flush", lambda symbols, at: self._in_flush(symbols, at)),
             patch.object(LifeProducer, "produce", lambda me, *a, **k: self._produced(me, *a, **k)),
             patch.object(LifeProducer, "flush", lambda me, timeout=None: self._sent(me, timeout)),
             patch.object(
@@ -74,7 +75,7 @@ class Faults:
             raise SinkBackpressureError(retry_after=0.05)
         _sink_flush(sink)
 
-    def _in_flush(self, symbols: HotSymbols, checkpoint: object) -> None:
+    def _in_flush(self, symbols: SymbolCache, checkpoint: object) -> None:
         if self._happens("in the flush"):
             dirty = symbols._dirty
             symbols._dirty = dirty[: len(dirty) // 2]
@@ -111,7 +112,7 @@ def main() -> None:
     worker.RETRY_FIRST_S = worker.RETRY_MAX_S = 0.1
     for place in Faults(int(sys.argv[1])).patched():
         place.start()
-    worker.run(settings)
+    candles.run(settings)
 
 
 if __name__ == "__main__":

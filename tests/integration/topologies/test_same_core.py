@@ -66,7 +66,7 @@ def test_every_record_of_the_topology_is_the_cores(make_settings, tmp_path, core
     send(settings, STOCKS_TOPIC, sent)
     with running(settings, "candles", log=tmp_path / "log"):
         await_consumed(settings, STOCKS_TOPIC, "candles")
-    assert f"; {core} core" in (tmp_path / "log").read_text()
+    assert f"candle core: {core}" in (tmp_path / "log").read_text()
 
     rules, symbols = Rules("replay"), {}
     expected: dict[str, list[Candle]] = defaultdict(list)

@@ -88,7 +88,7 @@ REPLACED = [
         "reads what LifeProducer.enlist sent",
     ),
     (StreamingDataFrame.sink, "609f2debc430", "candles.build registers its sink as it does"),
-    (dataframe._as_stateful, "31645dcd8c83", "Steps._store_of opens the store as it does"),
+    (dataframe._as_stateful, "31645dcd8c83", "StateStores.open opens the store as it does"),
 ]
 
 

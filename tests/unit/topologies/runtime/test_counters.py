@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 
-from topologies.core.counters import EVERY_S, TallyLog, counted
+from topologies.runtime.counters import EVERY_S, TallyLog, counted
 
 
 def test_counts_are_said_by_name():
