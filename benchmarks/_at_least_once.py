@@ -27,7 +27,7 @@ class AtLeastOnceApplication(TurnApplication):
     def _get_internal_producer(
         self, on_error: Any = None, transactional: bool | None = None
     ) -> InternalProducer:
-        return self._life_producer(on_error, transactional=False)
+        return self._incarnation_producer(on_error, transactional=False)
 
 
 if __name__ == "__main__":

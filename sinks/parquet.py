@@ -27,7 +27,7 @@ class Place(NamedTuple):
     """Where the rows of an object lay in Kafka."""
 
     topic_id: str
-    life: str
+    incarnation: str
     partition: int
 
 

@@ -1,7 +1,7 @@
 """What the archive writes of a message: rows of one dataset, as a pure function of the message.
 
 A row is a tuple of the dataset's columns in their order; what is the same for a whole object (the
-life, the partition) is added when its table is built.
+incarnation, the partition) is added when its table is built.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from app.lake import DATASETS
 from app.market.sessions import END_MS, FIRST_MS, SessionOf, session_of
 
 MINUTE_MS = 60_000
-OBJECT_COLUMNS = ("_topic_id", "_life", "_partition")
+OBJECT_COLUMNS = ("_topic_id", "_incarnation", "_partition")
 """The same in all rows of an object."""
 ROW_COLUMNS = {
     dataset: tuple(name for name in schema.names if name not in OBJECT_COLUMNS)

@@ -40,10 +40,10 @@ from topologies.core.candle import NOTHING, Outcome, Rules
 from topologies.core.rejections import Origin, rejected
 from topologies.core.state_codec import CandleCodec
 from topologies.runtime import worker
-from topologies.runtime.application import LifeProducer
+from topologies.runtime.application import IncarnationProducer
 from topologies.runtime.batched_polling import TurnApplication
 from topologies.runtime.counters import TallyLog
-from topologies.runtime.incarnations import Lives
+from topologies.runtime.incarnations import StateIncarnations
 from topologies.runtime.instance import Instance
 from topologies.runtime.pipelined_commits import OverlappingContext
 from topologies.runtime.symbol_cache import CheckpointSink, StateStores, SymbolCache
@@ -72,11 +72,11 @@ class CandleSerializer(Serializer):
 class Steps:
     """The named steps of the topology."""
 
-    def __init__(self, settings: Settings, life: str, stocks: StreamingDataFrame) -> None:
+    def __init__(self, settings: Settings, incarnation: str, stocks: StreamingDataFrame) -> None:
         self._feed = settings.tickhouse_feed
-        self._life = life
+        self._incarnation = incarnation
         self._context = cast(OverlappingContext, stocks.processing_context)
-        self._producer = cast(LifeProducer, self._context.producer)
+        self._producer = cast(IncarnationProducer, self._context.producer)
         self._rejected_topic = settings.named(REJECTED_TOPIC)
         self._stores = StateStores(stocks)
         self._open = self._stores.open
@@ -89,7 +89,7 @@ class Steps:
             settings.candle_live,
         )
         codec = CandleCodec(rules, self.tally)
-        self.symbols = SymbolCache(codec, life, lambda: self._context.committing)
+        self.symbols = SymbolCache(codec, incarnation, lambda: self._context.committing)
 
     def parse(self, value: bytes | None, key: Any, timestamp: int, headers: Any) -> Taken:
         """bytes → a typed message and the refusals of what cannot be taken."""
@@ -124,7 +124,7 @@ class Steps:
     def _reject(self, refusals: list[Refusal], value: bytes | None, key: bytes | None) -> None:
         """Send rejections in the same transaction, to the partition number of their message."""
         context = message_context()
-        origin = Origin(self._life, context.topic, context.partition, context.offset)
+        origin = Origin(self._incarnation, context.topic, context.partition, context.offset)
         for record in rejected(refusals, value, origin, self._feed):
             self.tally[f"rejected_{record.reason}"] += 1
             self._producer.send(self._rejected_topic, encode(record), key, context.partition)
@@ -141,10 +141,10 @@ def kind_of(candle: Candle) -> str:
     return "live" if live else candle.interval
 
 
-def build(app: TurnApplication, settings: Settings, lives: Lives) -> None:
+def build(app: TurnApplication, settings: Settings, incarnations: StateIncarnations) -> None:
     """Wire the topology on `app`.
 
-    :param lives: of the topics its state belongs to; compared before each commit.
+    :param incarnations: of the topics its state belongs to; compared before each commit.
     """
     stocks = app.topic(
         settings.named(STOCKS_TOPIC), key_deserializer="bytes", value_deserializer="bytes"
@@ -157,7 +157,7 @@ def build(app: TurnApplication, settings: Settings, lives: Lives) -> None:
     }
 
     trades = app.dataframe(stocks)
-    steps = Steps(settings, lives.input_id(), trades)
+    steps = Steps(settings, incarnations.input_id(), trades)
     parsed = trades.apply(steps.parse, metadata=True)
     candles = parsed.apply(steps.window, metadata=True, expand=True)
     candles.to_topic(lambda candle, *_: outputs[kind_of(candle)])
@@ -167,7 +167,7 @@ def build(app: TurnApplication, settings: Settings, lives: Lives) -> None:
     def check() -> Callable[[], None]:
         steps.tally["rounded_number"] = rounded_count()
         tally_log.look(time.monotonic())
-        return lives.check()
+        return incarnations.check()
 
     # registered, not `candles.sink(...)`: that would call it for each candle, which go elsewhere
     context = trades.processing_context

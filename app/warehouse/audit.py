@@ -1,4 +1,4 @@
-"""The audit: every candle whose inputs are loaded, made again in SQL from the warehouse's trades.
+"""The audit: every candle whose inputs are loaded, recomputed in SQL from the warehouse's trades.
 
 The SQL (dbt_stocks/macros/audit_candles.sql, audit_rollups.sql) shares no code with the candles
 application, only the table of sale conditions, which is written from `app.market.conditions` by
@@ -26,7 +26,7 @@ class Difference(NamedTuple):
 
 
 class AuditReport(NamedTuple):
-    """How many candles and rollups were made again, how many differ, and the first of these."""
+    """How many candles and rollups were recomputed, how many differ, and the first of these."""
 
     compared: int
     rollups: int

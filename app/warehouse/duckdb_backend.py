@@ -46,10 +46,13 @@ class DuckDBWarehouse:
 
     def loaded_keys(self) -> dict[Folder, list[str]]:
         rows = self._db.execute(
-            f"select dataset, life, partition_number, max(object_key, {LOOK_BACK}) "
+            f"select dataset, incarnation, partition_number, max(object_key, {LOOK_BACK}) "
             "from RAW.LOAD_LEDGER group by all"
         ).fetchall()
-        return {Folder(dataset, life, part): sorted(keys) for dataset, life, part, keys in rows}
+        return {
+            Folder(dataset, incarnation, part): sorted(keys)
+            for dataset, incarnation, part, keys in rows
+        }
 
     def not_loaded(self, objects: Sequence[LakeObject]) -> list[LakeObject]:
         self._db.register("listed", pa.table({"key": [str(item.key) for item in objects]}))
@@ -136,7 +139,7 @@ def _ledger_row(fetched: Fetched, load_id: int, loaded_at: datetime) -> dict[str
     return {
         "object_key": str(key),
         "dataset": key.dataset,
-        "life": key.life,
+        "incarnation": key.incarnation,
         "partition_number": key.partition,
         "first_offset": key.first_offset,
         "last_offset": key.last_offset,

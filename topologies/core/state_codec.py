@@ -39,7 +39,7 @@ class Store(Protocol):
 class Head(Struct, array_like=True):
     """What a symbol's state consists of, beside its windows, identities and rollups."""
 
-    life: str
+    incarnation: str
     """Kafka's id of the input topic this state belongs to."""
     offset: int
     """Of the last message applied."""
@@ -77,7 +77,7 @@ def head_of(store: Store) -> Head | None:
     return None if value is None else _decode_head(value)
 
 
-def save(candles: SymbolCandles, life: str, offset: int, store: Store) -> None:
+def save(candles: SymbolCandles, incarnation: str, offset: int, store: Store) -> None:
     """Write what changed since the last save; the memory is then as the store will be."""
     for start, chunks in candles.gone:
         _delete_window(store, start, chunks)
@@ -92,7 +92,7 @@ def save(candles: SymbolCandles, life: str, offset: int, store: Store) -> None:
     candles.touched.clear()
     _save_rollups(candles.rollups, store)
     head = Head(
-        life=life,
+        incarnation=incarnation,
         offset=offset,
         largest_t=candles.largest_t,
         moved_t=candles.moved_t,

@@ -16,7 +16,11 @@ from quixstreams.context import set_message_context
 from quixstreams.kafka.consumer import raise_for_msg_error
 from quixstreams.models.messagecontext import MessageContext
 
-from topologies.runtime.application import LifeApplication, LifeConsumer, LifeProducer
+from topologies.runtime.application import (
+    IncarnationApplication,
+    IncarnationConsumer,
+    IncarnationProducer,
+)
 from topologies.runtime.pipelined_commits import OverlappingContext, PairedProducer
 
 logger = logging.getLogger(__name__)
@@ -26,7 +30,7 @@ POLL_S = 0.1
 """How long a turn waits for its first message, and so a commit for its time."""
 
 
-class TurnApplication(LifeApplication):
+class TurnApplication(IncarnationApplication):
     """A Quix application whose topics' keys and values are bytes, and whose errors end it.
 
     Its commits go on beside what is read next (`topologies.runtime.pipelined_commits`).
@@ -35,8 +39,8 @@ class TurnApplication(LifeApplication):
         when their last checkpoint is committed or given up.
     """
 
-    _consumer: LifeConsumer
-    _producer: LifeProducer
+    _consumer: IncarnationConsumer
+    _producer: IncarnationProducer
     _processing_context: OverlappingContext
     transactional_producer = PairedProducer
 
@@ -68,10 +72,10 @@ class TurnApplication(LifeApplication):
     def _process_message(self, dataframe_composed: dict[str, Any]) -> None:
         """As `Application._process_message`, for as many messages as are there."""
         self._producer.poll(self._config.producer_poll_timeout)
-        consumer, lives = self._consumer, self._lives
+        consumer, incarnations = self._consumer, self._incarnations
         store_offset = self._processing_context.store_offset
         timeout_s = self._config.consumer_poll_timeout
-        assignments = lives.assignments
+        assignments = incarnations.assignments
         for nth in range(MESSAGES_A_TURN):
             polled = consumer.poll_now() if nth else consumer.poll(timeout_s)
             if polled is None:
@@ -87,7 +91,7 @@ class TurnApplication(LifeApplication):
                 message.value(), message.key(), message.timestamp()[1], message.headers()
             )
             store_offset(topic, partition, offset)
-            if lives.assignments != assignments:  # state may have to be recovered first
+            if incarnations.assignments != assignments:  # state may have to be recovered first
                 return
 
     def _pause_again(self, changelog: str, partition: int) -> None:

@@ -26,16 +26,16 @@ from quixstreams.kafka.producer import Producer
 from quixstreams.processing import ProcessingContext
 from quixstreams.sinks.base import BaseSink
 
-from topologies.runtime.application import LifeProducer
+from topologies.runtime.application import IncarnationProducer
 
 
-class PairedProducer(LifeProducer):
+class PairedProducer(IncarnationProducer):
     """Two transactional producers in turn: one commits while the other is written to."""
 
     def __init__(self, *, extra_config: dict[str, Any], **given: Any) -> None:
         super().__init__(extra_config=extra_config, **given)
         second = {"transactional.id": f"{extra_config['transactional.id']}-2"}
-        twin = LifeProducer(extra_config=extra_config | second, **given)
+        twin = IncarnationProducer(extra_config=extra_config | second, **given)
         self._other: Producer = twin._producer
         self.sent: Callable[[], None] = lambda: None
         """Called when a commit has nothing left to send: the next transaction may begin."""
@@ -51,7 +51,7 @@ class PairedProducer(LifeProducer):
     ) -> None:
         committing = copy(self)  # goes on with the producer of now
         self.sent()
-        LifeProducer.commit_transaction(committing, positions, group_metadata, timeout)
+        IncarnationProducer.commit_transaction(committing, positions, group_metadata, timeout)
 
 
 class OverlappingCheckpoint(Checkpoint):

@@ -1,7 +1,7 @@
 """Cache of the state of symbols in memory, verified against the state store once per checkpoint.
 
 Reading and writing Quix's state for each message costs more than making a candle. So the state of a
-symbol lives in memory and goes into `State` only when a checkpoint begins to commit:
+symbol incarnations in memory and goes into `State` only when a checkpoint begins to commit:
 `CheckpointSink.flush` runs before Quix produces the changelogs, in the same transaction. An entry
 is verified at its first use in each checkpoint: the head in the store must hold the offset that the
 entry was last saved at. If it does not (the checkpoint was aborted, or the partition was assigned
@@ -24,7 +24,7 @@ from quixstreams import State
 from quixstreams.dataframe import StreamingDataFrame
 from quixstreams.sinks.base import BaseSink
 
-from topologies.runtime.application import LifeProducer
+from topologies.runtime.application import IncarnationProducer
 from topologies.runtime.pipelined_commits import OverlappingContext
 
 logger = logging.getLogger(__name__)
@@ -36,7 +36,7 @@ Store = State[bytes, bytes]
 class Head(Protocol):
     """The part of a symbol's stored state by which a cache entry is verified."""
 
-    life: str
+    incarnation: str
     """Kafka's id of the input topic the state belongs to."""
     offset: int
     """Of the last message applied."""
@@ -58,8 +58,8 @@ class Codec(Protocol[V, H]):
     def load(self, head: H, symbol: str, store: Store) -> V:
         """The state as it was saved with `head`."""
 
-    def save(self, value: V, life: str, offset: int, store: Store) -> None:
-        """Write what changed since the last save, with a head of this life and offset."""
+    def save(self, value: V, incarnation: str, offset: int, store: Store) -> None:
+        """Write what changed since the last save, with a head of this incarnation and offset."""
 
     def discard(self, head: H, store: Store) -> None:
         """Delete everything that was saved with `head`."""
@@ -86,14 +86,16 @@ class CachedSymbol(Generic[V]):
 class SymbolCache(Generic[V, H]):
     """The state of all symbols of a worker's partitions.
 
-    :param life: Kafka's id of the input topic; state of another is discarded.
+    :param incarnation: Kafka's id of the input topic; state of another is discarded.
     :param committing: whether the checkpoint of the last flush may still fail. When it does, the
         worker restarts with an empty cache.
     """
 
-    def __init__(self, codec: Codec[V, H], life: str, committing: Callable[[], bool]) -> None:
+    def __init__(
+        self, codec: Codec[V, H], incarnation: str, committing: Callable[[], bool]
+    ) -> None:
         self._codec = codec
-        self._life = life
+        self._incarnation = incarnation
         self._committing = committing
         self._flushes = 0
         self._symbols: dict[tuple[int, bytes], CachedSymbol[V]] = {}
@@ -130,16 +132,16 @@ class SymbolCache(Generic[V, H]):
     ) -> CachedSymbol[V]:
         """Return `cached` if the store confirms it, else load the entry from the store."""
         head = self._codec.head(store)
-        stored = head.offset if head is not None and head.life == self._life else -1
+        stored = head.offset if head is not None and head.incarnation == self._incarnation else -1
         if cached is not None and cached.offset == cached.saved_offset == stored:
             return cached
         if head is None:
             cached = CachedSymbol(self._codec.new(symbol), -1)
-        elif head.life != self._life:
+        elif head.incarnation != self._incarnation:
             logger.warning(
-                "%s: its state belongs to another life of the topic (%s) and is discarded",
+                "%s: its state belongs to another incarnation of the topic (%s) and is discarded",
                 symbol,
-                head.life,
+                head.incarnation,
             )
             self._codec.discard(head, store)
             cached = CachedSymbol(self._codec.new(symbol), -1)
@@ -158,7 +160,7 @@ class SymbolCache(Generic[V, H]):
         for cached in dirty:
             opened, cached.open = cached.open, None
             if opened is not None and cached.checkpoint is checkpoint:
-                self._codec.save(cached.value, self._life, cached.offset, opened())
+                self._codec.save(cached.value, self._incarnation, cached.offset, opened())
                 cached.saved_offset, cached.saved_in = cached.offset, self._flushes
             cached.checkpoint = None
 
@@ -186,7 +188,7 @@ class StateStores:
 
     def __init__(self, stream: StreamingDataFrame) -> None:
         self._context = cast(OverlappingContext, stream.processing_context)
-        self._producer = cast(LifeProducer, self._context.producer)
+        self._producer = cast(IncarnationProducer, self._context.producer)
         self._stream_id = stream.stream_id
         self._transactions: dict[int, object] = {}
         stream.register_store()

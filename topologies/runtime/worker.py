@@ -14,9 +14,9 @@ from quixstreams.state.rocksdb import RocksDBOptions
 
 from app.settings import Settings
 from app.topics import MAX_MESSAGE_BYTES, BrokerUnreachableError, await_topics, compact_soon
-from topologies.runtime.application import TopicLives
+from topologies.runtime.application import TopicIncarnations
 from topologies.runtime.batched_polling import TurnApplication
-from topologies.runtime.incarnations import Lives, TopicMadeAgainError
+from topologies.runtime.incarnations import StateIncarnations, TopicRecreatedError
 from topologies.runtime.instance import Instance, claim_instance
 
 logger = logging.getLogger(__name__)
@@ -29,7 +29,7 @@ FETCH_WAIT_MS = 100
 asked on the connection: an assignment asks for four offsets a partition, one after the other."""
 LINGER_MS = 20
 """How long records may wait for company while there is more to read; one that has caught up sends
-them at once (`LifeProducer.hurry`). Short waits keep a thread of librdkafka spinning."""
+them at once (`IncarnationProducer.hurry`). Short waits keep a thread of librdkafka spinning."""
 RETRY_FIRST_S, RETRY_MAX_S = 1.0, 30.0
 MAX_WAITING_KB = 64 * 1024
 """Of output that the broker has yet to take; a worker with more waits."""
@@ -44,7 +44,7 @@ three buffers of 64 MB a store would hold what nobody reads."""
 
 
 Prepare = Callable[[Settings, Instance], TurnApplication]
-Build = Callable[[TurnApplication, Settings, Lives], None]
+Build = Callable[[TurnApplication, Settings, StateIncarnations], None]
 """Wires a topology on an application."""
 
 
@@ -69,7 +69,7 @@ def run(settings: Settings, group: str, prepare: Prepare) -> None:
                 KafkaException,
                 QuixException,
                 BrokerUnreachableError,
-                TopicMadeAgainError,
+                TopicRecreatedError,
             ) as error:
                 if app and app.told_to_stop:
                     logger.warning("stopped, the next start repeats what is uncommitted: %s", error)
@@ -89,18 +89,18 @@ def run(settings: Settings, group: str, prepare: Prepare) -> None:
 def prepare(
     settings: Settings, instance: Instance, group: str, input_topic: str, build: Build
 ) -> TurnApplication:
-    """The application of a topology, with local state of the present life of its topics alone.
+    """The application of a topology, with local state of the current incarnation of its topics alone.
 
     :param group: its consumer group, without the namespace.
     :param input_topic: the topic its state belongs to, without the namespace.
     """
     group, topic = settings.named(group), settings.named(input_topic)
-    lives = Lives(settings, instance.folder, group, topic)
-    lives.discard_foreign_state()
+    incarnations = StateIncarnations(settings, instance.folder, group, topic)
+    incarnations.discard_foreign_state()
     app = application(settings, instance, group)
-    build(app, settings, lives)
-    lives.note()
-    compact_soon(settings, lives.changelogs())
+    build(app, settings, incarnations)
+    incarnations.note()
+    compact_soon(settings, incarnations.changelogs())
     logger.info("instance %d reads %s", instance.number, topic)
     spare_the_collector()
     return app
@@ -121,7 +121,7 @@ def application(settings: Settings, instance: Instance, group: str) -> TurnAppli
         state_dir=instance.folder,
         loglevel=None,
         broker_availability_timeout=0,
-        lives=TopicLives(settings),
+        incarnations=TopicIncarnations(settings),
         rocksdb_options=SMALL_STORES,
         consumer_extra_config={
             "group.instance.id": me,  # killed and back, it goes on at once: no session to wait out

@@ -23,7 +23,7 @@ from app.log import set_up_logging
 from app.settings import load_settings
 from topologies import candles
 from topologies.runtime import worker
-from topologies.runtime.application import LifeProducer
+from topologies.runtime.application import IncarnationProducer
 from topologies.runtime.symbol_cache import CheckpointSink, SymbolCache
 
 logger = logging.getLogger("faults")
@@ -37,8 +37,8 @@ ENDED = ("in the changelog", "before the commit", "after the commit")
 FAULTS = (*ABORTED, REVOKED, *ENDED)
 
 _sink_flush, _flush = CheckpointSink.flush, SymbolCache.flush
-_produce, _commit = LifeProducer.produce, LifeProducer.commit_transaction
-_producer_flush = LifeProducer.flush
+_produce, _commit = IncarnationProducer.produce, IncarnationProducer.commit_transaction
+_producer_flush = IncarnationProducer.flush
 
 
 class Faults:
@@ -55,10 +55,16 @@ class Faults:
         return (
             patch.object(CheckpointSink, "flush", lambda sink: self._before_flush(sink)),
             patch.object(SymbolCache, "flush", lambda symbols, at: self._in_flush(symbols, at)),
-            patch.object(LifeProducer, "produce", lambda me, *a, **k: self._produced(me, *a, **k)),
-            patch.object(LifeProducer, "flush", lambda me, timeout=None: self._sent(me, timeout)),
             patch.object(
-                LifeProducer, "commit_transaction", lambda me, *a, **k: self._commit(me, *a, **k)
+                IncarnationProducer, "produce", lambda me, *a, **k: self._produced(me, *a, **k)
+            ),
+            patch.object(
+                IncarnationProducer, "flush", lambda me, timeout=None: self._sent(me, timeout)
+            ),
+            patch.object(
+                IncarnationProducer,
+                "commit_transaction",
+                lambda me, *a, **k: self._commit(me, *a, **k),
             ),
         )
 
@@ -86,19 +92,19 @@ class Faults:
         if self._happens("after the flush"):
             raise SinkBackpressureError(retry_after=0.05)
 
-    def _produced(self, producer: LifeProducer, *args: Any, **kwargs: Any) -> None:
+    def _produced(self, producer: IncarnationProducer, *args: Any, **kwargs: Any) -> None:
         if "changelog__" in kwargs.get("topic", "") and self._happens("in the changelog"):
             raise KafkaException(KafkaError(KafkaError._FAIL))
         _produce(producer, *args, **kwargs)
 
-    def _sent(self, producer: LifeProducer, timeout: float | None) -> int:
+    def _sent(self, producer: IncarnationProducer, timeout: float | None) -> int:
         left = _producer_flush(producer, timeout)
         if timeout is None or not next(self._revoked):
             return left
         logger.info("fault %s", REVOKED)
         return 1  # not delivered: Quix gives the checkpoint up and lets the partitions go
 
-    def _commit(self, producer: LifeProducer, *args: Any, **kwargs: Any) -> None:
+    def _commit(self, producer: IncarnationProducer, *args: Any, **kwargs: Any) -> None:
         if self._happens("before the commit"):
             raise KafkaException(KafkaError(KafkaError._FAIL))
         _commit(producer, *args, **kwargs)

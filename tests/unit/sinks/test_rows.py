@@ -48,7 +48,7 @@ def test_every_kind_of_message_fills_its_dataset_column_for_column(
     assert table.schema.equals(DATASETS[dataset])
     assert {len(row) for row in rows} == {len(ROW_COLUMNS[dataset])}
     (row,) = table.to_pylist()
-    assert (row["_topic_id"], row["_life"], row["_partition"]) == PLACE
+    assert (row["_topic_id"], row["_incarnation"], row["_partition"]) == PLACE
     assert (row["_offset"], row["_index"]) == (9, 0)
     assert row["_kafka_time"].timestamp() * 1000 == pytest.approx(T0 + 9)
 

@@ -37,7 +37,7 @@ def said(messages: Iterable[tuple[bytes | None, bytes]]) -> Iterator[bytes]:
         outcome = symbols[key].apply(message, offset, places)
         yield msgspec.json.encode(outcome)
         if offset % SAVE_EVERY == 0:
-            state_codec.save(symbols[key], "life", offset, disks[key])
+            state_codec.save(symbols[key], "incarnation", offset, disks[key])
             yield repr(disks[key]).encode()
     yield repr(tally).encode()
 

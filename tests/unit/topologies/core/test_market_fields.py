@@ -186,7 +186,7 @@ def alone(symbol: str, topic: list[tuple[bytes, bytes]], restarts: list[bool]) -
         outcome = candles.apply(decode(key, value, "live").message, offset, None)
         made += [*outcome.records, *outcome.partials]
         if restarts[offset % len(restarts)]:
-            state_codec.save(candles, "life", offset, disk)
+            state_codec.save(candles, "incarnation", offset, disk)
             candles = state_codec.load(state_codec.head_of(disk), symbol, rules, Counter(), disk)
     return made
 

@@ -93,7 +93,7 @@ def test_after_every_message_and_restart_a_rollup_is_the_merge_of_its_minutes(da
         outcome = candles.apply(message, offset, None)
         assert outcome.rollups == naive.apply(outcome.records, candles.watermark)
         if restart:
-            state_codec.save(candles, "life", offset, disk)
+            state_codec.save(candles, "incarnation", offset, disk)
             head = state_codec.head_of(disk)
             candles = state_codec.load(head, symbol, rules, Counter(), disk)
     assert not candles.rollups.open

@@ -26,9 +26,11 @@ def message(offset: int) -> Trades:
 class Worker:
     """Applies messages as the topology does; a checkpoint is any object."""
 
-    def __init__(self, life="life"):
+    def __init__(self, incarnation="incarnation"):
         self.committing = False
-        self.symbols = SymbolCache(CandleCodec(RULES, Counter()), life, lambda: self.committing)
+        self.symbols = SymbolCache(
+            CandleCodec(RULES, Counter()), incarnation, lambda: self.committing
+        )
         self.checkpoint: object = None
         self.sink = CheckpointSink(
             self.symbols, lambda: self.checkpoint, check=lambda: lambda: None
@@ -131,13 +133,13 @@ def test_what_an_aborted_checkpoint_touched_is_not_written_with_the_next():
     assert store == before
 
 
-def test_state_of_another_life_is_discarded(caplog):
+def test_state_of_another_incarnation_is_discarded(caplog):
     store, old = Disk(), Worker("old")
     old.apply(5, object(), store)
     old.sink.flush()
     new = Worker("new")
     new.apply(0, checkpoint := object(), store)
-    assert "another life" in caplog.text
+    assert "another incarnation" in caplog.text
     assert new.final(checkpoint, store).trade_count == 1
     new.sink.flush()
     windows = {key for key in store if key[:1] in b"wi"}
@@ -145,10 +147,13 @@ def test_state_of_another_life_is_discarded(caplog):
 
 
 def test_a_checkpoint_that_must_not_be_committed_ends_before_its_changelogs():
-    store, symbols = Disk(), SymbolCache(CandleCodec(RULES, Counter()), "life", lambda: False)
+    store, symbols = (
+        Disk(),
+        SymbolCache(CandleCodec(RULES, Counter()), "incarnation", lambda: False),
+    )
 
     def refuse() -> None:
-        raise RuntimeError("made again")
+        raise RuntimeError("recreated")
 
     sink = CheckpointSink(symbols, lambda: checkpoint, check=lambda: refuse)
     symbols.of("SPY", b"SPY", 0, checkpoint := object(), lambda *_: store)
