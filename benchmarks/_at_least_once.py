@@ -9,10 +9,10 @@ from quixstreams.internal_producer import InternalProducer
 from app.settings import load_settings
 from topologies import candles
 from topologies.runtime import worker
-from topologies.runtime.batched_polling import TurnApplication
+from topologies.runtime.batched_polling import BatchedApplication
 
 
-class AtLeastOnceApplication(TurnApplication):
+class AtLeastOnceApplication(BatchedApplication):
     """Commits offsets without transactions: a crash repeats records."""
 
     def __init__(self, **given: Any) -> None:
@@ -31,6 +31,8 @@ class AtLeastOnceApplication(TurnApplication):
 
 
 if __name__ == "__main__":
-    assert vars(worker)["TurnApplication"] is TurnApplication, "the worker's application has moved"
-    worker.TurnApplication = AtLeastOnceApplication  # type: ignore[attr-defined]
+    assert vars(worker)["BatchedApplication"] is BatchedApplication, (
+        "the worker's application has moved"
+    )
+    worker.BatchedApplication = AtLeastOnceApplication  # type: ignore[attr-defined]
     candles.run(load_settings())

@@ -28,7 +28,7 @@ from benchmarks._reference import Bar, Key, full
 from tests.support import read_topic, running, values
 from topologies.core.candle import Rules, SymbolCandles
 from topologies.core.window import newest
-from topologies.runtime.worker import spare_the_collector
+from topologies.runtime.worker import tune_gc
 
 COMPILED = Path(__file__).resolve().parent.parent / ".compiled"
 """What `make compile` writes."""
@@ -111,7 +111,7 @@ class Meter:
 
 
 def _parse(settings: Settings) -> Cost:
-    spare_the_collector()
+    tune_gc()
     meter = None
     for batch in batches(settings, STOCKS_TOPIC):
         meter = meter or Meter()
@@ -122,21 +122,21 @@ def _parse(settings: Settings) -> Cost:
 
 
 def _core(settings: Settings) -> tuple[Cost, list[Candle]]:
-    spare_the_collector()
+    tune_gc()
     setcontext(EXACT)
     open_calendar()
     symbols: dict[str, SymbolCandles] = {}
     records: list[Candle] = []
-    rules, tally = Rules("replay", live=False), Counter[str]()
+    rules, counters = Rules("replay", live=False), Counter[str]()
     meter = None
     for batch in batches(settings, STOCKS_TOPIC):
         meter = meter or Meter()
         for record in batch:
-            message, _, places = decode(record.key(), record.value(), "replay")
+            message, _, indices = decode(record.key(), record.value(), "replay")
             one = symbols.get(message.symbol)
             if one is None:
-                one = symbols[message.symbol] = SymbolCandles(message.symbol, rules, tally)
-            records += one.apply(message, record.offset(), places).records
+                one = symbols[message.symbol] = SymbolCandles(message.symbol, rules, counters)
+            records += one.apply(message, record.offset(), indices).records
     assert meter
     return meter.cost(), records
 

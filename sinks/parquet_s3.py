@@ -19,13 +19,13 @@ from quixstreams.models import HeadersTuples
 from quixstreams.sinks.base import BatchingSink, SinkBackpressureError, SinkBatch
 from quixstreams.sinks.base.item import SinkItem
 
-from app.contracts import RefusedMessage
+from app.contracts import MessageRejectedError
 from app.errors import TickhouseError
 from app.lake import ObjectKey
 from app.lake_errors import S3_ERRORS
 from sinks.bucket import Bucket
 from sinks.incarnations import IncarnationNames
-from sinks.parquet import OBJECT_SPAN, OFFSET, Place, build, cuts, parquet
+from sinks.parquet import OBJECT_SPAN, OFFSET, SourcePartition, build, cuts, parquet
 from sinks.rows import Converter, Row
 
 logger = logging.getLogger(__name__)
@@ -201,7 +201,7 @@ class ParquetS3Sink(BatchingSink):
     def write(self, batch: IncarnationBatch) -> Written:  # type: ignore[override]
         """Write the objects of one partition, in order of their offsets."""
         converter = self._converters[batch.topic]
-        place = Place(
+        source = SourcePartition(
             batch.topic_id, self._names.known(batch.topic, batch.topic_id), batch.partition
         )
         objects = count = 0
@@ -209,8 +209,8 @@ class ParquetS3Sink(BatchingSink):
         for _, records in groupby(batch, lambda record: record.offset // OBJECT_SPAN):
             by_dataset = self._convert(converter, records, skipped)
             for dataset, rows in by_dataset.items():
-                for chunk in cuts(rows, self._fence(dataset, place, rows[0][OFFSET])):
-                    written = self._put(dataset, chunk, place, skipped)
+                for chunk in cuts(rows, self._fence(dataset, source, rows[0][OFFSET])):
+                    written = self._put(dataset, chunk, source, skipped)
                     objects += written > 0
                     count += written
         return Written(objects, count, skipped)
@@ -261,22 +261,22 @@ class ParquetS3Sink(BatchingSink):
         by_dataset: dict[str, list[Row]] = defaultdict(list)
         for record in records:
             try:
-                dataset, rows, refused = converter(record, self._feed)
-            except RefusedMessage as error:
-                skipped[error.refusal.reason] += 1
+                dataset, rows, rejected = converter(record, self._feed)
+            except MessageRejectedError as error:
+                skipped[error.rejection.reason] += 1
                 continue
             by_dataset[dataset] += rows
-            skipped.update(refused)
+            skipped.update(rejected)
         return {dataset: rows for dataset, rows in by_dataset.items() if rows}
 
-    def _fence(self, dataset: str, place: Place, first: int) -> int:
+    def _fence(self, dataset: str, source: SourcePartition, first: int) -> int:
         """The largest first offset of the objects from `first` on that are there already."""
         if self._fences_of != self._incarnations.assignments:
             self._fences_of = self._incarnations.assignments
             self._fences = {}
-        where = (dataset, place.incarnation, place.partition)
+        where = (dataset, source.incarnation, source.partition)
         if where not in self._fences:
-            folder = f"bronze/{dataset}/{place.incarnation}/{place.partition:05d}/"
+            folder = f"bronze/{dataset}/{source.incarnation}/{source.partition:05d}/"
             newest = 0
             for name in self._bucket.keys(folder, f"{folder}{first:019d}"):
                 key = ObjectKey.parse(name)
@@ -284,15 +284,17 @@ class ParquetS3Sink(BatchingSink):
             self._fences[where] = newest
         return self._fences[where]
 
-    def _put(self, dataset: str, rows: list[Row], place: Place, skipped: Counter[str]) -> int:
+    def _put(
+        self, dataset: str, rows: list[Row], source: SourcePartition, skipped: Counter[str]
+    ) -> int:
         """Write one object; the number of its rows."""
-        table, rows, unfit = build(dataset, rows, place)
+        table, rows, unfit = build(dataset, rows, source)
         if unfit:
             skipped["range"] += unfit
         if not rows:
             return 0
         key = ObjectKey(
-            dataset, place.incarnation, place.partition, rows[0][OFFSET], rows[-1][OFFSET]
+            dataset, source.incarnation, source.partition, rows[0][OFFSET], rows[-1][OFFSET]
         )
         self._bucket.put(str(key), parquet(table))
         return len(rows)

@@ -22,7 +22,7 @@ from app.settings import Settings
 from app.topics import BrokerUnreachableError, await_topics
 from sinks.bucket import Bucket
 from sinks.parquet_s3 import IncarnationEndedError, ParquetS3Sink
-from sinks.rows import Converter, candle_rows, rejected_rows, stocks_rows
+from sinks.rows import Converter, candle_rows, rejection_rows, stocks_rows
 from topologies.runtime.archive_application import ArchiveApplication, ArchiveIncarnations
 
 logger = logging.getLogger(__name__)
@@ -31,7 +31,7 @@ ARCHIVED: dict[str, Converter] = {
     STOCKS_TOPIC: stocks_rows,
     CANDLES_TOPIC: candle_rows,
     **dict.fromkeys(ROLLUP_TOPICS.values(), candle_rows),
-    REJECTED_TOPIC: rejected_rows,
+    REJECTED_TOPIC: rejection_rows,
 }
 """What is archived: each topic, and the step that makes rows of its messages."""
 

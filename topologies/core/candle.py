@@ -17,13 +17,14 @@ from app.contracts import (
     Candle,
     Message,
     Quote,
+    Rejection,
     Trades,
     Watermark,
 )
 from app.exact import EXACT
 from app.market.conditions import PriceClass
 from app.market.sessions import Session, session_of
-from topologies.core.condition_effects import Meaning, Meanings, meanings_of
+from topologies.core.condition_effects import ConditionEffect, ConditionEffects, condition_effects
 from topologies.core.prints import Identities, Identity
 from topologies.core.rollup import NEVER, Rollups
 from topologies.core.sources import Sources
@@ -31,8 +32,8 @@ from topologies.core.window import (
     MINUTE_MS,
     NOT_EMITTED,
     UNREPORTED,
-    Place,
-    Series,
+    CandlePeriod,
+    CandleSeries,
     Status,
     Window,
     candle_of,
@@ -57,14 +58,6 @@ class Rules:
     """Whether partial candles are written."""
 
 
-class Rejection(NamedTuple):
-    """Trades of one message that were refused; None stands for the whole message."""
-
-    reason: Literal["late", "future"]
-    detail: str
-    indices: tuple[int, ...] | None
-
-
 class Outcome(NamedTuple):
     """What one message led to: records for candles-1m, for candles-live, rejections, rollups."""
 
@@ -75,7 +68,7 @@ class Outcome(NamedTuple):
     """Records for the topics of longer intervals: partial, final and revised."""
 
 
-NOTHING = Outcome([], [], [], [])
+NO_OUTPUT = Outcome([], [], [], [])
 
 
 class SymbolCandles:
@@ -84,6 +77,7 @@ class SymbolCandles:
     __slots__ = (
         "_regular",
         "changed",
+        "counters",
         "coverage",
         "coverage_pending",
         "coverage_slot",
@@ -99,18 +93,17 @@ class SymbolCandles:
         "series",
         "sources",
         "symbol",
-        "tally",
         "touched",
         "watermark",
         "windows",
     )
 
-    def __init__(self, symbol: str, rules: Rules, tally: Counter[str]) -> None:
+    def __init__(self, symbol: str, rules: Rules, counters: Counter[str]) -> None:
         self.symbol = symbol
         self.rules = rules
-        self._regular = meanings_of(Session.REGULAR, rules.price_rule)
+        self._regular = condition_effects(Session.REGULAR, rules.price_rule)
         """For trades of minutes that are not open; whether a trade counts is the same in all."""
-        self.tally = tally
+        self.counters = counters
         """Counts, by kind, of what changes no candle; shared by all symbols of a worker."""
         self.windows: dict[int, Window] = {}
         self.identities: dict[int, Identities] = {}
@@ -120,7 +113,7 @@ class SymbolCandles:
         """Starts of final windows whose coverage is no more that of their newest record."""
         self.coverage_slot = -1
         """Largest received_at // 1000 of the messages that revised candles for coverage alone."""
-        self.series = Series(symbol, rules.feed, rules.price_rule)
+        self.series = CandleSeries(symbol, rules.feed, rules.price_rule)
         self.rollups = Rollups(self.series, rules.horizon_ms)
         self.sources = Sources()
         self.largest_t = 0
@@ -140,26 +133,26 @@ class SymbolCandles:
         self.gone: list[tuple[int, int]] = []
         """(start, chunks) of windows dropped since the last save."""
 
-    def apply(self, message: Message, offset: int, places: tuple[int, ...] | None) -> Outcome:
+    def apply(self, message: Message, offset: int, indices: tuple[int, ...] | None) -> Outcome:
         """Take one message and say what it led to.
 
         :param offset: of the message in its partition.
-        :param places: where its trades stood in the original message; None: as they stand.
+        :param indices: where its trades stood in the original message; None: as they stand.
         """
         outer = getcontext()
         if outer is EXACT:
-            return self._apply(message, offset, places)
+            return self._apply(message, offset, indices)
         setcontext(EXACT)  # operators then are exact, at a quarter of its methods' cost
         try:
-            return self._apply(message, offset, places)
+            return self._apply(message, offset, indices)
         finally:
             setcontext(outer)
 
-    def _apply(self, message: Message, offset: int, places: tuple[int, ...] | None) -> Outcome:
+    def _apply(self, message: Message, offset: int, indices: tuple[int, ...] | None) -> Outcome:
         rejections: list[Rejection] = []
         kind = type(message)
         if kind is Trades:
-            self._trades(message, offset, places, rejections)  # type: ignore[arg-type]
+            self._trades(message, offset, indices, rejections)  # type: ignore[arg-type]
             reached = self.moved_t - self.rules.grace_ms
         elif kind is Watermark:
             self._watermark(message, offset)  # type: ignore[arg-type]
@@ -183,13 +176,13 @@ class SymbolCandles:
                 partials = self._partials()
         if records or partials or rejections or rollups:
             return Outcome(records, partials, rejections, rollups)
-        return NOTHING
+        return NO_OUTPUT
 
     def _trades(
         self,
         message: Trades,
         offset: int,
-        places: tuple[int, ...] | None,
+        indices: tuple[int, ...] | None,
         rejections: list[Rejection],
     ) -> None:
         """The hot loop: what belongs to a minute is looked up when the minute changes."""
@@ -207,11 +200,11 @@ class SymbolCandles:
                     continue
                 start = t - t % MINUTE_MS
                 end = min(start + MINUTE_MS, latest + 1)
-                window, meanings = None, self._meanings_at(start)
+                window, effects = None, self._effects_at(start)
             c = trade.c
-            meaning = meanings[tuple(c) if c else ()]
-            if not meaning.counts:
-                self.tally["not_a_trade"] += 1
+            effect = effects[tuple(c) if c else ()]
+            if not effect.counts:
+                self.counters["not_a_trade"] += 1
                 continue
             if window is None:
                 window = self.windows.get(start) or self._open(start, offset)
@@ -221,10 +214,10 @@ class SymbolCandles:
                 self._touch(window, offset)
                 identities = self.identities[start]
                 seen, fresh, known = identities.seen, identities.fresh, len(identities.seen)
-                meanings = identities.meanings
-                meaning = meanings[meaning.codes]
+                effects = identities.effects
+                effect = effects[effect.codes]
             p, v = trade.p, trade.v
-            identity = Identity(t, p, v, meaning.codes, trade.k)
+            identity = Identity(t, p, v, effect.codes, trade.k)
             seen.add(identity)
             if len(seen) == known:
                 window.duplicate_count += 1
@@ -235,27 +228,27 @@ class SymbolCandles:
                     window.out_of_order_count += 1
                 else:
                     largest_t = t
-                if meaning.unknown or window.revision >= 0:
-                    self._remark(window, meaning)
-                window.take(t, p, v, meaning)
+                if effect.unknown or window.revision >= 0:
+                    self._count_unusual(window, effect)
+                window.take(t, p, v, effect)
             arrived = t if t < received_at else received_at
             if arrived > moved_t:
                 moved_t = arrived
         self.largest_t, self.moved_t = largest_t, moved_t
         if late:
-            rejections.append(Rejection("late", _LATE, _original(late, places)))
+            rejections.append(Rejection("late", _LATE, _original(late, indices)))
         if future:
-            rejections.append(Rejection("future", _FUTURE, _original(future, places)))
+            rejections.append(Rejection("future", _FUTURE, _original(future, indices)))
 
-    def _meanings_at(self, start: int) -> Meanings:
+    def _effects_at(self, start: int) -> ConditionEffects:
         """What conditions mean in the minute from `start`, or in any when it is not open."""
         identities = self.identities.get(start)
-        return self._regular if identities is None else identities.meanings
+        return self._regular if identities is None else identities.effects
 
-    def _remark(self, window: Window, meaning: Meaning) -> None:
+    def _count_unusual(self, window: Window, effect: ConditionEffect) -> None:
         """Note what is seldom: a trade of unknown conditions, or of a minute that has records."""
-        if meaning.unknown:
-            self.tally["unknown_condition"] += 1
+        if effect.unknown:
+            self.counters["unknown_condition"] += 1
         if window.revision >= 0:
             window.late_count += 1
             self.due.add(window.start)
@@ -270,10 +263,10 @@ class SymbolCandles:
         if quote.c > 0 and quote.received_at < start + MINUTE_MS + self.rules.horizon_ms:
             window = self.windows.get(start) or self._open(start, offset)
         if window is None:
-            self.tally["unusable_quote"] += 1
+            self.counters["unusable_quote"] += 1
             return
         if t in window.quote_times:
-            self.tally["repeated_quote"] += 1
+            self.counters["repeated_quote"] += 1
             return
         window.quote_times.add(t)
         self.touched.add(start)
@@ -286,10 +279,10 @@ class SymbolCandles:
         start, covered_ms = message.minute_start, message.covered_ms
         if start is not None and covered_ms is not None:
             if message.dark_since is not None:
-                for minute in self._dark(message.dark_since, start):
+                for minute in self._gap_minutes(message.dark_since, start):
                     self._cover(minute, message.source, covered_ms, offset)
             self._cover(start, message.source, covered_ms, offset)
-        self.sources.tell(message.source, message.t)
+        self.sources.update(message.source, message.t)
 
     def _cover(self, start: int, source: str, covered_ms: int, offset: int) -> None:
         """Note how much of the minute from `start` a source says it covered."""
@@ -325,14 +318,14 @@ class SymbolCandles:
         for start, window in self.windows.items():
             if window.revision < 0:
                 continue
-            told = self._covered(start)
-            covered = UNREPORTED if told is None else told
+            reported = self._covered(start)
+            covered = UNREPORTED if reported is None else reported
             if window.emitted_covered_ms == NOT_EMITTED:  # an earlier version left none pending
                 window.emitted_covered_ms = covered
             elif window.emitted_covered_ms != covered:
                 self.coverage_pending.add(start)
 
-    def _dark(self, since: int, last: int) -> set[int]:
+    def _gap_minutes(self, since: int, last: int) -> set[int]:
         """Minutes from `since` to before `last`: those open, and of the others a horizon's worth.
 
         What is older and not open is past on every clock but that of a source far behind.
@@ -342,8 +335,8 @@ class SymbolCandles:
         return opened.union(range(first - first % MINUTE_MS, last, MINUTE_MS))
 
     def _covered(self, start: int) -> int | None:
-        told = self.coverage.get(start)
-        return max(told.values()) if told else None
+        by_source = self.coverage.get(start)
+        return max(by_source.values()) if by_source else None
 
     def _is_past(self, start: int) -> bool:
         """Whether the minute from `start` can change no more."""
@@ -355,7 +348,7 @@ class SymbolCandles:
             return None
         session, session_date = session_of(self.symbol, self.rules.feed, start)
         window = self.windows[start] = Window(start, session, session_date, offset, offset)
-        self.identities[start] = Identities(meanings_of(session, self.rules.price_rule))
+        self.identities[start] = Identities(condition_effects(session, self.rules.price_rule))
         self.next_due_ms = min(self.next_due_ms, start + MINUTE_MS)
         return window
 
@@ -369,7 +362,7 @@ class SymbolCandles:
         """Records that are due by now, of minutes in their order and of rollups; drops the past."""
         watermark = self.watermark
         records = []
-        told = []
+        emitted = []
         for start in sorted(self.windows):
             window = self.windows[start]
             if window.revision < 0 and watermark >= start + MINUTE_MS:
@@ -384,13 +377,13 @@ class SymbolCandles:
             records.append(record)
             self.touched.add(start)
             self.coverage_pending.discard(start)
-            window.told_duplicates = window.duplicate_count
-            window.told_offset = window.last_offset
+            window.emitted_duplicates = window.duplicate_count
+            window.emitted_offset = window.last_offset
             covered_ms = record.covered_ms
             window.emitted_covered_ms = UNREPORTED if covered_ms is None else covered_ms
-            told.append(window)
+            emitted.append(window)
         self.due.clear()
-        rollups = self.rollups.records(told, self.windows, watermark)
+        rollups = self.rollups.records(emitted, self.windows, watermark)
         if watermark >= self.next_due_ms:
             self._drop_past()
         return records, rollups
@@ -428,13 +421,14 @@ class SymbolCandles:
     def _record(self, window: Window, status: Status) -> Candle:
         covered_ms = self._covered(window.start)
         start, session = window.start, window.session
-        place = Place("1m", start, start + MINUTE_MS, session, window.session_date)
-        return candle_of(window, place, self.series, status, window.revision, covered_ms)
+        period = CandlePeriod("1m", start, start + MINUTE_MS, session, window.session_date)
+        return candle_of(window, period, self.series, status, window.revision, covered_ms)
 
 
 _LATE = "the watermark had passed the end of the trade's minute by the horizon"
 _FUTURE = f"the time lies more than {FUTURE_MS // 1000} s ahead of received_at"
 
 
-def _original(indices: list[int], places: tuple[int, ...] | None) -> tuple[int, ...]:
-    return tuple(indices) if places is None else tuple(places[i] for i in indices)
+def _original(kept: list[int], indices: tuple[int, ...] | None) -> tuple[int, ...]:
+    """The indices in the original message of trades at the positions `kept`."""
+    return tuple(kept) if indices is None else tuple(indices[i] for i in kept)

@@ -10,12 +10,12 @@ from app.contracts import conditions_of
 from app.market.conditions import ODD_LOT, PriceClass, eligibility
 from app.market.sessions import Session
 
-MAX_MEANINGS = 10_000
+MAX_COMBINATIONS = 10_000
 
 _LAST, _QUOTE = int(PriceClass.LAST), int(PriceClass.QUOTE)
 
 
-class Meaning(Struct, frozen=True, gc=False):
+class ConditionEffect(Struct, frozen=True, gc=False):
     """What the conditions of a trade mean for a candle of one session under one price rule."""
 
     codes: tuple[str, ...]
@@ -27,7 +27,7 @@ class Meaning(Struct, frozen=True, gc=False):
     unknown: bool
 
     @classmethod
-    def of(cls, raw: tuple[str, ...], session: Session, price_rule: str) -> Meaning:
+    def of(cls, raw: tuple[str, ...], session: Session, price_rule: str) -> ConditionEffect:
         """Rule `all`: every trade sets everything; rule `sip`: as the tape says."""
         codes = conditions_of(list(raw))
         if price_rule == "all":
@@ -36,7 +36,7 @@ class Meaning(Struct, frozen=True, gc=False):
         return cls(codes, int(price_class), _QUOTE, counts, odd_lot, unknown)
 
 
-class Meanings(dict[tuple[str, ...], Meaning]):
+class ConditionEffects(dict[tuple[str, ...], ConditionEffect]):
     """Conditions as they stand in a message → what they mean in minutes of one session.
 
     Fills itself: the same few combinations come again and again.
@@ -47,14 +47,14 @@ class Meanings(dict[tuple[str, ...], Meaning]):
         self._session = session
         self._price_rule = price_rule
 
-    def __missing__(self, raw: tuple[str, ...]) -> Meaning:
-        if len(self) >= MAX_MEANINGS:
+    def __missing__(self, raw: tuple[str, ...]) -> ConditionEffect:
+        if len(self) >= MAX_COMBINATIONS:
             self.clear()
-        meaning = self[raw] = Meaning.of(raw, self._session, self._price_rule)
-        return meaning
+        effect = self[raw] = ConditionEffect.of(raw, self._session, self._price_rule)
+        return effect
 
 
 @cache
-def meanings_of(session: Session, price_rule: str) -> Meanings:
+def condition_effects(session: Session, price_rule: str) -> ConditionEffects:
     """The table for minutes of `session` under `price_rule`."""
-    return Meanings(session, price_rule)
+    return ConditionEffects(session, price_rule)

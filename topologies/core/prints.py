@@ -6,7 +6,7 @@ from decimal import Decimal
 
 from msgspec import Struct
 
-from topologies.core.condition_effects import Meanings
+from topologies.core.condition_effects import ConditionEffects
 
 
 class Identity(Struct, frozen=True, array_like=True, gc=False):
@@ -25,10 +25,10 @@ class Identity(Struct, frozen=True, array_like=True, gc=False):
 class Identities:
     """The prints of one open minute that were accepted, and those of them not yet in the store."""
 
-    __slots__ = ("fresh", "meanings", "seen")
+    __slots__ = ("effects", "fresh", "seen")
 
-    def __init__(self, meanings: Meanings) -> None:
-        self.meanings = meanings
+    def __init__(self, effects: ConditionEffects) -> None:
+        self.effects = effects
         """Of the conditions of its prints."""
         self.seen: set[Identity] = set()
         self.fresh: list[Identity] = []

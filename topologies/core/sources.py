@@ -15,7 +15,7 @@ class Sources(Struct, array_like=True):
     others_then: dict[str, dict[str, int]] = field(default_factory=dict)
     """For each source, how far the others were at its own last watermark."""
 
-    def tell(self, source: str, t: int) -> None:
+    def update(self, source: str, t: int) -> None:
         """Take a watermark of `source`; sources that others left behind fall out."""
         self.t[source] = t
         self.others_then[source] = {other: at for other, at in self.t.items() if other != source}

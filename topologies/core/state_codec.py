@@ -17,7 +17,7 @@ from msgspec import Struct, field
 
 from app.market.sessions import Session
 from topologies.core.candle import Rules, SymbolCandles
-from topologies.core.condition_effects import meanings_of
+from topologies.core.condition_effects import condition_effects
 from topologies.core.prints import Identities, Identity
 from topologies.core.rollup import Key, Rollup, Rollups
 from topologies.core.sources import Sources
@@ -26,7 +26,7 @@ from topologies.core.window import Window
 HEAD = b"h"
 
 
-class Store(Protocol):
+class StateStore(Protocol):
     """The part of Quix's `State` that is needed: byte values under byte keys, of one symbol."""
 
     def get_bytes(self, key: bytes) -> bytes | None: ...
@@ -36,7 +36,7 @@ class Store(Protocol):
     def delete(self, key: bytes) -> None: ...
 
 
-class Head(Struct, array_like=True):
+class CandleHead(Struct, array_like=True):
     """What a symbol's state consists of, beside its windows, identities and rollups."""
 
     incarnation: str
@@ -56,7 +56,7 @@ class Head(Struct, array_like=True):
 
 
 _encode = msgspec.msgpack.Encoder(decimal_format="string").encode
-_decode_head = msgspec.msgpack.Decoder(Head).decode
+_decode_head = msgspec.msgpack.Decoder(CandleHead).decode
 _NO_WINDOW = Window(0, Session.CLOSED, "", 0, 0)
 _window_types = get_type_hints(Window)
 _values_of_window = attrgetter(*_window_types)
@@ -71,13 +71,13 @@ _decode_rollup = msgspec.msgpack.Decoder(Rollup).decode
 _decode_chunk = msgspec.msgpack.Decoder(list[Identity]).decode
 
 
-def head_of(store: Store) -> Head | None:
+def head_of(store: StateStore) -> CandleHead | None:
     """The stored head of the symbol behind `store`, or None when there is none."""
     value = store.get_bytes(HEAD)
     return None if value is None else _decode_head(value)
 
 
-def save(candles: SymbolCandles, incarnation: str, offset: int, store: Store) -> None:
+def save(candles: SymbolCandles, incarnation: str, offset: int, store: StateStore) -> None:
     """Write what changed since the last save; the memory is then as the store will be."""
     for start, chunks in candles.gone:
         _delete_window(store, start, chunks)
@@ -91,7 +91,7 @@ def save(candles: SymbolCandles, incarnation: str, offset: int, store: Store) ->
         store.set_bytes(_window_key(start), _encode(_values_of_window(window)))
     candles.touched.clear()
     _save_rollups(candles.rollups, store)
-    head = Head(
+    head = CandleHead(
         incarnation=incarnation,
         offset=offset,
         largest_t=candles.largest_t,
@@ -108,7 +108,7 @@ def save(candles: SymbolCandles, incarnation: str, offset: int, store: Store) ->
     store.set_bytes(HEAD, _encode(head))
 
 
-def _save_rollups(rollups: Rollups, store: Store) -> None:
+def _save_rollups(rollups: Rollups, store: StateStore) -> None:
     for key in rollups.gone:
         store.delete(_rollup_key(key))
     rollups.gone.clear()
@@ -117,9 +117,11 @@ def _save_rollups(rollups: Rollups, store: Store) -> None:
     rollups.touched.clear()
 
 
-def load(head: Head, symbol: str, rules: Rules, tally: Counter[str], store: Store) -> SymbolCandles:
+def load(
+    head: CandleHead, symbol: str, rules: Rules, counters: Counter[str], store: StateStore
+) -> SymbolCandles:
     """The symbol's open minutes as they were saved."""
-    candles = SymbolCandles(symbol, rules, tally)
+    candles = SymbolCandles(symbol, rules, counters)
     candles.largest_t, candles.moved_t = head.largest_t, head.moved_t
     candles.watermark, candles.partial_slot = head.watermark, head.partial_slot
     candles.sources, candles.coverage = head.sources, head.coverage
@@ -127,7 +129,7 @@ def load(head: Head, symbol: str, rules: Rules, tally: Counter[str], store: Stor
     candles.coverage_slot = head.coverage_slot
     for start in head.windows:
         window = _window(store, start)
-        identities = Identities(meanings_of(window.session, rules.price_rule))
+        identities = Identities(condition_effects(window.session, rules.price_rule))
         for n in range(window.chunks):
             identities.seen.update(_decode_chunk(_required(store, _chunk_key(start, n))))
         candles.windows[start], candles.identities[start] = window, identities
@@ -138,7 +140,7 @@ def load(head: Head, symbol: str, rules: Rules, tally: Counter[str], store: Stor
     return candles
 
 
-def discard(head: Head, store: Store) -> None:
+def discard(head: CandleHead, store: StateStore) -> None:
     """Delete everything that belongs to `head`."""
     for start in head.windows:
         _delete_window(store, start, _window(store, start).chunks)
@@ -154,30 +156,30 @@ class CandleCodec:
     save = staticmethod(save)
     discard = staticmethod(discard)
 
-    def __init__(self, rules: Rules, tally: Counter[str]) -> None:
+    def __init__(self, rules: Rules, counters: Counter[str]) -> None:
         self._rules = rules
-        self._tally = tally
+        self._counters = counters
 
     def new(self, symbol: str) -> SymbolCandles:
         """Candles of a symbol without state."""
-        return SymbolCandles(symbol, self._rules, self._tally)
+        return SymbolCandles(symbol, self._rules, self._counters)
 
-    def load(self, head: Head, symbol: str, store: Store) -> SymbolCandles:
+    def load(self, head: CandleHead, symbol: str, store: StateStore) -> SymbolCandles:
         """The symbol's candles as they were saved."""
-        return load(head, symbol, self._rules, self._tally, store)
+        return load(head, symbol, self._rules, self._counters, store)
 
 
-def _window(store: Store, start: int) -> Window:
+def _window(store: StateStore, start: int) -> Window:
     return Window(*_values_of_window(_decode_window(_required(store, _window_key(start)))))
 
 
-def _delete_window(store: Store, start: int, chunks: int) -> None:
+def _delete_window(store: StateStore, start: int, chunks: int) -> None:
     for n in range(chunks):
         store.delete(_chunk_key(start, n))
     store.delete(_window_key(start))
 
 
-def _required(store: Store, key: bytes) -> bytes:
+def _required(store: StateStore, key: bytes) -> bytes:
     value = store.get_bytes(key)
     if value is None:
         raise KeyError(f"the state store has lost {key!r}; wipe the state folder to rebuild it")

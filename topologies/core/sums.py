@@ -17,7 +17,7 @@ _NO_OFFSET = 1 << 62
 _ZERO = Decimal(0)
 
 
-class Sums(Struct, array_like=True, frozen=True, gc=False):
+class CandleSums(Struct, array_like=True, frozen=True, gc=False):
     """What a candle says of its trades."""
 
     price_class: int = NO_PRICE
@@ -46,11 +46,11 @@ class Sums(Struct, array_like=True, frozen=True, gc=False):
     post_volume: Decimal = _ZERO
 
 
-NOTHING = Sums()
+NO_TRADES = CandleSums()
 """Of no trade: merging it changes nothing."""
 
 
-def merge(first: Sums, second: Sums) -> Sums:
+def merge(first: CandleSums, second: CandleSums) -> CandleSums:
     """What two candles say together: the candle of all their trades, by the same rule of prices.
 
     Open and close come from the better class of the two; high and low from this class too, and when
@@ -66,7 +66,7 @@ def merge(first: Sums, second: Sums) -> Sums:
     if alike or (better.price_class == _LAST and other.price_class == _HIGH_LOW):
         highs = second if _is_higher(second, first) else first
         lows = second if _is_lower(second, first) else first
-    return Sums(
+    return CandleSums(
         better.price_class,
         opens.open,
         highs.high,
@@ -88,7 +88,7 @@ def merge(first: Sums, second: Sums) -> Sums:
         first.duplicate_count + second.duplicate_count,
         min(first.first_offset, second.first_offset),
         max(first.last_offset, second.last_offset),
-        _told(first.covered_ms, second.covered_ms),
+        _sum_reported(first.covered_ms, second.covered_ms),
         _sum(first.pre_volume, second.pre_volume),
         _sum(first.post_volume, second.post_volume),
     )
@@ -99,15 +99,15 @@ def _sum(first: Decimal, second: Decimal) -> Decimal:
     return EXACT.add(first, second) if first and second else first or second
 
 
-def _is_higher(one: Sums, other: Sums) -> bool:
+def _is_higher(one: CandleSums, other: CandleSums) -> bool:
     return one.high > other.high or (one.high == other.high and one.high_time < other.high_time)
 
 
-def _is_lower(one: Sums, other: Sums) -> bool:
+def _is_lower(one: CandleSums, other: CandleSums) -> bool:
     return one.low < other.low or (one.low == other.low and one.low_time < other.low_time)
 
 
-def _told(first: int | None, second: int | None) -> int | None:
+def _sum_reported(first: int | None, second: int | None) -> int | None:
     """The sum of what was told; None when nothing was."""
     if first is None or second is None:
         return second if first is None else first

@@ -12,8 +12,8 @@ from app.contracts import SCHEMA_VERSION, Candle, FeedName, Interval
 from app.exact import EXACT, NOTIONAL_DECIMALS, NOTIONAL_STEP, canonical
 from app.market.conditions import PriceClass
 from app.market.sessions import Session
-from topologies.core.condition_effects import Meaning
-from topologies.core.sums import NO_PRICE, Sums
+from topologies.core.condition_effects import ConditionEffect
+from topologies.core.sums import NO_PRICE, CandleSums
 
 MINUTE_MS = 60_000
 UNREPORTED, NOT_EMITTED = -1, -2
@@ -52,7 +52,7 @@ MARKET_FIELDS: tuple[str, ...] = (
 
 _ZERO = Decimal(0)
 _LAST, _HIGH_LOW = int(PriceClass.LAST), int(PriceClass.HIGH_LOW)
-_TO_WHOLE = Decimal(10) ** NOTIONAL_DECIMALS
+_TO_INTEGER = Decimal(10) ** NOTIONAL_DECIMALS
 _PRICE_SOURCE: dict[int, Literal["last", "high_low", "ineligible", "quote"]] = {
     PriceClass.LAST: "last",
     PriceClass.HIGH_LOW: "high_low",
@@ -94,26 +94,26 @@ class Window:
     chunks: int = 0
     """Of identities in the store."""
     quote_times: set[int] = field(default_factory=set)
-    told_duplicates: int = 0
+    emitted_duplicates: int = 0
     """`duplicate_count` of the newest record; a repeat alone writes none."""
-    told_offset: int = -1
+    emitted_offset: int = -1
     """`last_offset` of the newest record."""
     emitted_covered_ms: int = NOT_EMITTED
     """`covered_ms` of the newest record. Not None, as of a union mypyc forgets what it is of."""
 
-    def take(self, t: int, p: Decimal, v: Decimal, meaning: Meaning) -> None:
+    def take(self, t: int, p: Decimal, v: Decimal, effect: ConditionEffect) -> None:
         """Let a trade count. The thread's decimal context is `EXACT`, so that no sum is rounded."""
         if not v:
             self.zero_volume_count += 1
-            self.price(meaning.zero_volume_class, t, p)
+            self.price(effect.zero_volume_class, t, p)
             return
         self.trade_count += 1
         self.volume += v
         self.notional += (p * v).quantize(NOTIONAL_STEP)
-        if meaning.odd_lot:
+        if effect.odd_lot:
             self.odd_lot_count += 1
             self.odd_lot_volume += v
-        price_class = meaning.price_class
+        price_class = effect.price_class
         if price_class == _LAST:
             self.eligible_count += 1
         self.price(price_class, t, p)
@@ -159,7 +159,7 @@ class Window:
         return changed
 
 
-class Series(NamedTuple):
+class CandleSeries(NamedTuple):
     """What all candles of a symbol share."""
 
     symbol: str
@@ -167,7 +167,7 @@ class Series(NamedTuple):
     price_rule: Literal["sip", "all"]
 
 
-class Place(NamedTuple):
+class CandlePeriod(NamedTuple):
     """Which span of time a candle tells of: [start, end) in UNIX ms."""
 
     interval: Interval
@@ -178,15 +178,15 @@ class Place(NamedTuple):
 
 
 def candle_of(
-    said: Window | Sums,
-    place: Place,
-    series: Series,
+    sums: Window | CandleSums,
+    period: CandlePeriod,
+    series: CandleSeries,
     status: Status,
     revision: int,
     covered_ms: int | None,
 ) -> Candle:
     """The record of a minute or a rollup as it stands."""
-    interval, start, end, session, session_date = place
+    interval, start, end, session, session_date = period
     symbol, feed, price_rule = series
     return Candle(  # by position: by name it takes four times as long
         f"{symbol}|{interval}|{start}",
@@ -197,28 +197,28 @@ def candle_of(
         end,
         session._value_,
         session_date,
-        said.open,
-        said.high,
-        said.low,
-        said.close,
-        said.open_time,
-        said.high_time,
-        said.low_time,
-        said.close_time,
-        canonical(said.volume),
-        canonical(said.notional),
-        vwap(said.notional, said.volume),
-        said.trade_count,
-        said.eligible_count,
-        said.odd_lot_count,
-        canonical(said.odd_lot_volume),
-        said.zero_volume_count,
-        _PRICE_SOURCE[said.price_class],
-        said.late_count,
-        said.out_of_order_count,
-        said.duplicate_count,
-        said.first_offset,
-        said.last_offset,
+        sums.open,
+        sums.high,
+        sums.low,
+        sums.close,
+        sums.open_time,
+        sums.high_time,
+        sums.low_time,
+        sums.close_time,
+        canonical(sums.volume),
+        canonical(sums.notional),
+        vwap(sums.notional, sums.volume),
+        sums.trade_count,
+        sums.eligible_count,
+        sums.odd_lot_count,
+        canonical(sums.odd_lot_volume),
+        sums.zero_volume_count,
+        _PRICE_SOURCE[sums.price_class],
+        sums.late_count,
+        sums.out_of_order_count,
+        sums.duplicate_count,
+        sums.first_offset,
+        sums.last_offset,
         covered_ms,
         None if status == "partial" else revision,
         status,
@@ -238,7 +238,7 @@ def vwap(notional: Decimal, volume: Decimal) -> float | None:
         return None
     multiply = EXACT.multiply
     # of integers: rounded once, correctly; as mypyc compiles `/`, it rounds those above 2**53, too
-    mean: float = truediv(int(multiply(notional, _TO_WHOLE)), int(multiply(volume, _TO_WHOLE)))
+    mean: float = truediv(int(multiply(notional, _TO_INTEGER)), int(multiply(volume, _TO_INTEGER)))
     return mean
 
 

@@ -40,7 +40,7 @@ from topologies.runtime.quix_version import check_quix
 logger = logging.getLogger(__name__)
 
 ASK_TIMEOUT_S = 15.0
-HURRY_S = 0.001
+FLUSH_SOON_S = 0.001
 _NO_CONTEXT = SerializationContext("", MessageField.VALUE)
 """The serializers of candles and of bytes do not look at it."""
 
@@ -119,7 +119,7 @@ class IncarnationConsumer(InternalConsumer):
             if partitions:
                 self.before_assign()
                 self.incarnations.begin(partition.topic for partition in partitions)
-                self._set_beginnings(partitions)
+                self._set_start_offsets(partitions)
             on_assign(consumer, partitions)
 
         def revoke(consumer: Consumer, partitions: list[TopicPartition]) -> None:
@@ -152,7 +152,7 @@ class IncarnationConsumer(InternalConsumer):
         stamped = self.incarnations.stamped(offsets or ())
         return super().commit(message=message, offsets=stamped, asynchronous=asynchronous)
 
-    def _set_beginnings(self, partitions: list[TopicPartition]) -> None:
+    def _set_start_offsets(self, partitions: list[TopicPartition]) -> None:
         """Say where each of `partitions` begins: behind what of its topic's incarnation is committed.
 
         librdkafka would ask for that itself and begin when it is told. Quix pauses changelogs right
@@ -218,7 +218,7 @@ class IncarnationProducer(InternalProducer):
             self._producer.produce(topic, value, key, partition=partition, timestamp=timestamp)
         self._lingers = True
 
-    def enlist(self, changelog: tuple[str, int]) -> None:
+    def add_to_transaction(self, changelog: tuple[str, int]) -> None:
         """Bring a changelog's partition into the transaction, before a commit waits for that.
 
         Kafka asks twice for a partition's first record in a transaction: the client adds it, the
@@ -230,14 +230,14 @@ class IncarnationProducer(InternalProducer):
         headers = {CHANGELOG_CF_MESSAGE_HEADER: "default"}
         with suppress(BufferError):  # the state's own records will open it
             self._producer._producer.produce(
-                topic, None, b"enlisted", partition=partition, headers=headers
+                topic, None, b"added-to-transaction", partition=partition, headers=headers
             )
 
-    def hurry(self) -> None:
+    def flush_soon(self) -> None:
         """Send now what waits for `linger.ms`; until Kafka has it, or for a millisecond."""
         if self._lingers:
             self._lingers = False
-            self.flush(HURRY_S)
+            self.flush(FLUSH_SOON_S)
 
     def commit_transaction(
         self, positions: list[TopicPartition], group_metadata: Any, timeout: float | None = None
@@ -266,7 +266,7 @@ class IncarnationApplication(Application):
         check_quix()
         self._incarnations = incarnations
         self._before_assign = before_assign
-        self.told_to_stop = False
+        self.stop_requested = False
         """By a signal, or by its owner; not by an error."""
         super().__init__(*args, **kwargs)
 
@@ -277,11 +277,11 @@ class IncarnationApplication(Application):
 
     def stop(self, fail: bool = False) -> None:
         """Stop, also when the loop has yet to begin."""
-        self.told_to_stop = self.told_to_stop or not fail
+        self.stop_requested = self.stop_requested or not fail
         super().stop(fail)
 
-    def _stop_if_told(self) -> None:
-        if self.told_to_stop:
+    def _stop_if_requested(self) -> None:
+        if self.stop_requested:
             super().stop()
 
     def _get_internal_consumer(
@@ -299,7 +299,7 @@ class IncarnationApplication(Application):
         )
         consumer.incarnations = self._incarnations
         consumer.before_assign = self._before_assign
-        consumer.before_poll = self._stop_if_told
+        consumer.before_poll = self._stop_if_requested
         return consumer
 
     def _get_internal_producer(

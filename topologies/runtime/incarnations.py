@@ -120,24 +120,24 @@ class StateIncarnations:
             for number in range(self._settings.kafka_partitions)
         ]
         deadline = time.monotonic() + GROUP_EMPTY_S
-        while (refusal := self._alter_offsets(partitions)) and time.monotonic() < deadline:
+        while (error := self._alter_offsets(partitions)) and time.monotonic() < deadline:
             time.sleep(0.5)
-        if refusal:
+        if error:
             logger.warning(
                 "the group %s keeps its offsets, another worker is active: %s",
                 self._group,
-                refusal.str(),
+                error.str(),
             )
         else:
             logger.warning("the group %s starts over at the beginning of its input", self._group)
 
     def _alter_offsets(self, partitions: list[TopicPartition]) -> KafkaError | None:
-        """Set the group's offsets; Kafka's refusal when it has members."""
+        """Set the group's offsets; Kafka's error when the group has members."""
         request = [ConsumerGroupTopicPartitions(self._group, partitions)]
         (done,) = self._admin.alter_consumer_group_offsets(request).values()
         try:
             altered = done.result().topic_partitions
         except KafkaException as error:
-            refusal: KafkaError = error.args[0]
-            return refusal
+            reason: KafkaError = error.args[0]
+            return reason
         return next((at.error for at in altered if at.error), None)

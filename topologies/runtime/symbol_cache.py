@@ -25,15 +25,15 @@ from quixstreams.dataframe import StreamingDataFrame
 from quixstreams.sinks.base import BaseSink
 
 from topologies.runtime.application import IncarnationProducer
-from topologies.runtime.pipelined_commits import OverlappingContext
+from topologies.runtime.pipelined_commits import PipelinedContext
 
 logger = logging.getLogger(__name__)
 
-Store = State[bytes, bytes]
+SymbolState = State[bytes, bytes]
 """The state of one symbol: byte values under byte keys."""
 
 
-class Head(Protocol):
+class StateHead(Protocol):
     """The part of a symbol's stored state by which a cache entry is verified."""
 
     incarnation: str
@@ -43,25 +43,25 @@ class Head(Protocol):
 
 
 V = TypeVar("V")
-H = TypeVar("H", bound=Head)
+H = TypeVar("H", bound=StateHead)
 
 
-class Codec(Protocol[V, H]):
+class StateCodec(Protocol[V, H]):
     """Makes the state of a symbol, loads it from a store and saves it there."""
 
-    def head(self, store: Store) -> H | None:
+    def head(self, store: SymbolState) -> H | None:
         """The stored head; None when the store holds no state."""
 
     def new(self, symbol: str) -> V:
         """The state of a symbol of which no message has been applied."""
 
-    def load(self, head: H, symbol: str, store: Store) -> V:
+    def load(self, head: H, symbol: str, store: SymbolState) -> V:
         """The state as it was saved with `head`."""
 
-    def save(self, value: V, incarnation: str, offset: int, store: Store) -> None:
+    def save(self, value: V, incarnation: str, offset: int, store: SymbolState) -> None:
         """Write what changed since the last save, with a head of this incarnation and offset."""
 
-    def discard(self, head: H, store: Store) -> None:
+    def discard(self, head: H, store: SymbolState) -> None:
         """Delete everything that was saved with `head`."""
 
 
@@ -79,7 +79,7 @@ class CachedSymbol(Generic[V]):
         self.saved_in = 0
         """The number of the flush that last saved this entry; 0: none."""
         self.checkpoint: object = None
-        self.open: Callable[[], Store] | None = None
+        self.open: Callable[[], SymbolState] | None = None
         """Opens its store in `checkpoint`."""
 
 
@@ -92,7 +92,7 @@ class SymbolCache(Generic[V, H]):
     """
 
     def __init__(
-        self, codec: Codec[V, H], incarnation: str, committing: Callable[[], bool]
+        self, codec: StateCodec[V, H], incarnation: str, committing: Callable[[], bool]
     ) -> None:
         self._codec = codec
         self._incarnation = incarnation
@@ -107,7 +107,7 @@ class SymbolCache(Generic[V, H]):
         key: bytes,
         partition: int,
         checkpoint: object,
-        store_of: Callable[[int, bytes], Store],
+        store_of: Callable[[int, bytes], SymbolState],
     ) -> CachedSymbol[V]:
         """The entry of `key` in `partition`, verified once per `checkpoint`.
 
@@ -128,7 +128,7 @@ class SymbolCache(Generic[V, H]):
         cached: CachedSymbol[V] | None,
         symbol: str,
         key: tuple[int, bytes],
-        store: Store,
+        store: SymbolState,
     ) -> CachedSymbol[V]:
         """Return `cached` if the store confirms it, else load the entry from the store."""
         head = self._codec.head(store)
@@ -187,19 +187,19 @@ class StateStores:
     """
 
     def __init__(self, stream: StreamingDataFrame) -> None:
-        self._context = cast(OverlappingContext, stream.processing_context)
+        self._context = cast(PipelinedContext, stream.processing_context)
         self._producer = cast(IncarnationProducer, self._context.producer)
         self._stream_id = stream.stream_id
         self._transactions: dict[int, object] = {}
         stream.register_store()
 
-    def open(self, partition: int, key: bytes) -> Store:
+    def open(self, partition: int, key: bytes) -> SymbolState:
         """The state of `key`; adds its changelog to Kafka's transaction the first time."""
         transaction = self._context.checkpoint.get_store_transaction(self._stream_id, partition)
         if self._transactions.get(partition) is not transaction:
             self._transactions[partition] = transaction
             if changelog := transaction.changelog_topic_partition:
-                self._producer.enlist(changelog)
+                self._producer.add_to_transaction(changelog)
         return transaction.as_state(prefix=key)
 
     def release(self, partitions: Collection[int]) -> None:

@@ -15,7 +15,7 @@ from quixstreams.state.rocksdb import RocksDBOptions
 from app.settings import Settings
 from app.topics import MAX_MESSAGE_BYTES, BrokerUnreachableError, await_topics, compact_soon
 from topologies.runtime.application import TopicIncarnations
-from topologies.runtime.batched_polling import TurnApplication
+from topologies.runtime.batched_polling import BatchedApplication
 from topologies.runtime.incarnations import StateIncarnations, TopicRecreatedError
 from topologies.runtime.instance import Instance, claim_instance
 
@@ -29,7 +29,7 @@ FETCH_WAIT_MS = 100
 asked on the connection: an assignment asks for four offsets a partition, one after the other."""
 LINGER_MS = 20
 """How long records may wait for company while there is more to read; one that has caught up sends
-them at once (`IncarnationProducer.hurry`). Short waits keep a thread of librdkafka spinning."""
+them at once (`IncarnationProducer.flush_soon`). Short waits keep a thread of librdkafka spinning."""
 RETRY_FIRST_S, RETRY_MAX_S = 1.0, 30.0
 MAX_WAITING_KB = 64 * 1024
 """Of output that the broker has yet to take; a worker with more waits."""
@@ -43,8 +43,8 @@ SMALL_STORES = RocksDBOptions(
 three buffers of 64 MB a store would hold what nobody reads."""
 
 
-Prepare = Callable[[Settings, Instance], TurnApplication]
-Build = Callable[[TurnApplication, Settings, StateIncarnations], None]
+Prepare = Callable[[Settings, Instance], BatchedApplication]
+Build = Callable[[BatchedApplication, Settings, StateIncarnations], None]
 """Wires a topology on an application."""
 
 
@@ -71,7 +71,7 @@ def run(settings: Settings, group: str, prepare: Prepare) -> None:
                 BrokerUnreachableError,
                 TopicRecreatedError,
             ) as error:
-                if app and app.told_to_stop:
+                if app and app.stop_requested:
                     logger.warning("stopped, the next start repeats what is uncommitted: %s", error)
                     return
                 if time.monotonic() - started > 60:
@@ -88,7 +88,7 @@ def run(settings: Settings, group: str, prepare: Prepare) -> None:
 
 def prepare(
     settings: Settings, instance: Instance, group: str, input_topic: str, build: Build
-) -> TurnApplication:
+) -> BatchedApplication:
     """The application of a topology, with local state of the current incarnation of its topics alone.
 
     :param group: its consumer group, without the namespace.
@@ -102,17 +102,17 @@ def prepare(
     incarnations.note()
     compact_soon(settings, incarnations.changelogs())
     logger.info("instance %d reads %s", instance.number, topic)
-    spare_the_collector()
+    tune_gc()
     return app
 
 
-def application(settings: Settings, instance: Instance, group: str) -> TurnApplication:
+def application(settings: Settings, instance: Instance, group: str) -> BatchedApplication:
     """A Quix application with a worker's settings; no topology is wired on it yet.
 
     :param group: its consumer group, with its namespace.
     """
     me = instance.transactional_id(group)
-    return TurnApplication(
+    return BatchedApplication(
         broker_address=ConnectionConfig.from_librdkafka_dict(settings.kafka_client()),
         consumer_group=group,
         auto_offset_reset="earliest",
@@ -143,7 +143,7 @@ def application(settings: Settings, instance: Instance, group: str) -> TurnAppli
     )
 
 
-def spare_the_collector() -> None:
+def tune_gc() -> None:
     """Look for cycles seldom: identities of prints hold none, and looking took 30 % of the time."""
     gc.collect()
     gc.freeze()

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import msgspec
 from msgspec import Struct
 
-from app.contracts import MAX_DETAIL, Refusal, Trade, conditions_of, in_range
+from app.contracts import MAX_DETAIL, Rejection, Trade, conditions_of, in_range
 from app.market.symbols import is_symbol
 
 MAX_FRAME_BYTES = 5 * 1024 * 1024
@@ -35,7 +35,7 @@ class TradeFrame(NamedTuple):
     """The trades of a frame that can be taken, in their order, and why others cannot."""
 
     arrived: list[Arrived]
-    refusals: list[Refusal]
+    refusals: list[Rejection]
     size: int
     """How many trades the frame held, refused ones included."""
 
@@ -59,7 +59,7 @@ class OtherFrame(NamedTuple):
 class RefusedFrame(NamedTuple):
     """Nothing of the frame can be taken."""
 
-    refusal: Refusal
+    refusal: Rejection
 
 
 Frame = TradeFrame | Ping | ErrorFrame | OtherFrame | RefusedFrame
@@ -171,7 +171,7 @@ def _trade_frame(
         else:
             kind, detail = reason
             refused.setdefault(kind, (detail, []))[1].append(place)
-    refusals = [Refusal(kind, detail, tuple(at)) for kind, (detail, at) in refused.items()]
+    refusals = [Rejection(kind, detail, tuple(at)) for kind, (detail, at) in refused.items()]
     return TradeFrame(arrived, refusals, size)
 
 
@@ -187,4 +187,4 @@ def _wrong(row: _Row, trade: Trade) -> tuple[str, str] | None:
 
 
 def _refused(detail: str) -> RefusedFrame:
-    return RefusedFrame(Refusal("schema", detail))
+    return RefusedFrame(Rejection("schema", detail))

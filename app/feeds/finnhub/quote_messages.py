@@ -11,10 +11,10 @@ import msgspec
 from app.contracts import (
     MAX_DETAIL,
     FeedName,
+    MessageRejectedError,
     Quote,
-    Refusal,
-    RefusedMessage,
-    Rejected,
+    Rejection,
+    RejectionRecord,
     decode,
     encode,
 )
@@ -25,14 +25,14 @@ _FIELDS = ("c", "d", "dp", "h", "l", "o", "pc")
 
 def quote_message(
     payload: Any, *, symbol: str, feed: FeedName, source: str, received_at: int
-) -> Quote | Refusal | None:
+) -> Quote | Rejection | None:
     """The message of Finnhub's answer `payload`; None when Finnhub does not know the symbol."""
     if not isinstance(payload, dict):
-        return Refusal("schema", "the quote is not an object")
+        return Rejection("schema", "the quote is not an object")
     if payload.get("c") == 0 and payload.get("t") == 0:
         return None
     if any(isinstance(payload.get(name), str) for name in _FIELDS):
-        return Refusal("schema", "a number of the quote is written as a text")
+        return Rejection("schema", "a number of the quote is written as a text")
     numbers = {
         name: Decimal(repr(payload[name]))
         if isinstance(payload.get(name), float)
@@ -46,21 +46,21 @@ def quote_message(
         )
         decode(symbol.encode(), encode(quote), feed)  # as whoever reads the topic will
     except msgspec.ValidationError as error:
-        return Refusal("schema", f"the quote is malformed: {error}"[:MAX_DETAIL])
-    except RefusedMessage as error:
-        return error.refusal
+        return Rejection("schema", f"the quote is malformed: {error}"[:MAX_DETAIL])
+    except MessageRejectedError as error:
+        return error.rejection
     return quote
 
 
 def quote_messages(
     payload: Any, *, symbol: str, feed: FeedName, source: str, received_at: int
-) -> list[Quote | Rejected]:
+) -> list[Quote | RejectionRecord]:
     """What Finnhub's answer `payload` makes: a quote, or a rejection that holds the answer.
 
     Nothing, when Finnhub does not know the symbol.
     """
     quote = quote_message(payload, symbol=symbol, feed=feed, source=source, received_at=received_at)
-    if isinstance(quote, Refusal):
+    if isinstance(quote, Rejection):
         return [*rejections(as_json(payload).encode(), [quote], feed)]
     return [] if quote is None else [quote]
 

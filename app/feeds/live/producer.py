@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from app.contracts import Quote, Rejected
+from app.contracts import Quote, RejectionRecord
 from app.errors import TickhouseError
 from app.feeds.clock import Clock, SteadyClock
 from app.feeds.finnhub.rate_limit import CallBudget
@@ -300,7 +300,7 @@ class Producer:
             self._recorder.date(date_ms, sent_ms, received_ms)
         self._outlet.offer(self._intake.server_date(date_ms, sent_ms, received_ms))
 
-    def _publish(self, message: Quote | Rejected) -> None:
+    def _publish(self, message: Quote | RejectionRecord) -> None:
         self._outlet.offer([message])
 
     async def _bring_quotes(self) -> None:

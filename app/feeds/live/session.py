@@ -17,8 +17,8 @@ from app.contracts import (
     MAX_DETAIL,
     FeedName,
     Message,
-    Refusal,
-    Rejected,
+    Rejection,
+    RejectionRecord,
     Trades,
 )
 from app.feeds.clock import Clock
@@ -48,7 +48,7 @@ ASLEEP_MS = 60_000
 MOST_NAMED = 1_000
 """Of symbols that were never subscribed, so many are named in the log."""
 
-Outgoing = Message | Rejected
+Outgoing = Message | RejectionRecord
 
 log = logging.getLogger(__name__)
 
@@ -357,12 +357,12 @@ class Intake:
         in_time = [message for message, _ in parts if message is not None]
         return in_time, [wrong for _, wrong in parts if wrong is not None]
 
-    def _refused(self, wrong: list[Trades]) -> list[Refusal]:
+    def _refused(self, wrong: list[Trades]) -> list[Rejection]:
         """Why trades of one frame that come from the future cannot be taken."""
         indices = sorted(trade.i for message in wrong for trade in message.trades)
         self.counts["rejected_trades"] += len(indices)
         self._skew_log.rejected(message.symbol for message in wrong)
-        return [Refusal("future", _FUTURE, tuple(indices))] if indices else []
+        return [Rejection("future", _FUTURE, tuple(indices))] if indices else []
 
     def _release(self, at_once: bool = False) -> list[Outgoing]:
         """Send or reject what of the trades from the future need not be held any longer."""
@@ -421,7 +421,7 @@ class Intake:
         if not places:
             return frame
         self._name_unsubscribed(places)
-        refusal = Refusal(
+        refusal = Rejection(
             "unsubscribed",
             f"not subscribed, or no longer: {', '.join(places)}"[:MAX_DETAIL],
             tuple(sorted(place for some in places.values() for place in some)),

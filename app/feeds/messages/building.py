@@ -10,7 +10,15 @@ import base64
 import hashlib
 from collections import Counter, deque
 
-from app.contracts import MAX_MESSAGE_BYTES, FeedName, Refusal, Rejected, Trade, Trades, encode
+from app.contracts import (
+    MAX_MESSAGE_BYTES,
+    FeedName,
+    Rejection,
+    RejectionRecord,
+    Trade,
+    Trades,
+    encode,
+)
 from app.feeds.finnhub.frames import Arrived, TradeFrame
 from app.feeds.messages.repeats import RepeatCounter
 
@@ -132,14 +140,14 @@ def halves(message: Trades) -> list[Trades]:
     ]
 
 
-def rejections(raw: bytes, refusals: list[Refusal], feed: FeedName) -> list[Rejected]:
+def rejections(raw: bytes, refusals: list[Rejection], feed: FeedName) -> list[RejectionRecord]:
     """One record per reason of what was refused at the feed; the first carries the bytes."""
     if not refusals:
         return []
     payload = base64.b64encode(raw[:MAX_PAYLOAD_BYTES]).decode()
     digest = hashlib.sha256(raw).hexdigest()
     return [
-        Rejected(
+        RejectionRecord(
             stage="feed",
             reason=refusal.reason,
             detail=refusal.detail,

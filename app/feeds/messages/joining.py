@@ -6,12 +6,12 @@ symbol lies between them, above all no watermark: what consumers make of them is
 
 from __future__ import annotations
 
-from app.contracts import Message, Rejected, Trades
+from app.contracts import Message, RejectionRecord, Trades
 
 MOST_TRADES = 500
 """Well within the largest message, and small enough to be read with others."""
 
-Outgoing = Message | Rejected
+Outgoing = Message | RejectionRecord
 
 
 class Joiner:
@@ -30,7 +30,7 @@ class Joiner:
 
     def add(self, message: Outgoing) -> list[Outgoing]:
         """What nothing can be joined to any more, in the order of each symbol."""
-        if isinstance(message, Rejected):
+        if isinstance(message, RejectionRecord):
             return [message]
         if not isinstance(message, Trades):
             held = self._held.pop(message.symbol, None)

@@ -147,7 +147,7 @@ class Outlet:
             sent["Trades"],
             sent["Watermark"],
             sent["Quote"],
-            sent["Rejected"],
+            sent["RejectionRecord"],
             repeated_frames,
         )
         if kept:

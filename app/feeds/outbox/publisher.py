@@ -18,7 +18,7 @@ from app.contracts import (
     REJECTED_TOPIC,
     STOCKS_TOPIC,
     Message,
-    Rejected,
+    RejectionRecord,
     Trades,
     encode,
 )
@@ -158,7 +158,7 @@ class Publisher:
         self._ready = True
         self.settle()
 
-    def offer(self, messages: Iterable[Message | Rejected]) -> None:
+    def offer(self, messages: Iterable[Message | RejectionRecord]) -> None:
         """Take `messages`, behind all earlier ones; `settle` sends them."""
         for message in messages:
             self._add(self._joiner.add(message))
@@ -189,7 +189,7 @@ class Publisher:
             log.info("the %d messages that waited for Kafka are delivered", self._waited[1])
             self._waited = None
 
-    def send(self, messages: Iterable[Message | Rejected]) -> None:
+    def send(self, messages: Iterable[Message | RejectionRecord]) -> None:
         """Hand over `messages`, waiting while there is no room."""
         self.offer(messages)
         self.settle()
@@ -257,15 +257,15 @@ class Publisher:
         waiting = len(self._joiner) + len(self._backlog) + len(self._returned)
         return waiting + len(self._refusals) + len(self._held)
 
-    def _add(self, messages: Iterable[Message | Rejected]) -> None:
+    def _add(self, messages: Iterable[Message | RejectionRecord]) -> None:
         for message in messages:
             for record in self._records(message):
                 self.sent[type(message).__name__] += 1
                 self._backlog.add(record)
 
-    def _records(self, message: Message | Rejected) -> Iterable[Record]:
+    def _records(self, message: Message | RejectionRecord) -> Iterable[Record]:
         value = encode(message)
-        if isinstance(message, Rejected):
+        if isinstance(message, RejectionRecord):
             return (Record(self._rejected, None, value),)
         key = message.symbol.encode()
         if isinstance(message, Trades) and len(value) > MAX_MESSAGE_BYTES:

@@ -15,19 +15,19 @@ from confluent_kafka import KafkaError
 from app.contracts import (
     MAX_DETAIL,
     FeedName,
-    RefusedMessage,
-    Rejected,
+    MessageRejectedError,
+    RejectionRecord,
     Trade,
     Trades,
     decode,
-    decode_rejected,
+    decode_rejection,
     encode,
 )
 from app.feeds.live.coverage import MINUTE_MS, Lost, minute_of
 from app.feeds.messages.building import MAX_PAYLOAD_BYTES, halves
 from app.feeds.outbox.spill_file import Record
 
-REASON = "refused_by_kafka"
+REASON = "rejected_by_kafka"
 
 
 class Verdict(Enum):
@@ -74,10 +74,10 @@ def verdict(error: KafkaError) -> Verdict:
     return Verdict.STOP if error.fatal() else _VERDICTS.get(error.code(), Verdict.STOP)
 
 
-def rejection(record: Record, error: str, feed: FeedName) -> Rejected:
+def rejection(record: Record, error: str, feed: FeedName) -> RejectionRecord:
     """The record for trades-rejected of a message that Kafka refuses for good."""
     value = record.value
-    return Rejected(
+    return RejectionRecord(
         stage="feed",
         reason=REASON,
         detail=f"Kafka refuses it for {record.topic}: {error}"[:MAX_DETAIL],
@@ -98,17 +98,17 @@ def smaller_parts(record: Record, error: KafkaError, feed: FeedName) -> list[Rec
     Halves of trades that are too large together; a record of trades-rejected without its payload.
     """
     with suppress(msgspec.DecodeError):
-        return _without_payload(record, decode_rejected(record.value))
+        return _without_payload(record, decode_rejection(record.value))
     if verdict(error) is not Verdict.TOO_LARGE:
         return []
-    with suppress(RefusedMessage):
+    with suppress(MessageRejectedError):
         message = decode(record.key, record.value, feed).message
         if isinstance(message, Trades) and len(message.trades) > 1:
             return [record._replace(value=encode(half)) for half in halves(message)]
     return []
 
 
-def _without_payload(record: Record, rejected: Rejected) -> list[Record]:
+def _without_payload(record: Record, rejected: RejectionRecord) -> list[Record]:
     if rejected.payload is None:
         return []
     rejected.payload = None
@@ -123,7 +123,7 @@ def lost_with(record: Record, feed: FeedName) -> list[Lost]:
     """
     try:
         message = decode(record.key, record.value, feed).message
-    except RefusedMessage:
+    except MessageRejectedError:
         return []  # no reader of the topic would have taken it
     if not isinstance(message, Trades):
         return []

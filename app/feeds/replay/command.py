@@ -18,7 +18,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from app.contracts import STOCKS_TOPIC, Message, RefusedMessage, Trades, Watermark, decode
+from app.contracts import STOCKS_TOPIC, Message, MessageRejectedError, Trades, Watermark, decode
 from app.feeds.live.recording import Event, RecordingError, is_recording, read_recording
 from app.feeds.live.source import SourceError, check_feed, only_one
 from app.feeds.outbox.publisher import Publisher
@@ -250,7 +250,7 @@ def _told_by(
 ) -> Iterator[tuple[str, int]]:
     try:
         message: Message = decode(key, value, settings.tickhouse_feed).message
-    except RefusedMessage:
+    except MessageRejectedError:
         return  # the candles worker records it
     if isinstance(message, Watermark):
         yield message.symbol, message.t

@@ -416,7 +416,7 @@ def test_records_are_told_apart_by_what_lies_at_their_offset(settings: Settings)
     assert incarnations.former(mixed) == [*before[:3], *after[3:]]
 
 
-def test_workers_that_name_a_incarnation_at_once_agree(settings: Settings) -> None:
+def test_workers_that_name_an_incarnation_at_once_agree(settings: Settings) -> None:
     def name(first_ms: int) -> str:
         return IncarnationNames(Bucket(settings)).name("stocks-topic", "idOfThisLife", first_ms)
 

@@ -11,7 +11,7 @@ from app.settings import Settings
 from tests.integration.topologies.counting import GROUP, beside, counting
 from tests.support import await_, await_consumed, read_topic, send
 from topologies.runtime.application import IncarnationConsumer
-from topologies.runtime.batched_polling import TurnApplication
+from topologies.runtime.batched_polling import BatchedApplication
 
 
 def changelog(settings: Settings) -> str:
@@ -19,7 +19,7 @@ def changelog(settings: Settings) -> str:
     return f"changelog__{group}--{topic}--default"
 
 
-def assigned(app: TurnApplication) -> list[dict[str, int]]:
+def assigned(app: BatchedApplication) -> list[dict[str, int]]:
     """Of each assignment to come, at which offset each topic's partition begins."""
     found: list[dict[str, int]] = []
     assign = app._on_assign
@@ -63,7 +63,7 @@ def test_a_changelog_that_escaped_its_pause_is_paused_again(settings, caplog):
     send(settings, STOCKS_TOPIC, [(b"SPY", b"")])
     partition = TopicPartition(changelog(settings), 0)
 
-    def watch(app: TurnApplication) -> None:
+    def watch(app: BatchedApplication) -> None:
         await_consumed(settings, STOCKS_TOPIC, GROUP, 30)
         app._consumer.resume([partition])
         await_(lambda: "paused again" in caplog.text, 30, "a look at the changelog")

@@ -41,7 +41,7 @@ def test_records_wait_for_company_until_they_are_hurried(topic):
 
     def hurried() -> bool:
         producer._lingers = True
-        producer.hurry()
+        producer.flush_soon()
         return end_offsets(settings, LIVE_TOPIC) == {0: 1}
 
     await_(hurried, 10, "the record")

@@ -28,7 +28,7 @@ from tests.support import (
 )
 from topologies.candles import GROUP, build
 from topologies.runtime import worker
-from topologies.runtime.batched_polling import TurnApplication
+from topologies.runtime.batched_polling import BatchedApplication
 from topologies.runtime.incarnations import StateIncarnations, TopicRecreatedError
 from topologies.runtime.instance import claim_instance
 from topologies.runtime.worker import application
@@ -56,7 +56,7 @@ def prepared(make_settings, tmp_path, monkeypatch) -> Callable[..., Settings]:
 
 
 @contextmanager
-def candles(settings: Settings) -> Iterator[TurnApplication]:
+def candles(settings: Settings) -> Iterator[BatchedApplication]:
     """The candles worker's application, for the test's own process."""
     group, stocks = settings.named(GROUP), settings.named(STOCKS_TOPIC)
     with claim_instance(settings.state_dir / GROUP, None) as instance:
@@ -70,7 +70,7 @@ def candles(settings: Settings) -> Iterator[TurnApplication]:
 class Rebalances:
     """What an application holds while another member of its group comes and goes."""
 
-    def __init__(self, settings: Settings, app: TurnApplication) -> None:
+    def __init__(self, settings: Settings, app: BatchedApplication) -> None:
         self.partitions: set[int] = set()
         self._count = 0
         self._read: dict[int, int] = {}
@@ -80,7 +80,7 @@ class Rebalances:
         self._changelog = f"changelog__{settings.named(GROUP)}--{self._topic}--default"
         self._watch(app)
 
-    def _watch(self, app: TurnApplication) -> None:
+    def _watch(self, app: BatchedApplication) -> None:
         context = app._processing_context
         assign, store_offset = app._on_assign, context.store_offset
 

@@ -14,7 +14,7 @@ from app.contracts import (
     ROLLUP_TOPICS,
     STOCKS_TOPIC,
     Candle,
-    RefusedMessage,
+    MessageRejectedError,
     decode,
     decode_candle,
 )
@@ -73,13 +73,13 @@ def test_every_record_of_the_topology_is_the_cores(make_settings, tmp_path, core
     rejected: list[tuple[int, str, list[int] | None]] = []
     for offset, (key, value) in enumerate(sent):
         try:
-            message, refusals, places = decode(key, value, "replay")
-        except RefusedMessage as refused:
-            rejected.append((offset, refused.refusal.reason, None))
+            message, rejections, indices = decode(key, value, "replay")
+        except MessageRejectedError as refused:
+            rejected.append((offset, refused.rejection.reason, None))
             continue
-        assert not refusals
+        assert not rejections
         symbol = symbols.setdefault(key, SymbolCandles(message.symbol, rules, Counter()))
-        outcome = symbol.apply(message, offset, places)
+        outcome = symbol.apply(message, offset, indices)
         rejected += [(offset, r.reason, list(r.indices)) for r in outcome.rejections]
         expected[CANDLES_TOPIC] += outcome.records
         expected[LIVE_TOPIC] += outcome.partials

@@ -71,7 +71,7 @@ def test_candle_comes_out_as_it_went_in(filled: Filled) -> None:
     assert row["status"] == "final"
 
 
-def test_highest_revision_of_a_incarnation_wins(filled: Filled) -> None:
+def test_highest_revision_of_an_incarnation_wins(filled: Filled) -> None:
     row = candle_at(filled, 5)
 
     assert (row["revision"], row["candle_high"], row["volume"]) == (1, 99, 400)

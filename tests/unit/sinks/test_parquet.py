@@ -9,11 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.lake import ObjectKey
-from sinks.parquet import OFFSET, Place, build, cuts, parquet
+from sinks.parquet import OFFSET, SourcePartition, build, cuts, parquet
 from sinks.rows import Row, stocks_rows
 from tests.unit.sinks.records import record, trade, trades
 
-PLACE = Place("id", "incarnation", 0)
+PLACE = SourcePartition("id", "incarnation", 0)
 SPAN = 7
 TOPIC = [
     row

@@ -141,7 +141,7 @@ def test_a_lake_that_is_away_holds_the_application_back(
     assert bucket.data()[-1] == ("trades", 0, 0, 6)
 
 
-def test_a_incarnation_that_ended_is_rescued_and_nothing_may_be_committed(
+def test_an_incarnation_that_ended_is_rescued_and_nothing_may_be_committed(
     sink: ParquetS3Sink, bucket: MemoryBucket, incarnations: MemoryIncarnations
 ) -> None:
     feed(sink, [7, 8, 9])
@@ -152,7 +152,7 @@ def test_a_incarnation_that_ended_is_rescued_and_nothing_may_be_committed(
         sink.flush()
     assert bucket.data() == [("trades", 0, 7, 8)]
     (name,) = bucket.keys("bronze/trades/")
-    assert "-first-li/" in name
+    assert "-first-in/" in name
 
 
 def test_a_rescue_waits_for_the_lake(

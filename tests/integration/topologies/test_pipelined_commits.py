@@ -14,7 +14,7 @@ from app.settings import Settings
 from tests.integration.topologies.counting import GROUP, beside, counting
 from tests.support import await_, await_consumed, committed_offsets, end_offsets, read_topic, send
 from topologies.runtime.application import IncarnationProducer, TopicIncarnations
-from topologies.runtime.pipelined_commits import PairedProducer
+from topologies.runtime.pipelined_commits import AlternatingProducer
 
 _commit = IncarnationProducer.commit_transaction
 
@@ -38,8 +38,8 @@ class HeldCommit:
         return commit_transaction
 
 
-def paired(settings: Settings) -> PairedProducer:
-    producer = PairedProducer(
+def paired(settings: Settings) -> AlternatingProducer:
+    producer = AlternatingProducer(
         broker_address=settings.kafka_brokers,
         extra_config={"transactional.id": settings.named("pair"), "log_level": 0},
         transactional=True,
