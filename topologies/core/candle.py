@@ -1,8 +1,8 @@
-"""What a one-minute candle is: the pure core, without Kafka, clock or I/O.
+"""Build one-minute candles from trades, quotes and watermarks: the pure core.
 
-`SymbolCandles` holds one symbol's open minutes and is fed the messages of `stocks-topic` in their
-order. The same messages give the same records, whatever the speed and wherever the run was
-interrupted. Rules: `docs/topology.md`.
+`SymbolCandles` holds the open minutes of one symbol and applies the messages of `stocks-topic` in
+their order. The same messages give the same records, at any speed and however often the run was
+interrupted. The rules are in `docs/topology.md`.
 """
 
 from __future__ import annotations
@@ -41,38 +41,40 @@ from topologies.core.window import (
 
 PARTIAL_EVERY_MS = 100
 COVERAGE_EVERY_MS = 1_000
-"""Candles of which only the coverage changed are revised once in so much `received_at`."""
+"""Minimum `received_at` between revisions of candles of which only the coverage changed."""
 
 _QUOTE = int(PriceClass.QUOTE)
 
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """Settings of the candle: which feed, how long to wait, which trades set prices."""
+    """Settings of a candle: its feed, how long to wait for late trades, which trades set prices."""
 
     feed: Literal["live", "simulated", "replay"]
     price_rule: Literal["sip", "all"] = "sip"
     grace_ms: int = 5_000
     horizon_ms: int = 900_000
     live: bool = True
-    """Whether partial candles are written."""
+    """Whether partial candles are emitted."""
 
 
 class Outcome(NamedTuple):
-    """What one message led to: records for candles-1m, for candles-live, rejections, rollups."""
+    """The output of one message."""
 
     records: list[Candle]
+    """For candles-1m: final and revised."""
     partials: list[Candle]
+    """For candles-live."""
     rejections: list[Rejection]
     rollups: list[Candle]
-    """Records for the topics of longer intervals: partial, final and revised."""
+    """For the topics of longer intervals: partial, final and revised."""
 
 
 NO_OUTPUT = Outcome([], [], [], [])
 
 
 class SymbolCandles:
-    """The open minutes of one symbol, fed with its messages in the order of the topic."""
+    """Apply the messages of one symbol, in the order of the topic, to its open minutes."""
 
     __slots__ = (
         "_regular",
@@ -102,17 +104,17 @@ class SymbolCandles:
         self.symbol = symbol
         self.rules = rules
         self._regular = condition_effects(Session.REGULAR, rules.price_rule)
-        """For trades of minutes that are not open; whether a trade counts is the same in all."""
+        """For minutes that are not open: whether a trade counts is the same in every session."""
         self.counters = counters
-        """Counts, by kind, of what changes no candle; shared by all symbols of a worker."""
+        """Messages and trades that change no candle, by kind; shared by all symbols of a worker."""
         self.windows: dict[int, Window] = {}
         self.identities: dict[int, Identities] = {}
         self.coverage: dict[int, dict[str, int]] = {}
-        """By minute's start: ms covered, by source."""
+        """Milliseconds covered, by start of the minute and source."""
         self.coverage_pending: set[int] = set()
-        """Starts of final windows whose coverage is no more that of their newest record."""
+        """Starts of final windows whose coverage differs from that of their newest record."""
         self.coverage_slot = -1
-        """Largest received_at // 1000 of the messages that revised candles for coverage alone."""
+        """Largest received_at // 1000 of the messages that revised candles only for coverage."""
         self.series = CandleSeries(symbol, rules.feed, rules.price_rule)
         self.rollups = Rollups(self.series, rules.horizon_ms)
         self.sources = Sources()
@@ -121,28 +123,28 @@ class SymbolCandles:
         """Largest min(t, received_at) of accepted and duplicate trades."""
         self.watermark = 0
         self.partial_slot = -1
-        """received_at // 100 of the message that last wrote partials."""
+        """received_at // 100 of the message that last emitted partials."""
         self.changed: set[int] = set()
-        """Starts of open windows changed since their last partial."""
+        """Starts of open windows that changed since their last partial."""
         self.due: set[int] = set()
-        """Starts of final windows whose next revision is due; empty between messages."""
+        """Starts of final windows to be revised by this message; empty between messages."""
         self.next_due_ms = NEVER
         """The watermark at which the next window becomes final or is dropped."""
         self.touched: set[int] = set()
-        """Starts of windows changed since the last save."""
+        """Starts of windows that changed since the last save."""
         self.gone: list[tuple[int, int]] = []
         """(start, chunks) of windows dropped since the last save."""
 
     def apply(self, message: Message, offset: int, indices: tuple[int, ...] | None) -> Outcome:
-        """Take one message and say what it led to.
+        """Apply one message and return its output.
 
         :param offset: of the message in its partition.
-        :param indices: where its trades stood in the original message; None: as they stand.
+        :param indices: of its trades in the original message; None when none was left out.
         """
         outer = getcontext()
         if outer is EXACT:
             return self._apply(message, offset, indices)
-        setcontext(EXACT)  # operators then are exact, at a quarter of its methods' cost
+        setcontext(EXACT)  # makes operators exact, at a quarter of the cost of its methods
         try:
             return self._apply(message, offset, indices)
         finally:
@@ -185,7 +187,7 @@ class SymbolCandles:
         indices: tuple[int, ...] | None,
         rejections: list[Rejection],
     ) -> None:
-        """The hot loop: what belongs to a minute is looked up when the minute changes."""
+        """Apply trades. This is the hot loop: a minute is looked up only when it changes."""
         received_at, largest_t, moved_t = message.received_at, self.largest_t, self.moved_t
         latest = received_at + FUTURE_MS
         late: list[int] = []
@@ -241,12 +243,12 @@ class SymbolCandles:
             rejections.append(Rejection("future", _FUTURE, _original(future, indices)))
 
     def _effects_at(self, start: int) -> ConditionEffects:
-        """What conditions mean in the minute from `start`, or in any when it is not open."""
+        """The effects of conditions in the minute from `start`, or in any if it is not open."""
         identities = self.identities.get(start)
         return self._regular if identities is None else identities.effects
 
     def _count_unusual(self, window: Window, effect: ConditionEffect) -> None:
-        """Note what is seldom: a trade of unknown conditions, or of a minute that has records."""
+        """Count a trade with an unknown condition, or of a minute that already has a record."""
         if effect.unknown:
             self.counters["unknown_condition"] += 1
         if window.revision >= 0:
@@ -285,7 +287,7 @@ class SymbolCandles:
         self.sources.update(message.source, message.t)
 
     def _cover(self, start: int, source: str, covered_ms: int, offset: int) -> None:
-        """Note how much of the minute from `start` a source says it covered."""
+        """Record how much of the minute from `start` a source reports as covered."""
         if self._is_past(start):
             return
         before = self._covered(start)
@@ -301,10 +303,10 @@ class SymbolCandles:
             self.coverage_pending.add(start)
 
     def _release_coverage(self, slot: int) -> None:
-        """Make pending revisions due: in a later second than the last, or when a minute is past.
+        """Make pending revisions due, at most once per second or when a minute is past.
 
-        All minutes of a symbol share the second. So their rollups, which equal the merge of the
-        minutes' newest records after every message, keep to it as well.
+        All minutes of a symbol share the second, so that their rollups, which equal the merge of
+        the minutes' newest records after every message, are revised no more often either.
         """
         released = self.coverage_pending - self.due
         if slot <= self.coverage_slot:
@@ -314,21 +316,23 @@ class SymbolCandles:
             self.coverage_slot = max(self.coverage_slot, slot)
 
     def find_pending_coverage(self) -> None:
-        """Compare the coverage of final windows with that of their newest records."""
+        """Find final windows whose coverage differs from that of their newest records."""
         for start, window in self.windows.items():
             if window.revision < 0:
                 continue
             reported = self._covered(start)
             covered = UNREPORTED if reported is None else reported
-            if window.emitted_covered_ms == NOT_EMITTED:  # an earlier version left none pending
+            if (
+                window.emitted_covered_ms == NOT_EMITTED
+            ):  # saved by an earlier version
                 window.emitted_covered_ms = covered
             elif window.emitted_covered_ms != covered:
                 self.coverage_pending.add(start)
 
     def _gap_minutes(self, since: int, last: int) -> set[int]:
-        """Minutes from `since` to before `last`: those open, and of the others a horizon's worth.
+        """Minutes of a gap from `since` to before `last`: open ones, and those of the last horizon.
 
-        What is older and not open is past on every clock but that of a source far behind.
+        Older minutes that are not open are past, except on the clock of a source far behind.
         """
         first = max(since, last - self.rules.horizon_ms)
         opened = {start for start in self.windows if since < start + MINUTE_MS <= last}
@@ -339,11 +343,11 @@ class SymbolCandles:
         return max(by_source.values()) if by_source else None
 
     def _is_past(self, start: int) -> bool:
-        """Whether the minute from `start` can change no more."""
+        """Whether the minute from `start` can no longer change."""
         return self.watermark >= start + MINUTE_MS + self.rules.horizon_ms
 
     def _open(self, start: int, offset: int) -> Window | None:
-        """Open the minute from `start`; None when it is past."""
+        """Open the minute from `start`; return None when it is past."""
         if self._is_past(start):
             return None
         session, session_date = session_of(self.symbol, self.rules.feed, start)
@@ -359,7 +363,7 @@ class SymbolCandles:
             self.changed.add(window.start)
 
     def _records(self) -> tuple[list[Candle], list[Candle]]:
-        """Records that are due by now, of minutes in their order and of rollups; drops the past."""
+        """Emit records that are due, of minutes in order and of rollups; drop past minutes."""
         watermark = self.watermark
         records = []
         emitted = []
@@ -401,7 +405,7 @@ class SymbolCandles:
         self.schedule()
 
     def schedule(self) -> None:
-        """Work out at which watermark the next window or rollup becomes final or is dropped."""
+        """Compute the watermark at which the next window or rollup becomes final or is dropped."""
         past = MINUTE_MS + self.rules.horizon_ms
         self.next_due_ms = min(
             (s + (past if w.revision >= 0 else MINUTE_MS) for s, w in self.windows.items()),

@@ -1,4 +1,4 @@
-"""What a trade's conditions mean for the candle it falls into, worked out once a combination."""
+"""Effects of sale conditions on candles, computed once per combination of conditions."""
 
 from __future__ import annotations
 
@@ -16,19 +16,22 @@ _LAST, _QUOTE = int(PriceClass.LAST), int(PriceClass.QUOTE)
 
 
 class ConditionEffect(Struct, frozen=True, gc=False):
-    """What the conditions of a trade mean for a candle of one session under one price rule."""
+    """What a combination of sale conditions allows in one session under one price rule."""
 
     codes: tuple[str, ...]
-    """Normalised, as they stand in a trade's identity."""
+    """Normalised, as in a trade's identity."""
     price_class: int
+    """Which prices a trade may set."""
     zero_volume_class: int
+    """The same for an update of volume 0."""
     counts: bool
+    """Whether it is a trade at all."""
     odd_lot: bool
     unknown: bool
 
     @classmethod
     def of(cls, raw: tuple[str, ...], session: Session, price_rule: str) -> ConditionEffect:
-        """Rule `all`: every trade sets everything; rule `sip`: as the tape says."""
+        """Rule `all`: every trade sets all prices. Rule `sip`: as the consolidated tape defines."""
         codes = conditions_of(list(raw))
         if price_rule == "all":
             return cls(codes, _LAST, _LAST, True, ODD_LOT in codes, False)
@@ -37,9 +40,9 @@ class ConditionEffect(Struct, frozen=True, gc=False):
 
 
 class ConditionEffects(dict[tuple[str, ...], ConditionEffect]):
-    """Conditions as they stand in a message → what they mean in minutes of one session.
+    """Conditions as written in a message → their effect in minutes of one session.
 
-    Fills itself: the same few combinations come again and again.
+    A cache that fills itself, as the same few combinations recur.
     """
 
     def __init__(self, session: Session, price_rule: str) -> None:
@@ -56,5 +59,5 @@ class ConditionEffects(dict[tuple[str, ...], ConditionEffect]):
 
 @cache
 def condition_effects(session: Session, price_rule: str) -> ConditionEffects:
-    """The table for minutes of `session` under `price_rule`."""
+    """The effects for minutes of `session` under `price_rule`."""
     return ConditionEffects(session, price_rule)

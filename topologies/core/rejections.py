@@ -1,4 +1,4 @@
-"""Records for trades-rejected: what was refused, why, and enough of it to send it again."""
+"""Build records for trades-rejected: what was rejected, why, and enough of it to resend it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PAYLOAD_BYTES = 64 * 1024
 
 
 class MessageOrigin(NamedTuple):
-    """Where a message lies in Kafka."""
+    """The position of a message in Kafka."""
 
     topic_id: str
     topic: str
@@ -28,7 +28,7 @@ def rejection_records(
     feed: FeedName,
     stage: Literal["feed", "candles"] = "candles",
 ) -> list[RejectionRecord]:
-    """One record per reason; the first carries the first 64 KiB of the message."""
+    """Build one record per rejection; the first carries the first 64 KiB of the message."""
     value = value or b""
     digest = hashlib.sha256(value).hexdigest()
     payload = base64.b64encode(value[:PAYLOAD_BYTES]).decode()

@@ -1,8 +1,8 @@
-"""Rollups of one-minute candles to 5 and 15 minutes, an hour and a day: pure, as `candle.py` is.
+"""Roll one-minute candles up to 5 and 15 minutes, an hour and a day: pure, as `candle.py` is.
 
-A rollup equals, after every message, the merge of the newest records of its minutes. Minutes that
-can change no more are folded into one sum a rollup, so what is kept does not grow with its length.
-Rules: `docs/topology.md`.
+After every message a rollup equals the merge of the newest records of its minutes. Minutes that can
+no longer change are folded into one sum per rollup, so state does not grow with its length. The
+rules are in `docs/topology.md`.
 """
 
 from __future__ import annotations
@@ -24,29 +24,29 @@ DAY_MS = 86_400_000
 NEVER = 1 << 62
 
 _WIDTHS_MS = (300_000, 900_000, 3_600_000)
-"""Of 5m, 15m and 1h. New York is whole hours from UTC, so they begin at its full hours, too."""
+"""Of 5m, 15m and 1h. New York is whole hours from UTC, so hours begin at its full hours too."""
 _DAY = len(_WIDTHS_MS)
 
 Key = tuple[int, int]
-"""A rollup of a symbol: its interval's index in `INTERVALS`, and its start."""
+"""Identifies a rollup of a symbol: the index of its interval in `INTERVALS`, and its start."""
 
 
 class RollupPeriod(NamedTuple):
-    """Which rollup a minute is part of: [start, end) of one session, or of a day."""
+    """The period of a rollup: [start, end) of one session, or of a day."""
 
     interval_index: int
     start: int
     end: int
     session: Session
-    """Of a stock's day: regular; its other minutes only lend their volume."""
+    """Regular for a stock's day; minutes of other sessions only contribute their volume to it."""
 
 
 @lru_cache(maxsize=4096)
 def rollup_periods(minute: int, session: Session, session_date: str) -> tuple[RollupPeriod, ...]:
-    """The rollups of the minute from `minute`, shortest first; none of them crosses sessions.
+    """The rollups that contain the minute from `minute`, shortest first; none crosses sessions.
 
-    A bucket of the clock that a session begins or ends in is cut there. A stock's day reaches from
-    its pre-market to the end of its post-market; days without trading have none.
+    A clock bucket in which a session begins or ends is cut there. A stock's day reaches from its
+    pre-market to the end of its post-market; days without trading have none.
     """
     begins, ends = session_bounds(session, session_date)
     periods = []
@@ -64,7 +64,7 @@ def rollup_periods(minute: int, session: Session, session_date: str) -> tuple[Ro
 
 
 def sums_of(window: Window) -> CandleSums:
-    """What the newest record of a minute says."""
+    """The sums of the newest record of a minute."""
     covered_ms = window.emitted_covered_ms
     return CandleSums(
         window.price_class,
@@ -93,7 +93,7 @@ def sums_of(window: Window) -> CandleSums:
 
 
 def share(minute: CandleSums, session: Session, period: RollupPeriod) -> CandleSums:
-    """What a minute of `session` lends to a rollup: all, but only its volume beside a day's."""
+    """What a minute of `session` contributes: everything, or to a stock's day only its volume."""
     if period.session is session:
         return minute
     if session is Session.PRE:
@@ -109,15 +109,15 @@ class Rollup(Struct, array_like=True, gc=False):
     session: Session
     session_date: str
     revision: int = -1
-    """Of the newest record; -1: it is open."""
+    """Of the newest record; -1 while it is open."""
     past: CandleSums = NO_TRADES
-    """Of its minutes that can change no more."""
+    """Of its minutes that can no longer change."""
     now: CandleSums = NO_TRADES
     """Of all its minutes."""
 
 
 class Rollups:
-    """The open rollups of one symbol, fed with its minutes whenever one of them has a record."""
+    """The open rollups of one symbol, updated with each new record of one of its minutes."""
 
     __slots__ = ("gone", "horizon_ms", "open", "series", "touched")
 
@@ -126,9 +126,9 @@ class Rollups:
         self.horizon_ms = horizon_ms
         self.open: dict[Key, Rollup] = {}
         self.touched: set[Key] = set()
-        """Those changed since the last save."""
+        """Rollups that changed since the last save."""
         self.gone: list[Key] = []
-        """Those dropped since the last save."""
+        """Rollups dropped since the last save."""
 
     def records(
         self,
@@ -136,17 +136,17 @@ class Rollups:
         windows: Mapping[int, Window],
         watermark: int,
     ) -> list[Candle]:
-        """The rollups' records that one message leads to, at most one each.
+        """Emit the records that one message causes, at most one per rollup.
 
         :param emitted: the minutes that have a new record.
-        :param windows: the symbol's open minutes, those among them.
+        :param windows: all open minutes of the symbol.
         """
         changed = self._take(emitted, windows)
         records = []
         for key in sorted(self.open):
             rollup = self.open[key]
             if rollup.now.price_class == NO_PRICE:
-                continue  # of a day there is but the volume beside it
+                continue  # a day that has only pre- or post-market volume
             if rollup.revision < 0 and watermark >= rollup.end:
                 rollup.revision = 0
                 records.append(self._record(key, rollup, "final"))
@@ -161,7 +161,7 @@ class Rollups:
         return records
 
     def _take(self, emitted: Iterable[Window], windows: Mapping[int, Window]) -> set[Key]:
-        """Let minutes with new records count; which rollups changed."""
+        """Apply minutes with new records; return the rollups that changed."""
         before: dict[Key, CandleSums] = {}
         revised: dict[Key, RollupPeriod] = {}
         for window in emitted:
@@ -186,7 +186,7 @@ class Rollups:
         return rollup
 
     def _merged(self, period: RollupPeriod, windows: Mapping[int, Window]) -> CandleSums:
-        """The merge of all minutes of a rollup that have records."""
+        """Merge all minutes of a rollup that have records."""
         merged = self.open[period[:2]].past
         for start, window in windows.items():
             if period.start <= start < period.end and window.revision >= 0:
@@ -195,7 +195,7 @@ class Rollups:
         return merged
 
     def fold(self, window: Window) -> None:
-        """Keep of a minute that can change no more what its open rollups need."""
+        """Fold a minute that can no longer change into its open rollups."""
         minute = sums_of(window)
         for period in rollup_periods(window.start, window.session, window.session_date):
             rollup = self.open.get(period[:2])
@@ -204,7 +204,7 @@ class Rollups:
                 self.touched.add(period[:2])
 
     def drop_past(self, watermark: int) -> None:
-        """Drop the rollups that can change no more; before their last minutes are folded."""
+        """Drop rollups that can no longer change, before their last minutes are folded."""
         for key in [k for k, r in self.open.items() if watermark >= r.end + self.horizon_ms]:
             del self.open[key]
             self.touched.discard(key)

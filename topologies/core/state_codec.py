@@ -1,9 +1,8 @@
-"""How a symbol's open minutes lie in the state store: what changed since the last save, no more.
+"""Save and load the open minutes of a symbol: a save writes only what changed since the last.
 
 Keys of one symbol: `h` the head, `w<start>` a window, `i<start>.<n>` the n-th chunk of a window's
 identities, `r<n>.<start>` a rollup of the n-th interval. A trade's identity is written once, in the
-chunk of the checkpoint it came with, so a busy minute costs what is new in it and not what it
-already holds.
+chunk of its checkpoint, so saving a busy minute costs what is new in it, not what it holds.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ HEAD = b"h"
 
 
 class StateStore(Protocol):
-    """The part of Quix's `State` that is needed: byte values under byte keys, of one symbol."""
+    """The state of one symbol, byte values under byte keys: the part of Quix's `State` in use."""
 
     def get_bytes(self, key: bytes) -> bytes | None: ...
 
@@ -37,7 +36,7 @@ class StateStore(Protocol):
 
 
 class CandleHead(Struct, array_like=True):
-    """What a symbol's state consists of, beside its windows, identities and rollups."""
+    """The head of a symbol's state: its scalars, and which windows and rollups it has."""
 
     incarnation: str
     """Kafka's id of the input topic this state belongs to."""
@@ -65,20 +64,20 @@ _StoredWindow = msgspec.defstruct(
     [(name, kind, getattr(_NO_WINDOW, name)) for name, kind in _window_types.items()],
     array_like=True,
 )
-"""As a window lies in the store; one that an earlier version saved may lack the last fields."""
+"""A stored window; one that an earlier version saved may lack the last fields."""
 _decode_window = msgspec.msgpack.Decoder(_StoredWindow).decode
 _decode_rollup = msgspec.msgpack.Decoder(Rollup).decode
 _decode_chunk = msgspec.msgpack.Decoder(list[Identity]).decode
 
 
 def head_of(store: StateStore) -> CandleHead | None:
-    """The stored head of the symbol behind `store`, or None when there is none."""
+    """The stored head of a symbol; None when the store holds no state."""
     value = store.get_bytes(HEAD)
     return None if value is None else _decode_head(value)
 
 
 def save(candles: SymbolCandles, incarnation: str, offset: int, store: StateStore) -> None:
-    """Write what changed since the last save; the memory is then as the store will be."""
+    """Write what changed since the last save."""
     for start, chunks in candles.gone:
         _delete_window(store, start, chunks)
     candles.gone.clear()
@@ -120,7 +119,7 @@ def _save_rollups(rollups: Rollups, store: StateStore) -> None:
 def load(
     head: CandleHead, symbol: str, rules: Rules, counters: Counter[str], store: StateStore
 ) -> SymbolCandles:
-    """The symbol's open minutes as they were saved."""
+    """Load the symbol's open minutes as they were saved."""
     candles = SymbolCandles(symbol, rules, counters)
     candles.largest_t, candles.moved_t = head.largest_t, head.moved_t
     candles.watermark, candles.partial_slot = head.watermark, head.partial_slot
@@ -150,7 +149,7 @@ def discard(head: CandleHead, store: StateStore) -> None:
 
 
 class CandleCodec:
-    """How a symbol cache (`topologies.runtime.symbol_cache`) makes, loads and saves candles."""
+    """Makes, loads and saves candles for a symbol cache (`topologies.runtime.symbol_cache`)."""
 
     head = staticmethod(head_of)
     save = staticmethod(save)
@@ -161,11 +160,11 @@ class CandleCodec:
         self._counters = counters
 
     def new(self, symbol: str) -> SymbolCandles:
-        """Candles of a symbol without state."""
+        """The candles of a symbol without state."""
         return SymbolCandles(symbol, self._rules, self._counters)
 
     def load(self, head: CandleHead, symbol: str, store: StateStore) -> SymbolCandles:
-        """The symbol's candles as they were saved."""
+        """Load the symbol's candles as they were saved."""
         return load(head, symbol, self._rules, self._counters, store)
 
 

@@ -1,4 +1,4 @@
-"""What candles say of their trades, and how the sums of several merge into those of one: pure."""
+"""The sums and prices of a candle, and how those of several candles merge into one."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _ZERO = Decimal(0)
 
 
 class CandleSums(Struct, array_like=True, frozen=True, gc=False):
-    """What a candle says of its trades."""
+    """The fields of a candle that are aggregated from its trades."""
 
     price_class: int = NO_PRICE
     open: Decimal = _ZERO
@@ -47,15 +47,15 @@ class CandleSums(Struct, array_like=True, frozen=True, gc=False):
 
 
 NO_TRADES = CandleSums()
-"""Of no trade: merging it changes nothing."""
+"""Of no trade: the neutral element of `merge`."""
 
 
 def merge(first: CandleSums, second: CandleSums) -> CandleSums:
-    """What two candles say together: the candle of all their trades, by the same rule of prices.
+    """Merge two candles into the candle of all their trades, by the same rule of prices.
 
-    Open and close come from the better class of the two; high and low from this class too, and when
-    it is that of trades for last, from trades for high and low beside. Counts and sums add up. Of
-    ties in time, `first` came first.
+    Open and close come from the better class of the two. High and low come from that class too, and
+    if it is that of trades eligible for last, also from trades eligible for high and low. Counts
+    and sums add up. On ties in time, `first` came first.
     """
     better, other = (second, first) if second.price_class < first.price_class else (first, second)
     opens = closes = highs = lows = better
@@ -95,7 +95,7 @@ def merge(first: CandleSums, second: CandleSums) -> CandleSums:
 
 
 def _sum(first: Decimal, second: Decimal) -> Decimal:
-    """The exact sum; one of the two themselves when the other is 0, as often it is."""
+    """The exact sum; without an addition when one of the two is 0, as it often is."""
     return EXACT.add(first, second) if first and second else first or second
 
 
@@ -108,7 +108,7 @@ def _is_lower(one: CandleSums, other: CandleSums) -> bool:
 
 
 def _sum_reported(first: int | None, second: int | None) -> int | None:
-    """The sum of what was told; None when nothing was."""
+    """The sum of the values that were reported; None when none was."""
     if first is None or second is None:
         return second if first is None else first
     return first + second

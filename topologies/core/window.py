@@ -1,4 +1,4 @@
-"""One open minute of one symbol: its sums and prices, and the record that such sums make."""
+"""One open minute of one symbol: its sums and prices, and the candle built from them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from topologies.core.sums import NO_PRICE, CandleSums
 
 MINUTE_MS = 60_000
 UNREPORTED, NOT_EMITTED = -1, -2
-"""In place of a newest record's `covered_ms`: it is null; there is no record yet."""
+"""For `emitted_covered_ms`: the newest record reports none; there is no record yet."""
 
 Status = Literal["partial", "final", "revised"]
 MARKET_FIELDS: tuple[str, ...] = (
@@ -48,7 +48,7 @@ MARKET_FIELDS: tuple[str, ...] = (
     "pre_volume",
     "post_volume",
 )
-"""A function of the set of accepted trades (ties in order) alone."""
+"""Fields of a candle that depend only on the set of accepted trades (ties in order)."""
 
 _ZERO = Decimal(0)
 _LAST, _HIGH_LOW = int(PriceClass.LAST), int(PriceClass.HIGH_LOW)
@@ -63,7 +63,7 @@ _PRICE_SOURCE: dict[int, Literal["last", "high_low", "ineligible", "quote"]] = {
 
 @dataclass(slots=True)
 class Window:
-    """One minute of one symbol while it is open: sums, prices, counts."""
+    """The sums, prices and counts of one minute of one symbol."""
 
     start: int
     session: Session
@@ -90,19 +90,19 @@ class Window:
     out_of_order_count: int = 0
     duplicate_count: int = 0
     revision: int = -1
-    """Of the newest record; -1: none yet, the minute is open."""
+    """Of the newest record; -1 while the minute is open and has none."""
     chunks: int = 0
-    """Of identities in the store."""
+    """The number of chunks of identities in the state store."""
     quote_times: set[int] = field(default_factory=set)
     emitted_duplicates: int = 0
-    """`duplicate_count` of the newest record; a repeat alone writes none."""
+    """`duplicate_count` of the newest record; a duplicate alone causes no revision."""
     emitted_offset: int = -1
     """`last_offset` of the newest record."""
     emitted_covered_ms: int = NOT_EMITTED
-    """`covered_ms` of the newest record. Not None, as of a union mypyc forgets what it is of."""
+    """`covered_ms` of the newest record. An int, never None: faster when compiled."""
 
     def take(self, t: int, p: Decimal, v: Decimal, effect: ConditionEffect) -> None:
-        """Let a trade count. The thread's decimal context is `EXACT`, so that no sum is rounded."""
+        """Add a trade. The decimal context of the thread must be `EXACT`, so no sum is rounded."""
         if not v:
             self.zero_volume_count += 1
             self.price(effect.zero_volume_class, t, p)
@@ -119,10 +119,10 @@ class Window:
         self.price(price_class, t, p)
 
     def price(self, price_class: int, t: int, p: Decimal) -> bool:
-        """Let a price count as far as its class may; True when anything changed."""
+        """Apply a price as far as its class allows; return whether anything changed."""
         best = self.price_class
         if price_class == best:
-            within = self.low < p < self.high  # most are
+            within = self.low < p < self.high  # as most are
             return self._order(t, p) if within else self._order(t, p) | self._extend(t, p)
         if price_class > best:
             # open and close stay with the better class
@@ -138,7 +138,7 @@ class Window:
         return True
 
     def _order(self, t: int, p: Decimal) -> bool:
-        """Let `p` open or close; of equal times the first accepted opens, the last closes."""
+        """Update open and close; on equal times the first accepted opens, the last closes."""
         if t > self.close_time or (t == self.close_time and p != self.close):
             self.close, self.close_time = p, t
             return True
@@ -148,7 +148,7 @@ class Window:
         return False
 
     def _extend(self, t: int, p: Decimal) -> bool:
-        """Let `p` widen the range; of equal prices the earliest tells the time."""
+        """Update high and low; on equal prices the earliest sets the time."""
         changed = False
         if p > self.high or (p == self.high and t < self.high_time):
             self.high, self.high_time = p, t
@@ -160,7 +160,7 @@ class Window:
 
 
 class CandleSeries(NamedTuple):
-    """What all candles of a symbol share."""
+    """The fields that all candles of a symbol share."""
 
     symbol: str
     feed: FeedName
@@ -168,7 +168,7 @@ class CandleSeries(NamedTuple):
 
 
 class CandlePeriod(NamedTuple):
-    """Which span of time a candle tells of: [start, end) in UNIX ms."""
+    """The period of a candle: [start, end) in UNIX ms, and its session."""
 
     interval: Interval
     start: int
@@ -185,10 +185,10 @@ def candle_of(
     revision: int,
     covered_ms: int | None,
 ) -> Candle:
-    """The record of a minute or a rollup as it stands."""
+    """Build the record of a minute or a rollup in its current state."""
     interval, start, end, session, session_date = period
     symbol, feed, price_rule = series
-    return Candle(  # by position: by name it takes four times as long
+    return Candle(  # positional: keywords take four times as long
         f"{symbol}|{interval}|{start}",
         symbol,
         feed,
@@ -233,11 +233,11 @@ def market_fields(candle: Candle) -> tuple[object, ...]:
 
 
 def vwap(notional: Decimal, volume: Decimal) -> float | None:
-    """The nearest double to notional / volume; None at volume 0."""
+    """The double nearest to notional / volume; None at volume 0."""
     if not volume:
         return None
     multiply = EXACT.multiply
-    # of integers: rounded once, correctly; as mypyc compiles `/`, it rounds those above 2**53, too
+    # division of integers rounds once; the `/` that mypyc compiles also rounds those above 2**53
     mean: float = truediv(int(multiply(notional, _TO_INTEGER)), int(multiply(volume, _TO_INTEGER)))
     return mean
 
