@@ -59,7 +59,7 @@ def candles() -> None:
     from topologies.runtime.quix_version import check_quix
 
     check_quix()  # before imports of private modules, which may fail with other versions
-    from topologies.runtime.worker import run
+    from topologies.candles import run
 
     run(_settings())
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from app.contracts import Candle, Message, Rejected
+from app.contracts import Candle, Message, RejectionRecord
 from app.outputs import write_atomically
 
 
@@ -19,7 +19,7 @@ def json_schemas() -> dict[str, dict[str, Any]]:
     kinds: dict[str, Any] = {
         "stocks-topic": Message,
         "candle": Candle,
-        "trades-rejected": Rejected,
+        "trades-rejected": RejectionRecord,
     }
     schemas = {}
     for name, kind in kinds.items():

@@ -85,7 +85,7 @@ Connection = Annotated[
 
 
 class Trade(Struct, gc=False):
-    """One print, in Finnhub's own words, with its place in the feed."""
+    """One print, in Finnhub's own words, with its index in the feed."""
 
     t: UnixMs
     p: Annotated[ExactNumber, Meta(description="price")]
@@ -94,7 +94,7 @@ class Trade(Struct, gc=False):
     frame: Annotated[
         int, Meta(ge=0, le=2**63 - 1, description="number of the frame in its connection")
     ] = 0
-    i: Annotated[int, Meta(ge=0, le=2**31 - 1, description="place in the frame")] = 0
+    i: Annotated[int, Meta(ge=0, le=2**31 - 1, description="index in the frame")] = 0
     k: Annotated[
         int,
         Meta(
@@ -211,13 +211,13 @@ class Candle(Struct, gc=False):
     ] = None
 
 
-class Rejected(Struct, gc=False):
-    """What was refused, where it lies, why, and its first 64 KiB."""
+class RejectionRecord(Struct, gc=False):
+    """What was rejected, where it lies, why, and its first 64 KiB."""
 
     stage: Literal["feed", "candles"]
     reason: Annotated[
         str,
-        Meta(description="schema, key, feed, range, unsubscribed, future, late, refused_by_kafka"),
+        Meta(description="schema, key, feed, range, unsubscribed, future, late, rejected_by_kafka"),
     ]
     detail: Annotated[str, Meta(description="one sentence")]
     feed: FeedName
@@ -233,7 +233,7 @@ class Rejected(Struct, gc=False):
     )
 
 
-class Refusal(NamedTuple):
+class Rejection(NamedTuple):
     """Why a message, or some of its trades, cannot be taken."""
 
     reason: str
@@ -245,21 +245,21 @@ class Parsed(NamedTuple):
     """A message as far as it can be taken."""
 
     message: Message
-    refusals: list[Refusal]
-    places: tuple[int, ...] | None
+    rejections: list[Rejection]
+    indices: tuple[int, ...] | None
     """Where the trades that were kept stood in the message; None when all were kept."""
 
-    def place(self, index: int) -> int:
+    def original_index(self, index: int) -> int:
         """Where the kept trade `index` stood in the message."""
-        return index if self.places is None else self.places[index]
+        return index if self.indices is None else self.indices[index]
 
 
-class RefusedMessage(ValueError):
+class MessageRejectedError(ValueError):
     """A message no part of which can be taken."""
 
     def __init__(self, reason: str, detail: str) -> None:
         super().__init__(detail)
-        self.refusal = Refusal(reason, detail)
+        self.rejection = Rejection(reason, detail)
 
 
 class _RawTrades(Struct, tag_field="type", tag="trades"):
@@ -274,7 +274,7 @@ class _RawTrades(Struct, tag_field="type", tag="trades"):
 _decode = msgspec.json.Decoder(Message, float_hook=exact).decode
 _decode_raw = msgspec.json.Decoder(_RawTrades | Quote | Watermark).decode
 _decode_trade = msgspec.json.Decoder(Trade, float_hook=exact).decode
-_decode_rejected = msgspec.json.Decoder(Rejected).decode
+_decode_rejection_record = msgspec.json.Decoder(RejectionRecord).decode
 _decode_candle = msgspec.json.Decoder(Candle).decode
 _encode = msgspec.json.Encoder(decimal_format="number").encode
 
@@ -289,7 +289,7 @@ _TEXT_NUMBER = re.compile(rb'"(?:c|d|dp|h|l|o|pc)"\s*:\s*"')
 """msgspec takes `"1.5"` for a Decimal; we do not."""
 
 
-def encode(message: Message | Candle | Rejected) -> bytes:
+def encode(message: Message | Candle | RejectionRecord) -> bytes:
     """The JSON value of a message, decimals as numbers with all their digits."""
     return _encode(message)
 
@@ -299,28 +299,28 @@ def decode_candle(value: bytes) -> Candle:
     return _decode_candle(value)
 
 
-def decode_rejected(value: bytes) -> Rejected:
+def decode_rejection(value: bytes) -> RejectionRecord:
     """A rejection record from its JSON value; raises `msgspec.DecodeError` when it is none."""
-    return _decode_rejected(value)
+    return _decode_rejection_record(value)
 
 
 def decode(key: bytes | None, value: bytes | None, feed: str) -> Parsed:
-    """The message behind `value`, and the refusals of those of its trades that cannot be taken.
+    """The message behind `value`, and the rejections of those of its trades that cannot be taken.
 
-    Prices and sizes are rounded half-even to 12 decimals; a refused trade stands in `trades` no
+    Prices and sizes are rounded half-even to 12 decimals; a rejected trade stands in `trades` no
     more.
 
-    :param feed: the feed of this namespace; a message of another is refused.
-    :raises RefusedMessage: nothing of the message can be taken.
+    :param feed: the feed of this namespace; a message of another is rejected.
+    :raises MessageRejectedError: nothing of the message can be taken.
     """
     if value is None:
-        raise RefusedMessage("schema", "the message has no value")
+        raise MessageRejectedError("schema", "the message has no value")
     try:
         message = _decode(value)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         return _decode_each(key, value, feed, error)
     if type(message) is Quote and _TEXT_NUMBER.search(value):
-        raise RefusedMessage("schema", "a number of the quote is written as a text")
+        raise MessageRejectedError("schema", "a number of the quote is written as a text")
     _check_envelope(message, key, feed)
     if type(message) is not Trades or all(map(_holds, message.trades)):
         return Parsed(message, [], None)
@@ -329,19 +329,19 @@ def decode(key: bytes | None, value: bytes | None, feed: str) -> Parsed:
 
 def _check_envelope(message: Message, key: bytes | None, feed: str) -> None:
     if key is None:
-        raise RefusedMessage("key", "the message has no key; it must be the symbol")
+        raise MessageRejectedError("key", "the message has no key; it must be the symbol")
     if key != message.symbol.encode():
-        raise RefusedMessage(
+        raise MessageRejectedError(
             "key", f"the key {key[:64]!r} is not the message's symbol {message.symbol[:64]!r}"
         )
     connection = message.connection if type(message) is Trades else ""
     _check_names(message.symbol, message.source, connection)
     if message.feed != feed:
-        raise RefusedMessage(
+        raise MessageRejectedError(
             "feed", f"the message is of feed {message.feed}, this namespace holds {feed}"
         )
     if not FIRST_MS <= message.received_at < END_MS:
-        raise RefusedMessage(
+        raise MessageRejectedError(
             "range", f"received_at {message.received_at} is not within 1990 to 2050 in UNIX ms"
         )
     if type(message) is Watermark:
@@ -352,49 +352,57 @@ def _check_envelope(message: Message, key: bytes | None, feed: str) -> None:
 
 @lru_cache(maxsize=16_384)
 def _check_names(symbol: str, source: str, connection: str) -> None:
-    """Raise `RefusedMessage` if one is none; only good ones are remembered, which are short."""
+    """Raise `MessageRejectedError` if one is none; only good ones are remembered, which are short."""
     if not is_symbol(symbol):
-        raise RefusedMessage("schema", f"{symbol[:64]!r} is not a symbol: that is {SYMBOL_RULE}")
+        raise MessageRejectedError(
+            "schema", f"{symbol[:64]!r} is not a symbol: that is {SYMBOL_RULE}"
+        )
     for kind, name in (("source", source), ("connection", connection)):
         if not _NAME.fullmatch(name):
-            raise RefusedMessage("schema", f"the {kind} {name[:64]!r} has a control character")
+            raise MessageRejectedError(
+                "schema", f"the {kind} {name[:64]!r} has a control character"
+            )
 
 
 def _check_watermark(message: Watermark) -> None:
     for t in (message.t, message.minute_start, message.gap_since):
         if t is not None and not FIRST_MS <= t < END_MS:
-            raise RefusedMessage("range", f"the time {t} is not within 1990 to 2050 in UNIX ms")
+            raise MessageRejectedError(
+                "range", f"the time {t} is not within 1990 to 2050 in UNIX ms"
+            )
     if message.minute_start is not None and message.minute_start % 60_000:
-        raise RefusedMessage("range", f"minute_start {message.minute_start} is no full minute")
+        raise MessageRejectedError(
+            "range", f"minute_start {message.minute_start} is no full minute"
+        )
 
 
 def _check_quote(message: Quote) -> None:
     if not 0 <= message.t * 1000 < END_MS:
-        raise RefusedMessage("range", f"the quote's t {message.t} is not within UNIX seconds")
+        raise MessageRejectedError("range", f"the quote's t {message.t} is not within UNIX seconds")
     for name in ("c", "d", "dp", "h", "l", "o", "pc"):
         number: Decimal | None = getattr(message, name)
         if number is not None:
             kept = exact_number(number)
             if not -LIMIT < kept < LIMIT:
-                raise RefusedMessage("range", f"the quote's {name} is out of range")
+                raise MessageRejectedError("range", f"the quote's {name} is out of range")
             setattr(message, name, kept)
 
 
 def _keep(
-    message: Trades, trades: list[tuple[int, Trade]], refused: dict[str, tuple[str, list[int]]]
+    message: Trades, trades: list[tuple[int, Trade]], rejected: dict[str, tuple[str, list[int]]]
 ) -> Parsed:
-    """`message` with those of `trades` (place, trade) that hold."""
+    """`message` with those of `trades` (index, trade) that hold."""
     kept = []
-    for place, trade in trades:
+    for index, trade in trades:
         if _holds(trade):
-            kept.append((place, trade))
+            kept.append((index, trade))
             continue
         text = [name for name in ("p", "v") if type(getattr(trade, name)) is not Decimal]
         reason, detail = ("schema", f"its {text[0]} is no number") if text else ("range", _RANGE)
-        refused.setdefault(reason, (detail, []))[1].append(place)
+        rejected.setdefault(reason, (detail, []))[1].append(index)
     message.trades = [trade for _, trade in kept]
-    refusals = [Refusal(reason, text, tuple(at)) for reason, (text, at) in refused.items()]
-    return Parsed(message, refusals, tuple(place for place, _ in kept))
+    rejections = [Rejection(reason, text, tuple(at)) for reason, (text, at) in rejected.items()]
+    return Parsed(message, rejections, tuple(index for index, _ in kept))
 
 
 def in_range(trade: Trade) -> bool:
@@ -433,15 +441,15 @@ def _decode_each(key: bytes | None, value: bytes, feed: str, error: Exception) -
             raw = _decode_raw(value)
     if not isinstance(raw, _RawTrades):
         detail = f"not a message of {STOCKS_TOPIC}: {error}"[:MAX_DETAIL]
-        raise RefusedMessage("schema", detail) from None
+        raise MessageRejectedError("schema", detail) from None
     message = Trades(raw.symbol, raw.feed, raw.source, raw.connection, raw.received_at, [])
     _check_envelope(message, key, feed)
     trades: list[tuple[int, Trade]] = []
-    refused: dict[str, tuple[str, list[int]]] = {}
-    for place, part in enumerate(raw.trades):
+    rejected: dict[str, tuple[str, list[int]]] = {}
+    for index, part in enumerate(raw.trades):
         try:
-            trades.append((place, _decode_trade(part)))
+            trades.append((index, _decode_trade(part)))
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as bad:
             detail = f"a trade is malformed: {bad}"[:MAX_DETAIL]
-            refused.setdefault("schema", (detail, []))[1].append(place)
-    return _keep(message, trades, refused)
+            rejected.setdefault("schema", (detail, []))[1].append(index)
+    return _keep(message, trades, rejected)

@@ -1,7 +1,7 @@
 """The lake: which datasets lie in the bucket, their Arrow schemas, and how their objects are named.
 
-An object's key is `bronze/<dataset>/<life>/<partition>/<first>-<last>.parquet`, so names rise with
-time and one listing tells what is new. A life is one existence of a topic: `<topic>.<time>-<id>`.
+An object's key is `bronze/<dataset>/<incarnation>/<partition>/<first>-<last>.parquet`, so names rise with
+time and one listing tells what is new. an incarnation is one existence of a topic: `<topic>.<time>-<id>`.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def _schema(*columns: tuple[str, pa.DataType]) -> pa.Schema:
         [
             *columns,
             ("_topic_id", pa.string()),
-            ("_life", pa.string()),
+            ("_incarnation", pa.string()),
             ("_partition", pa.int32()),
             ("_offset", pa.int64()),
             ("_index", pa.int32()),
@@ -144,14 +144,14 @@ class ObjectKey(NamedTuple):
     """The name of an object of the lake, without the namespace's prefix."""
 
     dataset: str
-    life: str
+    incarnation: str
     partition: int
     first_offset: int
     last_offset: int
 
     def __str__(self) -> str:
         return (
-            f"bronze/{self.dataset}/{self.life}/{self.partition:05d}/"
+            f"bronze/{self.dataset}/{self.incarnation}/{self.partition:05d}/"
             f"{self.first_offset:019d}-{self.last_offset:019d}.parquet"
         )
 
@@ -168,14 +168,14 @@ class ObjectKey(NamedTuple):
             return None
 
 
-def life_name(topic: str, first_timestamp_ms: int, topic_id: str) -> str:
-    """The name of one existence of `topic`; later lives sort behind earlier ones."""
+def incarnation_name(topic: str, first_timestamp_ms: int, topic_id: str) -> str:
+    """The name of one existence of `topic`; later incarnations sort behind earlier ones."""
     return f"{topic}.{first_timestamp_ms:013d}-{topic_id[:8]}"
 
 
-def life_note_key(life: str) -> str:
-    """Where the archive notes that it has named a life."""
-    return f"bronze/_lives/{life}.json"
+def incarnation_note_key(incarnation: str) -> str:
+    """Where the archive notes that it has named an incarnation."""
+    return f"bronze/_incarnations/{incarnation}.json"
 
 
 def s3_client(settings: Settings) -> Any:

@@ -1,4 +1,4 @@
-"""The Kafka topics of a namespace: their names, settings and lives."""
+"""The Kafka topics of a namespace: their names, settings and incarnations."""
 
 from __future__ import annotations
 
@@ -193,7 +193,7 @@ def topic_ids(
     timeout_s: float = 30,
     admin: AdminClient | None = None,
 ) -> dict[str, str]:
-    """Kafka's own id (UUID) of each of the topics `names` that exists: the id of its present life.
+    """Kafka's own id (UUID) of each of the topics `names` that exists: the id of its current incarnation.
 
     :raises TopicError: the broker cannot be reached.
     """

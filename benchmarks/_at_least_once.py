@@ -7,11 +7,12 @@ from typing import Any
 from quixstreams.internal_producer import InternalProducer
 
 from app.settings import load_settings
+from topologies import candles
 from topologies.runtime import worker
-from topologies.runtime.batched_polling import TurnApplication
+from topologies.runtime.batched_polling import BatchedApplication
 
 
-class AtLeastOnceApplication(TurnApplication):
+class AtLeastOnceApplication(BatchedApplication):
     """Commits offsets without transactions: a crash repeats records."""
 
     def __init__(self, **given: Any) -> None:
@@ -26,10 +27,12 @@ class AtLeastOnceApplication(TurnApplication):
     def _get_internal_producer(
         self, on_error: Any = None, transactional: bool | None = None
     ) -> InternalProducer:
-        return self._life_producer(on_error, transactional=False)
+        return self._incarnation_producer(on_error, transactional=False)
 
 
 if __name__ == "__main__":
-    assert vars(worker)["TurnApplication"] is TurnApplication, "the worker's application has moved"
-    worker.TurnApplication = AtLeastOnceApplication  # type: ignore[attr-defined]
-    worker.run(load_settings())
+    assert vars(worker)["BatchedApplication"] is BatchedApplication, (
+        "the worker's application has moved"
+    )
+    worker.BatchedApplication = AtLeastOnceApplication  # type: ignore[attr-defined]
+    candles.run(load_settings())

@@ -28,7 +28,7 @@ from benchmarks._reference import Bar, Key, full
 from tests.support import read_topic, running, values
 from topologies.core.candle import Rules, SymbolCandles
 from topologies.core.window import newest
-from topologies.runtime.worker import spare_the_collector
+from topologies.runtime.worker import tune_gc
 
 COMPILED = Path(__file__).resolve().parent.parent / ".compiled"
 """What `make compile` writes."""
@@ -60,7 +60,7 @@ def topology(input_: Input, live: bool, compiled: bool = False) -> Result:
     log, more = worker_log(settings), {"PYTHONPATH": str(COMPILED) if compiled else ""}
     with running(settings, "candles", log=log, more=more) as worker:
         cost = measured(input_, [worker])
-    core = re.findall(r" reads \S+; (\w+) core", log.read_text())[-1]
+    core = re.findall(r"candle core: (\w+)", log.read_text())[-1]
     if core != ("compiled" if compiled else "plain"):
         raise WorkerError(f"The worker ran the {core} core, not the one that was to be measured.")
     records = candles(settings, CANDLES_TOPIC)
@@ -111,7 +111,7 @@ class Meter:
 
 
 def _parse(settings: Settings) -> Cost:
-    spare_the_collector()
+    tune_gc()
     meter = None
     for batch in batches(settings, STOCKS_TOPIC):
         meter = meter or Meter()
@@ -122,21 +122,21 @@ def _parse(settings: Settings) -> Cost:
 
 
 def _core(settings: Settings) -> tuple[Cost, list[Candle]]:
-    spare_the_collector()
+    tune_gc()
     setcontext(EXACT)
     load_calendar()
     symbols: dict[str, SymbolCandles] = {}
     records: list[Candle] = []
-    rules, tally = Rules("replay", live=False), Counter[str]()
+    rules, counters = Rules("replay", live=False), Counter[str]()
     meter = None
     for batch in batches(settings, STOCKS_TOPIC):
         meter = meter or Meter()
         for record in batch:
-            message, _, places = decode(record.key(), record.value(), "replay")
+            message, _, indices = decode(record.key(), record.value(), "replay")
             one = symbols.get(message.symbol)
             if one is None:
-                one = symbols[message.symbol] = SymbolCandles(message.symbol, rules, tally)
-            records += one.apply(message, record.offset(), places).records
+                one = symbols[message.symbol] = SymbolCandles(message.symbol, rules, counters)
+            records += one.apply(message, record.offset(), indices).records
     assert meter
     return meter.cost(), records
 

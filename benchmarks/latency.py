@@ -26,7 +26,7 @@ from app.contracts import (
     LIVE_TOPIC,
     STOCKS_TOPIC,
     Message,
-    Rejected,
+    RejectionRecord,
     Trades,
     decode_candle,
     encode,
@@ -99,9 +99,9 @@ def feed(settings: Settings, rate: int, seconds: float) -> list[Sent]:
     began = time.monotonic_ns()
     counts_from = began + WARM_UP_S * 1_000_000_000
 
-    def publish(messages: Iterable[Message | Rejected]) -> None:
+    def publish(messages: Iterable[Message | RejectionRecord]) -> None:
         for message in messages:
-            assert not isinstance(message, Rejected), message
+            assert not isinstance(message, RejectionRecord), message
             noted = _note(sent, message, counts_from) if isinstance(message, Trades) else None
             producer.produce(topic, encode(message), message.symbol, on_delivery=noted)
         producer.poll(0)

@@ -23,11 +23,11 @@ OBJECT_SPAN = 10_000
 _UNFIT = (pa.ArrowException, OverflowError, TypeError, ValueError)
 
 
-class Place(NamedTuple):
+class SourcePartition(NamedTuple):
     """Where the rows of an object lay in Kafka."""
 
     topic_id: str
-    life: str
+    incarnation: str
     partition: int
 
 
@@ -52,27 +52,27 @@ class Built(NamedTuple):
     unfit: int
 
 
-def build(dataset: str, rows: list[Row], place: Place) -> Built:
+def build(dataset: str, rows: list[Row], source: SourcePartition) -> Built:
     """The table of those of `rows` whose values fit their columns, which nearly always all do."""
     try:
-        return Built(_table(dataset, rows, place), rows, 0)
+        return Built(_table(dataset, rows, source), rows, 0)
     except _UNFIT:
-        fit = [row for row in rows if _fits(dataset, row, place)]
-        return Built(_table(dataset, fit, place), fit, len(rows) - len(fit))
+        fit = [row for row in rows if _fits(dataset, row, source)]
+        return Built(_table(dataset, fit, source), fit, len(rows) - len(fit))
 
 
-def _fits(dataset: str, row: Row, place: Place) -> bool:
+def _fits(dataset: str, row: Row, source: SourcePartition) -> bool:
     try:
-        _table(dataset, [row], place)
+        _table(dataset, [row], source)
     except _UNFIT:
         return False
     return True
 
 
-def _table(dataset: str, rows: list[Row], place: Place) -> pa.Table:
+def _table(dataset: str, rows: list[Row], source: SourcePartition) -> pa.Table:
     names = ROW_COLUMNS[dataset]
     columns = dict(zip(names, zip(*rows, strict=True) if rows else [()] * len(names), strict=True))
-    constant = dict(zip(OBJECT_COLUMNS, place, strict=True))
+    constant = dict(zip(OBJECT_COLUMNS, source, strict=True))
     arrays = [
         pa.array(columns[field.name], field.type)
         if field.name in columns

@@ -19,13 +19,13 @@ from quixstreams.models import HeadersTuples
 from quixstreams.sinks.base import BatchingSink, SinkBackpressureError, SinkBatch
 from quixstreams.sinks.base.item import SinkItem
 
-from app.contracts import RefusedMessage
+from app.contracts import MessageRejectedError
 from app.errors import TickhouseError
 from app.lake import ObjectKey
 from app.lake_errors import S3_ERRORS
 from sinks.bucket import Bucket
-from sinks.lives import LifeNames
-from sinks.parquet import OBJECT_SPAN, OFFSET, Place, build, cuts, parquet
+from sinks.incarnations import IncarnationNames
+from sinks.parquet import OBJECT_SPAN, OFFSET, SourcePartition, build, cuts, parquet
 from sinks.rows import Converter, Row
 
 logger = logging.getLogger(__name__)
@@ -37,12 +37,12 @@ WRITERS = 4
 """Partitions that are written at once."""
 
 
-class LifeEndedError(TickhouseError):
-    """A topic was deleted or made again: what is read of it from now on is of another life."""
+class IncarnationEndedError(TickhouseError):
+    """A topic was deleted or recreated: what is read of it from now on is of another incarnation."""
 
 
-class LifeBatch(SinkBatch):
-    """Records of one partition of one life of a topic."""
+class IncarnationBatch(SinkBatch):
+    """Records of one partition of one incarnation of a topic."""
 
     def __init__(self, topic: str, partition: int, topic_id: str) -> None:
         super().__init__(topic, partition)
@@ -52,26 +52,26 @@ class LifeBatch(SinkBatch):
     def take(self, record: SinkItem) -> None:
         """Append a record; offsets must rise.
 
-        :raises LifeEndedError: they went back, so the topic is not the one it was.
+        :raises IncarnationEndedError: they went back, so the topic is not the one it was.
         """
         if record.offset <= self.last_offset:
-            raise LifeEndedError(
+            raise IncarnationEndedError(
                 f"The offsets of {self.topic}[{self.partition}] went back from "
-                f"{self.last_offset} to {record.offset}: the topic was made again."
+                f"{self.last_offset} to {record.offset}: the topic was recreated."
             )
         self._buffer.append(record)
         self.last_offset = record.offset
 
-    def replaced_by(self, records: Iterable[SinkItem]) -> LifeBatch:
+    def replaced_by(self, records: Iterable[SinkItem]) -> IncarnationBatch:
         """A batch of the same place with other records."""
-        other = LifeBatch(self.topic, self.partition, self.topic_id)
+        other = IncarnationBatch(self.topic, self.partition, self.topic_id)
         for record in records:
             other.take(record)
         return other
 
 
-class Lives(Protocol):
-    """What the sink must know of its topics' lives."""
+class IncarnationLookup(Protocol):
+    """What the sink must know of its topics' incarnations."""
 
     assignments: int
     """How often partitions were assigned; objects of other workers may be there after each."""
@@ -82,8 +82,8 @@ class Lives(Protocol):
     def present(self, topics: Iterable[str]) -> Mapping[str, str]:
         """The ids that those of `topics` that exist have now."""
 
-    def former(self, batch: LifeBatch) -> list[SinkItem]:
-        """The records of `batch` that do not belong to the present life of its topic."""
+    def former(self, batch: IncarnationBatch) -> list[SinkItem]:
+        """The records of `batch` that do not belong to the current incarnation of its topic."""
 
 
 class Written(NamedTuple):
@@ -99,18 +99,22 @@ class ParquetS3Sink(BatchingSink):
 
     While the lake does not answer it holds the application back (`SinkBackpressureError`).
 
-    >>> sink = ParquetS3Sink(bucket, {"stocks-topic": stocks_rows}, "live", lives)
+    >>> sink = ParquetS3Sink(bucket, {"stocks-topic": stocks_rows}, "live", incarnations)
     >>> app.dataframe(stocks).sink(sink)
 
     :param converters: by topic, what makes rows of its records.
     :param feed: the feed of the namespace; messages of another are skipped.
-    :param lives: which life of a topic is being read.
+    :param incarnations: which incarnation of a topic is being read.
     """
 
-    _batches: dict[tuple[str, int], LifeBatch]  # type: ignore[assignment]
+    _batches: dict[tuple[str, int], IncarnationBatch]  # type: ignore[assignment]
 
     def __init__(
-        self, bucket: Bucket, converters: Mapping[str, Converter], feed: str, lives: Lives
+        self,
+        bucket: Bucket,
+        converters: Mapping[str, Converter],
+        feed: str,
+        incarnations: IncarnationLookup,
     ) -> None:
         super().__init__(on_client_connect_success=lambda: None)
         self.skipped: Counter[tuple[str, str]] = Counter()
@@ -118,11 +122,11 @@ class ParquetS3Sink(BatchingSink):
         self.size_bytes = 0
         """About how much memory the waiting records take."""
         self._bucket = bucket
-        self._names = LifeNames(bucket)
+        self._names = IncarnationNames(bucket)
         self._converters = converters
         self._feed = feed
-        self._lives = lives
-        self._held: list[LifeBatch] = []
+        self._incarnations = incarnations
+        self._held: list[IncarnationBatch] = []
         self._fences: dict[tuple[str, str, int], int] = {}
         self._fences_of = -1
 
@@ -139,7 +143,7 @@ class ParquetS3Sink(BatchingSink):
         """Keep a record until the next flush."""
         batch = self._batches.get((topic, partition))
         if batch is None:
-            batch = LifeBatch(topic, partition, self._lives.id_of(topic))
+            batch = IncarnationBatch(topic, partition, self._incarnations.id_of(topic))
             self._batches[topic, partition] = batch
         batch.take(SinkItem(value, key, timestamp, (), offset))
         self.size_bytes += RECORD_BYTES + len(value or b"")
@@ -148,15 +152,15 @@ class ParquetS3Sink(BatchingSink):
         """Write all waiting records.
 
         :raises SinkBackpressureError: the lake does not take them; they will be read again.
-        :raises LifeEndedError: a topic is not the one it was; nothing may be committed.
+        :raises IncarnationEndedError: a topic is not the one it was; nothing may be committed.
         """
         batches = self._held = self._held + self._take()
         ended = self._ended(batches)
         if ended:
             self.rescue()
-            raise LifeEndedError(
-                f"The topic {' and '.join(ended)} was deleted or made again; what was read of its "
-                "former life is archived, and its present life begins at its first record."
+            raise IncarnationEndedError(
+                f"The topic {' and '.join(ended)} was deleted or recreated; what was read of its "
+                "previous incarnation is archived, and its current incarnation begins at its first record."
             )
         self._held = []
         try:
@@ -172,11 +176,11 @@ class ParquetS3Sink(BatchingSink):
         """
         batches = self._held = self._held + self._take()
         ended = self._ended(batches)
-        checked = [b.replaced_by(self._lives.former(b)) for b in batches if b.topic in ended]
+        checked = [b.replaced_by(self._incarnations.former(b)) for b in batches if b.topic in ended]
         former = [batch for batch in checked if not batch.empty()]
         for batch in former:
             logger.info(
-                "%d records of a former life of %s[%d] were not archived yet and are now",
+                "%d records of a previous incarnation of %s[%d] were not archived yet and are now",
                 batch.size,
                 batch.topic,
                 batch.partition,
@@ -194,10 +198,10 @@ class ParquetS3Sink(BatchingSink):
         """Drop what waits; it will be read again."""
         self._take()
 
-    def write(self, batch: LifeBatch) -> Written:  # type: ignore[override]
+    def write(self, batch: IncarnationBatch) -> Written:  # type: ignore[override]
         """Write the objects of one partition, in order of their offsets."""
         converter = self._converters[batch.topic]
-        place = Place(
+        source = SourcePartition(
             batch.topic_id, self._names.known(batch.topic, batch.topic_id), batch.partition
         )
         objects = count = 0
@@ -205,26 +209,26 @@ class ParquetS3Sink(BatchingSink):
         for _, records in groupby(batch, lambda record: record.offset // OBJECT_SPAN):
             by_dataset = self._convert(converter, records, skipped)
             for dataset, rows in by_dataset.items():
-                for chunk in cuts(rows, self._fence(dataset, place, rows[0][OFFSET])):
-                    written = self._put(dataset, chunk, place, skipped)
+                for chunk in cuts(rows, self._fence(dataset, source, rows[0][OFFSET])):
+                    written = self._put(dataset, chunk, source, skipped)
                     objects += written > 0
                     count += written
         return Written(objects, count, skipped)
 
-    def _take(self) -> list[LifeBatch]:
+    def _take(self) -> list[IncarnationBatch]:
         batches = list(self._batches.values())
         self._batches = {}
         self.size_bytes = 0
         return batches
 
-    def _ended(self, batches: list[LifeBatch]) -> list[str]:
+    def _ended(self, batches: list[IncarnationBatch]) -> list[str]:
         """The topics that are not what they were when the records of `batches` were read."""
         topics = {batch.topic for batch in batches}
-        present = self._lives.present(topics) if topics else {}
+        present = self._incarnations.present(topics) if topics else {}
         return sorted({b.topic for b in batches if present.get(b.topic) != b.topic_id})
 
-    def _write_all(self, batches: list[LifeBatch]) -> None:
-        self._name_lives(batches)
+    def _write_all(self, batches: list[IncarnationBatch]) -> None:
+        self._name_incarnations(batches)
         with ThreadPoolExecutor(WRITERS, thread_name_prefix="archive") as pool:
             done = list(zip(batches, pool.map(self.write, batches), strict=True))
         for batch, written in done:
@@ -241,13 +245,13 @@ class ParquetS3Sink(BatchingSink):
         if objects:
             logger.info("archived %d rows in %d objects", rows, objects)
 
-    def _name_lives(self, batches: list[LifeBatch]) -> None:
-        """See that each life has its name before partitions are written side by side."""
+    def _name_incarnations(self, batches: list[IncarnationBatch]) -> None:
+        """See that each incarnation has its name before partitions are written side by side."""
         firsts: dict[tuple[str, str], int] = {}
         for batch in batches:
             first = min(record.timestamp for record in batch)
-            life = (batch.topic, batch.topic_id)
-            firsts[life] = min(first, firsts.get(life, first))
+            incarnation = (batch.topic, batch.topic_id)
+            firsts[incarnation] = min(first, firsts.get(incarnation, first))
         for (topic, topic_id), first in firsts.items():
             self._names.name(topic, topic_id, first)
 
@@ -257,22 +261,22 @@ class ParquetS3Sink(BatchingSink):
         by_dataset: dict[str, list[Row]] = defaultdict(list)
         for record in records:
             try:
-                dataset, rows, refused = converter(record, self._feed)
-            except RefusedMessage as error:
-                skipped[error.refusal.reason] += 1
+                dataset, rows, rejected = converter(record, self._feed)
+            except MessageRejectedError as error:
+                skipped[error.rejection.reason] += 1
                 continue
             by_dataset[dataset] += rows
-            skipped.update(refused)
+            skipped.update(rejected)
         return {dataset: rows for dataset, rows in by_dataset.items() if rows}
 
-    def _fence(self, dataset: str, place: Place, first: int) -> int:
+    def _fence(self, dataset: str, source: SourcePartition, first: int) -> int:
         """The largest first offset of the objects from `first` on that are there already."""
-        if self._fences_of != self._lives.assignments:
-            self._fences_of = self._lives.assignments
+        if self._fences_of != self._incarnations.assignments:
+            self._fences_of = self._incarnations.assignments
             self._fences = {}
-        where = (dataset, place.life, place.partition)
+        where = (dataset, source.incarnation, source.partition)
         if where not in self._fences:
-            folder = f"bronze/{dataset}/{place.life}/{place.partition:05d}/"
+            folder = f"bronze/{dataset}/{source.incarnation}/{source.partition:05d}/"
             newest = 0
             for name in self._bucket.keys(folder, f"{folder}{first:019d}"):
                 key = ObjectKey.parse(name)
@@ -280,13 +284,17 @@ class ParquetS3Sink(BatchingSink):
             self._fences[where] = newest
         return self._fences[where]
 
-    def _put(self, dataset: str, rows: list[Row], place: Place, skipped: Counter[str]) -> int:
+    def _put(
+        self, dataset: str, rows: list[Row], source: SourcePartition, skipped: Counter[str]
+    ) -> int:
         """Write one object; the number of its rows."""
-        table, rows, unfit = build(dataset, rows, place)
+        table, rows, unfit = build(dataset, rows, source)
         if unfit:
             skipped["range"] += unfit
         if not rows:
             return 0
-        key = ObjectKey(dataset, place.life, place.partition, rows[0][OFFSET], rows[-1][OFFSET])
+        key = ObjectKey(
+            dataset, source.incarnation, source.partition, rows[0][OFFSET], rows[-1][OFFSET]
+        )
         self._bucket.put(str(key), parquet(table))
         return len(rows)

@@ -1,7 +1,7 @@
 """What the archive writes of a message: rows of one dataset, as a pure function of the message.
 
 A row is a tuple of the dataset's columns in their order; what is the same for a whole object (the
-life, the partition) is added when its table is built.
+incarnation, the partition) is added when its table is built.
 """
 
 from __future__ import annotations
@@ -15,22 +15,22 @@ import msgspec
 
 from app.contracts import (
     Candle,
+    MessageRejectedError,
     Quote,
-    RefusedMessage,
-    Rejected,
+    RejectionRecord,
     Trades,
     Watermark,
     conditions_of,
     decode,
     decode_candle,
-    decode_rejected,
+    decode_rejection,
 )
 from app.exact import notional
 from app.lake import DATASETS
 from app.market.sessions import END_MS, FIRST_MS, SessionOf, session_of
 
 MINUTE_MS = 60_000
-OBJECT_COLUMNS = ("_topic_id", "_life", "_partition")
+OBJECT_COLUMNS = ("_topic_id", "_incarnation", "_partition")
 """The same in all rows of an object."""
 ROW_COLUMNS = {
     dataset: tuple(name for name in schema.names if name not in OBJECT_COLUMNS)
@@ -42,7 +42,7 @@ partition a row lay: `_offset`, `_index`, `_kafka_time`."""
 Row = tuple[Any, ...]
 
 
-class Record(Protocol):
+class KafkaRecord(Protocol):
     """A Kafka record as Quix hands it on (`SinkItem`)."""
 
     key: Any
@@ -52,72 +52,72 @@ class Record(Protocol):
 
 
 class Rows(NamedTuple):
-    """The rows of one message, and how many of its trades were refused, by reason."""
+    """The rows of one message, and how many of its trades were rejected, by reason."""
 
     dataset: str
     rows: list[Row]
-    refused: dict[str, int]
+    rejected: dict[str, int]
 
 
-Converter = Callable[[Record, str], Rows]
-"""Of a record and the namespace's feed; raises `RefusedMessage` when there is nothing to take."""
+Converter = Callable[[KafkaRecord, str], Rows]
+"""Of a record and the namespace's feed; raises `MessageRejectedError` when there is nothing to take."""
 
 
-def stocks_rows(record: Record, feed: str) -> Rows:
+def stocks_rows(record: KafkaRecord, feed: str) -> Rows:
     """The rows of a message of `stocks-topic`: trades, a quote, or a watermark.
 
-    :raises RefusedMessage: the one parser refuses the message; candles records it.
+    :raises MessageRejectedError: the one parser refuses the message; candles records it.
     """
     parsed = decode(record.key, record.value, feed)
-    refused = {refusal.reason: len(refusal.indices or ()) for refusal in parsed.refusals}
+    rejected = {rejection.reason: len(rejection.indices or ()) for rejection in parsed.rejections}
     message = parsed.message
     if isinstance(message, Trades):
-        return Rows("trades", _trade_rows(message, parsed.place, record), refused)
+        return Rows("trades", _trade_rows(message, parsed.original_index, record), rejected)
     if isinstance(message, Quote):
-        return Rows("quotes", [_quote_row(message, record)], refused)
-    return Rows("coverage", [_coverage_row(message, record)], refused)
+        return Rows("quotes", [_quote_row(message, record)], rejected)
+    return Rows("coverage", [_coverage_row(message, record)], rejected)
 
 
-def candle_rows(record: Record, feed: str) -> Rows:
+def candle_rows(record: KafkaRecord, feed: str) -> Rows:
     """The row of a final or revised candle, whatever its interval; partials are for the eye alone.
 
-    :raises RefusedMessage: it is no candle of this feed.
+    :raises MessageRejectedError: it is no candle of this feed.
     """
     candle = _decoded(decode_candle, record, "candle")
     if candle.feed != feed:
-        raise RefusedMessage("feed", f"the candle is of feed {candle.feed}, not {feed}")
+        raise MessageRejectedError("feed", f"the candle is of feed {candle.feed}, not {feed}")
     if not FIRST_MS <= candle.window_start < candle.window_end <= END_MS:
-        raise RefusedMessage("range", "the candle's window is not within 1990 to 2050")
+        raise MessageRejectedError("range", "the candle's window is not within 1990 to 2050")
     if candle.revision is None:
         return Rows("candles", [], {})
-    return Rows("candles", [(*_candle_fields(candle), *_place(record))], {})
+    return Rows("candles", [(*_candle_fields(candle), *_position(record))], {})
 
 
-def rejected_rows(record: Record, feed: str) -> Rows:
+def rejection_rows(record: KafkaRecord, feed: str) -> Rows:
     """The row of a rejection record.
 
-    :raises RefusedMessage: it is none of this feed.
+    :raises MessageRejectedError: it is none of this feed.
     """
-    rejected = _decoded(decode_rejected, record, "rejection")
-    if rejected.feed != feed:
-        raise RefusedMessage("feed", f"the rejection is of feed {rejected.feed}, not {feed}")
-    return Rows("rejected", [_rejected_row(rejected, record)], {})
+    rejection = _decoded(decode_rejection, record, "rejection")
+    if rejection.feed != feed:
+        raise MessageRejectedError("feed", f"the rejection is of feed {rejection.feed}, not {feed}")
+    return Rows("rejected", [_rejection_row(rejection, record)], {})
 
 
-def _decoded(decoder: Callable[[bytes], Any], record: Record, kind: str) -> Any:
+def _decoded(decoder: Callable[[bytes], Any], record: KafkaRecord, kind: str) -> Any:
     if record.value is None:
-        raise RefusedMessage("schema", "the message has no value")
+        raise MessageRejectedError("schema", "the message has no value")
     try:
         return decoder(record.value)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise RefusedMessage("schema", f"not a {kind}: {error}") from None
+        raise MessageRejectedError("schema", f"not a {kind}: {error}") from None
 
 
-def _place(record: Record) -> Row:
+def _position(record: KafkaRecord) -> Row:
     return (record.offset, 0, record.timestamp)
 
 
-def _trade_rows(message: Trades, place: Callable[[int], int], record: Record) -> list[Row]:
+def _trade_rows(message: Trades, index_of: Callable[[int], int], record: KafkaRecord) -> list[Row]:
     symbol, feed, offset, kafka_time = message.symbol, message.feed, record.offset, record.timestamp
     origin = (symbol, feed, message.source, message.connection, message.received_at)
     rows = []
@@ -137,45 +137,45 @@ def _trade_rows(message: Trades, place: Callable[[int], int], record: Record) ->
                 trade.i,
                 trade.k,
                 offset,
-                place(number),
+                index_of(number),
                 kafka_time,
             )
         )
     return rows
 
 
-def _quote_row(quote: Quote, record: Record) -> Row:
+def _quote_row(quote: Quote, record: KafkaRecord) -> Row:
     t = quote.t * 1000
     session = _session(quote.symbol, quote.feed, t // MINUTE_MS)
     prices = (quote.c, quote.d, quote.dp, quote.h, quote.l, quote.o, quote.pc)
-    return (*_origin(quote), quote.received_at, t, *prices, *session, *_place(record))
+    return (*_origin(quote), quote.received_at, t, *prices, *session, *_position(record))
 
 
-def _coverage_row(mark: Watermark, record: Record) -> Row:
+def _coverage_row(mark: Watermark, record: KafkaRecord) -> Row:
     told = (mark.received_at, mark.t, mark.minute_start, mark.covered_ms, mark.gap_since)
-    return (*_origin(mark), *told, *_place(record))
+    return (*_origin(mark), *told, *_position(record))
 
 
 def _origin(message: Quote | Watermark) -> Row:
     return (message.symbol, message.feed, message.source)
 
 
-def _rejected_row(rejected: Rejected, record: Record) -> Row:
-    indices = rejected.indices
+def _rejection_row(rejection: RejectionRecord, record: KafkaRecord) -> Row:
+    indices = rejection.indices
     return (
-        rejected.stage,
-        rejected.reason,
-        rejected.detail,
-        rejected.feed,
-        rejected.topic_id,
-        rejected.topic,
-        rejected.partition,
-        rejected.offset,
+        rejection.stage,
+        rejection.reason,
+        rejection.detail,
+        rejection.feed,
+        rejection.topic_id,
+        rejection.topic,
+        rejection.partition,
+        rejection.offset,
         None if indices is None else ",".join(map(str, indices)),
-        rejected.size,
-        rejected.sha256,
-        rejected.payload,
-        *_place(record),
+        rejection.size,
+        rejection.sha256,
+        rejection.payload,
+        *_position(record),
     )
 
 

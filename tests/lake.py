@@ -43,7 +43,9 @@ class LakeReader:
         assert (key.first_offset, key.last_offset) == (offsets[0], offsets[-1])
         assert offsets == sorted(offsets)
         rows = table.to_pylist()
-        assert {(row["_life"], row["_partition"]) for row in rows} == {(key.life, key.partition)}
+        assert {(row["_incarnation"], row["_partition"]) for row in rows} == {
+            (key.incarnation, key.partition)
+        }
         self.keys.append(key)
         self.rows[key.dataset] += rows
 
@@ -55,5 +57,5 @@ class LakeReader:
             assert found.setdefault(identity, row) == row
         return found
 
-    def lives(self) -> set[str]:
-        return {key.life for key in self.keys}
+    def incarnations(self) -> set[str]:
+        return {key.incarnation for key in self.keys}

@@ -1,1 +1,1 @@
-"""Quix Streams applications, and the pure candle core they run."""
+"""Quix Streams applications: the topologies, their pure core, and the runtime they share."""

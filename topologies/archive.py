@@ -21,9 +21,9 @@ from app.contracts import CANDLES_TOPIC, REJECTED_TOPIC, ROLLUP_TOPICS, STOCKS_T
 from app.settings import Settings
 from app.topics import BrokerUnreachableError, await_topics
 from sinks.bucket import Bucket
-from sinks.parquet_s3 import LifeEndedError, ParquetS3Sink
-from sinks.rows import Converter, candle_rows, rejected_rows, stocks_rows
-from topologies.runtime.archive_application import ArchiveApplication, ArchiveLives
+from sinks.parquet_s3 import IncarnationEndedError, ParquetS3Sink
+from sinks.rows import Converter, candle_rows, rejection_rows, stocks_rows
+from topologies.runtime.archive_application import ArchiveApplication, ArchiveIncarnations
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +31,7 @@ ARCHIVED: dict[str, Converter] = {
     STOCKS_TOPIC: stocks_rows,
     CANDLES_TOPIC: candle_rows,
     **dict.fromkeys(ROLLUP_TOPICS.values(), candle_rows),
-    REJECTED_TOPIC: rejected_rows,
+    REJECTED_TOPIC: rejection_rows,
 }
 """What is archived: each topic, and the step that makes rows of its messages."""
 
@@ -50,7 +50,9 @@ CONSUMER = {
 }
 
 
-def build(settings: Settings, lives: ArchiveLives, lake: ParquetS3Sink) -> ArchiveApplication:
+def build(
+    settings: Settings, incarnations: ArchiveIncarnations, lake: ParquetS3Sink
+) -> ArchiveApplication:
     """The application: from each archived topic to the lake."""
     app = ArchiveApplication(
         ConnectionConfig.from_librdkafka_dict(settings.kafka_client()),
@@ -66,7 +68,7 @@ def build(settings: Settings, lives: ArchiveLives, lake: ParquetS3Sink) -> Archi
         loglevel=None,
         on_consumer_error=_stop_quietly,
         on_processing_error=_stop_quietly,
-        lives=lives,
+        incarnations=incarnations,
         before_assign=lake.rescue,
         waiting_bytes=lambda: lake.size_bytes,
         max_bytes=MAX_WAITING_BYTES,
@@ -91,13 +93,13 @@ def run(settings: Settings) -> None:
     troubles = 0
     while True:
         await_topics(settings)
-        lives = ArchiveLives(settings)
-        lake = ParquetS3Sink(bucket, steps, settings.tickhouse_feed, lives)
+        incarnations = ArchiveIncarnations(settings)
+        lake = ParquetS3Sink(bucket, steps, settings.tickhouse_feed, incarnations)
         started_s = time.monotonic()
         try:
-            build(settings, lives, lake).run()
+            build(settings, incarnations, lake).run()
             return
-        except LifeEndedError as ended:
+        except IncarnationEndedError as ended:
             logger.warning("%s", ended)
         except (QuixException, KafkaException, BrokerUnreachableError) as error:
             logger.warning("Kafka interrupted the archive (%s); starting over.", _cause(error))

@@ -15,15 +15,15 @@ import pyarrow.parquet as pq
 from rich.console import Console
 from rich.progress import track
 
-from app.contracts import ROLLUP_TOPICS, Candle, FeedName, Interval, Message
+from app.contracts import ROLLUP_TOPICS, Candle, FeedName, Interval, Message, Rejection
 from app.errors import TickhouseError
 from app.feeds.replay.messages import messages
 from app.feeds.replay.trade_file import TradeFile, read_trades
 from app.lake import DATASETS
 from app.outputs import OutputError, check_output, replacing
 from app.settings import Settings
-from topologies.core.candle import Rejection, Rules, SymbolCandles
-from topologies.core.counters import counted
+from topologies.core.candle import Rules, SymbolCandles
+from topologies.runtime.counters import format_counters
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +50,7 @@ class Backfill:
     def __init__(self, rules: Rules) -> None:
         self._rules = rules
         self._symbols: dict[str, SymbolCandles] = {}
-        self.tally: Counter[str] = Counter()
+        self.counters: Counter[str] = Counter()
         self.rejections: Counter[str] = Counter()
 
     def records(self, messages: Iterable[Message], interval: Interval = "1m") -> Iterator[Candle]:
@@ -59,7 +59,7 @@ class Backfill:
             symbol = message.symbol
             candles = self._symbols.get(symbol)
             if candles is None:
-                candles = self._symbols[symbol] = SymbolCandles(symbol, self._rules, self.tally)
+                candles = self._symbols[symbol] = SymbolCandles(symbol, self._rules, self.counters)
             outcome = candles.apply(message, offset, None)
             self._count(outcome.rejections)
             made = outcome.records if interval == "1m" else outcome.rollups
@@ -107,7 +107,7 @@ def run(
     print(
         f"{out}: {written} records of candles from {sum(file.rows for file in read)} trades; "
         f"{rejected} trades rejected as late, {left_out} rows were no trades"
-        + (f"; counted: {counted(backfill.tally)}" if backfill.tally else "")
+        + (f"; counted: {format_counters(backfill.counters)}" if backfill.counters else "")
     )
 
 

@@ -8,12 +8,14 @@ stocks-topic ─> parse ─> window (stateful) ─┬─> candles-1m            
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
+from decimal import setcontext
 from typing import Any, NamedTuple, cast
 
-from quixstreams import State, message_context
+from quixstreams import message_context
 from quixstreams.dataframe import StreamingDataFrame
 from quixstreams.models.serializers import SerializationContext, Serializer
 
@@ -25,32 +27,39 @@ from app.contracts import (
     STOCKS_TOPIC,
     Candle,
     Message,
-    Refusal,
-    RefusedMessage,
+    MessageRejectedError,
+    Rejection,
     decode,
     encode,
 )
-from app.exact import rounded_count
+from app.exact import EXACT, rounded_count
+from app.market.sessions import load_calendar
 from app.settings import Settings
-from topologies.core.candle import NOTHING, Outcome, Rules
-from topologies.core.counters import TallyLog
-from topologies.core.rejections import Origin, rejected
-from topologies.runtime.application import LifeProducer
-from topologies.runtime.batched_polling import TurnApplication
-from topologies.runtime.incarnations import Lives
-from topologies.runtime.pipelined_commits import OverlappingContext
-from topologies.runtime.symbol_cache import CheckpointSink, HotSymbols
+from topologies.core import candle as core
+from topologies.core.candle import NO_OUTPUT, Outcome, Rules
+from topologies.core.rejections import MessageOrigin, rejection_records
+from topologies.core.state_codec import CandleCodec
+from topologies.runtime import worker
+from topologies.runtime.application import IncarnationProducer
+from topologies.runtime.batched_polling import BatchedApplication
+from topologies.runtime.counters import CounterLog
+from topologies.runtime.incarnations import StateIncarnations
+from topologies.runtime.instance import Instance
+from topologies.runtime.pipelined_commits import PipelinedContext
+from topologies.runtime.symbol_cache import CheckpointSink, StateStores, SymbolCache
+
+logger = logging.getLogger(__name__)
 
 GROUP = "candles"
 
 
-class Taken(NamedTuple):
-    """A message as it came, and what can be taken of it (None: nothing)."""
+class ParsedValue(NamedTuple):
+    """A message as it came, and what can be parsed of it (None: nothing)."""
 
     value: bytes | None
     message: Message | None
-    refusals: list[Refusal]
-    places: tuple[int, ...] | None
+    rejections: list[Rejection]
+    indices: tuple[int, ...] | None
 
 
 class CandleSerializer(Serializer):
@@ -63,16 +72,15 @@ class CandleSerializer(Serializer):
 class Steps:
     """The named steps of the topology."""
 
-    def __init__(self, settings: Settings, life: str, stocks: StreamingDataFrame) -> None:
+    def __init__(self, settings: Settings, incarnation: str, stocks: StreamingDataFrame) -> None:
         self._feed = settings.tickhouse_feed
-        self._life = life
-        self._context = cast(OverlappingContext, stocks.processing_context)
-        self._producer = cast(LifeProducer, self._context.producer)
-        self._stream_id = stocks.stream_id
-        stocks.register_store()
-        self._enlisted: dict[int, object] = {}
+        self._incarnation = incarnation
+        self._context = cast(PipelinedContext, stocks.processing_context)
+        self._producer = cast(IncarnationProducer, self._context.producer)
         self._rejected_topic = settings.named(REJECTED_TOPIC)
-        self.tally: Counter[str] = Counter()
+        self._stores = StateStores(stocks)
+        self._open = self._stores.open
+        self.counters: Counter[str] = Counter()
         rules = Rules(
             settings.tickhouse_feed,
             settings.candle_price_rule,
@@ -80,60 +88,53 @@ class Steps:
             settings.candle_horizon_ms,
             settings.candle_live,
         )
-        self.symbols = HotSymbols(rules, life, self.tally, lambda: self._context.committing)
+        codec = CandleCodec(rules, self.counters)
+        self.symbols = SymbolCache(codec, incarnation, lambda: self._context.committing)
 
-    def parse(self, value: bytes | None, key: Any, timestamp: int, headers: Any) -> Taken:
-        """bytes → a typed message and the refusals of what cannot be taken."""
+    def parse(self, value: bytes | None, key: Any, timestamp: int, headers: Any) -> ParsedValue:
+        """bytes → a typed message and the rejections of what cannot be parsed."""
         try:
-            message, refusals, places = decode(key, value, self._feed)
-        except RefusedMessage as error:
-            return Taken(value, None, [error.refusal], None)
-        return Taken(value, message, refusals, places)
+            message, rejections, indices = decode(key, value, self._feed)
+        except MessageRejectedError as error:
+            return ParsedValue(value, None, [error.rejection], None)
+        return ParsedValue(value, message, rejections, indices)
 
-    def window(self, taken: Taken, key: Any, timestamp: int, headers: Any) -> Sequence[Candle]:
+    def window(
+        self, parsed: ParsedValue, key: Any, timestamp: int, headers: Any
+    ) -> Sequence[Candle]:
         """A message → the candles it completes, revises or moves; rejections go their own way."""
         outcome = None
-        refusals = taken.refusals
-        if taken.message is not None:
-            outcome = self._apply(taken.message, taken.places, key)
+        rejections = parsed.rejections
+        if parsed.message is not None:
+            outcome = self._apply(parsed.message, parsed.indices, key)
             if outcome.rejections:
-                refusals = [*refusals, *(Refusal(*r) for r in outcome.rejections)]
-        if refusals:
-            self._reject(refusals, taken.value, key)
-        if outcome is None or outcome is NOTHING:
+                rejections = [*rejections, *outcome.rejections]
+        if rejections:
+            self._reject(rejections, parsed.value, key)
+        if outcome is None or outcome is NO_OUTPUT:
             return ()
         return [*outcome.records, *outcome.rollups, *outcome.partials]
 
-    def _apply(self, message: Message, places: tuple[int, ...] | None, key: bytes) -> Outcome:
+    def _apply(self, message: Message, indices: tuple[int, ...] | None, key: bytes) -> Outcome:
         context = message_context()
         partition, offset = context.partition, context.offset
         checkpoint = self._context.checkpoint
-        hot = self.symbols.of(message.symbol, key, partition, checkpoint, self._store_of)
-        hot.offset = offset
-        return hot.candles.apply(message, offset, places)
+        cached = self.symbols.of(message.symbol, key, partition, checkpoint, self._open)
+        cached.offset = offset
+        return cached.value.apply(message, offset, indices)
+
+    def _reject(self, rejections: list[Rejection], value: bytes | None, key: bytes | None) -> None:
+        """Send rejections in the same transaction, to the partition number of their message."""
+        context = message_context()
+        origin = MessageOrigin(self._incarnation, context.topic, context.partition, context.offset)
+        for record in rejection_records(rejections, value, origin, self._feed):
+            self.counters[f"rejected_{record.reason}"] += 1
+            self._producer.send(self._rejected_topic, encode(record), key, context.partition)
 
     def release(self, partitions: Collection[int]) -> None:
         """Keep nothing in memory of `partitions`, which went to another worker, or may."""
         self.symbols.evict(partitions)
-        for partition in partitions:
-            self._enlisted.pop(partition, None)
-
-    def _store_of(self, partition: int, key: bytes) -> State[bytes, bytes]:
-        """What a step with `stateful=True` is handed, but not for each message."""
-        transaction = self._context.checkpoint.get_store_transaction(self._stream_id, partition)
-        if self._enlisted.get(partition) is not transaction:
-            self._enlisted[partition] = transaction
-            if changelog := transaction.changelog_topic_partition:
-                self._producer.enlist(changelog)
-        return transaction.as_state(prefix=key)
-
-    def _reject(self, refusals: list[Refusal], value: bytes | None, key: bytes | None) -> None:
-        """Send rejections in the same transaction, to the partition number of their message."""
-        context = message_context()
-        origin = Origin(self._life, context.topic, context.partition, context.offset)
-        for record in rejected(refusals, value, origin, self._feed):
-            self.tally[f"rejected_{record.reason}"] += 1
-            self._producer.send(self._rejected_topic, encode(record), key, context.partition)
+        self._stores.release(partitions)
 
 
 def kind_of(candle: Candle) -> str:
@@ -142,10 +143,10 @@ def kind_of(candle: Candle) -> str:
     return "live" if live else candle.interval
 
 
-def build(app: TurnApplication, settings: Settings, lives: Lives) -> None:
+def build(app: BatchedApplication, settings: Settings, incarnations: StateIncarnations) -> None:
     """Wire the topology on `app`.
 
-    :param lives: of the topics its state belongs to; compared before each commit.
+    :param incarnations: of the topics its state belongs to; compared before each commit.
     """
     stocks = app.topic(
         settings.named(STOCKS_TOPIC), key_deserializer="bytes", value_deserializer="bytes"
@@ -158,18 +159,33 @@ def build(app: TurnApplication, settings: Settings, lives: Lives) -> None:
     }
 
     trades = app.dataframe(stocks)
-    steps = Steps(settings, lives.input_id(), trades)
+    steps = Steps(settings, incarnations.input_id(), trades)
     parsed = trades.apply(steps.parse, metadata=True)
     candles = parsed.apply(steps.window, metadata=True, expand=True)
     candles.to_topic(lambda candle, *_: outputs[kind_of(candle)])
     app.after_revoke = lambda gone: steps.release({p for topic, p in gone if topic == stocks.name})
-    tally_log = TallyLog(steps.tally)
+    counter_log = CounterLog(steps.counters)
 
     def check() -> Callable[[], None]:
-        steps.tally["rounded_number"] = rounded_count()
-        tally_log.look(time.monotonic())
-        return lives.check()
+        steps.counters["rounded_number"] = rounded_count()
+        counter_log.log_if_due(time.monotonic())
+        return incarnations.check()
 
     # registered, not `candles.sink(...)`: that would call it for each candle, which go elsewhere
     context = trades.processing_context
     context.sink_manager.register(CheckpointSink(steps.symbols, lambda: context.checkpoint, check))
+
+
+def prepare(settings: Settings, instance: Instance) -> BatchedApplication:
+    """The worker's application, ready to run."""
+    if settings.tickhouse_feed != "simulated":  # whose market never closes
+        load_calendar()
+    app = worker.prepare(settings, instance, GROUP, STOCKS_TOPIC, build)
+    logger.info("candle core: %s", "plain" if core.__file__.endswith(".py") else "compiled")
+    setcontext(EXACT)  # the core's own: it need not take it for each message
+    return app
+
+
+def run(settings: Settings) -> None:
+    """Run a worker until SIGINT or SIGTERM; restart it from the last commit when Kafka fails."""
+    worker.run(settings, GROUP, prepare)

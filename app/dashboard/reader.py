@@ -3,7 +3,7 @@
 Each topic has a thread and a consumer of its own: `candles-1m` is read committed, `candles-live`
 uncommitted, so that partial candles show before their transaction ends. No offsets are committed:
 every start reads the tail of each topic. A third thread asks Kafka for the topics' ids, which
-tells whether it answers and whether a topic was made again.
+tells whether it answers and whether a topic was recreated.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ TAILS = (
 )
 
 
-class Lives:
-    """The ids of the topics, as far as they were ever asked for; tells when one was made again."""
+class TopicIncarnations:
+    """The ids of the topics, as far as they were ever asked for; tells when one was recreated."""
 
     def __init__(
         self, settings: Settings, live: LiveCandles, made_again: Callable[[set[str]], None]
@@ -73,26 +73,28 @@ class Lives:
             }
             self._ids |= found
         if changed:
-            log.info("topics made again: %s", ", ".join(sorted(changed)))
-            self._live.begin_life()
+            log.info("topics recreated: %s", ", ".join(sorted(changed)))
+            self._live.begin_incarnation()
             self._made_again(changed)
 
 
 class TopicReader(threading.Thread):
     """Reads one topic into the live candles; survives broker outages and deleted topics."""
 
-    def __init__(self, settings: Settings, tail: Tail, live: LiveCandles, lives: Lives) -> None:
+    def __init__(
+        self, settings: Settings, tail: Tail, live: LiveCandles, incarnations: TopicIncarnations
+    ) -> None:
         super().__init__(name=f"read {tail.topic}", daemon=True)
         self._settings = settings
         self._tail = tail
         self._live = live
-        self._lives = lives
+        self._incarnations = incarnations
         self._state = live.topics[tail.topic]
         self._stopping = threading.Event()
         self._again = threading.Event()
 
     def read_again(self) -> None:
-        """The topic was made again: start over with a new consumer."""
+        """The topic was recreated: start over with a new consumer."""
         self._again.set()
 
     def stop(self) -> None:
@@ -144,7 +146,7 @@ class TopicReader(threading.Thread):
         if topic.error is not None or not topic.partitions:
             self._wait_for(name, topic.error)
             return False
-        self._lives.ask()  # or a topic made again before the watch first looks goes unseen
+        self._incarnations.ask()  # or a topic recreated before the watch first looks goes unseen
         starts = []
         for partition in topic.partitions:
             low, high = consumer.get_watermark_offsets(
@@ -197,13 +199,13 @@ _GONE = (
 )
 
 
-class LifeWatch(threading.Thread):
-    """Asks for the lives now and then."""
+class IncarnationWatch(threading.Thread):
+    """Asks for the incarnations now and then."""
 
-    def __init__(self, live: LiveCandles, lives: Lives) -> None:
+    def __init__(self, live: LiveCandles, incarnations: TopicIncarnations) -> None:
         super().__init__(name="watch topics", daemon=True)
         self._live = live
-        self._lives = lives
+        self._incarnations = incarnations
         self._stopping = threading.Event()
 
     def stop(self) -> None:
@@ -212,7 +214,7 @@ class LifeWatch(threading.Thread):
     def run(self) -> None:
         while not self._stopping.is_set():
             try:
-                self._lives.ask()
+                self._incarnations.ask()
             except TickhouseError as error:
                 self._live.connection = ConnectionState("away", str(error))
             self._stopping.wait(WATCH_INTERVAL_S)
@@ -222,9 +224,11 @@ class Readers:
     """The threads that read the topics and watch for their recreation."""
 
     def __init__(self, settings: Settings, live: LiveCandles) -> None:
-        lives = Lives(settings, live, self._read_again)
-        self._readers = {tail.topic: TopicReader(settings, tail, live, lives) for tail in TAILS}
-        self._watch = LifeWatch(live, lives)
+        incarnations = TopicIncarnations(settings, live, self._read_again)
+        self._readers = {
+            tail.topic: TopicReader(settings, tail, live, incarnations) for tail in TAILS
+        }
+        self._watch = IncarnationWatch(live, incarnations)
 
     def _read_again(self, topics: set[str]) -> None:
         for topic in topics & self._readers.keys():
@@ -236,7 +240,7 @@ class Readers:
 
     def stop(self) -> None:
         """Stop every thread, and wait up to 3 s for each; they are daemons."""
-        threads: list[TopicReader | LifeWatch] = [self._watch, *self._readers.values()]
+        threads: list[TopicReader | IncarnationWatch] = [self._watch, *self._readers.values()]
         for thread in threads:
             thread.stop()
         for thread in threads:

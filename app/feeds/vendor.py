@@ -11,7 +11,7 @@ from decimal import Decimal
 from random import Random
 from typing import Any, Literal, NamedTuple, Protocol
 
-from app.contracts import FeedName, Quote, Refusal, Trade
+from app.contracts import FeedName, Quote, Rejection, Trade
 from app.errors import TickhouseError
 from app.feeds.clock import Clock
 from app.feeds.http_headers import RetryAfter
@@ -85,7 +85,7 @@ class TradesFrame(NamedTuple):
     """
 
     trades: list[ParsedTrade]
-    rejections: list[Refusal]
+    rejections: list[Rejection]
     size: int
 
 
@@ -108,7 +108,7 @@ class IgnoredFrame(NamedTuple):
 class RejectedFrame(NamedTuple):
     """A frame that cannot be parsed at all."""
 
-    rejection: Refusal
+    rejection: Rejection
 
 
 Frame = TradesFrame | HeartbeatFrame | ErrorFrame | IgnoredFrame | RejectedFrame
@@ -121,7 +121,7 @@ class ParseQuote(Protocol):
 
     def __call__(
         self, payload: Any, *, symbol: str, feed: FeedName, source: str, received_at: int
-    ) -> Quote | Refusal | None:
+    ) -> Quote | Rejection | None:
         """Return the quote, why it is rejected, or None when the vendor does not know `symbol`."""
 
 
@@ -133,7 +133,7 @@ class Parser(Protocol):
 
     def parse_quote(
         self, payload: Any, *, symbol: str, feed: FeedName, source: str, received_at: int
-    ) -> Quote | Refusal | None:
+    ) -> Quote | Rejection | None:
         """Parse the JSON of a quote (`ParseQuote`)."""
 
 

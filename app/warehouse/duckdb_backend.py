@@ -53,11 +53,12 @@ class DuckDBWarehouse:
 
     def loaded_keys(self) -> dict[PartitionFolder, list[str]]:
         rows = self._db.execute(
-            f"select dataset, life, partition_number, max(object_key, {RELISTED_KEYS}) "
+            f"select dataset, incarnation, partition_number, max(object_key, {RELISTED_KEYS}) "
             "from RAW.LOAD_LEDGER group by all"
         ).fetchall()
         return {
-            PartitionFolder(dataset, life, part): sorted(keys) for dataset, life, part, keys in rows
+            PartitionFolder(dataset, incarnation, part): sorted(keys)
+            for dataset, incarnation, part, keys in rows
         }
 
     def not_loaded(self, objects: Sequence[LakeObject]) -> list[LakeObject]:
@@ -145,7 +146,7 @@ def _ledger_row(fetched: FetchedObject, load_id: int, loaded_at: datetime) -> di
     return {
         "object_key": str(key),
         "dataset": key.dataset,
-        "life": key.life,
+        "incarnation": key.incarnation,
         "partition_number": key.partition,
         "first_offset": key.first_offset,
         "last_offset": key.last_offset,

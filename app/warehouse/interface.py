@@ -28,10 +28,10 @@ class WarehouseError(TickhouseError):
 
 
 class PartitionFolder(NamedTuple):
-    """Where objects of one dataset, life and partition lie; their names rise with time."""
+    """Where objects of one dataset, incarnation and partition lie; their names rise with time."""
 
     dataset: str
-    life: str
+    incarnation: str
     partition: int
 
 

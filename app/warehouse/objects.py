@@ -68,12 +68,12 @@ class Lake:
             return list(self._names(prefix))
 
         datasets = [f"bronze/{dataset}/" for dataset in DATASETS]
-        lives = [life for names in pool.map(below, datasets) for life in names]
-        for names in pool.map(below, lives):
+        incarnations = [incarnation for names in pool.map(below, datasets) for incarnation in names]
+        for names in pool.map(below, incarnations):
             for name in names:
-                _, dataset, life, partition, _ = name.split("/")
+                _, dataset, incarnation, partition, _ = name.split("/")
                 if partition.isdecimal():
-                    yield PartitionFolder(dataset, life, int(partition))
+                    yield PartitionFolder(dataset, incarnation, int(partition))
 
     def _names(self, prefix: str) -> Iterator[str]:
         """The folders directly below `prefix`."""
@@ -85,7 +85,7 @@ class Lake:
                 yield common["Prefix"].removeprefix(self._prefix)
 
     def _after(self, folder: PartitionFolder, loaded: list[str]) -> Iterator[LakeObject]:
-        prefix = f"bronze/{folder.dataset}/{folder.life}/{folder.partition:05d}/"
+        prefix = f"bronze/{folder.dataset}/{folder.incarnation}/{folder.partition:05d}/"
         start = {"StartAfter": self._prefix + loaded[0]} if loaded else {}
         known = set(loaded)
         pages = self._client.get_paginator("list_objects_v2").paginate(
@@ -162,7 +162,7 @@ def schema_reason(found: pa.Schema, wanted: pa.Schema) -> str | None:
 
 def null_reason(rows: pa.Table, dataset: str) -> str | None:
     """Name the required columns that contain nulls, as part of a sentence; None if none does."""
-    needed = (*REQUIRED[dataset], *ROW_IDENTITY, "_life")
+    needed = (*REQUIRED[dataset], *ROW_IDENTITY, "_incarnation")
     empty = [name for name in needed if rows.column(name).null_count]
     return f"columns must not be null and are: {', '.join(empty)}" if empty else None
 

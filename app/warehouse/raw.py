@@ -13,7 +13,7 @@ from app.lake import ADDED, DATASETS
 LOAD_LEDGER = {
     "object_key": "varchar",
     "dataset": "varchar",
-    "life": "varchar",
+    "incarnation": "varchar",
     "partition_number": "integer",
     "first_offset": "bigint",
     "last_offset": "bigint",

@@ -32,55 +32,55 @@
 {# The candles that can be audited, each with the name of the first field that differs, or null. #}
 {% macro audited_candles(since=none) -%}
 {%- set on_days = "session_date >= " ~ text_literal(since) if since else "1 = 1" -%}
-with lives as (
+with incarnations as (
 
     select
-        _life,
-        cast(left(right(_life, 22), 13) as bigint) as began_ms
+        _incarnation,
+        cast(left(right(_incarnation, 22), 13) as bigint) as began_ms
     from {{ ref('silver_trades') }}
-    group by _life
+    group by _incarnation
 
 ),
 
--- up to which offset each partition of each life has been loaded
+-- up to which offset each partition of each incarnation has been loaded
 trades_until as (
 
-    select _life, _partition, max(_offset) as trade_offset
+    select _incarnation, _partition, max(_offset) as trade_offset
     from {{ ref('silver_trades') }}
-    group by _life, _partition
+    group by _incarnation, _partition
 
 ),
 
 coverage_until as (
 
-    select _life, _partition, max(_offset) as coverage_offset
+    select _incarnation, _partition, max(_offset) as coverage_offset
     from {{ ref('bronze_coverage') }}
-    group by _life, _partition
+    group by _incarnation, _partition
 
 ),
 
 symbol_partitions as (
 
-    select symbol, _life, max(_partition) as _partition
+    select symbol, _incarnation, max(_partition) as _partition
     from {{ ref('silver_trades') }}
-    group by symbol, _life
+    group by symbol, _incarnation
 
 ),
 
--- the life of stocks-topic that a candle was computed from: the newest when it was written
+-- the incarnation of stocks-topic that a candle was computed from: the newest when it was written
 candles as (
 
     select
         silver_candles.*,
-        lives._life as trades_life
+        incarnations._incarnation as trades_incarnation
     from {{ ref('silver_candles') }} as silver_candles
-    inner join lives
-        on lives.began_ms <= {{ elapsed_ms("timestamp '1970-01-01'", 'silver_candles._kafka_time') }}
+    inner join incarnations
+        on incarnations.began_ms <= {{ elapsed_ms("timestamp '1970-01-01'", 'silver_candles._kafka_time') }}
     where {{ on_days }}
     qualify
         row_number() over (
             partition by silver_candles.symbol, silver_candles.window_start
-            order by lives.began_ms desc
+            order by incarnations.began_ms desc
         ) = 1
 
 ),
@@ -92,14 +92,14 @@ loaded_candles as (
     inner join symbol_partitions
         on
             candles.symbol = symbol_partitions.symbol
-            and candles.trades_life = symbol_partitions._life
+            and candles.trades_incarnation = symbol_partitions._incarnation
     inner join trades_until
         on
-            symbol_partitions._life = trades_until._life
+            symbol_partitions._incarnation = trades_until._incarnation
             and symbol_partitions._partition = trades_until._partition
     left join coverage_until
         on
-            symbol_partitions._life = coverage_until._life
+            symbol_partitions._incarnation = coverage_until._incarnation
             and symbol_partitions._partition = coverage_until._partition
     where
         trades_until.trade_offset >= candles.last_offset
@@ -139,7 +139,7 @@ conditions as (
 
 ),
 
--- trades that the application had received when it wrote the candle; duplicates removed per life
+-- trades that the application had received when it wrote the candle; duplicates removed per incarnation
 trades as (
 
     select
@@ -159,7 +159,7 @@ trades as (
         on
             silver_trades.session_date = candles.session_date
             and silver_trades.symbol = candles.symbol
-            and silver_trades._life = candles.trades_life
+            and silver_trades._incarnation = candles.trades_incarnation
             and date_trunc('minute', silver_trades.trade_time) = candles.window_start
             and silver_trades._offset <= candles.last_offset
     inner join conditions
@@ -173,7 +173,7 @@ trades as (
     qualify
         row_number() over (
             partition by
-                silver_trades.symbol, silver_trades._life, silver_trades.trade_time,
+                silver_trades.symbol, silver_trades._incarnation, silver_trades.trade_time,
                 silver_trades.price, silver_trades.size, silver_trades.conditions,
                 silver_trades.repeat_index
             order by silver_trades._offset, silver_trades._index

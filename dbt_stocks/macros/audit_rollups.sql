@@ -5,13 +5,13 @@
    by session date. #}
 {% macro audited_rollups(since=none) -%}
 {%- set on_days = "session_date >= " ~ text_literal(since) if since else "1 = 1" -%}
-with of_life as (
+with of_incarnation as (
 
     select * from {{ ref('bronze_candles') }}
     where candle_interval <> '1m' and {{ on_days }}
     qualify
         row_number() over (
-            partition by symbol, candle_interval, window_start, _life
+            partition by symbol, candle_interval, window_start, _incarnation
             order by revision desc, _offset desc, _load_id desc
         ) = 1
 
@@ -19,24 +19,24 @@ with of_life as (
 
 streamed as (
 
-    select * from of_life
+    select * from of_incarnation
     qualify
         row_number() over (
             partition by symbol, candle_interval, window_start
-            order by trade_count desc, _life desc
+            order by trade_count desc, _incarnation desc
         ) = 1
 
 ),
 
 minutes_until as (
 
-    select _life, _partition, max(_kafka_time) as loaded_until
+    select _incarnation, _partition, max(_kafka_time) as loaded_until
     from {{ ref('silver_candles') }}
-    group by _life, _partition
+    group by _incarnation, _partition
 
 ),
 
--- rollups whose minutes are all of one life of candles-1m, with the newest of their minutes
+-- rollups whose minutes are all of one incarnation of candles-1m, with the newest of their minutes
 with_minutes as (
 
     select
@@ -44,7 +44,7 @@ with_minutes as (
         streamed.candle_interval,
         streamed.window_start,
         max(minutes._kafka_time) as newest_minute,
-        max(minutes._life) as minutes_life
+        max(minutes._incarnation) as minutes_incarnation
     from streamed
     inner join {{ ref('silver_candles') }} as minutes
         on
@@ -53,7 +53,7 @@ with_minutes as (
             and streamed.window_start <= minutes.window_start
             and streamed.window_end > minutes.window_start
     group by streamed.symbol, streamed.candle_interval, streamed.window_start
-    having count(distinct minutes._life) = 1
+    having count(distinct minutes._incarnation) = 1
 
 ),
 
@@ -68,7 +68,7 @@ comparable as (
             and streamed.window_start = with_minutes.window_start
     inner join minutes_until
         on
-            with_minutes.minutes_life = minutes_until._life
+            with_minutes.minutes_incarnation = minutes_until._incarnation
             and streamed._partition = minutes_until._partition
     where
         with_minutes.newest_minute <= streamed._kafka_time

@@ -1,7 +1,7 @@
 {# Lineage columns of a row: its message in Kafka, its object in the lake, its load. #}
 {% macro lineage() -%}
 _topic_id,
-        _life,
+        _incarnation,
         _partition,
         _offset,
         _index,

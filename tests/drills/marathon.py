@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import pytest
 
 import app.feeds.live.producer as producing
-from app.contracts import Candle, Message, Quote, Rejected, Trade, Trades, Watermark
+from app.contracts import Candle, Message, Quote, RejectionRecord, Trade, Trades, Watermark
 from app.feeds.finnhub import rest
 from app.feeds.finnhub.vendor import Finnhub
 from app.feeds.live.producer import Producer
@@ -83,7 +83,7 @@ class Life(NamedTuple):
 class Lived(NamedTuple):
     """What was sent to Kafka, what the simulator delivered, by which clocks the producer went."""
 
-    messages: list[Message | Rejected]
+    messages: list[Message | RejectionRecord]
     deliveries: list[Delivery]
     lives: list[Life]
 
@@ -91,7 +91,7 @@ class Lived(NamedTuple):
 class Kept:
     """Stands for the way to Kafka: keeps what a producer offers."""
 
-    def __init__(self, messages: list[Message | Rejected]) -> None:
+    def __init__(self, messages: list[Message | RejectionRecord]) -> None:
         self._messages = messages
         self.room = asyncio.Event()
         self.room.set()
@@ -100,7 +100,7 @@ class Kept:
     def topics_ready(self) -> None:
         pass
 
-    def offer(self, messages: Iterable[Message | Rejected]) -> None:
+    def offer(self, messages: Iterable[Message | RejectionRecord]) -> None:
         self._messages += messages
 
     def serve(self) -> None:
@@ -140,7 +140,7 @@ async def live_through(
     :param start_ms: what the simulator's clock says at its beginning.
     :param behind_ms: by how much its machine's clock is behind.
     """
-    messages: list[Message | Rejected] = []
+    messages: list[Message | RejectionRecord] = []
     patch.setattr(producing, "Outbox", lambda *_: Kept(messages))
     patch.setattr(producing, "await_topics", lambda *_: True)
     patch.setattr(rest, "_in_thread", _call)
@@ -271,7 +271,7 @@ def refused_frames(deliveries: Iterable[Delivery]) -> set[str]:
     }
 
 
-def rejected_as_future(records: Collection[Rejected]) -> set[tuple[str, int, Decimal]]:
+def rejected_as_future(records: Collection[RejectionRecord]) -> set[tuple[str, int, Decimal]]:
     """Symbol, time and size of each trade that was rejected for a time too far ahead.
 
     Of a frame's rejections only the first carries the frame.
@@ -357,7 +357,7 @@ def set_back(lives: list[Life]) -> list[Life]:
     return [after for before, after in pairwise(lives) if after.from_ms < before.until_ms]
 
 
-def told_coverage(messages: Iterable[Message | Rejected]) -> dict[tuple[str, int], int]:
+def told_coverage(messages: Iterable[Message | RejectionRecord]) -> dict[tuple[str, int], int]:
     """The newest value told of each symbol's minute."""
     told: dict[tuple[str, int], int] = {}
     for one in messages:

@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from app.contracts import CANDLES_TOPIC, STOCKS_TOPIC, Quote, Rejected, decode_candle
+from app.contracts import CANDLES_TOPIC, STOCKS_TOPIC, Quote, RejectionRecord, decode_candle
 from app.feeds.simulator.delivery_log.ledger import expected_trades
 from app.feeds.simulator.delivery_log.log import Opened, read_deliveries
 from app.feeds.simulator.faults.kinds import AnyFault, StallFault
@@ -95,9 +95,9 @@ def test_candles_and_coverage_are_what_was_delivered(
 ) -> None:
     behind_ms, start_ms = _clocks(seed)
     lived = _live_through(seed, tmp_path, monkeypatch)
-    messages = [one for one in lived.messages if not isinstance(one, Rejected)]
+    messages = [one for one in lived.messages if not isinstance(one, RejectionRecord)]
     judged(lived, made(messages), record_property)
-    rejected = [one for one in lived.messages if isinstance(one, Rejected)]
+    rejected = [one for one in lived.messages if isinstance(one, RejectionRecord)]
     assert refused_frames(lived.deliveries) <= {one.sha256 for one in rejected}
     future = {(one.symbol, one.t, one.v) for one in expected_trades(lived.deliveries).future}
     assert rejected_as_future(rejected) == future

@@ -40,13 +40,15 @@ def load_all(settings: Settings) -> None:
     """Wait until the lake holds every candle of the topic, and bring gold up to it."""
     await_consumed(settings, STOCKS_TOPIC, "candles", 240)
     await_consumed(settings, STOCKS_TOPIC, "archive", 240)
-    life = topic_ids(settings, [settings.named(CANDLES_TOPIC)])[settings.named(CANDLES_TOPIC)]
+    incarnation = topic_ids(settings, [settings.named(CANDLES_TOPIC)])[
+        settings.named(CANDLES_TOPIC)
+    ]
     expected = len(read_topic(settings, CANDLES_TOPIC))
 
     def loaded() -> bool:
         commands.load(settings)
         (count,) = warehouse(
-            settings, f"select count(*) from RAW.CANDLES where _topic_id = '{life}'"
+            settings, f"select count(*) from RAW.CANDLES where _topic_id = '{incarnation}'"
         )[0]
         return count >= expected
 
@@ -73,13 +75,13 @@ def gold_candles(settings: Settings):
 
 
 def trades_kept(settings: Settings) -> int:
-    """Trades of the warehouse, of all lives, each identity once."""
+    """Trades of the warehouse, of all incarnations, each identity once."""
     return warehouse(settings, "select count(*) from SILVER.SILVER_TRADES where not is_duplicate")[
         0
     ][0]
 
 
-def test_recorded_trades_come_out_of_gold_as_the_published_bars_over_two_lives_of_the_topics(
+def test_recorded_trades_come_out_of_gold_as_the_published_bars_over_two_incarnations_of_the_topics(
     make_settings, tmp_path, gold_data, utc
 ):
     settings = make_settings(**AS_PUBLISHED)

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from app.contract_schemas import json_schemas
 from app.contracts import (
+    MessageRejectedError,
     Quote,
-    RefusedMessage,
     Trade,
     Trades,
     Watermark,
@@ -104,10 +104,10 @@ def test_more_than_12_decimals_are_rounded_half_even():
     ],
 )
 def test_a_bad_trade_is_refused_alone(broken, reason):
-    message, refusals, places = decode(b"AAPL", value(GOOD, GOOD | broken, GOOD), "live")
-    assert [(r.reason, r.indices) for r in refusals] == [(reason, (1,))]
+    message, rejections, indices = decode(b"AAPL", value(GOOD, GOOD | broken, GOOD), "live")
+    assert [(r.reason, r.indices) for r in rejections] == [(reason, (1,))]
     assert len(message.trades) == 2
-    assert places == (0, 2)
+    assert indices == (0, 2)
 
 
 def test_each_number_that_is_rounded_is_counted():
@@ -122,15 +122,15 @@ def test_each_number_that_is_rounded_is_counted():
 def test_a_number_that_only_rounding_lifts_to_17_digits_is_out_of_range(field):
     other = {"p": "v", "v": "p"}[field]
     payload = value(GOOD | {field: 111, other: 0.1}).replace(b"111", b"9" * 16 + b"." + b"9" * 13)
-    _, refusals, _ = decode(b"AAPL", payload, "live")
-    assert [(r.reason, r.indices) for r in refusals] == [("range", (0,))]
+    _, rejections, _ = decode(b"AAPL", payload, "live")
+    assert [(r.reason, r.indices) for r in rejections] == [("range", (0,))]
 
 
 @pytest.mark.parametrize("number", ["NaN", "sNaN", "Infinity", "1.5"])
 def test_a_text_is_no_number_however_its_key_is_written(number):
     escaped = value().replace(b'"p": 187.25', b'"\\u0070": "' + number.encode() + b'"')
-    _, refusals, _ = decode(b"AAPL", escaped, "live")
-    assert [(r.reason, r.indices) for r in refusals] == [("schema", (0,))]
+    _, rejections, _ = decode(b"AAPL", escaped, "live")
+    assert [(r.reason, r.indices) for r in rejections] == [("schema", (0,))]
 
 
 def test_zeros_behind_the_point_say_nothing():
@@ -143,9 +143,9 @@ def test_zeros_behind_the_point_say_nothing():
 @pytest.mark.parametrize("missing", ["t", "p", "v"])
 def test_a_trade_without_a_field_is_refused_alone(missing):
     bad = {name: x for name, x in GOOD.items() if name != missing}
-    message, refusals, _ = decode(b"AAPL", value(bad, GOOD), "live")
-    assert [(r.reason, r.indices) for r in refusals] == [("schema", (0,))]
-    assert missing in refusals[0].detail
+    message, rejections, _ = decode(b"AAPL", value(bad, GOOD), "live")
+    assert [(r.reason, r.indices) for r in rejections] == [("schema", (0,))]
+    assert missing in rejections[0].detail
     assert len(message.trades) == 1
 
 
@@ -185,16 +185,16 @@ def test_a_trade_without_a_field_is_refused_alone(missing):
     ],
 )
 def test_a_message_of_which_nothing_can_be_taken_is_refused(key, payload, reason):
-    with pytest.raises(RefusedMessage) as refused:
+    with pytest.raises(MessageRejectedError) as refused:
         decode(key, payload, "live")
-    assert refused.value.refusal.reason == reason
-    assert refused.value.refusal.indices is None
+    assert refused.value.rejection.reason == reason
+    assert refused.value.rejection.indices is None
 
 
 def test_what_is_wrong_is_said_in_a_sentence_however_long_the_value():
-    with pytest.raises(RefusedMessage) as refused:
+    with pytest.raises(MessageRejectedError) as refused:
         decode(b"AAPL", b'{"type":"%b"}' % (b"x" * 300_000), "live")
-    assert len(refused.value.refusal.detail) == 300
+    assert len(refused.value.rejection.detail) == 300
 
 
 @pytest.mark.parametrize(
@@ -206,9 +206,9 @@ def test_what_is_wrong_is_said_in_a_sentence_however_long_the_value():
     ],
 )
 def test_a_message_of_any_kind_is_refused_whose_symbol_is_none(message):
-    with pytest.raises(RefusedMessage) as refused:
+    with pytest.raises(MessageRejectedError) as refused:
         decode(b"O'NEIL", encode(message), "live")
-    assert refused.value.refusal == (
+    assert refused.value.rejection == (
         "schema",
         f'"O\'NEIL" is not a symbol: that is {SYMBOL_RULE}',
         None,
@@ -221,8 +221,8 @@ def test_any_text_as_a_symbol_is_refused_or_one_by_the_rule_and_by_the_schema(te
     payload = value(symbol=text)
     try:
         decode(text.encode(), payload, "live")
-    except RefusedMessage as refused:
-        assert refused.refusal.reason == "schema"
+    except MessageRejectedError as refused:
+        assert refused.rejection.reason == "schema"
         assert not is_symbol(text)
         if not text.endswith("\n"):  # before which Python's `$`, not that of JSON Schema, matches
             assert not STOCKS_TOPIC_SCHEMA.is_valid(json.loads(payload))
@@ -236,7 +236,7 @@ def test_a_bad_quote_is_refused(change):
     quote = {"type": "quote", "symbol": "AAPL", "feed": "live", "source": "a", "received_at": NOW}
     quote |= {"c": 1, "d": None, "dp": None, "h": 1, "l": 1, "o": 1, "pc": 1, "t": NOW // 1000}
     assert decode(b"AAPL", json.dumps(quote).encode(), "live").message.c == 1
-    with pytest.raises(RefusedMessage):
+    with pytest.raises(MessageRejectedError):
         decode(b"AAPL", json.dumps(quote | change).encode(), "live")
 
 
@@ -244,7 +244,7 @@ def test_a_quotes_numbers_are_rounded_and_in_range():
     quote = Quote("AAPL", "live", "a", NOW, Decimal(111), *[None] * 6, NOW // 1000)
     long = encode(quote).replace(b"111", b"10.5" + b"0" * 1000)
     assert str(decode(b"AAPL", long, "live").message.c) == "10.5"
-    with pytest.raises(RefusedMessage):
+    with pytest.raises(MessageRejectedError):
         decode(b"AAPL", encode(quote).replace(b"111", b"-" + b"9" * 16 + b"." + b"9" * 13), "live")
 
 
@@ -259,13 +259,13 @@ json_values = st.recursive(
 @given(st.dictionaries(st.sampled_from(["t", "p", "v", "c", "frame", "i", "k"]), json_values))
 def test_whatever_a_trade_holds_it_is_taken_or_refused_and_the_good_one_stays(fields):
     try:
-        message, refusals, _ = decode(b"AAPL", value(GOOD | fields, GOOD), "live")
-    except RefusedMessage as refused:  # JSON that is none: NaN, Infinity, lone surrogates
+        message, rejections, _ = decode(b"AAPL", value(GOOD | fields, GOOD), "live")
+    except MessageRejectedError as refused:  # JSON that is none: NaN, Infinity, lone surrogates
         with pytest.raises((msgspec.DecodeError, UnicodeDecodeError)):
             msgspec.json.decode(value(GOOD | fields, GOOD))
-        assert refused.refusal.reason == "schema"
+        assert refused.rejection.reason == "schema"
         return
-    refused_places = [i for r in refusals for i in r.indices]
+    refused_places = [i for r in rejections for i in r.indices]
     assert len(message.trades) + len(refused_places) == 2
     assert set(refused_places) <= {0}
     for trade in message.trades:
@@ -281,15 +281,15 @@ def test_whatever_a_trade_holds_it_is_taken_or_refused_and_the_good_one_stays(fi
 def test_any_bytes_are_taken_or_refused(payload):
     try:
         decode(b"AAPL", payload, "live")
-    except RefusedMessage as refused:
-        assert refused.refusal.detail
+    except MessageRejectedError as refused:
+        assert refused.rejection.detail
 
 
 @pytest.mark.parametrize("number", ["1e400000000", "1e-400000000", "1e999999999999999999999"])
 def test_absurd_exponents_are_refused(number):
     payload = value().replace(b"187.25", number.encode())
     try:
-        _, refusals, _ = decode(b"AAPL", payload, "live")
-    except RefusedMessage:
+        _, rejections, _ = decode(b"AAPL", payload, "live")
+    except MessageRejectedError:
         return
-    assert refusals
+    assert rejections

@@ -1,8 +1,8 @@
-"""What a one-minute candle is: the pure core, without Kafka, clock or I/O.
+"""Build one-minute candles from trades, quotes and watermarks: the pure core.
 
-`SymbolCandles` holds one symbol's open minutes and is fed the messages of `stocks-topic` in their
-order. The same messages give the same records, whatever the speed and wherever the run was
-interrupted. Rules: `docs/topology.md`.
+`SymbolCandles` holds the open minutes of one symbol and applies the messages of `stocks-topic` in
+their order. The same messages give the same records, at any speed and however often the run was
+interrupted. The rules are in `docs/topology.md`.
 """
 
 from __future__ import annotations
@@ -17,13 +17,14 @@ from app.contracts import (
     Candle,
     Message,
     Quote,
+    Rejection,
     Trades,
     Watermark,
 )
 from app.exact import EXACT
 from app.market.conditions import PriceClass
 from app.market.sessions import Session, session_of
-from topologies.core.condition_effects import Meaning, Meanings, meanings_of
+from topologies.core.condition_effects import ConditionEffect, ConditionEffects, condition_effects
 from topologies.core.prints import Identities, Identity
 from topologies.core.rollup import NEVER, Rollups
 from topologies.core.sources import Sources
@@ -31,8 +32,8 @@ from topologies.core.window import (
     MINUTE_MS,
     NOT_EMITTED,
     UNREPORTED,
-    Place,
-    Series,
+    CandlePeriod,
+    CandleSeries,
     Status,
     Window,
     candle_of,
@@ -40,50 +41,45 @@ from topologies.core.window import (
 
 PARTIAL_EVERY_MS = 100
 COVERAGE_EVERY_MS = 1_000
-"""Candles of which only the coverage changed are revised once in so much `received_at`."""
+"""Minimum `received_at` between revisions of candles of which only the coverage changed."""
 
 _QUOTE = int(PriceClass.QUOTE)
 
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """Settings of the candle: which feed, how long to wait, which trades set prices."""
+    """Settings of a candle: its feed, how long to wait for late trades, which trades set prices."""
 
     feed: Literal["live", "simulated", "replay"]
     price_rule: Literal["sip", "all"] = "sip"
     grace_ms: int = 5_000
     horizon_ms: int = 900_000
     live: bool = True
-    """Whether partial candles are written."""
-
-
-class Rejection(NamedTuple):
-    """Trades of one message that were refused; None stands for the whole message."""
-
-    reason: Literal["late", "future"]
-    detail: str
-    indices: tuple[int, ...] | None
+    """Whether partial candles are emitted."""
 
 
 class Outcome(NamedTuple):
-    """What one message led to: records for candles-1m, for candles-live, rejections, rollups."""
+    """The output of one message."""
 
     records: list[Candle]
+    """For candles-1m: final and revised."""
     partials: list[Candle]
+    """For candles-live."""
     rejections: list[Rejection]
     rollups: list[Candle]
-    """Records for the topics of longer intervals: partial, final and revised."""
+    """For the topics of longer intervals: partial, final and revised."""
 
 
-NOTHING = Outcome([], [], [], [])
+NO_OUTPUT = Outcome([], [], [], [])
 
 
 class SymbolCandles:
-    """The open minutes of one symbol, fed with its messages in the order of the topic."""
+    """Apply the messages of one symbol, in the order of the topic, to its open minutes."""
 
     __slots__ = (
         "_regular",
         "changed",
+        "counters",
         "coverage",
         "coverage_pending",
         "coverage_slot",
@@ -99,28 +95,27 @@ class SymbolCandles:
         "series",
         "sources",
         "symbol",
-        "tally",
         "touched",
         "watermark",
         "windows",
     )
 
-    def __init__(self, symbol: str, rules: Rules, tally: Counter[str]) -> None:
+    def __init__(self, symbol: str, rules: Rules, counters: Counter[str]) -> None:
         self.symbol = symbol
         self.rules = rules
-        self._regular = meanings_of(Session.REGULAR, rules.price_rule)
-        """For trades of minutes that are not open; whether a trade counts is the same in all."""
-        self.tally = tally
-        """Counts, by kind, of what changes no candle; shared by all symbols of a worker."""
+        self._regular = condition_effects(Session.REGULAR, rules.price_rule)
+        """For minutes that are not open: whether a trade counts is the same in every session."""
+        self.counters = counters
+        """Messages and trades that change no candle, by kind; shared by all symbols of a worker."""
         self.windows: dict[int, Window] = {}
         self.identities: dict[int, Identities] = {}
         self.coverage: dict[int, dict[str, int]] = {}
-        """By minute's start: ms covered, by source."""
+        """Milliseconds covered, by start of the minute and source."""
         self.coverage_pending: set[int] = set()
-        """Starts of final windows whose coverage is no more that of their newest record."""
+        """Starts of final windows whose coverage differs from that of their newest record."""
         self.coverage_slot = -1
-        """Largest received_at // 1000 of the messages that revised candles for coverage alone."""
-        self.series = Series(symbol, rules.feed, rules.price_rule)
+        """Largest received_at // 1000 of the messages that revised candles only for coverage."""
+        self.series = CandleSeries(symbol, rules.feed, rules.price_rule)
         self.rollups = Rollups(self.series, rules.horizon_ms)
         self.sources = Sources()
         self.largest_t = 0
@@ -128,38 +123,38 @@ class SymbolCandles:
         """Largest min(t, received_at) of accepted and duplicate trades."""
         self.watermark = 0
         self.partial_slot = -1
-        """received_at // 100 of the message that last wrote partials."""
+        """received_at // 100 of the message that last emitted partials."""
         self.changed: set[int] = set()
-        """Starts of open windows changed since their last partial."""
+        """Starts of open windows that changed since their last partial."""
         self.due: set[int] = set()
-        """Starts of final windows whose next revision is due; empty between messages."""
+        """Starts of final windows to be revised by this message; empty between messages."""
         self.next_due_ms = NEVER
         """The watermark at which the next window becomes final or is dropped."""
         self.touched: set[int] = set()
-        """Starts of windows changed since the last save."""
+        """Starts of windows that changed since the last save."""
         self.gone: list[tuple[int, int]] = []
         """(start, chunks) of windows dropped since the last save."""
 
-    def apply(self, message: Message, offset: int, places: tuple[int, ...] | None) -> Outcome:
-        """Take one message and say what it led to.
+    def apply(self, message: Message, offset: int, indices: tuple[int, ...] | None) -> Outcome:
+        """Apply one message and return its output.
 
         :param offset: of the message in its partition.
-        :param places: where its trades stood in the original message; None: as they stand.
+        :param indices: of its trades in the original message; None when none was left out.
         """
         outer = getcontext()
         if outer is EXACT:
-            return self._apply(message, offset, places)
-        setcontext(EXACT)  # operators then are exact, at a quarter of its methods' cost
+            return self._apply(message, offset, indices)
+        setcontext(EXACT)  # makes operators exact, at a quarter of the cost of its methods
         try:
-            return self._apply(message, offset, places)
+            return self._apply(message, offset, indices)
         finally:
             setcontext(outer)
 
-    def _apply(self, message: Message, offset: int, places: tuple[int, ...] | None) -> Outcome:
+    def _apply(self, message: Message, offset: int, indices: tuple[int, ...] | None) -> Outcome:
         rejections: list[Rejection] = []
         kind = type(message)
         if kind is Trades:
-            self._trades(message, offset, places, rejections)  # type: ignore[arg-type]
+            self._trades(message, offset, indices, rejections)  # type: ignore[arg-type]
             reached = self.moved_t - self.rules.grace_ms
         elif kind is Watermark:
             self._watermark(message, offset)  # type: ignore[arg-type]
@@ -183,16 +178,16 @@ class SymbolCandles:
                 partials = self._partials()
         if records or partials or rejections or rollups:
             return Outcome(records, partials, rejections, rollups)
-        return NOTHING
+        return NO_OUTPUT
 
     def _trades(
         self,
         message: Trades,
         offset: int,
-        places: tuple[int, ...] | None,
+        indices: tuple[int, ...] | None,
         rejections: list[Rejection],
     ) -> None:
-        """The hot loop: what belongs to a minute is looked up when the minute changes."""
+        """Apply trades. This is the hot loop: a minute is looked up only when it changes."""
         received_at, largest_t, moved_t = message.received_at, self.largest_t, self.moved_t
         latest = received_at + FUTURE_MS
         late: list[int] = []
@@ -207,11 +202,11 @@ class SymbolCandles:
                     continue
                 start = t - t % MINUTE_MS
                 end = min(start + MINUTE_MS, latest + 1)
-                window, meanings = None, self._meanings_at(start)
+                window, effects = None, self._effects_at(start)
             c = trade.c
-            meaning = meanings[tuple(c) if c else ()]
-            if not meaning.counts:
-                self.tally["not_a_trade"] += 1
+            effect = effects[tuple(c) if c else ()]
+            if not effect.counts:
+                self.counters["not_a_trade"] += 1
                 continue
             if window is None:
                 window = self.windows.get(start) or self._open(start, offset)
@@ -221,10 +216,10 @@ class SymbolCandles:
                 self._touch(window, offset)
                 identities = self.identities[start]
                 seen, fresh, known = identities.seen, identities.fresh, len(identities.seen)
-                meanings = identities.meanings
-                meaning = meanings[meaning.codes]
+                effects = identities.effects
+                effect = effects[effect.codes]
             p, v = trade.p, trade.v
-            identity = Identity(t, p, v, meaning.codes, trade.k)
+            identity = Identity(t, p, v, effect.codes, trade.k)
             seen.add(identity)
             if len(seen) == known:
                 window.duplicate_count += 1
@@ -235,27 +230,27 @@ class SymbolCandles:
                     window.out_of_order_count += 1
                 else:
                     largest_t = t
-                if meaning.unknown or window.revision >= 0:
-                    self._remark(window, meaning)
-                window.take(t, p, v, meaning)
+                if effect.unknown or window.revision >= 0:
+                    self._count_unusual(window, effect)
+                window.take(t, p, v, effect)
             arrived = t if t < received_at else received_at
             if arrived > moved_t:
                 moved_t = arrived
         self.largest_t, self.moved_t = largest_t, moved_t
         if late:
-            rejections.append(Rejection("late", _LATE, _original(late, places)))
+            rejections.append(Rejection("late", _LATE, _original(late, indices)))
         if future:
-            rejections.append(Rejection("future", _FUTURE, _original(future, places)))
+            rejections.append(Rejection("future", _FUTURE, _original(future, indices)))
 
-    def _meanings_at(self, start: int) -> Meanings:
-        """What conditions mean in the minute from `start`, or in any when it is not open."""
+    def _effects_at(self, start: int) -> ConditionEffects:
+        """The effects of conditions in the minute from `start`, or in any if it is not open."""
         identities = self.identities.get(start)
-        return self._regular if identities is None else identities.meanings
+        return self._regular if identities is None else identities.effects
 
-    def _remark(self, window: Window, meaning: Meaning) -> None:
-        """Note what is seldom: a trade of unknown conditions, or of a minute that has records."""
-        if meaning.unknown:
-            self.tally["unknown_condition"] += 1
+    def _count_unusual(self, window: Window, effect: ConditionEffect) -> None:
+        """Count a trade with an unknown condition, or of a minute that already has a record."""
+        if effect.unknown:
+            self.counters["unknown_condition"] += 1
         if window.revision >= 0:
             window.late_count += 1
             self.due.add(window.start)
@@ -270,10 +265,10 @@ class SymbolCandles:
         if quote.c > 0 and quote.received_at < start + MINUTE_MS + self.rules.horizon_ms:
             window = self.windows.get(start) or self._open(start, offset)
         if window is None:
-            self.tally["unusable_quote"] += 1
+            self.counters["unusable_quote"] += 1
             return
         if t in window.quote_times:
-            self.tally["repeated_quote"] += 1
+            self.counters["repeated_quote"] += 1
             return
         window.quote_times.add(t)
         self.touched.add(start)
@@ -286,13 +281,13 @@ class SymbolCandles:
         start, covered_ms = message.minute_start, message.covered_ms
         if start is not None and covered_ms is not None:
             if message.gap_since is not None:
-                for minute in self._dark(message.gap_since, start):
+                for minute in self._gap_minutes(message.gap_since, start):
                     self._cover(minute, message.source, covered_ms, offset)
             self._cover(start, message.source, covered_ms, offset)
-        self.sources.tell(message.source, message.t)
+        self.sources.update(message.source, message.t)
 
     def _cover(self, start: int, source: str, covered_ms: int, offset: int) -> None:
-        """Note how much of the minute from `start` a source says it covered."""
+        """Record how much of the minute from `start` a source reports as covered."""
         if self._is_past(start):
             return
         before = self._covered(start)
@@ -308,10 +303,10 @@ class SymbolCandles:
             self.coverage_pending.add(start)
 
     def _release_coverage(self, slot: int) -> None:
-        """Make pending revisions due: in a later second than the last, or when a minute is past.
+        """Make pending revisions due, at most once per second or when a minute is past.
 
-        All minutes of a symbol share the second. So their rollups, which equal the merge of the
-        minutes' newest records after every message, keep to it as well.
+        All minutes of a symbol share the second, so that their rollups, which equal the merge of
+        the minutes' newest records after every message, are revised no more often either.
         """
         released = self.coverage_pending - self.due
         if slot <= self.coverage_slot:
@@ -321,41 +316,41 @@ class SymbolCandles:
             self.coverage_slot = max(self.coverage_slot, slot)
 
     def find_pending_coverage(self) -> None:
-        """Compare the coverage of final windows with that of their newest records."""
+        """Find final windows whose coverage differs from that of their newest records."""
         for start, window in self.windows.items():
             if window.revision < 0:
                 continue
-            told = self._covered(start)
-            covered = UNREPORTED if told is None else told
-            if window.emitted_covered_ms == NOT_EMITTED:  # an earlier version left none pending
+            reported = self._covered(start)
+            covered = UNREPORTED if reported is None else reported
+            if window.emitted_covered_ms == NOT_EMITTED:  # saved by an earlier version
                 window.emitted_covered_ms = covered
             elif window.emitted_covered_ms != covered:
                 self.coverage_pending.add(start)
 
-    def _dark(self, since: int, last: int) -> set[int]:
-        """Minutes from `since` to before `last`: those open, and of the others a horizon's worth.
+    def _gap_minutes(self, since: int, last: int) -> set[int]:
+        """Minutes of a gap from `since` to before `last`: open ones, and those of the last horizon.
 
-        What is older and not open is past on every clock but that of a source far behind.
+        Older minutes that are not open are past, except on the clock of a source far behind.
         """
         first = max(since, last - self.rules.horizon_ms)
         opened = {start for start in self.windows if since < start + MINUTE_MS <= last}
         return opened.union(range(first - first % MINUTE_MS, last, MINUTE_MS))
 
     def _covered(self, start: int) -> int | None:
-        told = self.coverage.get(start)
-        return max(told.values()) if told else None
+        by_source = self.coverage.get(start)
+        return max(by_source.values()) if by_source else None
 
     def _is_past(self, start: int) -> bool:
-        """Whether the minute from `start` can change no more."""
+        """Whether the minute from `start` can no longer change."""
         return self.watermark >= start + MINUTE_MS + self.rules.horizon_ms
 
     def _open(self, start: int, offset: int) -> Window | None:
-        """Open the minute from `start`; None when it is past."""
+        """Open the minute from `start`; return None when it is past."""
         if self._is_past(start):
             return None
         session, session_date = session_of(self.symbol, self.rules.feed, start)
         window = self.windows[start] = Window(start, session, session_date, offset, offset)
-        self.identities[start] = Identities(meanings_of(session, self.rules.price_rule))
+        self.identities[start] = Identities(condition_effects(session, self.rules.price_rule))
         self.next_due_ms = min(self.next_due_ms, start + MINUTE_MS)
         return window
 
@@ -366,10 +361,10 @@ class SymbolCandles:
             self.changed.add(window.start)
 
     def _records(self) -> tuple[list[Candle], list[Candle]]:
-        """Records that are due by now, of minutes in their order and of rollups; drops the past."""
+        """Emit records that are due, of minutes in order and of rollups; drop past minutes."""
         watermark = self.watermark
         records = []
-        told = []
+        emitted = []
         for start in sorted(self.windows):
             window = self.windows[start]
             if window.revision < 0 and watermark >= start + MINUTE_MS:
@@ -384,13 +379,13 @@ class SymbolCandles:
             records.append(record)
             self.touched.add(start)
             self.coverage_pending.discard(start)
-            window.told_duplicates = window.duplicate_count
-            window.told_offset = window.last_offset
+            window.emitted_duplicates = window.duplicate_count
+            window.emitted_offset = window.last_offset
             covered_ms = record.covered_ms
             window.emitted_covered_ms = UNREPORTED if covered_ms is None else covered_ms
-            told.append(window)
+            emitted.append(window)
         self.due.clear()
-        rollups = self.rollups.records(told, self.windows, watermark)
+        rollups = self.rollups.records(emitted, self.windows, watermark)
         if watermark >= self.next_due_ms:
             self._drop_past()
         return records, rollups
@@ -408,7 +403,7 @@ class SymbolCandles:
         self.schedule()
 
     def schedule(self) -> None:
-        """Work out at which watermark the next window or rollup becomes final or is dropped."""
+        """Compute the watermark at which the next window or rollup becomes final or is dropped."""
         past = MINUTE_MS + self.rules.horizon_ms
         self.next_due_ms = min(
             (s + (past if w.revision >= 0 else MINUTE_MS) for s, w in self.windows.items()),
@@ -428,13 +423,14 @@ class SymbolCandles:
     def _record(self, window: Window, status: Status) -> Candle:
         covered_ms = self._covered(window.start)
         start, session = window.start, window.session
-        place = Place("1m", start, start + MINUTE_MS, session, window.session_date)
-        return candle_of(window, place, self.series, status, window.revision, covered_ms)
+        period = CandlePeriod("1m", start, start + MINUTE_MS, session, window.session_date)
+        return candle_of(window, period, self.series, status, window.revision, covered_ms)
 
 
 _LATE = "the watermark had passed the end of the trade's minute by the horizon"
 _FUTURE = f"the time lies more than {FUTURE_MS // 1000} s ahead of received_at"
 
 
-def _original(indices: list[int], places: tuple[int, ...] | None) -> tuple[int, ...]:
-    return tuple(indices) if places is None else tuple(places[i] for i in indices)
+def _original(kept: list[int], indices: tuple[int, ...] | None) -> tuple[int, ...]:
+    """The indices in the original message of trades at the positions `kept`."""
+    return tuple(kept) if indices is None else tuple(indices[i] for i in kept)

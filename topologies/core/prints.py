@@ -1,4 +1,4 @@
-"""The prints of one open minute, by which a repeated one is known."""
+"""Identities of the prints of one open minute, for deduplication."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from decimal import Decimal
 
 from msgspec import Struct
 
-from topologies.core.condition_effects import Meanings
+from topologies.core.condition_effects import ConditionEffects
 
 
 class Identity(Struct, frozen=True, array_like=True, gc=False):
-    """What makes a print of a symbol the same print.
+    """Identifies a print of a symbol: equal identities are the same print.
 
-    As tuples they were what Python's collector of cycles spent its time on.
+    A `Struct` outside garbage collection: as tuples, identities dominated the collector's time.
     """
 
     t: int
@@ -23,12 +23,12 @@ class Identity(Struct, frozen=True, array_like=True, gc=False):
 
 
 class Identities:
-    """The prints of one open minute that were accepted, and those of them not yet in the store."""
+    """The accepted prints of one open minute, and those not yet saved in the state store."""
 
-    __slots__ = ("fresh", "meanings", "seen")
+    __slots__ = ("effects", "fresh", "seen")
 
-    def __init__(self, meanings: Meanings) -> None:
-        self.meanings = meanings
-        """Of the conditions of its prints."""
+    def __init__(self, effects: ConditionEffects) -> None:
+        self.effects = effects
+        """Of sale conditions in its session."""
         self.seen: set[Identity] = set()
         self.fresh: list[Identity] = []

@@ -1,4 +1,4 @@
-"""Records for trades-rejected: what was refused, why, and enough of it to send it again."""
+"""Build records for trades-rejected: what was rejected, why, and enough of it to resend it."""
 
 from __future__ import annotations
 
@@ -7,14 +7,13 @@ import hashlib
 from collections.abc import Iterable
 from typing import Literal, NamedTuple
 
-from app.contracts import Refusal, Rejected
-from app.settings import Feed
+from app.contracts import FeedName, Rejection, RejectionRecord
 
 PAYLOAD_BYTES = 64 * 1024
 
 
-class Origin(NamedTuple):
-    """Where a message lies in Kafka."""
+class MessageOrigin(NamedTuple):
+    """The position of a message in Kafka."""
 
     topic_id: str
     topic: str
@@ -22,31 +21,31 @@ class Origin(NamedTuple):
     offset: int
 
 
-def rejected(
-    refusals: Iterable[Refusal],
+def rejection_records(
+    rejections: Iterable[Rejection],
     value: bytes | None,
-    origin: Origin,
-    feed: Feed,
+    origin: MessageOrigin,
+    feed: FeedName,
     stage: Literal["feed", "candles"] = "candles",
-) -> list[Rejected]:
-    """One record per reason; the first carries the first 64 KiB of the message."""
+) -> list[RejectionRecord]:
+    """Build one record per rejection; the first carries the first 64 KiB of the message."""
     value = value or b""
     digest = hashlib.sha256(value).hexdigest()
     payload = base64.b64encode(value[:PAYLOAD_BYTES]).decode()
     return [
-        Rejected(
+        RejectionRecord(
             stage=stage,
-            reason=refusal.reason,
-            detail=refusal.detail,
+            reason=rejection.reason,
+            detail=rejection.detail,
             feed=feed,
             topic=origin.topic,
             partition=origin.partition,
             offset=origin.offset,
-            indices=None if refusal.indices is None else list(refusal.indices),
+            indices=None if rejection.indices is None else list(rejection.indices),
             size=len(value),
             sha256=digest,
             payload=None if index else payload,
             topic_id=origin.topic_id,
         )
-        for index, refusal in enumerate(refusals)
+        for index, rejection in enumerate(rejections)
     ]

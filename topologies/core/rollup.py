@@ -1,8 +1,8 @@
-"""Rollups of one-minute candles to 5 and 15 minutes, an hour and a day: pure, as `candle.py` is.
+"""Roll one-minute candles up to 5 and 15 minutes, an hour and a day: pure, as `candle.py` is.
 
-A rollup equals, after every message, the merge of the newest records of its minutes. Minutes that
-can change no more are folded into one sum a rollup, so what is kept does not grow with its length.
-Rules: `docs/topology.md`.
+After every message a rollup equals the merge of the newest records of its minutes. Minutes that can
+no longer change are folded into one sum per rollup, so state does not grow with its length. The
+rules are in `docs/topology.md`.
 """
 
 from __future__ import annotations
@@ -16,55 +16,57 @@ from msgspec import Struct
 from app.contracts import ROLLUP_TOPICS, Candle, Interval
 from app.exact import canonical
 from app.market.sessions import Session, session_bounds, trading_day
-from topologies.core.sums import NO_PRICE, NOTHING, Sums, merge
-from topologies.core.window import Place, Series, Status, Window, candle_of
+from topologies.core.sums import NO_PRICE, NO_TRADES, CandleSums, merge
+from topologies.core.window import CandlePeriod, CandleSeries, Status, Window, candle_of
 
 INTERVALS: tuple[Interval, ...] = tuple(ROLLUP_TOPICS)
 DAY_MS = 86_400_000
 NEVER = 1 << 62
 
 _WIDTHS_MS = (300_000, 900_000, 3_600_000)
-"""Of 5m, 15m and 1h. New York is whole hours from UTC, so they begin at its full hours, too."""
+"""Of 5m, 15m and 1h. New York is whole hours from UTC, so hours begin at its full hours too."""
 _DAY = len(_WIDTHS_MS)
 
 Key = tuple[int, int]
-"""A rollup of a symbol: its interval's place in `INTERVALS`, and its start."""
+"""Identifies a rollup of a symbol: the index of its interval in `INTERVALS`, and its start."""
 
 
-class Span(NamedTuple):
-    """Which rollup a minute is part of: [start, end) of one session, or of a day."""
+class RollupPeriod(NamedTuple):
+    """The period of a rollup: [start, end) of one session, or of a day."""
 
-    nth: int
+    interval_index: int
     start: int
     end: int
     session: Session
-    """Of a stock's day: regular; its other minutes only lend their volume."""
+    """Regular for a stock's day; minutes of other sessions only contribute their volume to it."""
 
 
 @lru_cache(maxsize=4096)
-def spans_of(minute: int, session: Session, session_date: str) -> tuple[Span, ...]:
-    """The rollups of the minute from `minute`, shortest first; none of them crosses sessions.
+def rollup_periods(minute: int, session: Session, session_date: str) -> tuple[RollupPeriod, ...]:
+    """The rollups that contain the minute from `minute`, shortest first; none crosses sessions.
 
-    A bucket of the clock that a session begins or ends in is cut there. A stock's day reaches from
-    its pre-market to the end of its post-market; days without trading have none.
+    A clock bucket in which a session begins or ends is cut there. A stock's day reaches from its
+    pre-market to the end of its post-market; days without trading have none.
     """
     begins, ends = session_bounds(session, session_date)
-    spans = []
-    for nth, width in enumerate(_WIDTHS_MS):
+    periods = []
+    for interval_index, width in enumerate(_WIDTHS_MS):
         bucket = minute - minute % width
-        spans.append(Span(nth, max(begins, bucket), min(ends, bucket + width), session))
+        periods.append(
+            RollupPeriod(interval_index, max(begins, bucket), min(ends, bucket + width), session)
+        )
     if session is Session.CONTINUOUS:
         midnight = minute - minute % DAY_MS
-        spans.append(Span(_DAY, midnight, midnight + DAY_MS, session))
+        periods.append(RollupPeriod(_DAY, midnight, midnight + DAY_MS, session))
     elif session is not Session.CLOSED and (day := trading_day(session_date)) is not None:
-        spans.append(Span(_DAY, day.pre, day.end, Session.REGULAR))
-    return tuple(spans)
+        periods.append(RollupPeriod(_DAY, day.pre, day.end, Session.REGULAR))
+    return tuple(periods)
 
 
-def sums_of(window: Window) -> Sums:
-    """What the newest record of a minute says."""
+def sums_of(window: Window) -> CandleSums:
+    """The sums of the newest record of a minute."""
     covered_ms = window.emitted_covered_ms
-    return Sums(
+    return CandleSums(
         window.price_class,
         window.open,
         window.high,
@@ -83,20 +85,20 @@ def sums_of(window: Window) -> Sums:
         window.zero_volume_count,
         window.late_count,
         window.out_of_order_count,
-        window.told_duplicates,
+        window.emitted_duplicates,
         window.first_offset,
-        window.told_offset,
+        window.emitted_offset,
         covered_ms if covered_ms >= 0 else None,
     )
 
 
-def share(minute: Sums, session: Session, span: Span) -> Sums:
-    """What a minute of `session` lends to a rollup: all, but only its volume beside a day's."""
-    if span.session is session:
+def share(minute: CandleSums, session: Session, period: RollupPeriod) -> CandleSums:
+    """What a minute of `session` contributes: everything, or to a stock's day only its volume."""
+    if period.session is session:
         return minute
     if session is Session.PRE:
-        return Sums(pre_volume=minute.volume)
-    return Sums(post_volume=minute.volume)
+        return CandleSums(pre_volume=minute.volume)
+    return CandleSums(post_volume=minute.volume)
 
 
 class Rollup(Struct, array_like=True, gc=False):
@@ -107,44 +109,44 @@ class Rollup(Struct, array_like=True, gc=False):
     session: Session
     session_date: str
     revision: int = -1
-    """Of the newest record; -1: it is open."""
-    past: Sums = NOTHING
-    """Of its minutes that can change no more."""
-    now: Sums = NOTHING
+    """Of the newest record; -1 while it is open."""
+    past: CandleSums = NO_TRADES
+    """Of its minutes that can no longer change."""
+    now: CandleSums = NO_TRADES
     """Of all its minutes."""
 
 
 class Rollups:
-    """The open rollups of one symbol, fed with its minutes whenever one of them has a record."""
+    """The open rollups of one symbol, updated with each new record of one of its minutes."""
 
     __slots__ = ("gone", "horizon_ms", "open", "series", "touched")
 
-    def __init__(self, series: Series, horizon_ms: int) -> None:
+    def __init__(self, series: CandleSeries, horizon_ms: int) -> None:
         self.series = series
         self.horizon_ms = horizon_ms
         self.open: dict[Key, Rollup] = {}
         self.touched: set[Key] = set()
-        """Those changed since the last save."""
+        """Rollups that changed since the last save."""
         self.gone: list[Key] = []
-        """Those dropped since the last save."""
+        """Rollups dropped since the last save."""
 
     def records(
         self,
-        told: Iterable[Window],
+        emitted: Iterable[Window],
         windows: Mapping[int, Window],
         watermark: int,
     ) -> list[Candle]:
-        """The rollups' records that one message leads to, at most one each.
+        """Emit the records that one message causes, at most one per rollup.
 
-        :param told: the minutes that have a new record.
-        :param windows: the symbol's open minutes, those among them.
+        :param emitted: the minutes that have a new record.
+        :param windows: all open minutes of the symbol.
         """
-        changed = self._take(told, windows)
+        changed = self._take(emitted, windows)
         records = []
         for key in sorted(self.open):
             rollup = self.open[key]
             if rollup.now.price_class == NO_PRICE:
-                continue  # of a day there is but the volume beside it
+                continue  # a day that has only pre- or post-market volume
             if rollup.revision < 0 and watermark >= rollup.end:
                 rollup.revision = 0
                 records.append(self._record(key, rollup, "final"))
@@ -158,51 +160,51 @@ class Rollups:
             self.touched.add(key)
         return records
 
-    def _take(self, told: Iterable[Window], windows: Mapping[int, Window]) -> set[Key]:
-        """Let minutes with new records count; which rollups changed."""
-        before: dict[Key, Sums] = {}
-        anew: dict[Key, Span] = {}
-        for window in told:
+    def _take(self, emitted: Iterable[Window], windows: Mapping[int, Window]) -> set[Key]:
+        """Apply minutes with new records; return the rollups that changed."""
+        before: dict[Key, CandleSums] = {}
+        revised: dict[Key, RollupPeriod] = {}
+        for window in emitted:
             minute = sums_of(window)
-            for span in spans_of(window.start, window.session, window.session_date):
-                key = span[:2]
-                rollup = self.open.get(key) or self._begin(key, span, window.session_date)
+            for period in rollup_periods(window.start, window.session, window.session_date):
+                key = period[:2]
+                rollup = self.open.get(key) or self._open(key, period, window.session_date)
                 before.setdefault(key, rollup.now)
                 if window.revision:
-                    anew[key] = span
+                    revised[key] = period
                 else:
-                    rollup.now = merge(rollup.now, share(minute, window.session, span))
-        for key, span in anew.items():
-            self.open[key].now = self._merged(span, windows)
+                    rollup.now = merge(rollup.now, share(minute, window.session, period))
+        for key, period in revised.items():
+            self.open[key].now = self._merged(period, windows)
         changed = {key for key, then in before.items() if self.open[key].now != then}
         self.touched |= changed
         return changed
 
-    def _begin(self, key: Key, span: Span, session_date: str) -> Rollup:
-        rollup = self.open[key] = Rollup(span.start, span.end, span.session, session_date)
+    def _open(self, key: Key, period: RollupPeriod, session_date: str) -> Rollup:
+        rollup = self.open[key] = Rollup(period.start, period.end, period.session, session_date)
         self.touched.add(key)
         return rollup
 
-    def _merged(self, span: Span, windows: Mapping[int, Window]) -> Sums:
-        """The merge of all minutes of a rollup that have records."""
-        merged = self.open[span[:2]].past
+    def _merged(self, period: RollupPeriod, windows: Mapping[int, Window]) -> CandleSums:
+        """Merge all minutes of a rollup that have records."""
+        merged = self.open[period[:2]].past
         for start, window in windows.items():
-            if span.start <= start < span.end and window.revision >= 0:
+            if period.start <= start < period.end and window.revision >= 0:
                 minute = sums_of(window)
-                merged = merge(merged, share(minute, window.session, span))
+                merged = merge(merged, share(minute, window.session, period))
         return merged
 
     def fold(self, window: Window) -> None:
-        """Keep of a minute that can change no more what its open rollups need."""
+        """Fold a minute that can no longer change into its open rollups."""
         minute = sums_of(window)
-        for span in spans_of(window.start, window.session, window.session_date):
-            rollup = self.open.get(span[:2])
+        for period in rollup_periods(window.start, window.session, window.session_date):
+            rollup = self.open.get(period[:2])
             if rollup is not None:
-                rollup.past = merge(rollup.past, share(minute, window.session, span))
-                self.touched.add(span[:2])
+                rollup.past = merge(rollup.past, share(minute, window.session, period))
+                self.touched.add(period[:2])
 
     def drop_past(self, watermark: int) -> None:
-        """Drop the rollups that can change no more; before their last minutes are folded."""
+        """Drop rollups that can no longer change, before their last minutes are folded."""
         for key in [k for k, r in self.open.items() if watermark >= r.end + self.horizon_ms]:
             del self.open[key]
             self.touched.discard(key)
@@ -217,8 +219,10 @@ class Rollups:
 
     def _record(self, key: Key, rollup: Rollup, status: Status) -> Candle:
         now, interval = rollup.now, INTERVALS[key[0]]
-        place = Place(interval, rollup.start, rollup.end, rollup.session, rollup.session_date)
-        candle = candle_of(now, place, self.series, status, rollup.revision, now.covered_ms)
+        period = CandlePeriod(
+            interval, rollup.start, rollup.end, rollup.session, rollup.session_date
+        )
+        candle = candle_of(now, period, self.series, status, rollup.revision, now.covered_ms)
         if interval == "1d" and rollup.session is Session.REGULAR:
             candle.pre_volume = canonical(now.pre_volume)
             candle.post_volume = canonical(now.post_volume)

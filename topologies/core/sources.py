@@ -1,22 +1,22 @@
-"""How far the sources of a symbol have come, and what that makes together."""
+"""Watermarks of the sources of a symbol, and their minimum."""
 
 from __future__ import annotations
 
 from msgspec import Struct, field
 
 SOURCE_TIMEOUT_MS = 150_000
-"""A source falls out when another has moved on this far since its last watermark."""
+"""A source is dropped when another has advanced this far since its last watermark."""
 
 
 class Sources(Struct, array_like=True):
-    """The newest watermark of each source of a symbol, and what they make together."""
+    """The newest watermark of each source of a symbol."""
 
     t: dict[str, int] = field(default_factory=dict)
     others_then: dict[str, dict[str, int]] = field(default_factory=dict)
-    """For each source, how far the others were at its own last watermark."""
+    """For each source, the watermarks of the others at the time of its own last watermark."""
 
-    def tell(self, source: str, t: int) -> None:
-        """Take a watermark of `source`; sources that others left behind fall out."""
+    def update(self, source: str, t: int) -> None:
+        """Set the watermark of `source`; drop sources that have timed out."""
         self.t[source] = t
         self.others_then[source] = {other: at for other, at in self.t.items() if other != source}
         for other, then in list(self.others_then.items()):
@@ -28,5 +28,5 @@ class Sources(Struct, array_like=True):
                     remaining.pop(other, None)
 
     def watermark(self) -> int:
-        """Where all sources have passed; 0 when none has told anything."""
+        """The time that all sources have passed; 0 without a source."""
         return min(self.t.values(), default=0)

@@ -1,9 +1,8 @@
-"""How a symbol's open minutes lie in the state store: what changed since the last save, no more.
+"""Save and load the open minutes of a symbol: a save writes only what changed since the last.
 
 Keys of one symbol: `h` the head, `w<start>` a window, `i<start>.<n>` the n-th chunk of a window's
 identities, `r<n>.<start>` a rollup of the n-th interval. A trade's identity is written once, in the
-chunk of the checkpoint it came with, so a busy minute costs what is new in it and not what it
-already holds.
+chunk of its checkpoint, so saving a busy minute costs what is new in it, not what it holds.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from msgspec import Struct, field
 
 from app.market.sessions import Session
 from topologies.core.candle import Rules, SymbolCandles
-from topologies.core.condition_effects import meanings_of
+from topologies.core.condition_effects import condition_effects
 from topologies.core.prints import Identities, Identity
 from topologies.core.rollup import Key, Rollup, Rollups
 from topologies.core.sources import Sources
@@ -26,8 +25,8 @@ from topologies.core.window import Window
 HEAD = b"h"
 
 
-class Store(Protocol):
-    """The part of Quix's `State` that is needed: byte values under byte keys, of one symbol."""
+class StateStore(Protocol):
+    """The state of one symbol, byte values under byte keys: the part of Quix's `State` in use."""
 
     def get_bytes(self, key: bytes) -> bytes | None: ...
 
@@ -36,10 +35,10 @@ class Store(Protocol):
     def delete(self, key: bytes) -> None: ...
 
 
-class Head(Struct, array_like=True):
-    """What a symbol's state consists of, beside its windows, identities and rollups."""
+class CandleHead(Struct, array_like=True):
+    """The head of a symbol's state: its scalars, and which windows and rollups it has."""
 
-    life: str
+    incarnation: str
     """Kafka's id of the input topic this state belongs to."""
     offset: int
     """Of the last message applied."""
@@ -56,7 +55,7 @@ class Head(Struct, array_like=True):
 
 
 _encode = msgspec.msgpack.Encoder(decimal_format="string").encode
-_decode_head = msgspec.msgpack.Decoder(Head).decode
+_decode_head = msgspec.msgpack.Decoder(CandleHead).decode
 _NO_WINDOW = Window(0, Session.CLOSED, "", 0, 0)
 _window_types = get_type_hints(Window)
 _values_of_window = attrgetter(*_window_types)
@@ -65,20 +64,20 @@ _StoredWindow = msgspec.defstruct(
     [(name, kind, getattr(_NO_WINDOW, name)) for name, kind in _window_types.items()],
     array_like=True,
 )
-"""As a window lies in the store; one that an earlier version saved may lack the last fields."""
+"""A stored window; one that an earlier version saved may lack the last fields."""
 _decode_window = msgspec.msgpack.Decoder(_StoredWindow).decode
 _decode_rollup = msgspec.msgpack.Decoder(Rollup).decode
 _decode_chunk = msgspec.msgpack.Decoder(list[Identity]).decode
 
 
-def head_of(store: Store) -> Head | None:
-    """The stored head of the symbol behind `store`, or None when there is none."""
+def head_of(store: StateStore) -> CandleHead | None:
+    """The stored head of a symbol; None when the store holds no state."""
     value = store.get_bytes(HEAD)
     return None if value is None else _decode_head(value)
 
 
-def save(candles: SymbolCandles, life: str, offset: int, store: Store) -> None:
-    """Write what changed since the last save; the memory is then as the store will be."""
+def save(candles: SymbolCandles, incarnation: str, offset: int, store: StateStore) -> None:
+    """Write what changed since the last save."""
     for start, chunks in candles.gone:
         _delete_window(store, start, chunks)
     candles.gone.clear()
@@ -91,8 +90,8 @@ def save(candles: SymbolCandles, life: str, offset: int, store: Store) -> None:
         store.set_bytes(_window_key(start), _encode(_values_of_window(window)))
     candles.touched.clear()
     _save_rollups(candles.rollups, store)
-    head = Head(
-        life=life,
+    head = CandleHead(
+        incarnation=incarnation,
         offset=offset,
         largest_t=candles.largest_t,
         moved_t=candles.moved_t,
@@ -108,7 +107,7 @@ def save(candles: SymbolCandles, life: str, offset: int, store: Store) -> None:
     store.set_bytes(HEAD, _encode(head))
 
 
-def _save_rollups(rollups: Rollups, store: Store) -> None:
+def _save_rollups(rollups: Rollups, store: StateStore) -> None:
     for key in rollups.gone:
         store.delete(_rollup_key(key))
     rollups.gone.clear()
@@ -117,9 +116,11 @@ def _save_rollups(rollups: Rollups, store: Store) -> None:
     rollups.touched.clear()
 
 
-def load(head: Head, symbol: str, rules: Rules, tally: Counter[str], store: Store) -> SymbolCandles:
-    """The symbol's open minutes as they were saved."""
-    candles = SymbolCandles(symbol, rules, tally)
+def load(
+    head: CandleHead, symbol: str, rules: Rules, counters: Counter[str], store: StateStore
+) -> SymbolCandles:
+    """Load the symbol's open minutes as they were saved."""
+    candles = SymbolCandles(symbol, rules, counters)
     candles.largest_t, candles.moved_t = head.largest_t, head.moved_t
     candles.watermark, candles.partial_slot = head.watermark, head.partial_slot
     candles.sources, candles.coverage = head.sources, head.coverage
@@ -127,7 +128,7 @@ def load(head: Head, symbol: str, rules: Rules, tally: Counter[str], store: Stor
     candles.coverage_slot = head.coverage_slot
     for start in head.windows:
         window = _window(store, start)
-        identities = Identities(meanings_of(window.session, rules.price_rule))
+        identities = Identities(condition_effects(window.session, rules.price_rule))
         for n in range(window.chunks):
             identities.seen.update(_decode_chunk(_required(store, _chunk_key(start, n))))
         candles.windows[start], candles.identities[start] = window, identities
@@ -138,7 +139,7 @@ def load(head: Head, symbol: str, rules: Rules, tally: Counter[str], store: Stor
     return candles
 
 
-def discard(head: Head, store: Store) -> None:
+def discard(head: CandleHead, store: StateStore) -> None:
     """Delete everything that belongs to `head`."""
     for start in head.windows:
         _delete_window(store, start, _window(store, start).chunks)
@@ -147,17 +148,37 @@ def discard(head: Head, store: Store) -> None:
     store.delete(HEAD)
 
 
-def _window(store: Store, start: int) -> Window:
+class CandleCodec:
+    """Makes, loads and saves candles for a symbol cache (`topologies.runtime.symbol_cache`)."""
+
+    head = staticmethod(head_of)
+    save = staticmethod(save)
+    discard = staticmethod(discard)
+
+    def __init__(self, rules: Rules, counters: Counter[str]) -> None:
+        self._rules = rules
+        self._counters = counters
+
+    def new(self, symbol: str) -> SymbolCandles:
+        """The candles of a symbol without state."""
+        return SymbolCandles(symbol, self._rules, self._counters)
+
+    def load(self, head: CandleHead, symbol: str, store: StateStore) -> SymbolCandles:
+        """Load the symbol's candles as they were saved."""
+        return load(head, symbol, self._rules, self._counters, store)
+
+
+def _window(store: StateStore, start: int) -> Window:
     return Window(*_values_of_window(_decode_window(_required(store, _window_key(start)))))
 
 
-def _delete_window(store: Store, start: int, chunks: int) -> None:
+def _delete_window(store: StateStore, start: int, chunks: int) -> None:
     for n in range(chunks):
         store.delete(_chunk_key(start, n))
     store.delete(_window_key(start))
 
 
-def _required(store: Store, key: bytes) -> bytes:
+def _required(store: StateStore, key: bytes) -> bytes:
     value = store.get_bytes(key)
     if value is None:
         raise KeyError(f"the state store has lost {key!r}; wipe the state folder to rebuild it")

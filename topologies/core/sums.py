@@ -1,4 +1,4 @@
-"""What candles say of their trades, and how the sums of several merge into those of one: pure."""
+"""The sums and prices of a candle, and how those of several candles merge into one."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ _NO_OFFSET = 1 << 62
 _ZERO = Decimal(0)
 
 
-class Sums(Struct, array_like=True, frozen=True, gc=False):
-    """What a candle says of its trades."""
+class CandleSums(Struct, array_like=True, frozen=True, gc=False):
+    """The fields of a candle that are aggregated from its trades."""
 
     price_class: int = NO_PRICE
     open: Decimal = _ZERO
@@ -46,16 +46,16 @@ class Sums(Struct, array_like=True, frozen=True, gc=False):
     post_volume: Decimal = _ZERO
 
 
-NOTHING = Sums()
-"""Of no trade: merging it changes nothing."""
+NO_TRADES = CandleSums()
+"""Of no trade: the neutral element of `merge`."""
 
 
-def merge(first: Sums, second: Sums) -> Sums:
-    """What two candles say together: the candle of all their trades, by the same rule of prices.
+def merge(first: CandleSums, second: CandleSums) -> CandleSums:
+    """Merge two candles into the candle of all their trades, by the same rule of prices.
 
-    Open and close come from the better class of the two; high and low from this class too, and when
-    it is that of trades for last, from trades for high and low beside. Counts and sums add up. Of
-    ties in time, `first` came first.
+    Open and close come from the better class of the two. High and low come from that class too, and
+    if it is that of trades eligible for last, also from trades eligible for high and low. Counts
+    and sums add up. On ties in time, `first` came first.
     """
     better, other = (second, first) if second.price_class < first.price_class else (first, second)
     opens = closes = highs = lows = better
@@ -66,7 +66,7 @@ def merge(first: Sums, second: Sums) -> Sums:
     if alike or (better.price_class == _LAST and other.price_class == _HIGH_LOW):
         highs = second if _is_higher(second, first) else first
         lows = second if _is_lower(second, first) else first
-    return Sums(
+    return CandleSums(
         better.price_class,
         opens.open,
         highs.high,
@@ -88,27 +88,27 @@ def merge(first: Sums, second: Sums) -> Sums:
         first.duplicate_count + second.duplicate_count,
         min(first.first_offset, second.first_offset),
         max(first.last_offset, second.last_offset),
-        _told(first.covered_ms, second.covered_ms),
+        _sum_reported(first.covered_ms, second.covered_ms),
         _sum(first.pre_volume, second.pre_volume),
         _sum(first.post_volume, second.post_volume),
     )
 
 
 def _sum(first: Decimal, second: Decimal) -> Decimal:
-    """The exact sum; one of the two themselves when the other is 0, as often it is."""
+    """The exact sum; without an addition when one of the two is 0, as it often is."""
     return EXACT.add(first, second) if first and second else first or second
 
 
-def _is_higher(one: Sums, other: Sums) -> bool:
+def _is_higher(one: CandleSums, other: CandleSums) -> bool:
     return one.high > other.high or (one.high == other.high and one.high_time < other.high_time)
 
 
-def _is_lower(one: Sums, other: Sums) -> bool:
+def _is_lower(one: CandleSums, other: CandleSums) -> bool:
     return one.low < other.low or (one.low == other.low and one.low_time < other.low_time)
 
 
-def _told(first: int | None, second: int | None) -> int | None:
-    """The sum of what was told; None when nothing was."""
+def _sum_reported(first: int | None, second: int | None) -> int | None:
+    """The sum of the values that were reported; None when none was."""
     if first is None or second is None:
         return second if first is None else first
     return first + second

@@ -1,4 +1,4 @@
-"""One open minute of one symbol: its sums and prices, and the record that such sums make."""
+"""One open minute of one symbol: its sums and prices, and the candle built from them."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from app.contracts import SCHEMA_VERSION, Candle, FeedName, Interval
 from app.exact import EXACT, NOTIONAL_DECIMALS, NOTIONAL_STEP, canonical
 from app.market.conditions import PriceClass
 from app.market.sessions import Session
-from topologies.core.condition_effects import Meaning
-from topologies.core.sums import NO_PRICE, Sums
+from topologies.core.condition_effects import ConditionEffect
+from topologies.core.sums import NO_PRICE, CandleSums
 
 MINUTE_MS = 60_000
 UNREPORTED, NOT_EMITTED = -1, -2
-"""In place of a newest record's `covered_ms`: it is null; there is no record yet."""
+"""For `emitted_covered_ms`: the newest record reports none; there is no record yet."""
 
 Status = Literal["partial", "final", "revised"]
 MARKET_FIELDS: tuple[str, ...] = (
@@ -48,11 +48,11 @@ MARKET_FIELDS: tuple[str, ...] = (
     "pre_volume",
     "post_volume",
 )
-"""A function of the set of accepted trades (ties in order) alone."""
+"""Fields of a candle that depend only on the set of accepted trades (ties in order)."""
 
 _ZERO = Decimal(0)
 _LAST, _HIGH_LOW = int(PriceClass.LAST), int(PriceClass.HIGH_LOW)
-_TO_WHOLE = Decimal(10) ** NOTIONAL_DECIMALS
+_TO_INTEGER = Decimal(10) ** NOTIONAL_DECIMALS
 _PRICE_SOURCE: dict[int, Literal["last", "high_low", "ineligible", "quote"]] = {
     PriceClass.LAST: "last",
     PriceClass.HIGH_LOW: "high_low",
@@ -63,7 +63,7 @@ _PRICE_SOURCE: dict[int, Literal["last", "high_low", "ineligible", "quote"]] = {
 
 @dataclass(slots=True)
 class Window:
-    """One minute of one symbol while it is open: sums, prices, counts."""
+    """The sums, prices and counts of one minute of one symbol."""
 
     start: int
     session: Session
@@ -90,39 +90,39 @@ class Window:
     out_of_order_count: int = 0
     duplicate_count: int = 0
     revision: int = -1
-    """Of the newest record; -1: none yet, the minute is open."""
+    """Of the newest record; -1 while the minute is open and has none."""
     chunks: int = 0
-    """Of identities in the store."""
+    """The number of chunks of identities in the state store."""
     quote_times: set[int] = field(default_factory=set)
-    told_duplicates: int = 0
-    """`duplicate_count` of the newest record; a repeat alone writes none."""
-    told_offset: int = -1
+    emitted_duplicates: int = 0
+    """`duplicate_count` of the newest record; a duplicate alone causes no revision."""
+    emitted_offset: int = -1
     """`last_offset` of the newest record."""
     emitted_covered_ms: int = NOT_EMITTED
-    """`covered_ms` of the newest record. Not None, as of a union mypyc forgets what it is of."""
+    """`covered_ms` of the newest record. An int, never None: faster when compiled."""
 
-    def take(self, t: int, p: Decimal, v: Decimal, meaning: Meaning) -> None:
-        """Let a trade count. The thread's decimal context is `EXACT`, so that no sum is rounded."""
+    def take(self, t: int, p: Decimal, v: Decimal, effect: ConditionEffect) -> None:
+        """Add a trade. The decimal context of the thread must be `EXACT`, so no sum is rounded."""
         if not v:
             self.zero_volume_count += 1
-            self.price(meaning.zero_volume_class, t, p)
+            self.price(effect.zero_volume_class, t, p)
             return
         self.trade_count += 1
         self.volume += v
         self.notional += (p * v).quantize(NOTIONAL_STEP)
-        if meaning.odd_lot:
+        if effect.odd_lot:
             self.odd_lot_count += 1
             self.odd_lot_volume += v
-        price_class = meaning.price_class
+        price_class = effect.price_class
         if price_class == _LAST:
             self.eligible_count += 1
         self.price(price_class, t, p)
 
     def price(self, price_class: int, t: int, p: Decimal) -> bool:
-        """Let a price count as far as its class may; True when anything changed."""
+        """Apply a price as far as its class allows; return whether anything changed."""
         best = self.price_class
         if price_class == best:
-            within = self.low < p < self.high  # most are
+            within = self.low < p < self.high  # as most are
             return self._order(t, p) if within else self._order(t, p) | self._extend(t, p)
         if price_class > best:
             # open and close stay with the better class
@@ -138,7 +138,7 @@ class Window:
         return True
 
     def _order(self, t: int, p: Decimal) -> bool:
-        """Let `p` open or close; of equal times the first accepted opens, the last closes."""
+        """Update open and close; on equal times the first accepted opens, the last closes."""
         if t > self.close_time or (t == self.close_time and p != self.close):
             self.close, self.close_time = p, t
             return True
@@ -148,7 +148,7 @@ class Window:
         return False
 
     def _extend(self, t: int, p: Decimal) -> bool:
-        """Let `p` widen the range; of equal prices the earliest tells the time."""
+        """Update high and low; on equal prices the earliest sets the time."""
         changed = False
         if p > self.high or (p == self.high and t < self.high_time):
             self.high, self.high_time = p, t
@@ -159,16 +159,16 @@ class Window:
         return changed
 
 
-class Series(NamedTuple):
-    """What all candles of a symbol share."""
+class CandleSeries(NamedTuple):
+    """The fields that all candles of a symbol share."""
 
     symbol: str
     feed: FeedName
     price_rule: Literal["sip", "all"]
 
 
-class Place(NamedTuple):
-    """Which span of time a candle tells of: [start, end) in UNIX ms."""
+class CandlePeriod(NamedTuple):
+    """The period of a candle: [start, end) in UNIX ms, and its session."""
 
     interval: Interval
     start: int
@@ -178,17 +178,17 @@ class Place(NamedTuple):
 
 
 def candle_of(
-    said: Window | Sums,
-    place: Place,
-    series: Series,
+    sums: Window | CandleSums,
+    period: CandlePeriod,
+    series: CandleSeries,
     status: Status,
     revision: int,
     covered_ms: int | None,
 ) -> Candle:
-    """The record of a minute or a rollup as it stands."""
-    interval, start, end, session, session_date = place
+    """Build the record of a minute or a rollup in its current state."""
+    interval, start, end, session, session_date = period
     symbol, feed, price_rule = series
-    return Candle(  # by position: by name it takes four times as long
+    return Candle(  # positional: keywords take four times as long
         f"{symbol}|{interval}|{start}",
         symbol,
         feed,
@@ -197,28 +197,28 @@ def candle_of(
         end,
         session._value_,
         session_date,
-        said.open,
-        said.high,
-        said.low,
-        said.close,
-        said.open_time,
-        said.high_time,
-        said.low_time,
-        said.close_time,
-        canonical(said.volume),
-        canonical(said.notional),
-        vwap(said.notional, said.volume),
-        said.trade_count,
-        said.eligible_count,
-        said.odd_lot_count,
-        canonical(said.odd_lot_volume),
-        said.zero_volume_count,
-        _PRICE_SOURCE[said.price_class],
-        said.late_count,
-        said.out_of_order_count,
-        said.duplicate_count,
-        said.first_offset,
-        said.last_offset,
+        sums.open,
+        sums.high,
+        sums.low,
+        sums.close,
+        sums.open_time,
+        sums.high_time,
+        sums.low_time,
+        sums.close_time,
+        canonical(sums.volume),
+        canonical(sums.notional),
+        vwap(sums.notional, sums.volume),
+        sums.trade_count,
+        sums.eligible_count,
+        sums.odd_lot_count,
+        canonical(sums.odd_lot_volume),
+        sums.zero_volume_count,
+        _PRICE_SOURCE[sums.price_class],
+        sums.late_count,
+        sums.out_of_order_count,
+        sums.duplicate_count,
+        sums.first_offset,
+        sums.last_offset,
         covered_ms,
         None if status == "partial" else revision,
         status,
@@ -233,12 +233,12 @@ def market_fields(candle: Candle) -> tuple[object, ...]:
 
 
 def vwap(notional: Decimal, volume: Decimal) -> float | None:
-    """The nearest double to notional / volume; None at volume 0."""
+    """The double nearest to notional / volume; None at volume 0."""
     if not volume:
         return None
     multiply = EXACT.multiply
-    # of integers: rounded once, correctly; as mypyc compiles `/`, it rounds those above 2**53, too
-    mean: float = truediv(int(multiply(notional, _TO_WHOLE)), int(multiply(volume, _TO_WHOLE)))
+    # division of integers rounds once; the `/` that mypyc compiles also rounds those above 2**53
+    mean: float = truediv(int(multiply(notional, _TO_INTEGER)), int(multiply(volume, _TO_INTEGER)))
     return mean
 
 

@@ -1,6 +1,6 @@
-"""A Quix application that knows which life of its topics it reads, and stops when it lost them.
+"""A Quix application that knows which incarnation of its topics it reads, and stops when it lost them.
 
-A topic that is deleted and made again starts at offset 0. Nobody tells its readers: measured on
+A topic that is deleted and recreated starts at offset 0. Nobody tells its readers: measured on
 Kafka 4.1 with librdkafka 2.12, a running consumer goes on at its old position as soon as the new
 topic is that long, and its commit of an old offset is taken for the new topic. So each committed
 offset carries the id of the topic it belongs to, as the commit's metadata.
@@ -40,7 +40,7 @@ from topologies.runtime.quix_version import check_quix
 logger = logging.getLogger(__name__)
 
 ASK_TIMEOUT_S = 15.0
-HURRY_S = 0.001
+FLUSH_SOON_S = 0.001
 _NO_CONTEXT = SerializationContext("", MessageField.VALUE)
 """The serializers of candles and of bytes do not look at it."""
 
@@ -49,7 +49,7 @@ class AssignmentLostError(QuixException):
     """Partitions went to another worker before this one could commit: it must begin anew."""
 
 
-class TopicLives:
+class TopicIncarnations:
     """The ids of the topics whose partitions this worker holds."""
 
     def __init__(self, settings: Settings) -> None:
@@ -72,17 +72,17 @@ class TopicLives:
         return topic_ids(self._settings, sorted(set(topics)), ASK_TIMEOUT_S, self._admin)
 
     def stamped(self, offsets: Iterable[TopicPartition]) -> list[TopicPartition]:
-        """`offsets` to commit, each with the id of its topic's life."""
+        """`offsets` to commit, each with the id of its topic's incarnation."""
         return [
             TopicPartition(tp.topic, tp.partition, tp.offset, self.id_of(tp.topic))
             for tp in offsets
         ]
 
 
-class LifeConsumer(InternalConsumer):
-    """Quix's consumer, whose committed offsets say which life of the topic they belong to."""
+class IncarnationConsumer(InternalConsumer):
+    """Quix's consumer, whose committed offsets say which incarnation of the topic they belong to."""
 
-    lives: TopicLives
+    incarnations: TopicIncarnations
     before_assign: Callable[[], None]
     before_poll: Callable[[], None]
     _failure: Exception | None = None
@@ -118,8 +118,8 @@ class LifeConsumer(InternalConsumer):
         def assign(consumer: Consumer, partitions: list[TopicPartition]) -> None:
             if partitions:
                 self.before_assign()
-                self.lives.begin(partition.topic for partition in partitions)
-                self._set_beginnings(partitions)
+                self.incarnations.begin(partition.topic for partition in partitions)
+                self._set_start_offsets(partitions)
             on_assign(consumer, partitions)
 
         def revoke(consumer: Consumer, partitions: list[TopicPartition]) -> None:
@@ -149,11 +149,11 @@ class LifeConsumer(InternalConsumer):
         return found
 
     def commit(self, message: Any = None, offsets: Any = None, asynchronous: bool = True) -> Any:
-        stamped = self.lives.stamped(offsets or ())
+        stamped = self.incarnations.stamped(offsets or ())
         return super().commit(message=message, offsets=stamped, asynchronous=asynchronous)
 
-    def _set_beginnings(self, partitions: list[TopicPartition]) -> None:
-        """Say where each of `partitions` begins: behind what of its topic's life is committed.
+    def _set_start_offsets(self, partitions: list[TopicPartition]) -> None:
+        """Say where each of `partitions` begins: behind what of its topic's incarnation is committed.
 
         librdkafka would ask for that itself and begin when it is told. Quix pauses changelogs right
         after the assignment, and of a beginning and a pause that meet one is lost (librdkafka's
@@ -166,13 +166,13 @@ class LifeConsumer(InternalConsumer):
         }
         for partition in partitions:
             known = committed[partition.topic, partition.partition]
-            if known.offset >= 0 and known.metadata == self.lives.id_of(partition.topic):
+            if known.offset >= 0 and known.metadata == self.incarnations.id_of(partition.topic):
                 partition.offset = known.offset
                 continue
             partition.offset = 0  # where that is gone, `auto.offset.reset`: the earliest there is
             if known.offset >= 0:
                 logger.warning(
-                    "%s[%d]: the committed offset %d is of another life of the topic and is "
+                    "%s[%d]: the committed offset %d is of another incarnation of the topic and is "
                     "discarded; reading from the beginning",
                     partition.topic,
                     partition.partition,
@@ -180,10 +180,10 @@ class LifeConsumer(InternalConsumer):
                 )
 
 
-class LifeProducer(InternalProducer):
-    """Quix's producer; offsets that it commits in transactions say which life they belong to."""
+class IncarnationProducer(InternalProducer):
+    """Quix's producer; offsets that it commits in transactions say which incarnation they belong to."""
 
-    lives: TopicLives
+    incarnations: TopicIncarnations
     _lingers = False
 
     def produce_row(
@@ -218,7 +218,7 @@ class LifeProducer(InternalProducer):
             self._producer.produce(topic, value, key, partition=partition, timestamp=timestamp)
         self._lingers = True
 
-    def enlist(self, changelog: tuple[str, int]) -> None:
+    def add_to_transaction(self, changelog: tuple[str, int]) -> None:
         """Bring a changelog's partition into the transaction, before a commit waits for that.
 
         Kafka asks twice for a partition's first record in a transaction: the client adds it, the
@@ -230,43 +230,43 @@ class LifeProducer(InternalProducer):
         headers = {CHANGELOG_CF_MESSAGE_HEADER: "default"}
         with suppress(BufferError):  # the state's own records will open it
             self._producer._producer.produce(
-                topic, None, b"enlisted", partition=partition, headers=headers
+                topic, None, b"added-to-transaction", partition=partition, headers=headers
             )
 
-    def hurry(self) -> None:
+    def flush_soon(self) -> None:
         """Send now what waits for `linger.ms`; until Kafka has it, or for a millisecond."""
         if self._lingers:
             self._lingers = False
-            self.flush(HURRY_S)
+            self.flush(FLUSH_SOON_S)
 
     def commit_transaction(
         self, positions: list[TopicPartition], group_metadata: Any, timeout: float | None = None
     ) -> None:
-        super().commit_transaction(self.lives.stamped(positions), group_metadata, timeout)
+        super().commit_transaction(self.incarnations.stamped(positions), group_metadata, timeout)
 
 
-class LifeApplication(Application):
-    """A Quix application that reads each life of its topics from its own committed offset.
+class IncarnationApplication(Application):
+    """A Quix application that reads each incarnation of its topics from its own committed offset.
 
-    :param lives: told of each assignment.
+    :param incarnations: told of each assignment.
     :param before_assign: called before partitions are assigned.
     :raises QuixVersionError: another Quix Streams is installed than this is written for.
     """
 
-    transactional_producer: type[LifeProducer] = LifeProducer
-    """What writes in transactions; others write by a `LifeProducer`."""
+    transactional_producer: type[IncarnationProducer] = IncarnationProducer
+    """What writes in transactions; others write by an `IncarnationProducer`."""
 
     def __init__(
         self,
         *args: Any,
-        lives: TopicLives,
+        incarnations: TopicIncarnations,
         before_assign: Callable[[], None] = lambda: None,
         **kwargs: Any,
     ) -> None:
         check_quix()
-        self._lives = lives
+        self._incarnations = incarnations
         self._before_assign = before_assign
-        self.told_to_stop = False
+        self.stop_requested = False
         """By a signal, or by its owner; not by an error."""
         super().__init__(*args, **kwargs)
 
@@ -277,18 +277,18 @@ class LifeApplication(Application):
 
     def stop(self, fail: bool = False) -> None:
         """Stop, also when the loop has yet to begin."""
-        self.told_to_stop = self.told_to_stop or not fail
+        self.stop_requested = self.stop_requested or not fail
         super().stop(fail)
 
-    def _stop_if_told(self) -> None:
-        if self.told_to_stop:
+    def _stop_if_requested(self) -> None:
+        if self.stop_requested:
             super().stop()
 
     def _get_internal_consumer(
         self, on_error: Any = None, extra_config_overrides: dict[str, Any] | None = None
-    ) -> LifeConsumer:
+    ) -> IncarnationConsumer:
         config = self._config
-        consumer = LifeConsumer(
+        consumer = IncarnationConsumer(
             broker_address=config.broker_address,
             consumer_group=config.consumer_group,
             auto_offset_reset=config.auto_offset_reset,
@@ -297,9 +297,9 @@ class LifeApplication(Application):
             extra_config={**config.consumer_extra_config, **(extra_config_overrides or {})},
             on_error=on_error,
         )
-        consumer.lives = self._lives
+        consumer.incarnations = self._incarnations
         consumer.before_assign = self._before_assign
-        consumer.before_poll = self._stop_if_told
+        consumer.before_poll = self._stop_if_requested
         return consumer
 
     def _get_internal_producer(
@@ -307,11 +307,13 @@ class LifeApplication(Application):
     ) -> InternalProducer:
         if not (self._config.exactly_once if transactional is None else transactional):
             return super()._get_internal_producer(on_error, transactional)
-        return self._life_producer(on_error)
+        return self._incarnation_producer(on_error)
 
-    def _life_producer(self, on_error: Any, transactional: bool = True) -> LifeProducer:
+    def _incarnation_producer(
+        self, on_error: Any, transactional: bool = True
+    ) -> IncarnationProducer:
         config = self._config
-        made = self.transactional_producer if transactional else LifeProducer
+        made = self.transactional_producer if transactional else IncarnationProducer
         producer = made(
             broker_address=config.broker_address,
             extra_config=config.producer_extra_config,
@@ -319,7 +321,7 @@ class LifeApplication(Application):
             transactional=transactional,
             on_error=on_error,
         )
-        producer.lives = self._lives
+        producer.incarnations = self._incarnations
         return producer
 
 

@@ -1,4 +1,4 @@
-"""What the archive adds to a life-aware application: telling lives apart record by record."""
+"""What the archive adds to an incarnation-aware application: telling incarnations apart record by record."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from quixstreams.sinks.base.item import SinkItem
 
 from app.settings import Settings
-from sinks.parquet_s3 import LifeBatch
-from topologies.runtime.application import ASK_TIMEOUT_S, LifeApplication, TopicLives
+from sinks.parquet_s3 import IncarnationBatch
+from topologies.runtime.application import ASK_TIMEOUT_S, IncarnationApplication, TopicIncarnations
 
 
-class ArchiveLives(TopicLives):
-    """The lives of the archived topics, compared with what waits in memory."""
+class ArchiveIncarnations(TopicIncarnations):
+    """The incarnations of the archived topics, compared with what waits in memory."""
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
         self._client = settings.kafka_client() | {"group.id": settings.named("archive-compare")}
 
-    def former(self, batch: LifeBatch) -> list[SinkItem]:
-        """The records of `batch` that its topic does not hold now: they are of an earlier life.
+    def former(self, batch: IncarnationBatch) -> list[SinkItem]:
+        """The records of `batch` that its topic does not hold now: they are of an earlier incarnation.
 
-        Between two looks at the ids the consumer may have crossed from one life into the next
+        Between two looks at the ids the consumer may have crossed from one incarnation into the next
         without a sign, so each record is compared with what now lies at its offset.
         """
         records = list(batch)
@@ -70,7 +70,7 @@ def _content(record: SinkItem) -> tuple[int, Any, Any]:
     return (record.timestamp, record.key, record.value)
 
 
-class ArchiveApplication(LifeApplication):
+class ArchiveApplication(IncarnationApplication):
     """Commits early when much is waiting.
 
     :param max_bytes: of what may wait for a commit; `waiting_bytes` says how much does.

@@ -2,7 +2,7 @@
 
 Quix looks after itself between any two messages (periodic tasks, the checkpoint's age, back
 pressure, run conditions) and wraps each message in a row and a context of its own. Here a turn of
-up to `MESSAGES_A_TURN` messages shares the first and does without the second.
+up to `MAX_BATCH` messages shares the first and does without the second.
 """
 
 from __future__ import annotations
@@ -16,17 +16,21 @@ from quixstreams.context import set_message_context
 from quixstreams.kafka.consumer import raise_for_msg_error
 from quixstreams.models.messagecontext import MessageContext
 
-from topologies.runtime.application import LifeApplication, LifeConsumer, LifeProducer
-from topologies.runtime.pipelined_commits import OverlappingContext, PairedProducer
+from topologies.runtime.application import (
+    IncarnationApplication,
+    IncarnationConsumer,
+    IncarnationProducer,
+)
+from topologies.runtime.pipelined_commits import AlternatingProducer, PipelinedContext
 
 logger = logging.getLogger(__name__)
 
-MESSAGES_A_TURN = 100
+MAX_BATCH = 100
 POLL_S = 0.1
 """How long a turn waits for its first message, and so a commit for its time."""
 
 
-class TurnApplication(LifeApplication):
+class BatchedApplication(IncarnationApplication):
     """A Quix application whose topics' keys and values are bytes, and whose errors end it.
 
     Its commits go on beside what is read next (`topologies.runtime.pipelined_commits`).
@@ -35,18 +39,18 @@ class TurnApplication(LifeApplication):
         when their last checkpoint is committed or given up.
     """
 
-    _consumer: LifeConsumer
-    _producer: LifeProducer
-    _processing_context: OverlappingContext
-    transactional_producer = PairedProducer
+    _consumer: IncarnationConsumer
+    _producer: IncarnationProducer
+    _processing_context: PipelinedContext
+    transactional_producer = AlternatingProducer
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, consumer_poll_timeout=POLL_S, **kwargs)
         self.after_revoke: Callable[[Sequence[tuple[str, int]]], None] = lambda _: None
-        self._processing_context = OverlappingContext.of(self._processing_context)
+        self._processing_context = PipelinedContext.of(self._processing_context)
 
     def _on_assign(self, consumer: Any, partitions: list[TopicPartition]) -> None:
-        self._processing_context.settle()
+        self._processing_context.wait_for_commit()
         super()._on_assign(consumer, partitions)
 
     def _on_revoke(self, consumer: Any, partitions: list[TopicPartition]) -> None:
@@ -56,41 +60,41 @@ class TurnApplication(LifeApplication):
             self.after_revoke([(one.topic, one.partition) for one in partitions])
 
     def _on_lost(self, consumer: Any, partitions: list[TopicPartition]) -> None:
-        self._processing_context.wait()
+        self._processing_context.join_commit()
         super()._on_lost(consumer, partitions)
         self.after_revoke([(one.topic, one.partition) for one in partitions])
 
     def _exception_handler(self, *error: Any) -> Any:
         """Before consumer and state are closed."""
-        self._processing_context.wait()
+        self._processing_context.join_commit()
         return super()._exception_handler(*error)  # type: ignore[no-untyped-call]
 
     def _process_message(self, dataframe_composed: dict[str, Any]) -> None:
         """As `Application._process_message`, for as many messages as are there."""
         self._producer.poll(self._config.producer_poll_timeout)
-        consumer, lives = self._consumer, self._lives
+        consumer, incarnations = self._consumer, self._incarnations
         store_offset = self._processing_context.store_offset
         timeout_s = self._config.consumer_poll_timeout
-        assignments = lives.assignments
-        for nth in range(MESSAGES_A_TURN):
+        assignments = incarnations.assignments
+        for nth in range(MAX_BATCH):
             polled = consumer.poll_now() if nth else consumer.poll(timeout_s)
             if polled is None:
-                self._producer.hurry()  # all that came is done, and somebody waits for it
+                self._producer.flush_soon()  # all that came is done, and somebody waits for it
                 break
             message = raise_for_msg_error(polled)
             topic, partition, offset = message.topic(), message.partition(), message.offset()
             if topic not in dataframe_composed:
-                self._pause_again(topic, partition)
+                self._pause(topic, partition)
                 continue
             set_message_context(MessageContext(topic, partition, offset, len(message)))
             dataframe_composed[topic](
                 message.value(), message.key(), message.timestamp()[1], message.headers()
             )
             store_offset(topic, partition, offset)
-            if lives.assignments != assignments:  # state may have to be recovered first
+            if incarnations.assignments != assignments:  # state may have to be recovered first
                 return
 
-    def _pause_again(self, changelog: str, partition: int) -> None:
+    def _pause(self, changelog: str, partition: int) -> None:
         """A changelog is read while state is recovered, and paused else.
 
         Quix's recovery has the same care for input that escaped its pause.

@@ -1,7 +1,7 @@
-"""Lives of topics: a topic that was deleted and made again is another one, with other offsets.
+"""Incarnations of topics: a topic that was deleted and recreated is another one, with other offsets.
 
-A worker's state folder notes the ids of the topics its state belongs to. State of another life is
-wiped before a worker starts, and a worker that finds its topics made again while it runs stops its
+A worker's state folder notes the ids of the topics its state belongs to. State of another incarnation is
+wiped before a worker starts, and a worker that finds its topics recreated while it runs stops its
 checkpoint and starts over.
 """
 
@@ -28,17 +28,17 @@ from app.topics import ask_topic_ids, topic_ids
 
 logger = logging.getLogger(__name__)
 
-NOTE = "lives.json"
+NOTE = "incarnations.json"
 GROUP_EMPTY_S = 20.0
 """A worker that has ended is a member of its group until its session of 10 s ends."""
 ASK_TIMEOUT_S = 30.0
 
 
-class TopicMadeAgainError(RuntimeError):
+class TopicRecreatedError(RuntimeError):
     """An input or changelog topic has another id than when this worker began."""
 
 
-class Lives:
+class StateIncarnations:
     """The ids of a worker's input and changelog topics, noted in its state folder."""
 
     def __init__(self, settings: Settings, folder: Path, group: str, input_topic: str) -> None:
@@ -51,20 +51,20 @@ class Lives:
         self._known: dict[str, str] = {}
 
     def discard_foreign_state(self) -> None:
-        """Wipe local state that belongs to topics of another life; called before a worker starts.
+        """Wipe local state that belongs to topics of another incarnation; called before a worker starts.
 
-        When only the changelog was made again, the minutes it held are lost with it: the group
+        When only the changelog was recreated, the minutes it held are lost with it: the group
         starts over at the input's beginning, so that no candle is built on half of its trades.
         """
         noted = self._noted()
         if not noted:
             return
         present = self._present()
-        foreign = {name for name, life in noted.items() if present.get(name) != life}
+        foreign = {name for name, incarnation in noted.items() if present.get(name) != incarnation}
         if not foreign:
             return
         logger.warning(
-            "%s was deleted or made again: the state of its former life in %s is discarded",
+            "%s was deleted or recreated: the state of its previous incarnation in %s is discarded",
             " and ".join(sorted(foreign)),
             self._folder,
         )
@@ -86,15 +86,15 @@ class Lives:
     def check(self) -> Callable[[], None]:
         """Ask the broker, before each flush; what is returned compares its answer.
 
-        That raises `TopicMadeAgainError` when a topic has another id, or none any more.
+        That raises `TopicRecreatedError` when a topic has another id, or none any more.
         """
         answer = ask_topic_ids(self._settings, self._known, ASK_TIMEOUT_S, self._admin)
 
         def compare() -> None:
             present = answer()
-            for name, life in self._known.items():
-                if present.get(name) != life:
-                    raise TopicMadeAgainError(f"the topic {name} was deleted or made again")
+            for name, incarnation in self._known.items():
+                if present.get(name) != incarnation:
+                    raise TopicRecreatedError(f"the topic {name} was deleted or recreated")
 
         return compare
 
@@ -120,24 +120,24 @@ class Lives:
             for number in range(self._settings.kafka_partitions)
         ]
         deadline = time.monotonic() + GROUP_EMPTY_S
-        while (refusal := self._alter_offsets(partitions)) and time.monotonic() < deadline:
+        while (error := self._alter_offsets(partitions)) and time.monotonic() < deadline:
             time.sleep(0.5)
-        if refusal:
+        if error:
             logger.warning(
                 "the group %s keeps its offsets, another worker is active: %s",
                 self._group,
-                refusal.str(),
+                error.str(),
             )
         else:
             logger.warning("the group %s starts over at the beginning of its input", self._group)
 
     def _alter_offsets(self, partitions: list[TopicPartition]) -> KafkaError | None:
-        """Set the group's offsets; Kafka's refusal when it has members."""
+        """Set the group's offsets; Kafka's error when the group has members."""
         request = [ConsumerGroupTopicPartitions(self._group, partitions)]
         (done,) = self._admin.alter_consumer_group_offsets(request).values()
         try:
             altered = done.result().topic_partitions
         except KafkaException as error:
-            refusal: KafkaError = error.args[0]
-            return refusal
+            reason: KafkaError = error.args[0]
+            return reason
         return next((at.error for at in altered if at.error), None)

@@ -26,18 +26,18 @@ from quixstreams.kafka.producer import Producer
 from quixstreams.processing import ProcessingContext
 from quixstreams.sinks.base import BaseSink
 
-from topologies.runtime.application import LifeProducer
+from topologies.runtime.application import IncarnationProducer
 
 
-class PairedProducer(LifeProducer):
+class AlternatingProducer(IncarnationProducer):
     """Two transactional producers in turn: one commits while the other is written to."""
 
     def __init__(self, *, extra_config: dict[str, Any], **given: Any) -> None:
         super().__init__(extra_config=extra_config, **given)
         second = {"transactional.id": f"{extra_config['transactional.id']}-2"}
-        twin = LifeProducer(extra_config=extra_config | second, **given)
+        twin = IncarnationProducer(extra_config=extra_config | second, **given)
         self._other: Producer = twin._producer
-        self.sent: Callable[[], None] = lambda: None
+        self.on_sent: Callable[[], None] = lambda: None
         """Called when a commit has nothing left to send: the next transaction may begin."""
 
     def begin_transaction(self) -> None:
@@ -50,22 +50,22 @@ class PairedProducer(LifeProducer):
         self, positions: list[TopicPartition], group_metadata: Any, timeout: float | None = None
     ) -> None:
         committing = copy(self)  # goes on with the producer of now
-        self.sent()
-        LifeProducer.commit_transaction(committing, positions, group_metadata, timeout)
+        self.on_sent()
+        IncarnationProducer.commit_transaction(committing, positions, group_metadata, timeout)
 
 
-class OverlappingCheckpoint(Checkpoint):
+class PipelinedCheckpoint(Checkpoint):
     """A checkpoint whose state is read when the one before it has written its own.
 
-    :param settle: waits for that.
+    :param wait_for_commit: waits for that.
     """
 
-    def __init__(self, *, settle: Callable[[], None], **given: Any) -> None:
+    def __init__(self, *, wait_for_commit: Callable[[], None], **given: Any) -> None:
         super().__init__(**given)
-        self._settle = settle
+        self._wait_for_commit = wait_for_commit
 
     def get_store_transaction(self, *args: Any, **kwargs: Any) -> Any:
-        self._settle()
+        self._wait_for_commit()
         return super().get_store_transaction(*args, **kwargs)
 
     def _flush_sink_bounded(self, sink: BaseSink, timeout: float | None) -> bool:
@@ -80,18 +80,18 @@ class OverlappingCheckpoint(Checkpoint):
 
 
 @dataclasses.dataclass
-class OverlappingContext(ProcessingContext):
+class PipelinedContext(ProcessingContext):
     """Quix's processing context; of two checkpoints one may be committing."""
 
-    producer: PairedProducer
-    _underway: Future[None] | None = dataclasses.field(init=False, repr=False, default=None)
+    producer: AlternatingProducer
+    _in_progress: Future[None] | None = dataclasses.field(init=False, repr=False, default=None)
     _committer: ThreadPoolExecutor = dataclasses.field(
         init=False, repr=False, default_factory=lambda: ThreadPoolExecutor(1, "commit")
     )
     """One thread for all commits: with one each, malloc's arenas grew from 500 to 840 MB."""
 
     @classmethod
-    def of(cls, context: ProcessingContext) -> OverlappingContext:
+    def of(cls, context: ProcessingContext) -> PipelinedContext:
         """`context`, which nobody uses yet, with commits that overlap."""
         given = [one.name for one in dataclasses.fields(ProcessingContext) if one.init]
         return cls(**{name: getattr(context, name) for name in given})
@@ -99,18 +99,18 @@ class OverlappingContext(ProcessingContext):
     @property
     def committing(self) -> bool:
         """Whether the checkpoint before this one may yet fail."""
-        return self._underway is not None
+        return self._in_progress is not None
 
-    def settle(self) -> None:
+    def wait_for_commit(self) -> None:
         """Wait for the checkpoint before this one; raise what it failed of."""
-        if self._underway is not None:
-            underway, self._underway = self._underway, None
-            underway.result()
+        if self._in_progress is not None:
+            in_progress, self._in_progress = self._in_progress, None
+            in_progress.result()
 
-    def wait(self) -> None:
+    def join_commit(self) -> None:
         """Wait for the checkpoint before this one, whatever comes of it."""
-        if self._underway is not None:
-            wait([self._underway])
+        if self._in_progress is not None:
+            wait([self._in_progress])
 
     def __exit__(self, *error: Any) -> None:
         try:
@@ -119,8 +119,8 @@ class OverlappingContext(ProcessingContext):
             self._committer.shutdown()
 
     def init_checkpoint(self) -> None:
-        self._checkpoint = OverlappingCheckpoint(
-            settle=self.settle,
+        self._checkpoint = PipelinedCheckpoint(
+            wait_for_commit=self.wait_for_commit,
             commit_interval=self.commit_interval,
             commit_every=self.commit_every,
             state_manager=self.state_manager,
@@ -139,25 +139,25 @@ class OverlappingContext(ProcessingContext):
 
         :raises Exception: what the one before it failed of.
         """
-        if force or (self._underway is not None and self._underway.done()):
-            self.settle()
+        if force or (self._in_progress is not None and self._in_progress.done()):
+            self.wait_for_commit()
         if force:
             super().commit_checkpoint(force, revoking)
-        elif self._underway is None and self.checkpoint.expired():
+        elif self._in_progress is None and self.checkpoint.expired():
             if self.checkpoint.empty():
                 super().commit_checkpoint()
             else:
-                self._commit_beside(self.checkpoint)
+                self._commit_in_background(self.checkpoint)
 
-    def _commit_beside(self, checkpoint: Checkpoint) -> None:
+    def _commit_in_background(self, checkpoint: Checkpoint) -> None:
         """Commit in a thread; returns when that needs this one's producer no longer."""
         sent = threading.Event()
-        self.producer.sent = sent.set
+        self.producer.on_sent = sent.set
         done = self._committer.submit(copy_context().run, checkpoint.commit)
         done.add_done_callback(lambda _: sent.set())
         sent.wait()
         if done.done():
             done.result()
         else:
-            self._underway = done
+            self._in_progress = done
         self.init_checkpoint()

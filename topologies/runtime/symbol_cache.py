@@ -1,73 +1,105 @@
-"""Symbols' open minutes kept hot in memory, and true only while the store says so.
+"""Cache of the state of symbols in memory, verified against the state store once per checkpoint.
 
-Touching Quix's state for each message costs more than the candle itself. So a symbol lives in
-memory and goes into `State` only when a checkpoint begins to commit: `CheckpointSink.flush` runs
-before Quix produces the changelogs, in the same transaction. What is in memory is proved at the
-first touch of each checkpoint: the store's head must hold the offset that memory was last saved
-at; else (an aborted checkpoint, a partition that was elsewhere meanwhile) memory is dropped and
-loaded anew. While the checkpoint that saved it is still committing
-(`topologies.runtime.pipelined_commits`), the store cannot say so yet; it will, or the worker begins
-anew.
+Reading and writing Quix's state for each message costs more than making a candle. So the state of a
+symbol incarnations in memory and goes into `State` only when a checkpoint begins to commit:
+`CheckpointSink.flush` runs before Quix produces the changelogs, in the same transaction. An entry
+is verified at its first use in each checkpoint: the head in the store must hold the offset that the
+entry was last saved at. If it does not (the checkpoint was aborted, or the partition was assigned
+to another worker meanwhile), the entry is dropped and loaded from the store. While the checkpoint
+that saved it is still committing (`topologies.runtime.pipelined_commits`), the store cannot confirm
+the entry yet; either the commit succeeds or the worker restarts.
 
-Memory holds the symbols of assigned partitions: those of a partition that is revoked or lost are
-evicted when its last checkpoint has ended, one way or the other.
+The cache holds the symbols of assigned partitions. Those of a partition that is revoked or lost are
+evicted when its last checkpoint has ended, committed or not.
 """
 
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from collections.abc import Callable, Collection
 from functools import partial
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar, cast
 
+from quixstreams import State
+from quixstreams.dataframe import StreamingDataFrame
 from quixstreams.sinks.base import BaseSink
 
-from topologies.core import state_codec
-from topologies.core.candle import Rules, SymbolCandles
-from topologies.core.state_codec import Store
+from topologies.runtime.application import IncarnationProducer
+from topologies.runtime.pipelined_commits import PipelinedContext
 
 logger = logging.getLogger(__name__)
 
+SymbolState = State[bytes, bytes]
+"""The state of one symbol: byte values under byte keys."""
 
-class Hot:
-    """One symbol in memory, and where it stands in the store."""
 
-    __slots__ = ("candles", "checkpoint", "offset", "open", "saved_in", "saved_offset")
+class StateHead(Protocol):
+    """The part of a symbol's stored state by which a cache entry is verified."""
 
-    def __init__(self, candles: SymbolCandles, saved_offset: int) -> None:
-        self.candles = candles
+    incarnation: str
+    """Kafka's id of the input topic the state belongs to."""
+    offset: int
+    """Of the last message applied."""
+
+
+V = TypeVar("V")
+H = TypeVar("H", bound=StateHead)
+
+
+class StateCodec(Protocol[V, H]):
+    """Makes the state of a symbol, loads it from a store and saves it there."""
+
+    def head(self, store: SymbolState) -> H | None:
+        """The stored head; None when the store holds no state."""
+
+    def new(self, symbol: str) -> V:
+        """The state of a symbol of which no message has been applied."""
+
+    def load(self, head: H, symbol: str, store: SymbolState) -> V:
+        """The state as it was saved with `head`."""
+
+    def save(self, value: V, incarnation: str, offset: int, store: SymbolState) -> None:
+        """Write what changed since the last save, with a head of this incarnation and offset."""
+
+    def discard(self, head: H, store: SymbolState) -> None:
+        """Delete everything that was saved with `head`."""
+
+
+class CachedSymbol(Generic[V]):
+    """The state of one symbol in memory, and the offset at which the store holds it."""
+
+    __slots__ = ("checkpoint", "offset", "open", "saved_in", "saved_offset", "value")
+
+    def __init__(self, value: V, saved_offset: int) -> None:
+        self.value = value
         self.saved_offset = saved_offset
         """The offset in the head that was last written to the store or read from it."""
         self.offset = saved_offset
         """Of the last message applied."""
         self.saved_in = 0
-        """The number of the flush that last wrote it; 0: none of this memory."""
+        """The number of the flush that last saved this entry; 0: none."""
         self.checkpoint: object = None
-        self.open: Callable[[], Store] | None = None
+        self.open: Callable[[], SymbolState] | None = None
         """Opens its store in `checkpoint`."""
 
 
-class HotSymbols:
-    """All symbols of a worker.
+class SymbolCache(Generic[V, H]):
+    """The state of all symbols of a worker's partitions.
 
-    :param committing: whether the last flush's checkpoint may yet fail, and end the worker then.
+    :param incarnation: Kafka's id of the input topic; state of another is discarded.
+    :param committing: whether the checkpoint of the last flush may still fail. When it does, the
+        worker restarts with an empty cache.
     """
 
     def __init__(
-        self,
-        rules: Rules,
-        life: str,
-        tally: Counter[str],
-        committing: Callable[[], bool],
+        self, codec: StateCodec[V, H], incarnation: str, committing: Callable[[], bool]
     ) -> None:
-        self._rules = rules
-        self._life = life
-        self._tally = tally
+        self._codec = codec
+        self._incarnation = incarnation
         self._committing = committing
         self._flushes = 0
-        self._symbols: dict[tuple[int, bytes], Hot] = {}
-        self._dirty: list[Hot] = []
+        self._symbols: dict[tuple[int, bytes], CachedSymbol[V]] = {}
+        self._dirty: list[CachedSymbol[V]] = []
 
     def of(
         self,
@@ -75,82 +107,118 @@ class HotSymbols:
         key: bytes,
         partition: int,
         checkpoint: object,
-        store_of: Callable[[int, bytes], Store],
-    ) -> Hot:
-        """The symbol of `key` in `partition`, proved once a `checkpoint`.
+        store_of: Callable[[int, bytes], SymbolState],
+    ) -> CachedSymbol[V]:
+        """The entry of `key` in `partition`, verified once per `checkpoint`.
 
         :param store_of: opens the store of a partition and key.
         """
-        hot = self._symbols.get((partition, key))
-        if hot is None or hot.checkpoint is not checkpoint:
-            if hot is None or hot.saved_in != self._flushes or not self._committing():
-                hot = self._prove(hot, symbol, (partition, key), store_of(partition, key))
-            hot.checkpoint = checkpoint
-            hot.open = partial(store_of, partition, key)
-            self._dirty.append(hot)
-        return hot
+        cached = self._symbols.get((partition, key))
+        if cached is None or cached.checkpoint is not checkpoint:
+            if cached is None or cached.saved_in != self._flushes or not self._committing():
+                store = store_of(partition, key)
+                cached = self._verify(cached, symbol, (partition, key), store)
+            cached.checkpoint = checkpoint
+            cached.open = partial(store_of, partition, key)
+            self._dirty.append(cached)
+        return cached
 
-    def _prove(self, hot: Hot | None, symbol: str, place: tuple[int, bytes], store: Store) -> Hot:
-        head = state_codec.head_of(store)
-        stored = head.offset if head is not None and head.life == self._life else -1
-        if hot is not None and hot.offset == hot.saved_offset == stored:
-            return hot
+    def _verify(
+        self,
+        cached: CachedSymbol[V] | None,
+        symbol: str,
+        key: tuple[int, bytes],
+        store: SymbolState,
+    ) -> CachedSymbol[V]:
+        """Return `cached` if the store confirms it, else load the entry from the store."""
+        head = self._codec.head(store)
+        stored = head.offset if head is not None and head.incarnation == self._incarnation else -1
+        if cached is not None and cached.offset == cached.saved_offset == stored:
+            return cached
         if head is None:
-            hot = Hot(SymbolCandles(symbol, self._rules, self._tally), -1)
-        elif head.life != self._life:
+            cached = CachedSymbol(self._codec.new(symbol), -1)
+        elif head.incarnation != self._incarnation:
             logger.warning(
-                "%s: its state belongs to another life of the topic (%s) and is discarded",
+                "%s: its state belongs to another incarnation of the topic (%s) and is discarded",
                 symbol,
-                head.life,
+                head.incarnation,
             )
-            state_codec.discard(head, store)
-            hot = Hot(SymbolCandles(symbol, self._rules, self._tally), -1)
+            self._codec.discard(head, store)
+            cached = CachedSymbol(self._codec.new(symbol), -1)
         else:
-            candles = state_codec.load(head, symbol, self._rules, self._tally, store)
-            hot = Hot(candles, head.offset)
-        self._symbols[place] = hot
-        return hot
+            cached = CachedSymbol(self._codec.load(head, symbol, store), head.offset)
+        self._symbols[key] = cached
+        return cached
 
     def flush(self, checkpoint: object) -> None:
-        """Write every symbol touched in `checkpoint` through its store.
+        """Save every symbol used in `checkpoint` to its store.
 
-        Those that an aborted one touched, and this one did not, are not written.
+        Symbols that only an aborted checkpoint used are not saved.
         """
         dirty, self._dirty = self._dirty, []
         self._flushes += 1
-        for hot in dirty:
-            opened, hot.open = hot.open, None
-            if opened is not None and hot.checkpoint is checkpoint:
-                state_codec.save(hot.candles, self._life, hot.offset, opened())
-                hot.saved_offset, hot.saved_in = hot.offset, self._flushes
-            hot.checkpoint = None
+        for cached in dirty:
+            opened, cached.open = cached.open, None
+            if opened is not None and cached.checkpoint is checkpoint:
+                self._codec.save(cached.value, self._incarnation, cached.offset, opened())
+                cached.saved_offset, cached.saved_in = cached.offset, self._flushes
+            cached.checkpoint = None
 
     def evict(self, partitions: Collection[int]) -> None:
-        """Drop the symbols of `partitions`, which are this worker's no more.
+        """Drop the symbols of `partitions`, which are no longer assigned to this worker.
 
-        Those that come back are loaded from the store. No flush may be under way.
+        They are loaded from the store if the partitions come back. No flush may be in progress.
         """
-        places = [place for place in self._symbols if place[0] in partitions]
-        evicted = {self._symbols.pop(place) for place in places}
-        self._dirty = [hot for hot in self._dirty if hot not in evicted]
+        keys = [key for key in self._symbols if key[0] in partitions]
+        evicted = {self._symbols.pop(key) for key in keys}
+        self._dirty = [cached for cached in self._dirty if cached not in evicted]
 
-    def forget(self) -> None:
-        """Drop all memory; what is touched next is loaded from the store."""
+    def clear(self) -> None:
+        """Drop all symbols; those used next are loaded from the store."""
         self._symbols.clear()
         self._dirty.clear()
 
 
-class CheckpointSink(BaseSink):
-    """Writes hot symbols into the state store when a checkpoint begins to commit.
+class StateStores:
+    """Opens the state of a symbol in the current checkpoint.
 
-    :param checkpoint: says which one is committed.
-    :param check: begins at each commit to ask whether it may be, and returns what waits for the
-        answer and raises when it may not: symbols are written meanwhile.
+    Quix does so for each message of a step with `stateful=True`; a cache needs it once per
+    checkpoint and symbol.
+    """
+
+    def __init__(self, stream: StreamingDataFrame) -> None:
+        self._context = cast(PipelinedContext, stream.processing_context)
+        self._producer = cast(IncarnationProducer, self._context.producer)
+        self._stream_id = stream.stream_id
+        self._transactions: dict[int, object] = {}
+        stream.register_store()
+
+    def open(self, partition: int, key: bytes) -> SymbolState:
+        """The state of `key`; adds its changelog to Kafka's transaction the first time."""
+        transaction = self._context.checkpoint.get_store_transaction(self._stream_id, partition)
+        if self._transactions.get(partition) is not transaction:
+            self._transactions[partition] = transaction
+            if changelog := transaction.changelog_topic_partition:
+                self._producer.add_to_transaction(changelog)
+        return transaction.as_state(prefix=key)
+
+    def release(self, partitions: Collection[int]) -> None:
+        """Keep nothing of `partitions`, which are no longer assigned to this worker."""
+        for partition in partitions:
+            self._transactions.pop(partition, None)
+
+
+class CheckpointSink(BaseSink):
+    """Saves cached symbols to the state store when a checkpoint begins to commit.
+
+    :param checkpoint: returns the one that is committed.
+    :param check: starts the check whether a commit is allowed, and returns a function that waits
+        for its result and raises when it is not. Symbols are saved meanwhile.
     """
 
     def __init__(
         self,
-        symbols: HotSymbols,
+        symbols: SymbolCache[Any, Any],
         checkpoint: Callable[[], object],
         check: Callable[[], Callable[[], None]],
     ) -> None:
@@ -160,7 +228,7 @@ class CheckpointSink(BaseSink):
         self._check = check
 
     def add(self, *_: Any, **__: Any) -> None:
-        """Candles go to their topics, not here."""
+        """Nothing: records of the topology go to their topics."""
 
     def flush(self) -> None:
         """Step 1 of `quixstreams.checkpointing.Checkpoint.commit`, before the changelogs."""
@@ -169,5 +237,5 @@ class CheckpointSink(BaseSink):
         confirm()
 
     def on_paused(self) -> None:
-        """The checkpoint was given up."""
-        self._symbols.forget()
+        """Clear the cache, as the checkpoint was aborted."""
+        self._symbols.clear()

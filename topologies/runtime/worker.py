@@ -1,27 +1,22 @@
-"""A worker of the candles topology: its application, and its life with a Kafka that may fail it."""
+"""Run a topology's application; restart it from the last commit when Kafka fails."""
 
 from __future__ import annotations
 
 import gc
 import logging
 import time
-from decimal import setcontext
+from collections.abc import Callable
 
 from confluent_kafka import KafkaException
 from quixstreams.exceptions import QuixException
 from quixstreams.kafka.configuration import ConnectionConfig
 from quixstreams.state.rocksdb import RocksDBOptions
 
-from app.contracts import STOCKS_TOPIC
-from app.exact import EXACT
-from app.market.sessions import load_calendar
 from app.settings import Settings
 from app.topics import MAX_MESSAGE_BYTES, BrokerUnreachableError, await_topics, compact_soon
-from topologies.candles import GROUP, build
-from topologies.core import candle
-from topologies.runtime.application import TopicLives
-from topologies.runtime.batched_polling import TurnApplication
-from topologies.runtime.incarnations import Lives, TopicMadeAgainError
+from topologies.runtime.application import TopicIncarnations
+from topologies.runtime.batched_polling import BatchedApplication
+from topologies.runtime.incarnations import StateIncarnations, TopicRecreatedError
 from topologies.runtime.instance import Instance, claim_instance
 
 logger = logging.getLogger(__name__)
@@ -34,7 +29,7 @@ FETCH_WAIT_MS = 100
 asked on the connection: an assignment asks for four offsets a partition, one after the other."""
 LINGER_MS = 20
 """How long records may wait for company while there is more to read; one that has caught up sends
-them at once (`LifeProducer.hurry`). Short waits keep a thread of librdkafka spinning."""
+them at once (`IncarnationProducer.flush_soon`). Short waits keep a thread of librdkafka spinning."""
 RETRY_FIRST_S, RETRY_MAX_S = 1.0, 30.0
 MAX_WAITING_KB = 64 * 1024
 """Of output that the broker has yet to take; a worker with more waits."""
@@ -48,9 +43,18 @@ SMALL_STORES = RocksDBOptions(
 three buffers of 64 MB a store would hold what nobody reads."""
 
 
-def run(settings: Settings) -> None:
-    """Run a worker until it is told to stop; it starts over when Kafka fails it."""
-    with claim_instance(settings.state_dir / GROUP, settings.tickhouse_instance) as instance:
+Prepare = Callable[[Settings, Instance], BatchedApplication]
+Build = Callable[[BatchedApplication, Settings, StateIncarnations], None]
+"""Wires a topology on an application."""
+
+
+def run(settings: Settings, group: str, prepare: Prepare) -> None:
+    """Run a worker until SIGINT or SIGTERM; restart it from the last commit when Kafka fails.
+
+    :param group: its consumer group, without the namespace.
+    :param prepare: makes its application, anew after each failure.
+    """
+    with claim_instance(settings.state_dir / group, settings.tickhouse_instance) as instance:
         retry_s = RETRY_FIRST_S
         while True:
             await_topics(settings)
@@ -65,9 +69,9 @@ def run(settings: Settings) -> None:
                 KafkaException,
                 QuixException,
                 BrokerUnreachableError,
-                TopicMadeAgainError,
+                TopicRecreatedError,
             ) as error:
-                if app and app.told_to_stop:
+                if app and app.stop_requested:
                     logger.warning("stopped, the next start repeats what is uncommitted: %s", error)
                     return
                 if time.monotonic() - started > 60:
@@ -82,32 +86,33 @@ def run(settings: Settings) -> None:
             retry_s = min(retry_s * 2, RETRY_MAX_S)
 
 
-def prepare(settings: Settings, instance: Instance) -> TurnApplication:
-    """The application on the present life of its topics, with local state of no other."""
-    if settings.tickhouse_feed != "simulated":  # whose market never closes
-        load_calendar()
-    lives = Lives(settings, instance.folder, settings.named(GROUP), settings.named(STOCKS_TOPIC))
-    lives.discard_foreign_state()
-    app = application(settings, instance, settings.named(GROUP))
-    build(app, settings, lives)
-    lives.note()
-    compact_soon(settings, lives.changelogs())
-    core = "plain" if candle.__file__.endswith(".py") else "compiled"
-    logger.info(
-        "instance %d reads %s; %s core", instance.number, settings.named(STOCKS_TOPIC), core
-    )
-    spare_the_collector()
-    setcontext(EXACT)  # the core's own: it need not take it for each message
+def prepare(
+    settings: Settings, instance: Instance, group: str, input_topic: str, build: Build
+) -> BatchedApplication:
+    """The application of a topology, with local state of the current incarnation of its topics alone.
+
+    :param group: its consumer group, without the namespace.
+    :param input_topic: the topic its state belongs to, without the namespace.
+    """
+    group, topic = settings.named(group), settings.named(input_topic)
+    incarnations = StateIncarnations(settings, instance.folder, group, topic)
+    incarnations.discard_foreign_state()
+    app = application(settings, instance, group)
+    build(app, settings, incarnations)
+    incarnations.note()
+    compact_soon(settings, incarnations.changelogs())
+    logger.info("instance %d reads %s", instance.number, topic)
+    tune_gc()
     return app
 
 
-def application(settings: Settings, instance: Instance, group: str) -> TurnApplication:
+def application(settings: Settings, instance: Instance, group: str) -> BatchedApplication:
     """A Quix application with a worker's settings; no topology is wired on it yet.
 
     :param group: its consumer group, with its namespace.
     """
     me = instance.transactional_id(group)
-    return TurnApplication(
+    return BatchedApplication(
         broker_address=ConnectionConfig.from_librdkafka_dict(settings.kafka_client()),
         consumer_group=group,
         auto_offset_reset="earliest",
@@ -116,7 +121,7 @@ def application(settings: Settings, instance: Instance, group: str) -> TurnAppli
         state_dir=instance.folder,
         loglevel=None,
         broker_availability_timeout=0,
-        lives=TopicLives(settings),
+        incarnations=TopicIncarnations(settings),
         rocksdb_options=SMALL_STORES,
         consumer_extra_config={
             "group.instance.id": me,  # killed and back, it goes on at once: no session to wait out
@@ -138,7 +143,7 @@ def application(settings: Settings, instance: Instance, group: str) -> TurnAppli
     )
 
 
-def spare_the_collector() -> None:
+def tune_gc() -> None:
     """Look for cycles seldom: identities of prints hold none, and looking took 30 % of the time."""
     gc.collect()
     gc.freeze()

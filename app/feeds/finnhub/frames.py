@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from app.contracts import MAX_DETAIL, Refusal, Trade, conditions_of, in_range
+from app.contracts import MAX_DETAIL, Rejection, Trade, conditions_of, in_range
 from app.feeds.vendor import (
     ErrorFrame,
     Frame,
@@ -137,7 +137,7 @@ def _trade_frame(
         else:
             kind, detail = reason
             rejected.setdefault(kind, (detail, []))[1].append(index)
-    rejections = [Refusal(kind, detail, tuple(at)) for kind, (detail, at) in rejected.items()]
+    rejections = [Rejection(kind, detail, tuple(at)) for kind, (detail, at) in rejected.items()]
     return TradesFrame(trades, rejections, size)
 
 
@@ -153,4 +153,4 @@ def _rejection_reason(row: _Row, trade: Trade) -> tuple[str, str] | None:
 
 
 def _rejected_frame(detail: str) -> RejectedFrame:
-    return RejectedFrame(Refusal("schema", detail))
+    return RejectedFrame(Rejection("schema", detail))

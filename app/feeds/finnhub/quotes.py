@@ -10,9 +10,9 @@ import msgspec
 from app.contracts import (
     MAX_DETAIL,
     FeedName,
+    MessageRejectedError,
     Quote,
-    Refusal,
-    RefusedMessage,
+    Rejection,
     decode,
     encode,
 )
@@ -22,14 +22,14 @@ _FIELDS = ("c", "d", "dp", "h", "l", "o", "pc")
 
 def parse_quote(
     payload: Any, *, symbol: str, feed: FeedName, source: str, received_at: int
-) -> Quote | Refusal | None:
+) -> Quote | Rejection | None:
     """Turn the answer `payload` into a quote message; None for a symbol unknown to Finnhub."""
     if not isinstance(payload, dict):
-        return Refusal("schema", "the quote is not an object")
+        return Rejection("schema", "the quote is not an object")
     if payload.get("c") == 0 and payload.get("t") == 0:
         return None
     if any(isinstance(payload.get(name), str) for name in _FIELDS):
-        return Refusal("schema", "a number of the quote is written as a text")
+        return Rejection("schema", "a number of the quote is written as a text")
     numbers = {
         name: Decimal(repr(payload[name]))
         if isinstance(payload.get(name), float)
@@ -43,7 +43,7 @@ def parse_quote(
         )
         decode(symbol.encode(), encode(quote), feed)  # as whoever reads the topic will
     except msgspec.ValidationError as error:
-        return Refusal("schema", f"the quote is malformed: {error}"[:MAX_DETAIL])
-    except RefusedMessage as error:
-        return error.refusal
+        return Rejection("schema", f"the quote is malformed: {error}"[:MAX_DETAIL])
+    except MessageRejectedError as error:
+        return error.rejection
     return quote

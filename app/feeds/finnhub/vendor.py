@@ -5,7 +5,7 @@ from __future__ import annotations
 from random import Random
 from typing import Any
 
-from app.contracts import FeedName, Quote, Refusal
+from app.contracts import FeedName, Quote, Rejection
 from app.feeds.clock import Clock
 from app.feeds.finnhub.frames import parse_frame
 from app.feeds.finnhub.market_status import EXCHANGE, disagreement
@@ -25,7 +25,7 @@ class FinnhubParser:
 
     def parse_quote(
         self, payload: Any, *, symbol: str, feed: FeedName, source: str, received_at: int
-    ) -> Quote | Refusal | None:
+    ) -> Quote | Rejection | None:
         return parse_quote(
             payload, symbol=symbol, feed=feed, source=source, received_at=received_at
         )

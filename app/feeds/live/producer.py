@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from app.contracts import Quote, Rejected
+from app.contracts import Quote, RejectionRecord
 from app.errors import TickhouseError
 from app.feeds.clock import Clock
 from app.feeds.live.connection import CLOSE_TIMEOUT_S, FeedConnection
@@ -260,7 +260,7 @@ class Producer:
             self._recorder.date(date_ms, sent_ms, received_ms)
         self._outbox.offer(self._session.server_date(date_ms, sent_ms, received_ms))
 
-    def _publish(self, message: Quote | Rejected) -> None:
+    def _publish(self, message: Quote | RejectionRecord) -> None:
         self._outbox.offer([message])
 
     async def _bring_quotes(self) -> None:

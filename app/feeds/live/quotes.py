@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 
-from app.contracts import FeedName, Quote, Rejected
+from app.contracts import FeedName, Quote, RejectionRecord
 from app.feeds.clock import Clock
 from app.feeds.live.recorder import Recorder
 from app.feeds.messages.quotes import as_json, quote_messages
@@ -79,7 +79,7 @@ class QuotePoller:
         feed: FeedName,
         source: str,
         clock: Clock,
-        publish: Callable[[Quote | Rejected], None],
+        publish: Callable[[Quote | RejectionRecord], None],
         last_trade_ms: Callable[[str], int | None],
         recorder: Recorder | None = None,
     ) -> None:

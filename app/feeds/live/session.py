@@ -16,7 +16,7 @@ from app.contracts import (
     FUTURE_MS,
     MAX_DETAIL,
     FeedName,
-    Refusal,
+    Rejection,
     Trades,
 )
 from app.feeds.clock import Clock
@@ -368,12 +368,12 @@ class FeedSession:
         in_time = [message for message, _ in parts if message is not None]
         return in_time, [wrong for _, wrong in parts if wrong is not None]
 
-    def _refused(self, wrong: list[Trades]) -> list[Refusal]:
+    def _refused(self, wrong: list[Trades]) -> list[Rejection]:
         """Reject trades of one frame that come from the future."""
         indices = sorted(trade.i for message in wrong for trade in message.trades)
         self.counts["rejected_trades"] += len(indices)
         self._skew_log.rejected(message.symbol for message in wrong)
-        return [Refusal("future", _FUTURE, tuple(indices))] if indices else []
+        return [Rejection("future", _FUTURE, tuple(indices))] if indices else []
 
     def _release(self, at_once: bool = False) -> list[Outgoing]:
         """Send or reject the trades from the future that need not be held back any longer."""
@@ -432,7 +432,7 @@ class FeedSession:
         if not indices:
             return frame
         self._report_unsubscribed(indices)
-        refusal = Refusal(
+        refusal = Rejection(
             "unsubscribed",
             f"not subscribed, or no longer: {', '.join(indices)}"[:MAX_DETAIL],
             tuple(sorted(index for some in indices.values() for index in some)),

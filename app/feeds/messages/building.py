@@ -10,7 +10,15 @@ import base64
 import hashlib
 from collections import Counter, deque
 
-from app.contracts import MAX_MESSAGE_BYTES, FeedName, Refusal, Rejected, Trade, Trades, encode
+from app.contracts import (
+    MAX_MESSAGE_BYTES,
+    FeedName,
+    Rejection,
+    RejectionRecord,
+    Trade,
+    Trades,
+    encode,
+)
 from app.feeds.messages.repeats import RepeatCounter
 from app.feeds.vendor import ParsedTrade, TradesFrame
 
@@ -134,14 +142,16 @@ def halves(message: Trades) -> list[Trades]:
     ]
 
 
-def rejection_records(raw: bytes, rejections: list[Refusal], feed: FeedName) -> list[Rejected]:
+def rejection_records(
+    raw: bytes, rejections: list[Rejection], feed: FeedName
+) -> list[RejectionRecord]:
     """Return one record per reason for rejection; only the first carries the bytes."""
     if not rejections:
         return []
     payload = base64.b64encode(raw[:MAX_PAYLOAD_BYTES]).decode()
     digest = hashlib.sha256(raw).hexdigest()
     return [
-        Rejected(
+        RejectionRecord(
             stage="feed",
             reason=rejection.reason,
             detail=rejection.detail,

@@ -6,7 +6,7 @@ symbol, in particular no watermark, lies between them. Consumers get the same re
 
 from __future__ import annotations
 
-from app.contracts import Rejected, Trades
+from app.contracts import RejectionRecord, Trades
 from app.feeds.messages.outgoing import Outgoing
 
 MOST_TRADES = 500
@@ -31,7 +31,7 @@ class Joiner:
         """Add `message`; return the messages that nothing can be joined to any more, in symbol
         order.
         """
-        if isinstance(message, Rejected):
+        if isinstance(message, RejectionRecord):
             return [message]
         if not isinstance(message, Trades):
             pending = self._pending.pop(message.symbol, None)

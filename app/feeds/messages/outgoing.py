@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from app.contracts import Message, Rejected
+from app.contracts import Message, RejectionRecord
 
 MINUTE_MS = 60_000
 
-Outgoing = Message | Rejected
+Outgoing = Message | RejectionRecord
 """A message for stocks-topic, or a record for trades-rejected."""
 
 

@@ -5,20 +5,20 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from app.contracts import FeedName, Quote, Refusal, Rejected
+from app.contracts import FeedName, Quote, Rejection, RejectionRecord
 from app.feeds.messages.building import rejection_records
 from app.feeds.vendor import ParseQuote
 
 
 def quote_messages(
     payload: Any, parse: ParseQuote, *, symbol: str, feed: FeedName, source: str, received_at: int
-) -> list[Quote | Rejected]:
+) -> list[Quote | RejectionRecord]:
     """Return the quote in `payload`, or a rejection that carries the answer.
 
     The list is empty when the vendor does not know the symbol.
     """
     quote = parse(payload, symbol=symbol, feed=feed, source=source, received_at=received_at)
-    if isinstance(quote, Refusal):
+    if isinstance(quote, Rejection):
         return [*rejection_records(as_json(payload).encode(), [quote], feed)]
     return [] if quote is None else [quote]
 

@@ -148,7 +148,7 @@ class Outbox:
             sent["Trades"],
             sent["Watermark"],
             sent["Quote"],
-            sent["Rejected"],
+            sent["RejectionRecord"],
             repeated_frames,
         )
         if kept:

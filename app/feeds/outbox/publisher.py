@@ -17,7 +17,7 @@ from app.contracts import (
     MAX_MESSAGE_BYTES,
     REJECTED_TOPIC,
     STOCKS_TOPIC,
-    Rejected,
+    RejectionRecord,
     Trades,
     encode,
 )
@@ -270,7 +270,7 @@ class Publisher:
 
     def _records(self, message: Outgoing) -> Iterable[KafkaRecord]:
         value = encode(message)
-        if isinstance(message, Rejected):
+        if isinstance(message, RejectionRecord):
             return (KafkaRecord(self._rejected, None, value),)
         key = message.symbol.encode()
         if isinstance(message, Trades) and len(value) > MAX_MESSAGE_BYTES:

@@ -15,19 +15,19 @@ from confluent_kafka import KafkaError
 from app.contracts import (
     MAX_DETAIL,
     FeedName,
-    RefusedMessage,
-    Rejected,
+    MessageRejectedError,
+    RejectionRecord,
     Trade,
     Trades,
     decode,
-    decode_rejected,
+    decode_rejection,
     encode,
 )
 from app.feeds.messages.building import MAX_PAYLOAD_BYTES, halves
 from app.feeds.messages.outgoing import MINUTE_MS, LostSpan, minute_of
 from app.feeds.outbox.spill_file import KafkaRecord
 
-REASON = "refused_by_kafka"
+REASON = "rejected_by_kafka"
 
 
 class Verdict(Enum):
@@ -75,10 +75,10 @@ def verdict(error: KafkaError) -> Verdict:
     return Verdict.STOP if error.fatal() else _VERDICTS.get(error.code(), Verdict.STOP)
 
 
-def rejection(record: KafkaRecord, error: str, feed: FeedName) -> Rejected:
+def rejection(record: KafkaRecord, error: str, feed: FeedName) -> RejectionRecord:
     """Return the trades-rejected record for a message that Kafka rejects for good."""
     value = record.value
-    return Rejected(
+    return RejectionRecord(
         stage="feed",
         reason=REASON,
         detail=f"Kafka refuses it for {record.topic}: {error}"[:MAX_DETAIL],
@@ -99,17 +99,17 @@ def smaller_parts(record: KafkaRecord, error: KafkaError, feed: FeedName) -> lis
     Trades that are too large are halved; a trades-rejected record loses its payload.
     """
     with suppress(msgspec.DecodeError):
-        return _without_payload(record, decode_rejected(record.value))
+        return _without_payload(record, decode_rejection(record.value))
     if verdict(error) is not Verdict.TOO_LARGE:
         return []
-    with suppress(RefusedMessage):
+    with suppress(MessageRejectedError):
         message = decode(record.key, record.value, feed).message
         if isinstance(message, Trades) and len(message.trades) > 1:
             return [record._replace(value=encode(half)) for half in halves(message)]
     return []
 
 
-def _without_payload(record: KafkaRecord, rejected: Rejected) -> list[KafkaRecord]:
+def _without_payload(record: KafkaRecord, rejected: RejectionRecord) -> list[KafkaRecord]:
     if rejected.payload is None:
         return []
     rejected.payload = None
@@ -124,7 +124,7 @@ def lost_with(record: KafkaRecord, feed: FeedName) -> list[LostSpan]:
     """
     try:
         message = decode(record.key, record.value, feed).message
-    except RefusedMessage:
+    except MessageRejectedError:
         return []  # no reader of the topic would have taken it
     if not isinstance(message, Trades):
         return []

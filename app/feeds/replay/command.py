@@ -18,7 +18,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from app.contracts import STOCKS_TOPIC, Message, RefusedMessage, Trades, Watermark, decode
+from app.contracts import STOCKS_TOPIC, Message, MessageRejectedError, Trades, Watermark, decode
 from app.feeds.finnhub.vendor import FinnhubParser
 from app.feeds.live.recording_file import Event, RecordingError
 from app.feeds.live.source import SourceError, check_feed, only_one
@@ -253,7 +253,7 @@ def _watermarks_in(
 ) -> Iterator[tuple[str, int]]:
     try:
         message: Message = decode(key, value, settings.tickhouse_feed).message
-    except RefusedMessage:
+    except MessageRejectedError:
         return  # the candles worker records it
     if isinstance(message, Watermark):
         yield message.symbol, message.t

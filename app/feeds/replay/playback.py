@@ -56,17 +56,17 @@ def play_back(
     frame by frame and second by second, with restarts. Trades keep the times at which they were
     received.
     """
-    life: _ProducerRun | None = None
+    producer_run: _ProducerRun | None = None
     for event in events:
-        if event.what == "started" or life is None:
-            checkpoint = life.session.checkpoint() if life else None
-            life = _ProducerRun(
+        if event.what == "started" or producer_run is None:
+            checkpoint = producer_run.session.checkpoint() if producer_run else None
+            producer_run = _ProducerRun(
                 event, parser, feed, source, grace_ms, horizon_ms, drop_repeats, checkpoint
             )
-            resumed = life.session.resume()
-            yield event, [*resumed, *life.live(event)]
+            resumed = producer_run.session.resume()
+            yield event, [*resumed, *producer_run.live(event)]
         else:
-            yield event, life.live(event)
+            yield event, producer_run.live(event)
 
 
 class _ProducerRun:

@@ -9,7 +9,7 @@
     'volume', 'notional', 'vwap', 'trade_count', 'eligible_count', 'odd_lot_count',
     'odd_lot_volume', 'zero_volume_count', 'price_source', 'late_count', 'out_of_order_count',
     'duplicate_count', 'first_offset', 'last_offset', 'covered_ms', 'revision', 'status',
-    'price_rule', 'schema_version', '_topic_id', '_life', '_partition', '_offset', '_kafka_time',
+    'price_rule', 'schema_version', '_topic_id', '_incarnation', '_partition', '_offset', '_kafka_time',
     '_load_id', '_loaded_at'
 ] %}
 
@@ -62,26 +62,26 @@ candidates as (
 
 {%- endif %}
 
--- within a life the highest revision
-of_life as (
+-- within an incarnation the highest revision
+of_incarnation as (
 
     select * from candidates
     qualify
         row_number() over (
-            partition by symbol, window_start, _life
+            partition by symbol, window_start, _incarnation
             order by revision desc, _offset desc, _load_id desc
         ) = 1
 
 ),
 
--- between lives the larger trade count, on ties the newer life
+-- between incarnations the larger trade count, on ties the newer incarnation
 winners as (
 
-    select * from of_life
+    select * from of_incarnation
     qualify
         row_number() over (
             partition by symbol, window_start
-            order by trade_count desc, _life desc
+            order by trade_count desc, _incarnation desc
         ) = 1
 
 ),

@@ -5,7 +5,7 @@
 
 {%- set columns = [
     'symbol', 'feed', 'producer', 'minute', 'watermark', 'covered_ms', 'gap_since',
-    '_life', '_offset', '_load_id'
+    '_incarnation', '_offset', '_load_id'
 ] %}
 
 with bronze_coverage as (
@@ -64,14 +64,14 @@ final as (
         max(watermark) over (partition by symbol, producer, minute) as watermark,
         covered_ms,
         gap_since,
-        _life,
+        _incarnation,
         _offset,
         max(_load_id) over (partition by symbol, producer, minute) as _load_id
     from reported
     qualify
         row_number() over (
             partition by symbol, producer, minute
-            order by case when covered_ms is null then 1 else 0 end, _life desc, _offset desc
+            order by case when covered_ms is null then 1 else 0 end, _incarnation desc, _offset desc
         ) = 1
 
 )

@@ -27,7 +27,7 @@ final as (
         session,
         session_date,
         _topic_id,
-        _life,
+        _incarnation,
         _partition,
         _offset,
         _index,

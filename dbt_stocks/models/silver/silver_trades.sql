@@ -132,14 +132,14 @@ judged as (
 
 ),
 
--- of a trade received through several lives, connections or messages, the first accepted one counts
+-- of a trade received through several incarnations, connections or messages, the first accepted one counts
 final as (
 
     select
         judged.*,
         row_number() over (
             partition by symbol, session_date, trade_time, price, size, conditions, repeat_index
-            order by is_rejected, _life, _partition, _offset, _index
+            order by is_rejected, _incarnation, _partition, _offset, _index
         ) > 1 as is_duplicate
     from judged
 

@@ -19,7 +19,7 @@ from urllib.parse import quote
 
 import pytest
 
-from app.contracts import STOCKS_TOPIC, Quote, Trades, Watermark, decode_rejected, encode
+from app.contracts import STOCKS_TOPIC, Quote, Trades, Watermark, decode_rejection, encode
 from app.embedded.environment import child_environment
 from app.embedded.kafka import KafkaServer
 from app.errors import TickhouseError
@@ -439,7 +439,7 @@ def test_no_key_waits_for_kafka_on_the_disk(live: Settings, server: FinnhubServe
     process.send_signal(signal.SIGTERM)
     output, _ = process.communicate(timeout=30)
     kept = SpillFile(live.home / SPILL_FILE).read()
-    refused = [decode_rejected(one.value) for one in kept if "rejected" in one.topic]
+    refused = [decode_rejection(one.value) for one in kept if "rejected" in one.topic]
     assert len(refused) == 4, "frames of trades are equal once they are masked, and repeats"
     files = [path.read_bytes() for path in live.tickhouse_data_dir.rglob("*") if path.is_file()]
     payloads = [base64.b64decode(one.payload or "") for one in refused]

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import app.feeds.finnhub.rest
-from app.contracts import Quote, Rejected
+from app.contracts import Quote, RejectionRecord
 from app.feeds.clock import SteadyClock
 from app.feeds.finnhub.quotes import parse_quote
 from app.feeds.finnhub.rate_limit import CallBudget
@@ -55,7 +55,7 @@ class _Life:
     def _now_s(self) -> float:
         return (self._clock.now_ms() - self._start_ms) / 1000
 
-    def _publish(self, message: Quote | Rejected) -> None:
+    def _publish(self, message: Quote | RejectionRecord) -> None:
         symbol = message.symbol if isinstance(message, Quote) else ""
         self.published.append((self._now_s(), symbol))
 

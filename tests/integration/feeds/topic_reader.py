@@ -10,11 +10,11 @@ from app.contracts import (
     REJECTED_TOPIC,
     STOCKS_TOPIC,
     Message,
-    Rejected,
+    RejectionRecord,
     Trade,
     Trades,
     decode,
-    decode_rejected,
+    decode_rejection,
 )
 from app.settings import Settings
 from tests.support import read_topic
@@ -36,11 +36,11 @@ def stocks(
     return read
 
 
-def rejected(settings: Settings, count: int) -> list[Rejected]:
+def rejected(settings: Settings, count: int) -> list[RejectionRecord]:
     """The first `count` records of trades-rejected."""
     number = itertools.count(1)
     records = read_topic(settings, REJECTED_TOPIC, until=lambda _: next(number) == count)
-    return [decode_rejected(record.value()) for record in records]
+    return [decode_rejection(record.value()) for record in records]
 
 
 def trades_of(messages: list[Message], symbol: str) -> list[Trade]:
@@ -55,5 +55,5 @@ def trades_of(messages: list[Message], symbol: str) -> list[Trade]:
 
 def _message(settings: Settings, record: Any) -> Message:
     parsed = decode(record.key(), record.value(), settings.tickhouse_feed)
-    assert not parsed.refusals
+    assert not parsed.rejections
     return parsed.message

@@ -10,7 +10,7 @@ from quixstreams import State
 
 from app.contracts import LIVE_TOPIC, STOCKS_TOPIC
 from app.settings import Settings
-from topologies.runtime.batched_polling import TurnApplication
+from topologies.runtime.batched_polling import BatchedApplication
 from topologies.runtime.instance import claim_instance
 from topologies.runtime.worker import application
 
@@ -18,7 +18,7 @@ GROUP = "counting"
 
 
 @contextmanager
-def counting(settings: Settings, stateful: bool) -> Iterator[TurnApplication]:
+def counting(settings: Settings, stateful: bool) -> Iterator[BatchedApplication]:
     """An application that answers each message with its number: of all, or of its key's state."""
     with claim_instance(settings.state_dir / GROUP, None) as instance:
         app = application(settings, instance, settings.named(GROUP))
@@ -45,7 +45,7 @@ def _counted(_: bytes, state: State) -> bytes:
     return b"%d" % number
 
 
-def beside(app: TurnApplication, watch: Callable[[], None]) -> None:
+def beside(app: BatchedApplication, watch: Callable[[], None]) -> None:
     """Run `app` until `watch`, in a thread of its own, is done; raises what either raised."""
     failed: list[BaseException] = []
 

@@ -21,9 +21,10 @@ from quixstreams.sinks.base import SinkBackpressureError
 
 from app.log import set_up_logging
 from app.settings import load_settings
+from topologies import candles
 from topologies.runtime import worker
-from topologies.runtime.application import LifeProducer
-from topologies.runtime.symbol_cache import CheckpointSink, HotSymbols
+from topologies.runtime.application import IncarnationProducer
+from topologies.runtime.symbol_cache import CheckpointSink, SymbolCache
 
 logger = logging.getLogger("faults")
 
@@ -35,9 +36,9 @@ ENDED = ("in the changelog", "before the commit", "after the commit")
 """Checkpoints that end the application."""
 FAULTS = (*ABORTED, REVOKED, *ENDED)
 
-_sink_flush, _flush = CheckpointSink.flush, HotSymbols.flush
-_produce, _commit = LifeProducer.produce, LifeProducer.commit_transaction
-_producer_flush = LifeProducer.flush
+_sink_flush, _flush = CheckpointSink.flush, SymbolCache.flush
+_produce, _commit = IncarnationProducer.produce, IncarnationProducer.commit_transaction
+_producer_flush = IncarnationProducer.flush
 
 
 class Faults:
@@ -53,11 +54,17 @@ class Faults:
         """The places of faults, to be entered."""
         return (
             patch.object(CheckpointSink, "flush", lambda sink: self._before_flush(sink)),
-            patch.object(HotSymbols, "flush", lambda symbols, at: self._in_flush(symbols, at)),
-            patch.object(LifeProducer, "produce", lambda me, *a, **k: self._produced(me, *a, **k)),
-            patch.object(LifeProducer, "flush", lambda me, timeout=None: self._sent(me, timeout)),
+            patch.object(SymbolCache, "flush", lambda symbols, at: self._in_flush(symbols, at)),
             patch.object(
-                LifeProducer, "commit_transaction", lambda me, *a, **k: self._commit(me, *a, **k)
+                IncarnationProducer, "produce", lambda me, *a, **k: self._produced(me, *a, **k)
+            ),
+            patch.object(
+                IncarnationProducer, "flush", lambda me, timeout=None: self._sent(me, timeout)
+            ),
+            patch.object(
+                IncarnationProducer,
+                "commit_transaction",
+                lambda me, *a, **k: self._commit(me, *a, **k),
             ),
         )
 
@@ -74,7 +81,7 @@ class Faults:
             raise SinkBackpressureError(retry_after=0.05)
         _sink_flush(sink)
 
-    def _in_flush(self, symbols: HotSymbols, checkpoint: object) -> None:
+    def _in_flush(self, symbols: SymbolCache, checkpoint: object) -> None:
         if self._happens("in the flush"):
             dirty = symbols._dirty
             symbols._dirty = dirty[: len(dirty) // 2]
@@ -85,19 +92,19 @@ class Faults:
         if self._happens("after the flush"):
             raise SinkBackpressureError(retry_after=0.05)
 
-    def _produced(self, producer: LifeProducer, *args: Any, **kwargs: Any) -> None:
+    def _produced(self, producer: IncarnationProducer, *args: Any, **kwargs: Any) -> None:
         if "changelog__" in kwargs.get("topic", "") and self._happens("in the changelog"):
             raise KafkaException(KafkaError(KafkaError._FAIL))
         _produce(producer, *args, **kwargs)
 
-    def _sent(self, producer: LifeProducer, timeout: float | None) -> int:
+    def _sent(self, producer: IncarnationProducer, timeout: float | None) -> int:
         left = _producer_flush(producer, timeout)
         if timeout is None or not next(self._revoked):
             return left
         logger.info("fault %s", REVOKED)
         return 1  # not delivered: Quix gives the checkpoint up and lets the partitions go
 
-    def _commit(self, producer: LifeProducer, *args: Any, **kwargs: Any) -> None:
+    def _commit(self, producer: IncarnationProducer, *args: Any, **kwargs: Any) -> None:
         if self._happens("before the commit"):
             raise KafkaException(KafkaError(KafkaError._FAIL))
         _commit(producer, *args, **kwargs)
@@ -111,7 +118,7 @@ def main() -> None:
     worker.RETRY_FIRST_S = worker.RETRY_MAX_S = 0.1
     for place in Faults(int(sys.argv[1])).patched():
         place.start()
-    worker.run(settings)
+    candles.run(settings)
 
 
 if __name__ == "__main__":

@@ -28,16 +28,16 @@ from app.contracts import (
 from app.embedded.environment import child_environment
 from app.embedded.kafka import KafkaServer
 from app.embedded.s3 import S3Server
-from app.lake import life_note_key, s3_client
+from app.lake import incarnation_note_key, s3_client
 from app.settings import Settings
 from app.topics import ensure_topics, topic_ids
 from sinks.bucket import Bucket
-from sinks.lives import LifeNames, claim_key
-from sinks.parquet_s3 import LifeBatch
+from sinks.incarnations import IncarnationNames, claim_key
+from sinks.parquet_s3 import IncarnationBatch
 from tests import support
 from tests.lake import LakeReader
 from tests.unit.sinks.records import candle, quote, rejected, trade, trades, watermark
-from topologies.runtime.archive_application import ArchiveLives
+from topologies.runtime.archive_application import ArchiveIncarnations
 
 SYMBOLS = ("AAPL", "MSFT", "NVDA", "AMD", "BINANCE:BTCUSDT")
 PER_MESSAGE = 3
@@ -156,8 +156,8 @@ def test_poison_is_skipped_with_a_count_and_the_worker_goes_on(
 
 KILL_AT_COMMIT = """
 import os, signal
-from topologies.runtime.application import LifeConsumer
-LifeConsumer.commit = lambda *a, **k: os.kill(os.getpid(), signal.SIGKILL)
+from topologies.runtime.application import IncarnationConsumer
+IncarnationConsumer.commit = lambda *a, **k: os.kill(os.getpid(), signal.SIGKILL)
 from app.cli import main
 main()
 """
@@ -259,7 +259,7 @@ def test_workers_that_come_and_go_lose_nothing(settings: Settings, tmp_path: Pat
             consumed(settings)
         assert support.stop(first) == 0
     assert frames(reader.read()) == whole_tape((0, sent + 300))
-    assert len(reader.lives()) == 1
+    assert len(reader.incarnations()) == 1
 
 
 HOLD = """
@@ -300,7 +300,7 @@ def remake(settings: Settings, *topics: str) -> None:
     ensure_topics(settings)
 
 
-def test_a_topic_made_again_while_no_worker_runs_is_another_life(
+def test_a_topic_made_again_while_no_worker_runs_is_another_incarnation(
     settings: Settings, tmp_path: Path
 ) -> None:
     send_tape(settings, 0, 100)
@@ -313,14 +313,14 @@ def test_a_topic_made_again_while_no_worker_runs_is_another_life(
     found = LakeReader(settings).read()
     assert frames(found) == whole_tape((0, 300))
     assert len(found.rows["trades"]) == 300 * PER_MESSAGE
-    assert_lives(found, [(0, 100), (100, 300)])
+    assert_incarnations(found, [(0, 100), (100, 300)])
 
 
-@pytest.mark.parametrize("metadata", ["id-of-another-life", ""])
-def test_an_offset_committed_for_another_life_is_not_used(
+@pytest.mark.parametrize("metadata", ["id-of-another-incarnation", ""])
+def test_an_offset_committed_for_another_incarnation_is_not_used(
     settings: Settings, tmp_path: Path, metadata: str
 ) -> None:
-    """Kafka takes a late commit of a former life's offset for the topic made again."""
+    """Kafka takes a late commit of a previous incarnation's offset for the topic recreated."""
     send_tape(settings, 0, 100)
     late = support.consumer(settings, **{"group.id": settings.named("archive")})
     ends = support.end_offsets(settings, STOCKS_TOPIC)
@@ -332,19 +332,21 @@ def test_an_offset_committed_for_another_life_is_not_used(
     with support.running(settings, "archive", log=log):
         reader = await_frames(settings, 100 * PER_MESSAGE)
     assert frames(reader) == whole_tape((0, 100))
-    assert "of another life of the topic and is discarded" in log.read_text()
+    assert "of another incarnation of the topic and is discarded" in log.read_text()
 
 
-def assert_lives(found: LakeReader, ranges: list[tuple[int, int]]) -> None:
-    """Life by life, in order of their names, the trades of the tape that each holds."""
-    by_life: dict[str, set[int]] = {}
+def assert_incarnations(found: LakeReader, ranges: list[tuple[int, int]]) -> None:
+    """Incarnation by incarnation, in order of their names, the trades of the tape that each holds."""
+    by_incarnation: dict[str, set[int]] = {}
     for row in found.distinct("trades").values():
-        by_life.setdefault(row["_life"], set()).add(row["frame"])
-    assert [by_life[life] for life in sorted(by_life)] == [set(range(*r)) for r in ranges]
-    ids = {row["_life"]: row["_topic_id"] for row in found.rows["trades"]}
+        by_incarnation.setdefault(row["_incarnation"], set()).add(row["frame"])
+    assert [by_incarnation[incarnation] for incarnation in sorted(by_incarnation)] == [
+        set(range(*r)) for r in ranges
+    ]
+    ids = {row["_incarnation"]: row["_topic_id"] for row in found.rows["trades"]}
     assert len(set(ids.values())) == len(ranges)
-    for life, topic_id in ids.items():
-        assert life.endswith(f"-{topic_id[:8]}")
+    for incarnation, topic_id in ids.items():
+        assert incarnation.endswith(f"-{topic_id[:8]}")
 
 
 @pytest.mark.parametrize(
@@ -354,7 +356,7 @@ def assert_lives(found: LakeReader, ranges: list[tuple[int, int]]) -> None:
 def test_a_topic_made_again_under_a_running_worker_loses_nothing(
     settings: Settings, tmp_path: Path, new: int
 ) -> None:
-    """The new life is shorter, or already longer than the position the worker had in the old."""
+    """The new incarnation is shorter, or already longer than the position the worker had in the old."""
     log = tmp_path / "log"
     with support.running(settings, "archive", log=log):
         send_tape(settings, 0, 400)
@@ -363,18 +365,18 @@ def test_a_topic_made_again_under_a_running_worker_loses_nothing(
         consumed(settings)
         remake(settings, STOCKS_TOPIC)
         send_tape(settings, 500, 500 + new)
-        await_line(log, "was deleted or made again")
+        await_line(log, "was deleted or recreated")
         reader = await_frames(settings, (500 + new) * PER_MESSAGE)
         consumed(settings)
     assert frames(reader.read()) == whole_tape((0, 500 + new))
-    assert_lives(reader, [(0, 500), (500, 500 + new)])
+    assert_incarnations(reader, [(0, 500), (500, 500 + new)])
 
 
 @pytest.mark.parametrize("flush_s", [1, pytest.param(6, marks=pytest.mark.drill)])
 def test_records_that_only_memory_holds_outlive_their_topic(
     make_settings: Make, tmp_path: Path, flush_s: int
 ) -> None:
-    """With the longer interval records of both lives come to lie in one batch."""
+    """With the longer interval records of both incarnations come to lie in one batch."""
     settings = make_settings(archive_flush_interval_s=flush_s)
     ensure_topics(settings)
     log, go = tmp_path / "log", tmp_path / "go"
@@ -388,7 +390,7 @@ def test_records_that_only_memory_holds_outlive_their_topic(
         go.touch()
         await_frames(settings, 1000 * PER_MESSAGE, reader)
     assert frames(reader.read()) == whole_tape((0, 1000))
-    assert_lives(reader, [(0, 150), (150, 1000)])
+    assert_incarnations(reader, [(0, 150), (150, 1000)])
 
 
 def test_records_are_told_apart_by_what_lies_at_their_offset(settings: Settings) -> None:
@@ -402,34 +404,34 @@ def test_records_are_told_apart_by_what_lies_at_their_offset(settings: Settings)
 
     before = sent(old)
     (partition,) = {m.partition() for m in support.read_topic(settings, STOCKS_TOPIC)}
-    lives = ArchiveLives(settings)
-    batch = LifeBatch(topic, partition, "old").replaced_by(before)
-    assert lives.former(batch) == []
+    incarnations = ArchiveIncarnations(settings)
+    batch = IncarnationBatch(topic, partition, "old").replaced_by(before)
+    assert incarnations.former(batch) == []
     remake(settings, STOCKS_TOPIC)
-    assert lives.former(batch) == before
+    assert incarnations.former(batch) == before
     after = sent(new)
     mixed = batch.replaced_by([*before[:3], *after[3:]])
-    assert lives.former(mixed) == before[:3]
+    assert incarnations.former(mixed) == before[:3]
     support.delete_topics(settings, [settings.named(STOCKS_TOPIC)])
-    assert lives.former(mixed) == [*before[:3], *after[3:]]
+    assert incarnations.former(mixed) == [*before[:3], *after[3:]]
 
 
-def test_workers_that_name_a_life_at_once_agree(settings: Settings) -> None:
+def test_workers_that_name_an_incarnation_at_once_agree(settings: Settings) -> None:
     def name(first_ms: int) -> str:
-        return LifeNames(Bucket(settings)).name("stocks-topic", "idOfThisLife", first_ms)
+        return IncarnationNames(Bucket(settings)).name("stocks-topic", "idOfThisLife", first_ms)
 
     with ThreadPoolExecutor(8) as pool:
         names = set(pool.map(name, range(1_700_000_000_000, 1_700_000_000_008)))
-    notes = list(Bucket(settings).keys("bronze/_lives/"))
-    assert [life_note_key(life) for life in names] == notes
+    notes = list(Bucket(settings).keys("bronze/_incarnations/"))
+    assert [incarnation_note_key(incarnation) for incarnation in names] == notes
     assert {name(1)} == names
 
 
-def test_a_later_life_sorts_behind_whatever_the_clocks_say(settings: Settings) -> None:
-    names = LifeNames(Bucket(settings))
-    first = names.name("stocks-topic", "A-first-life", 1_700_000_000_000)
+def test_a_later_incarnation_sorts_behind_whatever_the_clocks_say(settings: Settings) -> None:
+    names = IncarnationNames(Bucket(settings))
+    first = names.name("stocks-topic", "A-first-incarnation", 1_700_000_000_000)
     other = names.name("stocks-topic.more", "A-other-topic", 1_800_000_000_000)
-    second = names.name("stocks-topic", "A-second-life", 1_600_000_000_000)
+    second = names.name("stocks-topic", "A-second-incarnation", 1_600_000_000_000)
     assert first == "stocks-topic.1700000000000-A-first-"
     assert other == "stocks-topic.more.1800000000000-A-other-"
     assert second == "stocks-topic.1700000000001-A-second"
@@ -437,11 +439,11 @@ def test_a_later_life_sorts_behind_whatever_the_clocks_say(settings: Settings) -
 
 def test_a_name_is_found_by_its_note_when_the_claim_is_gone(settings: Settings) -> None:
     bucket = Bucket(settings)
-    first = LifeNames(bucket).name("stocks-topic", "idOfThisLife", 1_700_000_000_000)
+    first = IncarnationNames(bucket).name("stocks-topic", "idOfThisLife", 1_700_000_000_000)
     client = s3_client(settings)
     claim = settings.lake_prefix + claim_key("stocks-topic", "idOfThisLife")
     client.delete_object(Bucket=settings.lake_bucket, Key=claim)
-    assert LifeNames(bucket).name("stocks-topic", "idOfThisLife", 5) == first
+    assert IncarnationNames(bucket).name("stocks-topic", "idOfThisLife", 5) == first
 
 
 @pytest.mark.parametrize(

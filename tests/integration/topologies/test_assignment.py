@@ -10,8 +10,8 @@ from app.contracts import LIVE_TOPIC, STOCKS_TOPIC
 from app.settings import Settings
 from tests.integration.topologies.counting import GROUP, beside, counting
 from tests.support import await_, await_consumed, read_topic, send
-from topologies.runtime.application import LifeConsumer
-from topologies.runtime.batched_polling import TurnApplication
+from topologies.runtime.application import IncarnationConsumer
+from topologies.runtime.batched_polling import BatchedApplication
 
 
 def changelog(settings: Settings) -> str:
@@ -19,7 +19,7 @@ def changelog(settings: Settings) -> str:
     return f"changelog__{group}--{topic}--default"
 
 
-def assigned(app: TurnApplication) -> list[dict[str, int]]:
+def assigned(app: BatchedApplication) -> list[dict[str, int]]:
     """Of each assignment to come, at which offset each topic's partition begins."""
     found: list[dict[str, int]] = []
     assign = app._on_assign
@@ -46,14 +46,14 @@ def test_nothing_is_read_while_it_is_not_known_what_is_committed(settings, monke
     send(settings, STOCKS_TOPIC, [(b"SPY", b"")])
     with counting(settings, stateful=True) as app:
         beside(app, lambda: await_consumed(settings, STOCKS_TOPIC, GROUP, 30))
-    asked = LifeConsumer.committed
+    asked = IncarnationConsumer.committed
 
     def committed(consumer, partitions, *args, **kwargs):
         if len(partitions) == 2:  # of input and changelog, before they are assigned
             raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
         return asked(consumer, partitions, *args, **kwargs)
 
-    monkeypatch.setattr(LifeConsumer, "committed", committed)
+    monkeypatch.setattr(IncarnationConsumer, "committed", committed)
     with counting(settings, stateful=True) as app, pytest.raises(PartitionAssignmentError):
         beside(app, lambda: await_(lambda: not app._run_tracker.running, 30))
     assert [one.value() for one in read_topic(settings, LIVE_TOPIC)] == [b"1"]
@@ -63,7 +63,7 @@ def test_a_changelog_that_escaped_its_pause_is_paused_again(settings, caplog):
     send(settings, STOCKS_TOPIC, [(b"SPY", b"")])
     partition = TopicPartition(changelog(settings), 0)
 
-    def watch(app: TurnApplication) -> None:
+    def watch(app: BatchedApplication) -> None:
         await_consumed(settings, STOCKS_TOPIC, GROUP, 30)
         app._consumer.resume([partition])
         await_(lambda: "paused again" in caplog.text, 30, "a look at the changelog")

@@ -81,10 +81,10 @@ def test_poison_is_rejected_with_its_reason_and_nothing_else_is_lost(make_settin
     assert parts == {"schema": [1, 3], "range": [2], "future": [4]}
     of_mixed = [r for r in rejected if r["indices"] is not None]
     assert sum(r["payload"] is not None for r in of_mixed) == 1, "the payload is kept once"
-    life = topic_ids(settings, [settings.named(STOCKS_TOPIC)])[settings.named(STOCKS_TOPIC)]
+    incarnation = topic_ids(settings, [settings.named(STOCKS_TOPIC)])[settings.named(STOCKS_TOPIC)]
     for message, record in zip(records, rejected, strict=True):
         assert message.partition() == record["partition"]
-        assert record["_topic_id"] == life
+        assert record["_topic_id"] == incarnation
         assert record["detail"]
     (large,) = [r for r in whole if r["size"] > 5_000_000]
     assert len(base64.b64decode(large["payload"])) == 64 * 1024

@@ -28,8 +28,8 @@ from tests.support import (
 )
 from topologies.candles import GROUP, build
 from topologies.runtime import worker
-from topologies.runtime.batched_polling import TurnApplication
-from topologies.runtime.incarnations import Lives, TopicMadeAgainError
+from topologies.runtime.batched_polling import BatchedApplication
+from topologies.runtime.incarnations import StateIncarnations, TopicRecreatedError
 from topologies.runtime.instance import claim_instance
 from topologies.runtime.worker import application
 
@@ -56,21 +56,21 @@ def prepared(make_settings, tmp_path, monkeypatch) -> Callable[..., Settings]:
 
 
 @contextmanager
-def candles(settings: Settings) -> Iterator[TurnApplication]:
+def candles(settings: Settings) -> Iterator[BatchedApplication]:
     """The candles worker's application, for the test's own process."""
     group, stocks = settings.named(GROUP), settings.named(STOCKS_TOPIC)
     with claim_instance(settings.state_dir / GROUP, None) as instance:
-        lives = Lives(settings, instance.folder, group, stocks)
+        incarnations = StateIncarnations(settings, instance.folder, group, stocks)
         app = application(settings, instance, group)
-        build(app, settings, lives)
-        lives.note()
+        build(app, settings, incarnations)
+        incarnations.note()
         yield app
 
 
 class Rebalances:
     """What an application holds while another member of its group comes and goes."""
 
-    def __init__(self, settings: Settings, app: TurnApplication) -> None:
+    def __init__(self, settings: Settings, app: BatchedApplication) -> None:
         self.partitions: set[int] = set()
         self._count = 0
         self._read: dict[int, int] = {}
@@ -80,7 +80,7 @@ class Rebalances:
         self._changelog = f"changelog__{settings.named(GROUP)}--{self._topic}--default"
         self._watch(app)
 
-    def _watch(self, app: TurnApplication) -> None:
+    def _watch(self, app: BatchedApplication) -> None:
         context = app._processing_context
         assign, store_offset = app._on_assign, context.store_offset
 
@@ -178,7 +178,7 @@ def test_a_save_that_fails_as_partitions_are_revoked_ends_the_application_uncomm
     settings = prepared("failing")
 
     def refuse() -> None:
-        raise TopicMadeAgainError("the topic stocks-topic was deleted or made again")
+        raise TopicRecreatedError("the topic stocks-topic was deleted or recreated")
 
     def watch() -> None:
         rebalances.await_all()
@@ -189,9 +189,9 @@ def test_a_save_that_fails_as_partitions_are_revoked_ends_the_application_uncomm
 
     with candles(settings) as app, monkeypatch.context() as patch:
         app._processing_context.commit_interval = NEVER_S
-        patch.setattr(Lives, "check", lambda lives: refuse)
+        patch.setattr(StateIncarnations, "check", lambda incarnations: refuse)
         rebalances = Rebalances(settings, app)
-        with pytest.raises(TopicMadeAgainError):
+        with pytest.raises(TopicRecreatedError):
             beside(app, watch)
     assert set(committed_offsets(settings, STOCKS_TOPIC, GROUP).values()) == {0}
     assert not any(map(len, outputs(settings).values()))
@@ -208,12 +208,12 @@ def test_a_save_that_takes_long_as_partitions_are_revoked_is_waited_for(
     settings = prepared("slow")
     budget_s = 0.2
     flushed_by: set[threading.Thread] = set()
-    check = Lives.check
+    check = StateIncarnations.check
 
-    def slow(lives: Lives) -> Callable[[], None]:
+    def slow(incarnations: StateIncarnations) -> Callable[[], None]:
         time.sleep(5 * budget_s)
         flushed_by.add(threading.current_thread())
-        return check(lives)
+        return check(incarnations)
 
     def watch() -> None:
         rebalances.await_all()
@@ -224,7 +224,7 @@ def test_a_save_that_takes_long_as_partitions_are_revoked_is_waited_for(
         assert committed == end_offsets(settings, STOCKS_TOPIC)
         rebalances.leave(member)
 
-    monkeypatch.setattr(Lives, "check", slow)
+    monkeypatch.setattr(StateIncarnations, "check", slow)
     with candles(settings) as app:
         app._processing_context.commit_interval = NEVER_S
         app._processing_context.revoke_flush_timeout = budget_s

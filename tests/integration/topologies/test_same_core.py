@@ -14,7 +14,7 @@ from app.contracts import (
     ROLLUP_TOPICS,
     STOCKS_TOPIC,
     Candle,
-    RefusedMessage,
+    MessageRejectedError,
     decode,
     decode_candle,
 )
@@ -66,20 +66,20 @@ def test_every_record_of_the_topology_is_the_cores(make_settings, tmp_path, core
     send(settings, STOCKS_TOPIC, sent)
     with running(settings, "candles", log=tmp_path / "log"):
         await_consumed(settings, STOCKS_TOPIC, "candles")
-    assert f"; {core} core" in (tmp_path / "log").read_text()
+    assert f"candle core: {core}" in (tmp_path / "log").read_text()
 
     rules, symbols = Rules("replay"), {}
     expected: dict[str, list[Candle]] = defaultdict(list)
     rejected: list[tuple[int, str, list[int] | None]] = []
     for offset, (key, value) in enumerate(sent):
         try:
-            message, refusals, places = decode(key, value, "replay")
-        except RefusedMessage as refused:
-            rejected.append((offset, refused.refusal.reason, None))
+            message, rejections, indices = decode(key, value, "replay")
+        except MessageRejectedError as refused:
+            rejected.append((offset, refused.rejection.reason, None))
             continue
-        assert not refusals
+        assert not rejections
         symbol = symbols.setdefault(key, SymbolCandles(message.symbol, rules, Counter()))
-        outcome = symbol.apply(message, offset, places)
+        outcome = symbol.apply(message, offset, indices)
         rejected += [(offset, r.reason, list(r.indices)) for r in outcome.rejections]
         expected[CANDLES_TOPIC] += outcome.records
         expected[LIVE_TOPIC] += outcome.partials

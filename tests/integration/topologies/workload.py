@@ -7,7 +7,16 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from decimal import Decimal
 
-from app.contracts import Message, Quote, RefusedMessage, Trade, Trades, Watermark, decode, encode
+from app.contracts import (
+    Message,
+    MessageRejectedError,
+    Quote,
+    Trade,
+    Trades,
+    Watermark,
+    decode,
+    encode,
+)
 from tests.integration.feeder import Pair
 
 BASE = 1_699_993_800_000  # half past three in New York, regular session
@@ -113,11 +122,11 @@ def shares(sent: Iterable[Pair]) -> dict[str, float]:
     for key, value in sent:
         found["messages"] += 1
         try:
-            message, refusals, _ = decode(key, value, "replay")
-        except RefusedMessage:
+            message, rejections, _ = decode(key, value, "replay")
+        except MessageRejectedError:
             found["poison"] += 1
             continue
-        found["poison"] += bool(refusals)
+        found["poison"] += bool(rejections)
         found[f"source {message.source}"] += 1
         found["quotes"] += type(message) is Quote
         if type(message) is Trades:

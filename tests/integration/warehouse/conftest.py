@@ -14,9 +14,9 @@ from app.settings import Settings
 from app.warehouse import published
 from app.warehouse.commands import BuildReport, LoadReport, build, load
 from tests.integration.warehouse.lake_writer import (
-    CANDLES_LIFE,
+    CANDLES_INCARNATION,
     START,
-    STOCKS_LIFE,
+    STOCKS_INCARNATION,
     LakeWriter,
     candle,
     quote,
@@ -27,8 +27,8 @@ from tests.integration.warehouse.lake_writer import (
 from tests.support import settings_on
 
 Rows = list[dict[str, Any]]
-NEWER_CANDLES = CANDLES_LIFE.replace("17096", "17097")
-NEWER_STOCKS = STOCKS_LIFE.replace("17096", "17097")
+NEWER_CANDLES = CANDLES_INCARNATION.replace("17096", "17097")
+NEWER_STOCKS = STOCKS_INCARNATION.replace("17096", "17097")
 BTC = "BINANCE:BTCUSDT"
 
 
@@ -131,12 +131,12 @@ def second_load(lake: LakeWriter) -> None:
     lake.put("candles", rising("MSFT", range(5, 6)), partition=0)
     revised = {"revision": 1, "status": "revised", "trade_count": 4, "eligible_count": 4}
     lake.put("candles", [candle("AAPL", 5, "15 99 14 16", volume="400", **revised)], partition=1)
-    other_life = [
+    other_incarnation = [
         candle("AAPL", 6, "1 1 1 1", trade_count=2, eligible_count=2),
         candle("AAPL", 7, "70 70 70 70", trade_count=9),
         candle("AAPL", 8, "80 80 80 80", trade_count=3),
     ]
-    lake.put("candles", other_life, partition=1, life=NEWER_CANDLES)
+    lake.put("candles", other_incarnation, partition=1, incarnation=NEWER_CANDLES)
     lake.put(  # the archive again, after a crash, and one message more
         "trades",
         [
@@ -148,7 +148,7 @@ def second_load(lake: LakeWriter) -> None:
         ],
         first_offset=0,
     )
-    lake.put("trades", [trade("AAPL", 1, "10"), trade("AAPL", 2, "11")], life=NEWER_STOCKS)
+    lake.put("trades", [trade("AAPL", 1, "10"), trade("AAPL", 2, "11")], incarnation=NEWER_STOCKS)
     lake.put("rejected", [rejection(0, 1, None), rejection(0, 2, "1"), rejection(1, 0, "0")])
     lake.put("quotes", [quote("AAPL", 1900, "50", "8")])
     reported = [watermark("AAPL", 1803, covered_ms=3), watermark("AAPL", 1805, covered_ms=2)]

@@ -16,9 +16,9 @@ from app.settings import Settings
 
 START = datetime(2024, 3, 5, 14, 30, tzinfo=UTC)
 """A Tuesday, 09:30 in New York."""
-STOCKS_LIFE = "stocks-topic.1709640000000-aaaaaaaa"
-CANDLES_LIFE = "candles-1m.1709640000000-bbbbbbbb"
-REJECTED_LIFE = "trades-rejected.1709640000000-cccccccc"
+STOCKS_INCARNATION = "stocks-topic.1709640000000-aaaaaaaa"
+CANDLES_INCARNATION = "candles-1m.1709640000000-bbbbbbbb"
+REJECTED_INCARNATION = "trades-rejected.1709640000000-cccccccc"
 
 ORIGIN = {"feed": "replay", "source": "test"}
 
@@ -139,7 +139,7 @@ def rejection(partition: int, offset: int, indices: str | None, **other: Any) ->
         "reason": "late",
         "detail": "too late",
         "feed": "replay",
-        "source_topic_id": STOCKS_LIFE,
+        "source_topic_id": STOCKS_INCARNATION,
         "source_topic": "stocks-topic",
         "source_partition": partition,
         "source_offset": offset,
@@ -150,12 +150,12 @@ def rejection(partition: int, offset: int, indices: str | None, **other: Any) ->
     } | other
 
 
-LIVES = {
-    "trades": STOCKS_LIFE,
-    "quotes": STOCKS_LIFE,
-    "coverage": STOCKS_LIFE,
-    "candles": CANDLES_LIFE,
-    "rejected": REJECTED_LIFE,
+INCARNATIONS = {
+    "trades": STOCKS_INCARNATION,
+    "quotes": STOCKS_INCARNATION,
+    "coverage": STOCKS_INCARNATION,
+    "candles": CANDLES_INCARNATION,
+    "rejected": REJECTED_INCARNATION,
 }
 
 
@@ -172,25 +172,27 @@ class LakeWriter:
         dataset: str,
         rows: Iterable[dict[str, Any]],
         partition: int = 0,
-        life: str | None = None,
+        incarnation: str | None = None,
         first_offset: int | None = None,
     ) -> ObjectKey:
         """Write `rows` as one object, each a message of its own unless it has `_offset`."""
-        life = life or LIVES[dataset]
-        folder = (dataset, life, partition)
+        incarnation = incarnation or INCARNATIONS[dataset]
+        folder = (dataset, incarnation, partition)
         offset = self._next.get(folder, 0) if first_offset is None else first_offset
         complete = []
         for number, row in enumerate(rows):
             identity = {
-                "_topic_id": life,
-                "_life": life,
+                "_topic_id": incarnation,
+                "_incarnation": incarnation,
                 "_partition": partition,
                 "_offset": offset + number,
                 "_index": 0,
                 "_kafka_time": START,
             }
             complete.append(identity | row)
-        key = ObjectKey(dataset, life, partition, complete[0]["_offset"], complete[-1]["_offset"])
+        key = ObjectKey(
+            dataset, incarnation, partition, complete[0]["_offset"], complete[-1]["_offset"]
+        )
         self._next[folder] = max(self._next.get(folder, 0), key.last_offset + 1)
         self.put_table(key, pa.Table.from_pylist(complete, schema=DATASETS[dataset]))
         return key

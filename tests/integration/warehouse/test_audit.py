@@ -22,7 +22,7 @@ from app.warehouse.audit import audit
 from app.warehouse.commands import build, load
 from app.warehouse.transform import BuildFailed
 from sinks.rows import ROW_COLUMNS, candle_rows, stocks_rows
-from tests.integration.warehouse.lake_writer import LIVES, LakeWriter
+from tests.integration.warehouse.lake_writer import INCARNATIONS, LakeWriter
 from topologies.core.candle import Rules, SymbolCandles
 
 DAY_MS = 86_400_000
@@ -94,16 +94,22 @@ class TradeStream:
 
 
 def put(lake: LakeWriter, name: str, rows: Iterable[tuple[Any, ...]]) -> None:
-    """Write rows of the archive as one object; rollups, `candles-5m`, have a life of their own."""
+    """Write rows of the archive as one object; rollups, `candles-5m`, have an incarnation of their own."""
     dataset = name.split("-")[0]
     names = ROW_COLUMNS[dataset]
-    life = LIVES[dataset].replace("candles-1m", name) if "-" in name else LIVES[dataset]
+    incarnation = (
+        INCARNATIONS[dataset].replace("candles-1m", name) if "-" in name else INCARNATIONS[dataset]
+    )
     columns = dict(zip(names, map(list, zip(*rows, strict=True)), strict=True))
     count = len(columns["_offset"])
-    columns |= {"_topic_id": [life] * count, "_life": [life] * count, "_partition": [0] * count}
+    columns |= {
+        "_topic_id": [incarnation] * count,
+        "_incarnation": [incarnation] * count,
+        "_partition": [0] * count,
+    }
     schema = DATASETS[dataset]
     arrays = [pa.array(columns[field.name], field.type) for field in schema]
-    key = ObjectKey(dataset, life, 0, columns["_offset"][0], columns["_offset"][-1])
+    key = ObjectKey(dataset, incarnation, 0, columns["_offset"][0], columns["_offset"][-1])
     lake.put_table(key, pa.Table.from_arrays(arrays, schema=schema))
 
 

@@ -71,13 +71,13 @@ def test_candle_comes_out_as_it_went_in(filled: Filled) -> None:
     assert row["status"] == "final"
 
 
-def test_highest_revision_of_a_life_wins(filled: Filled) -> None:
+def test_highest_revision_of_an_incarnation_wins(filled: Filled) -> None:
     row = candle_at(filled, 5)
 
     assert (row["revision"], row["candle_high"], row["volume"]) == (1, 99, 400)
 
 
-def test_between_lives_more_trades_win_and_of_equal_counts_the_newer(filled: Filled) -> None:
+def test_between_incarnations_more_trades_win_and_of_equal_counts_the_newer(filled: Filled) -> None:
     assert candle_at(filled, 6)["candle_open"] == 16
     assert candle_at(filled, 7)["candle_open"] == 70
     assert candle_at(filled, 8)["candle_open"] == 80
@@ -100,14 +100,14 @@ def test_object_of_a_lower_partition_that_came_later_is_found(filled: Filled) ->
 
 def test_repeated_rows_merge_and_repeats_of_a_trade_are_flagged(filled: Filled) -> None:
     trades = filled.warehouse(
-        "select _life like '%17096%' as old, _offset, _index, is_duplicate, is_rejected "
+        "select _incarnation like '%17096%' as old, _offset, _index, is_duplicate, is_rejected "
         "from silver.silver_trades where symbol = 'AAPL' order by old desc, _offset, _index"
     )
 
     assert [tuple(row.values()) for row in trades] == [
         (True, 0, 0, False, False),
         (True, 0, 1, False, False),  # the feed's own repeat is a print of its own
-        (True, 1, 0, True, True),  # refused: its twin in the newer life counts
+        (True, 1, 0, True, True),  # refused: its twin in the newer incarnation counts
         (True, 2, 0, False, False),
         (True, 2, 1, False, True),
         (False, 0, 0, True, False),

@@ -19,7 +19,7 @@ from app.settings import Settings
 from app.warehouse.commands import extract, load
 from app.warehouse.interface import WarehouseError
 from tests.integration.warehouse.conftest import rows_of
-from tests.integration.warehouse.lake_writer import STOCKS_LIFE, LakeWriter, candle, trade
+from tests.integration.warehouse.lake_writer import STOCKS_INCARNATION, LakeWriter, candle, trade
 
 MakeSettings = Callable[..., Settings]
 
@@ -69,13 +69,18 @@ def test_list_from_an_earlier_moment_loads_nothing_twice(lake_settings: MakeSett
     assert load(settings, listed).objects == 0
 
 
-def test_every_life_partition_and_dataset_is_found(lake_settings: MakeSettings) -> None:
+def test_every_incarnation_partition_and_dataset_is_found(lake_settings: MakeSettings) -> None:
     settings = lake_settings()
     lake = LakeWriter(settings)
     lake.put("trades", [trade("AAPL", 1, "10")], partition=3)
     load(settings)
     lake.put("trades", [trade("AAPL", 1, "10")], partition=0)
-    lake.put("trades", [trade("AAPL", 1, "10")], partition=3, life=STOCKS_LIFE.replace("aa", "bb"))
+    lake.put(
+        "trades",
+        [trade("AAPL", 1, "10")],
+        partition=3,
+        incarnation=STOCKS_INCARNATION.replace("aa", "bb"),
+    )
     lake.put("candles", [candle("AAPL", 0, "1 1 1 1")])
 
     assert load(settings).objects == 3
@@ -111,7 +116,7 @@ def test_unreadable_objects_are_rejected_and_the_others_loaded(
         "null": lambda key, _: lake.put_table(key, rows),
     }
     for offset, put in enumerate(bad.values()):
-        put(ObjectKey("trades", STOCKS_LIFE, 0, offset, offset), b"PAR1 not at all")
+        put(ObjectKey("trades", STOCKS_INCARNATION, 0, offset, offset), b"PAR1 not at all")
     lake.put("trades", [trade("AAPL", 1, "10")], first_offset=9)
 
     with caplog.at_level(logging.ERROR):
@@ -122,7 +127,7 @@ def test_unreadable_objects_are_rejected_and_the_others_loaded(
     assert "not a readable Parquet file" in reasons[0]
     assert reasons[1] == "columns are missing: price"
     assert reasons[2] == (
-        "columns must not be null and are: _topic_id, _partition, _offset, _index, _life"
+        "columns must not be null and are: _topic_id, _partition, _offset, _index, _incarnation"
     )
     assert [status for _, status, _, _ in ledger(settings)] == ["rejected"] * 3 + ["loaded"]
     assert all(key in caplog.text for key in report.rejected)
@@ -133,7 +138,7 @@ def test_files_that_are_not_objects_are_ignored(lake_settings: MakeSettings) -> 
     settings = lake_settings()
     lake = LakeWriter(settings)
     lake.put("trades", [trade("AAPL", 1, "10")])
-    target = f"{settings.lake_prefix}bronze/trades/{STOCKS_LIFE}"
+    target = f"{settings.lake_prefix}bronze/trades/{STOCKS_INCARNATION}"
     for name in ("00000/readme.txt", "zzz/1-2.parquet", "00000/1-2.parquet"):
         s3_client(settings).put_object(
             Bucket=settings.lake_bucket, Key=f"{target}/{name}", Body=b"?"
@@ -146,7 +151,7 @@ def test_more_objects_than_one_listing_holds(lake_settings: MakeSettings) -> Non
     settings = lake_settings()
     lake = LakeWriter(settings)
     for offset in range(1_100):
-        lake.put_bytes(ObjectKey("trades", STOCKS_LIFE, 0, offset, offset), b"")
+        lake.put_bytes(ObjectKey("trades", STOCKS_INCARNATION, 0, offset, offset), b"")
     load(settings)
     lake.put("trades", [trade("AAPL", 1, "10")], first_offset=5_000)
 

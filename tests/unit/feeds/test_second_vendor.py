@@ -12,8 +12,8 @@ from app.contracts import (
     FeedName,
     Message,
     Quote,
-    Refusal,
-    Rejected,
+    Rejection,
+    RejectionRecord,
     Trade,
     Trades,
     Watermark,
@@ -68,7 +68,7 @@ class PipeVendor:
                 return self._trades(lines)
             case [kind, *_]:
                 return IgnoredFrame(kind)
-        return RejectedFrame(Refusal("schema", "the frame is empty"))
+        return RejectedFrame(Rejection("schema", "the frame is empty"))
 
     def _trades(self, lines: list[str]) -> TradesFrame:
         trades, invalid = [], []
@@ -84,12 +84,12 @@ class PipeVendor:
                 continue
             identity = (symbol, trade.t, trade.p, trade.v, conditions_of(None))
             trades.append(ParsedTrade(symbol, trade, identity))
-        rejected = [Refusal("schema", "a trade is malformed", tuple(invalid))] if invalid else []
+        rejected = [Rejection("schema", "a trade is malformed", tuple(invalid))] if invalid else []
         return TradesFrame(trades, rejected, len(lines))
 
     def parse_quote(
         self, payload: Any, *, symbol: str, feed: FeedName, source: str, received_at: int
-    ) -> Quote | Refusal | None:
+    ) -> Quote | Rejection | None:
         return None
 
     async def connect(self, number: int) -> PipeSocket:
@@ -188,7 +188,7 @@ def test_a_vendor_of_sixty_lines_makes_candles() -> None:
     made = _stream(vendor, ("ABC", "XYZ"), 80)
     assert vendor.requested == ["ABC", "XYZ"]
     assert sum(len(one.trades) for one in made if isinstance(one, Trades)) == 4
-    rejected = [one for one in made if isinstance(one, Rejected)]
+    rejected = [one for one in made if isinstance(one, RejectionRecord)]
     assert [(one.reason, one.indices) for one in rejected] == [("schema", [1]), ("schema", None)]
     coverage = {
         one.symbol: one.covered_ms
@@ -197,7 +197,7 @@ def test_a_vendor_of_sixty_lines_makes_candles() -> None:
     }
     assert coverage == {"ABC": 60_000, "XYZ": 60_000}
 
-    messages: list[Message] = [one for one in made if not isinstance(one, Rejected)]
+    messages: list[Message] = [one for one in made if not isinstance(one, RejectionRecord)]
     records = Backfill(Rules("simulated", "sip", 5_000, 900_000)).records(messages)
     candles = {one.symbol: one for one in records if one.window_start == M}
     abc = candles["ABC"]

@@ -7,14 +7,14 @@ from typing import Any
 
 from quixstreams.sinks.base.item import SinkItem
 
-from app.contracts import Candle, Message, Quote, Rejected, Trade, Trades, Watermark, encode
+from app.contracts import Candle, Message, Quote, RejectionRecord, Trade, Trades, Watermark, encode
 
 T0 = 1_700_000_040_000
 """2023-11-14 22:14 UTC, a Tuesday, 17:14 in New York: post-market."""
 
 
 def record(
-    message: Message | Candle | Rejected | None,
+    message: Message | Candle | RejectionRecord | None,
     offset: int = 0,
     *,
     key: bytes | None = b"AAPL",
@@ -111,7 +111,7 @@ def candle(**fields: Any) -> Candle:
     return Candle(**(values | fields))
 
 
-def rejected(**fields: Any) -> Rejected:
+def rejected(**fields: Any) -> RejectionRecord:
     values: dict[str, Any] = {
         "stage": "candles",
         "reason": "late",
@@ -126,4 +126,4 @@ def rejected(**fields: Any) -> Rejected:
         "payload": "e30=",
         "topic_id": "5qcLR2G6Qg-AZbbW2WBPhQ",
     }
-    return Rejected(**(values | fields))
+    return RejectionRecord(**(values | fields))

@@ -58,10 +58,10 @@ class Server:
     ],
 )
 def test_what_no_waiting_mends_is_a_sentence(error: Exception, sentence: str) -> None:
-    with pytest.raises(LakeError) as refusal:
+    with pytest.raises(LakeError) as raised:
         Bucket(SETTINGS, Server(error)).await_access()
-    assert sentence in str(refusal.value)
-    assert "of-mine" not in str(refusal.value)
+    assert sentence in str(raised.value)
+    assert "of-mine" not in str(raised.value)
 
 
 def test_a_server_that_does_not_answer_is_waited_for(caplog: pytest.LogCaptureFixture) -> None:

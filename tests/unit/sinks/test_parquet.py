@@ -9,11 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.lake import ObjectKey
-from sinks.parquet import OFFSET, Place, build, cuts, parquet
+from sinks.parquet import OFFSET, SourcePartition, build, cuts, parquet
 from sinks.rows import Row, stocks_rows
 from tests.unit.sinks.records import record, trade, trades
 
-PLACE = Place("id", "life", 0)
+PLACE = SourcePartition("id", "incarnation", 0)
 SPAN = 7
 TOPIC = [
     row
@@ -29,7 +29,7 @@ TOPIC = [
 def objects(rows: list[Row], fence: int) -> dict[str, bytes]:
     found = {}
     for chunk in cuts(rows, fence, SPAN):
-        key = ObjectKey("trades", "life", 0, chunk[0][OFFSET], chunk[-1][OFFSET])
+        key = ObjectKey("trades", "incarnation", 0, chunk[0][OFFSET], chunk[-1][OFFSET])
         found[str(key)] = parquet(build("trades", chunk, PLACE).table)
     return found
 
@@ -84,7 +84,7 @@ def test_a_reader_who_lists_behind_its_newest_object_misses_nothing(
     newest, position, fence = "", 0, 0
     for size, fate in [*batches, (60, "commit")]:
         for chunk in cuts(part(position, position + size), fence, SPAN):
-            key = ObjectKey("trades", "life", 0, chunk[0][OFFSET], chunk[-1][OFFSET])
+            key = ObjectKey("trades", "incarnation", 0, chunk[0][OFFSET], chunk[-1][OFFSET])
             lake[str(key)] = chunk
             for name in sorted(name for name in lake if name > newest):
                 seen.update(row[OFFSET] for row in lake[name])

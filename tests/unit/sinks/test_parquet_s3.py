@@ -10,7 +10,7 @@ from quixstreams.sinks.base.item import SinkItem
 
 from app.lake import ObjectKey
 from sinks import parquet_s3
-from sinks.parquet_s3 import LifeBatch, LifeEndedError, ParquetS3Sink
+from sinks.parquet_s3 import IncarnationBatch, IncarnationEndedError, ParquetS3Sink
 from sinks.rows import stocks_rows
 from tests.unit.sinks.records import record, trade, trades, watermark
 
@@ -50,12 +50,12 @@ class MemoryBucket:
         return [(k.dataset, k.partition, k.first_offset, k.last_offset) for k in keys]
 
 
-class MemoryLives:
+class MemoryIncarnations:
     """Topics' ids as the test sets them."""
 
     def __init__(self) -> None:
         self.assignments = 1
-        self.ids = {TOPIC: "first-life", OTHER: "other-life"}
+        self.ids = {TOPIC: "first-incarnation", OTHER: "other-incarnation"}
         self.now = dict(self.ids)
         self.former_offsets: set[int] = set()
 
@@ -65,7 +65,7 @@ class MemoryLives:
     def present(self, topics: Iterable[str]) -> Mapping[str, str]:
         return {topic: self.now[topic] for topic in topics if topic in self.now}
 
-    def former(self, batch: LifeBatch) -> list[SinkItem]:
+    def former(self, batch: IncarnationBatch) -> list[SinkItem]:
         return [record for record in batch if record.offset in self.former_offsets]
 
 
@@ -75,14 +75,14 @@ def bucket() -> MemoryBucket:
 
 
 @pytest.fixture
-def lives() -> MemoryLives:
-    return MemoryLives()
+def incarnations() -> MemoryIncarnations:
+    return MemoryIncarnations()
 
 
 @pytest.fixture
-def sink(bucket: MemoryBucket, lives: MemoryLives) -> ParquetS3Sink:
+def sink(bucket: MemoryBucket, incarnations: MemoryIncarnations) -> ParquetS3Sink:
     steps = {TOPIC: stocks_rows, OTHER: stocks_rows}
-    return ParquetS3Sink(bucket, steps, "replay", lives)  # type: ignore[arg-type]
+    return ParquetS3Sink(bucket, steps, "replay", incarnations)  # type: ignore[arg-type]
 
 
 def feed(
@@ -141,50 +141,53 @@ def test_a_lake_that_is_away_holds_the_application_back(
     assert bucket.data()[-1] == ("trades", 0, 0, 6)
 
 
-def test_a_life_that_ended_is_rescued_and_nothing_may_be_committed(
-    sink: ParquetS3Sink, bucket: MemoryBucket, lives: MemoryLives
+def test_an_incarnation_that_ended_is_rescued_and_nothing_may_be_committed(
+    sink: ParquetS3Sink, bucket: MemoryBucket, incarnations: MemoryIncarnations
 ) -> None:
     feed(sink, [7, 8, 9])
     feed(sink, [7, 8, 9], topic=OTHER)
-    lives.now[TOPIC] = "second-life"
-    lives.former_offsets = {7, 8}
-    with pytest.raises(LifeEndedError, match="stocks-topic was deleted or made again"):
+    incarnations.now[TOPIC] = "second-incarnation"
+    incarnations.former_offsets = {7, 8}
+    with pytest.raises(IncarnationEndedError, match="stocks-topic was deleted or recreated"):
         sink.flush()
     assert bucket.data() == [("trades", 0, 7, 8)]
     (name,) = bucket.keys("bronze/trades/")
-    assert "-first-li/" in name
+    assert "-first-in/" in name
 
 
 def test_a_rescue_waits_for_the_lake(
     sink: ParquetS3Sink,
     bucket: MemoryBucket,
-    lives: MemoryLives,
+    incarnations: MemoryIncarnations,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(parquet_s3, "RETRY_S", 0)
     feed(sink, [7])
-    del lives.now[TOPIC]
-    lives.former_offsets = {7}
+    del incarnations.now[TOPIC]
+    incarnations.former_offsets = {7}
     bucket.away = [EndpointConnectionError(endpoint_url="http://lake")] * 3
     sink.rescue()
     assert bucket.data() == [("trades", 0, 7, 7)]
 
 
 def test_records_are_kept_until_it_is_known_whose_they_are(
-    sink: ParquetS3Sink, bucket: MemoryBucket, lives: MemoryLives, monkeypatch: pytest.MonkeyPatch
+    sink: ParquetS3Sink,
+    bucket: MemoryBucket,
+    incarnations: MemoryIncarnations,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def no_broker(topics: Iterable[str]) -> Mapping[str, str]:
         raise ConnectionError
 
     feed(sink, [7])
     with monkeypatch.context() as patch:
-        patch.setattr(lives, "present", no_broker)
+        patch.setattr(incarnations, "present", no_broker)
         with pytest.raises(ConnectionError):
             sink.flush()
         with pytest.raises(ConnectionError):
             sink.rescue()
-    lives.now[TOPIC] = "second-life"
-    lives.former_offsets = {7}
+    incarnations.now[TOPIC] = "second-incarnation"
+    incarnations.former_offsets = {7}
     sink.rescue()
     assert bucket.data() == [("trades", 0, 7, 7)]
 
@@ -196,19 +199,19 @@ def test_a_rescue_drops_what_can_be_read_again(sink: ParquetS3Sink, bucket: Memo
     assert bucket.objects == {}
 
 
-def test_offsets_that_go_back_are_of_another_life(sink: ParquetS3Sink) -> None:
+def test_offsets_that_go_back_are_of_another_incarnation(sink: ParquetS3Sink) -> None:
     feed(sink, [7])
-    with pytest.raises(LifeEndedError, match="went back from 7 to 0"):
+    with pytest.raises(IncarnationEndedError, match="went back from 7 to 0"):
         feed(sink, [0])
 
 
 def test_after_an_assignment_no_object_spans_the_newest_of_another_worker(
-    sink: ParquetS3Sink, bucket: MemoryBucket, lives: MemoryLives
+    sink: ParquetS3Sink, bucket: MemoryBucket, incarnations: MemoryIncarnations
 ) -> None:
     for part in (range(3), range(3, 6)):
         feed(sink, part)
         sink.flush()
-    lives.assignments += 1
+    incarnations.assignments += 1
     feed(sink, range(9))
     sink.flush()
     assert bucket.data() == [("trades", 0, 0, 2), ("trades", 0, 3, 5), ("trades", 0, 3, 8)]

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.contracts import RefusedMessage
+from app.contracts import MessageRejectedError
 from app.lake import DATASETS
-from sinks.parquet import Place, build
-from sinks.rows import ROW_COLUMNS, Converter, candle_rows, rejected_rows, stocks_rows
+from sinks.parquet import SourcePartition, build
+from sinks.rows import ROW_COLUMNS, Converter, candle_rows, rejection_rows, stocks_rows
 from tests.unit.sinks.records import (
     T0,
     candle,
@@ -22,13 +22,13 @@ from tests.unit.sinks.records import (
     watermark,
 )
 
-PLACE = Place("id", "stocks-topic.1700000000000-5qcLR2G6", 3)
+PLACE = SourcePartition("id", "stocks-topic.1700000000000-5qcLR2G6", 3)
 ONE_OF_EACH = [
     ("trades", stocks_rows, trades(trade())),
     ("quotes", stocks_rows, quote()),
     ("coverage", stocks_rows, watermark()),
     ("candles", candle_rows, candle()),
-    ("rejected", rejected_rows, rejected()),
+    ("rejected", rejection_rows, rejected()),
 ]
 
 
@@ -48,7 +48,7 @@ def test_every_kind_of_message_fills_its_dataset_column_for_column(
     assert table.schema.equals(DATASETS[dataset])
     assert {len(row) for row in rows} == {len(ROW_COLUMNS[dataset])}
     (row,) = table.to_pylist()
-    assert (row["_topic_id"], row["_life"], row["_partition"]) == PLACE
+    assert (row["_topic_id"], row["_incarnation"], row["_partition"]) == PLACE
     assert (row["_offset"], row["_index"]) == (9, 0)
     assert row["_kafka_time"].timestamp() * 1000 == pytest.approx(T0 + 9)
 
@@ -59,7 +59,7 @@ def test_every_kind_of_message_fills_its_dataset_column_for_column(
         ("candles", candle_rows, candle(), {}),
         (
             "rejected",
-            rejected_rows,
+            rejection_rows,
             rejected(),
             {
                 "source_topic_id": "topic_id",
@@ -127,7 +127,7 @@ def test_a_quote_of_the_past_lies_in_its_own_session() -> None:
 
 @pytest.mark.parametrize(("indices", "written"), [(None, None), ([], ""), ([0, 3], "0,3")])
 def test_indices_of_a_rejection_are_a_text(indices: list[int] | None, written: str | None) -> None:
-    (row,) = rows_of(rejected_rows, rejected(indices=indices))
+    (row,) = rows_of(rejection_rows, rejected(indices=indices))
     assert row["indices"] == written
 
 
@@ -143,14 +143,14 @@ def test_indices_of_a_rejection_are_a_text(indices: list[int] | None, written: s
         (candle_rows, record(None, value=None), "schema"),
         (candle_rows, record(candle(feed="live")), "feed"),
         (candle_rows, record(candle(window_start=-1)), "range"),
-        (rejected_rows, record(None, value=b"\xff"), "schema"),
-        (rejected_rows, record(rejected(feed="simulated")), "feed"),
+        (rejection_rows, record(None, value=b"\xff"), "schema"),
+        (rejection_rows, record(rejected(feed="simulated")), "feed"),
     ],
 )
 def test_what_cannot_be_taken_says_why(converter: Converter, bad: Any, reason: str) -> None:
-    with pytest.raises(RefusedMessage) as refusal:
+    with pytest.raises(MessageRejectedError) as rejection:
         converter(bad, "replay")
-    assert refusal.value.refusal.reason == reason
+    assert rejection.value.rejection.reason == reason
 
 
 def test_a_value_that_fits_no_column_costs_its_own_row_only() -> None:
@@ -197,7 +197,7 @@ def test_whatever_the_parser_takes_of_a_quote_fits_the_lake(c: str, d: str) -> N
     )
     try:
         dataset, rows, _ = stocks_rows(record(None, value=body.encode()), "replay")
-    except RefusedMessage as refused:
-        assert refused.refusal.reason == "range"
+    except MessageRejectedError as refused:
+        assert refused.rejection.reason == "range"
         return
     assert build(dataset, rows, PLACE).unfit == 0

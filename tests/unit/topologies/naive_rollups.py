@@ -25,7 +25,7 @@ SUMMED = (
 )
 
 
-class Place(NamedTuple):
+class RollupKey(NamedTuple):
     """A rollup's interval and bounds."""
 
     interval: str
@@ -34,7 +34,7 @@ class Place(NamedTuple):
 
 
 @cache
-def places_of(symbol: str, feed: str, minute: int) -> tuple[Place, ...]:
+def places_of(symbol: str, feed: str, minute: int) -> tuple[RollupKey, ...]:
     """The rollups a minute is part of."""
     session, date = session_of(symbol, feed, minute)
     found = []
@@ -42,11 +42,11 @@ def places_of(symbol: str, feed: str, minute: int) -> tuple[Place, ...]:
         bucket = minute - minute % (width * MINUTE)
         around = range(bucket, bucket + width * MINUTE, MINUTE)
         same = [m for m in around if session_of(symbol, feed, m) == (session, date)]
-        found.append(Place(interval, same[0], same[-1] + MINUTE))
+        found.append(RollupKey(interval, same[0], same[-1] + MINUTE))
     if session != "closed":
         around = range(minute - DAY, minute + DAY, MINUTE)
         of_day = [m for m in around if is_of_day(symbol, feed, m, date)]
-        found.append(Place("1d", of_day[0], of_day[-1] + MINUTE))
+        found.append(RollupKey("1d", of_day[0], of_day[-1] + MINUTE))
     return tuple(found)
 
 
@@ -61,8 +61,8 @@ class NaiveRollups:
     def __init__(self, symbol: str, rules: Rules) -> None:
         self.symbol, self.rules = symbol, rules
         self.minutes: dict[int, Candle] = {}
-        self.said: dict[Place, dict[str, Any]] = {}
-        self.revisions: dict[Place, int] = {}
+        self.said: dict[RollupKey, dict[str, Any]] = {}
+        self.revisions: dict[RollupKey, int] = {}
 
     def apply(self, records: list[Candle], watermark: int) -> list[Candle]:
         """The records of rollups, those of the shortest interval first."""
@@ -89,15 +89,15 @@ class NaiveRollups:
             made.append(Candle(**fields, status=status, revision=self.revisions.get(place)))
         return made
 
-    def places(self) -> dict[Place, list[Candle]]:
-        found: dict[Place, list[Candle]] = {}
+    def places(self) -> dict[RollupKey, list[Candle]]:
+        found: dict[RollupKey, list[Candle]] = {}
         for start in sorted(self.minutes):
             for place in places_of(self.symbol, self.rules.feed, start):
                 found.setdefault(place, []).append(self.minutes[start])
         order = ["5m", "15m", "1h", "1d"]
         return dict(sorted(found.items(), key=lambda item: (order.index(item[0][0]), item[0][1])))
 
-    def merged(self, place: Place, every: list[Candle]) -> dict[str, Any] | None:
+    def merged(self, place: RollupKey, every: list[Candle]) -> dict[str, Any] | None:
         """All fields but status and revision; None where nothing but a day's pre-market is."""
         of_day = place.interval == "1d"
         minutes = [m for m in every if not of_day or m.session in ("regular", "continuous")]

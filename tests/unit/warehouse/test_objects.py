@@ -20,7 +20,7 @@ MOMENT = datetime(2024, 3, 5, tzinfo=UTC)
 
 
 def item(dataset: str) -> LakeObject:
-    return LakeObject(ObjectKey(dataset, "life", 0, 0, 0), "etag", 1)
+    return LakeObject(ObjectKey(dataset, "incarnation", 0, 0, 0), "etag", 1)
 
 
 def parquet(table: pa.Table) -> bytes:

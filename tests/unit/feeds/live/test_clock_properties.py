@@ -17,7 +17,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
-from app.contracts import FUTURE_MS, Message, Rejected
+from app.contracts import FUTURE_MS, Message, RejectionRecord
 from app.feeds.clock import ManualClock
 from app.feeds.finnhub.frames import parse_frame
 from app.feeds.live.clock_skew import TOLERANCE_MS
@@ -142,7 +142,7 @@ class Run:
 
     def _take(self, made: list[Outgoing]) -> None:
         for one in made:
-            if isinstance(one, Rejected):
+            if isinstance(one, RejectionRecord):
                 assert one.reason == "future"
                 frame = json.loads(base64.b64decode(one.payload or ""))
                 for index in one.indices or ():

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from app.contracts import (
     FUTURE_MS,
     Message,
-    Rejected,
+    RejectionRecord,
     Trades,
     conditions_of,
     decode,
-    decode_rejected,
+    decode_rejection,
     encode,
 )
 from app.feeds.clock import ManualClock
@@ -58,7 +58,7 @@ class _Account:
         repeated = self.session.counts["repeated_trades"] - repeated
         taken = sum(len(m.trades) for m in made if isinstance(m, Trades))
         delivered = trades_in(raw)
-        refused = [m.indices for m in made if isinstance(m, Rejected)]
+        refused = [m.indices for m in made if isinstance(m, RejectionRecord)]
         rejected = delivered if None in refused else sum(len(at or ()) for at in refused)
         assert delivered is None or taken + repeated + (rejected or 0) == delivered, raw
         self.in_messages += taken
@@ -72,11 +72,11 @@ class _Account:
 
     def _check(self, message: Outgoing) -> None:
         """Candles and archive take each message whole, and no trade for another."""
-        if isinstance(message, Rejected):
-            assert decode_rejected(encode(message)) == message
+        if isinstance(message, RejectionRecord):
+            assert decode_rejection(encode(message)) == message
             return
         parsed = decode(message.symbol.encode(), encode(message), "live")
-        assert not parsed.refusals, message
+        assert not parsed.rejections, message
         read: Message = parsed.message
         if isinstance(read, Trades):
             for t in read.trades:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from app.contracts import Quote, Refusal, Rejected, decode, encode
+from app.contracts import Quote, Rejection, RejectionRecord, decode, encode
 from app.feeds.clock import ManualClock
 from app.feeds.finnhub.market_status import disagreement
 from app.feeds.finnhub.quotes import parse_quote
@@ -33,7 +33,7 @@ OPENING = 1_731_594_600_000
 UNKNOWN = {"c": 0, "d": None, "dp": None, "h": 0, "l": 0, "o": 0, "pc": 0, "t": 0}
 
 
-def _message(payload: Any) -> Quote | Refusal | None:
+def _message(payload: Any) -> Quote | Rejection | None:
     return parse_quote(payload, symbol="A", feed="live", source="src", received_at=NOW)
 
 
@@ -54,7 +54,7 @@ def test_an_unknown_symbol_is_no_price_of_zero() -> None:
 )
 def test_a_malformed_quote_is_refused(payload: Any) -> None:
     refusal = _message(payload)
-    assert isinstance(refusal, Refusal)
+    assert isinstance(refusal, Rejection)
     assert refusal.reason == "schema"
 
 
@@ -62,7 +62,7 @@ def test_a_malformed_quote_is_refused(payload: Any) -> None:
     "wrong", [{"c": float("nan")}, {"dp": float("-inf")}, {"h": 1e300}, {"t": 10**30}, {"t": -5}]
 )
 def test_a_quote_that_no_reader_of_the_topic_would_take_is_refused(wrong: Any) -> None:
-    assert isinstance(_message(ANSWER | wrong), Refusal)
+    assert isinstance(_message(ANSWER | wrong), Rejection)
 
 
 class _Poller:
@@ -73,7 +73,7 @@ class _Poller:
     ) -> None:
         self.api = FakeApi(*answers)
         self.symbols = symbols
-        self.published: list[Quote | Rejected] = []
+        self.published: list[Quote | RejectionRecord] = []
         clock = ManualClock(NOW)
         self.recorder = Recorder(recording, clock) if recording else None
         self.poller = QuotePoller(
@@ -148,7 +148,7 @@ def test_an_outage_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
 def test_a_malformed_quote_goes_to_the_rejections() -> None:
     run = _Poller({"c": "1"})
     run.poll()
-    assert [type(m) for m in run.published] == [Rejected]
+    assert [type(m) for m in run.published] == [RejectionRecord]
 
 
 def test_a_market_that_finnhub_sees_closed_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.contracts import Rejected, Trades, Watermark
+from app.contracts import RejectionRecord, Trades, Watermark
 from app.feeds.clock import ManualClock
 from app.feeds.finnhub.frames import parse_frame
 from app.feeds.live.coverage import CoverageCheckpoint
@@ -82,7 +82,7 @@ def test_a_minute_is_told_before_a_trade_that_could_close_it() -> None:
     assert [type(m) for m in feed.trades(64_990)] == [Trades]
     feed.clock.move_forward(1)
     made = feed.trades(64_995)
-    assert [(type(m), m.symbol) for m in made if not isinstance(m, Rejected)] == [
+    assert [(type(m), m.symbol) for m in made if not isinstance(m, RejectionRecord)] == [
         (Watermark, "A"),
         (Watermark, "B"),
         (Trades, "A"),
@@ -170,9 +170,9 @@ def test_repeated_and_refused_frames_are_counted() -> None:
     for _ in range(3):
         feed.trades(0)
     (record,) = feed.session.frame(b"{", "c-1")
-    assert isinstance(record, Rejected)
+    assert isinstance(record, RejectionRecord)
     made = feed.session.frame(b'{"data":[{"s":"A","p":-1,"v":1,"t":1}],"type":"trade"}', "c-1")
-    assert [type(m) for m in made] == [Rejected]
+    assert [type(m) for m in made] == [RejectionRecord]
     assert feed.session.counts == {
         "frames": 5,
         "trades": 1,
@@ -433,7 +433,7 @@ def test_trades_of_a_symbol_that_was_never_subscribed_are_rejected_with_their_pl
     made = feed.session.frame(frame, "c-1")
     (kept,) = [m for m in made if isinstance(m, Trades)]
     assert (kept.symbol, [(one.i, one.k) for one in kept.trades]) == ("A", [(1, 0)])
-    (record,) = [m for m in made if isinstance(m, Rejected)]
+    (record,) = [m for m in made if isinstance(m, RejectionRecord)]
     assert (record.stage, record.reason, record.indices) == ("feed", "unsubscribed", [0, 2, 3])
     assert record.payload == base64.b64encode(frame).decode()
     assert "X" in record.detail
@@ -448,7 +448,7 @@ def test_a_frame_of_nothing_that_was_subscribed_says_nothing_about_the_clock() -
     feed = _Feed()
     feed.session.connected("c-1")
     made = feed.session.frame(_frame(*[("X", 300_000)] * 5), "c-1")
-    assert [type(m) for m in made] == [Rejected]
+    assert [type(m) for m in made] == [RejectionRecord]
     assert feed.clock.now_ms() == M
     assert feed.session.activity.last_ms("X") is None
 
@@ -458,7 +458,7 @@ def test_each_refusal_of_a_frame_is_a_record_of_its_own() -> None:
     feed.session.connected("c-1")
     bad = b'{"data":[{"s":"X","p":1,"v":1,"t":%d},{"s":"A","p":-1,"v":1,"t":1}],"type":"trade"}'
     made = feed.session.frame(bad % M, "c-1")
-    records = [m for m in made if isinstance(m, Rejected)]
+    records = [m for m in made if isinstance(m, RejectionRecord)]
     assert {(m.reason, *(m.indices or ())) for m in records} == {("unsubscribed", 0), ("range", 1)}
     assert [m.payload is None for m in records] == [False, True]
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.contracts import Candle, Message, Rejected
+from app.contracts import Candle, Message, RejectionRecord
 from app.feeds.clock import ManualClock
 from app.feeds.finnhub.frames import parse_frame
 from app.feeds.live.coverage import CoverageCheckpoint
@@ -67,7 +67,7 @@ class Market:
 
     def send(self, outgoing: Iterable[Outgoing]) -> None:
         for message in outgoing:
-            assert not isinstance(message, Rejected)
+            assert not isinstance(message, RejectionRecord)
             self.topic.append(message)
 
     def hear(self, name: str, *prints: Print) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from app.contracts import MAX_MESSAGE_BYTES, Refusal, Trades, encode
+from app.contracts import MAX_MESSAGE_BYTES, Rejection, Trades, encode
 from app.feeds.finnhub.frames import parse_frame
 from app.feeds.messages.building import RING_FRAMES, ConnectionMessages, rejection_records
 from app.feeds.vendor import TradesFrame
@@ -132,7 +132,7 @@ def test_a_frame_below_the_size_that_is_looked_at_makes_no_large_message() -> No
 def test_rejections_carry_the_frame_once_and_its_places() -> None:
     raw = b'{"data":[null,{"p":-1}],"type":"trade"}'
     records = rejection_records(
-        raw, [Refusal("schema", "malformed", (0,)), Refusal("range", "negative", (1,))], "live"
+        raw, [Rejection("schema", "malformed", (0,)), Rejection("range", "negative", (1,))], "live"
     )
     assert [(r.stage, r.reason, r.indices) for r in records] == [
         ("feed", "schema", [0]),

@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.contracts import Message, Quote, Rejected, Trade, Trades, Watermark
+from app.contracts import Message, Quote, RejectionRecord, Trade, Trades, Watermark
 from app.feeds.messages.joining import MOST_TRADES, Joiner
 from app.feeds.messages.outgoing import Outgoing
 
@@ -96,7 +96,7 @@ def test_each_symbols_trades_and_messages_keep_their_order(
 
 
 def _is_other(message: Outgoing, symbol: str) -> bool:
-    return isinstance(message, Rejected) or message.symbol != symbol
+    return isinstance(message, RejectionRecord) or message.symbol != symbol
 
 
 def _unfolded(messages: list[Outgoing]) -> list[Any]:

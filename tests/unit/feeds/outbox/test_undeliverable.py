@@ -8,7 +8,16 @@ import sys
 import pytest
 from confluent_kafka import KafkaError
 
-from app.contracts import MAX_DETAIL, Message, Rejected, Trade, Trades, Watermark, decode, encode
+from app.contracts import (
+    MAX_DETAIL,
+    Message,
+    RejectionRecord,
+    Trade,
+    Trades,
+    Watermark,
+    decode,
+    encode,
+)
 from app.feeds.messages.outgoing import LostSpan
 from app.feeds.outbox.spill_file import KafkaRecord
 from app.feeds.outbox.undeliverable import (
@@ -31,7 +40,7 @@ def _trades(received: int, *times: int) -> Trades:
     return Trades("A", "live", "src", "c", M + received, trades)
 
 
-def _record(message: Message | Rejected) -> KafkaRecord:
+def _record(message: Message | RejectionRecord) -> KafkaRecord:
     return KafkaRecord("stocks-topic", b"A", encode(message))
 
 
@@ -87,7 +96,7 @@ def test_with_anything_but_trades_nothing_of_the_feed_is_lost() -> None:
 def test_what_is_refused_is_on_record_with_what_it_was() -> None:
     record = _record(_trades(1_500, 1_000))
     rejected = rejection(record, "too large " * 100, "live")
-    assert (rejected.stage, rejected.reason) == ("feed", "refused_by_kafka")
+    assert (rejected.stage, rejected.reason) == ("feed", "rejected_by_kafka")
     assert base64.b64decode(rejected.payload or "") == record.value
     assert rejected.size == len(record.value)
     assert len(rejected.detail) <= MAX_DETAIL

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from app.contracts import FeedName, Quote, Rejected, Trades, Watermark
+from app.contracts import FeedName, Quote, RejectionRecord, Trades, Watermark
 from app.feeds.clock import ManualClock
 from app.feeds.finnhub.frames import parse_frame
 from app.feeds.finnhub.quotes import parse_quote
@@ -137,8 +137,8 @@ def test_everything_that_can_happen_happens_again(tmp_path: Path) -> None:
     second.pass_s(55)
     second.stop()
     assert _again(path) == first.made + second.made
-    assert {type(message) for message in first.made} == {Trades, Watermark, Rejected}
-    (rejected,) = [message for message in second.made if isinstance(message, Rejected)]
+    assert {type(message) for message in first.made} == {Trades, Watermark, RejectionRecord}
+    (rejected,) = [message for message in second.made if isinstance(message, RejectionRecord)]
     assert rejected.reason == "future"
     (held,) = [m for m in second.made if isinstance(m, Trades) and len(m.trades) == 2]
     assert held.received_at == M + 611_000
@@ -182,7 +182,7 @@ def test_what_was_rejected_as_unsubscribed_is_so_again(tmp_path: Path) -> None:
     life.hear("c-1", 1_000_000, symbol="B")
     life.recorder.close()
     assert _again(tmp_path / "day.gz") == life.made
-    reasons = [m.reason for m in life.made if isinstance(m, Rejected)]
+    reasons = [m.reason for m in life.made if isinstance(m, RejectionRecord)]
     assert reasons == ["unsubscribed", "unsubscribed"]
 
 
@@ -205,7 +205,7 @@ def test_quotes_come_again_among_the_frames_when_they_came(tmp_path: Path) -> No
     assert _again(path) == life.made
     quotes = [(m.symbol, m.received_at - M) for m in life.made if isinstance(m, Quote)]
     assert quotes == [("A", 10_000), ("B", 30_000)]
-    assert [m.stage for m in life.made if isinstance(m, Rejected)] == ["feed"]
+    assert [m.stage for m in life.made if isinstance(m, RejectionRecord)] == ["feed"]
 
 
 def test_a_quote_that_is_no_json_is_named(tmp_path: Path) -> None:

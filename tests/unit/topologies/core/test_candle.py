@@ -10,7 +10,7 @@ import pytest
 from app.contracts import Watermark
 from app.market.sessions import NEW_YORK
 from tests.unit.topologies.feeder import BASE, GRACE, HORIZON, MINUTE, Feeder, only, trade
-from topologies.core.candle import NOTHING
+from topologies.core.candle import NO_OUTPUT
 
 
 def test_a_watermark_exactly_at_the_end_makes_the_minute_final():
@@ -177,7 +177,7 @@ def test_of_quotes_with_one_t_the_first_counts_and_quotes_move_no_watermark():
     assert feeder.candles.watermark == 0
     candle = only(feeder.watermark(BASE + MINUTE).records)
     assert (candle.open, candle.high) == (10, 10)
-    assert feeder.candles.tally == {"repeated_quote": 1, "unusable_quote": 1}
+    assert feeder.candles.counters == {"repeated_quote": 1, "unusable_quote": 1}
 
 
 def test_a_minute_of_odd_lots_only_has_prices_of_its_ineligible_trades():
@@ -202,7 +202,7 @@ def test_a_minute_of_zero_volume_updates_only_has_volume_0_and_no_vwap(price_rul
 def test_values_that_are_no_trades_change_no_candle_and_move_no_watermark(code):
     feeder = Feeder()
     outcome = feeder.trades(trade(0, c=[code]))
-    assert outcome == NOTHING
+    assert outcome == NO_OUTPUT
     assert feeder.candles.watermark == 0
     assert not feeder.candles.windows
     under_all = Feeder("all")
@@ -216,7 +216,7 @@ def test_a_minute_of_official_opens_and_closes_only_is_no_candle_and_beside_trad
     feeder.trades(trade(MINUTE, p="10"), trade(MINUTE + 1, p="99", c=["1", "16"]))
     candle = only(feeder.watermark(BASE + 2 * MINUTE).records)
     assert (candle.window_start, candle.high, candle.trade_count) == (BASE + MINUTE, 10, 1)
-    assert feeder.candles.tally["not_a_trade"] == 3
+    assert feeder.candles.counters["not_a_trade"] == 3
 
 
 @pytest.mark.parametrize(
@@ -482,7 +482,7 @@ def test_an_unknown_condition_counts_volume_only_and_is_tallied():
     feeder.trades(trade(0, p="10"), trade(1, p="99", c=["77"]))
     candle = only(feeder.watermark(BASE + MINUTE).records)
     assert (candle.high, candle.volume) == (10, 200)
-    assert feeder.candles.tally["unknown_condition"] == 1
+    assert feeder.candles.counters["unknown_condition"] == 1
 
 
 def test_a_quote_that_changes_nothing_is_saved_as_heard_all_the_same():

@@ -1,4 +1,4 @@
-"""A symbol's life step by step: every record is that of models which keep every trade and minute.
+"""A symbol's history step by step: every record is that of models that keep every trade and minute.
 
 Sources whose clocks differ come and go, the worker saves, restarts and crashes, the feed repeats
 itself, is late and is wrong; whatever hypothesis makes of it, the core says what the model says.
@@ -130,7 +130,7 @@ class SymbolLife(RuleBasedStateMachine):
 
     @rule()
     def a_checkpoint_is_committed(self):
-        state_codec.save(self.candles, "life", len(self.sent) - 1, self.disk)
+        state_codec.save(self.candles, "incarnation", len(self.sent) - 1, self.disk)
         self.committed = len(self.sent) - 1
         starts = {int(key[1:].split(b".")[0]) for key in self.disk if key[:1] in b"wi"}
         assert starts == set(self.candles.windows)

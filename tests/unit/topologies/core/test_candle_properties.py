@@ -74,7 +74,7 @@ def test_saved_and_loaded_at_any_time_the_records_stay_the_same(messages, restar
         records += outcome.records
         partials += outcome.partials
         if restart:
-            state_codec.save(candles, "life", offset, disk)
+            state_codec.save(candles, "incarnation", offset, disk)
             head = state_codec.head_of(disk)
             assert head.offset == offset
             candles = state_codec.load(head, "SPY", RULES, Counter(), disk)
@@ -89,7 +89,7 @@ def test_a_store_holds_nothing_of_windows_that_are_gone(messages):
     candles = SymbolCandles("SPY", RULES, Counter())
     for offset, message in enumerate(messages):
         candles.apply(message, offset, None)
-        state_codec.save(candles, "life", offset, disk)
+        state_codec.save(candles, "incarnation", offset, disk)
         starts = {int(key[1:].split(b".")[0]) for key in disk if key[:1] in b"wi"}
         assert starts == set(candles.windows)
         rollups = {key for key in disk if key[:1] == b"r"}

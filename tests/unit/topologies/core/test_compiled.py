@@ -57,8 +57,8 @@ def test_the_cores_own_tests_hold_when_it_is_compiled(compiled_core):
 
 
 def test_both_say_and_save_the_same_bytes(compiled_core):
-    plain = python("", "-m", "tests.unit.topologies.said")
-    compiled = python(compiled_core, "-m", "tests.unit.topologies.said")
+    plain = python("", "-m", "tests.unit.topologies.core_output")
+    compiled = python(compiled_core, "-m", "tests.unit.topologies.core_output")
     assert str(compiled_core) in compiled.stderr.decode()
     assert str(compiled_core) not in plain.stderr.decode()
     for kind in (b"final", b"revised", b"partial", b'"late"', b"Counter"):

@@ -20,7 +20,7 @@ from topologies.backfill import Backfill
 from topologies.core import state_codec
 from topologies.core.candle import Rules, SymbolCandles
 from topologies.core.rollup import sums_of
-from topologies.core.sums import Sums, merge
+from topologies.core.sums import CandleSums, merge
 from topologies.core.window import MARKET_FIELDS, market_fields, newest
 
 SYMBOLS = ("SPY", "BINANCE:BTCUSDT")
@@ -146,15 +146,15 @@ def test_any_order_split_repeats_sources_lateness_and_watermarks_give_the_same_m
     assert last_market_fields(disturbed, rules) == expected
 
 
-MERGED = ("price_class", *(name for name in Sums.__struct_fields__ if name in MARKET_FIELDS))
+MERGED = ("price_class", *(name for name in CandleSums.__struct_fields__ if name in MARKET_FIELDS))
 
 
-def said(trades: list[Trade]) -> Sums:
+def said(trades: list[Trade]) -> CandleSums:
     """What the candle of `trades`, all of one minute, says."""
     candles = SymbolCandles("SPY", Rules("live", "sip", GRACE, HORIZON), Counter())
     candles.apply(Trades("SPY", "live", "a", "x", LAST, copy.deepcopy(trades)), 0, None)
     windows = list(candles.windows.values())
-    return sums_of(windows[0]) if windows else Sums()
+    return sums_of(windows[0]) if windows else CandleSums()
 
 
 @examples(300)
@@ -186,7 +186,7 @@ def alone(symbol: str, topic: list[tuple[bytes, bytes]], restarts: list[bool]) -
         outcome = candles.apply(decode(key, value, "live").message, offset, None)
         made += [*outcome.records, *outcome.partials]
         if restarts[offset % len(restarts)]:
-            state_codec.save(candles, "life", offset, disk)
+            state_codec.save(candles, "incarnation", offset, disk)
             candles = state_codec.load(state_codec.head_of(disk), symbol, rules, Counter(), disk)
     return made
 

@@ -11,8 +11,8 @@ import pytest
 from app.contracts import Candle, Trade, Trades, Watermark
 from app.market.sessions import NEW_YORK, Session, session_of
 from topologies.core.candle import Rules, SymbolCandles
-from topologies.core.rollup import INTERVALS, spans_of
-from topologies.core.sums import NOTHING, Sums, merge
+from topologies.core.rollup import INTERVALS, rollup_periods
+from topologies.core.sums import NO_TRADES, CandleSums, merge
 
 MINUTE = 60_000
 HOUR = 60 * MINUTE
@@ -263,8 +263,10 @@ def test_no_rollup_crosses_sessions_and_each_minute_lies_in_one_of_each_interval
     bounds: dict[tuple[int, int], set[tuple[int, Session]]] = {}
     for minute in range(midnight, midnight + 24 * HOUR, MINUTE):
         session, session_date = session_of("SPY", "live", minute)
-        spans = spans_of(minute, session, session_date)
-        assert [s.nth for s in spans] == ([0, 1, 2] if session == "closed" else [0, 1, 2, 3])
+        spans = rollup_periods(minute, session, session_date)
+        assert [s.interval_index for s in spans] == (
+            [0, 1, 2] if session == "closed" else [0, 1, 2, 3]
+        )
         for span in spans:
             assert span.start <= minute < span.end
             bounds.setdefault(span[:2], set()).add((span.end, span.session))
@@ -275,13 +277,13 @@ def test_no_rollup_crosses_sessions_and_each_minute_lies_in_one_of_each_interval
 
 
 def test_merging_with_nothing_changes_nothing():
-    some = Sums(1, *map(Decimal, "2312"), 5, 6, 7, 8, Decimal(3), Decimal(9), covered_ms=4)
-    assert merge(some, NOTHING) == merge(NOTHING, some) == some
+    some = CandleSums(1, *map(Decimal, "2312"), 5, 6, 7, 8, Decimal(3), Decimal(9), covered_ms=4)
+    assert merge(some, NO_TRADES) == merge(NO_TRADES, some) == some
 
 
 def test_of_ties_the_first_opens_and_the_last_closes():
-    def one(price: str) -> Sums:
-        return Sums(1, *[Decimal(price)] * 4, 5, 5, 5, 5)
+    def one(price: str) -> CandleSums:
+        return CandleSums(1, *[Decimal(price)] * 4, 5, 5, 5, 5)
 
     merged = merge(one("1"), one("2"))
     assert (merged.open, merged.high, merged.low, merged.close) == (1, 2, 1, 2)

@@ -16,7 +16,7 @@ from tests.unit.topologies.disk import Disk
 from tests.unit.topologies.examples import examples
 from tests.unit.topologies.messages import BASE, MINUTE, messages
 from tests.unit.topologies.naive import NaiveCandles
-from tests.unit.topologies.naive_rollups import NaiveRollups, Place
+from tests.unit.topologies.naive_rollups import NaiveRollups, RollupKey
 from topologies.core import state_codec
 from topologies.core.candle import Rules, SymbolCandles
 from topologies.core.window import newest
@@ -93,13 +93,13 @@ def test_after_every_message_and_restart_a_rollup_is_the_merge_of_its_minutes(da
         outcome = candles.apply(message, offset, None)
         assert outcome.rollups == naive.apply(outcome.records, candles.watermark)
         if restart:
-            state_codec.save(candles, "life", offset, disk)
+            state_codec.save(candles, "incarnation", offset, disk)
             head = state_codec.head_of(disk)
             candles = state_codec.load(head, symbol, rules, Counter(), disk)
     assert not candles.rollups.open
 
 
-def prices_of(prints: list[dict[str, Any]], place: Place) -> tuple[Any, ...]:
+def prices_of(prints: list[dict[str, Any]], place: RollupKey) -> tuple[Any, ...]:
     """Prices, their times and their source, of one candle of all prints of a span of time."""
     naive = NaiveCandles("", Rules("live"))
     inside = [x for x in prints if place.start <= x["start"] < place.end]
@@ -117,7 +117,7 @@ def test_a_rollup_has_the_prices_that_one_candle_of_all_its_trades_would_have(da
         naive.apply(message, offset)
         made += candles.apply(message, offset, None).rollups
     for rollup in newest(made).values():
-        place = Place(rollup.interval, rollup.window_start, rollup.window_end)
+        place = RollupKey(rollup.interval, rollup.window_start, rollup.window_end)
         if rollup.interval != "1d" or rollup.session == "continuous":
             assert prices_of(naive.trades + naive.quotes, place) == (
                 *(rollup.open, rollup.open_time, rollup.high, rollup.high_time),

@@ -12,7 +12,7 @@ import pytest
 
 from tests.conftest import ROOT
 from tests.support import TICKHOUSE
-from topologies.runtime.application import LifeApplication
+from topologies.runtime.application import IncarnationApplication
 from topologies.runtime.quix_version import QUIX_VERSION, QuixVersionError, check_quix
 
 
@@ -48,4 +48,4 @@ def test_an_application_of_ones_own_is_refused_too(monkeypatch):
 
     monkeypatch.setattr("topologies.runtime.quix_version.version", missing)
     with pytest.raises(QuixVersionError, match=r"^No quixstreams is installed"):
-        LifeApplication(lives=None)
+        IncarnationApplication(incarnations=None)

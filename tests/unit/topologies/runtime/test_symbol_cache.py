@@ -11,7 +11,8 @@ import pytest
 from app.contracts import Trade, Trades, Watermark
 from tests.unit.topologies.disk import Disk
 from topologies.core.candle import Rules
-from topologies.runtime.symbol_cache import CheckpointSink, HotSymbols
+from topologies.core.state_codec import CandleCodec
+from topologies.runtime.symbol_cache import CheckpointSink, SymbolCache
 
 BASE = 1_700_000_040_000
 RULES = Rules("live")
@@ -25,9 +26,11 @@ def message(offset: int) -> Trades:
 class Worker:
     """Applies messages as the topology does; a checkpoint is any object."""
 
-    def __init__(self, life="life"):
+    def __init__(self, incarnation="incarnation"):
         self.committing = False
-        self.symbols = HotSymbols(RULES, life, Counter(), lambda: self.committing)
+        self.symbols = SymbolCache(
+            CandleCodec(RULES, Counter()), incarnation, lambda: self.committing
+        )
         self.checkpoint: object = None
         self.sink = CheckpointSink(
             self.symbols, lambda: self.checkpoint, check=lambda: lambda: None
@@ -35,14 +38,14 @@ class Worker:
 
     def apply(self, offset: int, checkpoint: object, store: Disk, partition: int = 0) -> None:
         self.checkpoint = checkpoint
-        hot = self.symbols.of("SPY", b"SPY", partition, checkpoint, lambda *_: store)
-        hot.offset = offset
-        hot.candles.apply(message(offset), offset, None)
+        cached = self.symbols.of("SPY", b"SPY", partition, checkpoint, lambda *_: store)
+        cached.offset = offset
+        cached.value.apply(message(offset), offset, None)
 
     def final(self, checkpoint: object, store: Disk, offset: int = 99):
-        hot = self.symbols.of("SPY", b"SPY", 0, checkpoint, lambda *_: store)
+        cached = self.symbols.of("SPY", b"SPY", 0, checkpoint, lambda *_: store)
         end = Watermark("SPY", "live", "a", BASE + 60_000, BASE + 60_000)
-        (candle,) = hot.candles.apply(end, offset, None).records
+        (candle,) = cached.value.apply(end, offset, None).records
         return candle
 
 
@@ -130,13 +133,13 @@ def test_what_an_aborted_checkpoint_touched_is_not_written_with_the_next():
     assert store == before
 
 
-def test_state_of_another_life_is_discarded(caplog):
+def test_state_of_another_incarnation_is_discarded(caplog):
     store, old = Disk(), Worker("old")
     old.apply(5, object(), store)
     old.sink.flush()
     new = Worker("new")
     new.apply(0, checkpoint := object(), store)
-    assert "another life" in caplog.text
+    assert "another incarnation" in caplog.text
     assert new.final(checkpoint, store).trade_count == 1
     new.sink.flush()
     windows = {key for key in store if key[:1] in b"wi"}
@@ -144,10 +147,13 @@ def test_state_of_another_life_is_discarded(caplog):
 
 
 def test_a_checkpoint_that_must_not_be_committed_ends_before_its_changelogs():
-    store, symbols = Disk(), HotSymbols(RULES, "life", Counter(), lambda: False)
+    store, symbols = (
+        Disk(),
+        SymbolCache(CandleCodec(RULES, Counter()), "incarnation", lambda: False),
+    )
 
     def refuse() -> None:
-        raise RuntimeError("made again")
+        raise RuntimeError("recreated")
 
     sink = CheckpointSink(symbols, lambda: checkpoint, check=lambda: refuse)
     symbols.of("SPY", b"SPY", 0, checkpoint := object(), lambda *_: store)
@@ -163,8 +169,8 @@ def test_symbols_of_evicted_partitions_are_dropped_and_loaded_when_they_come_bac
     worker.symbols.evict({1, 2})
     assert list(worker.symbols._symbols) == [(0, b"SPY")]
     worker.apply(1, second := object(), revoked, partition=1)
-    hot = worker.symbols.of("SPY", b"SPY", 1, second, lambda *_: revoked)
-    assert sum(window.trade_count for window in hot.candles.windows.values()) == 2
+    cached = worker.symbols.of("SPY", b"SPY", 1, second, lambda *_: revoked)
+    assert sum(window.trade_count for window in cached.value.windows.values()) == 2
 
 
 def test_what_an_aborted_checkpoint_touched_of_an_evicted_partition_is_never_written():
@@ -189,14 +195,14 @@ def test_a_paused_sink_forgets_everything():
 def test_coverage_of_a_minute_that_an_earlier_version_saved_stays_in_its_rollups():
     store, worker = Disk(), Worker()
     worker.apply(0, checkpoint := object(), store)
-    hot = worker.symbols.of("SPY", b"SPY", 0, checkpoint, lambda *_: store)
+    cached = worker.symbols.of("SPY", b"SPY", 0, checkpoint, lambda *_: store)
     end = BASE + 60_000
-    hot.candles.apply(Watermark("SPY", "live", "a", end, end, BASE, 30_000), 1, None)
+    cached.value.apply(Watermark("SPY", "live", "a", end, end, BASE, 30_000), 1, None)
     worker.sink.flush()
     (key,) = (key for key in store if key[:1] == b"w")
     for place in (key, b"h"):  # their last field was not there then
         store[place] = msgspec.msgpack.encode(msgspec.msgpack.decode(store[place])[:-1])
-    loaded = Worker().symbols.of("SPY", b"SPY", 0, object(), lambda *_: store).candles
+    loaded = Worker().symbols.of("SPY", b"SPY", 0, object(), lambda *_: store).value
     outcome = loaded.apply(message(2), 2, None)
     assert [c.revision for c in outcome.records] == [1]
     assert {c.covered_ms for c in (*outcome.records, *outcome.rollups)} == {30_000}

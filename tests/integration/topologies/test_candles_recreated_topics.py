@@ -1,4 +1,4 @@
-"""Topics deleted and made again are other lives: what belonged to the old one is discarded."""
+"""Topics deleted and recreated are other incarnations: what belonged to the old one is discarded."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_a_worker_that_starts_on_topics_made_again_begins_anew(settings, tmp_pat
         expected = [(2, 20, 2)]  # built of the input read again from its beginning
     else:
         send_messages(settings, STOCKS_TOPIC, [*minute(2, 30), closing(2)])
-        expected = [(2, 30, 3)]  # of the new life's trades alone
+        expected = [(2, 30, 3)]  # of the new incarnation's trades alone
     with running(settings, "candles", log=log):
         await_consumed(settings, STOCKS_TOPIC, "candles")
     found = finals(settings)

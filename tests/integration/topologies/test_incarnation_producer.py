@@ -10,7 +10,7 @@ from quixstreams.models import MessageContext, Row, Topic
 from app.contracts import LIVE_TOPIC
 from app.topics import ensure_topics
 from tests.support import await_, end_offsets, read_topic
-from topologies.runtime.application import LifeProducer
+from topologies.runtime.application import IncarnationProducer
 
 WAIT_MS = 60_000
 
@@ -23,9 +23,9 @@ def topic(make_settings):
     return settings, Topic(name, key_serializer="bytes", value_serializer="bytes")
 
 
-def producer_of(settings, **config) -> LifeProducer:
+def producer_of(settings, **config) -> IncarnationProducer:
     config = {"linger.ms": WAIT_MS, "log_level": 0} | config
-    return LifeProducer(settings.kafka_brokers, extra_config=config, flush_timeout=10)
+    return IncarnationProducer(settings.kafka_brokers, extra_config=config, flush_timeout=10)
 
 
 def row(value: bytes) -> Row:
@@ -41,7 +41,7 @@ def test_records_wait_for_company_until_they_are_hurried(topic):
 
     def hurried() -> bool:
         producer._lingers = True
-        producer.hurry()
+        producer.flush_soon()
         return end_offsets(settings, LIVE_TOPIC) == {0: 1}
 
     await_(hurried, 10, "the record")

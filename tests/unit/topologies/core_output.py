@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
-from app.contracts import RefusedMessage, decode, encode
+from app.contracts import MessageRejectedError, decode, encode
 from benchmarks._workload import Workload
 from tests.integration.topologies import workload
 from tests.unit.topologies.disk import Disk
@@ -23,23 +23,23 @@ SAVE_EVERY = 500
 
 def said(messages: Iterable[tuple[bytes | None, bytes]]) -> Iterator[bytes]:
     """What each message leads to, what is saved again and again, what is counted."""
-    rules, tally = Rules("replay"), Counter()
+    rules, counters = Rules("replay"), Counter()
     symbols: dict[bytes | None, SymbolCandles] = {}
     disks: dict[bytes | None, Disk] = {}
     for offset, (key, value) in enumerate(messages):
         try:
-            message, _, places = decode(key, value, "replay")
-        except RefusedMessage:
+            message, _, indices = decode(key, value, "replay")
+        except MessageRejectedError:
             continue
         if key not in symbols:
-            symbols[key] = SymbolCandles(message.symbol, rules, tally)
+            symbols[key] = SymbolCandles(message.symbol, rules, counters)
             disks[key] = Disk()
-        outcome = symbols[key].apply(message, offset, places)
+        outcome = symbols[key].apply(message, offset, indices)
         yield msgspec.json.encode(outcome)
         if offset % SAVE_EVERY == 0:
-            state_codec.save(symbols[key], "life", offset, disks[key])
+            state_codec.save(symbols[key], "incarnation", offset, disks[key])
             yield repr(disks[key]).encode()
-    yield repr(tally).encode()
+    yield repr(counters).encode()
 
 
 def main() -> None:

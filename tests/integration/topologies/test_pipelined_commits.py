@@ -13,10 +13,10 @@ from app.contracts import LIVE_TOPIC, STOCKS_TOPIC
 from app.settings import Settings
 from tests.integration.topologies.counting import GROUP, beside, counting
 from tests.support import await_, await_consumed, committed_offsets, end_offsets, read_topic, send
-from topologies.runtime.application import LifeProducer, TopicLives
-from topologies.runtime.pipelined_commits import PairedProducer
+from topologies.runtime.application import IncarnationProducer, TopicIncarnations
+from topologies.runtime.pipelined_commits import AlternatingProducer
 
-_commit = LifeProducer.commit_transaction
+_commit = IncarnationProducer.commit_transaction
 
 
 class HeldCommit:
@@ -24,10 +24,10 @@ class HeldCommit:
 
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
         self.stands, self.go_on, self.fails = threading.Event(), threading.Event(), False
-        patch.setattr(LifeProducer, "commit_transaction", self._commit_transaction())
+        patch.setattr(IncarnationProducer, "commit_transaction", self._commit_transaction())
 
     def _commit_transaction(self) -> Callable[..., None]:
-        def commit_transaction(producer: LifeProducer, *args, **kwargs) -> None:
+        def commit_transaction(producer: IncarnationProducer, *args, **kwargs) -> None:
             self.stands.set()
             assert self.go_on.wait(30)
             if self.fails:
@@ -38,13 +38,13 @@ class HeldCommit:
         return commit_transaction
 
 
-def paired(settings: Settings) -> PairedProducer:
-    producer = PairedProducer(
+def paired(settings: Settings) -> AlternatingProducer:
+    producer = AlternatingProducer(
         broker_address=settings.kafka_brokers,
         extra_config={"transactional.id": settings.named("pair"), "log_level": 0},
         transactional=True,
     )
-    producer.lives = TopicLives(settings)
+    producer.incarnations = TopicIncarnations(settings)
     return producer
 
 
