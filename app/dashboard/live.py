@@ -87,10 +87,10 @@ class LiveCandles:
                 log.warning("%d records skipped, the last: %s", status.unusable, error)
             return None
 
-    def begin_life(self) -> None:
-        """The topics were made again."""
+    def begin_incarnation(self) -> None:
+        """Handle recreated topics: their offsets and revisions start over."""
         with self._lock:
-            self._store.begin_life()
+            self._store.begin_incarnation()
 
     @property
     def version(self) -> int:

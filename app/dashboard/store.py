@@ -29,16 +29,16 @@ class BarSeries:
     def __len__(self) -> int:
         return len(self._starts)
 
-    def upsert(self, bar: Bar, life: int, version: int) -> bool:
+    def upsert(self, bar: Bar, incarnation: int, version: int) -> bool:
         """Store `bar` unless a newer one is held; return whether anything changed."""
         held = self._bars.get(bar.start)
         if held is None:
             if len(self._starts) >= self._capacity and bar.start < self._starts[0]:
                 return False
             insort(self._starts, bar.start)
-        elif not _replaces(bar, life, *held):
+        elif not _replaces(bar, incarnation, *held):
             return False
-        self._bars[bar.start] = (bar, life)
+        self._bars[bar.start] = (bar, incarnation)
         if held is not None and held[0] == bar:
             return False
         self._changed.pop(bar.start, None)
@@ -87,19 +87,19 @@ class BarSeries:
             yield bar
 
 
-def _replaces(new: Bar, new_life: int, held: Bar, held_life: int) -> bool:
+def _replaces(new: Bar, new_incarnation: int, held: Bar, held_incarnation: int) -> bool:
     """Whether `new` replaces `held`, which is of the same minute.
 
-    Offsets and revisions compare only within one life of the topics. Between lives the final with
-    the larger trade_count wins, on ties the newer.
+    Offsets and revisions are comparable only within an incarnation of the topics. Between
+    incarnations the final candle with the larger trade_count wins, on ties the newer.
     """
     if new.revision is None:
         if held.revision is not None:
             return False
-        return new_life != held_life or new.last_offset >= held.last_offset
+        return new_incarnation != held_incarnation or new.last_offset >= held.last_offset
     if held.revision is None:
         return True
-    if new_life != held_life:
+    if new_incarnation != held_incarnation:
         return new.trade_count >= held.trade_count
     return new.revision > held.revision
 
@@ -111,16 +111,16 @@ class CandleStore:
         self._capacity = capacity
         self._max_symbols = max_symbols
         self._series: dict[str, BarSeries] = {}
-        self._life = 0
+        self._incarnation = 0
         self.version = 0
         self.dropped_count = 0
         """Number of candles dropped because the store has `max_symbols` symbols already."""
         self.last_final_end = 0
         """End of the newest minute that has a final candle, UNIX ms; 0 before the first."""
 
-    def begin_life(self) -> None:
-        """The topics were made again: offsets and revisions start anew. Bars stay."""
-        self._life += 1
+    def begin_incarnation(self) -> None:
+        """Handle recreated topics: offsets and revisions start over, bars are kept."""
+        self._incarnation += 1
 
     def apply(self, symbol: str, bar: Bar) -> bool:
         """Apply a record of `candles-1m` or `candles-live`; return whether anything changed."""
@@ -132,7 +132,7 @@ class CandleStore:
             series = self._series[symbol] = BarSeries(self._capacity)
         if bar.revision is not None:
             self.last_final_end = max(self.last_final_end, bar.start + MINUTE_MS)
-        if not series.upsert(bar, self._life, self.version + 1):
+        if not series.upsert(bar, self._incarnation, self.version + 1):
             return False
         self.version += 1
         return True
