@@ -30,6 +30,8 @@ from tests.integration.warehouse.lake_writer import (
 )
 from tests.support import await_, await_consumed, read_topic, running, send_messages, values
 
+pytestmark = pytest.mark.timeout(900)  # three builds in one fixture
+
 PLAIN = ("AAPL", "MSFT", "ALL")  # Allstate is one
 APOSTROPHES = ("'; drop table x; --", "'", "O'NEIL", "Z'")
 OTHERS = ('A"B', "A\\B", "A\\", "%", "%s", "{{ 1 }}", "{% raw %}", "$1", "?", "*", "NULL", "null")
