@@ -3,9 +3,9 @@
     make compile
     PYTHONPATH=.compiled tickhouse candles
 
-The folder has a package `topologies` that takes precedence over the interpreted one: it holds the
-compiled modules, and other modules come from the interpreted package. Its import fails when the
-sources are not those that it was compiled from.
+The folder holds a package `topologies` that goes before the plain one: it has the compiled modules,
+everything else of it is the plain package's. It refuses to run beside other sources than it was
+compiled from.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Files that are replaced whole, their permissions, and their locks."""
+"""Output files: atomic replacement, permissions and locks."""
 
 from __future__ import annotations
 
