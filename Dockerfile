@@ -14,7 +14,7 @@ RUN uv venv --quiet /opt/venv && uv pip sync --require-hashes --compile-bytecode
 COPY . .
 RUN uv pip install --no-deps --no-build-isolation --editable .
 
-# The candle core as mypyc compiles it; the compiler stays behind.
+# Compile the candle core with mypyc in a stage of its own, as the image needs no compiler.
 FROM plain AS compiled
 RUN apt-get update -q && apt-get install -y -q --no-install-recommends gcc libc6-dev \
     && python scripts/compile.py /opt/compiled

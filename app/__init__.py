@@ -1,3 +1,3 @@
-"""Everything of Tickhouse that is neither a topology nor a sink."""
+"""Tickhouse, except its topologies and sinks."""
 
 __version__ = "0.1.0"

@@ -16,7 +16,7 @@ _LONGEST_CACHED = 40
 """In characters: numbers longer than any price are not cached, to bound memory."""
 SMALL = Decimal(10) ** 8
 """The product of two numbers below it is in range."""
-ZERO, _ONE = Decimal(0), Decimal(1)
+ZERO, _INTEGER = Decimal(0), Decimal(1)
 _PRICE_STEP = Decimal(1).scaleb(-PRICE_DECIMALS)
 NOTIONAL_STEP = Decimal(1).scaleb(-NOTIONAL_DECIMALS)
 
@@ -67,10 +67,10 @@ def rounded(number: Decimal) -> Decimal:
 
 def canonical(number: Decimal) -> Decimal:
     """Normalize `number`, so that equal numbers are identical: no trailing zeros or exponent."""
-    if number.same_quantum(_ONE):
+    if number.same_quantum(_INTEGER):
         return number
     if number == number.to_integral_value():
-        return EXACT.quantize(number, _ONE)
+        return EXACT.quantize(number, _INTEGER)
     return number.normalize(EXACT)
 
 

@@ -188,7 +188,7 @@ class Settings(BaseSettings):
 def parse_symbols(parts: Iterable[str]) -> tuple[str, ...]:
     """Parse symbols: strip, convert to upper case, remove duplicates.
 
-    :raises ValueError: a part is not a valid symbol, or there is none.
+    :raises ValueError: a part is not a valid symbol, or the list is empty.
     """
     named = [part.strip() for part in parts if part.strip()]
     if not named:

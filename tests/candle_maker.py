@@ -1,6 +1,6 @@
 """Candles for tests of the page: one at a time, or a small random market.
 
-`python -m tests.candle_maker BROKERS NAMESPACE` keeps a market moving, to look at the page by hand.
+`python -m tests.candle_maker BROKERS NAMESPACE` keeps a market moving, to inspect the page by hand.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ START = 1_700_000_040_000  # a full minute, 2023-11-14 22:14 UTC
 
 
 def candle(symbol: str = "AAPL", minute: int = 0, close: float = 100.0, **fields: Any) -> Candle:
-    """A candle of `symbol`, `minute` minutes after `START`; a final one unless told otherwise."""
+    """A candle of `symbol`, `minute` minutes after `START`; a final one by default."""
     price = Decimal(str(close))
     start = START + minute * MINUTE
     values: dict[str, Any] = {
@@ -84,9 +84,9 @@ class CandleProducer:
         self._producer = Producer(settings.kafka_client() | {"linger.ms": 0, "log_level": 0})
 
     def send(self, *candles: Candle, flush: bool = True) -> None:
-        for one in candles:
-            topic = LIVE_TOPIC if one.revision is None else CANDLES_TOPIC
-            self.send_raw(topic, one.symbol, encode(one))
+        for each in candles:
+            topic = LIVE_TOPIC if each.revision is None else CANDLES_TOPIC
+            self.send_raw(topic, each.symbol, encode(each))
         if flush:
             assert self._producer.flush(10) == 0
 
@@ -183,7 +183,7 @@ MARKET = {
 
 
 def keep_moving(settings: Settings, history: int = 400) -> None:
-    """A market that has moved for `history` minutes and goes on, until it is told to end."""
+    """Publish candles of a moving market with `history` minutes, until interrupted."""
     ensure_topics(settings)
     producer = CandleProducer(settings)
     walks = [Walk(symbol, price, seed=1) for symbol, price in MARKET.items()]

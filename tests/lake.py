@@ -15,7 +15,7 @@ Identity = tuple[Any, ...]
 
 
 class LakeReader:
-    """Collects the rows of the lake; each `read` looks only behind what it has seen."""
+    """Collects the rows of the lake; each `read` continues after the last object it has read."""
 
     def __init__(self, settings: Settings) -> None:
         self._bucket = Bucket(settings)

@@ -218,10 +218,10 @@ def end_offsets(
     def ends() -> dict[int, int]:
         try:
             partitions = reader.list_topics(name, timeout=10).topics[name].partitions
-            places = {number: TopicPartition(name, number) for number in partitions}
+            offsets = {number: TopicPartition(name, number) for number in partitions}
             return {
-                number: reader.get_watermark_offsets(place, timeout=10)[1]
-                for number, place in places.items()
+                number: reader.get_watermark_offsets(offset, timeout=10)[1]
+                for number, offset in offsets.items()
             }
         except KafkaException:  # a topic just made or a broker just back: leaders are new
             return {}
@@ -232,7 +232,7 @@ def end_offsets(
 
 
 def committed_offsets(settings: Settings, topic: str, group: str) -> dict[int, int]:
-    """By partition, the committed offset of a group of the namespace (0 when there is none)."""
+    """By partition, the committed offset of a group of the namespace (0 without a commit)."""
     reader = consumer(settings, **{"group.id": settings.named(group)})
     name = settings.named(topic)
     partitions = reader.list_topics(name, timeout=10).topics[name].partitions

@@ -1,7 +1,7 @@
-"""An event loop whose time is not real: it jumps to the next timer when nothing else is to be done.
+"""An event loop with virtual time: it jumps to the next timer when nothing else can run.
 
-Servers and clients of one process live through hours in seconds, over real sockets, as fast as
-they compute and however busy the machine is: while anything is under way, no time passes.
+Servers and clients in one process simulate hours in seconds, over real sockets, at any load of the
+machine: while data is in transit or work is pending, no virtual time passes.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
-_SETTLE_S = 0.00002
-"""Of real time: for a socket that was just closed to be seen so at its other end."""
+_IDLE_S = 0.00002
+"""Real time to wait until the peer of a socket notices that it was closed."""
 _LONGEST_S = 0.5
 """Of real time: for what was written to arrive, and for a full socket to be read."""
 
@@ -42,7 +42,7 @@ class _Selector(selectors.DefaultSelector):
         events = super().select(0)
         if timeout <= 0 or events:
             return events
-        time.sleep(_SETTLE_S)
+        time.sleep(_IDLE_S)
         until_s = time.monotonic() + _LONGEST_S
         while True:
             waits = self._is_under_way() and time.monotonic() < until_s
@@ -51,7 +51,7 @@ class _Selector(selectors.DefaultSelector):
             if not waits:
                 self.passed_s += timeout
                 return events
-            time.sleep(_SETTLE_S)
+            time.sleep(_IDLE_S)
 
     def _is_under_way(self) -> bool:
         """Whether a socket connects, waits to write, or has sent what has not arrived yet."""
@@ -62,9 +62,9 @@ class _Selector(selectors.DefaultSelector):
 
 
 def _acknowledge_now(fd: int) -> None:
-    """Have the kernel say at once what it has received, which it likes to put off for 40 ms."""
-    with suppress(OSError), socket.socket(fileno=os.dup(fd)) as one:  # no TCP connection
-        one.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+    """Make the kernel acknowledge received data now; by default it delays that for up to 40 ms."""
+    with suppress(OSError), socket.socket(fileno=os.dup(fd)) as copy:  # no TCP connection
+        copy.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
 
 
 def _unacknowledged(fd: int) -> int:

@@ -88,7 +88,7 @@ class LiveCandles:
             return None
 
     def begin_incarnation(self) -> None:
-        """The topics were made again."""
+        """Handle recreated topics: their offsets and revisions start over."""
         with self._lock:
             self._store.begin_incarnation()
 

@@ -2,8 +2,8 @@
 
 Each topic has a thread and a consumer of its own: `candles-1m` is read committed, `candles-live`
 uncommitted, so that partial candles show before their transaction ends. No offsets are committed:
-every start reads the tail of each topic. A third thread asks Kafka for the topics' ids, which
-tells whether it answers and whether a topic was recreated.
+every start reads the tail of each topic. A third thread polls the topics' ids, to
+detect that Kafka is unavailable or that a topic was recreated.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ log = logging.getLogger("tickhouse.dashboard")
 BATCH = 500
 WATCH_INTERVAL_S = 3.0
 RETRY_S = 1.0
-ASK_S = 5.0
+REQUEST_TIMEOUT_S = 5.0
 
 
 class Tail(NamedTuple):
@@ -43,28 +43,28 @@ TAILS = (
 )
 
 
-class TopicIncarnations:
-    """The ids of the topics, as far as they were ever asked for; tells when one was recreated."""
+class TopicIdTracker:
+    """Tracks the ids of the topics, and detects topics that were recreated."""
 
     def __init__(
-        self, settings: Settings, live: LiveCandles, made_again: Callable[[set[str]], None]
+        self, settings: Settings, live: LiveCandles, on_recreated: Callable[[set[str]], None]
     ) -> None:
         self._settings = settings
         self._live = live
-        self._made_again = made_again
+        self._on_recreated = on_recreated
         self._names = {
             settings.named(topic): topic for topic in (STOCKS_TOPIC, CANDLES_TOPIC, LIVE_TOPIC)
         }
         self._ids: dict[str, str] = {}
         self._lock = threading.Lock()
 
-    def ask(self) -> None:
-        """Ask Kafka for the ids now.
+    def poll(self) -> None:
+        """Get the current ids from Kafka; call `on_recreated` with topics whose id changed.
 
-        :raises TopicError: it does not answer.
+        :raises TopicError: Kafka does not answer.
         """
         with self._lock:
-            found = topic_ids(self._settings, self._names, timeout_s=ASK_S)
+            found = topic_ids(self._settings, self._names, timeout_s=REQUEST_TIMEOUT_S)
             self._live.connection = ConnectionState("connected")
             changed = {
                 self._names[name]
@@ -75,34 +75,34 @@ class TopicIncarnations:
         if changed:
             log.info("topics recreated: %s", ", ".join(sorted(changed)))
             self._live.begin_incarnation()
-            self._made_again(changed)
+            self._on_recreated(changed)
 
 
 class TopicReader(threading.Thread):
     """Reads one topic into the live candles; survives broker outages and deleted topics."""
 
     def __init__(
-        self, settings: Settings, tail: Tail, live: LiveCandles, incarnations: TopicIncarnations
+        self, settings: Settings, tail: Tail, live: LiveCandles, tracker: TopicIdTracker
     ) -> None:
         super().__init__(name=f"read {tail.topic}", daemon=True)
         self._settings = settings
         self._tail = tail
         self._live = live
-        self._incarnations = incarnations
+        self._tracker = tracker
         self._state = live.topics[tail.topic]
         self._stopping = threading.Event()
-        self._again = threading.Event()
+        self._restart = threading.Event()
 
-    def read_again(self) -> None:
-        """The topic was recreated: start over with a new consumer."""
-        self._again.set()
+    def restart(self) -> None:
+        """Start over with a new consumer, as the topic was recreated."""
+        self._restart.set()
 
     def stop(self) -> None:
         self._stopping.set()
 
     def run(self) -> None:
         while not self._stopping.is_set():
-            self._again.clear()
+            self._restart.clear()
             consumer = Consumer(self._config(), logger=log)
             try:
                 if self._assign(consumer):
@@ -142,15 +142,15 @@ class TopicReader(threading.Thread):
     def _assign(self, consumer: Consumer) -> bool:
         """Assign each partition from its tail; return False while the topic does not exist."""
         name = self._settings.named(self._tail.topic)
-        topic = consumer.list_topics(name, timeout=ASK_S).topics[name]
+        topic = consumer.list_topics(name, timeout=REQUEST_TIMEOUT_S).topics[name]
         if topic.error is not None or not topic.partitions:
             self._wait_for(name, topic.error)
             return False
-        self._incarnations.ask()  # or a topic recreated before the watch first looks goes unseen
+        self._tracker.poll()  # detects topics recreated before the watch first polls
         starts = []
         for partition in topic.partitions:
             low, high = consumer.get_watermark_offsets(
-                TopicPartition(name, partition), timeout=ASK_S
+                TopicPartition(name, partition), timeout=REQUEST_TIMEOUT_S
             )
             start = max(low, high - self._tail.records)
             starts.append(TopicPartition(name, partition, start))
@@ -165,7 +165,7 @@ class TopicReader(threading.Thread):
             self._state.detail = f"The topic {name} cannot be read: {error.str()}."
 
     def _read(self, consumer: Consumer) -> None:
-        while not (self._again.is_set() or self._stopping.is_set()):
+        while not (self._restart.is_set() or self._stopping.is_set()):
             first = consumer.poll(0.5)
             if first is None:
                 continue
@@ -199,13 +199,13 @@ _GONE = (
 )
 
 
-class IncarnationWatch(threading.Thread):
-    """Asks for the incarnations now and then."""
+class RecreationWatch(threading.Thread):
+    """Polls the topics' ids periodically."""
 
-    def __init__(self, live: LiveCandles, incarnations: TopicIncarnations) -> None:
+    def __init__(self, live: LiveCandles, tracker: TopicIdTracker) -> None:
         super().__init__(name="watch topics", daemon=True)
         self._live = live
-        self._incarnations = incarnations
+        self._tracker = tracker
         self._stopping = threading.Event()
 
     def stop(self) -> None:
@@ -214,7 +214,7 @@ class IncarnationWatch(threading.Thread):
     def run(self) -> None:
         while not self._stopping.is_set():
             try:
-                self._incarnations.ask()
+                self._tracker.poll()
             except TickhouseError as error:
                 self._live.connection = ConnectionState("away", str(error))
             self._stopping.wait(WATCH_INTERVAL_S)
@@ -224,15 +224,13 @@ class Readers:
     """The threads that read the topics and watch for their recreation."""
 
     def __init__(self, settings: Settings, live: LiveCandles) -> None:
-        incarnations = TopicIncarnations(settings, live, self._read_again)
-        self._readers = {
-            tail.topic: TopicReader(settings, tail, live, incarnations) for tail in TAILS
-        }
-        self._watch = IncarnationWatch(live, incarnations)
+        tracker = TopicIdTracker(settings, live, self._restart_readers)
+        self._readers = {tail.topic: TopicReader(settings, tail, live, tracker) for tail in TAILS}
+        self._watch = RecreationWatch(live, tracker)
 
-    def _read_again(self, topics: set[str]) -> None:
+    def _restart_readers(self, topics: set[str]) -> None:
         for topic in topics & self._readers.keys():
-            self._readers[topic].read_again()
+            self._readers[topic].restart()
 
     def start(self) -> None:
         for thread in (self._watch, *self._readers.values()):
@@ -240,7 +238,7 @@ class Readers:
 
     def stop(self) -> None:
         """Stop every thread, and wait up to 3 s for each; they are daemons."""
-        threads: list[TopicReader | IncarnationWatch] = [self._watch, *self._readers.values()]
+        threads: list[TopicReader | RecreationWatch] = [self._watch, *self._readers.values()]
         for thread in threads:
             thread.stop()
         for thread in threads:

@@ -90,8 +90,8 @@ class BarSeries:
 def _replaces(new: Bar, new_incarnation: int, held: Bar, held_incarnation: int) -> bool:
     """Whether `new` replaces `held`, which is of the same minute.
 
-    Offsets and revisions compare only within one incarnation of the topics. Between incarnations the final with
-    the larger trade_count wins, on ties the newer.
+    Offsets and revisions are comparable only within an incarnation of the topics. Between
+    incarnations the final candle with the larger trade_count wins, on ties the newer.
     """
     if new.revision is None:
         if held.revision is not None:
@@ -119,7 +119,7 @@ class CandleStore:
         """End of the newest minute that has a final candle, UNIX ms; 0 before the first."""
 
     def begin_incarnation(self) -> None:
-        """The topics were made again: offsets and revisions start anew. Bars stay."""
+        """Handle recreated topics: offsets and revisions start over, bars are kept."""
         self._incarnation += 1
 
     def apply(self, symbol: str, bar: Bar) -> bool:

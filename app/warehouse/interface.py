@@ -68,7 +68,7 @@ class Warehouse(Protocol):
     """An open warehouse, its RAW schema in place."""
 
     def loaded_keys(self) -> dict[PartitionFolder, list[str]]:
-        """The last `LOOK_BACK` keys of each folder in the ledger, rejected objects included."""
+        """The last `RELISTED_KEYS` keys of each folder in the ledger, rejected objects included."""
 
     def not_loaded(self, objects: Sequence[LakeObject]) -> list[LakeObject]:
         """Those of `objects` that are not in the ledger, in the same order."""

@@ -70,7 +70,7 @@ def test_a_broker_that_is_killed_for_a_minute_costs_nothing(
     assert found.unproven == 0
     assert found.genuine > AWAY_S * 1_000
     for symbol in SYMBOLS:
-        wanted = [(one.t, one.p, one.v, one.k) for one in found.trades if one.symbol == symbol]
-        assert [(one.t, one.p, one.v, one.k) for one in trades_of(messages, symbol)] == wanted
+        wanted = [(t.t, t.p, t.v, t.k) for t in found.trades if t.symbol == symbol]
+        assert [(t.t, t.p, t.v, t.k) for t in trades_of(messages, symbol)] == wanted
     assert after < caught_up + MORE_AFTER
     assert after < before + settings.kafka_buffer_mib * 1_000_000

@@ -88,9 +88,8 @@ class RunningDemo:
 
     def get(self, path: str) -> Any:
         try:
-            return (
-                httpx2.get(self.page + path, timeout=5, trust_env=False).raise_for_status().json()
-            )
+            response = httpx2.get(self.page + path, timeout=5, trust_env=False)
+            return response.raise_for_status().json()
         except (httpx2.HTTPError, IndexError):
             return None
 
@@ -191,7 +190,7 @@ def test_a_fresh_clone_comes_to_moving_candles_and_gold_and_ends_cleanly(
 def closed_minute(demo: RunningDemo) -> Any:
     """The page's status once a minute of this run has closed.
 
-    A quote dated yesterday makes a final candle of yesterday at once; that is none of this run.
+    A quote dated yesterday makes a final candle of yesterday, which does not belong to this run.
     """
     status = demo.get("api/status")
     closed = status and status["last_final_end"] and status["last_final_end"] > demo.began_ms

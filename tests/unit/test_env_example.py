@@ -20,12 +20,12 @@ def test_names_every_setting_and_no_other() -> None:
     assert set(listed()) == {name.upper() for name in Settings.model_fields}
 
 
-def test_every_value_is_one_that_settings_take() -> None:
+def test_settings_accept_every_value() -> None:
     values = {name.lower(): value for name, value in listed().items() if value}
     Settings(_env_file=None, **values)
 
 
-def test_shows_the_defaults_of_what_has_one() -> None:
+def test_shows_the_defaults() -> None:
     example = Settings(
         _env_file=None, **{name.lower(): value for name, value in listed().items() if value}
     )

@@ -1,4 +1,4 @@
-"""Files that are replaced whole, their permissions, and their locks."""
+"""Output files: atomic replacement, permissions and locks."""
 
 from __future__ import annotations
 
@@ -54,14 +54,14 @@ def test_readers_of_the_old_file_keep_it(tmp_path: Path) -> None:
     assert path.read_text() == "new"
 
 
-def test_a_file_has_one_writer(tmp_path: Path) -> None:
+def test_a_file_has_a_single_writer(tmp_path: Path) -> None:
     path = tmp_path / "file"
-    with path.open("wb") as one, path.open("ab") as other:
-        lock_output(one, path)
+    with path.open("wb") as first, path.open("ab") as second:
+        lock_output(first, path)
         with pytest.raises(OutputError, match="Another process is writing to"):
-            lock_output(other, path)
-    with path.open("ab") as other:
-        lock_output(other, path)
+            lock_output(second, path)
+    with path.open("ab") as later:
+        lock_output(later, path)
 
 
 def _spill(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""Secrets in every spelling, masked; everything else as it was."""
+"""Redaction: secrets are masked in every spelling, other text is unchanged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Settings: wrong values and unknown names are told in sentences, secrets in none."""
+"""Settings: errors for invalid values and warnings for unknown names, without secrets."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_a_horizon_below_the_grace_is_a_sentence(monkeypatch):
         load_settings()
 
 
-def test_unknown_names_are_told_with_the_nearest_known_one(monkeypatch, tmp_path):
+def test_unknown_names_are_reported_with_the_nearest_known_name(monkeypatch, tmp_path):
     monkeypatch.setenv("KAFKA_BROKRS", "x")
     Path(".env").write_text("STOCK_SYMBOLS=AAPL\nCANDLE_GRACE_MS=4000\n")
     first, second = unknown_names()

@@ -83,7 +83,7 @@ def test_a_revision_of_an_earlier_minute_reaches_the_chart(
     assert not page_tab.errors
 
 
-def test_another_symbol_can_be_chosen_and_an_unknown_one_is_named(
+def test_another_symbol_can_be_chosen_and_an_unknown_symbol_is_named(
     make_settings: MakeSettings, serve: Serve, page_tab: PageTab
 ) -> None:
     settings = make_settings()
@@ -176,7 +176,7 @@ def test_gold_appears_when_it_is_built(
     assert not page_tab.errors
 
 
-def test_the_page_waits_for_topics_and_goes_on_when_they_are_made_again(
+def test_the_page_waits_for_topics_and_continues_when_they_are_recreated(
     make_settings: MakeSettings, serve: Serve, page_tab: PageTab
 ) -> None:
     settings = make_settings()

@@ -30,6 +30,8 @@ from tests.integration.warehouse.lake_writer import (
 )
 from tests.support import await_, await_consumed, read_topic, running, send_messages, values
 
+pytestmark = pytest.mark.timeout(900)  # three builds in one fixture
+
 PLAIN = ("AAPL", "MSFT", "ALL")  # Allstate is one
 APOSTROPHES = ("'; drop table x; --", "'", "O'NEIL", "Z'")
 OTHERS = ('A"B', "A\\B", "A\\", "%", "%s", "{{ 1 }}", "{% raw %}", "$1", "?", "*", "NULL", "null")
@@ -51,7 +53,7 @@ def first_minutes(lake: LakeWriter, symbols: Iterable[str]) -> None:
     lake.put("rejected", [rejection(9, 9, None, detail=symbol) for symbol in symbols])
 
 
-def one_more_minute(lake: LakeWriter, symbols: Iterable[str]) -> None:
+def next_minute(lake: LakeWriter, symbols: Iterable[str]) -> None:
     """A minute more, a revision of an earlier one, a trade, a quote and a watermark."""
     revised = {"revision": 1, "status": "revised"}
     lake.put("candles", [candle(symbol, 12, "22 24 21 23") for symbol in symbols])
@@ -73,15 +75,15 @@ def odd(lake_settings: Callable[..., Settings], tmp_path_factory: pytest.TempPat
     for symbols in STAGES:
         first_minutes(odd.lake, symbols)
         if before:
-            one_more_minute(odd.lake, before)
+            next_minute(odd.lake, before)
         odd.load_and_build()
         before = symbols
-    one_more_minute(odd.lake, before)
+    next_minute(odd.lake, before)
     odd.load_and_build()
     return odd
 
 
-def test_the_builds_succeed_one_after_the_other(odd: Filled) -> None:
+def test_the_builds_succeed(odd: Filled) -> None:
     assert [report.full for report in odd.builds] == [True, False, False, False]
     assert all(report.built for report in odd.builds)
 
@@ -99,14 +101,14 @@ def test_symbols_whose_rows_are_the_same_have_the_same_gold(odd: Filled, table: 
     assert len(rows) == len({tuple(row.values()) for row in rows}) * len(SYMBOLS)
 
 
-def test_gauge_has_a_row_a_symbol_and_one_of_them_all(odd: Filled) -> None:
+def test_gauge_has_a_row_per_symbol_and_a_total(odd: Filled) -> None:
     rows = odd.gold("select symbol, volume, gauge_max, as_of from gold.gold_gauge")
-    of_all = [row for row in rows if row["symbol"] == "*"]
-    of_one = [row for row in rows if row["symbol"] != "*"]
+    totals = [row for row in rows if row["symbol"] == "*"]
+    of_symbols = [row for row in rows if row["symbol"] != "*"]
 
-    assert {row["symbol"] for row in of_one} == {*SYMBOLS} - {"*"}
-    assert len({tuple(row.values())[1:] for row in of_one}) == 1
-    assert [row["volume"] for row in of_all] == [of_one[0]["volume"] * len(SYMBOLS)]
+    assert {row["symbol"] for row in of_symbols} == {*SYMBOLS} - {"*"}
+    assert len({tuple(row.values())[1:] for row in of_symbols}) == 1
+    assert [row["volume"] for row in totals] == [of_symbols[0]["volume"] * len(SYMBOLS)]
 
 
 def test_gold_holds_what_later_builds_brought(odd: Filled) -> None:

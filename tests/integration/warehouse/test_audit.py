@@ -113,7 +113,7 @@ def put(lake: LakeWriter, name: str, rows: Iterable[tuple[Any, ...]]) -> None:
     lake.put_table(key, pa.Table.from_arrays(arrays, schema=schema))
 
 
-def test_audit_finds_the_candles_of_real_trades_right_and_a_wrong_one_wrong(
+def test_audit_confirms_candles_of_real_trades_and_finds_a_wrong_candle(
     lake_settings: Callable[..., Settings], test_data: Path
 ) -> None:
     settings = lake_settings()

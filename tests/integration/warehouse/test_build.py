@@ -144,7 +144,7 @@ def test_coverage_of_a_minute_is_the_newest_word_on_it_and_its_watermark_the_lar
     assert tuple(row.values()) == (2, naive(1806))
 
 
-def test_data_quality_counts_what_was_repeated_refused_and_revised(filled: Filled) -> None:
+def test_data_quality_counts_duplicates_rejections_and_revisions(filled: Filled) -> None:
     (row,) = filled.gold(
         "select * from gold.gold_data_quality where symbol = 'AAPL' "
         f"and session_date = '{START.date()}'"
@@ -304,7 +304,7 @@ def test_times_are_utc(filled: Filled) -> None:
     assert row["first"] == START.replace(tzinfo=None)
 
 
-def test_unit_tests_and_every_data_test_over_whole_tables_pass(filled: Filled) -> None:
+def test_unit_tests_and_data_tests_over_full_tables_pass(filled: Filled) -> None:
     done = run_dbt(filled.settings, "test", "--vars", "full_table: true")
 
     results = json.loads((folder(filled.settings) / "run_results.json").read_text())["results"]

@@ -75,7 +75,7 @@ def symbols_of_all() -> set[str]:
     return {*STRANGE, *venues, *(f"{root}202412" for root in FUTURES_ROOTS)}
 
 
-def test_a_sector_is_the_well_known_one_or_that_of_the_symbols_class(markets: Filled) -> None:
+def test_a_sector_is_the_well_known_sector_or_that_of_the_symbols_class(markets: Filled) -> None:
     found = markets.gold("select symbol, sector from gold.gold_treechart")
 
     expected = {symbol: SECTORS[symbol_class(symbol)] for symbol in symbols_of_all()}

@@ -147,7 +147,7 @@ def test_files_that_are_not_objects_are_ignored(lake_settings: MakeSettings) -> 
     assert load(settings).objects == 1
 
 
-def test_more_objects_than_one_listing_holds(lake_settings: MakeSettings) -> None:
+def test_more_objects_than_a_listing_holds(lake_settings: MakeSettings) -> None:
     settings = lake_settings()
     lake = LakeWriter(settings)
     for offset in range(1_100):
@@ -160,7 +160,7 @@ def test_more_objects_than_one_listing_holds(lake_settings: MakeSettings) -> Non
     assert (report.objects, report.rows) == (1, {"trades": 1})
 
 
-def test_concurrent_loads_run_one_after_the_other(lake_settings: MakeSettings) -> None:
+def test_concurrent_loads_are_serialized(lake_settings: MakeSettings) -> None:
     settings = lake_settings()
     lake = LakeWriter(settings)
     for _ in range(20):

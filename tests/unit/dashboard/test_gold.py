@@ -34,7 +34,7 @@ def test_before_the_first_build_the_error_explains_it(settings: Settings) -> Non
         reader.require()
 
 
-def test_a_symbol_has_one_row_of_all_three_tables(settings: Settings) -> None:
+def test_rows_of_the_three_tables_are_merged_by_symbol(settings: Settings) -> None:
     publish_gold(
         settings,
         "1.duckdb",

@@ -112,7 +112,7 @@ def test_a_bad_request_is_answered_with_a_sentence(
     assert sentence in answer.json()["error"]
 
 
-def test_the_stream_of_an_unknown_symbol_is_refused(client: TestClient) -> None:
+def test_the_stream_of_an_unknown_symbol_is_rejected(client: TestClient) -> None:
     answer = client.get("/events?symbol=NOPE")
     assert answer.status_code == 404
     assert "NOPE" in answer.json()["error"]
@@ -173,7 +173,7 @@ def test_the_summary_has_each_symbol_and_gauges(client: TestClient, live: LiveCa
     assert client.get("/api/summary").json()["symbols"][0]["price"] == 11
 
 
-def test_another_host_is_refused(client: TestClient) -> None:
+def test_another_host_is_rejected(client: TestClient) -> None:
     """A DNS name of another site that points at this machine must not give access to the page."""
     assert client.get("/api/status", headers={"host": "evil.example"}).status_code == 400
 

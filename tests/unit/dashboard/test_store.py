@@ -60,7 +60,7 @@ def test_a_repeated_record_is_no_change() -> None:
     assert store.version == 1
 
 
-def test_in_a_new_incarnation_offsets_start_anew() -> None:
+def test_in_a_new_incarnation_offsets_restart() -> None:
     store = store_of(partial(close=101, last_offset=900))
     store.begin_incarnation()
     store.apply("AAPL", bar_of(partial(close=102, last_offset=2), "replay"))
@@ -70,7 +70,7 @@ def test_in_a_new_incarnation_offsets_start_anew() -> None:
 @pytest.mark.parametrize(
     ("new_trades", "expected"), [(5, 101), (6, 102), (7, 102)], ids=["fewer", "tie", "more"]
 )
-def test_between_lives_the_final_with_more_trades_wins_and_the_newer_on_ties(
+def test_between_incarnations_more_trades_win_and_the_newer_on_ties(
     new_trades: int, expected: float
 ) -> None:
     store = store_of(candle(close=101, trade_count=6, revision=4))
@@ -124,7 +124,7 @@ def test_a_candle_that_is_not_of_this_page_is_rejected(wrong: dict[str, object])
 
 
 def records() -> st.SearchStrategy[list[Candle]]:
-    """Records of one life: each (minute, revision) and each (minute, offset) has one content."""
+    """Records of an incarnation: (minute, revision) and (minute, offset) determine a candle."""
     minutes = st.integers(0, 4)
     finals = st.builds(
         lambda minute, revision: candle(minute=minute, revision=revision, close=100 + revision),

@@ -35,7 +35,7 @@ def test_kafka_listens_on_loopback_and_keeps_topics_for_ever() -> None:
     assert int(properties["message.max.bytes"]) >= 8 * 1024 * 1024
 
 
-def test_remembered_ports_stay_until_another_process_takes_one(tmp_path: Path) -> None:
+def test_remembered_ports_stay_until_another_process_takes_a_port(tmp_path: Path) -> None:
     file = tmp_path / "ports.json"
     first = remembered_ports(file, ("a", "b"))
     assert remembered_ports(file, ("a", "b")) == first

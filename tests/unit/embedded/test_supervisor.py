@@ -108,8 +108,8 @@ def test_a_child_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
 
 def test_a_second_run_in_the_same_folder_is_a_sentence(tmp_path: Path) -> None:
     program = (
-        "from pathlib import Path; from app.embedded.leftovers import only_run\n"
-        f"with only_run(Path({str(tmp_path)!r})): print('held', flush=True); input()"
+        "from pathlib import Path; from app.embedded.leftovers import single_run\n"
+        f"with single_run(Path({str(tmp_path)!r})): print('held', flush=True); input()"
     )
     first = subprocess.Popen(
         [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True

@@ -10,7 +10,7 @@ from app.market.conditions import CONDITIONS, PriceClass, eligibility
 from app.market.sessions import Session
 
 
-def test_the_table_is_the_published_one(test_data):
+def test_the_table_equals_the_published_table(test_data):
     published = json.loads((test_data / "trade_conditions.json").read_text())["conditions"]
     assert len(CONDITIONS) == len(published) == 41
     for condition, row in zip(CONDITIONS, published, strict=True):

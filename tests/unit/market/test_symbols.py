@@ -25,7 +25,7 @@ from app.market.symbols import SymbolClass, is_symbol, symbol_class
         ("^GSPC", SymbolClass.OTHER),
     ],
 )
-def test_a_symbol_tells_its_class(symbol, kind):
+def test_the_class_of_a_symbol_follows_from_its_name(symbol, kind):
     assert symbol_class(symbol) is kind
 
 
@@ -88,7 +88,7 @@ def test_not_every_text_is_a_symbol(text):
 
 @settings(deadline=None)
 @given(st.text() | st.text("AZ09.:/_-=&+^ '", max_size=60))
-def test_a_symbol_stays_whole_wherever_it_is_written(text):
+def test_a_symbol_is_unchanged_wherever_it_is_written(text):
     if is_symbol(text):
         assert text.isascii()
         assert text.isprintable()
