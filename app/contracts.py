@@ -217,7 +217,7 @@ class Rejected(Struct, gc=False):
     stage: Literal["feed", "candles"]
     reason: Annotated[
         str,
-        Meta(description="schema, key, feed, range, unsubscribed, future, late, refused_by_kafka"),
+        Meta(description="schema, key, feed, range, unsubscribed, future, late, rejected_by_kafka"),
     ]
     detail: Annotated[str, Meta(description="one sentence")]
     feed: FeedName

@@ -46,7 +46,7 @@ def check_output(option: str, out: Path, inputs: Iterable[Path]) -> None:
         if stat.S_ISDIR(kind):
             raise OutputError(f"{option} {out} is a folder. Name a file in it.")
         if not stat.S_ISREG(kind):
-            raise OutputError(f"{option} {out} is no regular file. Name another one.")
+            raise OutputError(f"{option} {out} is not a regular file. Name another one.")
 
 
 def lock_output(file: IO[bytes], path: Path) -> None:
@@ -84,7 +84,7 @@ def replacing(path: Path, mode: int | None = None) -> Iterator[BinaryIO]:
     try:
         with os.fdopen(descriptor, "wb") as file:
             if mode is not None:
-                os.fchmod(descriptor, mode)  # the umask has no say in what was given
+                os.fchmod(descriptor, mode)  # a given mode is independent of the umask
             yield file
             file.flush()
             os.fsync(descriptor)

@@ -157,7 +157,7 @@ class Backlog:
             spill.append(moved)
         except OSError as error:
             if not self._failed:
-                log.error("%s cannot be written: %s. Make room there.", spill.path, error)
+                log.error("%s cannot be written: %s. Free some space there.", spill.path, error)
             self._failed = True
             return
         self._failed = False

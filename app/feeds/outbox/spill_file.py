@@ -179,7 +179,7 @@ class SpillFile:
             return
         (generation, end_at), self._rewritten = self._rewritten, None
         new = self._new_path
-        if generation != self._generation:  # all of it was delivered meanwhile
+        if generation != self._generation:  # everything was delivered since then
             new.unlink()
             return
         file = FileIO(new, "r+b")
@@ -292,7 +292,7 @@ class SpillFile:
             if span.record is not None:
                 self._end_at = span.end_at
                 self.unread += 1
-        self._last = None  # what was found is yet to be read
+        self._last = None  # the records found are yet to be read
         self._file.truncate(self._end_at)
 
     def _check_format(self) -> None:
@@ -300,7 +300,7 @@ class SpillFile:
         found = self._file.read(len(_FORMAT))
         if not _FORMAT.startswith(found):
             raise SpillError(
-                f"{self.path} is no file of waiting messages that this version can read: it begins "
+                f"{self.path} is not a spill file that this version can read: it begins "
                 f"with {found!r}, not with {_FORMAT!r}. Move it away, or start the version that "
                 "wrote it once more; what it holds is not sent otherwise."
             )
@@ -314,7 +314,7 @@ class SpillFile:
             self._confirmed_at = self._read_at = self._end_at = start_at
             self._since_ms = since_ms
             return
-        log.error("%s: its head is spoiled, so all of it is sent again", self.path)
+        log.error("%s: its header is corrupt, so all of it is sent again", self.path)
         self._since_ms = 0
 
     def _spans(self, start_at: int, end_at: int) -> Iterator[_FilePart]:

@@ -130,7 +130,7 @@ def test_a_connection_that_only_pings_is_replaced_and_was_not_covered(
         server.wait_for("subscribe", 2)
         server.send_trades(("A", clock.now_ms(), 2))
         messages = stocks(settings, until=_passed(clock.now_ms()))
-    assert "though the market is open, connecting anew" in caplog.text
+    assert "though the market is open, reconnecting" in caplog.text
     dark = range(last_ms // 60_000 + 1, replaced_ms // 60_000)
     assert dark
     assert [_covered(messages, minute * 60_000) for minute in dark] == [0] * len(dark)

@@ -260,7 +260,7 @@ def test_coverage_and_quotes_are_told(live: Settings, server: FinnhubServer) -> 
 
 def test_a_refused_key_ends_it_with_a_sentence(live: Settings, server: FinnhubServer) -> None:
     server.refuse_with = 401
-    with pytest.raises(BadKeyError, match=r"refuses the API key \(HTTP 401\)") as caught:
+    with pytest.raises(BadKeyError, match=r"rejects the API key \(HTTP 401\)") as caught:
         asyncio.run(produce(live))
     assert TOKEN not in str(caught.value)
 
@@ -410,7 +410,7 @@ def test_no_key_is_in_any_line_file_or_message(
     server.refuse_with = 401
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 1
-    assert "127.0.0.1 refuses the API key (HTTP 401). Correct FINNHUB_API_KEY." in output
+    assert "127.0.0.1 rejects the API key (HTTP 401). Correct FINNHUB_API_KEY." in output
     assert "HTTP 502" in output
     shown = [output.encode(), gzip.decompress(recording.read_bytes())]
     shown += [base64.b64decode(one.payload or "") + encode(one) for one in refused]

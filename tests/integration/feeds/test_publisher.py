@@ -161,7 +161,7 @@ def test_a_topic_that_is_away_while_kafka_goes_away_too_gets_everything(
     await_(lambda: says("does not answer"))
     private_kafka.start()
     ensure_topics(on_private_kafka)
-    await_(lambda: says("is there again"))
+    await_(lambda: says("exists again"))
     assert publisher.flush(60) == 0
     assert sorted(_numbers(on_private_kafka)) == list(range(1, number + 1))
 

@@ -111,7 +111,7 @@ def test_what_kafka_refuses_is_recorded_and_the_rest_arrives(
     assert publisher.delivered_up_to == publisher.last()
     assert _numbers(small) == [0, 1, 2, 4, 5, 6, 7]
     (record,) = rejected(small, 1)
-    assert (record.stage, record.reason) == ("feed", "refused_by_kafka")
+    assert (record.stage, record.reason) == ("feed", "rejected_by_kafka")
     payload = base64.b64decode(record.payload or "")
     assert decode(b"A", payload, "replay").message == large
     assert record.size == len(payload)
@@ -154,7 +154,7 @@ def test_a_record_that_is_refused_with_its_payload_goes_without(small: Settings)
     while publisher.flush(1):
         pass
     (record,) = rejected(small, 1)
-    assert (record.payload, record.reason) == (None, "refused_by_kafka")
+    assert (record.payload, record.reason) == (None, "rejected_by_kafka")
     assert record.size > 40_000
     assert publisher.failed == 1
 
@@ -199,7 +199,7 @@ def test_what_kafka_refuses_is_not_covered_and_ends_the_producer_with_a_sentence
     assert _final(messages, "B", minute) == 60_000
     assert [t.t for t in trades_of(messages, "A")] == [lost_ms + 1]
     (record,) = rejected(settings, 1)
-    assert (record.reason, record.size > 990) == ("refused_by_kafka", True)
+    assert (record.reason, record.size > 990) == ("rejected_by_kafka", True)
     assert "refuses message 1 for good" in caplog.text
     checkpoint = load_checkpoint(settings.home / CHECKPOINT_FILE)
     assert checkpoint is not None

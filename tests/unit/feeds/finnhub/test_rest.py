@@ -283,7 +283,7 @@ def test_an_answer_that_comes_in_drops_is_given_up(
     handler.fault = staticmethod(_drip)
     calls = RestCalls([(FinnhubRest(url, "secret"), CallBudget())], SteadyClock(100), Random(1))
     began_s = time.monotonic()
-    with pytest.raises(RequestError, match=r"no whole answer in 0\.3 s") as caught:
+    with pytest.raises(RequestError, match=r"no complete answer within 0\.3 s") as caught:
         asyncio.run(calls.ask(lambda api: api.quote("A")))
     assert time.monotonic() - began_s < 2.5
     assert caught.value.retry == "soon"

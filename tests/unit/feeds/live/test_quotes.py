@@ -142,7 +142,7 @@ def test_an_outage_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
     run = _Poller(*[RequestError("HTTP 500", "soon", 500)] * 6)
     run.poll()
     run.poll()
-    assert caplog.text.count("it is tried again") == 1
+    assert caplog.text.count("it will be retried") == 1
 
 
 def test_a_malformed_quote_goes_to_the_rejections() -> None:

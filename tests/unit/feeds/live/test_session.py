@@ -344,16 +344,16 @@ def test_a_refused_symbol_was_never_covered_and_the_others_are() -> None:
     found: list[str] = []
     for _ in range(30):
         feed.pass_s(1)
-        again, refused, corrections = feed.session.find_refused("c-1")
+        again, refused, corrections = feed.session.find_rejected("c-1")
         assert corrections == []
         found += refused
         if "B" in again:
             feed.session.frame(TOO_MANY, "c-1")
-    assert found == feed.session.refused("c-1") == ["B"]
+    assert found == feed.session.rejected_symbols("c-1") == ["B"]
     made = feed.pass_s(35)
     assert (_told(made), _told(made, "B")) == ([(0, 60_000)], [(0, 0)])
     feed.trades(65_000, symbol="B")
-    assert feed.session.refused("c-1") == []
+    assert feed.session.rejected_symbols("c-1") == []
     assert _told(feed.pass_s(60), "B")[-1] == (60_000, 55_000)
 
 

@@ -197,7 +197,7 @@ def test_without_room_on_the_disk_nothing_is_lost_and_no_more_is_wanted(
     for number in range(100):
         backlog.add(_record(number))
     assert not backlog.has_room
-    assert caplog.text.count("Make room there") == 1
+    assert caplog.text.count("Free some space there") == 1
     full.is_full = False
     assert backlog.has_room
     assert _take(backlog) == list(range(100))

@@ -182,7 +182,7 @@ def test_nothing_is_settled_while_a_loss_is_not_taken(client: list[_Client]) -> 
     assert publisher.last() == 2
     topic, value, _ = client[0].taken[1]
     assert topic == "trades-rejected"
-    assert decode_rejected(value).reason == "refused_by_kafka"
+    assert decode_rejected(value).reason == "rejected_by_kafka"
 
 
 def test_what_was_refused_along_with_others_goes_again_before_what_waits(

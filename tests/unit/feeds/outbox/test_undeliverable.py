@@ -87,7 +87,7 @@ def test_with_anything_but_trades_nothing_of_the_feed_is_lost() -> None:
 def test_what_is_refused_is_on_record_with_what_it_was() -> None:
     record = _record(_trades(1_500, 1_000))
     rejected = rejection(record, "too large " * 100, "live")
-    assert (rejected.stage, rejected.reason) == ("feed", "refused_by_kafka")
+    assert (rejected.stage, rejected.reason) == ("feed", "rejected_by_kafka")
     assert base64.b64decode(rejected.payload or "") == record.value
     assert rejected.size == len(record.value)
     assert len(rejected.detail) <= MAX_DETAIL
@@ -123,20 +123,20 @@ def _takes(window: SendWindow, size: int) -> bool:
 def test_what_was_refused_together_is_sent_in_halves() -> None:
     window = SendWindow()
     assert window.has_room(sys.maxsize // 2, KafkaRecord("", None, b""))
-    window.refused(1_000, too_large=False)
+    window.rejected(1_000, too_large=False)
     assert _takes(window, 499)
     assert not _takes(window, 500)
     assert window.has_room(0, KafkaRecord("", None, bytes(10_000))), "alone, anything may go"
     for _ in range(20):
-        window.refused(1_000, too_large=False)
+        window.rejected(1_000, too_large=False)
     assert not _takes(window, 160)
     assert window.has_room(0, KafkaRecord("", None, b""))
 
 
 def test_it_grows_again_but_not_to_what_was_too_large() -> None:
     window = SendWindow()
-    window.refused(4_000, too_large=True)
-    window.refused(1_000, too_large=False)
+    window.rejected(4_000, too_large=True)
+    window.rejected(1_000, too_large=False)
     for _ in range(9):
         window.delivered()
     assert _takes(window, 1_999)

@@ -121,8 +121,8 @@ def test_everything_that_can_happen_happens_again(tmp_path: Path) -> None:
     first.session.subscribed("c-2", ["C"])
     first.recorder.subscribed("c-2", ["C"])
     first.pass_s(30)
-    first.recorder.refused("c-2", ["A"])
-    first.made += first.session.refuse("c-2", ["A"])
+    first.recorder.rejected("c-2", ["A"])
+    first.made += first.session.reject_symbols("c-2", ["A"])
     first.clock.move_forward(300_000)  # a sleep
     first.pass_s(20)
     first.hear("c-2", 9_000_000, symbol="C")  # held until it stops
