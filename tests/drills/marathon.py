@@ -1,4 +1,4 @@
-"""A producer's life through a seeded script of all faults, and what must have come of it.
+"""A producer's run through a seeded script of all faults, and what must have come of it.
 
 Producer and simulator are the real ones, over real sockets, in one process on virtual time. Kafka
 is the one thing that is not there: what the producer sends is kept in a list.
@@ -53,13 +53,13 @@ SILENCE_S = 30.0
 SYMBOLS = (*KNOWN_PRICES, *(f"S{number:02d}" for number in range(50 - len(KNOWN_PRICES))))
 RULES = Rules("simulated", "sip", 5_000, 900_000)
 TOLERANCE_MS = 1_000
-TOLD_S = 9.0
-"""A minute is told by then, even by a clock that is behind by as much as is let pass."""
+EMITTED_S = 9.0
+"""A minute is emitted by then, even by a clock that is behind by as much as is let pass."""
 ARRIVED_S = 2.0
 """What was sent has arrived by then; no connection takes a silence so short for a stall."""
 
 
-class Life(NamedTuple):
+class ProducerRun(NamedTuple):
     """One run of the producer: from when until when, on the simulator's clock.
 
     :ivar ahead: since when (on the simulator's clock) its own was ahead of that by how many ms.
@@ -80,15 +80,15 @@ class Life(NamedTuple):
         return self.ended_ms + self.ahead[-1][1]
 
 
-class Lived(NamedTuple):
+class MarathonResult(NamedTuple):
     """What was sent to Kafka, what the simulator delivered, by which clocks the producer went."""
 
     messages: list[Message | Rejected]
     deliveries: list[Delivery]
-    lives: list[Life]
+    runs: list[ProducerRun]
 
 
-class Kept:
+class ListOutbox:
     """Stands for the way to Kafka: keeps what a producer offers."""
 
     def __init__(self, messages: list[Message | Rejected]) -> None:
@@ -122,7 +122,7 @@ class Kept:
         pass
 
 
-async def live_through(
+async def run_marathon(
     seed: int,
     folder: Path,
     rate: float,
@@ -132,7 +132,7 @@ async def live_through(
     start_ms: int = START_MS,
     faults: list[AnyFault] | None = None,
     silence_s: float = SILENCE_S,
-) -> Lived:
+) -> MarathonResult:
     """The whole of a marathon; a producer that a bad key has stopped is started again.
 
     :param faults: what goes wrong; by default the script of the seed.
@@ -141,12 +141,12 @@ async def live_through(
     :param behind_ms: by how much its machine's clock is behind.
     """
     messages: list[Message | Rejected] = []
-    patch.setattr(producing, "Outbox", lambda *_: Kept(messages))
+    patch.setattr(producing, "Outbox", lambda *_: ListOutbox(messages))
     patch.setattr(producing, "await_topics", lambda *_: True)
     patch.setattr(rest, "_in_thread", _call)
     patch.setattr(rest, "TIMEOUT_S", 600)  # of real time: on a busy machine 4 s are not many
     patch.setattr(RestFaults, "answer", _answer)
-    lives: list[Life] = []
+    runs: list[ProducerRun] = []
     script = seeded_script(seed, length_s, silence_s) if faults is None else faults
     async with simulated(faults=script, rate=rate, seed=seed, start_ms=start_ms) as simulator:
         settings = Settings(
@@ -160,14 +160,14 @@ async def live_through(
             finnhub_rest_url=f"http://{simulator.at}/api/v1",
         )
         stop = asyncio.Event()
-        living = _keep_living(settings, start_ms, behind_ms, Random(seed), stop, lives)
-        running = asyncio.create_task(living)
-        await asyncio.sleep(length_s + TOLD_S)
+        running_producers = _run_producers(settings, start_ms, behind_ms, Random(seed), stop, runs)
+        running = asyncio.create_task(running_producers)
+        await asyncio.sleep(length_s + EMITTED_S)
         simulator.close_market()
         await asyncio.sleep(ARRIVED_S)
         stop.set()
         await running
-        return Lived(messages, simulator.deliveries, lives)
+        return MarathonResult(messages, simulator.deliveries, runs)
 
 
 def _loop() -> VirtualTimeLoop:
@@ -193,38 +193,40 @@ async def _answer(self: RestFaults, target: str, header_token: str | None) -> An
         return await _answers(self, target, header_token)
 
 
-async def _keep_living(
+async def _run_producers(
     settings: Settings,
     start_ms: int,
     behind_ms: int,
     rng: Random,
     stop: asyncio.Event,
-    lives: list[Life],
+    runs: list[ProducerRun],
 ) -> None:
-    """Each life begins with the machine's clock, as the process would that is started again."""
+    """Each run begins with the machine's clock, as the process would that is started again."""
     simulators = LoopClock(start_ms)
     while not stop.is_set():
         began_ms, clock = simulators.now_ms(), LoopClock(start_ms - behind_ms)
         try:
             await Producer(settings, Finnhub(settings), clock, rng).run(stop)
         except BadKeyError:
-            lives.append(_life(began_ms, simulators.now_ms(), -behind_ms, clock.moves))
+            runs.append(_producer_run(began_ms, simulators.now_ms(), -behind_ms, clock.moves))
             await asyncio.sleep(5)
-    lives.append(_life(began_ms, simulators.now_ms(), -behind_ms, clock.moves))
+    runs.append(_producer_run(began_ms, simulators.now_ms(), -behind_ms, clock.moves))
 
 
-def _life(began_ms: int, ended_ms: int, ahead_ms: int, moves: list[tuple[int, int]]) -> Life:
+def _producer_run(
+    began_ms: int, ended_ms: int, ahead_ms: int, moves: list[tuple[int, int]]
+) -> ProducerRun:
     ahead = [(began_ms, ahead_ms)]
     for at_ms, by in moves:
         ahead.append((at_ms - ahead_ms, ahead_ms + by))
         ahead_ms += by
-    return Life(began_ms, ended_ms, ahead)
+    return ProducerRun(began_ms, ended_ms, ahead)
 
 
 # --- what must have come of it
 
 
-def last_words(end_ms: int) -> list[Message]:
+def final_watermarks(end_ms: int) -> list[Message]:
     """Watermarks far behind the end, from a source that outlives all others: all becomes final."""
     ends = (end_ms + 60 * MINUTE, end_ms + 70 * MINUTE)
     return [Watermark(symbol, "simulated", "end", t, t) for t in ends for symbol in SYMBOLS]
@@ -235,14 +237,16 @@ def candles(records: Iterable[Candle]) -> dict[str, tuple[object, ...]]:
     return {name: market_fields(one) for name, one in newest(records).items()}
 
 
-def made(messages: Iterable[Message]) -> dict[str, tuple[object, ...]]:
+def candles_of(messages: Iterable[Message]) -> dict[str, tuple[object, ...]]:
     """The candles that the core makes of messages."""
-    told = list(messages)
-    end_ms = max(one.received_at for one in told)
-    return candles(Backfill(RULES).records([*told, *last_words(end_ms)]))
+    emitted = list(messages)
+    end_ms = max(one.received_at for one in emitted)
+    return candles(Backfill(RULES).records([*emitted, *final_watermarks(end_ms)]))
 
 
-def wanted(found: ExpectedTrades, quotes: Iterable[Quote]) -> dict[str, tuple[object, ...]]:
+def expected_candles(
+    found: ExpectedTrades, quotes: Iterable[Quote]
+) -> dict[str, tuple[object, ...]]:
     """The candles of what was delivered, by the identity rules, each trade a message.
 
     Quotes come first: the first of a day may tell of the day before, and would be late behind
@@ -259,10 +263,10 @@ def wanted(found: ExpectedTrades, quotes: Iterable[Quote]) -> dict[str, tuple[ob
         )
         for one in found.trades
     ]
-    return made([*quotes, *trades])
+    return candles_of([*quotes, *trades])
 
 
-def refused_frames(deliveries: Iterable[Delivery]) -> set[str]:
+def rejected_frames(deliveries: Iterable[Delivery]) -> set[str]:
     """The digests of frames that hold what cannot be taken; of huge ones the log holds a part."""
     return {
         hashlib.sha256(one.raw.encode()).hexdigest()
@@ -287,28 +291,28 @@ def rejected_as_future(records: Collection[Rejected]) -> set[tuple[str, int, Dec
     return found
 
 
-class Heard(NamedTuple):
-    """From when until when a symbol was heard, on the simulator's clock."""
+class ReceivedSpan(NamedTuple):
+    """From when until when a symbol was received_spans, on the simulator's clock."""
 
     start_ms: int
     end_ms: int
 
 
-def heard(deliveries: list[Delivery], end_ms: int) -> dict[str, list[Heard]]:
+def received_spans(deliveries: list[Delivery], end_ms: int) -> dict[str, list[ReceivedSpan]]:
     """When each symbol was subscribed on a connection that brought trades.
 
-    What is silent was heard until its last trade before, and is again when the silence is over.
+    What is silent was received_spans until its last trade before, and is again when the silence is over.
     """
     since: dict[tuple[int, str], int] = {}
     last: dict[int, int] = {}
     silent: set[int] = set()
-    found: dict[str, list[Heard]] = {symbol: [] for symbol in SYMBOLS}
+    found: dict[str, list[ReceivedSpan]] = {symbol: [] for symbol in SYMBOLS}
 
     def end(connection: int, at_ms: int) -> list[tuple[int, str]]:
         at_ms = last.get(connection, at_ms) if connection in silent else at_ms
         ended = [key for key in since if key[0] == connection]
         for key in ended:
-            found[key[1]].append(Heard(since.pop(key), at_ms))
+            found[key[1]].append(ReceivedSpan(since.pop(key), at_ms))
         return ended
 
     for one in deliveries:
@@ -333,65 +337,71 @@ def heard(deliveries: list[Delivery], end_ms: int) -> dict[str, list[Heard]]:
     return found
 
 
-def on_producers_clock(intervals: list[Heard], lives: list[Life]) -> list[Heard]:
-    """The same as that clock said it: nothing was heard in what it was moved over.
+def on_producers_clock(
+    intervals: list[ReceivedSpan], runs: list[ProducerRun]
+) -> list[ReceivedSpan]:
+    """The same as that clock said it: nothing was received_spans in what it was moved over.
 
     A run whose clock is before that of the run that ended tells its minutes anew.
     """
-    ahead = [one for life in lives for one in life.ahead]
-    anew = [(life.began_ms, life.from_ms // MINUTE * MINUTE) for life in set_back(lives)]
+    ahead = [one for run in runs for one in run.ahead]
+    anew = [
+        (run.began_ms, run.from_ms // MINUTE * MINUTE) for run in runs_with_clock_set_back(runs)
+    ]
     shown = []
     for one in intervals:
         until_ms = min((minute for at_ms, minute in anew if one.start_ms < at_ms), default=None)
         within = [at_ms for at_ms, _ in ahead if one.start_ms < at_ms < one.end_ms]
         for start_ms, end_ms in pairwise([one.start_ms, *within, one.end_ms]):
             ahead_ms = next((by for at_ms, by in reversed(ahead) if at_ms <= start_ms), 0)
-            span = Heard(start_ms + ahead_ms, end_ms + ahead_ms)
+            span = ReceivedSpan(start_ms + ahead_ms, end_ms + ahead_ms)
             if until_ms is None or span.start_ms < until_ms:
-                shown.append(Heard(span.start_ms, min(span.end_ms, until_ms or span.end_ms)))
+                shown.append(ReceivedSpan(span.start_ms, min(span.end_ms, until_ms or span.end_ms)))
     return shown
 
 
-def set_back(lives: list[Life]) -> list[Life]:
-    """Those whose clock began before that of the life before ended."""
-    return [after for before, after in pairwise(lives) if after.from_ms < before.until_ms]
+def runs_with_clock_set_back(runs: list[ProducerRun]) -> list[ProducerRun]:
+    """Those whose clock began before that of the run before ended."""
+    return [after for before, after in pairwise(runs) if after.from_ms < before.until_ms]
 
 
-def told_coverage(messages: Iterable[Message | Rejected]) -> dict[tuple[str, int], int]:
-    """The newest value told of each symbol's minute."""
-    told: dict[tuple[str, int], int] = {}
+def emitted_coverage(messages: Iterable[Message | Rejected]) -> dict[tuple[str, int], int]:
+    """The newest value emitted of each symbol's minute."""
+    emitted: dict[tuple[str, int], int] = {}
     for one in messages:
         if isinstance(one, Watermark) and one.minute_start is not None:
             assert one.gap_since is None, "no marathon is dark for longer than the horizon"
-            told[one.symbol, one.minute_start] = one.covered_ms or 0
-    return told
+            emitted[one.symbol, one.minute_start] = one.covered_ms or 0
+    return emitted
 
 
-def coverage_errors(lived: Lived, start_ms: int, end_ms: int) -> list[str]:
-    """Each minute whose coverage differs from what was heard by more than a second an edge.
+def coverage_errors(result: MarathonResult, start_ms: int, end_ms: int) -> list[str]:
+    """Each minute whose coverage differs from what was received_spans by more than a second an edge.
 
     :param start_ms: when the producer had come up.
-    :param end_ms: behind the last minute that was told for good.
+    :param end_ms: behind the last minute that was emitted for good.
     """
-    told = told_coverage(lived.messages)
+    emitted = emitted_coverage(result.messages)
     errors = []
-    for symbol, intervals in heard(lived.deliveries, end_ms).items():
-        spans = on_producers_clock(intervals, lived.lives)
+    for symbol, intervals in received_spans(result.deliveries, end_ms).items():
+        spans = on_producers_clock(intervals, result.runs)
         for minute in range(-(-start_ms // MINUTE) * MINUTE, end_ms - MINUTE + 1, MINUTE):
             parts = [_overlap(span, minute) for span in spans]
             allowed = sum(_leeway(edge, minute) for span in spans for edge in span)
-            got = told.get((symbol, minute))
+            got = emitted.get((symbol, minute))
             if got is None or abs(got - sum(parts)) > allowed:
                 number = (minute - start_ms) // MINUTE
-                errors.append(f"{symbol} minute {number}: {got} told, {sum(parts)} heard")
+                errors.append(
+                    f"{symbol} minute {number}: {got} emitted, {sum(parts)} received_spans"
+                )
     return errors
 
 
 def _leeway(edge_ms: int, minute: int) -> int:
-    """By how much a minute's coverage changes, at most, when an edge is told a tolerance away."""
+    """By how much a minute's coverage changes, at most, when an edge is emitted a tolerance away."""
     outside_ms = max(minute - edge_ms, edge_ms - (minute + MINUTE), 0)
     return max(0, TOLERANCE_MS - outside_ms)
 
 
-def _overlap(span: Heard, minute: int) -> int:
+def _overlap(span: ReceivedSpan, minute: int) -> int:
     return max(0, min(span.end_ms, minute + MINUTE) - max(span.start_ms, minute))

@@ -23,7 +23,7 @@ WAIT_S = 30
 class FinnhubServer:
     """Serves on a free loopback port from a thread of its own.
 
-    :ivar heard: what clients said, in order: ("open", path), ("subscribe", symbol), ("close", "").
+    :ivar received: what clients said, in order: ("open", path), ("subscribe", symbol), ("close", "").
     :ivar refuse_with: the HTTP status that handshakes are answered with, if any.
     :ivar retry_after: what those say of when to try again, if anything.
     :ivar redirect_to: host and port that handshakes and REST calls are redirected to, if any.
@@ -34,7 +34,7 @@ class FinnhubServer:
     """
 
     def __init__(self, headers: dict[str, str] | None = None) -> None:
-        self.heard: queue.Queue[tuple[str, str]] = queue.Queue()
+        self.received: queue.Queue[tuple[str, str]] = queue.Queue()
         self.refuse_with: int | None = None
         self.retry_after: str | None = None
         self.redirect_to: str | None = None
@@ -83,7 +83,7 @@ class FinnhubServer:
         """Wait until clients have said `kind` so many times more; what it was about."""
         found: list[str] = []
         while len(found) < times:
-            said, what = self.heard.get(timeout=WAIT_S)
+            said, what = self.received.get(timeout=WAIT_S)
             if said == kind:
                 found.append(what)
         return found
@@ -151,7 +151,7 @@ class FinnhubServer:
                 Headers({"Content-Type": "application/json", "Content-Length": str(len(body))}),
                 body,
             )
-        self.heard.put(("open", _key(request)))
+        self.received.put(("open", _key(request)))
         if self.refuse_with is not None:
             refusal = socket.respond(self.refuse_with, "refused")
             if self.retry_after is not None:
@@ -170,14 +170,14 @@ class FinnhubServer:
         try:
             async for raw in socket:
                 said = json.loads(raw)
-                self.heard.put((said["type"], said["symbol"]))
+                self.received.put((said["type"], said["symbol"]))
                 if said["type"] == "subscribe" and said["symbol"] in self.refused_symbols:
                     await socket.send('{"msg":"Subscribing to too many symbols","type":"error"}')
         except ConnectionClosed:
             pass
         finally:
             self._sockets.remove(socket)
-            self.heard.put(("close", ""))
+            self.received.put(("close", ""))
 
     async def _ping(self) -> None:
         for socket in self._sockets:

@@ -126,7 +126,7 @@ def test_a_used_up_limit_is_waited_for() -> None:
 
 
 @pytest.mark.parametrize("status", [400, 403, 404])
-def test_a_refusal_is_never_asked_again(status: int, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_rejection_is_never_asked_again(status: int, caplog: pytest.LogCaptureFixture) -> None:
     quote_run = _QuoteRun(f"rest-refuse:status={status}")
     assert [what for _, what in quote_run.asked] == ["US", *SYMBOLS]
     assert quote_run.published == []

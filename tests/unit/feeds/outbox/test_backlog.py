@@ -130,7 +130,7 @@ def test_what_is_behind_a_damage_is_read_all_the_same(
     assert [_number(record) for record in SpillFile(path).read()] == [0, 1, 2, 4, 5]
 
 
-def test_without_the_place_in_its_head_all_of_the_file_is_sent(path: Path) -> None:
+def test_without_the_position_in_its_head_all_of_the_file_is_sent(path: Path) -> None:
     spill = SpillFile(path)
     spill.append(map(_record, range(3)))
     spill.close()

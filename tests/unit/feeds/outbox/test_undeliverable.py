@@ -84,7 +84,7 @@ def test_with_anything_but_trades_nothing_of_the_feed_is_lost() -> None:
     assert lost_with(_record(_trades(1, 0)), "simulated") == [], "of another feed"
 
 
-def test_what_is_refused_is_on_record_with_what_it_was() -> None:
+def test_what_is_rejected_is_on_record_with_what_it_was() -> None:
     record = _record(_trades(1_500, 1_000))
     rejected = rejection(record, "too large " * 100, "live")
     assert (rejected.stage, rejected.reason) == ("feed", "rejected_by_kafka")
@@ -120,7 +120,7 @@ def _takes(window: SendWindow, size: int) -> bool:
     return window.has_room(1, KafkaRecord("", None, bytes(size - 160)))
 
 
-def test_what_was_refused_together_is_sent_in_halves() -> None:
+def test_what_was_rejected_together_is_sent_in_halves() -> None:
     window = SendWindow()
     assert window.has_room(sys.maxsize // 2, KafkaRecord("", None, b""))
     window.rejected(1_000, too_large=False)

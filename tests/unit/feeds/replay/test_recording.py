@@ -54,7 +54,7 @@ def test_what_was_recorded_is_read(path: Path) -> None:
     assert _frames(path) == [b'{"type":"ping"}', "é".encode(), b"\xff\x00"]
 
 
-def test_an_answer_to_a_quote_is_a_line_with_its_time(path: Path) -> None:
+def test_an_answer_to_a_quote_is_a_connection_with_its_time(path: Path) -> None:
     recorder = Recorder(path, ManualClock(NOW))
     recorder.quote("A", '{"c":1.5,"dp":NaN}', NOW - 1)
     recorder.close()
@@ -62,7 +62,7 @@ def test_an_answer_to_a_quote_is_a_line_with_its_time(path: Path) -> None:
     assert event == Event(NOW - 1, "quote", symbols=("A",), raw='{"c":1.5,"dp":NaN}')
 
 
-def test_it_is_a_gzip_file_of_lines(path: Path) -> None:
+def test_it_is_a_gzip_file_of_connections(path: Path) -> None:
     _record(path, b"1")
     assert is_recording(path)
     assert gzip.decompress(path.read_bytes()).count(b"\n") == 3
