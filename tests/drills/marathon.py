@@ -1,7 +1,7 @@
-"""A producer's run through a seeded script of all faults, and what must have come of it.
+"""Run a producer through a seeded script of all faults, and compute what its output must be.
 
-Producer and simulator are the real ones, over real sockets, in one process on virtual time. Kafka
-is the one thing that is not there: what the producer sends is kept in a list.
+Producer and simulator are the real ones, over real sockets, in one process on virtual time. Only
+Kafka is replaced: messages are kept in a list.
 """
 
 from __future__ import annotations
@@ -54,15 +54,15 @@ SYMBOLS = (*KNOWN_PRICES, *(f"S{number:02d}" for number in range(50 - len(KNOWN_
 RULES = Rules("simulated", "sip", 5_000, 900_000)
 TOLERANCE_MS = 1_000
 EMITTED_S = 9.0
-"""A minute is emitted by then, even by a clock that is behind by as much as is let pass."""
+"""A minute is emitted by then, even if the clock is behind by as much as is tolerated."""
 ARRIVED_S = 2.0
-"""What was sent has arrived by then; no connection takes a silence so short for a stall."""
+"""Everything sent has arrived by then; no connection takes so short a silence for a stall."""
 
 
 class ProducerRun(NamedTuple):
-    """One run of the producer: from when until when, on the simulator's clock.
+    """One run of the producer: its start and end on the simulator's clock.
 
-    :ivar ahead: since when (on the simulator's clock) its own was ahead of that by how many ms.
+    :ivar ahead: from when (on the simulator's clock) its own clock was ahead by how many ms.
     """
 
     began_ms: int
@@ -71,17 +71,17 @@ class ProducerRun(NamedTuple):
 
     @property
     def from_ms(self) -> int:
-        """What its own clock said when it began."""
+        """Its own clock when it began."""
         return max(at_ms + by for at_ms, by in self.ahead if at_ms == self.began_ms)
 
     @property
     def until_ms(self) -> int:
-        """What its own clock said when it ended."""
+        """Its own clock when it ended."""
         return self.ended_ms + self.ahead[-1][1]
 
 
 class MarathonResult(NamedTuple):
-    """What was sent to Kafka, what the simulator delivered, by which clocks the producer went."""
+    """The messages for Kafka, the simulator's deliveries, and the runs of the producer."""
 
     messages: list[Message | Rejected]
     deliveries: list[Delivery]
@@ -89,7 +89,7 @@ class MarathonResult(NamedTuple):
 
 
 class ListOutbox:
-    """Stands for the way to Kafka: keeps what a producer offers."""
+    """Replaces the outbox: keeps what a producer offers."""
 
     def __init__(self, messages: list[Message | Rejected]) -> None:
         self._messages = messages
@@ -185,7 +185,7 @@ async def _call(call: Callable[[], Any]) -> Any:
     It begins when all else of its moment is done: whose turn comes first is no matter of chance.
     """
     await asyncio.sleep(0.001)
-    return await _loop().held(_in_thread(call))
+    return await _loop().run_in_thread(_in_thread(call))
 
 
 async def _answer(self: RestFaults, target: str, header_token: str | None) -> Answer | None:
@@ -201,7 +201,9 @@ async def _run_producers(
     stop: asyncio.Event,
     runs: list[ProducerRun],
 ) -> None:
-    """Each run begins with the machine's clock, as the process would that is started again."""
+    """Run the producer until it is stopped; each run starts with the system time, as a restarted
+    process would.
+    """
     simulators = LoopClock(start_ms)
     while not stop.is_set():
         began_ms, clock = simulators.now_ms(), LoopClock(start_ms - behind_ms)
@@ -227,18 +229,20 @@ def _producer_run(
 
 
 def final_watermarks(end_ms: int) -> list[Message]:
-    """Watermarks far behind the end, from a source that outlives all others: all becomes final."""
+    """Watermarks long after the end, from a source that outlasts all others, so that all candles
+    become final.
+    """
     ends = (end_ms + 60 * MINUTE, end_ms + 70 * MINUTE)
     return [Watermark(symbol, "simulated", "end", t, t) for t in ends for symbol in SYMBOLS]
 
 
 def candles(records: Iterable[Candle]) -> dict[str, tuple[object, ...]]:
-    """The market fields of the last revision of each candle."""
+    """Return the market fields of the last revision of each candle."""
     return {name: market_fields(one) for name, one in newest(records).items()}
 
 
 def candles_of(messages: Iterable[Message]) -> dict[str, tuple[object, ...]]:
-    """The candles that the core makes of messages."""
+    """Return the candles that the core computes from messages."""
     emitted = list(messages)
     end_ms = max(one.received_at for one in emitted)
     return candles(Backfill(RULES).records([*emitted, *final_watermarks(end_ms)]))
@@ -267,7 +271,7 @@ def expected_candles(
 
 
 def rejected_frames(deliveries: Iterable[Delivery]) -> set[str]:
-    """The digests of frames that hold what cannot be taken; of huge ones the log holds a part."""
+    """Return the digests of frames with rejected content; the log truncates huge ones."""
     return {
         hashlib.sha256(one.raw.encode()).hexdigest()
         for one in deliveries
@@ -292,16 +296,17 @@ def rejected_as_future(records: Collection[Rejected]) -> set[tuple[str, int, Dec
 
 
 class ReceivedSpan(NamedTuple):
-    """From when until when a symbol was received_spans, on the simulator's clock."""
+    """A span in which a symbol was received, on the simulator's clock."""
 
     start_ms: int
     end_ms: int
 
 
 def received_spans(deliveries: list[Delivery], end_ms: int) -> dict[str, list[ReceivedSpan]]:
-    """When each symbol was subscribed on a connection that brought trades.
+    """Return when each symbol was subscribed on a connection that brought trades.
 
-    What is silent was received_spans until its last trade before, and is again when the silence is over.
+    A silent connection counts until its last trade before the silence, and again from the end of
+    the silence.
     """
     since: dict[tuple[int, str], int] = {}
     last: dict[int, int] = {}
@@ -340,9 +345,9 @@ def received_spans(deliveries: list[Delivery], end_ms: int) -> dict[str, list[Re
 def on_producers_clock(
     intervals: list[ReceivedSpan], runs: list[ProducerRun]
 ) -> list[ReceivedSpan]:
-    """The same as that clock said it: nothing was received_spans in what it was moved over.
+    """Convert spans to the producer's clock, without the time that the clock was moved over.
 
-    A run whose clock is before that of the run that ended tells its minutes anew.
+    A run whose clock starts before the end of the previous run reports its minutes again.
     """
     ahead = [one for run in runs for one in run.ahead]
     anew = [
@@ -361,25 +366,26 @@ def on_producers_clock(
 
 
 def runs_with_clock_set_back(runs: list[ProducerRun]) -> list[ProducerRun]:
-    """Those whose clock began before that of the run before ended."""
+    """Return the runs whose clock started before that of the previous run ended."""
     return [after for before, after in pairwise(runs) if after.from_ms < before.until_ms]
 
 
 def emitted_coverage(messages: Iterable[Message | Rejected]) -> dict[tuple[str, int], int]:
-    """The newest value emitted of each symbol's minute."""
+    """Return the last emitted coverage of each symbol's minutes."""
     emitted: dict[tuple[str, int], int] = {}
     for one in messages:
         if isinstance(one, Watermark) and one.minute_start is not None:
-            assert one.gap_since is None, "no marathon is dark for longer than the horizon"
+            assert one.gap_since is None, "no gap in a marathon is longer than the horizon"
             emitted[one.symbol, one.minute_start] = one.covered_ms or 0
     return emitted
 
 
 def coverage_errors(result: MarathonResult, start_ms: int, end_ms: int) -> list[str]:
-    """Each minute whose coverage differs from what was received_spans by more than a second an edge.
+    """Return each minute whose coverage differs from what was received by more than a second per
+    edge.
 
-    :param start_ms: when the producer had come up.
-    :param end_ms: behind the last minute that was emitted for good.
+    :param start_ms: when the producer was ready.
+    :param end_ms: after the last minute whose coverage is final.
     """
     emitted = emitted_coverage(result.messages)
     errors = []
@@ -391,14 +397,12 @@ def coverage_errors(result: MarathonResult, start_ms: int, end_ms: int) -> list[
             got = emitted.get((symbol, minute))
             if got is None or abs(got - sum(parts)) > allowed:
                 number = (minute - start_ms) // MINUTE
-                errors.append(
-                    f"{symbol} minute {number}: {got} emitted, {sum(parts)} received_spans"
-                )
+                errors.append(f"{symbol} minute {number}: {got} emitted, {sum(parts)} received")
     return errors
 
 
 def _leeway(edge_ms: int, minute: int) -> int:
-    """By how much a minute's coverage changes, at most, when an edge is emitted a tolerance away."""
+    """Return how much a minute's coverage changes when an edge moves by the tolerance."""
     outside_ms = max(minute - edge_ms, edge_ms - (minute + MINUTE), 0)
     return max(0, TOLERANCE_MS - outside_ms)
 

@@ -1,4 +1,4 @@
-"""Ten minutes of trouble: what the simulator delivered is what the candles hold."""
+"""Ten minutes of faults: candles contain exactly what the simulator delivered."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ pytestmark = pytest.mark.drill
 SEEDS = int(os.environ.get("MARATHON_SEEDS", "20"))
 RATE = 100.0
 BEHIND_MS = (0, 45_000, 300_000, -300_000)
-"""By so much the machine's clock is behind, in turn by seed; ahead, if negative."""
+"""How far the machine's clock is behind, by seed; ahead if negative."""
 STARTS_MS = (
     START_MS,
     START_MS // DAY_MS * DAY_MS + 7 * MINUTE,
@@ -62,7 +62,7 @@ def judged(
     got: dict[str, tuple[object, ...]],
     tell: Callable[[str, object], None],
 ) -> None:
-    """Candles are those of the delivered trades; what the rules cannot tell is counted."""
+    """Compare candles with the delivered trades; count what the identity rules cannot decide."""
     found = expected_trades(deliveries_of.deliveries)
     quotes = [one for one in deliveries_of.messages if isinstance(one, Quote)]
     tell("genuine trades", found.genuine)
@@ -78,11 +78,11 @@ def judged(
 
 
 def _clocks(seed: int) -> tuple[int, int]:
-    """By how much the machine's clock is behind, and when the market's begins."""
+    """Return how far the machine's clock is behind, and when the market's begins."""
     return BEHIND_MS[seed % len(BEHIND_MS)], STARTS_MS[seed % len(STARTS_MS)]
 
 
-def _live_through(seed: int, folder: Path, patch: pytest.MonkeyPatch) -> MarathonResult:
+def _run_seed(seed: int, folder: Path, patch: pytest.MonkeyPatch) -> MarathonResult:
     behind_ms, start_ms = _clocks(seed)
     return run(run_marathon(seed, folder, RATE, patch, behind_ms=behind_ms, start_ms=start_ms))
 
@@ -96,7 +96,7 @@ def test_candles_and_coverage_are_what_was_delivered(
     record_property: Callable[[str, object], None],
 ) -> None:
     behind_ms, start_ms = _clocks(seed)
-    result = _live_through(seed, tmp_path, monkeypatch)
+    result = _run_seed(seed, tmp_path, monkeypatch)
     messages = [one for one in result.messages if not isinstance(one, Rejected)]
     judged(result, candles_of(messages), record_property)
     rejected = [one for one in result.messages if isinstance(one, Rejected)]
@@ -114,7 +114,7 @@ def test_candles_and_coverage_are_what_was_delivered(
 def test_stalls_that_end_by_themselves_are_reported_to_the_second(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With the default FINNHUB_SILENCE_S, which no stall reaches; each ends minutes emitted before."""
+    """With the default FINNHUB_SILENCE_S, which no stall reaches; each ends in a later minute."""
     lengths_s = {70: 12, 110: 40, 180: 80, 300: 25}
     stalls = [StallFault(at_s=at_s, length_s=for_s) for at_s, for_s in lengths_s.items()]
     running_producers = run_marathon(
@@ -127,11 +127,11 @@ def test_stalls_that_end_by_themselves_are_reported_to_the_second(
 
 @pytest.mark.timeout(1_200)
 def test_the_same_seed_is_the_same_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """To the last message: what fails once can be looked at again."""
+    """Down to the last message: a failure can be reproduced."""
     folder = tmp_path / "home"
-    first = _live_through(1, folder, monkeypatch)
+    first = _run_seed(1, folder, monkeypatch)
     shutil.rmtree(folder)
-    again = _live_through(1, folder, monkeypatch)
+    again = _run_seed(1, folder, monkeypatch)
     assert again.runs == first.runs
     assert again.deliveries == first.deliveries
     assert again.messages == first.messages
@@ -171,14 +171,14 @@ def test_in_real_time(
 
 
 def _written(fault: AnyFault) -> str:
-    """A fault as the command line takes it."""
+    """Format a fault for the command line."""
     options = msgspec.to_builtins(fault)
     kind = options.pop("kind")
     return f"{kind}:" + ",".join(f"{name}={json.dumps(value)}" for name, value in options.items())
 
 
 def _keep_producing(settings: Settings, log: Path, end: Callable[[], None]) -> None:
-    """Run a producer for the script's length, and again whenever a bad key has stopped it."""
+    """Run a producer for the length of the script, restarting it after a rejected key."""
     until_s = time.monotonic() + LENGTH_S
     producer = start(settings, "produce", log=log)
     try:

@@ -83,8 +83,8 @@ class Outbox:
         except OSError as error:
             if not self._sync_failed:
                 log.error(
-                    "%s cannot be forced to the disk: %s. What waits there is lost if this machine "
-                    "fails; it is tried again each second. Look after the disk.",
+                    "%s cannot be synced to disk: %s. The messages in it are lost if this machine "
+                    "fails; it will be retried each second. Check the disk.",
                     self._spill,
                     error,
                 )

@@ -223,7 +223,7 @@ def test_a_topic_that_is_deleted_and_made_again_gets_everything(
         server.send_trades(("B", NOW, 1))
         stocks(live, until=has_trades("B", 1))
         delete_topics(live, [live.named(STOCKS_TOPIC)])  # until then the old one takes messages
-        while "Messages wait until it is made again" not in caplog.text:
+        while "Messages wait until it is created again" not in caplog.text:
             server.send_trades(("A", NOW + sent, 1))
             sent += 1
             server.wait_a_moment()

@@ -108,14 +108,14 @@ def test_what_may_pass_is_tried_three_times_and_quotes_come_back(
     assert {symbol for _, symbol in quote_run.published} == set(SYMBOLS)
     assert min(at_s for at_s, _ in quote_run.published) > TROUBLE_S - 10
     assert caplog.text.count("it will be retried") == 1
-    assert "left out" not in caplog.text
+    assert "skipped" not in caplog.text
 
 
 def test_answers_that_are_no_quotes_cost_no_symbol(caplog: pytest.LogCaptureFixture) -> None:
     quote_run = _QuoteRun("rest-malform:")
     assert {symbol for at_s, symbol in quote_run.published if at_s < TROUBLE_S - 5} <= {""}
     assert {symbol for at_s, symbol in quote_run.published if at_s > TROUBLE_S + 5} == set(SYMBOLS)
-    assert "left out" not in caplog.text
+    assert "skipped" not in caplog.text
     assert "unexpected error" not in caplog.text
 
 
@@ -130,4 +130,4 @@ def test_a_rejection_is_never_asked_again(status: int, caplog: pytest.LogCapture
     quote_run = _QuoteRun(f"rest-refuse:status={status}")
     assert [what for _, what in quote_run.asked] == ["US", *SYMBOLS]
     assert quote_run.published == []
-    assert caplog.text.count("It is left out") == 2
+    assert caplog.text.count("It is skipped") == 2

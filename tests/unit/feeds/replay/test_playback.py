@@ -213,7 +213,7 @@ def test_a_quote_that_is_no_json_is_named(tmp_path: Path) -> None:
     recorder.started("live", ["A"])
     recorder.quote("A", "{", M)
     recorder.close()
-    with pytest.raises(RecordingError, match=r"quote of A at .* is no JSON"):
+    with pytest.raises(RecordingError, match=r"quote of A at .* is not JSON"):
         _again(tmp_path / "day.gz")
 
 

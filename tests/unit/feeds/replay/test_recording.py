@@ -81,7 +81,7 @@ def test_what_a_crash_tore_is_left_out_and_cut_off_by_the_next_run(
     _record(path, b"1", b"2")
     path.write_bytes(path.read_bytes()[:-5])
     assert _frames(path) == [b"1", b"2"]
-    assert "torn off" in caplog.text
+    assert "is incomplete" in caplog.text
     caplog.clear()
     _record(path, b"3")
     assert _frames(path) == [b"1", b"2", b"3"]
@@ -92,7 +92,7 @@ def test_another_file_is_not_read(path: Path) -> None:
     path.write_text("symbol,t,p,v\n")
     assert not is_recording(path)
     path.write_bytes(gzip.compress(b"hello\n"))
-    with pytest.raises(RecordingError, match="is no recording"):
+    with pytest.raises(RecordingError, match="is not a recording"):
         list(read_recording(path))
 
 
