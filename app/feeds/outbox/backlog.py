@@ -8,7 +8,8 @@ from collections import deque
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from app.feeds.outbox.spill_file import KafkaRecord, SpillFile, UnreadableSpan
+from app.feeds.outbox.spill_file import SpillFile, UnreadableSpan
+from app.feeds.outbox.spill_format import KafkaRecord
 
 log = logging.getLogger(__name__)
 

@@ -27,7 +27,8 @@ from app.feeds.messages.joining import Joiner
 from app.feeds.messages.outgoing import LostSpan, Outgoing
 from app.feeds.outbox.backlog import Backlog, Numbered
 from app.feeds.outbox.reachability import BrokerReachability
-from app.feeds.outbox.spill_file import KafkaRecord, SpillFile
+from app.feeds.outbox.spill_file import SpillFile
+from app.feeds.outbox.spill_format import KafkaRecord
 from app.feeds.outbox.undeliverable import (
     SendWindow,
     Verdict,

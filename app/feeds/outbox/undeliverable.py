@@ -25,7 +25,7 @@ from app.contracts import (
 )
 from app.feeds.messages.building import MAX_PAYLOAD_BYTES, halves
 from app.feeds.messages.outgoing import MINUTE_MS, LostSpan, minute_of
-from app.feeds.outbox.spill_file import KafkaRecord
+from app.feeds.outbox.spill_format import KafkaRecord
 
 REASON = "rejected_by_kafka"
 

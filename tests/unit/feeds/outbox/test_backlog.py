@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.feeds.outbox.backlog import Backlog, Numbered
-from app.feeds.outbox.spill_file import BLOCK_BYTES, HEAD_BYTES, KafkaRecord, SpillFile
+from app.feeds.outbox.spill_file import BLOCK_BYTES, SpillFile
+from app.feeds.outbox.spill_format import HEAD_BYTES, KafkaRecord
 
 
 def _record(number: int, size: int = 0) -> KafkaRecord:

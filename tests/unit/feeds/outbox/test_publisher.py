@@ -18,7 +18,8 @@ from app.feeds.finnhub.frames import parse_frame
 from app.feeds.live.session import FeedSession
 from app.feeds.messages.outgoing import LostSpan
 from app.feeds.outbox.publisher import Publisher, PublishError, producer_settings
-from app.feeds.outbox.spill_file import HEAD_BYTES, KafkaRecord, SpillFile
+from app.feeds.outbox.spill_file import SpillFile
+from app.feeds.outbox.spill_format import HEAD_BYTES, KafkaRecord
 from app.feeds.simulator.market.exchange import Exchange
 from app.feeds.simulator.server.protocol import trade_frames
 from app.settings import Settings

@@ -9,13 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from app.feeds.outbox.spill_file import (
-    BLOCK_BYTES,
-    KafkaRecord,
-    SpillError,
-    SpillFile,
-    UnreadableSpan,
-)
+from app.feeds.outbox.spill_file import BLOCK_BYTES, SpillError, SpillFile, UnreadableSpan
+from app.feeds.outbox.spill_format import KafkaRecord
 
 M = 1_731_600_060_000
 

@@ -10,7 +10,7 @@ from confluent_kafka import KafkaError
 
 from app.contracts import MAX_DETAIL, Message, Rejected, Trade, Trades, Watermark, decode, encode
 from app.feeds.messages.outgoing import LostSpan
-from app.feeds.outbox.spill_file import KafkaRecord
+from app.feeds.outbox.spill_format import KafkaRecord
 from app.feeds.outbox.undeliverable import (
     SendWindow,
     Verdict,
