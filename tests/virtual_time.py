@@ -1,7 +1,7 @@
-"""An event loop with virtual time: it jumps to the next timer when nothing else can run.
+"""An event loop with virtual time: it jumps to the next timer when nothing else is to be done.
 
-Servers and clients in one process simulate hours in seconds, over real sockets, at any load of the
-machine: while data is in transit or work is pending, no virtual time passes.
+Servers and clients in one process run through hours in seconds, over real sockets, as fast as they
+compute and independent of the machine's load: while anything is in progress, no time passes.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
-_IDLE_S = 0.00002
-"""Real time to wait until the peer of a socket notices that it was closed."""
+_SOCKET_DELAY_S = 0.00002
+"""In real time: for the other end of a socket that was just closed to notice it."""
 _LONGEST_S = 0.5
-"""Of real time: for what was written to arrive, and for a full socket to be read."""
+"""In real time: for written data to arrive, and for a full socket to be read."""
 
 
 class _Selector(selectors.DefaultSelector):
-    """Waits for files as long as there are any news; then lets the loop's time pass instead.
+    """Waits for I/O events while there are any; otherwise advances the loop's time.
 
-    :ivar threads: how many of them work for the loop; while one does, no time passes. It is below
-        0 while the loop still waits for what a thread has given up.
+    :ivar threads: how many threads work for the loop; while one does, no time passes. It is below 0
+        while the loop still waits for something that a thread has given up.
     """
 
     passed_s = 0.0
@@ -42,7 +42,7 @@ class _Selector(selectors.DefaultSelector):
         events = super().select(0)
         if timeout <= 0 or events:
             return events
-        time.sleep(_IDLE_S)
+        time.sleep(_SOCKET_DELAY_S)
         until_s = time.monotonic() + _LONGEST_S
         while True:
             waits = self._is_under_way() and time.monotonic() < until_s
@@ -51,10 +51,10 @@ class _Selector(selectors.DefaultSelector):
             if not waits:
                 self.passed_s += timeout
                 return events
-            time.sleep(_IDLE_S)
+            time.sleep(_SOCKET_DELAY_S)
 
     def _is_under_way(self) -> bool:
-        """Whether a socket connects, waits to write, or has sent what has not arrived yet."""
+        """Return whether a socket is connecting, waiting to write, or has unacknowledged data."""
         keys = self.get_map().values()
         for key in keys:
             _acknowledge_now(key.fd)
@@ -62,9 +62,9 @@ class _Selector(selectors.DefaultSelector):
 
 
 def _acknowledge_now(fd: int) -> None:
-    """Make the kernel acknowledge received data now; by default it delays that for up to 40 ms."""
-    with suppress(OSError), socket.socket(fileno=os.dup(fd)) as copy:  # no TCP connection
-        copy.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+    """Make the kernel acknowledge received data at once, instead of after up to 40 ms."""
+    with suppress(OSError), socket.socket(fileno=os.dup(fd)) as one:  # no TCP connection
+        one.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
 
 
 def _unacknowledged(fd: int) -> int:
@@ -76,7 +76,7 @@ def _unacknowledged(fd: int) -> int:
 
 
 class VirtualTimeLoop(asyncio.SelectorEventLoop):
-    """A loop that starts at time 0; see the module."""
+    """An event loop that starts at time 0; see the module."""
 
     def __init__(self) -> None:
         self._virtual = _Selector()
@@ -91,8 +91,8 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         future.add_done_callback(self._came_back)
         return future
 
-    def held(self, work: Coroutine[Any, Any, T]) -> asyncio.Future[T]:
-        """Await a thread that the loop does not know of; it ends, even if nobody waits any more."""
+    def run_in_thread(self, work: Coroutine[Any, Any, T]) -> asyncio.Future[T]:
+        """Await a thread that the loop does not know of; time stands still until it ends."""
         task = self.create_task(work)
         self._virtual.threads += 1
         task.add_done_callback(self._came_back)
@@ -100,7 +100,7 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
 
     @contextmanager
     def awaited(self) -> Iterator[None]:
-        """Time passes in here, as such a thread waits for what the loop does."""
+        """Let time pass within the block, while such a thread waits for the loop."""
         self._virtual.threads -= 1
         try:
             yield
@@ -112,15 +112,15 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:
-    """What `asyncio.run` does, in virtual time."""
+    """Run `work` as `asyncio.run` does, in virtual time."""
     with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
         return runner.run(work)
 
 
 class LoopClock:
-    """The clock of a producer or a simulator on the running loop's time.
+    """A clock for a producer or a simulator that follows the running loop's time.
 
-    :ivar moves: when it was moved forward, in its own time before that, and by how much.
+    :ivar moves: when it was moved forward, by its own time before, and by how much.
     """
 
     def __init__(self, start_ms: int) -> None:

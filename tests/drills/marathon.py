@@ -1,7 +1,7 @@
-"""A producer's life through a seeded script of all faults, and what must have come of it.
+"""Run a producer through a seeded script of all faults, and compute what its output must be.
 
-Producer and simulator are the real ones, over real sockets, in one process on virtual time. Kafka
-is the one thing that is not there: what the producer sends is kept in a list.
+Producer and simulator are the real ones, over real sockets, in one process on virtual time. Only
+Kafka is replaced: messages are kept in a list.
 """
 
 from __future__ import annotations
@@ -53,16 +53,16 @@ SILENCE_S = 30.0
 SYMBOLS = (*KNOWN_PRICES, *(f"S{number:02d}" for number in range(50 - len(KNOWN_PRICES))))
 RULES = Rules("simulated", "sip", 5_000, 900_000)
 TOLERANCE_MS = 1_000
-TOLD_S = 9.0
-"""A minute is told by then, even by a clock that is behind by as much as is let pass."""
+EMITTED_S = 9.0
+"""A minute is emitted by then, even if the clock is behind by as much as is tolerated."""
 ARRIVED_S = 2.0
-"""What was sent has arrived by then; no connection takes a silence so short for a stall."""
+"""Everything sent has arrived by then; no connection takes so short a silence for a stall."""
 
 
-class Life(NamedTuple):
-    """One run of the producer: from when until when, on the simulator's clock.
+class ProducerRun(NamedTuple):
+    """One run of the producer: its start and end on the simulator's clock.
 
-    :ivar ahead: since when (on the simulator's clock) its own was ahead of that by how many ms.
+    :ivar ahead: from when (on the simulator's clock) its own clock was ahead by how many ms.
     """
 
     began_ms: int
@@ -71,25 +71,25 @@ class Life(NamedTuple):
 
     @property
     def from_ms(self) -> int:
-        """What its own clock said when it began."""
+        """Its own clock when it began."""
         return max(at_ms + by for at_ms, by in self.ahead if at_ms == self.began_ms)
 
     @property
     def until_ms(self) -> int:
-        """What its own clock said when it ended."""
+        """Its own clock when it ended."""
         return self.ended_ms + self.ahead[-1][1]
 
 
-class Lived(NamedTuple):
-    """What was sent to Kafka, what the simulator delivered, by which clocks the producer went."""
+class MarathonResult(NamedTuple):
+    """The messages for Kafka, the simulator's deliveries, and the runs of the producer."""
 
     messages: list[Message | RejectionRecord]
     deliveries: list[Delivery]
-    lives: list[Life]
+    runs: list[ProducerRun]
 
 
-class Kept:
-    """Stands for the way to Kafka: keeps what a producer offers."""
+class ListOutbox:
+    """Replaces the outbox: keeps what a producer offers."""
 
     def __init__(self, messages: list[Message | RejectionRecord]) -> None:
         self._messages = messages
@@ -122,7 +122,7 @@ class Kept:
         pass
 
 
-async def live_through(
+async def run_marathon(
     seed: int,
     folder: Path,
     rate: float,
@@ -132,7 +132,7 @@ async def live_through(
     start_ms: int = START_MS,
     faults: list[AnyFault] | None = None,
     silence_s: float = SILENCE_S,
-) -> Lived:
+) -> MarathonResult:
     """The whole of a marathon; a producer that a bad key has stopped is started again.
 
     :param faults: what goes wrong; by default the script of the seed.
@@ -141,12 +141,12 @@ async def live_through(
     :param behind_ms: by how much its machine's clock is behind.
     """
     messages: list[Message | RejectionRecord] = []
-    patch.setattr(producing, "Outbox", lambda *_: Kept(messages))
+    patch.setattr(producing, "Outbox", lambda *_: ListOutbox(messages))
     patch.setattr(producing, "await_topics", lambda *_: True)
     patch.setattr(rest, "_in_thread", _call)
     patch.setattr(rest, "TIMEOUT_S", 600)  # of real time: on a busy machine 4 s are not many
     patch.setattr(RestFaults, "answer", _answer)
-    lives: list[Life] = []
+    runs: list[ProducerRun] = []
     script = seeded_script(seed, length_s, silence_s) if faults is None else faults
     async with simulated(faults=script, rate=rate, seed=seed, start_ms=start_ms) as simulator:
         settings = Settings(
@@ -160,14 +160,14 @@ async def live_through(
             finnhub_rest_url=f"http://{simulator.at}/api/v1",
         )
         stop = asyncio.Event()
-        living = _keep_living(settings, start_ms, behind_ms, Random(seed), stop, lives)
-        running = asyncio.create_task(living)
-        await asyncio.sleep(length_s + TOLD_S)
+        running_producers = _run_producers(settings, start_ms, behind_ms, Random(seed), stop, runs)
+        running = asyncio.create_task(running_producers)
+        await asyncio.sleep(length_s + EMITTED_S)
         simulator.close_market()
         await asyncio.sleep(ARRIVED_S)
         stop.set()
         await running
-        return Lived(messages, simulator.deliveries, lives)
+        return MarathonResult(messages, simulator.deliveries, runs)
 
 
 def _loop() -> VirtualTimeLoop:
@@ -185,7 +185,7 @@ async def _call(call: Callable[[], Any]) -> Any:
     It begins when all else of its moment is done: whose turn comes first is no matter of chance.
     """
     await asyncio.sleep(0.001)
-    return await _loop().held(_in_thread(call))
+    return await _loop().run_in_thread(_in_thread(call))
 
 
 async def _answer(self: RestFaults, target: str, header_token: str | None) -> Answer | None:
@@ -193,56 +193,64 @@ async def _answer(self: RestFaults, target: str, header_token: str | None) -> An
         return await _answers(self, target, header_token)
 
 
-async def _keep_living(
+async def _run_producers(
     settings: Settings,
     start_ms: int,
     behind_ms: int,
     rng: Random,
     stop: asyncio.Event,
-    lives: list[Life],
+    runs: list[ProducerRun],
 ) -> None:
-    """Each life begins with the machine's clock, as the process would that is started again."""
+    """Run the producer until it is stopped; each run starts with the system time, as a restarted
+    process would.
+    """
     simulators = LoopClock(start_ms)
     while not stop.is_set():
         began_ms, clock = simulators.now_ms(), LoopClock(start_ms - behind_ms)
         try:
             await Producer(settings, Finnhub(settings), clock, rng).run(stop)
         except BadKeyError:
-            lives.append(_life(began_ms, simulators.now_ms(), -behind_ms, clock.moves))
+            runs.append(_producer_run(began_ms, simulators.now_ms(), -behind_ms, clock.moves))
             await asyncio.sleep(5)
-    lives.append(_life(began_ms, simulators.now_ms(), -behind_ms, clock.moves))
+    runs.append(_producer_run(began_ms, simulators.now_ms(), -behind_ms, clock.moves))
 
 
-def _life(began_ms: int, ended_ms: int, ahead_ms: int, moves: list[tuple[int, int]]) -> Life:
+def _producer_run(
+    began_ms: int, ended_ms: int, ahead_ms: int, moves: list[tuple[int, int]]
+) -> ProducerRun:
     ahead = [(began_ms, ahead_ms)]
     for at_ms, by in moves:
         ahead.append((at_ms - ahead_ms, ahead_ms + by))
         ahead_ms += by
-    return Life(began_ms, ended_ms, ahead)
+    return ProducerRun(began_ms, ended_ms, ahead)
 
 
 # --- what must have come of it
 
 
-def last_words(end_ms: int) -> list[Message]:
-    """Watermarks far behind the end, from a source that outlives all others: all becomes final."""
+def final_watermarks(end_ms: int) -> list[Message]:
+    """Watermarks long after the end, from a source that outlasts all others, so that all candles
+    become final.
+    """
     ends = (end_ms + 60 * MINUTE, end_ms + 70 * MINUTE)
     return [Watermark(symbol, "simulated", "end", t, t) for t in ends for symbol in SYMBOLS]
 
 
 def candles(records: Iterable[Candle]) -> dict[str, tuple[object, ...]]:
-    """The market fields of the last revision of each candle."""
+    """Return the market fields of the last revision of each candle."""
     return {name: market_fields(one) for name, one in newest(records).items()}
 
 
-def made(messages: Iterable[Message]) -> dict[str, tuple[object, ...]]:
-    """The candles that the core makes of messages."""
-    told = list(messages)
-    end_ms = max(one.received_at for one in told)
-    return candles(Backfill(RULES).records([*told, *last_words(end_ms)]))
+def candles_of(messages: Iterable[Message]) -> dict[str, tuple[object, ...]]:
+    """Return the candles that the core computes from messages."""
+    emitted = list(messages)
+    end_ms = max(one.received_at for one in emitted)
+    return candles(Backfill(RULES).records([*emitted, *final_watermarks(end_ms)]))
 
 
-def wanted(found: ExpectedTrades, quotes: Iterable[Quote]) -> dict[str, tuple[object, ...]]:
+def expected_candles(
+    found: ExpectedTrades, quotes: Iterable[Quote]
+) -> dict[str, tuple[object, ...]]:
     """The candles of what was delivered, by the identity rules, each trade a message.
 
     Quotes come first: the first of a day may tell of the day before, and would be late behind
@@ -259,11 +267,11 @@ def wanted(found: ExpectedTrades, quotes: Iterable[Quote]) -> dict[str, tuple[ob
         )
         for one in found.trades
     ]
-    return made([*quotes, *trades])
+    return candles_of([*quotes, *trades])
 
 
-def refused_frames(deliveries: Iterable[Delivery]) -> set[str]:
-    """The digests of frames that hold what cannot be taken; of huge ones the log holds a part."""
+def rejected_frames(deliveries: Iterable[Delivery]) -> set[str]:
+    """Return the digests of frames with rejected content; the log truncates huge ones."""
     return {
         hashlib.sha256(one.raw.encode()).hexdigest()
         for one in deliveries
@@ -287,28 +295,29 @@ def rejected_as_future(records: Collection[RejectionRecord]) -> set[tuple[str, i
     return found
 
 
-class Heard(NamedTuple):
-    """From when until when a symbol was heard, on the simulator's clock."""
+class ReceivedSpan(NamedTuple):
+    """A span in which a symbol was received, on the simulator's clock."""
 
     start_ms: int
     end_ms: int
 
 
-def heard(deliveries: list[Delivery], end_ms: int) -> dict[str, list[Heard]]:
-    """When each symbol was subscribed on a connection that brought trades.
+def received_spans(deliveries: list[Delivery], end_ms: int) -> dict[str, list[ReceivedSpan]]:
+    """Return when each symbol was subscribed on a connection that brought trades.
 
-    What is silent was heard until its last trade before, and is again when the silence is over.
+    A silent connection counts until its last trade before the silence, and again from the end of
+    the silence.
     """
     since: dict[tuple[int, str], int] = {}
     last: dict[int, int] = {}
     silent: set[int] = set()
-    found: dict[str, list[Heard]] = {symbol: [] for symbol in SYMBOLS}
+    found: dict[str, list[ReceivedSpan]] = {symbol: [] for symbol in SYMBOLS}
 
     def end(connection: int, at_ms: int) -> list[tuple[int, str]]:
         at_ms = last.get(connection, at_ms) if connection in silent else at_ms
         ended = [key for key in since if key[0] == connection]
         for key in ended:
-            found[key[1]].append(Heard(since.pop(key), at_ms))
+            found[key[1]].append(ReceivedSpan(since.pop(key), at_ms))
         return ended
 
     for one in deliveries:
@@ -333,65 +342,70 @@ def heard(deliveries: list[Delivery], end_ms: int) -> dict[str, list[Heard]]:
     return found
 
 
-def on_producers_clock(intervals: list[Heard], lives: list[Life]) -> list[Heard]:
-    """The same as that clock said it: nothing was heard in what it was moved over.
+def on_producers_clock(
+    intervals: list[ReceivedSpan], runs: list[ProducerRun]
+) -> list[ReceivedSpan]:
+    """Convert spans to the producer's clock, without the time that the clock was moved over.
 
-    A run whose clock is before that of the run that ended tells its minutes anew.
+    A run whose clock starts before the end of the previous run reports its minutes again.
     """
-    ahead = [one for life in lives for one in life.ahead]
-    anew = [(life.began_ms, life.from_ms // MINUTE * MINUTE) for life in set_back(lives)]
+    ahead = [one for run in runs for one in run.ahead]
+    anew = [
+        (run.began_ms, run.from_ms // MINUTE * MINUTE) for run in runs_with_clock_set_back(runs)
+    ]
     shown = []
     for one in intervals:
         until_ms = min((minute for at_ms, minute in anew if one.start_ms < at_ms), default=None)
         within = [at_ms for at_ms, _ in ahead if one.start_ms < at_ms < one.end_ms]
         for start_ms, end_ms in pairwise([one.start_ms, *within, one.end_ms]):
             ahead_ms = next((by for at_ms, by in reversed(ahead) if at_ms <= start_ms), 0)
-            span = Heard(start_ms + ahead_ms, end_ms + ahead_ms)
+            span = ReceivedSpan(start_ms + ahead_ms, end_ms + ahead_ms)
             if until_ms is None or span.start_ms < until_ms:
-                shown.append(Heard(span.start_ms, min(span.end_ms, until_ms or span.end_ms)))
+                shown.append(ReceivedSpan(span.start_ms, min(span.end_ms, until_ms or span.end_ms)))
     return shown
 
 
-def set_back(lives: list[Life]) -> list[Life]:
-    """Those whose clock began before that of the life before ended."""
-    return [after for before, after in pairwise(lives) if after.from_ms < before.until_ms]
+def runs_with_clock_set_back(runs: list[ProducerRun]) -> list[ProducerRun]:
+    """Return the runs whose clock started before that of the previous run ended."""
+    return [after for before, after in pairwise(runs) if after.from_ms < before.until_ms]
 
 
-def told_coverage(messages: Iterable[Message | RejectionRecord]) -> dict[tuple[str, int], int]:
-    """The newest value told of each symbol's minute."""
-    told: dict[tuple[str, int], int] = {}
+def emitted_coverage(messages: Iterable[Message | RejectionRecord]) -> dict[tuple[str, int], int]:
+    """Return the last emitted coverage of each symbol's minutes."""
+    emitted: dict[tuple[str, int], int] = {}
     for one in messages:
         if isinstance(one, Watermark) and one.minute_start is not None:
-            assert one.gap_since is None, "no marathon is dark for longer than the horizon"
-            told[one.symbol, one.minute_start] = one.covered_ms or 0
-    return told
+            assert one.gap_since is None, "no gap in a marathon is longer than the horizon"
+            emitted[one.symbol, one.minute_start] = one.covered_ms or 0
+    return emitted
 
 
-def coverage_errors(lived: Lived, start_ms: int, end_ms: int) -> list[str]:
-    """Each minute whose coverage differs from what was heard by more than a second an edge.
+def coverage_errors(result: MarathonResult, start_ms: int, end_ms: int) -> list[str]:
+    """Return each minute whose coverage differs from what was received by more than a second per
+    edge.
 
-    :param start_ms: when the producer had come up.
-    :param end_ms: behind the last minute that was told for good.
+    :param start_ms: when the producer was ready.
+    :param end_ms: after the last minute whose coverage is final.
     """
-    told = told_coverage(lived.messages)
+    emitted = emitted_coverage(result.messages)
     errors = []
-    for symbol, intervals in heard(lived.deliveries, end_ms).items():
-        spans = on_producers_clock(intervals, lived.lives)
+    for symbol, intervals in received_spans(result.deliveries, end_ms).items():
+        spans = on_producers_clock(intervals, result.runs)
         for minute in range(-(-start_ms // MINUTE) * MINUTE, end_ms - MINUTE + 1, MINUTE):
             parts = [_overlap(span, minute) for span in spans]
             allowed = sum(_leeway(edge, minute) for span in spans for edge in span)
-            got = told.get((symbol, minute))
+            got = emitted.get((symbol, minute))
             if got is None or abs(got - sum(parts)) > allowed:
                 number = (minute - start_ms) // MINUTE
-                errors.append(f"{symbol} minute {number}: {got} told, {sum(parts)} heard")
+                errors.append(f"{symbol} minute {number}: {got} emitted, {sum(parts)} received")
     return errors
 
 
 def _leeway(edge_ms: int, minute: int) -> int:
-    """By how much a minute's coverage changes, at most, when an edge is told a tolerance away."""
+    """Return how much a minute's coverage changes when an edge moves by the tolerance."""
     outside_ms = max(minute - edge_ms, edge_ms - (minute + MINUTE), 0)
     return max(0, TOLERANCE_MS - outside_ms)
 
 
-def _overlap(span: Heard, minute: int) -> int:
+def _overlap(span: ReceivedSpan, minute: int) -> int:
     return max(0, min(span.end_ms, minute + MINUTE) - max(span.start_ms, minute))

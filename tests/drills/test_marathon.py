@@ -1,4 +1,4 @@
-"""Ten minutes of trouble: what the simulator delivered is what the candles hold."""
+"""Ten minutes of faults: candles contain exactly what the simulator delivered."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ from tests.drills.marathon import (
     SILENCE_S,
     START_MS,
     SYMBOLS,
-    Lived,
+    MarathonResult,
     candles,
+    candles_of,
     coverage_errors,
-    last_words,
-    live_through,
-    made,
-    refused_frames,
+    expected_candles,
+    final_watermarks,
     rejected_as_future,
-    set_back,
-    wanted,
+    rejected_frames,
+    run_marathon,
+    runs_with_clock_set_back,
 )
 from tests.integration.feeds.simulator_process import TOKEN, simulator_process
 from tests.integration.feeds.topic_reader import stocks
@@ -48,7 +48,7 @@ pytestmark = pytest.mark.drill
 SEEDS = int(os.environ.get("MARATHON_SEEDS", "6"))
 RATE = 100.0
 BEHIND_MS = (0, 45_000, 300_000, -300_000)
-"""By so much the machine's clock is behind, in turn by seed; ahead, if negative."""
+"""How far the machine's clock is behind, by seed; ahead if negative."""
 STARTS_MS = (
     START_MS,
     START_MS // DAY_MS * DAY_MS + 7 * MINUTE,
@@ -58,9 +58,11 @@ STARTS_MS = (
 
 
 def judged(
-    deliveries_of: Lived, got: dict[str, tuple[object, ...]], tell: Callable[[str, object], None]
+    deliveries_of: MarathonResult,
+    got: dict[str, tuple[object, ...]],
+    tell: Callable[[str, object], None],
 ) -> None:
-    """Candles are those of the delivered trades; what the rules cannot tell is counted."""
+    """Compare candles with the delivered trades; count what the identity rules cannot decide."""
     found = expected_trades(deliveries_of.deliveries)
     quotes = [one for one in deliveries_of.messages if isinstance(one, Quote)]
     tell("genuine trades", found.genuine)
@@ -70,19 +72,19 @@ def judged(
     tell("genuine trades the identity rules take for repeats", found.unseen)
     tell("repeated trades the identity rules take for new", found.doubled)
     assert found.unproven == 0
-    should = wanted(found, quotes)
+    should = expected_candles(found, quotes)
     assert {name: got.get(name) for name in should} == should
     assert got.keys() == should.keys()
 
 
 def _clocks(seed: int) -> tuple[int, int]:
-    """By how much the machine's clock is behind, and when the market's begins."""
+    """Return how far the machine's clock is behind, and when the market's begins."""
     return BEHIND_MS[seed % len(BEHIND_MS)], STARTS_MS[seed % len(STARTS_MS)]
 
 
-def _live_through(seed: int, folder: Path, patch: pytest.MonkeyPatch) -> Lived:
+def _run_seed(seed: int, folder: Path, patch: pytest.MonkeyPatch) -> MarathonResult:
     behind_ms, start_ms = _clocks(seed)
-    return run(live_through(seed, folder, RATE, patch, behind_ms=behind_ms, start_ms=start_ms))
+    return run(run_marathon(seed, folder, RATE, patch, behind_ms=behind_ms, start_ms=start_ms))
 
 
 @pytest.mark.timeout(1_200)
@@ -94,41 +96,43 @@ def test_candles_and_coverage_are_what_was_delivered(
     record_property: Callable[[str, object], None],
 ) -> None:
     behind_ms, start_ms = _clocks(seed)
-    lived = _live_through(seed, tmp_path, monkeypatch)
-    messages = [one for one in lived.messages if not isinstance(one, RejectionRecord)]
-    judged(lived, made(messages), record_property)
-    rejected = [one for one in lived.messages if isinstance(one, RejectionRecord)]
-    assert refused_frames(lived.deliveries) <= {one.sha256 for one in rejected}
-    future = {(one.symbol, one.t, one.v) for one in expected_trades(lived.deliveries).future}
+    result = _run_seed(seed, tmp_path, monkeypatch)
+    messages = [one for one in result.messages if not isinstance(one, RejectionRecord)]
+    judged(result, candles_of(messages), record_property)
+    rejected = [one for one in result.messages if isinstance(one, RejectionRecord)]
+    assert rejected_frames(result.deliveries) <= {one.sha256 for one in rejected}
+    future = {(one.symbol, one.t, one.v) for one in expected_trades(result.deliveries).future}
     assert rejected_as_future(rejected) == future
     began_ms = start_ms - min(behind_ms, 0)
-    assert coverage_errors(lived, began_ms, start_ms + int(LENGTH_S * 1000)) == []
-    assert not (behind_ms > 0 and set_back(lived.lives)), "a restart went by the machine's clock"
+    assert coverage_errors(result, began_ms, start_ms + int(LENGTH_S * 1000)) == []
+    assert not (behind_ms > 0 and runs_with_clock_set_back(result.runs)), (
+        "a restart went by the machine's clock"
+    )
 
 
 @pytest.mark.timeout(1_200)
-def test_stalls_that_end_by_themselves_are_told_to_the_second(
+def test_stalls_that_end_by_themselves_are_reported_to_the_second(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With the default FINNHUB_SILENCE_S, which no stall reaches; each ends minutes told before."""
+    """With the default FINNHUB_SILENCE_S, which no stall reaches; each ends in a later minute."""
     lengths_s = {70: 12, 110: 40, 180: 80, 300: 25}
     stalls = [StallFault(at_s=at_s, length_s=for_s) for at_s, for_s in lengths_s.items()]
-    living = live_through(
+    running_producers = run_marathon(
         1, tmp_path, RATE, monkeypatch, length_s=380, faults=[*stalls], silence_s=90
     )
-    lived = run(living)
-    assert len({one.connection for one in lived.deliveries if isinstance(one, Opened)}) == 1
-    assert coverage_errors(lived, START_MS, START_MS + 360_000) == []
+    result = run(running_producers)
+    assert len({one.connection for one in result.deliveries if isinstance(one, Opened)}) == 1
+    assert coverage_errors(result, START_MS, START_MS + 360_000) == []
 
 
 @pytest.mark.timeout(1_200)
-def test_the_same_seed_is_the_same_life(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """To the last message: what fails once can be looked at again."""
+def test_the_same_seed_is_the_same_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Down to the last message: a failure can be reproduced."""
     folder = tmp_path / "home"
-    first = _live_through(1, folder, monkeypatch)
+    first = _run_seed(1, folder, monkeypatch)
     shutil.rmtree(folder)
-    again = _live_through(1, folder, monkeypatch)
-    assert again.lives == first.lives
+    again = _run_seed(1, folder, monkeypatch)
+    assert again.runs == first.runs
     assert again.deliveries == first.deliveries
     assert again.messages == first.messages
 
@@ -157,25 +161,25 @@ def test_in_real_time(
         simulator_process(*options, log=log, folder=tmp_path) as simulator,
     ):
         _keep_producing(simulator.settings(settings), tmp_path / "produce.log", simulator.stop)
-        send_messages(settings, STOCKS_TOPIC, last_words(began_ms + int(LENGTH_S * 1000)))
+        send_messages(settings, STOCKS_TOPIC, final_watermarks(began_ms + int(LENGTH_S * 1000)))
         await_consumed(settings, STOCKS_TOPIC, "candles")
 
-    lived = Lived([*stocks(settings)], read_deliveries(log), lives=[])
+    result = MarathonResult([*stocks(settings)], read_deliveries(log), runs=[])
     records = [decode_candle(one.value()) for one in read_topic(settings, CANDLES_TOPIC)]
-    judged(lived, candles(records), record_property)
+    judged(result, candles(records), record_property)
     end_ms = began_ms + int(LENGTH_S * 1000)
-    assert coverage_errors(lived, began_ms, end_ms // MINUTE * MINUTE) == []
+    assert coverage_errors(result, began_ms, end_ms // MINUTE * MINUTE) == []
 
 
 def _written(fault: AnyFault) -> str:
-    """A fault as the command line takes it."""
+    """Format a fault for the command line."""
     options = msgspec.to_builtins(fault)
     kind = options.pop("kind")
     return f"{kind}:" + ",".join(f"{name}={json.dumps(value)}" for name, value in options.items())
 
 
 def _keep_producing(settings: Settings, log: Path, end: Callable[[], None]) -> None:
-    """Run a producer for the script's length, and again whenever a bad key has stopped it."""
+    """Run a producer for the length of the script, restarting it after a rejected key."""
     until_s = time.monotonic() + LENGTH_S
     producer = start(settings, "produce", log=log)
     try:

@@ -12,7 +12,8 @@ from app.contract_schemas import write_schemas
 from app.embedded import airflow
 from app.embedded.ports import remembered_ports
 from app.embedded.s3 import S3Server
-from app.feeds.outbox.spill_file import HEAD_BYTES, KafkaRecord, SpillFile
+from app.feeds.outbox.spill_file import SpillFile
+from app.feeds.outbox.spill_format import HEAD_BYTES, KafkaRecord
 from app.outputs import OutputError, lock_output, replacing, write_atomically
 from app.warehouse import published, seeds
 from benchmarks import _report, page

@@ -41,7 +41,7 @@ def parse_quote(
         quote = msgspec.convert(
             {"type": "quote", **origin, **numbers, "t": payload.get("t")}, Quote
         )
-        decode(symbol.encode(), encode(quote), feed)  # as whoever reads the topic will
+        decode(symbol.encode(), encode(quote), feed)  # as a reader of the topic does
     except msgspec.ValidationError as error:
         return Rejection("schema", f"the quote is malformed: {error}"[:MAX_DETAIL])
     except MessageRejectedError as error:

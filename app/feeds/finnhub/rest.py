@@ -64,7 +64,7 @@ class FinnhubRest:
         self._client.API_URL = url.rstrip("/")
         self._client.DEFAULT_TIMEOUT = TIMEOUT_S
         session = self._client._session
-        # as a parameter the key would stand in the text of every network error
+        # as a query parameter the key would appear in the text of network errors
         del session.params["token"]
         session.headers["X-Finnhub-Token"] = key
         session.trust_env = False
@@ -94,7 +94,7 @@ class FinnhubRest:
             text = repr(answer)
         except RequestError:
             raise
-        except Exception as error:  # whatever the network does, or an answer that nobody foresaw
+        except Exception as error:  # any network error, or an unexpected answer
             raise self._fault(f"{type(error).__name__}: {error}", "soon") from None
         if self._echoes.text(text) != text:
             raise RequestError("the answer holds an API key", "soon")
@@ -259,7 +259,7 @@ async def _in_thread(call: Callable[[], T]) -> T:
             result = call()
         except Exception as raised:
             error = raised
-        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+        with suppress(RuntimeError):  # the loop is closed, nothing waits for the result
             loop.call_soon_threadsafe(resolve, result, error)
 
     threading.Thread(target=work, name="rest", daemon=True).start()
@@ -267,4 +267,4 @@ async def _in_thread(call: Callable[[], T]) -> T:
         async with asyncio.timeout(ANSWER_S):
             return await answer
     except TimeoutError:
-        raise RequestError(f"no whole answer in {ANSWER_S:g} s", "soon") from None
+        raise RequestError(f"no complete answer within {ANSWER_S:g} s", "soon") from None

@@ -153,7 +153,7 @@ def _handshake_error(response: Response, url: str, redactor: Redactor) -> BadKey
     status = response.status_code
     if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
         return BadKeyError(
-            f"{urlsplit(url).hostname} refuses the API key (HTTP {status}). Correct "
+            f"{urlsplit(url).hostname} rejects the API key (HTTP {status}). Correct "
             "FINNHUB_API_KEY."
         )
     retry_after = RetryAfter(_header(response.headers, "Retry-After"), _date_ms(response.headers))

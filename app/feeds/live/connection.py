@@ -149,7 +149,7 @@ class FeedConnection:
                 await self._room.wait()
             count += 1
             if not count % FRAMES_AT_ONCE:
-                await asyncio.sleep(0)  # frames that are read already do not let others have a turn
+                await asyncio.sleep(0)  # buffered frames do not yield to other tasks
 
     async def _watch(self, socket: FeedSocket, connection: str, asked: dict[str, None]) -> None:
         """Check every second that the connection is alive and subscriptions are current; end when
@@ -158,26 +158,26 @@ class FeedConnection:
         while True:
             await self._clock.sleep(_SECOND_MS)
             if not self._room.is_set():
-                continue  # what was not read says nothing about the server
+                continue  # unread data says nothing about the server
             if self._is_dead(connection):
                 return
             try:
                 async with _in_time():
                     await self._keep_subscribed(socket, connection, asked)
             except Unavailable:
-                return  # who listens hears of it, too
+                return  # the listening task gets the error, too
 
     def _is_dead(self, connection: str) -> bool:
         if self._session.is_silent(connection):
             log.warning(
-                "connection %d: no frame and no ping for three minutes, connecting anew",
+                "connection %d: no frame and no ping for three minutes, reconnecting",
                 self.number,
             )
             return True
         stalls = self._session.stalls(connection)
         for stall in stalls:
             log.warning(
-                "connection %d: no trade of %s for %d s though the market is open, connecting anew",
+                "connection %d: no trade of %s for %d s though the market is open, reconnecting",
                 self.number,
                 some_of(stall.symbols),
                 stall.silent_ms // 1000,
@@ -193,17 +193,17 @@ class FeedConnection:
             await socket.unsubscribe(gone)
             if self._recorder:
                 self._recorder.unsubscribed(connection, gone)
-            for symbol in (*gone, *self._session.refused(connection)):
-                asked.pop(symbol, None)  # a refused one may have a index now
+            for symbol in (*gone, *self._session.rejected_symbols(connection)):
+                asked.pop(symbol, None)  # there may be room for a rejected one now
         if new := [symbol for symbol in wanted if symbol not in asked]:
             await socket.subscribe(new)
             self._session.subscribed(connection, new)
             if self._recorder:
                 self._recorder.subscribed(connection, new)
             asked |= dict.fromkeys(new)
-        again, refused, corrections = self._session.find_refused(connection)
-        if refused and self._recorder:
-            self._recorder.refused(connection, refused)
+        again, rejected, corrections = self._session.find_rejected(connection)
+        if rejected and self._recorder:
+            self._recorder.rejected(connection, rejected)
         self._offer(corrections)
         await socket.subscribe(again)
 
@@ -211,7 +211,7 @@ class FeedConnection:
         if socket.feed is not None and socket.feed != self._feed:
             socket.abort()
             raise SourceError(
-                f"The server at FINNHUB_WEBSOCKET_URL says its feed is {socket.feed}, but "
+                f"The server at FINNHUB_WEBSOCKET_URL reports the feed {socket.feed}, but "
                 f"TICKHOUSE_FEED is {self._feed}; feeds are never mixed. "
                 "Correct one of them, with a TICKHOUSE_NAMESPACE of its own."
             )

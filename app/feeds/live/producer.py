@@ -161,13 +161,13 @@ class Producer:
             await self._clock.sleep(_SECOND_MS)
             self._outbox.serve()
             if not self._outbox.room.is_set():
-                continue  # what happens meanwhile is told, in its order, when there is room again
+                continue  # what happens now is reported, in order, when there is room again
             self._follow_symbols()
             if self._recorder:
                 self._recorder.second()
             self._outbox.offer(self._session.each_second())
             if self._recorder:
-                self._recorder.flush()  # it takes time, which must not part a second and its note
+                self._recorder.flush()  # slow: must not come between a tick and its record
             self._log_stale()
             self._checkpoint_delivered()
 
@@ -207,7 +207,7 @@ class Producer:
         now_ms = self._clock.now_ms()
         for symbol, silent_ms in self._session.activity.newly_stale(self._session.symbols, now_ms):
             log.warning(
-                "%s: no trade for %d s, far longer than usual, though its market is open",
+                "%s: no trade for %d s, far longer than typical, though its market is open",
                 symbol,
                 silent_ms // 1000,
             )
@@ -218,7 +218,7 @@ class Producer:
             return
         pending = self._pending_checkpoint
         if pending is not None and pending.corrections != self._outbox.corrections:
-            pending = None  # it counts as covered what was found to be lost
+            pending = None  # it covers what was found to be lost
         if pending is not None and self._outbox.delivered_up_to >= pending.number:
             self._storing = asyncio.create_task(self._store(pending.checkpoint))
             pending = None
@@ -234,7 +234,7 @@ class Producer:
         except OSError as error:
             if not self._checkpoint_failed:
                 log.error(
-                    "%s cannot be written: %s. Make room there.", self._checkpoint_path, error
+                    "%s cannot be written: %s. Free some space there.", self._checkpoint_path, error
                 )
             self._checkpoint_failed = True
         else:

@@ -108,8 +108,8 @@ class QuotePoller:
                 continue
             try:
                 await self.poll(symbol)
-            except Exception:  # a year's run must not lose its quotes to one odd answer
-                log.exception("the quote of %s failed in a way nobody foresaw", symbol)
+            except Exception:  # one unexpected answer must not end the polling
+                log.exception("the quote of %s failed with an unexpected error", symbol)
         log.error("every API key is rejected for quotes; correct FINNHUB_API_KEY")
 
     async def poll(self, symbol: str) -> None:
@@ -147,13 +147,13 @@ class QuotePoller:
 
     def _give_up(self, symbol: str, fault: RequestError) -> None:
         if fault.status == 401:
-            return  # the key was left out
+            return  # the key was dropped
         if fault.retry == "no":
             self._leave_out(symbol, str(fault))
         elif not self._failing:
             self._failing = True
-            log.warning("no quote of %s (%s); it is tried again", symbol, fault)
+            log.warning("no quote of %s (%s); it will be retried", symbol, fault)
 
     def _leave_out(self, symbol: str, why: str) -> None:
         self._left_out.add(symbol)
-        log.warning("no quotes of %s: %s. It is left out; correct the symbols.", symbol, why)
+        log.warning("no quotes of %s: %s. It is skipped; correct the symbols.", symbol, why)

@@ -65,8 +65,8 @@ class Recorder:
     def unsubscribed(self, connection: str, symbols: Iterable[str]) -> None:
         self._about("unsubscribed", connection, symbols)
 
-    def refused(self, connection: str, symbols: Iterable[str]) -> None:
-        self._about("refused", connection, symbols)
+    def rejected(self, connection: str, symbols: Iterable[str]) -> None:
+        self._about("rejected", connection, symbols)
 
     def closed(self, connection: str) -> None:
         self._about("closed", connection)
@@ -100,7 +100,7 @@ class Recorder:
             self._failed = False
         except OSError as error:
             if not self._failed:
-                log.error("%s cannot be written: %s. Make room there.", self._path, error)
+                log.error("%s cannot be written: %s. Free some space there.", self._path, error)
             self._failed = True
 
     def close(self) -> None:

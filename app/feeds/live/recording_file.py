@@ -7,7 +7,7 @@ next run. A file of other content, or one that is damaged before its end, is not
     {"at": 1731600060000, "what": "started", "feed": "live", "symbols": [...]}
     {"at": ..., "what": "opened", "connection": "...", "symbols": [...]}
     {"at": ..., "what": "frame", "connection": "...", "raw": "..."}   (or `raw_bytes`)
-    {"at": ..., "what": "subscribed" | "unsubscribed" | "refused", "connection", "symbols"}
+    {"at": ..., "what": "subscribed" | "unsubscribed" | "rejected", "connection", "symbols"}
     {"at": ..., "what": "closed", "connection": "..."}
     {"at": ..., "what": "quote", "symbols": ["..."], "raw": "..."}    (the answer over REST)
     {"at": ..., "what": "date", "date": 1731600060000, "sent": ...}   (the server's time; request)
@@ -42,7 +42,7 @@ What = Literal[
     "frame",
     "subscribed",
     "unsubscribed",
-    "refused",
+    "rejected",
     "closed",
     "quote",
     "date",
@@ -85,8 +85,8 @@ class Event(Struct, omit_defaults=True):
             return json.loads(self.raw or "")
         except ValueError as error:
             raise RecordingError(
-                f"The recorded quote of {self.symbols[0]} at {self.at} is no JSON: {error}. "
-                "Mend or remove its line."
+                f"The recorded quote of {self.symbols[0]} at {self.at} is not JSON: {error}. "
+                "Correct or remove its line."
             ) from None
 
 
@@ -104,7 +104,7 @@ def sound_bytes(path: Path) -> int:
     end_at = 0
     for content, member_end_at in members(path):
         if not _is_event(content.partition(b"\n")[0]):
-            raise OutputError(f"{path} is no recording; it is not changed. Name another file.")
+            raise OutputError(f"{path} is not a recording; it is not changed. Name another file.")
         end_at = member_end_at
     if end_at < path.stat().st_size and not _is_torn(path, end_at):
         raise OutputError(

@@ -175,7 +175,7 @@ class FeedSession:
         self.activity.subscribed(symbols)
         self._watermarks.connected(symbols, at_ms)
 
-    def find_refused(self, connection: str) -> tuple[list[str], list[str], list[Outgoing]]:
+    def find_rejected(self, connection: str) -> tuple[list[str], list[str], list[Outgoing]]:
         """Search for the symbols that the server rejected; to be called about once a second.
 
         :returns: symbols to subscribe again as a probe, symbols found to be rejected, and
@@ -186,18 +186,18 @@ class FeedSession:
             s for s, since in one.since_ms.items() if (self.activity.last_ms(s) or 0) > since
         ]
         again, found = one.subscriptions.step(self._clock.now_ms(), trading)
-        return again, found, self.refuse(connection, found)
+        return again, found, self.reject_symbols(connection, found)
 
-    def refuse(self, connection: str, symbols: Iterable[str]) -> list[Outgoing]:
+    def reject_symbols(self, connection: str, symbols: Iterable[str]) -> list[Outgoing]:
         """Note that the server rejected `symbols`: nothing arrived since they were subscribed."""
         one = self._open[connection]
         ends: dict[int, list[str]] = {}
         for symbol in symbols:
-            log.warning("the feed takes no subscription of %s: it has quotes only", symbol)
+            log.warning("the feed rejects the subscription of %s: it has quotes only", symbol)
             ends.setdefault(one.since_ms.pop(symbol), []).append(symbol)
         return self._end_coverage(ends)
 
-    def refused(self, connection: str) -> list[str]:
+    def rejected_symbols(self, connection: str) -> list[str]:
         """Return the symbols of an open connection that the server rejected."""
         return list(self._open[connection].subscriptions.rejected)
 
@@ -283,7 +283,7 @@ class FeedSession:
             case RejectedFrame():
                 self.counts["rejected_frames"] += 1
                 self._log_sampled(
-                    "rejected_frames", "a frame was refused: %s", frame.rejection.detail
+                    "rejected_frames", "a frame was rejected: %s", frame.rejection.detail
                 )
                 return [*woken, *rejection_records(raw, [frame.rejection], self._feed)]
             case ErrorFrame():
@@ -311,7 +311,7 @@ class FeedSession:
         self._awake_at_ms = now_ms
         if now_ms - last_ms <= ASLEEP_MS:
             return []
-        log.warning("this machine slept, or stood still, for %d s", (now_ms - last_ms) // 1000)
+        log.warning("this machine was suspended for %d s", (now_ms - last_ms) // 1000)
         corrections: list[Outgoing] = []
         for one in self._open.values():
             corrections += self._end_coverage({last_ms: list(one.since_ms)})
@@ -351,7 +351,7 @@ class FeedSession:
             *minutes,
             *corrected,
             *self._sent(messages),
-            *rejection_records(raw, [*frame.rejections, *self._refused(wrong)], self._feed),
+            *rejection_records(raw, [*frame.rejections, *self._reject_future(wrong)], self._feed),
         ]
 
     def _sent(self, messages: list[Trades]) -> list[Trades]:
@@ -368,7 +368,7 @@ class FeedSession:
         in_time = [message for message, _ in parts if message is not None]
         return in_time, [wrong for _, wrong in parts if wrong is not None]
 
-    def _refused(self, wrong: list[Trades]) -> list[Rejection]:
+    def _reject_future(self, wrong: list[Trades]) -> list[Rejection]:
         """Reject trades of one frame that come from the future."""
         indices = sorted(trade.i for message in wrong for trade in message.trades)
         self.counts["rejected_trades"] += len(indices)
@@ -382,7 +382,7 @@ class FeedSession:
         released = self._future.release(self._clock.now_ms(), at_once)
         made: list[Outgoing] = [*self._sent(released.in_time)]
         for message, raw in released.future:
-            made += rejection_records(raw, self._refused([message]), self._feed)
+            made += rejection_records(raw, self._reject_future([message]), self._feed)
         return made
 
     def _correct_clock(self, behind_ms: int) -> list[Outgoing]:
@@ -409,7 +409,7 @@ class FeedSession:
         for symbols, start_ms, end_ms in one.arrivals.lost(now_ms, closing):
             log.warning(
                 "no trade of %s came for %d s though the market was open, then they came again: "
-                "what was traded meanwhile is lost",
+                "the trades in between are lost",
                 some_of(symbols),
                 (end_ms - start_ms) // 1000,
             )
@@ -432,12 +432,12 @@ class FeedSession:
         if not indices:
             return frame
         self._report_unsubscribed(indices)
-        refusal = Rejection(
+        rejection = Rejection(
             "unsubscribed",
             f"not subscribed, or no longer: {', '.join(indices)}"[:MAX_DETAIL],
             tuple(sorted(index for some in indices.values() for index in some)),
         )
-        return TradesFrame(kept, [*frame.rejections, refusal], frame.size)
+        return TradesFrame(kept, [*frame.rejections, rejection], frame.size)
 
     def _report_unsubscribed(self, symbols: Iterable[str]) -> None:
         """Warn of each unsubscribed symbol once, up to a limit."""

@@ -56,7 +56,7 @@ class SymbolsFile:
         try:
             return read_symbols(self._path)
         except SettingsError as error:
-            log.error("%s The present symbols stay.", error)
+            log.error("%s The current symbols stay.", error)
             return None
 
     def _stamp(self) -> tuple[int, int, int] | None:

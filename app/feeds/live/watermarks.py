@@ -64,9 +64,7 @@ class Watermarks:
         self._moves: list[tuple[int, int]] = []
         self._symbols: dict[str, _Symbol] = {}
         if checkpoint is not None and checkpoint.at_ms > now_ms:
-            checkpoint = (
-                None  # the clock was set back in between: what the checkpoint says lies ahead
-            )
+            checkpoint = None  # the clock was set back since: the checkpoint is in the future
         self._resumed = checkpoint is not None
         covered = checkpoint.covered if checkpoint else {}
         for name in dict.fromkeys((*symbols, *covered)):

@@ -42,7 +42,7 @@ class RepeatCounter:
             self._discard_old(clock_ms)
         if self._to_pack and clock_ms >= self._pack_at_ms:
             self._pack(clock_ms)
-        # what is further ahead of the clock is refused downstream; it is not remembered for ever
+        # times further ahead are rejected downstream; they must not be remembered for long
         minute = (t if t - clock_ms <= FUTURE_MS else clock_ms) // _MINUTE_MS
         counted = self._minutes.get(minute)
         if counted is None:

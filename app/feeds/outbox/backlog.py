@@ -8,7 +8,8 @@ from collections import deque
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from app.feeds.outbox.spill_file import KafkaRecord, SpillFile, UnreadableSpan
+from app.feeds.outbox.spill_file import SpillFile, UnreadableSpan
+from app.feeds.outbox.spill_format import KafkaRecord
 
 log = logging.getLogger(__name__)
 
@@ -157,7 +158,7 @@ class Backlog:
             spill.append(moved)
         except OSError as error:
             if not self._failed:
-                log.error("%s cannot be written: %s. Make room there.", spill.path, error)
+                log.error("%s cannot be written: %s. Free some space there.", spill.path, error)
             self._failed = True
             return
         self._failed = False

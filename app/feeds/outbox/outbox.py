@@ -83,15 +83,15 @@ class Outbox:
         except OSError as error:
             if not self._sync_failed:
                 log.error(
-                    "%s cannot be forced to the disk: %s. What waits there is lost if this machine "
-                    "fails; it is tried again each second. Look after the disk.",
+                    "%s cannot be synced to disk: %s. The messages in it are lost if this machine "
+                    "fails; it will be retried each second. Check the disk.",
                     self._spill,
                     error,
                 )
             self._sync_failed = True
             return
         if self._sync_failed and not self._publisher.must_sync:
-            log.warning("what waits in %s is on the disk again", self._spill)
+            log.warning("the messages in %s are on disk again", self._spill)
             self._sync_failed = False
 
     def last(self) -> int:
@@ -127,7 +127,7 @@ class Outbox:
             stocks, rejected = map(self._settings.named, (STOCKS_TOPIC, REJECTED_TOPIC))
             raise PublishError(
                 f"{self._publisher.failed} messages did not reach {stocks} or {rejected}: Kafka at "
-                f"{self._settings.kafka_brokers} refused them for good. What {stocks} lacks is "
+                f"{self._settings.kafka_brokers} rejected them for good. What {stocks} lacks is "
                 f"recorded in {rejected} and does not count as covered. Correct the settings of "
                 "the topics."
             )
@@ -142,7 +142,7 @@ class Outbox:
     def _log_totals(self, repeated_frames: int, trades: int, kept: int) -> None:
         sent = self._publisher.sent
         log.info(
-            "flushed: %d trades in %d messages, %d watermarks, %d quotes, %d rejections; "
+            "delivered: %d trades in %d messages, %d watermarks, %d quotes, %d rejections; "
             "%d repeated frames were dropped",
             trades,
             sent["Trades"],
@@ -172,7 +172,7 @@ class Outbox:
         if has_room:
             self.room.set()
         elif self.room.is_set():
-            log.warning("memory and disk are full; the feed is held back until there is room")
+            log.warning("memory and disk are full; the feed is paused until there is room")
             self.room.clear()
         if self._publisher.is_behind and (self._draining is None or self._draining.done()):
             self._draining = asyncio.create_task(self._drain())

@@ -27,7 +27,8 @@ from app.feeds.messages.joining import Joiner
 from app.feeds.messages.outgoing import LostSpan, Outgoing
 from app.feeds.outbox.backlog import Backlog, Numbered
 from app.feeds.outbox.reachability import BrokerReachability
-from app.feeds.outbox.spill_file import KafkaRecord, SpillFile
+from app.feeds.outbox.spill_file import SpillFile
+from app.feeds.outbox.spill_format import KafkaRecord
 from app.feeds.outbox.undeliverable import (
     SendWindow,
     Verdict,
@@ -73,7 +74,7 @@ def producer_settings(settings: Settings) -> dict[str, Any]:
         "queue.buffering.max.kbytes": CLIENT_QUEUE_MIB * 1024,
         "queue.buffering.max.messages": _CLIENT_QUEUE_MESSAGES,
         "reconnect.backoff.max.ms": 2_000,
-        "topic.metadata.propagation.max.ms": 3_600_000,  # a topic that is deleted is made again
+        "topic.metadata.propagation.max.ms": 3_600_000,  # a deleted topic may be recreated
         "log_level": 0,
     }
 
@@ -124,7 +125,7 @@ class Publisher:
         self._producer = Producer(producer_settings(settings) | {"error_cb": self._on_client_error})
         self._broker = BrokerReachability(self._brokers, self._producer.list_topics)
         if self._backlog:
-            log.info("messages that an earlier run kept in %s go out first", spill)
+            log.info("messages that an earlier run left in %s are sent first", spill)
 
     def last(self) -> int:
         """Return the number of the last message so far; later messages are not joined to it."""
@@ -315,7 +316,7 @@ class Publisher:
         if outcome is Verdict.UNSENT:
             if self._missing is None:
                 self._missing = topic
-                log.error("%s: %s. Messages wait until it is made again.", topic, error.str())
+                log.error("%s: %s. Messages wait until it is created again.", topic, error.str())
             return False
         if outcome is Verdict.STOP:
             self._fatal = error
@@ -348,7 +349,7 @@ class Publisher:
                 "again."
             )
         return (
-            f"Kafka at {self._brokers} takes no more messages from this producer: {error.str()}. "
+            f"Kafka at {self._brokers} accepts no more messages from this producer: {error.str()}. "
             "Start it again."
         )
 
@@ -373,7 +374,7 @@ class Publisher:
         if [one.numbered.number for one in failed] == [self._sole_in_flight]:
             self._give_up(failed[0].numbered.record, failed[0].error)
             return
-        self._window.refused(
+        self._window.rejected(
             sum(one.numbered.record.size for one in failed),
             any(verdict(one.error) is Verdict.TOO_LARGE for one in failed),
         )
@@ -388,7 +389,7 @@ class Publisher:
         self.failed += 1
         if self.failed <= 10 or self.failed % 1_000 == 0:
             log.error(
-                "Kafka refuses message %d for good, of %d bytes for %s: %s",
+                "Kafka rejects message %d for good, of %d bytes for %s: %s",
                 self.failed,
                 len(record.value),
                 record.topic,
@@ -413,7 +414,7 @@ class Publisher:
             return
         self._on_answer()
         if answer.exists and answer.topic == self._missing:
-            log.warning("%s is there again", answer.topic)
+            log.warning("%s exists again", answer.topic)
             self._missing = None
 
     def _on_answer(self) -> None:

@@ -4,31 +4,26 @@ from __future__ import annotations
 
 import logging
 import os
-import struct
-import zlib
 from collections.abc import Iterable, Iterator
-from io import BufferedReader, FileIO
+from io import FileIO
 from pathlib import Path
 from typing import NamedTuple
 
-import msgspec
-
 from app.errors import TickhouseError
+from app.feeds.outbox.spill_format import (
+    FORMAT,
+    HEAD_BYTES,
+    FilePart,
+    KafkaRecord,
+    pack_header,
+    pack_record,
+    part_at,
+    received_ms,
+    unpack_header,
+)
 from app.folders import sync_folder
 
 BLOCK_BYTES = 4 * 1024 * 1024
-RECORD_BYTES = 160
-"""What a record takes in memory in addition to its key and value."""
-_FORMAT = b"THSPILL2"
-_POSITION = struct.Struct("<QQ")
-_CRC = struct.Struct("<I")
-HEAD_BYTES = len(_FORMAT) + _POSITION.size + _CRC.size
-"""The size of a file that holds no records."""
-_RECORD_MARKER = b"\xfeREC"
-"""Begins each record; after bytes that cannot be read, the next record is found by it."""
-_LENGTH = struct.Struct("<I")
-_RECORD_HEAD_BYTES = len(_RECORD_MARKER) + _LENGTH.size + _CRC.size
-_SEARCH_BYTES = 1024 * 1024
 _TIME = b'"received_at":'
 
 log = logging.getLogger(__name__)
@@ -36,19 +31,6 @@ log = logging.getLogger(__name__)
 
 class SpillError(TickhouseError):
     """The file cannot be used; it is left unchanged."""
-
-
-class KafkaRecord(NamedTuple):
-    """A message for Kafka."""
-
-    topic: str
-    key: bytes | None
-    value: bytes
-
-    @property
-    def size(self) -> int:
-        """Its size in memory, in bytes."""
-        return RECORD_BYTES + len(self.value) + len(self.key or b"")
 
 
 class UnreadableSpan(NamedTuple):
@@ -60,14 +42,6 @@ class UnreadableSpan(NamedTuple):
 
     from_ms: int
     to_ms: int | None
-
-
-class _FilePart(NamedTuple):
-    """A part of the file: a record, or bytes that are not a record."""
-
-    start_at: int
-    end_at: int
-    record: KafkaRecord | None
 
 
 class SpillFile:
@@ -95,7 +69,7 @@ class SpillFile:
         self._confirmed_at = self._read_at = self._end_at = HEAD_BYTES
         self._since_ms = 0
         self._last: KafkaRecord | None = None
-        self._damage: _FilePart | None = None
+        self._damage: FilePart | None = None
         self._known_damage: set[int] = set()
         try:
             self._find_records()
@@ -130,10 +104,10 @@ class SpillFile:
         :raises OSError: there is no space; none of them counts as written.
         """
         taken = list(records)
-        packed = [_packed(record) for record in taken]
+        packed = [pack_record(record) for record in taken]
         content = b"".join(packed)
         if self._end_at == HEAD_BYTES and taken:
-            self._since_ms = next(filter(None, map(_received_ms, taken)), 0)
+            self._since_ms = next(filter(None, map(received_ms, taken)), 0)
             self._write_head()
         try:
             self._file.seek(self._end_at)
@@ -179,7 +153,7 @@ class SpillFile:
             return
         (generation, end_at), self._rewritten = self._rewritten, None
         new = self._new_path
-        if generation != self._generation:  # all of it was delivered meanwhile
+        if generation != self._generation:  # everything was delivered since then
             new.unlink()
             return
         file = FileIO(new, "r+b")
@@ -228,12 +202,12 @@ class SpillFile:
         :raises OSError: they cannot be written or synced; the file is unchanged.
         """
         first = list(records)
-        since_ms = next(filter(None, map(_received_ms, first)), self._last_ms())
+        since_ms = next(filter(None, map(received_ms, first)), self._last_ms())
         file = FileIO(self._new_path, "w+b")
         try:
-            _write(file, _head(HEAD_BYTES, since_ms))
+            _write(file, pack_header(HEAD_BYTES, since_ms))
             for record in first:
-                _write(file, _packed(record))
+                _write(file, pack_record(record))
             self._copy(file, self._read_at, self._end_at)
             os.fsync(file.fileno())
             self._new_path.replace(self.path)
@@ -262,7 +236,7 @@ class SpillFile:
         """Write the unconfirmed part to another file, at the same positions, and sync it."""
         with FileIO(self._new_path, "w+b") as file:
             start_at = self._confirmed_at
-            _write(file, _head(start_at, self._since_ms))
+            _write(file, pack_header(start_at, self._since_ms))
             file.seek(start_at)
             self._copy(file, start_at, end_at)
             os.fsync(file.fileno())
@@ -292,49 +266,47 @@ class SpillFile:
             if span.record is not None:
                 self._end_at = span.end_at
                 self.unread += 1
-        self._last = None  # what was found is yet to be read
+        self._last = None  # the records found are yet to be read
         self._file.truncate(self._end_at)
 
     def _check_format(self) -> None:
         self._file.seek(0)
-        found = self._file.read(len(_FORMAT))
-        if not _FORMAT.startswith(found):
+        found = self._file.read(len(FORMAT))
+        if not FORMAT.startswith(found):
             raise SpillError(
-                f"{self.path} is no file of waiting messages that this version can read: it begins "
-                f"with {found!r}, not with {_FORMAT!r}. Move it away, or start the version that "
+                f"{self.path} is not a spill file that this version can read: it begins "
+                f"with {found!r}, not with {FORMAT!r}. Move it away, or start the version that "
                 "wrote it once more; what it holds is not sent otherwise."
             )
 
     def _read_head(self, size: int) -> None:
         self._check_format()
-        position = self._file.read(_POSITION.size)
-        (crc,) = _CRC.unpack(self._file.read(_CRC.size))
-        start_at, since_ms = _POSITION.unpack(position)
-        if crc == zlib.crc32(position) and HEAD_BYTES <= start_at <= size:
+        header = unpack_header(self._file)
+        if header is not None and HEAD_BYTES <= header[0] <= size:
+            start_at, self._since_ms = header
             self._confirmed_at = self._read_at = self._end_at = start_at
-            self._since_ms = since_ms
             return
-        log.error("%s: its head is spoiled, so all of it is sent again", self.path)
+        log.error("%s: its header is corrupt, so all of it is sent again", self.path)
         self._since_ms = 0
 
-    def _spans(self, start_at: int, end_at: int) -> Iterator[_FilePart]:
+    def _spans(self, start_at: int, end_at: int) -> Iterator[FilePart]:
         """Yield the records between two positions and the unreadable parts between them."""
         with self.path.open("rb") as file:
             at = start_at
             while at < end_at:
-                span = _span(file, at, end_at)
+                span = part_at(file, at, end_at)
                 at = span.end_at
                 if span.record is None:
                     self._damage = self._damage or span
                 elif _TIME in span.record.value:
-                    self._record_damage(_received_ms(span.record) if self._damage else None)
+                    self._record_damage(received_ms(span.record) if self._damage else None)
                     self._last = span.record
                 yield span
         self._record_damage(None)
 
     def _last_ms(self) -> int:
         """When the last message that was read, or the last before the file, was received."""
-        return (_received_ms(self._last) if self._last else 0) or self._since_ms
+        return (received_ms(self._last) if self._last else 0) or self._since_ms
 
     def _record_damage(self, to_ms: int | None) -> None:
         """Report an unreadable part, if there was one, once the record after it is known."""
@@ -354,7 +326,7 @@ class SpillFile:
 
     def _write_head(self) -> None:
         self._file.seek(0)
-        _write(self._file, _head(self._confirmed_at, self._since_ms))
+        _write(self._file, pack_header(self._confirmed_at, self._since_ms))
 
 
 def _opened(path: Path) -> FileIO:
@@ -366,79 +338,3 @@ def _write(file: FileIO, content: bytes) -> None:
     rest = memoryview(content)
     while rest:
         rest = rest[file.write(rest) :]
-
-
-def _head(position: int, since_ms: int) -> bytes:
-    packed = _POSITION.pack(position, since_ms)
-    return _FORMAT + packed + _CRC.pack(zlib.crc32(packed))
-
-
-def _packed(record: KafkaRecord) -> bytes:
-    body = msgspec.msgpack.encode(record)
-    length = _LENGTH.pack(len(body))
-    return b"".join((_RECORD_MARKER, length, _CRC.pack(zlib.crc32(body, zlib.crc32(length))), body))
-
-
-_decode = msgspec.msgpack.Decoder(KafkaRecord).decode
-
-
-def _span(file: BufferedReader, at: int, end_at: int) -> _FilePart:
-    """Return the record at a position, or the bytes up to the next record if there is none."""
-    record_part = _record_at(file, at, end_at)
-    if record_part is None:
-        return _FilePart(at, _next_record_at(file, at + 1, end_at), None)
-    return record_part
-
-
-def _record_at(file: BufferedReader, at: int, end_at: int) -> _FilePart | None:
-    body_at = at + _RECORD_HEAD_BYTES
-    if body_at > end_at:
-        return None
-    if file.tell() != at:
-        file.seek(at)
-    head = file.read(_RECORD_HEAD_BYTES)
-    if len(head) < _RECORD_HEAD_BYTES or not head.startswith(_RECORD_MARKER):
-        return None
-    length = head[len(_RECORD_MARKER) : -_CRC.size]
-    (crc,) = _CRC.unpack(head[-_CRC.size :])
-    (size,) = _LENGTH.unpack(length)
-    if body_at + size > end_at:
-        return None
-    body = file.read(size)
-    if zlib.crc32(body, zlib.crc32(length)) != crc:
-        return None
-    try:
-        return _FilePart(at, body_at + size, _decode(body))
-    except msgspec.DecodeError:
-        return None
-
-
-def _next_record_at(file: BufferedReader, at: int, end_at: int) -> int:
-    """Return the position of the next complete record; the end, if there is none."""
-    while at < end_at:
-        file.seek(at)
-        part = file.read(min(_SEARCH_BYTES, end_at - at))
-        found = part.find(_RECORD_MARKER)
-        while found >= 0:
-            if _record_at(file, at + found, end_at) is not None:
-                return at + found
-            found = part.find(_RECORD_MARKER, found + 1)
-        if len(part) < len(_RECORD_MARKER):
-            break
-        at += len(part) - len(_RECORD_MARKER) + 1
-    return end_at
-
-
-class _Timed(msgspec.Struct):
-    received_at: int = 0
-
-
-_decode_time = msgspec.json.Decoder(_Timed).decode
-
-
-def _received_ms(record: KafkaRecord) -> int:
-    """Return when the message was received; 0 if it does not contain it."""
-    try:
-        return _decode_time(record.value).received_at
-    except msgspec.DecodeError:
-        return 0

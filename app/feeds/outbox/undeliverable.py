@@ -25,7 +25,7 @@ from app.contracts import (
 )
 from app.feeds.messages.building import MAX_PAYLOAD_BYTES, halves
 from app.feeds.messages.outgoing import MINUTE_MS, LostSpan, minute_of
-from app.feeds.outbox.spill_file import KafkaRecord
+from app.feeds.outbox.spill_format import KafkaRecord
 
 REASON = "rejected_by_kafka"
 
@@ -81,7 +81,7 @@ def rejection(record: KafkaRecord, error: str, feed: FeedName) -> RejectionRecor
     return RejectionRecord(
         stage="feed",
         reason=REASON,
-        detail=f"Kafka refuses it for {record.topic}: {error}"[:MAX_DETAIL],
+        detail=f"Kafka rejects it for {record.topic}: {error}"[:MAX_DETAIL],
         feed=feed,
         topic=None,
         partition=None,
@@ -125,7 +125,7 @@ def lost_with(record: KafkaRecord, feed: FeedName) -> list[LostSpan]:
     try:
         message = decode(record.key, record.value, feed).message
     except MessageRejectedError:
-        return []  # no reader of the topic would have taken it
+        return []  # no reader of the topic would have accepted it
     if not isinstance(message, Trades):
         return []
     minutes: dict[int, list[Trade]] = {}
@@ -154,7 +154,7 @@ class SendWindow:
         """Return whether `record` may be added to the bytes in flight."""
         return not in_flight_bytes or in_flight_bytes + record.size <= self._bytes
 
-    def refused(self, size_bytes: int, too_large: bool) -> None:
+    def rejected(self, size_bytes: int, too_large: bool) -> None:
         """Halve the window after `size_bytes` were rejected together; permanently if they were too
         large.
         """

@@ -180,7 +180,7 @@ def check_not_past(
     if late:
         log.warning(
             "the topic's watermarks of %d symbols, %s among them, are past the beginning of %s; "
-            "what is older than their horizon is refused as late",
+            "what is older than their horizon is rejected as late",
             len(late),
             late[0],
             path,
@@ -266,4 +266,4 @@ def _name_bad_rows(file: TradeFile) -> None:
     for bad in file.bad_rows:
         log.warning("%s: %s", file.path, bad.reason)
     if file.bad_count:
-        log.warning("%s: %d rows are no trades and are left out", file.path, file.bad_count)
+        log.warning("%s: %d rows are not trades and are skipped", file.path, file.bad_count)

@@ -56,17 +56,17 @@ def play_back(
     frame by frame and second by second, with restarts. Trades keep the times at which they were
     received.
     """
-    producer_run: _ProducerRun | None = None
+    run: _ProducerRun | None = None
     for event in events:
-        if event.what == "started" or producer_run is None:
-            checkpoint = producer_run.session.checkpoint() if producer_run else None
-            producer_run = _ProducerRun(
+        if event.what == "started" or run is None:
+            checkpoint = run.session.checkpoint() if run else None
+            run = _ProducerRun(
                 event, parser, feed, source, grace_ms, horizon_ms, drop_repeats, checkpoint
             )
-            resumed = producer_run.session.resume()
-            yield event, [*resumed, *producer_run.live(event)]
+            resumed = run.session.resume()
+            yield event, [*resumed, *run.process(event)]
         else:
-            yield event, producer_run.live(event)
+            yield event, run.process(event)
 
 
 class _ProducerRun:
@@ -99,7 +99,7 @@ class _ProducerRun:
             is_open=market_open(started.feed or feed),
         )
 
-    def live(self, event: Event) -> list[Outgoing]:
+    def process(self, event: Event) -> list[Outgoing]:
         """Process an event; return its messages."""
         self._clock.move_forward(max(0, event.at - self._clock.now_ms()))
         session = self.session
@@ -112,8 +112,8 @@ class _ProducerRun:
                 session.connected(event.connection, event.symbols)
             case "subscribed":
                 session.subscribed(event.connection, event.symbols)
-            case "refused":
-                return session.refuse(event.connection, event.symbols)
+            case "rejected":
+                return session.reject_symbols(event.connection, event.symbols)
             case "closed":
                 return session.disconnected(event.connection)
             case "quote":

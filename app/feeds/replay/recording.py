@@ -24,17 +24,19 @@ def read_recording(path: Path) -> Iterator[Event]:
 
     :raises RecordingError: the file cannot be read, or is not a recording.
     """
-    rest, whole = b"", 0
+    rest, complete_until = b"", 0
     try:
         for content, end_at in members(path):
-            whole = end_at
+            complete_until = end_at
             lines = (rest + content).split(b"\n")
             rest = lines.pop()
             for line in lines:
                 yield decode_event(line)
-        if whole < path.stat().st_size:
-            log.warning("the end of the recording %s is torn off and left out", path)
+        if complete_until < path.stat().st_size:
+            log.warning("the end of the recording %s is incomplete and skipped", path)
     except OSError as error:
         raise RecordingError(f"The recording {path} cannot be read: {error.strerror}.") from None
     except msgspec.DecodeError as error:
-        raise RecordingError(f"{path} is no recording of `tickhouse produce`: {error}.") from None
+        raise RecordingError(
+            f"{path} is not a recording of `tickhouse produce`: {error}."
+        ) from None

@@ -188,7 +188,7 @@ def _valid_rows(batch: pa.RecordBatch, first_row: int, bad: Any) -> _Rows:
         (v_ok, "v", "is not a size of at least 0 with at most 16 digits before the point"),
         (numbers_ok, "p", "times v has more than 16 digits before the point"),
         (c_ok, "c", "is not a list of condition codes"),
-        (seq_ok, "seq", "is not a whole number"),
+        (seq_ok, "seq", "is not an integer"),
     )
     ok = np.logical_and.reduce([passed for passed, _, _ in checks])
     for index in np.flatnonzero(~ok).tolist():
@@ -204,7 +204,7 @@ def _parse_column(column: Any, parse: Any) -> tuple[Objects, npt.NDArray[np.bool
     coded = column.dictionary_encode(null_encoding="encode")
     values: Iterable[Any] = coded.dictionary.to_pylist()
     if column.type in (pa.float16(), pa.float32()):
-        # the shortest text that means this float; widened to a double it would gain digits
+        # the shortest text of this float; as a double it would gain digits
         values = [None if x is None else str(x) for x in coded.dictionary.to_numpy(False)]
     objects = np.empty(len(coded.dictionary), dtype=object)
     good = np.ones(len(coded.dictionary), dtype=bool)

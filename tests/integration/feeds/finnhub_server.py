@@ -1,4 +1,4 @@
-"""A server for tests that speaks Finnhub's WebSocket protocol and does as the test tells it."""
+"""A test server that speaks Finnhub's WebSocket protocol and follows the test's instructions."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ WAIT_S = 30
 class FinnhubServer:
     """Serves on a free loopback port from a thread of its own.
 
-    :ivar heard: what clients said, in order: ("open", path), ("subscribe", symbol), ("close", "").
+    :ivar received: what clients sent, in order: ("open", path), ("subscribe", symbol),
+        ("close", "").
     :ivar refuse_with: the HTTP status that handshakes are answered with, if any.
     :ivar retry_after: what those say of when to try again, if anything.
     :ivar redirect_to: host and port that handshakes and REST calls are redirected to, if any.
@@ -34,7 +35,7 @@ class FinnhubServer:
     """
 
     def __init__(self, headers: dict[str, str] | None = None) -> None:
-        self.heard: queue.Queue[tuple[str, str]] = queue.Queue()
+        self.received: queue.Queue[tuple[str, str]] = queue.Queue()
         self.refuse_with: int | None = None
         self.retry_after: str | None = None
         self.redirect_to: str | None = None
@@ -72,7 +73,7 @@ class FinnhubServer:
         return [_key(socket.request) for socket in self._sockets if socket.request]
 
     def settings(self, token: str = "token") -> dict[str, Any]:
-        """The settings of a producer on this server."""
+        """Return the settings of a producer for this server."""
         return {
             "finnhub_websocket_url": f"ws://{self.address}",
             "finnhub_rest_url": f"http://{self.address}/api/v1",
@@ -80,16 +81,16 @@ class FinnhubServer:
         }
 
     def wait_for(self, kind: str, times: int = 1) -> list[str]:
-        """Wait until clients have said `kind` so many times more; what it was about."""
+        """Wait until clients have sent `kind` this many times more; return what it was about."""
         found: list[str] = []
         while len(found) < times:
-            said, what = self.heard.get(timeout=WAIT_S)
+            said, what = self.received.get(timeout=WAIT_S)
             if said == kind:
                 found.append(what)
         return found
 
     def send(self, frame: bytes | str, key: str | None = None) -> None:
-        """Send a text message to everybody who is connected, or to who is with `key`."""
+        """Send a text message to every client, or to the one with `key`."""
         text = frame.decode() if isinstance(frame, bytes) else frame
         self._do(self._send(text, key))
 
@@ -99,21 +100,21 @@ class FinnhubServer:
         self.send(json.dumps({"data": data, "type": "trade"}), key)
 
     def wait_a_moment(self, seconds: float = 0.25) -> None:
-        """Let a little time pass between two frames of a quiet feed."""
+        """Let a short time pass between two frames of a quiet feed."""
         self._do(asyncio.sleep(seconds))
 
     def wait_until_read(self) -> None:
-        """Wait until everybody who is connected has read all that was sent to them."""
+        """Wait until every client has read everything that was sent to it."""
         self._do(self._ping())
 
     def drop(self, key: str | None = None) -> None:
-        """End every connection, or the one with `key`, without a farewell."""
+        """End every connection, or the one with `key`, without a closing handshake."""
         self._loop.call_soon_threadsafe(
             lambda: [socket.transport.abort() for socket in self._with(key)]
         )
 
     def freeze(self) -> None:
-        """Read nothing more from anybody, without ending a connection."""
+        """Stop reading from all clients, without ending a connection."""
         self._loop.call_soon_threadsafe(
             lambda: [socket.transport.pause_reading() for socket in self._sockets]
         )
@@ -151,7 +152,7 @@ class FinnhubServer:
                 Headers({"Content-Type": "application/json", "Content-Length": str(len(body))}),
                 body,
             )
-        self.heard.put(("open", _key(request)))
+        self.received.put(("open", _key(request)))
         if self.refuse_with is not None:
             refusal = socket.respond(self.refuse_with, "refused")
             if self.retry_after is not None:
@@ -170,14 +171,14 @@ class FinnhubServer:
         try:
             async for raw in socket:
                 said = json.loads(raw)
-                self.heard.put((said["type"], said["symbol"]))
+                self.received.put((said["type"], said["symbol"]))
                 if said["type"] == "subscribe" and said["symbol"] in self.refused_symbols:
                     await socket.send('{"msg":"Subscribing to too many symbols","type":"error"}')
         except ConnectionClosed:
             pass
         finally:
             self._sockets.remove(socket)
-            self.heard.put(("close", ""))
+            self.received.put(("close", ""))
 
     async def _ping(self) -> None:
         for socket in self._sockets:

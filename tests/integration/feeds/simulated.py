@@ -93,7 +93,7 @@ async def simulated(
                 await market  # a market that came to grief is nobody's silence
 
 
-class Heard(NamedTuple):
+class Received(NamedTuple):
     """A frame as a client received it."""
 
     at_s: float
@@ -111,14 +111,14 @@ async def subscribe(client: ClientConnection, symbols: Iterable[str]) -> None:
         await client.send(json.dumps({"type": "subscribe", "symbol": symbol}))
 
 
-async def hear(client: ClientConnection, until_s: float) -> list[Heard]:
+async def receive(client: ClientConnection, until_s: float) -> list[Received]:
     """What comes until second `until_s` of the simulator, or the end of the connection."""
-    heard = []
+    received = []
     loop = asyncio.get_running_loop()
     with contextlib.suppress(ConnectionClosed, TimeoutError):
         async with asyncio.timeout_at(until_s):
             while True:
                 raw = await client.recv()
                 assert isinstance(raw, str)
-                heard.append(Heard(loop.time(), raw))
-    return heard
+                received.append(Received(loop.time(), raw))
+    return received

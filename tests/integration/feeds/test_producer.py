@@ -77,7 +77,7 @@ def test_trades_arrive_in_order_and_again_after_a_reconnect(
     assert len({m.source for m in messages}) == 1
 
 
-def test_a_server_that_sends_every_frame_three_times_is_heard_once(
+def test_a_server_that_sends_every_frame_three_times_is_received_once(
     live: Settings, server: FinnhubServer
 ) -> None:
     with producing(live):
@@ -102,7 +102,9 @@ def test_what_is_malformed_is_recorded_and_nothing_else_is_lost(
         server.send_trades(("A", NOW + 1, 1))
         messages = stocks(live, until=has_trades("A", 2))
         records = rejected(live, 3)
-        assert {said for said, _ in server.heard.queue} <= {"subscribe"}, "the connection went on"
+        assert {said for said, _ in server.received.queue} <= {"subscribe"}, (
+            "the connection went on"
+        )
     assert [t.t - NOW for t in trades_of(messages, "A")] == [0, 1]
     assert {(r.stage, r.reason) for r in records} == {("feed", "schema")}
     assert sorted(r.size for r in records)[0] == len("no JSON")
@@ -110,7 +112,7 @@ def test_what_is_malformed_is_recorded_and_nothing_else_is_lost(
     assert b"no JSON" in {base64.b64decode(r.payload or "") for r in records}
 
 
-def test_trades_that_nobody_subscribed_are_rejected_and_no_candle_waits_for_them(
+def test_trades_that_no_one_subscribed_are_rejected_and_no_candle_waits_for_them(
     live: Settings, server: FinnhubServer
 ) -> None:
     with producing(live):
@@ -221,7 +223,7 @@ def test_a_topic_that_is_deleted_and_made_again_gets_everything(
         server.send_trades(("B", NOW, 1))
         stocks(live, until=has_trades("B", 1))
         delete_topics(live, [live.named(STOCKS_TOPIC)])  # until then the old one takes messages
-        while "Messages wait until it is made again" not in caplog.text:
+        while "Messages wait until it is created again" not in caplog.text:
             server.send_trades(("A", NOW + sent, 1))
             sent += 1
             server.wait_a_moment()
@@ -231,7 +233,7 @@ def test_a_topic_that_is_deleted_and_made_again_gets_everything(
     assert sorted(t.t - NOW for t in trades_of(messages, "A")) == list(range(sent + 1))
 
 
-def test_coverage_and_quotes_are_told(live: Settings, server: FinnhubServer) -> None:
+def test_coverage_and_quotes_are_reported(live: Settings, server: FinnhubServer) -> None:
     asked: list[tuple[str, str | None]] = []
 
     def rest(path: str, headers: Any) -> tuple[int, bytes]:
@@ -258,9 +260,9 @@ def test_coverage_and_quotes_are_told(live: Settings, server: FinnhubServer) -> 
     assert TOKEN not in asked[0][0]
 
 
-def test_a_refused_key_ends_it_with_a_sentence(live: Settings, server: FinnhubServer) -> None:
+def test_a_rejected_key_ends_it_with_a_sentence(live: Settings, server: FinnhubServer) -> None:
     server.refuse_with = 401
-    with pytest.raises(BadKeyError, match=r"refuses the API key \(HTTP 401\)") as caught:
+    with pytest.raises(BadKeyError, match=r"rejects the API key \(HTTP 401\)") as caught:
         asyncio.run(produce(live))
     assert TOKEN not in str(caught.value)
 
@@ -289,7 +291,7 @@ def test_a_simulated_server_does_not_feed_a_live_namespace(make_settings: MakeSe
         ({"tickhouse_feed": "simulated", "finnhub_api_key": "x"}, "ws.finnhub.io, the live feed"),
     ],
 )
-def test_wrong_settings_are_said_before_anything_is_done(
+def test_wrong_settings_are_reported_before_anything_is_done(
     make_settings: MakeSettings, overrides: dict[str, Any], sentence: str
 ) -> None:
     with pytest.raises(SourceError, match=sentence):
@@ -363,7 +365,9 @@ def _start(settings: Settings, *options: str) -> subprocess.Popen[str]:
     )
 
 
-def test_sigterm_says_farewell_flushes_and_exits_0(live: Settings, server: FinnhubServer) -> None:
+def test_sigterm_reports_farewell_flushes_and_exits_0(
+    live: Settings, server: FinnhubServer
+) -> None:
     process = _start(live)
     server.wait_for("subscribe", 2)
     server.send_trades(("A", NOW, 1), ("A", NOW + 1, 1))
@@ -378,7 +382,7 @@ def test_sigterm_says_farewell_flushes_and_exits_0(live: Settings, server: Finnh
     assert TOKEN not in output
 
 
-def test_no_key_is_in_any_line_file_or_message(
+def test_no_key_is_in_any_connection_file_or_message(
     make_settings: MakeSettings, server: FinnhubServer, tmp_path: Path
 ) -> None:
     other = "other+marker"
@@ -410,7 +414,7 @@ def test_no_key_is_in_any_line_file_or_message(
     server.refuse_with = 401
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 1
-    assert "127.0.0.1 refuses the API key (HTTP 401). Correct FINNHUB_API_KEY." in output
+    assert "127.0.0.1 rejects the API key (HTTP 401). Correct FINNHUB_API_KEY." in output
     assert "HTTP 502" in output
     shown = [output.encode(), gzip.decompress(recording.read_bytes())]
     shown += [base64.b64decode(one.payload or "") + encode(one) for one in refused]
@@ -460,7 +464,7 @@ def test_without_a_broker_it_waits_with_a_sentence(live: Settings, tmp_path: Pat
     assert process.returncode == 0
 
 
-def test_a_broken_mark_is_named(live: Settings) -> None:
+def test_a_broken_checkpoint_is_named(live: Settings) -> None:
     live.home.mkdir(parents=True, exist_ok=True)
     (live.home / CHECKPOINT_FILE).write_text("{")
     with pytest.raises(TickhouseError, match=r"coverage checkpoint .* cannot be read"):

@@ -57,7 +57,7 @@ def test_a_second_process_with_a_key_stops_before_it_connects(
         said = (tmp_path / "produce-1.log").read_text()
         assert f"Key 1 of FINNHUB_API_KEY is used by process {first.pid} already" in said
         assert KEYS[0] not in said
-        assert ("open", KEYS[0]) not in server.heard.queue
+        assert ("open", KEYS[0]) not in server.received.queue
         first.kill()
         first.wait()
         produce(one)

@@ -116,7 +116,7 @@ def test_a_kafka_that_is_away_while_nothing_waits_is_back_when_it_answers_and_no
     assert "that waited for Kafka are delivered" not in caplog.text
 
 
-def test_what_waited_for_kafka_is_counted_and_said_to_be_delivered_when_it_is(
+def test_what_waited_for_kafka_is_counted_and_reported_to_be_delivered_when_it_is(
     private_kafka: KafkaServer,
     on_private_kafka: Settings,
     caplog: pytest.LogCaptureFixture,
@@ -161,7 +161,7 @@ def test_a_topic_that_is_away_while_kafka_goes_away_too_gets_everything(
     await_(lambda: says("does not answer"))
     private_kafka.start()
     ensure_topics(on_private_kafka)
-    await_(lambda: says("is there again"))
+    await_(lambda: says("exists again"))
     assert publisher.flush(60) == 0
     assert sorted(_numbers(on_private_kafka)) == list(range(1, number + 1))
 

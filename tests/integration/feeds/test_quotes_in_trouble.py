@@ -25,12 +25,12 @@ from app.feeds.simulator.server.server import Simulator
 
 TOKEN = "marker-token"
 SPEED = 30
-TROUBLE_S, LIFE_S = 60, 150
+TROUBLE_S, RUN_S = 60, 150
 SYMBOLS = ("AAPL", "SPY")
 
 
-class _Life:
-    """A poller's life with a simulator that is in trouble for its first minute.
+class _QuoteRun:
+    """A poller's quote_run with a simulator that is in trouble for its first minute.
 
     :ivar published: second and symbol of each quote, or "" of a rejection.
     :ivar asked: second and symbol of each call, and of the one for the market's status.
@@ -85,7 +85,7 @@ class _Life:
                 last_trade_ms=lambda _: None,
             )
             with suppress(TimeoutError):
-                async with asyncio.timeout(LIFE_S / SPEED):
+                async with asyncio.timeout(RUN_S / SPEED):
                     await asyncio.gather(simulator.play(), poller.run())
 
 
@@ -102,32 +102,32 @@ def impatient(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture)
 def test_what_may_pass_is_tried_three_times_and_quotes_come_back(
     fault: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    life = _Life(fault)
-    assert [what for _, what in life.asked[:ATTEMPTS]] == ["US"] * ATTEMPTS
-    assert [what for _, what in life.asked[ATTEMPTS : 2 * ATTEMPTS]] == ["AAPL"] * ATTEMPTS
-    assert {symbol for _, symbol in life.published} == set(SYMBOLS)
-    assert min(at_s for at_s, _ in life.published) > TROUBLE_S - 10
-    assert caplog.text.count("it is tried again") == 1
-    assert "left out" not in caplog.text
+    quote_run = _QuoteRun(fault)
+    assert [what for _, what in quote_run.asked[:ATTEMPTS]] == ["US"] * ATTEMPTS
+    assert [what for _, what in quote_run.asked[ATTEMPTS : 2 * ATTEMPTS]] == ["AAPL"] * ATTEMPTS
+    assert {symbol for _, symbol in quote_run.published} == set(SYMBOLS)
+    assert min(at_s for at_s, _ in quote_run.published) > TROUBLE_S - 10
+    assert caplog.text.count("it will be retried") == 1
+    assert "skipped" not in caplog.text
 
 
 def test_answers_that_are_no_quotes_cost_no_symbol(caplog: pytest.LogCaptureFixture) -> None:
-    life = _Life("rest-malform:")
-    assert {symbol for at_s, symbol in life.published if at_s < TROUBLE_S - 5} <= {""}
-    assert {symbol for at_s, symbol in life.published if at_s > TROUBLE_S + 5} == set(SYMBOLS)
-    assert "left out" not in caplog.text
-    assert "nobody foresaw" not in caplog.text
+    quote_run = _QuoteRun("rest-malform:")
+    assert {symbol for at_s, symbol in quote_run.published if at_s < TROUBLE_S - 5} <= {""}
+    assert {symbol for at_s, symbol in quote_run.published if at_s > TROUBLE_S + 5} == set(SYMBOLS)
+    assert "skipped" not in caplog.text
+    assert "unexpected error" not in caplog.text
 
 
 def test_a_used_up_limit_is_waited_for() -> None:
-    life = _Life("rest-refuse:status=429")
-    assert len([at_s for at_s, _ in life.asked if at_s < TROUBLE_S]) <= 3
-    assert {symbol for _, symbol in life.published} == set(SYMBOLS)
+    quote_run = _QuoteRun("rest-refuse:status=429")
+    assert len([at_s for at_s, _ in quote_run.asked if at_s < TROUBLE_S]) <= 3
+    assert {symbol for _, symbol in quote_run.published} == set(SYMBOLS)
 
 
 @pytest.mark.parametrize("status", [400, 403, 404])
-def test_a_refusal_is_never_asked_again(status: int, caplog: pytest.LogCaptureFixture) -> None:
-    life = _Life(f"rest-refuse:status={status}")
-    assert [what for _, what in life.asked] == ["US", *SYMBOLS]
-    assert life.published == []
-    assert caplog.text.count("It is left out") == 2
+def test_a_rejection_is_never_asked_again(status: int, caplog: pytest.LogCaptureFixture) -> None:
+    quote_run = _QuoteRun(f"rest-refuse:status={status}")
+    assert [what for _, what in quote_run.asked] == ["US", *SYMBOLS]
+    assert quote_run.published == []
+    assert caplog.text.count("It is skipped") == 2

@@ -68,7 +68,7 @@ def test_a_replay_into_another_feeds_namespace_stops_before_it_sends(
         replay.run(settings, small_file)
 
 
-def test_two_replays_at_once_are_refused(
+def test_two_replays_at_once_are_rejected(
     make_settings: Callable[..., Settings], small_file: Path
 ) -> None:
     settings = make_settings()

@@ -109,7 +109,7 @@ async def read_on(client: ClientConnection) -> None:
         await client.recv()
 
 
-def test_it_says_in_one_line_where_it_listens(start: Start) -> None:
+def test_it_reports_in_one_connection_where_it_listens(start: Start) -> None:
     running = start("--rate", "50", "--seed", "9")
     assert running.greeting == (
         f"SIMULATED market on ws://{running.at} and http://{running.at}/api/v1, "
@@ -182,7 +182,7 @@ def test_two_keys_have_a_connection_each_and_see_the_same_trades(start: Start) -
     asyncio.run(talk(start("--token", f"{TOKEN},second")))
 
 
-def test_the_51st_symbol_is_an_error_frame_and_a_freed_place_can_be_taken(start: Start) -> None:
+def test_the_51st_symbol_is_an_error_frame_and_a_freed_position_can_be_taken(start: Start) -> None:
     async def talk(url: str) -> None:
         async with connect(url) as client:
             await subscribe(client, *(f"S{number:02d}" for number in range(51)))
@@ -241,7 +241,7 @@ def test_finnhubs_own_client_meets_401_and_429(start: Start) -> None:
     )
 
 
-def test_a_free_key_has_60_calls_a_minute_unless_told_otherwise(start: Start) -> None:
+def test_a_free_key_has_60_calls_a_minute_unless_reported_otherwise(start: Start) -> None:
     with start().client() as client:
         client.quote("AAPL")
         response = client._session.get(f"{client.API_URL}/quote", params={"symbol": "AAPL"})
@@ -309,7 +309,7 @@ def test_a_signal_ends_it_with_exit_code_0(start: Start, number: signal.Signals)
     assert TOKEN not in err
 
 
-def test_the_delivery_log_tells_what_was_sent_and_what_arrived(
+def test_the_delivery_log_reports_what_was_sent_and_what_arrived(
     start: Start, tmp_path: Path
 ) -> None:
     received: list[str] = []
@@ -335,7 +335,7 @@ def test_the_delivery_log_tells_what_was_sent_and_what_arrived(
     assert isinstance(deliveries[-1], Ended)
 
 
-def test_a_recording_is_played_with_the_faults_of_the_command_line(
+def test_a_recording_is_played_with_the_faults_of_the_command_connection(
     start: Start, tmp_path: Path
 ) -> None:
     async def talk(url: str) -> list[dict[str, Any]]:

@@ -27,7 +27,14 @@ from app.feeds.simulator.delivery_log.log import (
     Silent,
 )
 from app.feeds.vendor import RejectedFrame, TradesFrame
-from tests.integration.feeds.simulated import START_MS, TOKEN, Heard, hear, simulated, subscribe
+from tests.integration.feeds.simulated import (
+    START_MS,
+    TOKEN,
+    Received,
+    receive,
+    simulated,
+    subscribe,
+)
 from tests.virtual_time import run
 
 SYMBOLS = ["AAPL", "SPY", "BINANCE:BTCUSDT"]
@@ -35,33 +42,37 @@ SYMBOLS = ["AAPL", "SPY", "BINANCE:BTCUSDT"]
 
 def listen_to(
     *faults: str, until_s: float = 60, rate: float = 50.0, seed: int = 1
-) -> tuple[list[Heard], list[Delivery]]:
+) -> tuple[list[Received], list[Delivery]]:
     """What one connection hears of a simulator with `faults`, and what the simulator says."""
 
-    async def talk() -> tuple[list[Heard], list[Delivery]]:
+    async def talk() -> tuple[list[Received], list[Delivery]]:
         async with (
             simulated(*faults, rate=rate, seed=seed) as simulator,
             simulator.connect() as client,
         ):
             await subscribe(client, SYMBOLS)
-            return await hear(client, until_s), simulator.deliveries
+            return await receive(client, until_s), simulator.deliveries
 
     return run(talk())
 
 
-def trade_frames(heard: list[Heard], start_s: float = 0, end_s: float = 1e9) -> list[Heard]:
-    return [one for one in heard if start_s < one.at_s <= end_s and one.raw.startswith('{"data"')]
+def trade_frames(
+    received: list[Received], start_s: float = 0, end_s: float = 1e9
+) -> list[Received]:
+    return [
+        one for one in received if start_s < one.at_s <= end_s and one.raw.startswith('{"data"')
+    ]
 
 
 def sent(deliveries: list[Delivery], fault: str) -> list[Sent]:
     return [one for one in deliveries if isinstance(one, Sent) and one.fault == fault]
 
 
-def test_without_faults_the_log_is_what_was_heard() -> None:
-    heard, deliveries = listen_to()
+def test_without_faults_the_log_is_what_was_received() -> None:
+    received, deliveries = listen_to()
     raws = [one.raw for one in deliveries if isinstance(one, Sent)]
-    assert [one.raw for one in heard] == raws[: len(heard)]
-    assert len(trade_frames(heard)) > 100
+    assert [one.raw for one in received] == raws[: len(received)]
+    assert len(trade_frames(received)) > 100
     assert expected_trades(deliveries).unseen == expected_trades(deliveries).doubled == 0
 
 
@@ -72,10 +83,10 @@ def test_the_same_seed_faults_and_client_give_the_same_log() -> None:
 
 
 def test_frames_come_three_times() -> None:
-    heard, deliveries = listen_to("repeat:at=10,for=20")
+    received, deliveries = listen_to("repeat:at=10,for=20")
 
     def times(start_s: float, end_s: float) -> set[int]:
-        frames = trade_frames(heard, start_s, end_s)
+        frames = trade_frames(received, start_s, end_s)
         unlike = [one.raw for one in frames if len({str(trade) for trade in one.trades}) > 1]
         return set(Counter(unlike).values())  # a long sweep fills equal frames by itself
 
@@ -83,62 +94,62 @@ def test_frames_come_three_times() -> None:
     assert times(11, 29) == {3}
     assert times(31, 60) == {1}
     again = sent(deliveries, "repeat")
-    assert len(again) == 2 / 3 * len(trade_frames(heard, 10, 30)) > 100
+    assert len(again) == 2 / 3 * len(trade_frames(received, 10, 30)) > 100
     assert all(one.repeat for one in again)
 
 
 def test_frames_overtake_one_another_and_none_is_lost() -> None:
     sound, _ = listen_to()
-    heard, _ = listen_to("disorder:at=10,for=20,within=5", until_s=60)
+    received, _ = listen_to("disorder:at=10,for=20,within=5", until_s=60)
 
-    def backwards(frames: list[Heard]) -> int:
+    def backwards(frames: list[Received]) -> int:
         newest = [max(trade["t"] for trade in one.trades) for one in trade_frames(frames, 10, 30)]
         return sum(b < a - 1_000 for a, b in pairwise(newest))
 
-    assert backwards(heard) > 10 > backwards(sound)
+    assert backwards(received) > 10 > backwards(sound)
     # the market is the same, its frames are cut otherwise
-    assert trades(heard) == trades(sound)
+    assert trades(received) == trades(sound)
 
 
-def trades(heard: list[Heard], until_ms: int = START_MS + 50_000) -> Counter[str]:
+def trades(received: list[Received], until_ms: int = START_MS + 50_000) -> Counter[str]:
     return Counter(
         json.dumps(trade)
-        for one in trade_frames(heard)
+        for one in trade_frames(received)
         for trade in one.trades
         if trade["t"] < until_ms
     )
 
 
 def test_reports_are_late_and_none_is_lost() -> None:
-    heard, _ = listen_to("late:at=10,for=20,share=0.3,least=20,most=40", until_s=80)
+    received, _ = listen_to("late:at=10,for=20,share=0.3,least=20,most=40", until_s=80)
     ages = [
         one.at_s - (trade["t"] - START_MS) / 1000
-        for one in trade_frames(heard)
+        for one in trade_frames(received)
         for trade in one.trades
     ]
     assert sum(20 <= age <= 41 for age in ages) > 100
-    assert trades(heard) == trades(listen_to(until_s=80)[0])
+    assert trades(received) == trades(listen_to(until_s=80)[0])
 
 
 def test_frames_are_lost_and_not_in_the_log() -> None:
-    heard, deliveries = listen_to("drop:at=10,for=20,share=0.5")
-    lost = trades(listen_to()[0]) - trades(heard)
+    received, deliveries = listen_to("drop:at=10,for=20,share=0.5")
+    lost = trades(listen_to()[0]) - trades(received)
     assert len(lost) > 100
     assert {json.loads(trade)["t"] for trade in lost} <= set(
         range(START_MS - 10_000, START_MS + 31_000)
     )
     logged = Counter(one.raw for one in deliveries if isinstance(one, Sent))
-    assert Counter(one.raw for one in heard) <= logged
+    assert Counter(one.raw for one in received) <= logged
 
 
 @pytest.mark.parametrize("pings", [True, False])
 def test_a_stall_brings_pings_or_nothing_and_passes(pings: bool) -> None:
-    heard, deliveries = listen_to(
+    received, deliveries = listen_to(
         f"stall:at=10,for=130,pings={str(pings).lower()}", until_s=160, rate=10
     )
-    quiet = [one.raw for one in heard if 11 < one.at_s < 139]
+    quiet = [one.raw for one in received if 11 < one.at_s < 139]
     assert quiet == ['{"type":"ping"}'] * (2 if pings else 0)
-    assert len(trade_frames(heard, 140)) > 10
+    assert len(trade_frames(received, 140)) > 10
     silences = [one for one in deliveries if isinstance(one, Silent | Resumed)]
     assert silences == [
         Silent(START_MS + 10_000, 1, "stall"),
@@ -150,15 +161,15 @@ def test_a_half_open_connection_is_silent_and_a_new_one_is_welcome() -> None:
     async def talk() -> None:
         async with simulated("half-open:at=10") as simulator, simulator.connect() as dead:
             await subscribe(dead, SYMBOLS)
-            heard = await hear(dead, 100)
-            assert 9 < heard[-1].at_s < 10.1
-            assert len(heard) == simulator.proved()
+            received = await receive(dead, 100)
+            assert 9 < received[-1].at_s < 10.1
+            assert len(received) == simulator.proved()
             with pytest.raises(TimeoutError):
                 async with asyncio.timeout(60):
                     await (await dead.ping())
             async with simulator.connect() as alive:
                 await subscribe(alive, SYMBOLS)
-                assert trade_frames(await hear(alive, 200))
+                assert trade_frames(await receive(alive, 200))
             dead.transport.abort()
 
     run(talk())
@@ -172,11 +183,11 @@ def test_a_connection_is_closed_after_what_was_sent_has_arrived(farewell: str, c
             simulator.connect() as client,
         ):
             await subscribe(client, SYMBOLS)
-            heard = await hear(client, 20)
+            received = await receive(client, 20)
             with pytest.raises(ConnectionClosed):
                 await client.recv()
             assert client.close_code == code
-            assert len(heard) == len(simulator.sent()) == simulator.proved()
+            assert len(received) == len(simulator.sent()) == simulator.proved()
             await asyncio.sleep(1)
             assert isinstance(simulator.deliveries[-1], Ended)
 
@@ -191,12 +202,12 @@ def test_a_connection_is_closed_after_what_was_sent_has_arrived(farewell: str, c
         (502, "Bad Gateway"),
     ],
 )
-def test_handshakes_are_refused_with_finnhubs_own_words(status: int, text: str) -> None:
+def test_handshakes_are_rejected_with_finnhubs_own_words(status: int, text: str) -> None:
     async def talk() -> None:
         async with simulated(f"refuse:at=10,for=20,status={status}") as simulator:
             async with simulator.connect() as client:
                 await subscribe(client, SYMBOLS)
-                assert 9 < (await hear(client, 60))[-1].at_s < 10.1
+                assert 9 < (await receive(client, 60))[-1].at_s < 10.1
             with pytest.raises(InvalidStatus) as refused:
                 await simulator.connect(process_exception=lambda error: error)
             assert refused.value.response.status_code == status
@@ -220,12 +231,14 @@ def test_a_handshake_takes_long() -> None:
 
 
 def test_a_cut_frame_is_no_frame() -> None:
-    heard, deliveries = listen_to("truncate:at=10,for=20,share=0.5")
+    received, deliveries = listen_to("truncate:at=10,for=20,share=0.5")
     cut = sent(deliveries, "truncate")
     assert len(cut) > 20
     assert all(one.broken for one in cut)
     assert all(isinstance(parse_frame(one.raw.encode()), RejectedFrame) for one in cut)
-    assert {one.raw for one in cut if one.at_ms < START_MS + 29_000} <= {one.raw for one in heard}
+    assert {one.raw for one in cut if one.at_ms < START_MS + 29_000} <= {
+        one.raw for one in received
+    }
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -243,9 +256,9 @@ def test_of_a_malformed_frame_the_trades_can_be_read_and_nothing_else(seed: int)
             assert [arrived.i for arrived in frame.trades] == good, one.raw
 
 
-def test_a_frame_of_10_mb_comes_whole() -> None:
-    heard, deliveries = listen_to("huge:at=10")
-    assert max(len(one.raw) for one in heard) == 10_000_000
+def test_a_frame_of_10_mb_comes_complete() -> None:
+    received, deliveries = listen_to("huge:at=10")
+    assert max(len(one.raw) for one in received) == 10_000_000
     [one] = sent(deliveries, "huge")
     assert one.broken
     assert len(one.raw) < 1_000_000
@@ -253,12 +266,12 @@ def test_a_frame_of_10_mb_comes_whole() -> None:
 
 @pytest.mark.parametrize("by", [20, -20])
 def test_trades_bear_another_clocks_time(by: int) -> None:
-    heard, _ = listen_to(f"clock:at=10,for=20,by={by}")
+    received, _ = listen_to(f"clock:at=10,for=20,by={by}")
 
     def ages(start_s: float, end_s: float) -> list[float]:
         return [
             one.at_s - (trade["t"] - START_MS) / 1000
-            for one in trade_frames(heard, start_s, end_s)
+            for one in trade_frames(received, start_s, end_s)
             for trade in one.trades
         ]
 
@@ -267,8 +280,8 @@ def test_trades_bear_another_clocks_time(by: int) -> None:
 
 
 def test_a_burst_comes_at_once() -> None:
-    heard, _ = listen_to("burst:at=10,trades=20000")
-    at_once = [trade for one in trade_frames(heard, 9.9, 10.1) for trade in one.trades]
+    received, _ = listen_to("burst:at=10,trades=20000")
+    at_once = [trade for one in trade_frames(received, 9.9, 10.1) for trade in one.trades]
     assert 20_000 <= len(at_once) < 20_500
 
 
@@ -315,7 +328,7 @@ async def _quote(at: str) -> _Answer:
     return _Answer(None, b"", 0.0)
 
 
-def test_a_refusal_says_when_to_come_back_if_its_script_does() -> None:
+def test_a_rejection_reports_when_to_come_back_if_its_script_does() -> None:
     faults = ("refuse:at=1,for=5,status=503,after=30", "rest-refuse:at=1,for=5,after=7")
     handshake, quote = f"?token={TOKEN}", f"/api/v1/quote?symbol=AAPL&token={TOKEN}"
 
@@ -333,7 +346,7 @@ def test_a_refusal_says_when_to_come_back_if_its_script_does() -> None:
 
 
 @pytest.mark.parametrize("status", [429, 500, 502, 403])
-def test_calls_are_refused(status: int) -> None:
+def test_calls_are_rejected(status: int) -> None:
     answers = ask_each_second(f"rest-refuse:at=4.5,for=10,status={status}")
     assert [one.status for one in answers] == [200] * 5 + [status] * 10 + [200] * 5
     if status == 429:
@@ -364,10 +377,10 @@ def test_a_share_of_the_calls_is_hit() -> None:
 
 
 def test_genuine_twins_are_equal_frames_that_the_rules_take_for_repeats() -> None:
-    heard, deliveries = listen_to("twin:at=10,for=30,share=0.2")
+    received, deliveries = listen_to("twin:at=10,for=30,share=0.2")
     twins = sent(deliveries, "twin")
     assert len(twins) > 10
-    assert {Counter(one.raw for one in heard)[twin.raw] for twin in twins} == {2}
+    assert {Counter(one.raw for one in received)[twin.raw] for twin in twins} == {2}
     assert not any(twin.repeat for twin in twins)
     lost = sum(len(twin.unseen) for twin in twins)
     assert expected_trades(deliveries).unseen == lost > 20

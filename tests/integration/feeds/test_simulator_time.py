@@ -12,14 +12,14 @@ from websockets.exceptions import InvalidStatus
 
 from app.feeds.http_headers import date_ms_of
 from app.feeds.simulator.server.server import STEP_MS
-from tests.integration.feeds.simulated import START_MS, Heard, hear, simulated, subscribe
+from tests.integration.feeds.simulated import START_MS, Received, receive, simulated, subscribe
 from tests.virtual_time import run
 
 
 def test_a_ping_comes_once_a_minute() -> None:
-    async def talk() -> list[Heard]:
+    async def talk() -> list[Received]:
         async with simulated() as simulator, simulator.connect() as client:
-            return await hear(client, 200)
+            return await receive(client, 200)
 
     pings = run(talk())
     assert {one.raw for one in pings} == {'{"type":"ping"}'}
@@ -31,17 +31,17 @@ def test_after_a_pause_the_market_goes_on_at_the_present(
 ) -> None:
     pause_ms = 3_600_000
 
-    async def talk() -> list[Heard]:
+    async def talk() -> list[Received]:
         async with simulated() as simulator, simulator.connect() as client:
             await subscribe(client, ["AAPL"])
-            before = await hear(client, 30)
+            before = await receive(client, 30)
             simulator.clock.move_forward(pause_ms)
-            return before + await hear(client, 60)
+            return before + await receive(client, 60)
 
     with caplog.at_level(logging.WARNING):
-        heard = run(talk())
+        received = run(talk())
     assert "the market goes on at the present time" in caplog.text
-    times = [trade["t"] - START_MS for one in heard for trade in one.trades]
+    times = [trade["t"] - START_MS for one in received for trade in one.trades]
     gap = [t for t in times if 31_000 < t < 30_000 + pause_ms - STEP_MS]
     assert gap == []
     assert max(times) > 50_000 + pause_ms
@@ -54,7 +54,7 @@ def test_a_second_connection_is_not_one_when_the_first_is_about_to_end() -> None
             asyncio.get_running_loop().call_later(0.3, first.transport.abort)
             async with simulator.connect() as second:
                 await subscribe(second, ["AAPL"])
-                assert await hear(second, 30)
+                assert await receive(second, 30)
 
     run(talk())
 
@@ -62,13 +62,13 @@ def test_a_second_connection_is_not_one_when_the_first_is_about_to_end() -> None
 def test_five_hundred_symbols_trade_on_one_connection() -> None:
     symbols = [f"S{number:03d}" for number in range(500)]
 
-    async def talk() -> list[Heard]:
+    async def talk() -> list[Received]:
         async with (
             simulated(rate=5_000, symbols_per_connection=500) as simulator,
             simulator.connect() as client,
         ):
             await subscribe(client, symbols)
-            return await hear(client, 10)
+            return await receive(client, 10)
 
     trades = [trade for one in run(talk()) for trade in one.trades]
     assert {trade["s"] for trade in trades} == set(symbols)
@@ -77,10 +77,10 @@ def test_five_hundred_symbols_trade_on_one_connection() -> None:
 
 @pytest.mark.parametrize(("rate", "seconds"), [(1, 300), (20_000, 5)])
 def test_one_trade_a_second_and_20_000_go_through_a_connection(rate: int, seconds: int) -> None:
-    async def talk() -> list[Heard]:
+    async def talk() -> list[Received]:
         async with simulated(rate=rate) as simulator, simulator.connect() as client:
             await subscribe(client, ["AAPL", "SPY", "TSLA", "QQQ", "BINANCE:BTCUSDT"])
-            return await hear(client, seconds)
+            return await receive(client, seconds)
 
     count = sum(len(one.trades) for one in run(talk()))
     assert count / seconds == pytest.approx(rate, rel=0.4), "a session's middle is quieter"

@@ -92,7 +92,7 @@ def test_nothing_is_waited_for_longer_than_an_hour(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", [None, "", "-5", "soon", "5 s", "inf", "1e3", "٣", "5, 6"])
-def test_what_is_no_time_says_nothing(text: str | None) -> None:
+def test_what_is_no_time_reports_nothing(text: str | None) -> None:
     assert RetryAfter(text, MOMENT_MS).wait_ms(NOW_MS) is None
 
 

@@ -175,7 +175,7 @@ def _stream(vendor: Vendor, symbols: tuple[str, ...], seconds: int) -> list[Outg
     return made
 
 
-def test_a_vendor_of_sixty_lines_makes_candles() -> None:
+def test_a_vendor_of_sixty_connections_makes_candles() -> None:
     trades = [
         b"T|ABC|%d|10.5|100\nT|XYZ|%d|7|3" % (M + 1_000, M + 1_500),
         b"T|ABC|%d|11|50\nT|ABC|now|11|1" % (M + 2_000),

@@ -81,7 +81,7 @@ def test_identity_goes_by_rounded_numbers_and_sorted_codes() -> None:
         (b'{"p":1e9,"s":"AAPL","t":1731600126006,"v":1e9}', "range"),
     ],
 )
-def test_an_invalid_trade_is_refused_and_the_frames_other_trades_are_kept(
+def test_an_invalid_trade_is_rejected_and_the_frames_other_trades_are_kept(
     bad: bytes, reason: str
 ) -> None:
     frame = _parsed(GOOD, bad, GOOD)
@@ -105,14 +105,14 @@ def test_an_invalid_trade_is_refused_and_the_frames_other_trades_are_kept(
         b" " * (MAX_FRAME_BYTES + 1),
     ],
 )
-def test_what_is_no_frame_is_refused_whole(raw: bytes) -> None:
+def test_what_is_no_frame_is_rejected_complete(raw: bytes) -> None:
     frame = parse_frame(raw)
     assert isinstance(frame, RejectedFrame)
     assert frame.rejection.reason == "schema"
     assert frame.rejection.indices is None
 
 
-def test_pings_errors_and_news_are_told_apart() -> None:
+def test_pings_errors_and_news_are_reported_apart() -> None:
     assert parse_frame(b'{"type":"ping"}') == HeartbeatFrame()
     said = "Subscribing to too many symbols"
     assert parse_frame(f'{{"msg":"{said}","type":"error"}}'.encode()) == ErrorFrame(said)
@@ -138,7 +138,7 @@ _trade = st.fixed_dictionaries(
 
 @settings(max_examples=300)
 @given(st.lists(_trade | _json, max_size=12))
-def test_every_trade_of_any_frame_is_kept_or_refused_once(data: list[Any]) -> None:
+def test_every_trade_of_any_frame_is_kept_or_rejected_once(data: list[Any]) -> None:
     frame = parse_frame(json.dumps({"data": data, "type": "trade"}).encode())
     assert isinstance(frame, TradesFrame)
     kept = [one.trade.i for one in frame.trades]

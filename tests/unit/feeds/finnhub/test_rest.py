@@ -122,14 +122,14 @@ def test_a_call_that_is_given_up_still_keeps_the_next_from_coming_too_early(stat
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 422])
-def test_a_refusal_is_never_asked_again(status: int) -> None:
+def test_a_rejection_is_never_asked_again(status: int) -> None:
     api = FakeApi(RequestError(f"HTTP {status}", "no", status))
     with pytest.raises(RequestError):
         _Keys(api).quote()
     assert len(api.asked) == 1
 
 
-def test_a_key_that_is_refused_is_left_out_and_the_others_go_on() -> None:
+def test_a_key_that_is_rejected_is_left_out_and_the_others_go_on() -> None:
     keys = _Keys(FakeApi(RequestError("HTTP 401", "no", 401)), FakeApi("it"))
     with pytest.raises(RequestError):
         keys.quote()
@@ -169,7 +169,7 @@ def test_no_minute_has_more_than_60_calls_and_no_second_more_than_30() -> None:
 
 
 class _Rest(BaseHTTPRequestHandler):
-    """Answers as its class is told; a fault goes before the answer."""
+    """Answers as its class is emitted; a fault goes before the answer."""
 
     asked: list[tuple[str, str | None]]
     authorizations: list[str | None]
@@ -226,7 +226,7 @@ def test_the_key_is_in_a_header_and_not_in_the_address(rest: tuple[str, type[_Re
     ("status", "retry"),
     [(429, "later"), (500, "soon"), (502, "soon"), (401, "no"), (403, "no"), (404, "no")],
 )
-def test_the_status_says_whether_asking_again_helps(
+def test_the_status_reports_whether_asking_again_helps(
     rest: tuple[str, type[_Rest]], status: int, retry: str
 ) -> None:
     url, handler = rest
@@ -248,7 +248,7 @@ def test_a_body_that_is_no_json_is_a_fault_that_may_pass(rest: tuple[str, type[_
 
 @pytest.mark.parametrize("body", [b"null", b"7", b"[" * 100_000, b"\xff\xfe{"])
 @pytest.mark.parametrize(("status", "retry"), [(500, "soon"), (403, "no"), (200, "soon")])
-def test_a_body_that_nobody_foresaw_is_a_fault_of_its_status(
+def test_a_body_that_no_one_foresaw_is_a_fault_of_its_status(
     rest: tuple[str, type[_Rest]], status: int, retry: str, body: bytes
 ) -> None:
     url, handler = rest
@@ -283,7 +283,7 @@ def test_an_answer_that_comes_in_drops_is_given_up(
     handler.fault = staticmethod(_drip)
     calls = RestCalls([(FinnhubRest(url, "secret"), CallBudget())], SteadyClock(100), Random(1))
     began_s = time.monotonic()
-    with pytest.raises(RequestError, match=r"no whole answer in 0\.3 s") as caught:
+    with pytest.raises(RequestError, match=r"no complete answer within 0\.3 s") as caught:
         asyncio.run(calls.ask(lambda api: api.quote("A")))
     assert time.monotonic() - began_s < 2.5
     assert caught.value.retry == "soon"
@@ -330,7 +330,7 @@ CALLS: dict[str, Callable[[FinnhubRest], Any]] = {
 @pytest.mark.parametrize("call", CALLS)
 @pytest.mark.parametrize("status", [300, 301, 302, 303, 307, 308])
 @pytest.mark.parametrize("location", ["http://{}/?token=%s", "//{}/", "https://{}/", "/other"])
-def test_no_redirect_is_followed_and_a_sentence_says_where_it_points_to(
+def test_no_redirect_is_followed_and_a_sentence_reports_where_it_points_to(
     rest: tuple[str, type[_Rest]], location: str, status: int, call: str
 ) -> None:
     url, handler = rest
@@ -350,7 +350,7 @@ def test_no_redirect_is_followed_and_a_sentence_says_where_it_points_to(
     assert len(handler.asked) == 1
 
 
-def test_an_answer_that_is_neither_an_answer_nor_a_refusal_is_a_fault(
+def test_an_answer_that_is_neither_an_answer_nor_a_rejection_is_a_fault(
     rest: tuple[str, type[_Rest]],
 ) -> None:
     url, handler = rest

@@ -73,7 +73,7 @@ def test_a_server_that_is_soon_there_again_is_asked_soon_and_then_ever_later() -
 
 
 @pytest.mark.parametrize("status", [302, 429, 503])
-def test_a_refused_handshake_says_when_to_try_again(status: int) -> None:
+def test_a_rejected_handshake_reports_when_to_try_again(status: int) -> None:
     answer = b"HTTP/1.1 %d No\r\nRetry-After: %s\r\n" + DATE + b"\r\n"
     for asked, wait_ms in ((b"7", 7_000), (b"Thu, 14 Nov 2024 16:02:00 GMT", 60_000), (b"?", None)):
         error = asyncio.run(_refused(answer % (status, asked)))
@@ -81,7 +81,7 @@ def test_a_refused_handshake_says_when_to_try_again(status: int) -> None:
         assert error.retry_after.wait_ms(0) == wait_ms
 
 
-def test_no_connection_is_said_without_the_token() -> None:
+def test_no_connection_is_reported_without_the_token() -> None:
     with pytest.raises(Unavailable, match="no connection: ConnectionRefusedError") as caught:
         asyncio.run(open_socket("ws://127.0.0.1:1", "sec/ret"))
     assert "ret" not in str(caught.value)
@@ -150,7 +150,7 @@ DATE, DATE_MS = b"Date: Thu, 14 Nov 2024 16:01:00 GMT\r\n", 1_731_600_060_000
         (b"", None),
     ],
 )
-def test_a_connection_says_what_time_its_server_had(headers: bytes, date_ms: int | None) -> None:
+def test_a_connection_reports_what_time_its_server_had(headers: bytes, date_ms: int | None) -> None:
     async def connected() -> int | None:
         async with _switching(headers) as url:
             socket = await open_socket(url, KEY)
@@ -175,7 +175,7 @@ async def _switching(headers: bytes) -> AsyncIterator[str]:
 
 @pytest.mark.parametrize("status", [300, 301, 302, 303, 307, 308])
 @pytest.mark.parametrize("location", ["ws://{}/?token=%s", "//{}/", "wss://{}/"])
-def test_no_redirect_is_followed_and_a_sentence_says_where_it_points_to(
+def test_no_redirect_is_followed_and_a_sentence_reports_where_it_points_to(
     status: int, location: str
 ) -> None:
     there = f"Location: {location}\r\n\r\n".replace("%s", KEY).encode()

@@ -56,7 +56,7 @@ def test_a_drifting_symbol_is_named_once(logged: _Logged) -> None:
     assert "C by" in lines[0]
 
 
-def test_symbols_in_one_line_are_counted_from_the_twentieth_on(logged: _Logged) -> None:
+def test_symbols_in_one_connection_are_counted_from_the_twentieth_on(logged: _Logged) -> None:
     wrong = {f"S{number:02d}": -HOUR for number in range(50)}
     (line,) = logged.pass_s(3, **wrong)
     assert "S19 by 3600.0 s and 30 more symbols" in line

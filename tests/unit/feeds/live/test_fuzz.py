@@ -51,7 +51,7 @@ class _Account:
         now_ms = self.clock.now_ms()
         assert self.session.server_date(now_ms, now_ms, now_ms) == []
 
-    def hear(self, raw: bytes) -> None:
+    def receive(self, raw: bytes) -> None:
         self.confirm_clock()
         repeated = self.session.counts["repeated_trades"]
         made = self.session.frame(raw, "c-1")
@@ -91,7 +91,7 @@ def _fuzz(frames: int, seed: int) -> _Account:
     for number in range(frames):
         raw = mutated(rng, recorded(rng, account.clock.now_ms()))
         for _ in range(rng.choice((1, 1, 1, 3))):
-            account.hear(raw)
+            account.receive(raw)
         if number % 50 == 0:
             account.pass_s()
     return account
@@ -117,5 +117,5 @@ def test_a_hundred_thousand_mutated_frames(seed: int) -> None:
 def test_frames_of_any_content(frames: list[bytes]) -> None:
     account = _Account()
     for raw in frames:
-        account.hear(raw)
+        account.receive(raw)
         account.pass_s()

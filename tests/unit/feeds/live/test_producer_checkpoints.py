@@ -51,7 +51,7 @@ class _Outbox:
         self.checked = True
 
 
-def test_a_mark_waits_for_what_came_before_it_and_counts_nothing_that_was_lost(
+def test_a_checkpoint_waits_for_what_came_before_it_and_counts_nothing_that_was_lost(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = Settings(

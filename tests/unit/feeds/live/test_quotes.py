@@ -52,7 +52,7 @@ def test_an_unknown_symbol_is_no_price_of_zero() -> None:
     "payload",
     [[], "", None, {}, ANSWER | {"c": "261"}, ANSWER | {"t": "1"}, ANSWER | {"c": None}],
 )
-def test_a_malformed_quote_is_refused(payload: Any) -> None:
+def test_a_malformed_quote_is_rejected(payload: Any) -> None:
     refusal = _message(payload)
     assert isinstance(refusal, Rejection)
     assert refusal.reason == "schema"
@@ -61,7 +61,7 @@ def test_a_malformed_quote_is_refused(payload: Any) -> None:
 @pytest.mark.parametrize(
     "wrong", [{"c": float("nan")}, {"dp": float("-inf")}, {"h": 1e300}, {"t": 10**30}, {"t": -5}]
 )
-def test_a_quote_that_no_reader_of_the_topic_would_take_is_refused(wrong: Any) -> None:
+def test_a_quote_that_no_reader_of_the_topic_would_take_is_rejected(wrong: Any) -> None:
     assert isinstance(_message(ANSWER | wrong), Rejection)
 
 
@@ -116,7 +116,7 @@ def test_every_answer_is_recorded_with_the_time_of_its_message(tmp_path: Path) -
     assert recorded == [(NOW, "quote", ("A",), answer) for answer in (ANSWER, UNKNOWN)]
 
 
-def test_a_refusal_is_named_once_and_left_out(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_rejection_is_named_once_and_left_out(caplog: pytest.LogCaptureFixture) -> None:
     run = _Poller(OPEN, RequestError("HTTP 403: no access", "no", 403), ANSWER, symbols=("X", "A"))
     run.run_until_no_key_is_left()
     assert run.api.asked == ["US", "X", "A", "A"]
@@ -131,18 +131,18 @@ def test_an_unknown_symbol_is_named_once_and_left_out(caplog: pytest.LogCaptureF
     assert caplog.text.count("the vendor does not know it") == 1
 
 
-def test_a_refused_key_ends_the_quotes(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_rejected_key_ends_the_quotes(caplog: pytest.LogCaptureFixture) -> None:
     run = _Poller(OPEN)
     run.run_until_no_key_is_left()
     assert "correct FINNHUB_API_KEY" in caplog.text
 
 
-def test_an_outage_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+def test_an_outage_is_reported_once(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.WARNING)
     run = _Poller(*[RequestError("HTTP 500", "soon", 500)] * 6)
     run.poll()
     run.poll()
-    assert caplog.text.count("it is tried again") == 1
+    assert caplog.text.count("it will be retried") == 1
 
 
 def test_a_malformed_quote_goes_to_the_rejections() -> None:
@@ -157,7 +157,7 @@ def test_a_market_that_finnhub_sees_closed_is_warned_of(caplog: pytest.LogCaptur
 
 
 @pytest.mark.parametrize("status", [None, 7, [], {}, {"session": []}, {"session": {"a": 1}}])
-def test_a_status_that_nobody_foresaw_ends_nothing(
+def test_a_status_that_no_one_foresaw_ends_nothing(
     status: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     run = _Poller(status, ANSWER)

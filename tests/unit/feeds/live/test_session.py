@@ -66,7 +66,7 @@ class _Feed:
         return self.session.frame(json.dumps({"data": data, "type": "trade"}).encode(), "c-1")
 
 
-def _told(made: list[Outgoing], symbol: str = "A") -> list[tuple[int, int | None]]:
+def _emitted(made: list[Outgoing], symbol: str = "A") -> list[tuple[int, int | None]]:
     return [
         ((m.minute_start or 0) - M, m.covered_ms)
         for m in made
@@ -74,7 +74,7 @@ def _told(made: list[Outgoing], symbol: str = "A") -> list[tuple[int, int | None
     ]
 
 
-def test_a_minute_is_told_before_a_trade_that_could_close_it() -> None:
+def test_a_minute_is_reported_before_a_trade_that_could_close_it() -> None:
     feed = _Feed()
     feed.session.connected("c-1")
     feed.pass_s(64)
@@ -87,10 +87,10 @@ def test_a_minute_is_told_before_a_trade_that_could_close_it() -> None:
         (Watermark, "B"),
         (Trades, "A"),
     ]
-    assert _told(made) == [(0, 60_000)]
+    assert _emitted(made) == [(0, 60_000)]
 
 
-def test_three_missed_pings_are_silence_and_what_was_not_heard_is_not_covered() -> None:
+def test_three_missed_pings_are_silence_and_what_was_not_received_is_not_covered() -> None:
     feed = _Feed()
     feed.session.connected("c-1")
     feed.pass_s(30, PING)
@@ -100,7 +100,7 @@ def test_three_missed_pings_are_silence_and_what_was_not_heard_is_not_covered() 
     assert feed.session.is_silent("c-1")
     assert NO_PING_MS == 180_000
     made = feed.session.disconnected("c-1")
-    assert _told(made) == [(0, 30_000), (60_000, 0), (120_000, 0)]
+    assert _emitted(made) == [(0, 30_000), (60_000, 0), (120_000, 0)]
 
 
 def test_a_connection_that_ends_is_covered_until_its_end() -> None:
@@ -109,7 +109,7 @@ def test_a_connection_that_ends_is_covered_until_its_end() -> None:
     feed.pass_s(40)
     assert feed.session.disconnected("c-1") == []
     assert feed.session.disconnected("c-1") == []
-    assert _told(feed.pass_s(25)) == [(0, 40_000)]
+    assert _emitted(feed.pass_s(25)) == [(0, 40_000)]
 
 
 def test_a_laptops_sleep_is_not_covered_though_the_connection_survived() -> None:
@@ -119,9 +119,9 @@ def test_a_laptops_sleep_is_not_covered_though_the_connection_survived() -> None
     feed.clock.move_forward(600_000)
     made = feed.session.frame(PING, "c-1")
     assert made == []
-    told = _told(feed.pass_s(1))
-    assert told[0] == (0, 10_000)
-    assert {covered for _, covered in told[1:]} == {0}
+    emitted = _emitted(feed.pass_s(1))
+    assert emitted[0] == (0, 10_000)
+    assert {covered for _, covered in emitted[1:]} == {0}
 
 
 def test_a_wrong_clock_is_moved_before_the_trades_are_sent(
@@ -136,10 +136,10 @@ def test_a_wrong_clock_is_moved_before_the_trades_are_sent(
     assert message.received_at == M + 31_000
     assert feed.clock.now_ms() == M + 31_000
     assert "clock is 30.0 s behind" in caplog.text
-    assert _told(feed.pass_s(34))[-1] == (0, 30_000)  # 1 s before, 29 s after
+    assert _emitted(feed.pass_s(34))[-1] == (0, 30_000)  # 1 s before, 29 s after
 
 
-def test_a_minute_that_was_told_stays_so_when_trades_move_the_clock() -> None:
+def test_a_minute_that_was_reported_stays_so_when_trades_move_the_clock() -> None:
     feed = _Feed(now=47_000)
     feed.session.connected("c-1")
     made = feed.pass_s(18)
@@ -147,7 +147,7 @@ def test_a_minute_that_was_told_stays_so_when_trades_move_the_clock() -> None:
     made += feed.trades(86_000, 86_000, 86_000)
     made += feed.pass_s(40)
     made += feed.session.disconnected("c-1")
-    assert dict(_told(made)) == {0: 13_000, 60_000: 39_000}
+    assert dict(_emitted(made)) == {0: 13_000, 60_000: 39_000}
 
 
 def test_a_late_feed_closes_minutes_as_late_as_it_is(caplog: pytest.LogCaptureFixture) -> None:
@@ -164,7 +164,7 @@ def test_a_late_feed_closes_minutes_as_late_as_it_is(caplog: pytest.LogCaptureFi
     assert "in time again" in caplog.text
 
 
-def test_repeated_and_refused_frames_are_counted() -> None:
+def test_repeated_and_rejected_frames_are_counted() -> None:
     feed = _Feed()
     feed.session.connected("c-1")
     for _ in range(3):
@@ -192,12 +192,12 @@ def test_errors_of_the_server_are_logged_and_counted(caplog: pytest.LogCaptureFi
     assert feed.session.counts["error_frames"] == 1
 
 
-def test_what_one_life_stored_the_next_goes_on_from() -> None:
+def test_what_one_run_stored_the_next_goes_on_from() -> None:
     first = _Feed()
     first.session.connected("c-1")
     first.pass_s(20)
     second = _Feed(now=125_000, checkpoint=first.session.checkpoint())
-    assert _told(second.session.resume()) == [(0, 20_000), (60_000, 0), (120_000, 0)]
+    assert _emitted(second.session.resume()) == [(0, 20_000), (60_000, 0), (120_000, 0)]
 
 
 def _behind_by_300_s() -> _Feed:
@@ -211,7 +211,7 @@ def _behind_by_300_s() -> _Feed:
     return feed
 
 
-def test_a_restart_on_a_clock_that_is_behind_tells_no_minute_again() -> None:
+def test_a_restart_on_a_clock_that_is_behind_reports_no_minute_again() -> None:
     first = _behind_by_300_s()
     second = _Feed(now=206_000, checkpoint=first.session.checkpoint())  # five seconds later
     assert second.clock.now_ms() == M + 506_000
@@ -220,13 +220,13 @@ def test_a_restart_on_a_clock_that_is_behind_tells_no_minute_again() -> None:
     made += second.pass_s(1)
     made += second.trades(507_000, 507_000, 507_000)
     made += second.pass_s(60)
-    assert dict(_told(made)) == {480_000: 55_000}
+    assert dict(_emitted(made)) == {480_000: 55_000}
 
 
 def test_a_clock_that_was_set_right_meanwhile_is_not_moved() -> None:
     second = _Feed(now=506_000, checkpoint=_behind_by_300_s().session.checkpoint())
     assert second.clock.now_ms() == M + 506_000
-    assert _told(second.session.resume()) == [(480_000, 21_000)]
+    assert _emitted(second.session.resume()) == [(480_000, 21_000)]
 
 
 def test_who_was_away_for_longer_than_the_clock_is_behind_leaves_it_to_the_trades() -> None:
@@ -251,10 +251,10 @@ def test_a_move_that_proved_wrong_is_not_made_again() -> None:
     first.trades(201_000)
     second = _Feed(now=206_000, checkpoint=first.session.checkpoint())
     assert second.clock.now_ms() == M + 206_000
-    assert _told(second.session.resume()) == []
+    assert _emitted(second.session.resume()) == []
 
 
-def test_a_mark_that_is_hardly_ahead_is_gone_on_from() -> None:
+def test_a_checkpoint_that_is_hardly_ahead_is_gone_on_from() -> None:
     first = _Feed()
     first.session.connected("c-1")
     first.pass_s(20)
@@ -262,12 +262,12 @@ def test_a_mark_that_is_hardly_ahead_is_gone_on_from() -> None:
         now=18_500, checkpoint=first.session.checkpoint()
     )  # the clock was set back by a little
     assert second.clock.now_ms() == M + 20_000
-    assert _told(second.session.resume()) == [(0, 20_000)]
+    assert _emitted(second.session.resume()) == [(0, 20_000)]
     second = _Feed(now=17_999, checkpoint=first.session.checkpoint())
     assert second.clock.now_ms() == M + 17_999
 
 
-def test_a_third_life_goes_on_where_the_second_ended_though_it_heard_no_trade() -> None:
+def test_a_third_run_goes_on_where_the_second_ended_though_it_received_no_trade() -> None:
     second = _Feed(now=206_000, checkpoint=_behind_by_300_s().session.checkpoint())
     second.pass_s(10)
     third = _Feed(now=220_000, checkpoint=second.session.checkpoint())
@@ -277,32 +277,32 @@ def test_a_third_life_goes_on_where_the_second_ended_though_it_heard_no_trade() 
 @settings(deadline=None)
 @given(
     behind_s=st.integers(3, 400),
-    lives_s=st.lists(st.tuples(st.integers(2, 150), st.integers(0, 300)), min_size=1, max_size=5),
+    runs_s=st.lists(st.tuples(st.integers(2, 150), st.integers(0, 300)), min_size=1, max_size=5),
 )
-def test_however_often_it_restarts_each_minute_is_told_as_it_was_heard(
-    behind_s: int, lives_s: list[tuple[int, int]]
+def test_however_often_it_restarts_each_minute_is_reported_as_it_was_received(
+    behind_s: int, runs_s: list[tuple[int, int]]
 ) -> None:
     true_ms = behind_s * 1_000
     checkpoint: CoverageCheckpoint | None = None
-    heard: Counter[int] = Counter()
-    told: dict[int, int | None] = {}
-    for lived_s, away_s in (*lives_s, (150, 0)):
+    received: Counter[int] = Counter()
+    emitted: dict[int, int | None] = {}
+    for run_s, away_s in (*runs_s, (150, 0)):
         feed = _Feed(true_ms - behind_s * 1_000, checkpoint)
         assert checkpoint is None or feed.clock.now_ms() >= checkpoint.at_ms
-        told |= _told(feed.session.resume())
+        emitted |= _emitted(feed.session.resume())
         feed.session.connected("c-1")
-        for second in range(lived_s):
-            heard[(feed.clock.now_ms() - M) // 60_000 * 60_000] += 1_000
-            told |= _told(feed.pass_s(1))
+        for second in range(run_s):
+            received[(feed.clock.now_ms() - M) // 60_000 * 60_000] += 1_000
+            emitted |= _emitted(feed.pass_s(1))
             true_ms += 1_000
             if second == 1:
-                told |= _told(feed.date(true_ms))
-                told |= _told(feed.trades(true_ms))
+                emitted |= _emitted(feed.date(true_ms))
+                emitted |= _emitted(feed.trades(true_ms))
         checkpoint = feed.session.checkpoint()
         true_ms += away_s * 1_000
-    closed = {minute for minute in told if minute + 65_000 <= checkpoint.at_ms - M}
-    assert {minute: told[minute] for minute in closed} == {
-        minute: heard[minute] for minute in closed
+    closed = {minute for minute in emitted if minute + 65_000 <= checkpoint.at_ms - M}
+    assert {minute: emitted[minute] for minute in closed} == {
+        minute: received[minute] for minute in closed
     }
 
 
@@ -311,12 +311,12 @@ def test_a_stall_is_found_in_an_open_market_though_pings_come() -> None:
     feed.session.connected("c-1")
     feed.pass_s(20)
     feed.trades(20_000)
-    assert _told(feed.pass_s(85, PING))[-1] == (0, 60_000)
+    assert _emitted(feed.pass_s(85, PING))[-1] == (0, 60_000)
     assert feed.session.stalls("c-1") == []
     feed.pass_s(6, PING)
     assert [stall.symbols for stall in feed.session.stalls("c-1")] == [("A", "B")]
-    assert _told(feed.session.disconnected("c-1")) == [(0, 20_000)]
-    assert _told(feed.pass_s(15)) == [(60_000, 0)]
+    assert _emitted(feed.session.disconnected("c-1")) == [(0, 20_000)]
+    assert _emitted(feed.pass_s(15)) == [(60_000, 0)]
 
 
 def test_a_closed_market_is_silent_without_being_stalled() -> None:
@@ -334,30 +334,30 @@ def test_each_connection_covers_its_own_symbols() -> None:
     feed.pass_s(20)
     feed.session.disconnected("c-2")
     made = feed.pass_s(45)
-    assert (_told(made), _told(made, "B")) == ([(0, 60_000)], [(0, 20_000)])
+    assert (_emitted(made), _emitted(made, "B")) == ([(0, 60_000)], [(0, 20_000)])
 
 
-def test_a_refused_symbol_was_never_covered_and_the_others_are() -> None:
+def test_a_rejected_symbol_was_never_covered_and_the_others_are() -> None:
     feed = _Feed()
     feed.session.connected("c-1")
     feed.session.frame(TOO_MANY, "c-1")
     found: list[str] = []
     for _ in range(30):
         feed.pass_s(1)
-        again, refused, corrections = feed.session.find_refused("c-1")
+        again, refused, corrections = feed.session.find_rejected("c-1")
         assert corrections == []
         found += refused
         if "B" in again:
             feed.session.frame(TOO_MANY, "c-1")
-    assert found == feed.session.refused("c-1") == ["B"]
+    assert found == feed.session.rejected_symbols("c-1") == ["B"]
     made = feed.pass_s(35)
-    assert (_told(made), _told(made, "B")) == ([(0, 60_000)], [(0, 0)])
+    assert (_emitted(made), _emitted(made, "B")) == ([(0, 60_000)], [(0, 0)])
     feed.trades(65_000, symbol="B")
-    assert feed.session.refused("c-1") == []
-    assert _told(feed.pass_s(60), "B")[-1] == (60_000, 55_000)
+    assert feed.session.rejected_symbols("c-1") == []
+    assert _emitted(feed.pass_s(60), "B")[-1] == (60_000, 55_000)
 
 
-def test_a_symbol_that_is_added_is_told_from_its_minute_on() -> None:
+def test_a_symbol_that_is_added_is_reported_from_its_minute_on() -> None:
     feed = _Feed(now=-60_000)
     feed.session.connected("c-1")
     feed.pass_s(70)
@@ -365,23 +365,23 @@ def test_a_symbol_that_is_added_is_told_from_its_minute_on() -> None:
     assert feed.session.symbols == ("A", "B", "C")
     feed.pass_s(1)
     feed.session.subscribed("c-1", ["C"])
-    assert _told(feed.pass_s(55), "C") == [(0, 49_000)]
+    assert _emitted(feed.pass_s(55), "C") == [(0, 49_000)]
 
 
-def test_a_symbol_that_is_removed_is_told_to_the_end_of_its_horizon() -> None:
+def test_a_symbol_that_is_removed_is_reported_to_the_end_of_its_horizon() -> None:
     feed = _Feed()
     feed.session.connected("c-1")
     feed.pass_s(20)
     feed.session.remove(["B", "X"])
     assert feed.session.symbols == ("A",)
     made = feed.pass_s(1_200, PING)
-    assert _told(made, "B")[:2] == [(0, 20_000), (60_000, 0)]
+    assert _emitted(made, "B")[:2] == [(0, 20_000), (60_000, 0)]
     last = [m for m in made if isinstance(m, Watermark) and m.symbol == "B"][-1]
     assert last.t == M + 60_000 + 900_000
     assert feed.session.disconnected("c-1") == []
 
 
-def test_a_symbol_that_was_removed_and_added_again_is_told_without_a_break() -> None:
+def test_a_symbol_that_was_removed_and_added_again_is_reported_without_a_break() -> None:
     feed = _Feed()
     feed.session.connected("c-1")
     feed.pass_s(20)
@@ -390,7 +390,7 @@ def test_a_symbol_that_was_removed_and_added_again_is_told_without_a_break() -> 
     feed.session.add(["B"])
     feed.session.subscribed("c-1", ["B"])
     made = feed.pass_s(1_200)
-    assert _told(made, "B")[0] == (60_000, 30_000)
+    assert _emitted(made, "B")[0] == (60_000, 30_000)
     assert [m for m in made if isinstance(m, Watermark) and m.symbol == "B"][-1].t > M + 1_200_000
 
 
@@ -406,16 +406,18 @@ def test_minutes_longer_ago_than_the_horizon_are_corrected_as_one() -> None:
     made = feed.session.disconnected("c-1")
     dark = [m for m in made if isinstance(m, Watermark) and m.gap_since and m.symbol == "A"]
     assert [m.gap_since for m in dark] == [M + at - at % 60_000 + 60_000]
-    assert min(minute for minute, _ in _told(made)[1:]) == (dark[0].minute_start or 0) - M + 60_000
+    assert (
+        min(minute for minute, _ in _emitted(made)[1:]) == (dark[0].minute_start or 0) - M + 60_000
+    )
 
 
-def test_who_was_stopped_for_a_minute_has_not_heard() -> None:
+def test_who_was_stopped_for_a_minute_has_not_received() -> None:
     feed = _Feed()
     feed.session.connected("c-1")
     feed.pass_s(5)
     feed.clock.move_forward(ASLEEP_MS + 1_000)
-    assert _told(feed.session.each_second())[0] == (0, 5_000)
-    assert _told(feed.pass_s(60))[-1] == (60_000, 54_000)
+    assert _emitted(feed.session.each_second())[0] == (0, 5_000)
+    assert _emitted(feed.pass_s(60))[-1] == (60_000, 54_000)
 
 
 def _frame(*trades: tuple[str, int]) -> bytes:
@@ -424,7 +426,7 @@ def _frame(*trades: tuple[str, int]) -> bytes:
     return json.dumps({"data": data, "type": "trade"}).encode()
 
 
-def test_trades_of_a_symbol_that_was_never_subscribed_are_rejected_with_their_places(
+def test_trades_of_a_symbol_that_was_never_subscribed_are_rejected_with_their_indices(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     feed = _Feed()
@@ -444,7 +446,7 @@ def test_trades_of_a_symbol_that_was_never_subscribed_are_rejected_with_their_pl
     assert named == ["X,", "A.B,"]
 
 
-def test_a_frame_of_nothing_that_was_subscribed_says_nothing_about_the_clock() -> None:
+def test_a_frame_of_nothing_that_was_subscribed_reports_nothing_about_the_clock() -> None:
     feed = _Feed()
     feed.session.connected("c-1")
     made = feed.session.frame(_frame(*[("X", 300_000)] * 5), "c-1")
@@ -453,7 +455,7 @@ def test_a_frame_of_nothing_that_was_subscribed_says_nothing_about_the_clock() -
     assert feed.session.activity.last_ms("X") is None
 
 
-def test_each_refusal_of_a_frame_is_a_record_of_its_own() -> None:
+def test_each_rejection_of_a_frame_is_a_record_of_its_own() -> None:
     feed = _Feed()
     feed.session.connected("c-1")
     bad = b'{"data":[{"s":"X","p":1,"v":1,"t":%d},{"s":"A","p":-1,"v":1,"t":1}],"type":"trade"}'

@@ -82,35 +82,35 @@ class _Feed:
         self.go_on(END_S)
 
     def covered(self, symbol: str = "AAPL", last: int = 4) -> list[int]:
-        """What was told last of the first minutes, in seconds of each."""
-        told: dict[int, int] = {}
+        """What was emitted last of the first minutes, in seconds of each."""
+        emitted: dict[int, int] = {}
         for one in self.made:
             if isinstance(one, Watermark) and one.symbol == symbol and one.minute_start:
-                told[(one.minute_start - M) // 60_000] = (one.covered_ms or 0) // 1000
-        return [told[minute] for minute in range(last)]
+                emitted[(one.minute_start - M) // 60_000] = (one.covered_ms or 0) // 1000
+        return [emitted[minute] for minute in range(last)]
 
     def tellings(self, symbol: str = "AAPL") -> dict[int, list[int]]:
-        """What was told of each minute after its end, in order."""
-        told: dict[int, list[int]] = defaultdict(list)
+        """What was emitted of each minute after its end, in order."""
+        emitted: dict[int, list[int]] = defaultdict(list)
         for one in self.made:
             if not isinstance(one, Watermark) or one.symbol != symbol or not one.minute_start:
                 continue
             if one.received_at >= one.minute_start + 65_000:
-                told[(one.minute_start - M) // 60_000].append((one.covered_ms or 0) // 1000)
-        return told
+                emitted[(one.minute_start - M) // 60_000].append((one.covered_ms or 0) // 1000)
+        return emitted
 
 
 @pytest.mark.parametrize("length_s", [12, 25, 40, 80])
-def test_a_stall_that_ends_by_itself_was_not_heard(length_s: int) -> None:
+def test_a_stall_that_ends_by_itself_was_not_received(length_s: int) -> None:
     feed = _Feed()
     feed.stalled((100, 100 + length_s))
-    heard = [60, 60 - min(length_s, 20), 60 - max(0, length_s - 20), 60]
+    received = [60, 60 - min(length_s, 20), 60 - max(0, length_s - 20), 60]
     # trades come on the full second: the first one after the silence ends it a second later
-    assert sum(heard) - 1 == sum(feed.covered())
-    assert all(abs(got - should) <= 1 for got, should in zip(feed.covered(), heard, strict=True))
+    assert sum(received) - 1 == sum(feed.covered())
+    assert all(abs(got - should) <= 1 for got, should in zip(feed.covered(), received, strict=True))
 
 
-def test_a_minute_that_was_told_meanwhile_is_corrected_once() -> None:
+def test_a_minute_that_was_reported_meanwhile_is_corrected_once() -> None:
     feed = _Feed()
     feed.stalled((100, 170))
     assert feed.tellings()[1] == [60, 40]
@@ -118,7 +118,7 @@ def test_a_minute_that_was_told_meanwhile_is_corrected_once() -> None:
     assert feed.tellings()[0] == [60]
 
 
-def test_every_symbol_of_the_connection_is_told_so_even_one_that_seldom_trades() -> None:
+def test_every_symbol_of_the_connection_is_reported_so_even_one_that_seldom_trades() -> None:
     feed = _Feed()
     feed.connections = {"c-1": STOCKS}
     for end_s in range(30, 300, 30):
@@ -129,7 +129,7 @@ def test_every_symbol_of_the_connection_is_told_so_even_one_that_seldom_trades()
     assert feed.covered("AAPL", 6) == feed.covered("BINANCE:BTCUSDT", 6) == [60, 60, 60, 60, 30, 44]
 
 
-def test_a_market_that_stalls_alone_is_not_heard_since_its_own_last_trade() -> None:
+def test_a_market_that_stalls_alone_is_not_received_since_its_own_last_trade() -> None:
     feed = _Feed()
     feed.stalled((100, 130), silent=CRYPTO)
     assert feed.covered("AAPL") == [60] * 4
@@ -249,7 +249,7 @@ def test_a_clock_that_is_moved_behind_the_silence_changes_nothing() -> None:
     feed.trade(ALL * 20, 146)  # the machine's clock is behind by 30 s
     assert feed.clock.now_ms() == M + 146_000
     feed.go_on(END_S)
-    assert feed.covered() == [60, 40, 34, 60], "nothing was heard in what it was moved over"
+    assert feed.covered() == [60, 40, 34, 60], "nothing was received in what it was moved over"
 
 
 def test_a_connection_that_ends_before_it_is_known_is_judged_by_what_came() -> None:
@@ -300,29 +300,29 @@ def test_a_connection_that_comes_and_goes_corrects_nothing_that_is_true() -> Non
     gap_s=st.sampled_from([0.1, 0.2, 0.3]),
 )
 @example(seed=18240527, spans=[(37, 11), (16, 19), (15, 2)], gap_s=0.2)
-def test_no_more_is_covered_than_was_heard_and_no_less_but_at_the_edges(
+def test_no_more_is_covered_than_was_received_and_no_less_but_at_the_edges(
     seed: int, spans: list[tuple[int, int]], gap_s: float
 ) -> None:
-    """Silences of all lengths; those too short to tell from chance may be told as heard."""
+    """Silences of all lengths; those too short to tell from chance may be emitted as received."""
     rng, feed, end_s = Random(seed), _Feed(), 0.0
-    heard: set[int] = set()
+    received: set[int] = set()
     unsure: set[int] = set()
     for calm_s, silent_s in spans:
         _live(feed, rng, end_s + calm_s, gap_s)
-        heard |= _tenths(end_s, end_s + calm_s)
+        received |= _tenths(end_s, end_s + calm_s)
         end_s += calm_s
         _live(feed, rng, end_s + silent_s, None)
         if silent_s <= 11:
             unsure |= _tenths(end_s, end_s + silent_s)
         end_s += silent_s
     end_s += 80
-    heard |= _tenths(end_s - 80, end_s)
+    received |= _tenths(end_s - 80, end_s)
     _live(feed, rng, end_s, gap_s)
     minutes = int(end_s // 60) - 1
     edges_s = 2 * len(spans) * (gap_s * 4 / len(ALL) + 1)
     for symbol in ALL:
         for minute, got in enumerate(feed.covered(symbol, minutes)):
-            least = sum(tenth // 600 == minute for tenth in heard) / 10
+            least = sum(tenth // 600 == minute for tenth in received) / 10
             most = least + sum(tenth // 600 == minute for tenth in unsure) / 10
             assert least - edges_s <= got <= most + edges_s
 

@@ -29,7 +29,7 @@ Print = tuple[int, float, int]
 
 
 class Market:
-    """Sources that hear one market, each by a clock of its own, and the topic they send to.
+    """Sources that receive one market, each by a clock of its own, and the topic they send to.
 
     :param wrong_ms: by how much the clock of each source is wrong.
     """
@@ -70,13 +70,13 @@ class Market:
             assert not isinstance(message, RejectionRecord)
             self.topic.append(message)
 
-    def hear(self, name: str, *prints: Print) -> None:
+    def receive(self, name: str, *prints: Print) -> None:
         """A source receives a frame."""
         data = [{"s": "A", "t": M + t, "p": p, "v": v, "c": ["1"]} for t, p, v in prints]
         self.send(self.sources[name].frame(json.dumps({"data": data, "type": "trade"}).encode()))
 
     def pass_s(self, seconds: int, dead: str = "") -> None:
-        """Time passes; each second three prints happen, and all hear them who are not dead."""
+        """Time passes; each second three prints happen, and all receive them who are not dead."""
         for _ in range(seconds):
             self.now_ms += 1_000
             price = 10 + self.now_ms % 7
@@ -84,7 +84,7 @@ class Market:
             for name, source in self.sources.items():
                 self.clocks[name].move_forward(1_000)
                 if name != dead:
-                    self.hear(name, *prints)
+                    self.receive(name, *prints)
                     self.send(source.each_second())
 
     def candles(self) -> list[Candle]:
@@ -113,9 +113,9 @@ def test_a_source_whose_clock_is_wrong_makes_the_candles_of_one_whose_clock_is_r
 
 def test_of_a_source_an_hour_ahead_the_first_single_trade_is_not_late():
     market = Market(a=HOUR)
-    market.hear("a", (0, 10.0, 1))
+    market.receive("a", (0, 10.0, 1))
     market.send(market.sources["a"].each_second())
-    market.hear("a", (1, 11.0, 1))
+    market.receive("a", (1, 11.0, 1))
     market.pass_s(70)
     (candle, *_) = market.candles()
     assert candle.trade_count == 182
@@ -135,8 +135,8 @@ def test_a_source_that_dies_holds_the_minutes_up_for_150_s_and_returns():
     market.pass_s(30)
     checkpoint = market.sources["a"].checkpoint()
     market.pass_s(160, dead="a")
-    told = [c for c in market.candles() if c.revision is not None]
-    assert brief(told) == [(minute, 180, 0) for minute in range(3)]
+    emitted = [c for c in market.candles() if c.revision is not None]
+    assert brief(emitted) == [(minute, 180, 0) for minute in range(3)]
     market.pass_s(20, dead="a")
     market.start("a", checkpoint)
     market.pass_s(60)
@@ -161,10 +161,10 @@ def test_what_a_lone_source_missed_while_it_was_dead_is_not_covered():
 def test_twins_of_one_millisecond_on_either_side_of_a_reconnect_count_once():
     market = Market(a=0)
     twin = (500, 10.0, 100)
-    market.hear("a", twin)
+    market.receive("a", twin)
     market.send(market.sources["a"].disconnected())
     market.sources["a"].connected("a-again")
-    market.hear("a", twin)
+    market.receive("a", twin)
     market.pass_s(70)
     (candle, *_) = market.candles()
     assert (candle.trade_count, candle.duplicate_count) == (181, 1)
@@ -172,7 +172,7 @@ def test_twins_of_one_millisecond_on_either_side_of_a_reconnect_count_once():
 
 def test_twins_in_one_connection_count_twice():
     market = Market(a=0)
-    market.hear("a", (500, 10.0, 100), (500, 10.0, 100))
+    market.receive("a", (500, 10.0, 100), (500, 10.0, 100))
     market.pass_s(70)
     (candle, *_) = market.candles()
     assert (candle.trade_count, candle.duplicate_count) == (182, 0)
@@ -188,12 +188,12 @@ def test_a_second_connection_that_frames_the_same_prints_differently_adds_nothin
     alone, both = Market(a=0), Market(a=0, b=0)
     for number, frame in enumerate(frames):
         marked = [(t, p + 100 * number, v) for t, p, v in frame]  # no frame repeats another
-        alone.hear("a", *marked)
-        both.hear("a", *marked)
+        alone.receive("a", *marked)
+        both.receive("a", *marked)
     rest = [(t, p + 100 * n, v) for n, frame in enumerate(frames) for t, p, v in frame]
     while rest:
         size = sizes[len(rest) % len(sizes)]
-        both.hear("b", *rest[:size])
+        both.receive("b", *rest[:size])
         rest = rest[size:]
     for market in (alone, both):
         market.pass_s(70)

@@ -1,4 +1,4 @@
-"""Whether connections still bring trades: patience, markets that stall alone, what was heard."""
+"""Whether connections still bring trades: patience, markets that stall alone, what was received."""
 
 from __future__ import annotations
 
@@ -86,13 +86,13 @@ def test_patience_doubles_with_replacements_that_bring_nothing_and_a_trade_ends_
     assert connection.stalled(91) == [(STOCKS, 91)]
 
 
-def test_what_ended_in_good_health_was_heard_to_its_end() -> None:
+def test_what_ended_in_good_health_was_received_to_its_end() -> None:
     connection = _Connection()
     connection.trades(STOCKS, *range(100))
     assert set(connection.heard_until(108).values()) == {108.0}
 
 
-def test_what_ended_in_a_silence_beyond_chance_was_heard_to_its_last_trade() -> None:
+def test_what_ended_in_a_silence_beyond_chance_was_received_to_its_last_trade() -> None:
     connection = _Connection(ALL)
     connection.trades(STOCKS, *range(100))
     connection.trades(CRYPTO, *[n + 0.4 for n in range(100)])
@@ -105,7 +105,7 @@ def test_a_market_that_is_subscribed_during_a_silence_does_not_end_it() -> None:
     connection.since_ms |= dict.fromkeys(CRYPTO, T + 105_000)
     heard_until = connection.heard_until(150)
     assert [heard_until[symbol] for symbol in STOCKS] == [99.0, 99.0]
-    assert heard_until[CRYPTO[0]] <= 105.0, "it was never heard"
+    assert heard_until[CRYPTO[0]] <= 105.0, "it was never received"
 
 
 def test_all_markets_that_are_silent_together_end_together_however_seldom_one_trades() -> None:
@@ -116,7 +116,7 @@ def test_all_markets_that_are_silent_together_end_together_however_seldom_one_tr
     assert set(connection.heard_until(108).values()) == {108.0}
 
 
-def test_a_market_that_is_closed_is_heard_though_the_open_ones_are_silent() -> None:
+def test_a_market_that_is_closed_is_received_though_the_open_ones_are_silent() -> None:
     connection = _Connection(ALL)
     connection.activity = ActivityTracker(lambda symbol, at_ms: ":" in symbol)
     connection.trades(ALL, *range(100))
@@ -124,7 +124,7 @@ def test_a_market_that_is_closed_is_heard_though_the_open_ones_are_silent() -> N
     assert heard_until == {"AAPL": 150.0, "MSFT": 150.0, "BINANCE:BTCUSDT": 99.0}
 
 
-def test_the_night_says_nothing_of_how_often_a_symbol_trades() -> None:
+def test_the_night_reports_nothing_of_how_often_a_symbol_trades() -> None:
     connection = _Connection(("AAPL",))
     connection.trades(("AAPL",), *range(100))
     connection.activity.subscribed(("AAPL",))

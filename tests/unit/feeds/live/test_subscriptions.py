@@ -17,14 +17,14 @@ class _Server:
         self.refuses = set(refuses)
         self.most = most
         self.taken: set[str] = set()
-        self.heard: list[str] = []
+        self.received: list[str] = []
         self.now = 0
         self.subscriptions = Subscriptions()
 
     def subscribe(self, symbols: Iterable[str]) -> None:
         asked = list(symbols)
         self.subscriptions.subscribe(asked, self.now)
-        self._hear(asked)
+        self._receive(asked)
 
     def settle(self, trading: Iterable[str] = (), seconds: int = 600) -> list[str]:
         """Let time pass; what was found to be refused."""
@@ -33,12 +33,12 @@ class _Server:
             self.now += 1_000
             again, refused = self.subscriptions.step(self.now, trading)
             found += refused
-            self._hear(again)
+            self._receive(again)
         return found
 
-    def _hear(self, symbols: Iterable[str]) -> None:
+    def _receive(self, symbols: Iterable[str]) -> None:
         for symbol in symbols:
-            self.heard.append(symbol)
+            self.received.append(symbol)
             full = len(self.taken) >= self.most and symbol not in self.taken
             if symbol in self.refuses or full:
                 self.subscriptions.error()
@@ -53,10 +53,10 @@ def test_without_a_complaint_nothing_is_asked_again() -> None:
     server = _Server()
     server.subscribe(NAMES)
     assert server.settle() == []
-    assert server.heard == NAMES
+    assert server.received == NAMES
 
 
-def test_a_full_connection_refused_what_came_last() -> None:
+def test_a_full_connection_rejected_what_came_last() -> None:
     server = _Server(most=51)
     server.subscribe(NAMES)
     assert server.settle() == NAMES[51:]
@@ -68,12 +68,12 @@ def test_the_search_for_one_of_fifty_takes_less_than_a_minute() -> None:
     server = _Server(refuses={"S37"})
     server.subscribe(NAMES[:50])
     assert server.settle(seconds=60) == ["S37"]
-    assert len(server.heard) < 250
+    assert len(server.received) < 250
 
 
 @settings(deadline=None)
 @given(st.sets(st.sampled_from(NAMES), max_size=8), st.sets(st.sampled_from(NAMES), max_size=8))
-def test_whatever_is_refused_is_found_and_nothing_else(
+def test_whatever_is_rejected_is_found_and_nothing_else(
     refused: set[str], more_refused: set[str]
 ) -> None:
     server = _Server(refuses=refused | more_refused)
@@ -90,7 +90,7 @@ def test_what_trades_is_above_suspicion() -> None:
     assert server.settle(trading=NAMES[:3]) == ["S3"]
 
 
-def test_a_complaint_out_of_the_blue_condemns_nobody() -> None:
+def test_a_complaint_out_of_the_blue_condemns_no_one() -> None:
     server = _Server()
     server.subscribe(NAMES)
     server.settle(seconds=10)
@@ -98,7 +98,7 @@ def test_a_complaint_out_of_the_blue_condemns_nobody() -> None:
     assert server.settle() == []
 
 
-def test_one_complaint_alone_condemns_nobody_not_even_a_lonely_symbol() -> None:
+def test_one_complaint_alone_condemns_no_one_not_even_a_lonely_symbol() -> None:
     server = _Server()
     server.subscribe(["S0"])
     server.subscriptions.error()
@@ -118,10 +118,10 @@ def test_a_late_complaint_is_about_what_was_subscribed_last() -> None:
     server.settle(seconds=10)
     server.subscriptions.error()
     assert server.settle() == ["S11"]
-    assert not set(NAMES[:10]) & set(server.heard[13:])
+    assert not set(NAMES[:10]) & set(server.received[13:])
 
 
-def test_a_trade_of_a_refused_symbol_proves_that_it_was_not() -> None:
+def test_a_trade_of_a_rejected_symbol_proves_that_it_was_not() -> None:
     server = _Server(refuses={"S1"})
     server.subscribe(NAMES[:3])
     assert server.settle() == ["S1"]
@@ -144,7 +144,7 @@ def test_symbols_are_spread_evenly_up_to_what_a_connection_takes() -> None:
     assert spread("AB", 0, 2) == {}
 
 
-def test_who_has_a_place_keeps_it_when_symbols_change() -> None:
+def test_who_has_a_position_keeps_it_when_symbols_change() -> None:
     assert spread("ACDX", 2, 2, {"A": 0, "B": 1, "C": 0, "D": 1}) == {
         "A": 0,
         "C": 0,

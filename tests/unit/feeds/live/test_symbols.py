@@ -56,7 +56,7 @@ def test_a_wrong_file_stops_the_start_and_changes_nothing_later(
     with pytest.raises(SettingsError, match=r"STOCKS_SYMBOLS_FILE .*symbols.txt cannot be used"):
         wanted_symbols(_settings(file))
     assert watched.changed() is None
-    assert "The present symbols stay" in caplog.text
+    assert "The current symbols stay" in caplog.text
     _write(file, "TSLA")
     assert watched.changed() == ("TSLA",)
 

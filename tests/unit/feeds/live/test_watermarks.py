@@ -64,12 +64,12 @@ class _Producer:
         return self.checkpoints.lost(lost, M + now)
 
 
-def _told(messages: list[Watermark]) -> list[tuple[int, int | None]]:
+def _emitted(messages: list[Watermark]) -> list[tuple[int, int | None]]:
     """Minute (in ms from M on) and coverage."""
     return [((m.minute_start or 0) - M, m.covered_ms) for m in messages]
 
 
-def test_a_minute_is_told_when_its_end_and_the_grace_have_come() -> None:
+def test_a_minute_is_reported_when_its_end_and_the_grace_have_come() -> None:
     producer = _Producer(0)
     producer.connect(1_000)
     assert producer.second(64_999) == []
@@ -78,12 +78,12 @@ def test_a_minute_is_told_when_its_end_and_the_grace_have_come() -> None:
     assert producer.second(66_000) == []
 
 
-def test_every_subscribed_symbol_is_told_without_any_trade() -> None:
+def test_every_subscribed_symbol_is_reported_without_any_trade() -> None:
     producer = _Producer(0, "A", "B")
     assert [m.symbol for m in producer.second(65_000)] == ["A", "B"]
 
 
-def test_a_symbol_that_traded_is_told_within_a_second_and_then_no_more() -> None:
+def test_a_symbol_that_traded_is_reported_within_a_second_and_then_no_more() -> None:
     producer = _Producer(0, "A", "B")
     producer.connect(0)
     producer.checkpoints.traded(["B", "UNKNOWN"])
@@ -97,18 +97,18 @@ def test_a_gap_is_not_covered() -> None:
     producer.connect(0)
     assert producer.end(20_000) == []
     producer.connect(50_000)
-    assert _told(producer.second(65_000)) == [(0, 30_000)]
+    assert _emitted(producer.second(65_000)) == [(0, 30_000)]
 
 
-def test_a_stall_found_later_corrects_the_minutes_that_were_told() -> None:
+def test_a_stall_found_later_corrects_the_minutes_that_were_reported() -> None:
     producer = _Producer(0)
     producer.connect(0)
-    assert _told(producer.second(65_000)) == [(0, 60_000)]
-    assert _told(producer.second(125_000)) == [(60_000, 60_000)]
+    assert _emitted(producer.second(65_000)) == [(0, 60_000)]
+    assert _emitted(producer.second(125_000)) == [(60_000, 60_000)]
     corrections = producer.end(since=30_000, now=210_000)
-    assert _told(corrections) == [(0, 30_000), (60_000, 0)]
+    assert _emitted(corrections) == [(0, 30_000), (60_000, 0)]
     assert [m.t - M for m in corrections] == [205_000, 205_000]
-    assert _told(producer.second(210_000)) == [(120_000, 0)]
+    assert _emitted(producer.second(210_000)) == [(120_000, 0)]
 
 
 def test_the_watermark_never_falls_and_waits_for_a_late_feed() -> None:
@@ -120,56 +120,56 @@ def test_the_watermark_never_falls_and_waits_for_a_late_feed() -> None:
     assert times == [65_000, 65_000, 65_000, 66_000, 70_500, 70_500]
 
 
-def test_a_clock_that_was_moved_forward_covers_no_more_than_was_heard() -> None:
+def test_a_clock_that_was_moved_forward_covers_no_more_than_was_received() -> None:
     producer = _Producer(0)
     producer.connect(0)
     producer.checkpoints.moved_forward(M, 30_000)
-    assert _told(producer.second(65_000)) == [(0, 30_000)]
+    assert _emitted(producer.second(65_000)) == [(0, 30_000)]
 
 
 @pytest.mark.parametrize("moved_at", [61_000, 66_000])
-def test_what_was_heard_before_a_clock_was_moved_stays_covered(moved_at: int) -> None:
+def test_what_was_received_before_a_clock_was_moved_stays_covered(moved_at: int) -> None:
     producer = _Producer(0)
     producer.connect(47_000)
-    told = producer.second(moved_at)
+    emitted = producer.second(moved_at)
     producer.checkpoints.moved_forward(M + moved_at, 21_000)
-    told += producer.second(90_000)
-    assert _told(told) == [(0, 13_000)]
-    assert _told(producer.second(125_000)) == [(60_000, 39_000)]
+    emitted += producer.second(90_000)
+    assert _emitted(emitted) == [(0, 13_000)]
+    assert _emitted(producer.second(125_000)) == [(60_000, 39_000)]
     assert producer.end(126_000) == []
 
 
 def test_a_stall_that_began_before_a_clock_was_moved_corrects_from_its_beginning() -> None:
     producer = _Producer(0)
     producer.connect(0)
-    assert _told(producer.second(65_000)) == [(0, 60_000)]
+    assert _emitted(producer.second(65_000)) == [(0, 60_000)]
     producer.checkpoints.moved_forward(M + 66_000, 20_000)
     producer.checkpoints.moved_forward(M + 90_000, 10_000)
-    assert _told(producer.second(130_000)) == [(60_000, 30_000)]
+    assert _emitted(producer.second(130_000)) == [(60_000, 30_000)]
     corrections = producer.end(since=80_000, now=140_000)  # it said 50_000 then
-    assert _told(corrections) == [(0, 50_000), (60_000, 0)]
+    assert _emitted(corrections) == [(0, 50_000), (60_000, 0)]
 
 
 def test_what_was_lost_in_the_midst_of_a_connection_corrects_only_its_minutes() -> None:
     producer = _Producer(0)
     producer.connect(0)
-    assert _told(producer.second(65_000)) == [(0, 60_000)]
-    assert _told(producer.second(125_000)) == [(60_000, 60_000)]
-    assert _told(producer.second(185_000)) == [(120_000, 60_000)]
+    assert _emitted(producer.second(65_000)) == [(0, 60_000)]
+    assert _emitted(producer.second(125_000)) == [(60_000, 60_000)]
+    assert _emitted(producer.second(185_000)) == [(120_000, 60_000)]
     corrections = producer.silent(90_000, 150_000, now=186_000)
-    assert _told(corrections) == [(60_000, 30_000), (120_000, 30_000)]
+    assert _emitted(corrections) == [(60_000, 30_000), (120_000, 30_000)]
     assert producer.silent(90_000, 150_000, now=187_000) == [], "it is known already"
     assert producer.end(188_000) == []
 
 
-def test_what_was_lost_while_the_clock_was_moved_is_cut_where_it_said_so() -> None:
+def test_what_was_lost_while_the_clock_was_moved_is_cut_where_it_reported_so() -> None:
     producer = _Producer(0)
     producer.connect(0)
-    assert _told(producer.second(65_000)) == [(0, 60_000)]
+    assert _emitted(producer.second(65_000)) == [(0, 60_000)]
     producer.checkpoints.moved_forward(M + 66_000, 20_000)
-    assert _told(producer.second(130_000)) == [(60_000, 40_000)]
+    assert _emitted(producer.second(130_000)) == [(60_000, 40_000)]
     corrections = producer.silent(75_000, 100_000, now=131_000)  # from 55_000 on, as it was then
-    assert _told(corrections) == [(0, 55_000), (60_000, 20_000)]
+    assert _emitted(corrections) == [(0, 55_000), (60_000, 20_000)]
 
 
 def test_minutes_lost_longer_ago_than_the_horizon_are_one_message() -> None:
@@ -184,40 +184,40 @@ def test_minutes_lost_longer_ago_than_the_horizon_are_one_message() -> None:
     assert {m.covered_ms for m in corrections} == {0}
 
 
-def test_after_a_restart_the_minute_it_died_in_comes_first_and_then_each_dark_one() -> None:
+def test_after_a_restart_the_minute_it_died_in_comes_first_and_then_each_gap_one() -> None:
     checkpoint = CoverageCheckpoint(M + 20_000, {"A": {M: 20_000}})
     producer = _Producer(200_000, checkpoint=checkpoint)
     messages = producer.checkpoints.resume(M + 200_000)
-    assert _told(messages) == [(0, 20_000), (60_000, 0), (120_000, 0), (180_000, 0)]
+    assert _emitted(messages) == [(0, 20_000), (60_000, 0), (120_000, 0), (180_000, 0)]
     assert [m.t - M for m in messages] == [60_000, 120_000, 195_000, 195_000]
     assert producer.second(201_000) == []
 
 
-def test_minutes_dark_for_longer_than_the_horizon_are_one_message() -> None:
+def test_minutes_gap_for_longer_than_the_horizon_are_one_message() -> None:
     checkpoint = CoverageCheckpoint(M + 20_000, {"A": {M: 20_000}})
     now = 2 * HORIZON + 10_000
     messages = _Producer(now, checkpoint=checkpoint).checkpoints.resume(M + now)
-    assert _told(messages)[:3] == [(0, 20_000), (840_000, 0), (900_000, 0)]
+    assert _emitted(messages)[:3] == [(0, 20_000), (840_000, 0), (900_000, 0)]
     assert [m.gap_since for m in messages[:3]] == [None, M + MINUTE, None]
-    assert _told(messages)[-1] == (2 * HORIZON, 0)
+    assert _emitted(messages)[-1] == (2 * HORIZON, 0)
 
 
 def test_a_restart_within_the_minute_adds_to_what_was_covered() -> None:
     producer = _Producer(30_000, checkpoint=CoverageCheckpoint(M + 20_000, {"A": {M: 20_000}}))
-    assert _told(producer.checkpoints.resume(M + 30_000)) == [(0, 20_000)]
+    assert _emitted(producer.checkpoints.resume(M + 30_000)) == [(0, 20_000)]
     producer.connect(40_000)
-    assert _told(producer.second(65_000)) == [(0, 40_000)]
+    assert _emitted(producer.second(65_000)) == [(0, 40_000)]
 
 
-def test_a_restart_between_a_minutes_end_and_its_grace_tells_both_minutes() -> None:
+def test_a_restart_between_a_minutes_end_and_its_grace_reports_both_minutes() -> None:
     checkpoint = CoverageCheckpoint(M + 62_000, {"A": {M: 55_000, M + MINUTE: 2_000}})
     producer = _Producer(63_000, checkpoint=checkpoint)
     resumed = producer.checkpoints.resume(M + 63_000)
-    assert _told(resumed) == [(0, 55_000), (60_000, 2_000)]
-    assert _told(producer.second(65_000)) == [(0, 55_000)]
+    assert _emitted(resumed) == [(0, 55_000), (60_000, 2_000)]
+    assert _emitted(producer.second(65_000)) == [(0, 55_000)]
 
 
-def test_what_the_mark_says_is_what_was_covered_and_not_yet_told() -> None:
+def test_what_the_checkpoint_reports_is_what_was_covered_and_not_yet_reported() -> None:
     producer = _Producer(0)
     producer.connect(5_000)
     assert producer.checkpoints.checkpoint(M + 62_000) == CoverageCheckpoint(
@@ -229,41 +229,41 @@ def test_what_the_mark_says_is_what_was_covered_and_not_yet_told() -> None:
     )
 
 
-def test_a_removed_symbol_is_told_until_its_last_minutes_end_and_the_horizon() -> None:
+def test_a_removed_symbol_is_reported_until_its_last_minutes_end_and_the_horizon() -> None:
     checkpoint = CoverageCheckpoint(M + 20_000, {"A": {M: 20_000}, "GONE": {M: 20_000}})
     producer = _Producer(30_000, "A", checkpoint=checkpoint)
-    told = [m for now in range(30_000, 1_200_000, 1_000) for m in producer.second(now)]
-    gone = [m for m in told if m.symbol == "GONE"]
-    assert _told(gone)[:2] == [(0, 20_000), (60_000, 0)]
+    emitted = [m for now in range(30_000, 1_200_000, 1_000) for m in producer.second(now)]
+    gone = [m for m in emitted if m.symbol == "GONE"]
+    assert _emitted(gone)[:2] == [(0, 20_000), (60_000, 0)]
     assert gone[-1].t - M == MINUTE + HORIZON
-    assert max(m.t for m in told if m.symbol == "A") > gone[-1].t
+    assert max(m.t for m in emitted if m.symbol == "A") > gone[-1].t
 
 
-def test_a_removed_symbol_of_a_late_feed_is_told_as_far_as_its_trades_may_come() -> None:
+def test_a_removed_symbol_of_a_late_feed_is_reported_as_far_as_its_trades_may_come() -> None:
     producer = _Producer(0, "A", "B")
     producer.checkpoints.remove(["B"], M + 30_000)
-    told = [m for now in range(0, 1_200_000, 1_000) for m in producer.second(now, now - 120_000)]
-    assert max(m.t for m in told if m.symbol == "B") - M >= MINUTE + HORIZON
+    emitted = [m for now in range(0, 1_200_000, 1_000) for m in producer.second(now, now - 120_000)]
+    assert max(m.t for m in emitted if m.symbol == "B") - M >= MINUTE + HORIZON
     assert producer.checkpoints.end_ms("B") == 0
 
 
-def test_a_symbol_new_since_the_restart_is_not_told_as_dark_before() -> None:
+def test_a_symbol_new_since_the_restart_is_not_reported_as_gap_before() -> None:
     producer = _Producer(
         200_000, "A", "NEW", checkpoint=CoverageCheckpoint(M + 20_000, {"A": {M: 20_000}})
     )
     messages = producer.checkpoints.resume(M + 200_000)
-    assert _told([m for m in messages if m.symbol == "NEW"]) == [(180_000, 0)]
+    assert _emitted([m for m in messages if m.symbol == "NEW"]) == [(180_000, 0)]
 
 
-def test_a_mark_from_the_future_is_not_believed() -> None:
+def test_a_checkpoint_from_the_future_is_not_believed() -> None:
     producer = _Producer(
         0, checkpoint=CoverageCheckpoint(M + 3_600_000, {"A": {M + 3_600_000: 5_000}})
     )
     assert producer.checkpoints.resume(M) == []
-    assert _told(producer.second(65_000)) == [(0, 0)]
+    assert _emitted(producer.second(65_000)) == [(0, 0)]
 
 
-def test_a_mark_is_read_as_it_was_stored(tmp_path: Path) -> None:
+def test_a_checkpoint_is_read_as_it_was_stored(tmp_path: Path) -> None:
     path = tmp_path / "checkpoint.json"
     assert load_checkpoint(path) is None
     checkpoint = CoverageCheckpoint(M, {"BINANCE:BTCUSDT": {M: 1, M + MINUTE: 2}}, moved_ms=300_000)
@@ -295,7 +295,7 @@ def test_coverage_is_the_time_between_opening_and_closing(ends_s: list[int]) -> 
         max_size=20,
     )
 )
-def test_coverage_is_what_the_clock_said_while_the_feed_was_heard(
+def test_coverage_is_what_the_clock_reported_while_the_feed_was_received(
     steps: list[tuple[str, int]],
 ) -> None:
     coverage, now_s, is_open = Coverage(), 0, False
@@ -326,11 +326,11 @@ def test_coverage_is_what_the_clock_said_while_the_feed_was_heard(
         max_size=40,
     )
 )
-def test_each_minute_is_told_before_anything_later_and_no_watermark_falls(
+def test_each_minute_is_reported_before_anything_later_and_no_watermark_falls(
     steps: list[tuple[str, int]],
 ) -> None:
     producer, now, open_since = _Producer(0), 0, None
-    last_t, told = 0, {}
+    last_t, emitted = 0, {}
     for what, pause in steps:
         now += pause
         messages: list[Watermark] = []
@@ -344,7 +344,7 @@ def test_each_minute_is_told_before_anything_later_and_no_watermark_falls(
             messages += producer.checkpoints.minutes(M + now)
             producer.checkpoints.traded(["A"])
             for minute in range(0, now - GRACE - MINUTE + 1, MINUTE):
-                assert {minute} <= told.keys() | {m - M for m in _minutes(messages)}
+                assert {minute} <= emitted.keys() | {m - M for m in _minutes(messages)}
         else:
             messages += producer.second(now)
         for m in messages:
@@ -352,7 +352,7 @@ def test_each_minute_is_told_before_anything_later_and_no_watermark_falls(
             assert m.t >= last_t
             last_t = m.t
             for minute in _minutes([m]):
-                told[minute - M] = m.covered_ms
+                emitted[minute - M] = m.covered_ms
 
 
 def _minutes(messages: list[Watermark]) -> list[int]:
@@ -369,7 +369,7 @@ def test_what_is_lost_on_the_way_is_not_covered() -> None:
     producer = _Producer(0, "A", "B")
     producer.connect(0)
     assert producer.lose(40_000, 30_000, 30_100) == []
-    assert _told(producer.second(65_000)) == [(0, 59_900), (0, 60_000)]
+    assert _emitted(producer.second(65_000)) == [(0, 59_900), (0, 60_000)]
 
 
 def test_a_loss_in_a_minute_that_was_sent_corrects_it() -> None:
@@ -378,7 +378,7 @@ def test_a_loss_in_a_minute_that_was_sent_corrects_it() -> None:
     producer.second(65_000)
     producer.second(125_000)
     messages = producer.lose(130_000, 59_000, 60_100)
-    assert _told(messages) == [(0, 59_000), (60_000, 59_900)]
+    assert _emitted(messages) == [(0, 59_000), (60_000, 59_900)]
     assert producer.lose(131_000, 59_000, 60_100) == [], "it is known"
     assert producer.checkpoints.checkpoint(M + 130_000).covered["A"] == {M + 120_000: 10_000}
 
@@ -389,19 +389,19 @@ def test_a_loss_before_a_connection_was_closed_is_not_covered_either() -> None:
     producer.end(20_000)
     producer.connect(25_000)
     producer.lose(50_000, 19_000, 26_000)
-    ((_, covered),) = _told(producer.second(65_000))
-    heard, silent = 19_000 + 34_000, 5_000
+    ((_, covered),) = _emitted(producer.second(65_000))
+    received, silent = 19_000 + 34_000, 5_000
     assert covered is not None
-    assert heard - silent <= covered <= heard, "rather too little than too much"
+    assert received - silent <= covered <= received, "rather too little than too much"
 
 
-def test_a_loss_in_minutes_that_are_forgotten_leaves_nothing_of_them_covered() -> None:
+def test_a_loss_in_minutes_that_are_discarded_leaves_nothing_of_them_covered() -> None:
     now = 1_800_000
     producer = _Producer(0)
     producer.connect(0)
     for at in range(65_000, now, 60_000):
         producer.second(at)
-    oldest = min(minute for minute, _ in _told(producer.lose(now, 0, now)) if minute)
+    oldest = min(minute for minute, _ in _emitted(producer.lose(now, 0, now)) if minute)
     (first, *rest) = producer.lose(now, 0, now)
     assert (first.gap_since, first.covered_ms) == (M, 0)
     assert rest == []
@@ -440,7 +440,7 @@ def test_a_loss_of_a_symbol_that_is_gone_changes_nothing() -> None:
     st.lists(st.integers(0, 300), min_size=2, max_size=8, unique=True).map(sorted),
     st.tuples(st.integers(0, 300), st.integers(0, 300)).map(sorted),
 )
-def test_nothing_lost_is_covered_and_what_is_left_is_never_more_than_was_heard(
+def test_nothing_lost_is_covered_and_what_is_left_is_never_more_than_was_received(
     ends_s: list[int], lost_s: list[int]
 ) -> None:
     coverage = Coverage()
@@ -461,7 +461,7 @@ def test_nothing_lost_is_covered_and_what_is_left_is_never_more_than_was_heard(
         assert covered_s >= len(seconds & heard_s) - len(seconds & lost)
 
 
-def test_a_mark_is_on_the_disk_before_it_takes_the_place_of_the_old_one(
+def test_a_checkpoint_is_on_the_disk_before_it_takes_the_position_of_the_old_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "checkpoint.json"
@@ -483,7 +483,7 @@ def test_a_mark_is_on_the_disk_before_it_takes_the_place_of_the_old_one(
     assert done == [("forced", file), ("renamed", file), ("forced", folder)]
 
 
-def test_a_mark_that_the_disk_refuses_leaves_the_old_one(
+def test_a_checkpoint_that_the_disk_rejects_leaves_the_old_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path, old = tmp_path / "checkpoint.json", CoverageCheckpoint(M, {"A": {M: 1}})

@@ -60,7 +60,7 @@ def test_another_connection_counts_from_the_beginning() -> None:
     assert ks == [[0, 1], [0, 1]]
 
 
-def test_a_trade_is_forgotten_when_the_clock_has_passed_its_minute_and_the_horizon() -> None:
+def test_a_trade_is_discarded_when_the_clock_has_passed_its_minute_and_the_horizon() -> None:
     connection = _Connection(drop_repeats=False)
     last = 60_000 + KEEP_MS
     ks = [connection.receive(_raw(("A", 0, 1)), at)[0].trades[0].k for at in (0, last, last + 1)]
@@ -129,7 +129,7 @@ def test_a_frame_below_the_size_that_is_looked_at_makes_no_large_message() -> No
     assert len(encode(message)) <= MAX_MESSAGE_BYTES
 
 
-def test_rejections_carry_the_frame_once_and_its_places() -> None:
+def test_rejections_carry_the_frame_once_and_its_indices() -> None:
     raw = b'{"data":[null,{"p":-1}],"type":"trade"}'
     records = rejection_records(
         raw, [Rejection("schema", "malformed", (0,)), Rejection("range", "negative", (1,))], "live"

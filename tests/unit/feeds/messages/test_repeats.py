@@ -56,7 +56,7 @@ def test_a_late_trade_is_counted_in_a_minute_that_is_packed() -> None:
     assert [counter.k(name, M, late) for name in "ABAB"] == [1, 0, 2, 1]
 
 
-def test_what_no_candle_takes_any_more_is_forgotten() -> None:
+def test_what_no_candle_takes_any_more_is_discarded() -> None:
     counter = RepeatCounter(KEEP_MS)
     counter.k("A", M, M)
     assert counter.k("A", M, M + 60_000 + KEEP_MS) == 1

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.feeds.outbox.backlog import Backlog, Numbered
-from app.feeds.outbox.spill_file import BLOCK_BYTES, HEAD_BYTES, KafkaRecord, SpillFile
+from app.feeds.outbox.spill_file import BLOCK_BYTES, SpillFile
+from app.feeds.outbox.spill_format import HEAD_BYTES, KafkaRecord
 
 
 def _record(number: int, size: int = 0) -> KafkaRecord:
@@ -130,7 +131,7 @@ def test_what_is_behind_a_damage_is_read_all_the_same(
     assert [_number(record) for record in SpillFile(path).read()] == [0, 1, 2, 4, 5]
 
 
-def test_without_the_place_in_its_head_all_of_the_file_is_sent(path: Path) -> None:
+def test_without_the_position_in_its_head_all_of_the_file_is_sent(path: Path) -> None:
     spill = SpillFile(path)
     spill.append(map(_record, range(3)))
     spill.close()
@@ -197,7 +198,7 @@ def test_without_room_on_the_disk_nothing_is_lost_and_no_more_is_wanted(
     for number in range(100):
         backlog.add(_record(number))
     assert not backlog.has_room
-    assert caplog.text.count("Make room there") == 1
+    assert caplog.text.count("Free some space there") == 1
     full.is_full = False
     assert backlog.has_room
     assert _take(backlog) == list(range(100))

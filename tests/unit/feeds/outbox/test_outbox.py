@@ -36,7 +36,7 @@ class _Disk:
         self._fsync(file)
 
 
-def test_a_disk_that_refuses_is_an_error_until_it_has_taken_everything(
+def test_a_disk_that_rejects_is_an_error_until_it_has_taken_everything(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     settings = Settings(
@@ -60,13 +60,13 @@ def test_a_disk_that_refuses_is_an_error_until_it_has_taken_everything(
         assert outbox.room.is_set(), "the feed goes on"
         outbox.offer([_large(COUNT)])
         await serve_until(lambda: disk.asked >= 8)
-        assert "again" not in caplog.text.replace("it is tried again", "")
+        assert "again" not in caplog.text.replace("it will be retried", "")
         disk.refuses = False
-        await serve_until(lambda: "is on the disk again" in caplog.text)
+        await serve_until(lambda: "are on disk again" in caplog.text)
         await outbox.finish(0, 0)
 
     asyncio.run(live())
-    assert caplog.text.count("cannot be forced to the disk: [Errno 5]") == 1
+    assert caplog.text.count("cannot be synced to disk: [Errno 5]") == 1
     file, kept = SpillFile(settings.home / SPILL_FILE), 0
     while records := file.read():
         kept += len(records)

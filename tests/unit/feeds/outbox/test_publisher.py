@@ -1,4 +1,4 @@
-"""The way into Kafka: what its client is told, and how much waits in memory while it is away."""
+"""The way into Kafka: what its client is emitted, and how much waits in memory while it is away."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from app.feeds.finnhub.frames import parse_frame
 from app.feeds.live.session import FeedSession
 from app.feeds.messages.outgoing import LostSpan
 from app.feeds.outbox.publisher import Publisher, PublishError, producer_settings
-from app.feeds.outbox.spill_file import HEAD_BYTES, KafkaRecord, SpillFile
+from app.feeds.outbox.spill_file import SpillFile
+from app.feeds.outbox.spill_format import HEAD_BYTES, KafkaRecord
 from app.feeds.simulator.market.exchange import Exchange
 from app.feeds.simulator.server.protocol import trade_frames
 from app.settings import Settings
@@ -26,17 +27,17 @@ from app.settings import Settings
 NOW = 1_780_000_020_000
 
 
-def test_kafka_is_told_to_take_each_message_once_and_in_order() -> None:
-    told = producer_settings(Settings(_env_file=None))
-    assert told["enable.idempotence"] is True
-    assert told["acks"] == "all"
-    assert told["compression.type"] in ("lz4", "zstd")
-    assert told["message.timeout.ms"] == 0, "messages never time out"
-    assert told["partitioner"] == "murmur2"
+def test_kafka_is_reported_to_take_each_message_once_and_in_order() -> None:
+    emitted = producer_settings(Settings(_env_file=None))
+    assert emitted["enable.idempotence"] is True
+    assert emitted["acks"] == "all"
+    assert emitted["compression.type"] in ("lz4", "zstd")
+    assert emitted["message.timeout.ms"] == 0, "messages never time out"
+    assert emitted["partitioner"] == "murmur2"
 
 
-def test_a_secured_kafka_is_told_who_asks() -> None:
-    told = producer_settings(
+def test_a_secured_kafka_is_reported_who_asks() -> None:
+    emitted = producer_settings(
         Settings(
             _env_file=None,
             kafka_security_protocol="SASL_SSL",
@@ -46,10 +47,10 @@ def test_a_secured_kafka_is_told_who_asks() -> None:
             kafka_ssl_ca_location=Path("/ca.pem"),
         )
     )
-    assert told["security.protocol"] == "sasl_ssl"
-    assert told["sasl.mechanism"] == "SCRAM-SHA-512"
-    assert (told["sasl.username"], told["sasl.password"]) == ("me", "word")
-    assert told["ssl.ca.location"] == "/ca.pem"
+    assert emitted["security.protocol"] == "sasl_ssl"
+    assert emitted["sasl.mechanism"] == "SCRAM-SHA-512"
+    assert (emitted["sasl.username"], emitted["sasl.password"]) == ("me", "word")
+    assert emitted["ssl.ca.location"] == "/ca.pem"
 
 
 def test_memory_holds_ten_minutes_of_1000_trades_a_second_while_kafka_is_away(
@@ -185,7 +186,7 @@ def test_nothing_is_settled_while_a_loss_is_not_taken(client: list[_Client]) -> 
     assert decode_rejection(value).reason == "rejected_by_kafka"
 
 
-def test_what_was_refused_along_with_others_goes_again_before_what_waits(
+def test_what_was_rejected_along_with_others_goes_again_before_what_waits(
     client: list[_Client],
 ) -> None:
     publisher = _publisher()
@@ -213,7 +214,7 @@ def test_what_kafka_never_reported_of_is_kept(client: list[_Client], tmp_path: P
     assert [record.value for record in kept] == [encode(_trades(n)) for n in range(1, 6)]
 
 
-def test_what_is_refused_at_the_very_end_is_kept_for_the_next_start(
+def test_what_is_rejected_at_the_very_end_is_kept_for_the_next_start(
     client: list[_Client], tmp_path: Path
 ) -> None:
     publisher = _publisher(tmp_path / "spill")

@@ -56,7 +56,7 @@ def contact(kafka: _Kafka) -> BrokerReachability:
 Log = pytest.LogCaptureFixture
 
 
-def test_nobody_waits_for_an_answer(kafka: _Kafka, contact: BrokerReachability) -> None:
+def test_no_one_waits_for_an_answer(kafka: _Kafka, contact: BrokerReachability) -> None:
     assert contact.ask("t") is None
     assert kafka.asked.wait(30)
     assert contact.ask("t") is None

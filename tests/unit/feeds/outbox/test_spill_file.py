@@ -9,13 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from app.feeds.outbox.spill_file import (
-    BLOCK_BYTES,
-    KafkaRecord,
-    SpillError,
-    SpillFile,
-    UnreadableSpan,
-)
+from app.feeds.outbox.spill_file import BLOCK_BYTES, SpillError, SpillFile, UnreadableSpan
+from app.feeds.outbox.spill_format import KafkaRecord
 
 M = 1_731_600_060_000
 
@@ -59,7 +54,7 @@ def _filled(path: Path, count: int, size: int = 0) -> list[int]:
     return starts
 
 
-def test_one_wrong_bit_costs_one_record_and_is_named_with_its_place(
+def test_one_wrong_bit_costs_one_record_and_is_named_with_its_position(
     path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     starts = _filled(path, 5)
@@ -83,7 +78,7 @@ def test_a_wrong_length_or_checksum_costs_one_record_too(path: Path, at: int) ->
     assert spill.take_unreadable() == [UnreadableSpan(M, M + 2)]
 
 
-def test_the_first_record_may_be_the_spoiled_one(path: Path) -> None:
+def test_the_first_record_may_be_the_corrupt_one(path: Path) -> None:
     starts = _filled(path, 3)
     _flip(path, starts[0] + 60)
     spill = SpillFile(path)
@@ -93,7 +88,7 @@ def test_the_first_record_may_be_the_spoiled_one(path: Path) -> None:
     )
 
 
-def test_a_spoiled_end_is_cut_off_and_has_no_end_in_time(path: Path) -> None:
+def test_a_corrupt_end_is_cut_off_and_has_no_end_in_time(path: Path) -> None:
     starts = _filled(path, 3)
     _flip(path, starts[2] + 60)
     spill = SpillFile(path)
@@ -102,7 +97,7 @@ def test_a_spoiled_end_is_cut_off_and_has_no_end_in_time(path: Path) -> None:
     assert spill.take_unreadable() == [UnreadableSpan(M + 1, None)]
 
 
-def test_a_record_that_is_spoiled_while_the_file_is_in_use_is_found_when_it_is_read(
+def test_a_record_that_is_corrupt_while_the_file_is_in_use_is_found_when_it_is_read(
     path: Path,
 ) -> None:
     spill = SpillFile(path)
@@ -136,14 +131,14 @@ def test_damage_that_looks_like_a_record_is_none(path: Path) -> None:
         b"PK\x03\x04 something of somebody else's",
     ],
 )
-def test_a_file_of_another_format_is_refused_and_left_as_it_is(path: Path, content: bytes) -> None:
+def test_a_file_of_another_format_is_rejected_and_left_as_it_is(path: Path, content: bytes) -> None:
     path.write_bytes(content)
     with pytest.raises(SpillError, match=r"spill\.bin .*Move it away"):
         SpillFile(path)
     assert path.read_bytes() == content
 
 
-def test_a_file_that_a_crash_left_without_a_whole_head_is_a_new_one(path: Path) -> None:
+def test_a_file_that_a_crash_left_without_a_complete_head_is_a_new_one(path: Path) -> None:
     _filled(path, 0)
     path.write_bytes(path.read_bytes()[:11])
     spill = SpillFile(path)
@@ -151,7 +146,7 @@ def test_a_file_that_a_crash_left_without_a_whole_head_is_a_new_one(path: Path) 
     assert _read(SpillFile(path)) == [1]
 
 
-def test_with_a_spoiled_place_in_its_head_all_of_the_file_is_sent(
+def test_with_a_corrupt_position_in_its_head_all_of_the_file_is_sent(
     path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     spill = SpillFile(path)
@@ -183,7 +178,7 @@ class _Disk:
         self.forced.append((state.st_ino, state.st_size))
 
 
-def test_a_refused_sync_is_not_taken_for_one(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_rejected_sync_is_not_taken_for_one(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     spill, disk = SpillFile(path), _Disk(monkeypatch)
     spill.append([_record(1)])
     disk.refuses = True
@@ -193,7 +188,7 @@ def test_a_refused_sync_is_not_taken_for_one(path: Path, monkeypatch: pytest.Mon
         assert not spill.is_synced
 
 
-def test_after_a_refused_sync_everything_is_written_anew_before_it_counts(
+def test_after_a_rejected_sync_everything_is_written_anew_before_it_counts(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spill, disk = SpillFile(path), _Disk(monkeypatch)

@@ -19,7 +19,7 @@ from app.contracts import (
     encode,
 )
 from app.feeds.messages.outgoing import LostSpan
-from app.feeds.outbox.spill_file import KafkaRecord
+from app.feeds.outbox.spill_format import KafkaRecord
 from app.feeds.outbox.undeliverable import (
     SendWindow,
     Verdict,
@@ -93,7 +93,7 @@ def test_with_anything_but_trades_nothing_of_the_feed_is_lost() -> None:
     assert lost_with(_record(_trades(1, 0)), "simulated") == [], "of another feed"
 
 
-def test_what_is_refused_is_on_record_with_what_it_was() -> None:
+def test_what_is_rejected_is_on_record_with_what_it_was() -> None:
     record = _record(_trades(1_500, 1_000))
     rejected = rejection(record, "too large " * 100, "live")
     assert (rejected.stage, rejected.reason) == ("feed", "rejected_by_kafka")
@@ -129,23 +129,23 @@ def _takes(window: SendWindow, size: int) -> bool:
     return window.has_room(1, KafkaRecord("", None, bytes(size - 160)))
 
 
-def test_what_was_refused_together_is_sent_in_halves() -> None:
+def test_what_was_rejected_together_is_sent_in_halves() -> None:
     window = SendWindow()
     assert window.has_room(sys.maxsize // 2, KafkaRecord("", None, b""))
-    window.refused(1_000, too_large=False)
+    window.rejected(1_000, too_large=False)
     assert _takes(window, 499)
     assert not _takes(window, 500)
     assert window.has_room(0, KafkaRecord("", None, bytes(10_000))), "alone, anything may go"
     for _ in range(20):
-        window.refused(1_000, too_large=False)
+        window.rejected(1_000, too_large=False)
     assert not _takes(window, 160)
     assert window.has_room(0, KafkaRecord("", None, b""))
 
 
 def test_it_grows_again_but_not_to_what_was_too_large() -> None:
     window = SendWindow()
-    window.refused(4_000, too_large=True)
-    window.refused(1_000, too_large=False)
+    window.rejected(4_000, too_large=True)
+    window.rejected(1_000, too_large=False)
     for _ in range(9):
         window.delivered()
     assert _takes(window, 1_999)

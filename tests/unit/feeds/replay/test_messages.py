@@ -77,7 +77,7 @@ def test_equal_trades_are_counted_and_the_order_of_codes_does_not_matter() -> No
     ]
 
 
-def test_equal_trades_are_forgotten_after_the_horizon_and_the_grace() -> None:
+def test_equal_trades_are_discarded_after_the_horizon_and_the_grace() -> None:
     end = 60_000 + HORIZON + GRACE
     sent = _sent(
         _trade("A", 0), _trade("A", end), _trade("A", 0), _trade("A", end + 1), _trade("A", 0)

@@ -1,4 +1,4 @@
-"""A recording lived through again is what was lived through when it was made."""
+"""A recording played through again is what was played through when it was made."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class _ProducerRun:
         self.recorder.closed(connection)
         self.made += self.session.disconnected(connection)
 
-    def hear(self, connection: str, *times: int, symbol: str = "A") -> None:
+    def receive(self, connection: str, *times: int, symbol: str = "A") -> None:
         data = [{"s": symbol, "p": 1, "v": 1, "t": M + t} for t in times]
         raw = json.dumps({"data": data, "type": "trade"}).encode()
         self.recorder.frame(connection, raw)
@@ -90,7 +90,7 @@ class _ProducerRun:
 
 
 def _again(path: Path, feed: FeedName = "live") -> list[Outgoing]:
-    lived = play_back(
+    played = play_back(
         read_recording(path),
         FinnhubParser(),
         feed=feed,
@@ -98,7 +98,7 @@ def _again(path: Path, feed: FeedName = "live") -> list[Outgoing]:
         grace_ms=5_000,
         horizon_ms=900_000,
     )
-    return [message for _, messages in lived for message in messages]
+    return [message for _, messages in played for message in messages]
 
 
 def test_everything_that_can_happen_happens_again(tmp_path: Path) -> None:
@@ -106,14 +106,14 @@ def test_everything_that_can_happen_happens_again(tmp_path: Path) -> None:
     first = _ProducerRun(path, 0)
     first.open("c-1")
     first.pass_s(10)
-    first.hear("c-1", 9_990, 9_991, 9_990)
-    first.hear("c-1", 9_990, 9_991, 9_990)
+    first.receive("c-1", 9_990, 9_991, 9_990)
+    first.receive("c-1", 9_990, 9_991, 9_990)
     first.pass_s(40)
     first.close("c-1")
     first.pass_s(20)
     first.open("c-2")
     first.date(95_000)  # the clock is behind by 25 s
-    first.hear("c-2", 95_000, 95_000, 95_000)
+    first.receive("c-2", 95_000, 95_000, 95_000)
     assert first.clock.now_ms() == M + 95_000
     first.session.add(["C"])
     first.session.remove(["B"])
@@ -121,17 +121,17 @@ def test_everything_that_can_happen_happens_again(tmp_path: Path) -> None:
     first.session.subscribed("c-2", ["C"])
     first.recorder.subscribed("c-2", ["C"])
     first.pass_s(30)
-    first.recorder.refused("c-2", ["A"])
-    first.made += first.session.refuse("c-2", ["A"])
+    first.recorder.rejected("c-2", ["A"])
+    first.made += first.session.reject_symbols("c-2", ["A"])
     first.clock.move_forward(300_000)  # a sleep
     first.pass_s(20)
-    first.hear("c-2", 9_000_000, symbol="C")  # held until it stops
+    first.receive("c-2", 9_000_000, symbol="C")  # held until it stops
     first.stop()
     second = _ProducerRun(path, 600_000, first.session.checkpoint())
     second.open("c-1")
-    second.hear("c-1", 600_000, symbol="B")
-    second.hear("c-1", 670_000, 670_001)  # held until it is less than a minute ahead
-    second.hear("c-1", 9_000_000, symbol="B")  # held until the server gives its time
+    second.receive("c-1", 600_000, symbol="B")
+    second.receive("c-1", 670_000, 670_001)  # held until it is less than a minute ahead
+    second.receive("c-1", 9_000_000, symbol="B")  # held until the server gives its time
     second.pass_s(15)
     second.date(615_000)
     second.pass_s(55)
@@ -155,7 +155,7 @@ def test_a_silence_that_ended_by_itself_is_judged_the_same_again(tmp_path: Path)
         for second in range(from_s, to_s):
             life.pass_s(1)
             for symbol in ("A", "B"):
-                life.hear("c-1", second * 1_000, second * 1_000 + 1, symbol=symbol)
+                life.receive("c-1", second * 1_000, second * 1_000 + 1, symbol=symbol)
 
     life.open("c-1")
     go_on(1, 50)
@@ -170,16 +170,16 @@ def test_a_silence_that_ended_by_itself_is_judged_the_same_again(tmp_path: Path)
 def test_what_was_rejected_as_unsubscribed_is_so_again(tmp_path: Path) -> None:
     life = _ProducerRun(tmp_path / "day.gz", 0)
     life.open("c-1")
-    life.hear("c-1", 1, symbol="C")
+    life.receive("c-1", 1, symbol="C")
     life.session.add(["C"])
     life.session.remove(["B"])
     life.recorder.changed(["C"], ["B"])
     life.session.subscribed("c-1", ["C"])
     life.recorder.subscribed("c-1", ["C"])
-    life.hear("c-1", 2, symbol="C")
-    life.hear("c-1", 3, symbol="B")
+    life.receive("c-1", 2, symbol="C")
+    life.receive("c-1", 3, symbol="B")
     life.pass_s(1_000)
-    life.hear("c-1", 1_000_000, symbol="B")
+    life.receive("c-1", 1_000_000, symbol="B")
     life.recorder.close()
     assert _again(tmp_path / "day.gz") == life.made
     reasons = [m.reason for m in life.made if isinstance(m, RejectionRecord)]
@@ -195,7 +195,7 @@ def test_quotes_come_again_among_the_frames_when_they_came(tmp_path: Path) -> No
     life.open("c-1")
     life.pass_s(10)
     life.ask("A", QUOTE)
-    life.hear("c-1", 10_000)
+    life.receive("c-1", 10_000)
     life.pass_s(20)
     life.ask("B", QUOTE | {"c": "1"})
     life.ask("B", QUOTE | {"c": 0, "t": 0})
@@ -213,7 +213,7 @@ def test_a_quote_that_is_no_json_is_named(tmp_path: Path) -> None:
     recorder.started("live", ["A"])
     recorder.quote("A", "{", M)
     recorder.close()
-    with pytest.raises(RecordingError, match=r"quote of A at .* is no JSON"):
+    with pytest.raises(RecordingError, match=r"quote of A at .* is not JSON"):
         _again(tmp_path / "day.gz")
 
 

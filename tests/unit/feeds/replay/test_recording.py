@@ -54,7 +54,7 @@ def test_what_was_recorded_is_read(path: Path) -> None:
     assert _frames(path) == [b'{"type":"ping"}', "é".encode(), b"\xff\x00"]
 
 
-def test_an_answer_to_a_quote_is_a_line_with_its_time(path: Path) -> None:
+def test_an_answer_to_a_quote_is_a_connection_with_its_time(path: Path) -> None:
     recorder = Recorder(path, ManualClock(NOW))
     recorder.quote("A", '{"c":1.5,"dp":NaN}', NOW - 1)
     recorder.close()
@@ -62,7 +62,7 @@ def test_an_answer_to_a_quote_is_a_line_with_its_time(path: Path) -> None:
     assert event == Event(NOW - 1, "quote", symbols=("A",), raw='{"c":1.5,"dp":NaN}')
 
 
-def test_it_is_a_gzip_file_of_lines(path: Path) -> None:
+def test_it_is_a_gzip_file_of_connections(path: Path) -> None:
     _record(path, b"1")
     assert is_recording(path)
     assert gzip.decompress(path.read_bytes()).count(b"\n") == 3
@@ -81,7 +81,7 @@ def test_what_a_crash_tore_is_left_out_and_cut_off_by_the_next_run(
     _record(path, b"1", b"2")
     path.write_bytes(path.read_bytes()[:-5])
     assert _frames(path) == [b"1", b"2"]
-    assert "torn off" in caplog.text
+    assert "is incomplete" in caplog.text
     caplog.clear()
     _record(path, b"3")
     assert _frames(path) == [b"1", b"2", b"3"]
@@ -92,7 +92,7 @@ def test_another_file_is_not_read(path: Path) -> None:
     path.write_text("symbol,t,p,v\n")
     assert not is_recording(path)
     path.write_bytes(gzip.compress(b"hello\n"))
-    with pytest.raises(RecordingError, match="is no recording"):
+    with pytest.raises(RecordingError, match="is not a recording"):
         list(read_recording(path))
 
 

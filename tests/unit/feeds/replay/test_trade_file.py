@@ -54,7 +54,7 @@ def test_rows_come_in_file_order_with_exact_decimals(parquet: Write) -> None:
     ]
 
 
-def test_seq_puts_a_symbols_rows_into_its_places(parquet: Write) -> None:
+def test_seq_puts_a_symbols_rows_into_its_indices(parquet: Write) -> None:
     path = parquet(
         symbol=["A", "B", "A", "A", "B"],
         seq=[2, 0, 0, 1, 1],
@@ -86,7 +86,7 @@ def test_interleaved_plays_symbols_side_by_side_and_keeps_each_ones_order(parque
     assert times == [("A", 0), ("B", 5), ("A", 20), ("A", 10), ("B", 30)]
 
 
-def test_spans_say_what_the_file_holds(parquet: Write) -> None:
+def test_spans_report_what_the_file_holds(parquet: Write) -> None:
     file = read_trades(parquet(symbol=["A", "B", "A"], t=[T + 2, T, T + 1], p=[1.0] * 3, v=[1] * 3))
     assert file.rows == 3
     assert file.spans == {"A": (2, T + 1, T + 2), "B": (1, T, T)}
@@ -169,7 +169,7 @@ def test_csv_reads_like_parquet(csv: Write) -> None:
     ]
 
 
-def test_bad_csv_lines_are_named_and_the_others_kept(csv: Write) -> None:
+def test_bad_csv_connections_are_named_and_the_others_kept(csv: Write) -> None:
     file = read_trades(
         csv(f"symbol,t,p,v\nA,{T},1,1\nA,{T}\nA,soon,1,1\nA,{T},NaN,1\nA,{T},x,1\nA,{T + 1},2,1\n")
     )
@@ -219,7 +219,7 @@ def test_a_parquet_file_without_the_columns_gets_a_sentence(parquet: Write) -> N
 
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.tuples(st.sampled_from("ABC"), st.integers(0, 5)), min_size=1, max_size=30))
-def test_seq_orders_each_symbol_and_moves_no_symbols_places(
+def test_seq_orders_each_symbol_and_moves_no_symbols_indices(
     tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, int]]
 ) -> None:
     path = tmp_path_factory.mktemp("seq") / "trades.parquet"
@@ -236,7 +236,7 @@ def test_seq_orders_each_symbol_and_moves_no_symbols_places(
         assert [trade.t for trade in read if trade.symbol == symbol] == [t for _, t in wanted]
 
 
-def test_the_recorded_tape_is_read_whole(test_data: Path) -> None:
+def test_the_recorded_tape_is_read_complete(test_data: Path) -> None:
     file = read_trades(test_data / "us_equities_trades.parquet")
     assert (file.rows, file.bad_count) == (654_140, 0)
     assert sum(1 for _ in file) == 654_140

@@ -57,7 +57,7 @@ def test_a_frame_repeated_within_64_frames_does_not_count() -> None:
     assert feed.counted(A, B) == [("A", 1), ("B", 0)]
 
 
-def test_behind_64_frames_a_repeat_is_taken_for_new_and_said_to_be() -> None:
+def test_behind_64_frames_a_repeat_is_taken_for_new_and_reported_to_be() -> None:
     feed = _Feed()
     feed.counted(A)
     for number in range(64):
@@ -91,7 +91,7 @@ def test_twins_on_either_side_of_a_reconnect_count_once() -> None:
     assert weighed.unseen == [0]
 
 
-def test_what_another_key_hears_again_is_no_twin() -> None:
+def test_what_another_key_receives_again_is_no_twin() -> None:
     feed = _Feed()
     feed.open(2, key=2)
     feed.evaluate(A, A)
@@ -126,7 +126,7 @@ def test_the_truth_is_what_provably_arrived() -> None:
     assert found[2:] == (3, 1, 0, 0, 1)
 
 
-def test_the_log_bears_the_marks() -> None:
+def test_the_log_bears_the_checkpoints() -> None:
     written: list[Any] = []
     log = AnnotatedLog(written.append)
     log.note(Opened(0, 1, 1))

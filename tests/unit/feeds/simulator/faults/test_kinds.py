@@ -102,8 +102,8 @@ def test_of_two_faults_of_a_kind_the_later_one_counts() -> None:
 def test_each_fault_begins_once() -> None:
     first, second = HalfOpen(at_s=10), Drop(at_s=5, length_s=1)
     script = Script([first, second], START_MS)
-    told = [script.begun(START_MS + s * 1000) for s in (4, 5, 7, 11, 12)]
-    assert told == [[], [second], [], [first], []]
+    emitted = [script.begun(START_MS + s * 1000) for s in (4, 5, 7, 11, 12)]
+    assert emitted == [[], [second], [], [first], []]
 
 
 def test_a_seed_makes_every_kind_of_fault_in_an_order_of_its_own() -> None:

@@ -1,4 +1,4 @@
-"""The market model: reproducible, plausible, and as busy as it is told."""
+"""The market model: reproducible, plausible, and as busy as it is emitted."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_coins_have_no_auctions(coin: list[Print]) -> None:
     assert all(trade.c is None for trade in coin)
 
 
-def test_a_session_is_as_long_as_it_is_told() -> None:
+def test_a_session_is_as_long_as_it_is_reported() -> None:
     exchange = Exchange(seed=1, rate=1.0, now_ms=START_MS, session_ms=600_000)
     prints = exchange.step(START_MS + HOUR_MS, ["AAPL"])
     for end_ms in range(START_MS + HOUR_MS, START_MS + 2 * HOUR_MS, 500):
@@ -130,7 +130,7 @@ def test_late_reports_are_a_few_and_some_seconds_old() -> None:
     assert 5_000 < max(late) <= 16_000
 
 
-def test_half_of_the_late_reports_say_so() -> None:
+def test_half_of_the_late_reports_report_so() -> None:
     late = [trade for end, trade in reports("AAPL") if end - trade.t > 1_000]
     assert 0.25 < fmean("30" in codes(trade.c) for trade in late) < 0.75
 

@@ -77,7 +77,7 @@ def test_an_exchanges_quote_agrees_with_the_prints_it_sold() -> None:
     assert quote.pc == 231
 
 
-def test_a_symbol_that_nobody_subscribed_to_moves_too() -> None:
+def test_a_symbol_that_no_one_subscribed_to_moves_too() -> None:
     exchange = Exchange(seed=2, rate=50.0, now_ms=NOON_MS)
     exchange.quote("IBM")
     exchange.step(NOON_MS + 60_000, ["AAPL"])

@@ -49,7 +49,7 @@ def test_it_begins_again_at_its_end(tape: Tape) -> None:
     assert len(prints) == 9
 
 
-def test_what_nobody_listens_to_passes(tape: Tape) -> None:
+def test_what_no_one_listens_to_passes(tape: Tape) -> None:
     assert tape.step(NOW_MS + 2_000, ["MSFT"]) == []
     tape.skip(NOW_MS + 3_001)
     assert tape.step(NOW_MS + 3_500, ["AAPL"]) == []

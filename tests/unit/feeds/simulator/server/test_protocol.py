@@ -109,6 +109,6 @@ def test_a_client_may_subscribe_and_unsubscribe() -> None:
     "raw",
     ["", "{", "[]", "null", '{"type":"subscribe"}', '{"type":"pong"}', b"\xff\xfe", "[" * 9999],
 )
-def test_anything_else_is_refused(raw: str | bytes) -> None:
+def test_anything_else_is_rejected(raw: str | bytes) -> None:
     with pytest.raises((ValueError, RecursionError)):
         client_message(raw)

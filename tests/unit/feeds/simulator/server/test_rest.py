@@ -82,7 +82,7 @@ def test_the_31st_call_of_a_second_is_429() -> None:
     assert statuses == [200] * 30 + [429]
 
 
-def test_a_limit_that_is_reached_says_when_it_is_not_any_more() -> None:
+def test_a_limit_that_is_reached_reports_when_it_is_not_any_more() -> None:
     minute, second = api(calls_per_minute=2), api()
     for _ in range(2):
         ask(minute, "/api/v1/quote?symbol=AAPL")
@@ -95,7 +95,7 @@ def test_a_limit_that_is_reached_says_when_it_is_not_any_more() -> None:
         assert (answer.status, answer.headers["Retry-After"]) == (429, after)
 
 
-def test_headers_tell_the_limit() -> None:
+def test_headers_report_the_limit() -> None:
     headers = api().answer("/api/v1/quote?symbol=AAPL", "key", NOW_MS).headers
     assert dict(headers) == {
         "X-Ratelimit-Limit": "60",
@@ -104,7 +104,7 @@ def test_headers_tell_the_limit() -> None:
     }
 
 
-def test_without_a_limit_nothing_is_refused() -> None:
+def test_without_a_limit_nothing_is_rejected() -> None:
     rest = api(calls_per_minute=0)
     assert {ask(rest, "/api/v1/quote?symbol=AAPL")[0] for _ in range(200)} == {200}
 
@@ -134,5 +134,5 @@ def test_the_market_is_always_open() -> None:
         ("/quote?symbol=AAPL", 404),
     ],
 )
-def test_what_a_free_key_cannot_have_is_refused(target: str, status: int) -> None:
+def test_what_a_free_key_cannot_have_is_rejected(target: str, status: int) -> None:
     assert ask(api(), target)[0] == status

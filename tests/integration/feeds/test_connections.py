@@ -38,7 +38,7 @@ def server() -> Iterator[FinnhubServer]:
 
 @pytest.fixture
 def make_producer(make_settings: MakeSettings, server: FinnhubServer) -> MakeSettings:
-    """Settings of a producer on `server`, its topics made; of one key and A, B if not told."""
+    """Settings of a producer on `server`, its topics made; of one key and A, B if not emitted."""
 
     def make(keys: str = "key-1", symbols: str = "A,B", **overrides: object) -> Settings:
         settings = make_settings(
@@ -69,7 +69,7 @@ def test_each_key_has_a_connection_and_its_share_of_the_symbols(
     assert "these have quotes only: E" in caplog.text
 
 
-def test_the_symbols_of_a_key_that_is_refused_go_to_the_others(
+def test_the_symbols_of_a_key_that_is_rejected_go_to_the_others(
     make_producer: MakeSettings, server: FinnhubServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     server.refused_keys = {"key-2"}
@@ -106,7 +106,7 @@ def test_no_redirect_is_followed_and_the_feed_comes_back_when_it_ends(
                     server.wait_a_moment(0.1)
             server.redirect_to = None
             assert server.wait_for("subscribe", 2) == ["A", "B"]
-        assert other.heard.empty()
+        assert other.received.empty()
         assert asked == []
     assert "marker-key" not in caplog.text
 
@@ -130,12 +130,14 @@ def test_a_connection_that_only_pings_is_replaced_and_was_not_covered(
         server.wait_for("subscribe", 2)
         server.send_trades(("A", clock.now_ms(), 2))
         messages = stocks(settings, until=_passed(clock.now_ms()))
-    assert "though the market is open, connecting anew" in caplog.text
+    assert "though the market is open, reconnecting" in caplog.text
     dark = range(last_ms // 60_000 + 1, replaced_ms // 60_000)
     assert dark
     assert [_covered(messages, minute * 60_000) for minute in dark] == [0] * len(dark)
-    told = last_ms // 60_000 * 60_000
-    assert _covered(messages, told) == pytest.approx(last_ms - max(told, first_ms), abs=500 * SPEED)
+    emitted = last_ms // 60_000 * 60_000
+    assert _covered(messages, emitted) == pytest.approx(
+        last_ms - max(emitted, first_ms), abs=500 * SPEED
+    )
 
 
 class _Pinging:
@@ -159,27 +161,27 @@ class _Pinging:
 
 
 def _passed(t: int, symbol: str = "A") -> Callable[[list[Message]], bool]:
-    """Whether every source's minute of `t` is told."""
+    """Whether every source's minute of `t` is emitted."""
     end = t // 60_000 * 60_000 + 60_000
 
-    def told(messages: list[Message]) -> bool:
+    def emitted(messages: list[Message]) -> bool:
         last = messages[-1]
         return isinstance(last, Watermark) and last.symbol == symbol and last.t >= end
 
-    return told
+    return emitted
 
 
 def _covered(messages: list[Message], minute: int) -> int | None:
-    """What was told last of a minute of A."""
-    told = [
+    """What was emitted last of a minute of A."""
+    emitted = [
         m.covered_ms
         for m in messages
         if isinstance(m, Watermark) and (m.symbol, m.minute_start) == ("A", minute)
     ]
-    return told[-1]
+    return emitted[-1]
 
 
-def test_what_the_server_refuses_is_named_and_has_quotes(
+def test_what_the_server_rejects_is_named_and_has_quotes(
     make_producer: MakeSettings, server: FinnhubServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     quote = {"c": 1.5, "d": None, "dp": 0.1, "h": 2, "l": 1, "o": 1, "pc": 1, "t": 1_700_000_000}
@@ -194,7 +196,7 @@ def test_what_the_server_refuses_is_named_and_has_quotes(
         stocks(settings, until=lambda read: {"C", "E"} <= _quoted(read, since_ms))
     assert "no subscription of C" in caplog.text
     assert "no subscription of E" in caplog.text
-    assert server.heard.queue.count(("open", "key-1")) == 1, "the connection stayed"
+    assert server.received.queue.count(("open", "key-1")) == 1, "the connection stayed"
 
 
 def _quoted(messages: list[Message], since_ms: int) -> set[str]:
@@ -211,13 +213,13 @@ def test_symbols_change_without_a_reconnect(
         assert server.wait_for("open")
         assert server.wait_for("subscribe", 2) == ["A", "B"]
         file.write_text("A\nC\n")
-        assert [server.heard.get(timeout=30) for _ in range(2)] == [
+        assert [server.received.get(timeout=30) for _ in range(2)] == [
             ("unsubscribe", "B"),
             ("subscribe", "C"),
         ]
         file.write_text("no symbol!")
         file.write_text("A\nC\nD\n")
-        assert server.heard.get(timeout=30) == ("subscribe", "D")
+        assert server.received.get(timeout=30) == ("subscribe", "D")
         server.send_trades(("D", SteadyClock().now_ms(), 1))
         stocks(settings, until=has_trades("D", 1))
 
@@ -281,7 +283,7 @@ def _final(wanted: object) -> Callable[[list[Message]], bool]:
     return made
 
 
-def test_a_recorded_day_is_lived_through_again(
+def test_a_recorded_day_is_ran_through_again(
     make_producer: MakeSettings,
     make_settings: MakeSettings,
     server: FinnhubServer,
@@ -304,11 +306,11 @@ def test_a_recorded_day_is_lived_through_again(
     recorder.close()
     again = make_settings()
     replay(again, file)
-    lived, relived = stocks(live), stocks(again)
-    assert _heard(relived) == _heard(lived)
-    assert {m.symbol for m in relived if isinstance(m, Quote)} == {"A", "B"}
-    assert _told(relived) == pytest.approx(_told(lived), abs=20 * SPEED)
-    assert {m.feed for m in relived} == {"replay"}
+    played, played_back = stocks(live), stocks(again)
+    assert _received(played_back) == _received(played)
+    assert {m.symbol for m in played_back if isinstance(m, Quote)} == {"A", "B"}
+    assert _emitted(played_back) == pytest.approx(_emitted(played), abs=20 * SPEED)
+    assert {m.feed for m in played_back} == {"replay"}
 
 
 def _quote(now_ms: int) -> bytes:
@@ -317,18 +319,18 @@ def _quote(now_ms: int) -> bytes:
     return json.dumps(known | {"c": now_ms % 10_000 / 100 + 1, "t": now_ms // 1000}).encode()
 
 
-def _heard(messages: list[Message]) -> list[object]:
+def _received(messages: list[Message]) -> list[object]:
     """A's trades and quotes in their order."""
-    heard: list[object] = []
+    received: list[object] = []
     for m in messages:
         if isinstance(m, Trades) and m.symbol == "A":
-            heard += [(t.t, t.p, t.v, t.frame, t.i, t.k) for t in m.trades]
+            received += [(t.t, t.p, t.v, t.frame, t.i, t.k) for t in m.trades]
         elif isinstance(m, Quote) and m.symbol == "A":
-            heard.append((m.received_at, m.c, m.t))
-    return heard
+            received.append((m.received_at, m.c, m.t))
+    return received
 
 
-def _told(messages: list[Message]) -> dict[tuple[str, int | None], int | None]:
-    """What was told last of each minute; an event and what is made of it are ms apart."""
+def _emitted(messages: list[Message]) -> dict[tuple[str, int | None], int | None]:
+    """What was emitted last of each minute; an event and what is made of it are ms apart."""
     watermarks = [m for m in messages if isinstance(m, Watermark)]
     return {(m.symbol, m.minute_start): m.covered_ms for m in watermarks}

@@ -99,7 +99,7 @@ def _numbers(settings: Settings, symbol: str = "A") -> list[int]:
     return [trade.t - M for trade in trades_of(stocks(settings), symbol)]
 
 
-def test_what_kafka_refuses_is_recorded_and_the_rest_arrives(
+def test_what_kafka_rejects_is_recorded_and_the_rest_arrives(
     small: Settings, caplog: pytest.LogCaptureFixture
 ) -> None:
     publisher = Publisher(small)
@@ -120,7 +120,7 @@ def test_what_kafka_refuses_is_recorded_and_the_rest_arrives(
     assert caplog.text.count("refuses message 1 for good") == 1
 
 
-def test_of_a_batch_that_is_refused_every_message_that_can_be_taken_is(small: Settings) -> None:
+def test_of_a_batch_that_is_rejected_every_message_that_can_be_taken_is(small: Settings) -> None:
     publisher = Publisher(small, ready=False)
     large = {50, 51, 399}
     publisher.offer(_trades(n, 30_000 if n in large else 200) for n in range(400))
@@ -147,7 +147,7 @@ def test_of_a_message_that_is_too_large_every_trade_that_can_be_taken_is(small: 
     assert len(rejected(small, 1)) == publisher.failed == 1
 
 
-def test_a_record_that_is_refused_with_its_payload_goes_without(small: Settings) -> None:
+def test_a_record_that_is_rejected_with_its_payload_goes_without(small: Settings) -> None:
     _configure(small, REJECTED_TOPIC, max_message_bytes=SMALL_BYTES)
     publisher = Publisher(small)
     publisher.send([_trades(1, 40_000), _trades(2)])
@@ -159,7 +159,7 @@ def test_a_record_that_is_refused_with_its_payload_goes_without(small: Settings)
     assert publisher.failed == 1
 
 
-def test_a_record_that_is_refused_itself_is_logged_and_makes_no_other(
+def test_a_record_that_is_rejected_itself_is_logged_and_makes_no_other(
     small: Settings, caplog: pytest.LogCaptureFixture
 ) -> None:
     _configure(small, REJECTED_TOPIC, cleanup_policy="compact")  # takes nothing without a key
@@ -176,7 +176,7 @@ def test_a_record_that_is_refused_itself_is_logged_and_makes_no_other(
     assert _numbers(small) == [2, 3]
 
 
-def test_what_kafka_refuses_is_not_covered_and_ends_the_producer_with_a_sentence(
+def test_what_kafka_rejects_is_not_covered_and_ends_the_producer_with_a_sentence(
     make_settings: MakeSettings, caplog: pytest.LogCaptureFixture
 ) -> None:
     with FinnhubServer() as server:
@@ -211,14 +211,14 @@ def _lose_one(
 ) -> None:
     """Run a producer for some minutes, one of which has a trade that Kafka does not take.
 
-    Finds when that was, and what was sent until the minute had been told and corrected.
+    Finds when that was, and what was sent until the minute had been emitted and corrected.
     """
     clock = SteadyClock(speed=20)
 
-    def wait_until(told: Callable[[list[Message]], bool]) -> None:
+    def wait_until(emitted: Callable[[list[Message]], bool]) -> None:
         def told_by(read: list[Message]) -> bool:
             server.send('{"type":"ping"}')
-            return told(read)
+            return emitted(read)
 
         stocks(settings, until=told_by)
 
@@ -296,7 +296,7 @@ def _try_to_write(settings: Settings, server: FinnhubServer) -> None:
     with producing(settings):
         server.wait_for("subscribe")
         server.send_trades(("A", SteadyClock().now_ms(), 1))
-        server.wait_for("close")  # nobody told the producer to stop
+        server.wait_for("close")  # nobody emitted the producer to stop
 
 
 def _forbid_writing(settings: Settings) -> None:
