@@ -1,4 +1,4 @@
-"""Prices and sizes as exact decimals: how far they reach, their one form, how they are rounded."""
+"""Prices and sizes as exact decimals: their range, canonical form and rounding."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from decimal import ROUND_HALF_EVEN, Context, Decimal, InvalidOperation
 PRICE_DECIMALS = 12
 NOTIONAL_DECIMALS = 18
 LIMIT = Decimal(10) ** 16
-"""Prices, sizes and notionals with more than 16 digits before the point are out of range."""
+"""Prices, sizes and notionals with more than 16 integer digits are out of range."""
 
 EXACT = Context(prec=100, rounding=ROUND_HALF_EVEN)
-"""Arithmetic on prices and sizes: wide enough that no sum or product of theirs is ever rounded."""
+"""The context of arithmetic on prices and sizes, precise enough to round no sum or product."""
 MAX_REMEMBERED = 50_000
 _LONGEST_REMEMBERED = 40
-"""Characters: whoever writes numbers longer than any price must not fill the memory with them."""
+"""Characters; longer numbers are not cached, so that they cannot fill the memory."""
 SMALL = Decimal(10) ** 8
 """The product of two numbers below it is in range."""
 ZERO, _ONE = Decimal(0), Decimal(1)
@@ -22,10 +22,10 @@ NOTIONAL_STEP = Decimal(1).scaleb(-NOTIONAL_DECIMALS)
 
 
 class _Exact(dict[str | int | Decimal, Decimal]):
-    """Numbers as JSON writes them → exact ones. The same few come again and again: remembered."""
+    """Cache of numbers as written in JSON → exact decimals, as the same few recur."""
 
     rounded_count = 0
-    """Numbers that had to be rounded; they are not remembered, so each is counted."""
+    """Numbers that were rounded; they are not cached, so each occurrence is counted."""
 
     def __missing__(self, written: str | int | Decimal) -> Decimal:
         number = exact_number(written)
@@ -41,17 +41,17 @@ class _Exact(dict[str | int | Decimal, Decimal]):
 
 _EXACT = _Exact()
 exact = _EXACT.__getitem__
-"""A number as JSON writes it, or a Decimal → the Decimal rounded to 12 decimals, in its one form;
-`LIMIT` stands for all that are out of range."""
+"""Convert a number as written in JSON, or a Decimal, to a canonical Decimal rounded to 12 decimals;
+`LIMIT` stands for all numbers out of range."""
 
 
 def rounded_count() -> int:
-    """How many prices and sizes of trades this process has rounded while parsing."""
+    """The number of prices and sizes of trades that this process has rounded."""
     return _EXACT.rounded_count
 
 
 def exact_number(written: str | int | Decimal) -> Decimal:
-    """As `exact`, but nothing is remembered or counted."""
+    """Convert as `exact` does, without caching or counting."""
     try:
         number = Decimal(written)
         return canonical(rounded(number)) if -LIMIT < number < LIMIT else LIMIT
@@ -60,13 +60,13 @@ def exact_number(written: str | int | Decimal) -> Decimal:
 
 
 def rounded(number: Decimal) -> Decimal:
-    """`number` rounded half-even to 12 decimals, if it has more."""
+    """Round half-even to 12 decimals, if it has more."""
     step = EXACT.quantize(number, _PRICE_STEP)
     return number if step == number else step
 
 
 def canonical(number: Decimal) -> Decimal:
-    """`number` in the one form that equal numbers share: no trailing zeros, no exponent above 0."""
+    """The form that equal numbers share: no trailing zeros, no positive exponent."""
     if number.same_quantum(_ONE):
         return number
     if number == number.to_integral_value():

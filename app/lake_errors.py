@@ -1,4 +1,4 @@
-"""What can be wrong with the lake, in sentences a user can act on."""
+"""Explain errors of the lake in sentences that a user can act on."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from app.errors import TickhouseError
 from app.settings import Settings
 
 S3_ERRORS = (BotoCoreError, ClientError)
-"""What boto3 raises: no answer, or an answer that says no."""
+"""Errors of boto3: no response, or an error response."""
 
 
 class LakeError(TickhouseError):
-    """The bucket is not there, does not let us in, or does not answer."""
+    """The bucket does not exist, denies access, or does not answer."""
 
 
 def explain(settings: Settings, error: Exception) -> str:
-    """One sentence: what `error`, one of `S3_ERRORS`, says of the lake, and what to do."""
+    """Explain `error`, one of `S3_ERRORS`, in one sentence: what is wrong, and what to do."""
     where = settings.lake_endpoint_url or f"Amazon S3 in {settings.aws_region}"
     if isinstance(error, NoCredentialsError):
         return (
@@ -57,5 +57,5 @@ def explain(settings: Settings, error: Exception) -> str:
 
 
 def status_of(error: ClientError) -> int:
-    """The HTTP status of an answer that says no."""
+    """The HTTP status of an error response."""
     return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))

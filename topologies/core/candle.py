@@ -322,9 +322,7 @@ class SymbolCandles:
                 continue
             reported = self._covered(start)
             covered = UNREPORTED if reported is None else reported
-            if (
-                window.emitted_covered_ms == NOT_EMITTED
-            ):  # saved by an earlier version
+            if window.emitted_covered_ms == NOT_EMITTED:  # saved by an earlier version
                 window.emitted_covered_ms = covered
             elif window.emitted_covered_ms != covered:
                 self.coverage_pending.add(start)

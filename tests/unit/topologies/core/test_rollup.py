@@ -264,7 +264,9 @@ def test_no_rollup_crosses_sessions_and_each_minute_lies_in_one_of_each_interval
     for minute in range(midnight, midnight + 24 * HOUR, MINUTE):
         session, session_date = session_of("SPY", "live", minute)
         spans = rollup_periods(minute, session, session_date)
-        assert [s.interval_index for s in spans] == ([0, 1, 2] if session == "closed" else [0, 1, 2, 3])
+        assert [s.interval_index for s in spans] == (
+            [0, 1, 2] if session == "closed" else [0, 1, 2, 3]
+        )
         for span in spans:
             assert span.start <= minute < span.end
             bounds.setdefault(span[:2], set()).add((span.end, span.session))
