@@ -1,4 +1,4 @@
-"""The messages that the parts of Tickhouse promise each other, and the parser of `stocks-topic`.
+"""The messages that the components of Tickhouse exchange, and the parser of `stocks-topic`.
 
 Values are JSON; numbers are JSON numbers with all their digits. The JSON Schemas under
 `docs/contracts/` are generated from these classes (`make contracts`).
@@ -36,19 +36,19 @@ LIVE_TOPIC = "candles-live"
 REJECTED_TOPIC = "trades-rejected"
 
 MAX_MESSAGE_BYTES = 256 * 1024
-"""Trades of one frame that would be larger go into several messages."""
+"""Trades of a frame that would exceed this are split into several messages."""
 FUTURE_MS = 60_000
-"""A trade or quote stamped further ahead of its arrival than this is rejected."""
+"""A trade or quote whose time is further ahead of its arrival is rejected."""
 MAX_DETAIL = 300
-"""Characters of what a record says is wrong; msgspec quotes a wrong value, however long it is."""
+"""Characters of the detail of a rejection; msgspec quotes an invalid value, however long it is."""
 MAX_NAME = 255
-"""Characters of the name of a source or a connection."""
+"""Characters in the name of a source or a connection."""
 if TYPE_CHECKING:
     ExactNumber = Decimal
 else:
     ExactNumber = Annotated[Any, Meta(extra_json_schema={"type": "number"})]
-    """To msgspec it is whatever stands there: `decode`, which alone reads trades, makes the
-    Decimal and remembers it; parsing then takes 0.55 µs a trade instead of 1.3."""
+    """Any value to msgspec. `decode`, the only reader of trades, converts it to a cached Decimal;
+    parsing then takes 0.55 µs a trade instead of 1.3."""
 
 UnixMs = Annotated[int, Meta(description="UNIX milliseconds, UTC")]
 Symbol = Annotated[
@@ -61,7 +61,7 @@ Symbol = Annotated[
         },
     ),
 ]
-"""`decode` checks it, once for equal ones: msgspec would look at the pattern for each message."""
+"""Checked by `decode` once per symbol; msgspec would match the pattern for each message."""
 FeedName = Annotated[Literal["live", "simulated", "replay"], Meta(description="where it came from")]
 _NAME_PATTERN = r"[^\u0000-\u001f\u007f-\u009f\u2028\u2029]*"
 _ONE_LINE: dict[str, Any] = {"pattern": f"^{_NAME_PATTERN}$"}
@@ -85,7 +85,7 @@ Connection = Annotated[
 
 
 class Trade(Struct, gc=False):
-    """One print, in Finnhub's own words, with its index in the feed."""
+    """One print, with Finnhub's field names, and its position in the feed."""
 
     t: UnixMs
     p: Annotated[ExactNumber, Meta(description="price")]
@@ -106,7 +106,7 @@ class Trade(Struct, gc=False):
 
 
 class Trades(Struct, tag_field="type", tag="trades", gc=False):
-    """One symbol's trades of one frame (or of several frames of one second)."""
+    """Trades of one symbol in one frame (or in several frames of one second)."""
 
     symbol: Symbol
     feed: FeedName
@@ -117,7 +117,7 @@ class Trades(Struct, tag_field="type", tag="trades", gc=False):
 
 
 class Quote(Struct, tag_field="type", tag="quote", gc=False):
-    """A REST quote, fields as Finnhub gives them."""
+    """A REST quote, with Finnhub's field names."""
 
     symbol: Symbol
     feed: FeedName
@@ -134,7 +134,7 @@ class Quote(Struct, tag_field="type", tag="quote", gc=False):
 
 
 class Watermark(Struct, tag_field="type", tag="watermark", gc=False):
-    """From here on this source sends nothing older than `t`, but what the feed reports late."""
+    """From here on the source sends nothing older than `t`, except what the feed reports late."""
 
     symbol: Symbol
     feed: FeedName
@@ -212,7 +212,7 @@ class Candle(Struct, gc=False):
 
 
 class RejectionRecord(Struct, gc=False):
-    """What was rejected, where it lies, why, and its first 64 KiB."""
+    """A rejected message: its position, the reason, and its first 64 KiB."""
 
     stage: Literal["feed", "candles"]
     reason: Annotated[
@@ -234,7 +234,7 @@ class RejectionRecord(Struct, gc=False):
 
 
 class Rejection(NamedTuple):
-    """Why a message, or some of its trades, cannot be taken."""
+    """Why a message, or some of its trades, are rejected."""
 
     reason: str
     detail: str
@@ -242,20 +242,20 @@ class Rejection(NamedTuple):
 
 
 class Parsed(NamedTuple):
-    """A message as far as it can be taken."""
+    """A message without its rejected trades, and their rejections."""
 
     message: Message
     rejections: list[Rejection]
     indices: tuple[int, ...] | None
-    """Where the trades that were kept stood in the message; None when all were kept."""
+    """The indices of the kept trades in the original message; None when all were kept."""
 
     def original_index(self, index: int) -> int:
-        """Where the kept trade `index` stood in the message."""
+        """The index in the original message of the kept trade `index`."""
         return index if self.indices is None else self.indices[index]
 
 
 class MessageRejectedError(ValueError):
-    """A message no part of which can be taken."""
+    """A message that is rejected entirely."""
 
     def __init__(self, reason: str, detail: str) -> None:
         super().__init__(detail)
@@ -283,35 +283,34 @@ _RANGE = (
     "before the point, and the time within 1990 to 2050"
 )
 _IN_A_TRADE = " - at `$.trades["
-"""msgspec's word of where valid JSON is not of the contract."""
+"""How msgspec locates a violation of the contract in a trade."""
 _NAME = re.compile(_NAME_PATTERN)
 _TEXT_NUMBER = re.compile(rb'"(?:c|d|dp|h|l|o|pc)"\s*:\s*"')
-"""msgspec takes `"1.5"` for a Decimal; we do not."""
+"""msgspec accepts `"1.5"` as a Decimal; the contract does not."""
 
 
 def encode(message: Message | Candle | RejectionRecord) -> bytes:
-    """The JSON value of a message, decimals as numbers with all their digits."""
+    """Serialize a message as JSON, decimals as numbers with all their digits."""
     return _encode(message)
 
 
 def decode_candle(value: bytes) -> Candle:
-    """A candle from its JSON value; raises `msgspec.DecodeError` when it is none."""
+    """Parse a candle; raises `msgspec.DecodeError` when `value` is not one."""
     return _decode_candle(value)
 
 
 def decode_rejection(value: bytes) -> RejectionRecord:
-    """A rejection record from its JSON value; raises `msgspec.DecodeError` when it is none."""
+    """Parse a rejection record; raises `msgspec.DecodeError` when `value` is not one."""
     return _decode_rejection_record(value)
 
 
 def decode(key: bytes | None, value: bytes | None, feed: str) -> Parsed:
-    """The message behind `value`, and the rejections of those of its trades that cannot be taken.
+    """Parse a message; remove invalid trades from it and return their rejections.
 
-    Prices and sizes are rounded half-even to 12 decimals; a rejected trade stands in `trades` no
-    more.
+    Prices and sizes are rounded half-even to 12 decimals.
 
-    :param feed: the feed of this namespace; a message of another is rejected.
-    :raises MessageRejectedError: nothing of the message can be taken.
+    :param feed: the feed of this namespace; a message of another feed is rejected.
+    :raises MessageRejectedError: the message is rejected entirely.
     """
     if value is None:
         raise MessageRejectedError("schema", "the message has no value")
@@ -352,7 +351,7 @@ def _check_envelope(message: Message, key: bytes | None, feed: str) -> None:
 
 @lru_cache(maxsize=16_384)
 def _check_names(symbol: str, source: str, connection: str) -> None:
-    """Raise `MessageRejectedError` if one is none; only good ones are remembered, which are short."""
+    """Raise `MessageRejectedError` for an invalid name; only valid ones, all short, are cached."""
     if not is_symbol(symbol):
         raise MessageRejectedError(
             "schema", f"{symbol[:64]!r} is not a symbol: that is {SYMBOL_RULE}"
@@ -372,7 +371,7 @@ def _check_watermark(message: Watermark) -> None:
             )
     if message.minute_start is not None and message.minute_start % 60_000:
         raise MessageRejectedError(
-            "range", f"minute_start {message.minute_start} is no full minute"
+            "range", f"minute_start {message.minute_start} is not the start of a minute"
         )
 
 
@@ -391,14 +390,14 @@ def _check_quote(message: Quote) -> None:
 def _keep(
     message: Trades, trades: list[tuple[int, Trade]], rejected: dict[str, tuple[str, list[int]]]
 ) -> Parsed:
-    """`message` with those of `trades` (index, trade) that hold."""
+    """`message` with the valid ones of `trades` (index, trade), and rejections of the others."""
     kept = []
     for index, trade in trades:
         if _holds(trade):
             kept.append((index, trade))
             continue
         text = [name for name in ("p", "v") if type(getattr(trade, name)) is not Decimal]
-        reason, detail = ("schema", f"its {text[0]} is no number") if text else ("range", _RANGE)
+        reason, detail = ("schema", f"its {text[0]} is not a number") if text else ("range", _RANGE)
         rejected.setdefault(reason, (detail, []))[1].append(index)
     message.trades = [trade for _, trade in kept]
     rejections = [Rejection(reason, text, tuple(at)) for reason, (text, at) in rejected.items()]
@@ -414,7 +413,7 @@ def in_range(trade: Trade) -> bool:
 
 
 def _holds(trade: Trade) -> bool:
-    """Whether a trade that JSON held is as it must be; makes exact numbers of integers."""
+    """Whether a parsed trade is valid; converts integers to exact decimals."""
     p: Any = trade.p
     v: Any = trade.v
     if type(p) is int:
@@ -434,7 +433,7 @@ def conditions_of(c: list[str] | None) -> tuple[str, ...]:
 
 
 def _decode_each(key: bytes | None, value: bytes, feed: str, error: Exception) -> Parsed:
-    """Look at each trade on its own, so that one bad trade does not take others along."""
+    """Decode each trade on its own, so that an invalid one does not reject the others."""
     raw = None
     if not isinstance(error, msgspec.ValidationError) or _IN_A_TRADE in str(error):
         with suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):

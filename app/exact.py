@@ -7,7 +7,7 @@ from decimal import ROUND_HALF_EVEN, Context, Decimal, InvalidOperation
 PRICE_DECIMALS = 12
 NOTIONAL_DECIMALS = 18
 LIMIT = Decimal(10) ** 16
-"""Prices, sizes and notionals with more than 16 digits before the point are out of range."""
+"""Prices, sizes and notionals with more than 16 integer digits are out of range."""
 
 EXACT = Context(prec=100, rounding=ROUND_HALF_EVEN)
 """Context for arithmetic on prices and sizes: precise enough that sums and products are exact."""

@@ -1,7 +1,8 @@
-"""The lake: which datasets lie in the bucket, their Arrow schemas, and how their objects are named.
+"""The lake: its datasets, their Arrow schemas, and the keys of their objects.
 
-An object's key is `bronze/<dataset>/<incarnation>/<partition>/<first>-<last>.parquet`, so names rise with
-time and one listing tells what is new. an incarnation is one existence of a topic: `<topic>.<time>-<id>`.
+Keys are `bronze/<dataset>/<incarnation>/<partition>/<first>-<last>.parquet`, so they increase with
+time and one listing shows what is new. A topic that is deleted and recreated has a new incarnation;
+its name is `<topic>.<time>-<id>`.
 """
 
 from __future__ import annotations
@@ -20,13 +21,13 @@ PRICE = pa.decimal128(28, PRICE_DECIMALS)
 VOLUME = pa.decimal128(38, PRICE_DECIMALS)
 NOTIONAL = pa.decimal128(38, NOTIONAL_DECIMALS)
 TIME = pa.timestamp("ms")
-"""UTC without a zone, as TIMESTAMP_NTZ."""
+"""UTC without a time zone, as TIMESTAMP_NTZ."""
 
 ROW_IDENTITY = ("_topic_id", "_partition", "_offset", "_index")
 
 
 def _schema(*columns: tuple[str, pa.DataType]) -> pa.Schema:
-    """`columns` and, behind them, where each row lay in Kafka."""
+    """A schema of `columns`, followed by the position of each row in Kafka."""
     return pa.schema(
         [
             *columns,
@@ -128,7 +129,7 @@ DATASETS: dict[str, pa.Schema] = {
         ("source_topic", pa.string()),
         ("source_partition", pa.int32()),
         ("source_offset", pa.int64()),
-        ("indices", pa.string()),  # places in the message's trades, comma separated; null: all
+        ("indices", pa.string()),  # in the message's trades, comma separated; null: all
         ("size", pa.int64()),
         ("sha256", pa.string()),
         ("payload", pa.string()),
@@ -137,11 +138,11 @@ DATASETS: dict[str, pa.Schema] = {
 
 
 ADDED: dict[str, tuple[str, ...]] = {"candles": ("pre_volume", "post_volume")}
-"""Columns that objects and tables of earlier versions do not have: null there."""
+"""Columns that objects and tables of earlier versions lack; they are null there."""
 
 
 class ObjectKey(NamedTuple):
-    """The name of an object of the lake, without the namespace's prefix."""
+    """The key of an object of the lake, without the namespace's prefix."""
 
     dataset: str
     incarnation: str
@@ -157,7 +158,7 @@ class ObjectKey(NamedTuple):
 
     @classmethod
     def parse(cls, key: str) -> ObjectKey | None:
-        """The parts of `key` (without the namespace's prefix), or None when it names no dataset."""
+        """Parse a key (without the namespace's prefix); None when it is not of a dataset."""
         parts = key.split("/")
         if len(parts) != 5 or parts[0] != "bronze" or parts[1] not in DATASETS:
             return None
@@ -169,21 +170,21 @@ class ObjectKey(NamedTuple):
 
 
 def incarnation_name(topic: str, first_timestamp_ms: int, topic_id: str) -> str:
-    """The name of one existence of `topic`; later incarnations sort behind earlier ones."""
+    """The name of an incarnation of `topic`; later ones sort after earlier ones."""
     return f"{topic}.{first_timestamp_ms:013d}-{topic_id[:8]}"
 
 
 def incarnation_note_key(incarnation: str) -> str:
-    """Where the archive notes that it has named an incarnation."""
+    """The key of the object that records the name of an incarnation."""
     return f"bronze/_incarnations/{incarnation}.json"
 
 
 def s3_client(settings: Settings) -> Any:
-    """A boto3 client for the lake, with time-outs and retries.
+    """Create a boto3 client for the lake, with timeouts and retries.
 
-    It signs for LAKE_ENDPOINT_URL, or Amazon S3 if that is not set, and for no other server: it
-    follows no redirect of the former, takes no address from other variables or files, and uses a
-    proxy of the environment for https:// alone, never for an address of this machine.
+    It signs requests only for LAKE_ENDPOINT_URL, or Amazon S3 if that is not set: it follows no
+    redirect of the former, reads no endpoint from other variables or files, and uses a proxy of the
+    environment only for https://, never for an address of this machine.
     """
     secret = settings.aws_secret_access_key
     endpoint_url = settings.lake_endpoint_url
@@ -208,9 +209,9 @@ def s3_client(settings: Settings) -> Any:
 
 
 def _stay(request_dict: dict[str, Any], response: Any, **_: Any) -> None:
-    """Have botocore take a redirect for the answer.
+    """Make botocore treat a redirect as the final response.
 
-    It would look for the bucket's region, by asking the same server without end.
+    Otherwise it looks up the bucket's region, by asking the same server endlessly.
     """
     if response is not None and 300 <= response[0].status_code < 400:
         request_dict["context"].setdefault("s3_redirect", {})["redirected"] = True

@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 
 TOPICS = (STOCKS_TOPIC, CANDLES_TOPIC, *ROLLUP_TOPICS.values(), LIVE_TOPIC, REJECTED_TOPIC)
 MAX_MESSAGE_BYTES = 8 * 1024 * 1024
-"""What brokers and clients take; contracts keep good messages far below."""
+"""The limit of brokers and clients; contracts keep valid messages far below it."""
 
 CHANGELOG_SETTINGS = {
     "segment.ms": "60000",
@@ -39,8 +39,8 @@ CHANGELOG_SETTINGS = {
     "min.cleanable.dirty.ratio": "0.2",
     "delete.retention.ms": "300000",
 }
-"""What lies in an open segment is not compacted, and a deleted key stays for a while. Kafka's usual
-week and day would leave a worker without local state a whole day's writes to read."""
+"""An open segment is not compacted, and tombstones are kept for a while. With Kafka's defaults of a
+week and a day, a worker without local state would have to read the writes of a day."""
 
 _PROBE_S = 2.0
 _AWAY = (
@@ -50,15 +50,15 @@ _AWAY = (
     KafkaError.NOT_CONTROLLER,
     KafkaError.BROKER_NOT_AVAILABLE,
 )
-"""What a broker that is starting or ending answers."""
+"""Errors of a broker that is starting or stopping."""
 
 
 class TopicError(TickhouseError):
-    """The broker cannot be reached, or a topic is not as it must be."""
+    """The broker cannot be reached, or a topic is misconfigured."""
 
 
 def topic_settings(settings: Settings) -> dict[str, str]:
-    """Kafka's settings for every topic of ours."""
+    """The Kafka configuration of every topic."""
     return {
         "cleanup.policy": "delete",
         "retention.ms": str(settings.kafka_retention_hours * 3_600_000),
@@ -68,15 +68,15 @@ def topic_settings(settings: Settings) -> dict[str, str]:
 
 
 class BrokerUnreachableError(TopicError):
-    """No broker answers; it may come back."""
+    """No broker answers; it may become available again."""
 
 
 def await_topics(settings: Settings, stopped: Callable[[], bool] = lambda: False) -> bool:
-    """Create and check the topics, waiting with a sentence while the broker does not answer.
+    """Create and check the topics; log a warning and wait while the broker does not answer.
 
-    :param stopped: whether to give up, asked every `_PROBE_S`.
-    :returns: whether the topics are there; False when it gave up.
-    :raises TopicError: a topic is not as it must be.
+    :param stopped: whether to give up, called every `_PROBE_S`.
+    :returns: whether the topics exist; False when it gave up.
+    :raises TopicError: a topic is misconfigured.
     """
     admin = AdminClient(settings.kafka_client() | {"log_level": 0})
     said = False
@@ -96,9 +96,9 @@ def await_topics(settings: Settings, stopped: Callable[[], bool] = lambda: False
 
 
 def ensure_topics(settings: Settings, timeout_s: float = 30) -> None:
-    """Create the topics that are missing and check the partition counts of those that are there.
+    """Create missing topics and check the partition counts of existing ones.
 
-    :raises TopicError: the broker cannot be reached, or a topic has other partitions than set.
+    :raises TopicError: the broker cannot be reached, or a topic has another partition count.
     """
     admin = AdminClient(settings.kafka_client() | {"log_level": 0})
     wanted = [settings.named(topic) for topic in TOPICS]
@@ -129,15 +129,15 @@ def _created(name: str, done: Any) -> None:
         if kafka_error.code() in _AWAY:
             raise
         raise TopicError(
-            f"The topic {name} could not be created: {kafka_error.str()}. Create it, or give this "
-            "user the right to."
+            f"The topic {name} could not be created: {kafka_error.str()}. Create it, or allow this "
+            "user to."
         ) from None
 
 
 def _check_partitions(
     admin: AdminClient, settings: Settings, names: Iterable[str], timeout_s: float
 ) -> None:
-    """Wait until every topic is known, then compare its partitions with the setting."""
+    """Wait until every topic exists, then compare its partition count with the setting."""
     deadline = time.monotonic() + timeout_s
     for name in names:
         while True:
@@ -153,15 +153,15 @@ def _check_partitions(
         count = len(topic.partitions)
         if count != settings.kafka_partitions:
             raise TopicError(
-                f"The topic {name} has {count} partitions, KAFKA_PARTITIONS says "
+                f"The topic {name} has {count} partitions, KAFKA_PARTITIONS is "
                 f"{settings.kafka_partitions}. Symbols keep their partition, so the count of a "
-                "topic cannot change: set KAFKA_PARTITIONS to what the topic has, or use another "
+                f"topic cannot change: set KAFKA_PARTITIONS to {count}, or use another "
                 "TICKHOUSE_NAMESPACE."
             )
 
 
 def compact_soon(settings: Settings, names: Iterable[str]) -> None:
-    """Give compacted topics `CHANGELOG_SETTINGS`, so that they stay near the size of their state.
+    """Configure changelog topics so that they stay near the size of their state.
 
     :raises BrokerUnreachableError: the broker does not answer.
     """
@@ -180,8 +180,8 @@ def compact_soon(settings: Settings, names: Iterable[str]) -> None:
             if error.args[0].code() != KafkaError.TOPIC_AUTHORIZATION_FAILED:
                 raise unreachable(settings, error) from None
             logger.warning(
-                "The topic %s keeps its settings, this user may not alter them; set %s to keep it "
-                "small.",
+                "The configuration of topic %s is unchanged, as this user may not alter it; set %s "
+                "to keep it small.",
                 resource.name,
                 ", ".join(f"{name}={value}" for name, value in CHANGELOG_SETTINGS.items()),
             )
@@ -193,18 +193,18 @@ def topic_ids(
     timeout_s: float = 30,
     admin: AdminClient | None = None,
 ) -> dict[str, str]:
-    """Kafka's own id (UUID) of each of the topics `names` that exists: the id of its current incarnation.
+    """The Kafka id (UUID) of each existing topic of `names`; it identifies the incarnation.
 
     :raises TopicError: the broker cannot be reached.
     """
     admin = admin or AdminClient(settings.kafka_client() | {"log_level": 0})
-    return ask_topic_ids(settings, names, timeout_s, admin)()
+    return request_topic_ids(settings, names, timeout_s, admin)()
 
 
-def ask_topic_ids(
+def request_topic_ids(
     settings: Settings, names: Iterable[str], timeout_s: float, admin: AdminClient
 ) -> Callable[[], dict[str, str]]:
-    """Send the question of `topic_ids` and do not wait; what is returned waits for the answer."""
+    """Send the request of `topic_ids`; return a function that waits for the response."""
     asked = admin.describe_topics(TopicCollection(list(names)), request_timeout=timeout_s)
 
     def answer() -> dict[str, str]:
@@ -222,12 +222,12 @@ def ask_topic_ids(
 
 
 def _as_kafka_writes(topic_id: str) -> str:
-    """librdkafka writes an id in base64 with `/` and `+`, Kafka itself with `_` and `-`."""
+    """Convert an id from the base64 of librdkafka (`/`, `+`) to that of Kafka (`_`, `-`)."""
     return topic_id.replace("/", "_").replace("+", "-")
 
 
 def unreachable(settings: Settings, error: Exception) -> BrokerUnreachableError:
-    """The sentence for a broker that does not answer."""
+    """The error of a broker that does not answer."""
     reason = error.args[0].str() if error.args and hasattr(error.args[0], "str") else error
     return BrokerUnreachableError(
         f"Kafka at {settings.kafka_brokers} (KAFKA_BROKERS) does not answer: {reason}. Start it, "

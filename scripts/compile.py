@@ -1,11 +1,11 @@
-"""Compiles the candle core with mypyc: the very same files, into a folder of their own.
+"""Compile the candle core with mypyc into a separate folder.
 
     make compile
     PYTHONPATH=.compiled tickhouse candles
 
-The folder holds a package `topologies` that goes before the plain one: it has the compiled modules,
-everything else of it is the plain package's. It refuses to run beside other sources than it was
-compiled from.
+The folder contains a package `topologies` that is imported before the plain one: it has the
+compiled modules, and everything else comes from the plain package. It refuses to run if the sources
+of the compiled modules have changed.
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ from app.outputs import write_atomically
 
 ROOT = Path(__file__).resolve().parent.parent
 MODULES = ("topologies/core/candle.py", "topologies/core/window.py")
-"""Where a message's time goes. A msgspec `Struct` must not be in them: mypyc would drop the keyword
-arguments of its class. Compiling prints, rollups and sums as well brought nothing measurable."""
+"""The modules that most of a message's time is spent in. They must not define a msgspec `Struct`:
+mypyc drops the keyword arguments of its class. Compiling prints, rollups and sums too made no
+measurable difference."""
 
 WRITTEN = '"""Written by scripts/compile.py: '
 PARENT_INIT = '''\
@@ -53,14 +54,14 @@ if sys.implementation.cache_tag != PYTHON or any(
     for name, digest in SOURCES.items()
 ):
     raise TickhouseError(
-        f"The compiled core in {{Path(__file__).parents[2]}} is not of the sources "
-        f"in {{__path__[1]}}, or for another Python: make compile, or take it off PYTHONPATH."
+        f"The compiled core in {{Path(__file__).parents[2]}} is not of the sources in "
+        f"{{__path__[1]}}, or for another Python: run make compile, or take it off PYTHONPATH."
     )
 '''
 
 
 def what_is_missing() -> str | None:
-    """What compiling needs and this machine has not, as a sentence."""
+    """What compiling needs and this machine lacks, as a sentence; None if nothing."""
     compiler = shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc")[0]
     if shutil.which(compiler) is None:
         return (
@@ -75,7 +76,7 @@ def what_is_missing() -> str | None:
 
 
 def is_taken(folder: Path) -> bool:
-    """Whether `folder` holds a package `topologies` that this script has not written."""
+    """Whether `folder` contains a package `topologies` that this script did not write."""
     there = folder / "topologies"
     init = there / "__init__.py"
     return there.exists() and not (init.is_file() and init.read_text().startswith(WRITTEN))
@@ -110,10 +111,10 @@ def main() -> None:
     if is_taken(folder):
         sys.exit(
             f"error: {folder / 'topologies'} holds a package of another origin, which would be "
-            "overwritten. Name another folder."
+            "overwritten. Choose another folder."
         )
     compile_into(folder)
-    print(f"Compiled. It is used when it is named: PYTHONPATH={sys.argv[1]} tickhouse candles")
+    print(f"Compiled. To use it: PYTHONPATH={sys.argv[1]} tickhouse candles")
 
 
 if __name__ == "__main__":

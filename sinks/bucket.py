@@ -1,4 +1,4 @@
-"""The bucket of the lake, as a worker that writes to it sees it."""
+"""Read and write objects of the lake's bucket."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _NOT_IMPLEMENTED = 501
 
 
 class Bucket:
-    """The part of the bucket that belongs to this namespace; keys go without its prefix.
+    """The objects of this namespace in the bucket; keys are given without its prefix.
 
-    Methods raise `S3_ERRORS`; `explain` makes a sentence of them.
+    Methods raise `S3_ERRORS`; `explain` turns one into a sentence.
     """
 
     def __init__(self, settings: Settings, client: Any = None) -> None:
@@ -36,10 +36,10 @@ class Bucket:
         self._client.put_object(Bucket=self._name, Key=self._prefix + key, Body=body)
 
     def create(self, key: str, body: bytes) -> bool:
-        """Write an object unless there is one; False when there is.
+        """Write an object unless it exists; return False if it does.
 
-        Of several workers at once one succeeds, where the server knows conditional writes (S3,
-        MinIO and SeaweedFS do); elsewhere the last one's stands.
+        If several workers try at once, one succeeds where the server supports conditional writes
+        (S3, MinIO and SeaweedFS do); elsewhere the last write wins.
         """
         where = {"Bucket": self._name, "Key": self._prefix + key, "Body": body}
         try:
@@ -53,7 +53,7 @@ class Bucket:
         return True
 
     def get(self, key: str) -> bytes | None:
-        """An object's content; None when there is none."""
+        """The content of an object; None when it does not exist."""
         try:
             found = self._client.get_object(Bucket=self._name, Key=self._prefix + key)
         except self._client.exceptions.NoSuchKey:
@@ -61,7 +61,7 @@ class Bucket:
         return bytes(found["Body"].read())
 
     def keys(self, prefix: str, start_after: str = "") -> Iterator[str]:
-        """The keys under `prefix` behind `start_after`, in order."""
+        """List the keys under `prefix` after `start_after`, in order."""
         pages = self._client.get_paginator("list_objects_v2").paginate(
             Bucket=self._name,
             Prefix=self._prefix + prefix,
@@ -72,9 +72,9 @@ class Bucket:
                 yield found["Key"].removeprefix(self._prefix)
 
     def await_access(self, retry_s: float = 10) -> None:
-        """Return when the bucket answers, waiting with a sentence while the server does not.
+        """Wait until the bucket is accessible; log a warning while the server does not answer.
 
-        :raises LakeError: there is no such bucket, or it refuses these credentials.
+        :raises LakeError: the bucket does not exist, or denies these credentials.
         """
         while True:
             try:
@@ -90,5 +90,5 @@ class Bucket:
             time.sleep(retry_s)
 
     def explain(self, error: Exception) -> str:
-        """One sentence: what is wrong with the lake, and what to do."""
+        """Explain an error in one sentence: what is wrong with the lake, and what to do."""
         return explain(self._settings, error)

@@ -1,7 +1,8 @@
-"""The names of topics' incarnations. The lake notes them, so that all workers at all times use the same.
+"""Name the incarnations of topics. The names are stored in the lake, so all workers use the same.
 
-A topic that was deleted and recreated is another incarnation, whose id Kafka gives. The archive names a
-incarnation once, at first sight, after its first Kafka timestamp; later incarnations sort behind earlier ones.
+A topic that is deleted and recreated is a new incarnation, with a new id from Kafka. The archive
+names an incarnation once, when it first reads it, by the timestamp of its first record; later
+incarnations sort after earlier ones.
 """
 
 from __future__ import annotations
@@ -14,18 +15,18 @@ from sinks.bucket import Bucket
 
 logger = logging.getLogger(__name__)
 
-NOTES = "bronze/_incarnations/"
+NAMES_PREFIX = "bronze/_incarnations/"
 MAX_TIMESTAMP_MS = 9_999_999_999_999
-"""Names have 13 digits for the time."""
+"""The time in a name has 13 digits."""
 
 
 def claim_key(topic: str, topic_id: str) -> str:
-    """Where an incarnation's name is decided: of the workers that would name it, one can write here."""
+    """The key of the object that decides an incarnation's name: only one worker can create it."""
     return f"bronze/_incarnation_ids/{topic}.{topic_id}.json"
 
 
 class IncarnationNames:
-    """Finds the name of an incarnation in the lake, or gives it one. Methods raise `S3_ERRORS`."""
+    """Finds the name of an incarnation in the lake, or creates one. Methods raise `S3_ERRORS`."""
 
     def __init__(self, bucket: Bucket) -> None:
         self._bucket = bucket
@@ -34,7 +35,7 @@ class IncarnationNames:
     def name(self, topic: str, topic_id: str, first_timestamp_ms: int) -> str:
         """The name of the incarnation `topic_id` of `topic`.
 
-        :param first_timestamp_ms: Kafka's timestamp of its first record; it counts when the incarnation
+        :param first_timestamp_ms: Kafka's timestamp of its first record, used when the incarnation
             has no name yet.
         """
         known = self._names.get((topic, topic_id))
@@ -44,7 +45,7 @@ class IncarnationNames:
         return known
 
     def known(self, topic: str, topic_id: str) -> str:
-        """The name of an incarnation that `name` was asked for before."""
+        """The name of an incarnation that was already passed to `name`."""
         return self._names[topic, topic_id]
 
     def _decided(self, topic: str, topic_id: str, first_timestamp_ms: int) -> str:
@@ -60,10 +61,10 @@ class IncarnationNames:
         return incarnation
 
     def _proposal(self, topic: str, topic_id: str, first_timestamp_ms: int) -> bytes:
-        """The note that the lake holds of this incarnation without a claim, or a new one."""
+        """The note that the lake already holds of this incarnation, or a new one."""
         newest_ms = 0
-        for key in self._bucket.keys(f"{NOTES}{topic}."):
-            incarnation = key.removeprefix(NOTES).removesuffix(".json")
+        for key in self._bucket.keys(f"{NAMES_PREFIX}{topic}."):
+            incarnation = key.removeprefix(NAMES_PREFIX).removesuffix(".json")
             named_ms = _time_of(incarnation, topic)
             if named_ms is None:
                 continue
@@ -93,6 +94,6 @@ def _incarnation_of(note: bytes) -> str:
 
 
 def _time_of(incarnation: str, topic: str) -> int | None:
-    """The time in the name of an incarnation of `topic`; None when `incarnation` is of another topic."""
+    """The time in the name of an incarnation of `topic`; None when it is of another topic."""
     time, dash, _ = incarnation.removeprefix(f"{topic}.").partition("-")
     return int(time) if dash and len(time) == 13 and time.isdigit() else None

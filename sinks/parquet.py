@@ -1,6 +1,6 @@
-"""An object of the lake as bytes: which rows go together, their table, its Parquet file.
+"""Build the Parquet objects of the lake: group rows into objects, build tables, serialize them.
 
-All of it is a pure function of the rows, so that an object written again is the same object.
+Everything here is a pure function of the rows, so an object that is written again is identical.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from app.lake import DATASETS
 from sinks.rows import OBJECT_COLUMNS, ROW_COLUMNS, Row
 
 OFFSET = -3
-"""Where in a row its `_offset` stands."""
+"""The position of `_offset` in a row."""
 OBJECT_SPAN = 10_000
-"""An object holds rows of one span of this many offsets; spans begin at its multiples."""
+"""An object holds rows of one range of this many offsets; ranges begin at its multiples."""
 
 _UNFIT = (pa.ArrowException, OverflowError, TypeError, ValueError)
 
 
 class SourcePartition(NamedTuple):
-    """Where the rows of an object lay in Kafka."""
+    """The partition of a topic's incarnation that the rows of an object come from."""
 
     topic_id: str
     incarnation: str
@@ -32,20 +32,20 @@ class SourcePartition(NamedTuple):
 
 
 def cuts(rows: list[Row], fence: int, span: int = OBJECT_SPAN) -> Iterator[list[Row]]:
-    """`rows` of a partition, in order of offset, divided into those of one object each.
+    """Divide the rows of a partition, in order of offset, into those of one object each.
 
-    A reader goes through a partition by listing what comes after the newest object it knows, and
-    must find rows that it does not have yet. A batch that is repeated with other bounds keeps that
-    promise because no object spans a multiple of `span`, nor the offset `fence`.
+    A reader lists what comes after the newest object it knows, and must find there all rows that it
+    does not have yet. This also holds for a batch that is repeated with other bounds, because no
+    object crosses a multiple of `span` or the offset `fence`.
 
-    :param fence: the largest first offset among the objects there already; 0 when there are none.
+    :param fence: the largest first offset of the existing objects; 0 when there are none.
     """
     for _, group in groupby(rows, lambda row: (row[OFFSET] // span, row[OFFSET] >= fence)):
         yield list(group)
 
 
 class Built(NamedTuple):
-    """A table, its rows, and how many rows it could not take."""
+    """A table, its rows, and the number of rows that do not fit it."""
 
     table: pa.Table
     rows: list[Row]
@@ -53,7 +53,7 @@ class Built(NamedTuple):
 
 
 def build(dataset: str, rows: list[Row], source: SourcePartition) -> Built:
-    """The table of those of `rows` whose values fit their columns, which nearly always all do."""
+    """Build the table of those `rows` whose values fit their columns; nearly always all do."""
     try:
         return Built(_table(dataset, rows, source), rows, 0)
     except _UNFIT:
@@ -83,7 +83,7 @@ def _table(dataset: str, rows: list[Row], source: SourcePartition) -> pa.Table:
 
 
 def parquet(table: pa.Table) -> bytes:
-    """`table` as a Parquet file: the same rows give the same bytes."""
+    """Serialize `table` as a Parquet file; the same rows give the same bytes."""
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, version="2.6", compression="zstd", compression_level=3)
     return bytes(sink.getvalue().to_pybytes())

@@ -1,8 +1,8 @@
-"""The archive's sink: batches of Kafka records into Parquet objects of the lake.
+"""Quix Streams sink that writes batches of Kafka records as Parquet objects to S3.
 
-At least once: an object is written before its offsets are committed, so a crash between the two
-writes rows again. They carry their identity (topic id, partition, offset, index), by which readers
-merge them, and an object's key and bytes depend on nothing but its rows.
+Delivery is at-least-once: an object is written before its offsets are committed, so a crash between
+the two writes rows again. Rows carry their identity (topic id, partition, offset, index), by which
+readers deduplicate them, and an object's key and bytes depend only on its rows.
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ logger = logging.getLogger(__name__)
 
 RETRY_S = 5.0
 RECORD_BYTES = 300
-"""About what a waiting record takes beside its value."""
+"""Approximate memory of a buffered record in addition to its value."""
 WRITERS = 4
-"""Partitions that are written at once."""
+"""Partitions that are written in parallel."""
 
 
 class IncarnationEndedError(TickhouseError):
-    """A topic was deleted or recreated: what is read of it from now on is of another incarnation."""
+    """A topic was deleted or recreated; records read from now on belong to another incarnation."""
 
 
 class IncarnationBatch(SinkBatch):
-    """Records of one partition of one incarnation of a topic."""
+    """Buffered records of one partition of one incarnation of a topic."""
 
     def __init__(self, topic: str, partition: int, topic_id: str) -> None:
         super().__init__(topic, partition)
@@ -50,9 +50,9 @@ class IncarnationBatch(SinkBatch):
         self.last_offset = -1
 
     def take(self, record: SinkItem) -> None:
-        """Append a record; offsets must rise.
+        """Append a record; offsets must increase.
 
-        :raises IncarnationEndedError: they went back, so the topic is not the one it was.
+        :raises IncarnationEndedError: the offset decreased, so the topic was recreated.
         """
         if record.offset <= self.last_offset:
             raise IncarnationEndedError(
@@ -63,7 +63,7 @@ class IncarnationBatch(SinkBatch):
         self.last_offset = record.offset
 
     def replaced_by(self, records: Iterable[SinkItem]) -> IncarnationBatch:
-        """A batch of the same place with other records."""
+        """A batch of the same partition with other records."""
         other = IncarnationBatch(self.topic, self.partition, self.topic_id)
         for record in records:
             other.take(record)
@@ -71,23 +71,23 @@ class IncarnationBatch(SinkBatch):
 
 
 class IncarnationLookup(Protocol):
-    """What the sink must know of its topics' incarnations."""
+    """Answers which incarnation of a topic is read, and which one exists now."""
 
     assignments: int
-    """How often partitions were assigned; objects of other workers may be there after each."""
+    """How often partitions were assigned; after each, objects of other workers may exist."""
 
     def id_of(self, topic: str) -> str:
         """The id that `topic` had when its partitions were assigned to this worker."""
 
-    def present(self, topics: Iterable[str]) -> Mapping[str, str]:
-        """The ids that those of `topics` that exist have now."""
+    def current_ids(self, topics: Iterable[str]) -> Mapping[str, str]:
+        """The current ids of those `topics` that exist."""
 
-    def former(self, batch: IncarnationBatch) -> list[SinkItem]:
-        """The records of `batch` that do not belong to the current incarnation of its topic."""
+    def former_records(self, batch: IncarnationBatch) -> list[SinkItem]:
+        """The records of `batch` that are not in the current incarnation of its topic."""
 
 
 class Written(NamedTuple):
-    """What became of a batch."""
+    """The result of writing a batch."""
 
     objects: int
     rows: int
@@ -95,16 +95,16 @@ class Written(NamedTuple):
 
 
 class ParquetS3Sink(BatchingSink):
-    """Writes each partition's batch as one Parquet object a dataset (more when it is large).
+    """Writes the batch of each partition as one Parquet object per dataset (more if it is large).
 
-    While the lake does not answer it holds the application back (`SinkBackpressureError`).
+    While the lake does not answer, the sink applies backpressure (`SinkBackpressureError`).
 
     >>> sink = ParquetS3Sink(bucket, {"stocks-topic": stocks_rows}, "live", incarnations)
     >>> app.dataframe(stocks).sink(sink)
 
-    :param converters: by topic, what makes rows of its records.
-    :param feed: the feed of the namespace; messages of another are skipped.
-    :param incarnations: which incarnation of a topic is being read.
+    :param converters: by topic, the function that converts its records to rows.
+    :param feed: the feed of the namespace; messages of another feed are skipped.
+    :param incarnations: the incarnations of the topics that are read.
     """
 
     _batches: dict[tuple[str, int], IncarnationBatch]  # type: ignore[assignment]
@@ -118,9 +118,9 @@ class ParquetS3Sink(BatchingSink):
     ) -> None:
         super().__init__(on_client_connect_success=lambda: None)
         self.skipped: Counter[tuple[str, str]] = Counter()
-        """Messages and trades that could not be taken, by topic and reason."""
+        """Messages and trades that were rejected, by topic and reason."""
         self.size_bytes = 0
-        """About how much memory the waiting records take."""
+        """The approximate memory of the buffered records."""
         self._bucket = bucket
         self._names = IncarnationNames(bucket)
         self._converters = converters
@@ -140,7 +140,7 @@ class ParquetS3Sink(BatchingSink):
         partition: int,
         offset: int,
     ) -> None:
-        """Keep a record until the next flush."""
+        """Buffer a record until the next flush."""
         batch = self._batches.get((topic, partition))
         if batch is None:
             batch = IncarnationBatch(topic, partition, self._incarnations.id_of(topic))
@@ -149,18 +149,19 @@ class ParquetS3Sink(BatchingSink):
         self.size_bytes += RECORD_BYTES + len(value or b"")
 
     def flush(self) -> None:
-        """Write all waiting records.
+        """Write all buffered records.
 
-        :raises SinkBackpressureError: the lake does not take them; they will be read again.
-        :raises IncarnationEndedError: a topic is not the one it was; nothing may be committed.
+        :raises SinkBackpressureError: the lake is not available; the records will be read again.
+        :raises IncarnationEndedError: a topic was deleted or recreated; nothing may be committed.
         """
         batches = self._held = self._held + self._take()
-        ended = self._ended(batches)
-        if ended:
+        recreated = self._recreated(batches)
+        if recreated:
             self.rescue()
             raise IncarnationEndedError(
-                f"The topic {' and '.join(ended)} was deleted or recreated; what was read of its "
-                "previous incarnation is archived, and its current incarnation begins at its first record."
+                f"The topic {' and '.join(recreated)} was deleted or recreated; what was read from "
+                "its previous incarnation is archived, and its current one is read from its first "
+                "record."
             )
         self._held = []
         try:
@@ -170,17 +171,21 @@ class ParquetS3Sink(BatchingSink):
             raise SinkBackpressureError(RETRY_S) from error
 
     def rescue(self) -> None:
-        """Write waiting records whose topic is no more: they can never be read again. Drop others.
+        """Write buffered records that their topic no longer has; drop those that can be read again.
 
-        Returns only when the lake has taken them.
+        Return only when the lake has stored them.
         """
         batches = self._held = self._held + self._take()
-        ended = self._ended(batches)
-        checked = [b.replaced_by(self._incarnations.former(b)) for b in batches if b.topic in ended]
+        recreated = self._recreated(batches)
+        checked = [
+            b.replaced_by(self._incarnations.former_records(b))
+            for b in batches
+            if b.topic in recreated
+        ]
         former = [batch for batch in checked if not batch.empty()]
         for batch in former:
             logger.info(
-                "%d records of a previous incarnation of %s[%d] were not archived yet and are now",
+                "archiving %d records of a previous incarnation of %s[%d]",
                 batch.size,
                 batch.topic,
                 batch.partition,
@@ -195,11 +200,11 @@ class ParquetS3Sink(BatchingSink):
         self._held = []
 
     def on_paused(self) -> None:
-        """Drop what waits; it will be read again."""
+        """Drop the buffered records, which will be read again."""
         self._take()
 
     def write(self, batch: IncarnationBatch) -> Written:  # type: ignore[override]
-        """Write the objects of one partition, in order of their offsets."""
+        """Write the objects of one partition in order of their offsets."""
         converter = self._converters[batch.topic]
         source = SourcePartition(
             batch.topic_id, self._names.known(batch.topic, batch.topic_id), batch.partition
@@ -221,10 +226,10 @@ class ParquetS3Sink(BatchingSink):
         self.size_bytes = 0
         return batches
 
-    def _ended(self, batches: list[IncarnationBatch]) -> list[str]:
-        """The topics that are not what they were when the records of `batches` were read."""
+    def _recreated(self, batches: list[IncarnationBatch]) -> list[str]:
+        """The topics that were deleted or recreated since the records of `batches` were read."""
         topics = {batch.topic for batch in batches}
-        present = self._incarnations.present(topics) if topics else {}
+        present = self._incarnations.current_ids(topics) if topics else {}
         return sorted({b.topic for b in batches if present.get(b.topic) != b.topic_id})
 
     def _write_all(self, batches: list[IncarnationBatch]) -> None:
@@ -235,7 +240,7 @@ class ParquetS3Sink(BatchingSink):
             self.skipped.update({(batch.topic, r): n for r, n in written.skipped.items()})
             for reason, number in written.skipped.items():
                 logger.warning(
-                    "%d of %s[%d] cannot be taken (%s) and are skipped",
+                    "%d messages or trades of %s[%d] are skipped: %s",
                     number,
                     batch.topic,
                     batch.partition,
@@ -246,7 +251,7 @@ class ParquetS3Sink(BatchingSink):
             logger.info("archived %d rows in %d objects", rows, objects)
 
     def _name_incarnations(self, batches: list[IncarnationBatch]) -> None:
-        """See that each incarnation has its name before partitions are written side by side."""
+        """Name each incarnation before its partitions are written in parallel."""
         firsts: dict[tuple[str, str], int] = {}
         for batch in batches:
             first = min(record.timestamp for record in batch)
@@ -270,7 +275,7 @@ class ParquetS3Sink(BatchingSink):
         return {dataset: rows for dataset, rows in by_dataset.items() if rows}
 
     def _fence(self, dataset: str, source: SourcePartition, first: int) -> int:
-        """The largest first offset of the objects from `first` on that are there already."""
+        """The largest first offset of the existing objects from the offset `first` on."""
         if self._fences_of != self._incarnations.assignments:
             self._fences_of = self._incarnations.assignments
             self._fences = {}
@@ -287,7 +292,7 @@ class ParquetS3Sink(BatchingSink):
     def _put(
         self, dataset: str, rows: list[Row], source: SourcePartition, skipped: Counter[str]
     ) -> int:
-        """Write one object; the number of its rows."""
+        """Write one object; return the number of its rows."""
         table, rows, unfit = build(dataset, rows, source)
         if unfit:
             skipped["range"] += unfit

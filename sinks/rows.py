@@ -1,7 +1,7 @@
-"""What the archive writes of a message: rows of one dataset, as a pure function of the message.
+"""Convert messages to the rows that the archive writes: pure functions of a message.
 
-A row is a tuple of the dataset's columns in their order; what is the same for a whole object (the
-incarnation, the partition) is added when its table is built.
+A row is a tuple of the dataset's columns in their order. Columns that are constant for an object
+(the incarnation, the partition) are added when its table is built.
 """
 
 from __future__ import annotations
@@ -31,19 +31,19 @@ from app.market.sessions import END_MS, FIRST_MS, SessionOf, session_of
 
 MINUTE_MS = 60_000
 OBJECT_COLUMNS = ("_topic_id", "_incarnation", "_partition")
-"""The same in all rows of an object."""
+"""Columns that are constant for an object."""
 ROW_COLUMNS = {
     dataset: tuple(name for name in schema.names if name not in OBJECT_COLUMNS)
     for dataset, schema in DATASETS.items()
 }
-"""The columns of each dataset's rows, in the order of the tuples; the last three say where in the
-partition a row lay: `_offset`, `_index`, `_kafka_time`."""
+"""The columns of each dataset's rows, in the order of the tuples. The last three are the position
+in the partition: `_offset`, `_index`, `_kafka_time`."""
 
 Row = tuple[Any, ...]
 
 
 class KafkaRecord(Protocol):
-    """A Kafka record as Quix hands it on (`SinkItem`)."""
+    """A Kafka record as Quix passes it to a sink (`SinkItem`)."""
 
     key: Any
     value: Any
@@ -52,7 +52,7 @@ class KafkaRecord(Protocol):
 
 
 class Rows(NamedTuple):
-    """The rows of one message, and how many of its trades were rejected, by reason."""
+    """The rows of one message, and the number of its rejected trades by reason."""
 
     dataset: str
     rows: list[Row]
@@ -60,13 +60,13 @@ class Rows(NamedTuple):
 
 
 Converter = Callable[[KafkaRecord, str], Rows]
-"""Of a record and the namespace's feed; raises `MessageRejectedError` when there is nothing to take."""
+"""Converts a record, given the namespace's feed; raises `MessageRejectedError`."""
 
 
 def stocks_rows(record: KafkaRecord, feed: str) -> Rows:
-    """The rows of a message of `stocks-topic`: trades, a quote, or a watermark.
+    """Convert a message of `stocks-topic`: trades, a quote, or a watermark.
 
-    :raises MessageRejectedError: the one parser refuses the message; candles records it.
+    :raises MessageRejectedError: the parser rejects it; the candles topology records that.
     """
     parsed = decode(record.key, record.value, feed)
     rejected = {rejection.reason: len(rejection.indices or ()) for rejection in parsed.rejections}
@@ -79,9 +79,9 @@ def stocks_rows(record: KafkaRecord, feed: str) -> Rows:
 
 
 def candle_rows(record: KafkaRecord, feed: str) -> Rows:
-    """The row of a final or revised candle, whatever its interval; partials are for the eye alone.
+    """Convert a final or revised candle of any interval; partial candles have no row.
 
-    :raises MessageRejectedError: it is no candle of this feed.
+    :raises MessageRejectedError: it is not a candle of this feed.
     """
     candle = _decoded(decode_candle, record, "candle")
     if candle.feed != feed:
@@ -94,9 +94,9 @@ def candle_rows(record: KafkaRecord, feed: str) -> Rows:
 
 
 def rejection_rows(record: KafkaRecord, feed: str) -> Rows:
-    """The row of a rejection record.
+    """Convert a rejection record.
 
-    :raises MessageRejectedError: it is none of this feed.
+    :raises MessageRejectedError: it is not a rejection record of this feed.
     """
     rejection = _decoded(decode_rejection, record, "rejection")
     if rejection.feed != feed:

@@ -1,11 +1,11 @@
-"""The archive: everything that is in the topics, as Parquet in the lake.
+"""Archive all topics as Parquet in the lake.
 
     stocks-topic ───────> trades, quotes, coverage ─┐
     candles-1m, -5m, … ─> candles ──────────────────┼─> ParquetS3Sink ─> bronze/
     trades-rejected ────> rejected ─────────────────┘
 
-At least once, reading committed records only. What the parser of `stocks-topic` refuses is skipped
-with a count: the candles topology records it in `trades-rejected`.
+At-least-once, reading committed records only. Messages that the parser of `stocks-topic` rejects
+are skipped and counted; the candles topology records them in `trades-rejected`.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ ARCHIVED: dict[str, Converter] = {
     **dict.fromkeys(ROLLUP_TOPICS.values(), candle_rows),
     REJECTED_TOPIC: rejection_rows,
 }
-"""What is archived: each topic, and the step that makes rows of its messages."""
+"""The archived topics, and the function that converts the messages of each to rows."""
 
 MAX_WAITING_BYTES = 16 * 1024 * 1024
-"""More waiting than this is written before the flush interval has passed."""
+"""Buffered bytes above which they are written before the flush interval has passed."""
 RESTART_S = (1, 2, 5, 10, 30)
-"""Waits after troubles with Kafka, the last one again and again."""
+"""Delays before restarts when Kafka fails; the last one repeats."""
 STEADY_S = 60
 
 CONSUMER = {
@@ -53,7 +53,7 @@ CONSUMER = {
 def build(
     settings: Settings, incarnations: ArchiveIncarnations, lake: ParquetS3Sink
 ) -> ArchiveApplication:
-    """The application: from each archived topic to the lake."""
+    """Build the application: from each archived topic to the lake."""
     app = ArchiveApplication(
         ConnectionConfig.from_librdkafka_dict(settings.kafka_client()),
         consumer_group=settings.named("archive"),
@@ -66,8 +66,8 @@ def build(
         state_dir=settings.state_dir / "archive",
         broker_availability_timeout=0,
         loglevel=None,
-        on_consumer_error=_stop_quietly,
-        on_processing_error=_stop_quietly,
+        on_consumer_error=_stop_unlogged,
+        on_processing_error=_stop_unlogged,
         incarnations=incarnations,
         before_assign=lake.rescue,
         waiting_bytes=lambda: lake.size_bytes,
@@ -82,10 +82,10 @@ def build(
 
 
 def run(settings: Settings) -> None:
-    """Archive until stopped (SIGINT, SIGTERM); while broker or lake are away, wait for them.
+    """Archive until SIGINT or SIGTERM; wait for the broker and the lake while they are unavailable.
 
-    :raises LakeError: the bucket is not there or refuses the credentials.
-    :raises TopicError: a topic is not as it must be.
+    :raises LakeError: the bucket does not exist or denies the credentials.
+    :raises TopicError: a topic is misconfigured.
     """
     bucket = Bucket(settings)
     bucket.await_access()
@@ -102,14 +102,14 @@ def run(settings: Settings) -> None:
         except IncarnationEndedError as ended:
             logger.warning("%s", ended)
         except (QuixException, KafkaException, BrokerUnreachableError) as error:
-            logger.warning("Kafka interrupted the archive (%s); starting over.", _cause(error))
+            logger.warning("Kafka interrupted the archive (%s); restarting it.", _cause(error))
         troubles = 0 if time.monotonic() - started_s > STEADY_S else troubles + 1
         time.sleep(RESTART_S[min(troubles, len(RESTART_S) - 1)])
         _rescue(lake)
 
 
 def _rescue(lake: ParquetS3Sink) -> None:
-    """Save what only memory holds, as soon as the broker answers."""
+    """Write records that exist only in memory, as soon as the broker answers."""
     while True:
         try:
             return lake.rescue()
@@ -118,8 +118,8 @@ def _rescue(lake: ParquetS3Sink) -> None:
             time.sleep(RESTART_S[1])
 
 
-def _stop_quietly(*_: object) -> bool:
-    """End the application by the error, unlogged: `run` tells of it once."""
+def _stop_unlogged(*_: object) -> bool:
+    """End the application with the error without logging it; `run` logs it once."""
     return False
 
 

@@ -1,4 +1,4 @@
-"""Trade files → candles in a Parquet file: the topology's own core, without Kafka."""
+"""Build candles from trade files, with the topology's core and without Kafka."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ logger = logging.getLogger(__name__)
 
 FEED: FeedName = "replay"
 SCHEMA = pa.schema([field for field in DATASETS["candles"] if not field.name.startswith("_")])
-"""A row a revision: the candle's own columns of the lake, with the same types."""
+"""One row per revision: the candle's columns of the lake, with the same types."""
 KEY_COLUMNS = {"symbol", "interval", "window_start", "revision"}
-"""By these a file of candles is known for what it is."""
+"""Columns by which a file is recognized as one of candles."""
 ROWS_A_WRITE = 10_000
 INTERVALS: tuple[Interval, ...] = ("1m", *ROLLUP_TOPICS)
 
@@ -45,7 +45,7 @@ class BackfillError(TickhouseError):
 
 
 class Backfill:
-    """Feeds messages, in their order, to the candles of their symbols; keeps what was rejected."""
+    """Applies messages, in order, to the candles of their symbols; counts rejected trades."""
 
     def __init__(self, rules: Rules) -> None:
         self._rules = rules
@@ -54,7 +54,7 @@ class Backfill:
         self.rejections: Counter[str] = Counter()
 
     def records(self, messages: Iterable[Message], interval: Interval = "1m") -> Iterator[Candle]:
-        """Every record of the interval's topic that the messages lead to, revisions included."""
+        """Yield every record that the interval's topic would get, revisions included."""
         for offset, message in enumerate(messages):
             symbol = message.symbol
             candles = self._symbols.get(symbol)
@@ -77,11 +77,11 @@ def run(
     price_rule: str | None,
     interval: str = "1m",
 ) -> None:
-    """Write the candles of `files`, read one behind the other, to `out`.
+    """Write the candles of `files`, read one after the other, to `out`.
 
-    :param interval: of the candles; of rollups the file holds partials too, as their topic does.
-    :raises TickhouseError: a file cannot be read, `out` is one of them, holds something else than
-        candles or cannot be written, rule or interval are unknown. `out` is then as it was.
+    :param interval: of the candles; a file of rollups contains partials too, as their topic does.
+    :raises TickhouseError: a file cannot be read, `out` is one of them, contains something else
+        than candles or cannot be written, or rule or interval are unknown. `out` is unchanged then.
     """
     check_output("--out", out, [*files, *settings.protected_files])
     _check_holds_candles(out)
@@ -106,15 +106,15 @@ def run(
     rejected = sum(backfill.rejections.values())
     print(
         f"{out}: {written} records of candles from {sum(file.rows for file in read)} trades; "
-        f"{rejected} trades rejected as late, {left_out} rows were no trades"
+        f"{rejected} trades rejected as late, {left_out} rows were not trades"
         + (f"; counted: {format_counters(backfill.counters)}" if backfill.counters else "")
     )
 
 
 def write(records: Iterable[Candle], out: Path) -> int:
-    """Write candles to `out`, which appears only once it is whole; how many.
+    """Write candles to `out` atomically; return their number.
 
-    :raises TickhouseError: `out` cannot be written; it is as it was.
+    :raises TickhouseError: `out` cannot be written; it is unchanged.
     """
     count = 0
     try:
@@ -139,7 +139,7 @@ def write(records: Iterable[Candle], out: Path) -> int:
 
 
 def _check_holds_candles(out: Path) -> None:
-    """Keep `out` from being overwritten unless a run of this command, or nobody, has written it."""
+    """Check that `out` does not exist, is empty, or was written by this command."""
     if not out.exists() or out.stat().st_size == 0:
         return
     try:
@@ -165,7 +165,7 @@ def _batches(records: Iterable[Candle]) -> Iterator[list[tuple[object, ...]]]:
 
 
 def _shown(records: Iterable[Candle], files: list[TradeFile]) -> Iterable[Candle]:
-    """`records`, with progress where somebody watches."""
+    """Iterate over `records` with a progress bar on a terminal."""
     console = Console(stderr=True)
     names = ", ".join(file.path.name for file in files)
     return track(records, f"candles of {names}", console=console, disable=not console.is_terminal)

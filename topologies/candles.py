@@ -1,4 +1,4 @@
-"""stocks-topic → candles of one minute and their rollups, exactly-once.
+"""Build one-minute candles and their rollups from stocks-topic, exactly-once.
 
 stocks-topic ─> parse ─> window (stateful) ─┬─> candles-1m               final and revised candles
                                             ├─> candles-5m -15m -1h -1d  their rollups, partial too
@@ -54,7 +54,7 @@ GROUP = "candles"
 
 
 class ParsedValue(NamedTuple):
-    """A message as it came, and what can be parsed of it (None: nothing)."""
+    """The value of a message, and its parsed part (None when all of it was rejected)."""
 
     value: bytes | None
     message: Message | None
@@ -63,14 +63,14 @@ class ParsedValue(NamedTuple):
 
 
 class CandleSerializer(Serializer):
-    """A candle's JSON value."""
+    """Serializes candles as JSON."""
 
     def __call__(self, value: Candle, ctx: SerializationContext) -> bytes:
         return encode(value)
 
 
 class Steps:
-    """The named steps of the topology."""
+    """The steps of the topology."""
 
     def __init__(self, settings: Settings, incarnation: str, stocks: StreamingDataFrame) -> None:
         self._feed = settings.tickhouse_feed
@@ -92,7 +92,7 @@ class Steps:
         self.symbols = SymbolCache(codec, incarnation, lambda: self._context.committing)
 
     def parse(self, value: bytes | None, key: Any, timestamp: int, headers: Any) -> ParsedValue:
-        """bytes → a typed message and the rejections of what cannot be parsed."""
+        """Parse bytes into a message, and rejections of what is invalid."""
         try:
             message, rejections, indices = decode(key, value, self._feed)
         except MessageRejectedError as error:
@@ -102,7 +102,7 @@ class Steps:
     def window(
         self, parsed: ParsedValue, key: Any, timestamp: int, headers: Any
     ) -> Sequence[Candle]:
-        """A message → the candles it completes, revises or moves; rejections go their own way."""
+        """Apply a message; return the candles it changed, and send rejections to their topic."""
         outcome = None
         rejections = parsed.rejections
         if parsed.message is not None:
@@ -124,7 +124,7 @@ class Steps:
         return cached.value.apply(message, offset, indices)
 
     def _reject(self, rejections: list[Rejection], value: bytes | None, key: bytes | None) -> None:
-        """Send rejections in the same transaction, to the partition number of their message."""
+        """Send rejections in the same transaction, to the partition of the same number."""
         context = message_context()
         origin = MessageOrigin(self._incarnation, context.topic, context.partition, context.offset)
         for record in rejection_records(rejections, value, origin, self._feed):
@@ -132,13 +132,13 @@ class Steps:
             self._producer.send(self._rejected_topic, encode(record), key, context.partition)
 
     def release(self, partitions: Collection[int]) -> None:
-        """Keep nothing in memory of `partitions`, which went to another worker, or may."""
+        """Evict the state of `partitions`, which are no longer assigned to this worker."""
         self.symbols.evict(partitions)
         self._stores.release(partitions)
 
 
 def kind_of(candle: Candle) -> str:
-    """Which output a candle goes to: that of its interval, a minute's partial to the live one."""
+    """The output of a candle: that of its interval; partials of a minute go to the live one."""
     live = candle.revision is None and candle.interval == "1m"
     return "live" if live else candle.interval
 
@@ -146,7 +146,7 @@ def kind_of(candle: Candle) -> str:
 def build(app: BatchedApplication, settings: Settings, incarnations: StateIncarnations) -> None:
     """Wire the topology on `app`.
 
-    :param incarnations: of the topics its state belongs to; compared before each commit.
+    :param incarnations: of the topics that the state belongs to; checked before each commit.
     """
     stocks = app.topic(
         settings.named(STOCKS_TOPIC), key_deserializer="bytes", value_deserializer="bytes"
@@ -171,18 +171,18 @@ def build(app: BatchedApplication, settings: Settings, incarnations: StateIncarn
         counter_log.log_if_due(time.monotonic())
         return incarnations.check()
 
-    # registered, not `candles.sink(...)`: that would call it for each candle, which go elsewhere
+    # registered instead of `candles.sink(...)`, which would call it for each candle
     context = trades.processing_context
     context.sink_manager.register(CheckpointSink(steps.symbols, lambda: context.checkpoint, check))
 
 
 def prepare(settings: Settings, instance: Instance) -> BatchedApplication:
-    """The worker's application, ready to run."""
+    """Prepare the worker's application."""
     if settings.tickhouse_feed != "simulated":  # whose market never closes
         load_calendar()
     app = worker.prepare(settings, instance, GROUP, STOCKS_TOPIC, build)
     logger.info("candle core: %s", "plain" if core.__file__.endswith(".py") else "compiled")
-    setcontext(EXACT)  # the core's own: it need not take it for each message
+    setcontext(EXACT)  # the core's context, so that it need not be set for each message
     return app
 
 

@@ -1,18 +1,19 @@
-"""A Quix application that knows which incarnation of its topics it reads, and stops when it lost them.
+"""A Quix application that detects recreated topics, lost partitions and early stop signals.
 
-A topic that is deleted and recreated starts at offset 0. Nobody tells its readers: measured on
-Kafka 4.1 with librdkafka 2.12, a running consumer goes on at its old position as soon as the new
-topic is that long, and its commit of an old offset is taken for the new topic. So each committed
-offset carries the id of the topic it belongs to, as the commit's metadata.
+**Recreated topics.** A topic that is deleted and recreated starts at offset 0, and its consumers
+are not notified. Measured on Kafka 4.1 with librdkafka 2.12: a running consumer continues at its
+old position as soon as the new topic is that long, and its commit of an old offset is accepted for
+the new topic. So each committed offset carries the id of its topic in the commit's metadata.
 
-A worker that sleeps past its session (a laptop's lid, a long pause) loses its partitions; others
-may have read on from the last commit meanwhile. Quix drops the partitions' stores but keeps the
-open checkpoint. At least once it commits that later (measured with quixstreams 3.28); exactly-once
-the transaction's time-out mostly prevents it, and this does so always.
+**Lost partitions.** A worker that is suspended for longer than its session (a closed laptop, a long
+pause) loses its partitions, and other workers may have read on from the last commit. Quix drops
+the stores of the partitions but keeps the open checkpoint. At-least-once, it commits that
+checkpoint later (measured with quixstreams 3.28); exactly-once, the transaction's timeout prevents
+it in most cases. This application never commits it.
 
-A signal to stop that comes between Quix's taking of the signals and the start of its loop (up to a
-second, while the transactional id is claimed) is forgotten by Quix, and one that comes after the
-loop would go to an application that has ended. This one hears both.
+**Stop signals.** Quix loses a signal that arrives after it has installed its handlers and before
+its loop starts (up to a second, while the transactional id is claimed), and its handlers stay
+installed after the loop has ended. This application honours the first and removes the handlers.
 """
 
 from __future__ import annotations
@@ -39,18 +40,18 @@ from topologies.runtime.quix_version import check_quix
 
 logger = logging.getLogger(__name__)
 
-ASK_TIMEOUT_S = 15.0
+REQUEST_TIMEOUT_S = 15.0
 FLUSH_SOON_S = 0.001
 _NO_CONTEXT = SerializationContext("", MessageField.VALUE)
-"""The serializers of candles and of bytes do not look at it."""
+"""Not read by the serializers in use, those of candles and of bytes."""
 
 
 class AssignmentLostError(QuixException):
-    """Partitions went to another worker before this one could commit: it must begin anew."""
+    """Partitions were assigned to another worker before this one committed; it must restart."""
 
 
 class TopicIncarnations:
-    """The ids of the topics whose partitions this worker holds."""
+    """The ids of the topics whose partitions are assigned to this worker."""
 
     def __init__(self, settings: Settings) -> None:
         self.assignments = 0
@@ -58,21 +59,21 @@ class TopicIncarnations:
         self._admin = AdminClient(settings.kafka_client() | {"log_level": 0})
         self._ids: dict[str, str] = {}
 
-    def begin(self, topics: Iterable[str]) -> None:
+    def refresh(self, topics: Iterable[str]) -> None:
         """Read the ids of `topics`, whose partitions are being assigned."""
-        self._ids = dict(self.present(topics))
+        self._ids = dict(self.current_ids(topics))
         self.assignments += 1
 
     def id_of(self, topic: str) -> str:
         """The id that `topic` had when its partitions were assigned."""
         return self._ids.get(topic, "")
 
-    def present(self, topics: Iterable[str]) -> Mapping[str, str]:
+    def current_ids(self, topics: Iterable[str]) -> Mapping[str, str]:
         """The ids that `topics` have now."""
-        return topic_ids(self._settings, sorted(set(topics)), ASK_TIMEOUT_S, self._admin)
+        return topic_ids(self._settings, sorted(set(topics)), REQUEST_TIMEOUT_S, self._admin)
 
-    def stamped(self, offsets: Iterable[TopicPartition]) -> list[TopicPartition]:
-        """`offsets` to commit, each with the id of its topic's incarnation."""
+    def with_ids(self, offsets: Iterable[TopicPartition]) -> list[TopicPartition]:
+        """`offsets` to commit, each with the id of its topic as metadata."""
         return [
             TopicPartition(tp.topic, tp.partition, tp.offset, self.id_of(tp.topic))
             for tp in offsets
@@ -80,20 +81,21 @@ class TopicIncarnations:
 
 
 class IncarnationConsumer(InternalConsumer):
-    """Quix's consumer, whose committed offsets say which incarnation of the topic they belong to."""
+    """A Quix consumer that commits offsets with the id of the topic's incarnation."""
 
     incarnations: TopicIncarnations
     before_assign: Callable[[], None]
     before_poll: Callable[[], None]
     _failure: Exception | None = None
-    """Of a rebalance. Raised by `poll`: raised in the callback it would break the close that
-    follows, as librdkafka revokes once more and Quix has forgotten the partitions."""
+    """Of a rebalance callback, raised by the next `poll`. Raised in the callback it would break the
+    following close, in which librdkafka revokes partitions that Quix no longer knows."""
 
     def poll(self, timeout: float | None = None) -> Any:
-        """
-        :raises AssignmentLostError: partitions were lost. What was read of them must neither be
+        """Poll one message, as Quix does.
+
+        :raises AssignmentLostError: partitions were lost. What was read from them must be neither
             committed nor kept, and Quix would do both.
-        :raises Exception: what the commit failed of when partitions were revoked.
+        :raises Exception: the error of the commit when partitions were revoked.
         """
         self.before_poll()
         message = super().poll(timeout)
@@ -102,7 +104,7 @@ class IncarnationConsumer(InternalConsumer):
         return message
 
     def poll_now(self) -> Any:
-        """What `poll` would return without waiting; nothing is called before it."""
+        """Poll one message without waiting and without calling `before_poll`."""
         message = self._consumer.poll(0)
         if self._failure is not None:
             raise self._failure
@@ -118,7 +120,7 @@ class IncarnationConsumer(InternalConsumer):
         def assign(consumer: Consumer, partitions: list[TopicPartition]) -> None:
             if partitions:
                 self.before_assign()
-                self.incarnations.begin(partition.topic for partition in partitions)
+                self.incarnations.refresh(partition.topic for partition in partitions)
                 self._set_start_offsets(partitions)
             on_assign(consumer, partitions)
 
@@ -126,7 +128,7 @@ class IncarnationConsumer(InternalConsumer):
             try:
                 on_revoke(consumer, partitions)
             except Exception as error:
-                logger.warning("what was read of revoked partitions is not committed: %s", error)
+                logger.warning("messages of revoked partitions are not committed: %s", error)
                 self._failure = error
 
         def lost(consumer: Consumer, partitions: list[TopicPartition]) -> None:
@@ -138,9 +140,10 @@ class IncarnationConsumer(InternalConsumer):
     def committed(
         self, partitions: list[TopicPartition], timeout: float | None = None
     ) -> list[TopicPartition]:
-        """
-        :raises KafkaException: of one of `partitions` it is not known, which is not the same as
-            none: from its beginning it would be read again.
+        """The committed offsets of `partitions`.
+
+        :raises KafkaException: that of one partition is unknown. Without this error it would look
+            like none committed, and the partition would be read from its beginning again.
         """
         found = super().committed(partitions, timeout)
         for partition in found:
@@ -149,27 +152,27 @@ class IncarnationConsumer(InternalConsumer):
         return found
 
     def commit(self, message: Any = None, offsets: Any = None, asynchronous: bool = True) -> Any:
-        stamped = self.incarnations.stamped(offsets or ())
-        return super().commit(message=message, offsets=stamped, asynchronous=asynchronous)
+        with_ids = self.incarnations.with_ids(offsets or ())
+        return super().commit(message=message, offsets=with_ids, asynchronous=asynchronous)
 
     def _set_start_offsets(self, partitions: list[TopicPartition]) -> None:
-        """Say where each of `partitions` begins: behind what of its topic's incarnation is committed.
+        """Set the start offset of each partition: the one committed for the topic's incarnation.
 
-        librdkafka would ask for that itself and begin when it is told. Quix pauses changelogs right
-        after the assignment, and of a beginning and a pause that meet one is lost (librdkafka's
-        issue 5591). A worker was seen, once, to read its changelog as if it were input. What
-        begins at a given offset has begun before the assignment returns.
+        Without an offset librdkafka looks the committed one up itself and starts fetching later.
+        Quix pauses changelogs right after the assignment, and when such a start and a pause
+        coincide, the pause can be lost (librdkafka issue 5591): once, a worker was seen to read its
+        changelog as input. With an offset, fetching has started before the assignment returns.
         """
         asked = [TopicPartition(tp.topic, tp.partition) for tp in partitions]
         committed = {
-            (tp.topic, tp.partition): tp for tp in self.committed(asked, timeout=ASK_TIMEOUT_S)
+            (tp.topic, tp.partition): tp for tp in self.committed(asked, timeout=REQUEST_TIMEOUT_S)
         }
         for partition in partitions:
             known = committed[partition.topic, partition.partition]
             if known.offset >= 0 and known.metadata == self.incarnations.id_of(partition.topic):
                 partition.offset = known.offset
                 continue
-            partition.offset = 0  # where that is gone, `auto.offset.reset`: the earliest there is
+            partition.offset = 0  # if it no longer exists, `auto.offset.reset`: the earliest
             if known.offset >= 0:
                 logger.warning(
                     "%s[%d]: the committed offset %d is of another incarnation of the topic and is "
@@ -181,7 +184,7 @@ class IncarnationConsumer(InternalConsumer):
 
 
 class IncarnationProducer(InternalProducer):
-    """Quix's producer; offsets that it commits in transactions say which incarnation they belong to."""
+    """A Quix producer that commits offsets with the id of the topic's incarnation."""
 
     incarnations: TopicIncarnations
     _lingers = False
@@ -194,47 +197,45 @@ class IncarnationProducer(InternalProducer):
         partition: int | None = None,
         timestamp: int | None = None,
     ) -> None:
-        """
-        :param key: bytes.
-        """
+        """Produce a row without copying its headers; the key is bytes."""
         value: bytes = topic._value_serializer(row.value, _NO_CONTEXT)  # type: ignore[assignment]
         self.send(topic.name, value, key, -1 if partition is None else partition, timestamp or 0)
 
     def send(
         self, topic: str, value: bytes, key: bytes | None, partition: int = -1, timestamp: int = 0
     ) -> None:
-        """Send a record without a delivery report of its own, a call back into Python each.
+        """Send a record without a delivery report, which would be a Python callback per record.
 
-        The transaction's commit fails when any of its records did.
+        The transaction's commit fails if the delivery of any of its records failed.
 
-        :param partition: -1: that of the key.
-        :param timestamp: UNIX ms; 0: now.
+        :param partition: -1 for the partition of the key.
+        :param timestamp: UNIX ms; 0 for now.
         """
         try:
             self._producer._producer.produce(
                 topic, value, key, partition=partition, timestamp=timestamp
             )
-        except BufferError:  # Quix waits for room
+        except BufferError:  # the queue is full; Quix waits for it
             self._producer.produce(topic, value, key, partition=partition, timestamp=timestamp)
         self._lingers = True
 
     def add_to_transaction(self, changelog: tuple[str, int]) -> None:
-        """Bring a changelog's partition into the transaction, before a commit waits for that.
+        """Add a changelog partition to the transaction early, so that the commit need not wait.
 
-        Kafka asks twice for a partition's first record in a transaction: the client adds it, the
-        leader verifies it. What is sent deletes a key that no state has.
+        The first record of a partition in a transaction takes two more requests: the client adds
+        the partition, its leader verifies it. The record sent here is a tombstone of an unused key.
 
         :param changelog: topic and partition.
         """
         topic, partition = changelog
         headers = {CHANGELOG_CF_MESSAGE_HEADER: "default"}
-        with suppress(BufferError):  # the state's own records will open it
+        with suppress(BufferError):  # then the records of the state add it
             self._producer._producer.produce(
                 topic, None, b"added-to-transaction", partition=partition, headers=headers
             )
 
     def flush_soon(self) -> None:
-        """Send now what waits for `linger.ms`; until Kafka has it, or for a millisecond."""
+        """Send records that wait for `linger.ms`; wait for their delivery at most a millisecond."""
         if self._lingers:
             self._lingers = False
             self.flush(FLUSH_SOON_S)
@@ -242,19 +243,19 @@ class IncarnationProducer(InternalProducer):
     def commit_transaction(
         self, positions: list[TopicPartition], group_metadata: Any, timeout: float | None = None
     ) -> None:
-        super().commit_transaction(self.incarnations.stamped(positions), group_metadata, timeout)
+        super().commit_transaction(self.incarnations.with_ids(positions), group_metadata, timeout)
 
 
 class IncarnationApplication(Application):
-    """A Quix application that reads each incarnation of its topics from its own committed offset.
+    """A Quix application whose committed offsets are valid for one incarnation of a topic.
 
-    :param incarnations: told of each assignment.
+    :param incarnations: refreshed at each assignment.
     :param before_assign: called before partitions are assigned.
-    :raises QuixVersionError: another Quix Streams is installed than this is written for.
+    :raises QuixVersionError: the installed version of Quix Streams is not the supported one.
     """
 
     transactional_producer: type[IncarnationProducer] = IncarnationProducer
-    """What writes in transactions; others write by an `IncarnationProducer`."""
+    """The class of its transactional producer; other producers are `IncarnationProducer`s."""
 
     def __init__(
         self,
@@ -267,16 +268,16 @@ class IncarnationApplication(Application):
         self._incarnations = incarnations
         self._before_assign = before_assign
         self.stop_requested = False
-        """By a signal, or by its owner; not by an error."""
+        """By a signal or a call of `stop`, not by an error."""
         super().__init__(*args, **kwargs)
 
     def run(self, *args: Any, **kwargs: Any) -> Any:
-        """Run until told to stop; SIGINT and SIGTERM are the process's own again afterwards."""
-        with own_signals():
+        """Run until stopped, then restore the handlers of SIGINT and SIGTERM."""
+        with restored_signals():
             return super().run(*args, **kwargs)
 
     def stop(self, fail: bool = False) -> None:
-        """Stop, also when the loop has yet to begin."""
+        """Stop, even if the loop has not started yet."""
         self.stop_requested = self.stop_requested or not fail
         super().stop(fail)
 
@@ -326,8 +327,8 @@ class IncarnationApplication(Application):
 
 
 @contextmanager
-def own_signals() -> Iterator[None]:
-    """Quix takes SIGINT and SIGTERM while it runs; give them back afterwards."""
+def restored_signals() -> Iterator[None]:
+    """Restore the handlers of SIGINT and SIGTERM, which Quix replaces while it runs."""
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield

@@ -1,4 +1,4 @@
-"""What the archive adds to an incarnation-aware application: telling incarnations apart record by record."""
+"""The archive's application: it assigns each record to an incarnation of its topic."""
 
 from __future__ import annotations
 
@@ -10,24 +10,28 @@ from quixstreams.sinks.base.item import SinkItem
 
 from app.settings import Settings
 from sinks.parquet_s3 import IncarnationBatch
-from topologies.runtime.application import ASK_TIMEOUT_S, IncarnationApplication, TopicIncarnations
+from topologies.runtime.application import (
+    REQUEST_TIMEOUT_S,
+    IncarnationApplication,
+    TopicIncarnations,
+)
 
 
 class ArchiveIncarnations(TopicIncarnations):
-    """The incarnations of the archived topics, compared with what waits in memory."""
+    """The incarnations of the archived topics, compared with the records in memory."""
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
         self._client = settings.kafka_client() | {"group.id": settings.named("archive-compare")}
 
-    def former(self, batch: IncarnationBatch) -> list[SinkItem]:
-        """The records of `batch` that its topic does not hold now: they are of an earlier incarnation.
+    def former_records(self, batch: IncarnationBatch) -> list[SinkItem]:
+        """The records of `batch` that its topic no longer has: they are of an earlier incarnation.
 
-        Between two looks at the ids the consumer may have crossed from one incarnation into the next
-        without a sign, so each record is compared with what now lies at its offset.
+        Between two requests for the ids the consumer may have moved from one incarnation to the
+        next unnoticed, so each record is compared with the one that is now at its offset.
         """
         records = list(batch)
-        if batch.topic not in self.present([batch.topic]):
+        if batch.topic not in self.current_ids([batch.topic]):
             return records
         found = self._present_records(batch.topic, batch.partition, records)
         return [record for record in records if found.get(record.offset) != _content(record)]
@@ -48,7 +52,7 @@ class ArchiveIncarnations(TopicIncarnations):
         try:
             consumer.assign([TopicPartition(topic, partition, first)])
             while True:
-                message = consumer.poll(ASK_TIMEOUT_S)
+                message = consumer.poll(REQUEST_TIMEOUT_S)
                 if message is None:
                     raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
                 if message.error():
@@ -71,9 +75,10 @@ def _content(record: SinkItem) -> tuple[int, Any, Any]:
 
 
 class ArchiveApplication(IncarnationApplication):
-    """Commits early when much is waiting.
+    """Commits before the interval has passed when many bytes are buffered.
 
-    :param max_bytes: of what may wait for a commit; `waiting_bytes` says how much does.
+    :param waiting_bytes: returns how many bytes are buffered.
+    :param max_bytes: that may be buffered before a commit.
     """
 
     def __init__(

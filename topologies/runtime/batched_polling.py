@@ -1,8 +1,8 @@
-"""Quix's loop, a turn of many messages at a time.
+"""Poll and process messages in batches inside Quix's loop.
 
-Quix looks after itself between any two messages (periodic tasks, the checkpoint's age, back
-pressure, run conditions) and wraps each message in a row and a context of its own. Here a turn of
-up to `MAX_BATCH` messages shares the first and does without the second.
+Between any two messages Quix runs its housekeeping (periodic tasks, the checkpoint's age,
+backpressure, run conditions), and it wraps each message in a row and a context. Here a batch of up
+to `MAX_BATCH` messages shares one round of housekeeping, and messages are not wrapped in rows.
 """
 
 from __future__ import annotations
@@ -27,16 +27,17 @@ logger = logging.getLogger(__name__)
 
 MAX_BATCH = 100
 POLL_S = 0.1
-"""How long a turn waits for its first message, and so a commit for its time."""
+"""How long a batch waits for its first message, which delays a due commit as long."""
 
 
 class BatchedApplication(IncarnationApplication):
-    """A Quix application whose topics' keys and values are bytes, and whose errors end it.
+    """A Quix application that polls in batches and pipelines its commits.
 
-    Its commits go on beside what is read next (`topologies.runtime.pipelined_commits`).
+    Keys and values of its topics are bytes, and any error ends it. Commits run in the background
+    (`topologies.runtime.pipelined_commits`).
 
     :ivar after_revoke: called with the partitions, (topic, number) each, that were revoked or lost,
-        when their last checkpoint is committed or given up.
+        after their last checkpoint was committed or aborted.
     """
 
     _consumer: IncarnationConsumer
@@ -65,12 +66,12 @@ class BatchedApplication(IncarnationApplication):
         self.after_revoke([(one.topic, one.partition) for one in partitions])
 
     def _exception_handler(self, *error: Any) -> Any:
-        """Before consumer and state are closed."""
+        """Wait for a commit in progress, before Quix closes the consumer and the state."""
         self._processing_context.join_commit()
         return super()._exception_handler(*error)  # type: ignore[no-untyped-call]
 
     def _process_message(self, dataframe_composed: dict[str, Any]) -> None:
-        """As `Application._process_message`, for as many messages as are there."""
+        """Do what `Application._process_message` does, for a batch of available messages."""
         self._producer.poll(self._config.producer_poll_timeout)
         consumer, incarnations = self._consumer, self._incarnations
         store_offset = self._processing_context.store_offset
@@ -79,7 +80,7 @@ class BatchedApplication(IncarnationApplication):
         for nth in range(MAX_BATCH):
             polled = consumer.poll_now() if nth else consumer.poll(timeout_s)
             if polled is None:
-                self._producer.flush_soon()  # all that came is done, and somebody waits for it
+                self._producer.flush_soon()  # caught up with the input: latency counts
                 break
             message = raise_for_msg_error(polled)
             topic, partition, offset = message.topic(), message.partition(), message.offset()
@@ -91,13 +92,13 @@ class BatchedApplication(IncarnationApplication):
                 message.value(), message.key(), message.timestamp()[1], message.headers()
             )
             store_offset(topic, partition, offset)
-            if incarnations.assignments != assignments:  # state may have to be recovered first
+            if incarnations.assignments != assignments:  # Quix may have to recover state first
                 return
 
     def _pause(self, changelog: str, partition: int) -> None:
-        """A changelog is read while state is recovered, and paused else.
+        """Pause a changelog that was read as input; it is read only while state is recovered.
 
-        Quix's recovery has the same care for input that escaped its pause.
+        Quix's recovery handles input that escaped its pause in the same way.
         """
-        logger.warning("%s[%d] was read like input; it is paused again", changelog, partition)
+        logger.warning("%s[%d] was read as input; it is paused again", changelog, partition)
         self._consumer.pause([TopicPartition(changelog, partition)])

@@ -1,4 +1,4 @@
-"""What is counted on the way because it changes no candle: said in the log, not lost."""
+"""Log counters of what a topology skipped or found unusual."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ EVERY_S = 60.0
 
 
 def format_counters(counters: Counter[str]) -> str:
-    """The counts of `counters` as text, by name: `3 not_a_trade, 12 repeated_quote`."""
+    """Format nonzero counters by name: `3 not_a_trade, 12 repeated_quote`."""
     return ", ".join(f"{counters[name]} {name}" for name in sorted(counters) if counters[name])
 
 
 class CounterLog:
-    """Says what was counted when it changed, at most once in `EVERY_S`."""
+    """Logs counters when they changed, at most once per `EVERY_S`."""
 
     def __init__(self, counters: Counter[str]) -> None:
         self._counters = counters
@@ -24,9 +24,9 @@ class CounterLog:
         self._next_s = float("-inf")
 
     def log_if_due(self, now_s: float) -> None:
-        """Log the counts if it is time.
+        """Log the counters if they changed and the interval has passed.
 
-        :param now_s: of any steady clock.
+        :param now_s: the time of a monotonic clock.
         """
         if now_s < self._next_s or self._counters == self._logged:
             return

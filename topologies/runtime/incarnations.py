@@ -1,8 +1,9 @@
-"""Incarnations of topics: a topic that was deleted and recreated is another one, with other offsets.
+"""Keep a worker's local state and the incarnations of its topics consistent.
 
-A worker's state folder notes the ids of the topics its state belongs to. State of another incarnation is
-wiped before a worker starts, and a worker that finds its topics recreated while it runs stops its
-checkpoint and starts over.
+A topic that is deleted and recreated is a new incarnation, with a new id and new offsets. The state
+folder records the ids of the topics its state belongs to. State of another incarnation is deleted
+before a worker starts. A worker that finds its topics recreated while it runs aborts its checkpoint
+and restarts.
 """
 
 from __future__ import annotations
@@ -24,22 +25,22 @@ from confluent_kafka.admin import AdminClient
 
 from app.outputs import write_atomically
 from app.settings import Settings
-from app.topics import ask_topic_ids, topic_ids
+from app.topics import request_topic_ids, topic_ids
 
 logger = logging.getLogger(__name__)
 
-NOTE = "incarnations.json"
+IDS_FILE = "incarnations.json"
 GROUP_EMPTY_S = 20.0
-"""A worker that has ended is a member of its group until its session of 10 s ends."""
-ASK_TIMEOUT_S = 30.0
+"""A worker that has ended stays a member of its group until its session of 10 s times out."""
+REQUEST_TIMEOUT_S = 30.0
 
 
 class TopicRecreatedError(RuntimeError):
-    """An input or changelog topic has another id than when this worker began."""
+    """An input or changelog topic has another id than when this worker started."""
 
 
 class StateIncarnations:
-    """The ids of a worker's input and changelog topics, noted in its state folder."""
+    """The ids of a worker's input and changelog topics, recorded in its state folder."""
 
     def __init__(self, settings: Settings, folder: Path, group: str, input_topic: str) -> None:
         self._settings = settings
@@ -51,15 +52,15 @@ class StateIncarnations:
         self._known: dict[str, str] = {}
 
     def discard_foreign_state(self) -> None:
-        """Wipe local state that belongs to topics of another incarnation; called before a worker starts.
+        """Delete local state of other incarnations; to be called before a worker starts.
 
-        When only the changelog was recreated, the minutes it held are lost with it: the group
-        starts over at the input's beginning, so that no candle is built on half of its trades.
+        When only the changelog was recreated, the state it held is lost. The group then restarts at
+        the beginning of its input, so that no result is built from part of its messages.
         """
         noted = self._noted()
         if not noted:
             return
-        present = self._present()
+        present = self._current_ids()
         foreign = {name for name, incarnation in noted.items() if present.get(name) != incarnation}
         if not foreign:
             return
@@ -74,21 +75,21 @@ class StateIncarnations:
             self._start_over()
 
     def input_id(self) -> str:
-        """The present id of the input topic."""
+        """The current id of the input topic."""
         return topic_ids(self._settings, [self._input], admin=self._admin)[self._input]
 
     def note(self) -> None:
-        """Note the ids that the worker's state belongs to from now on; all topics exist."""
-        self._known = self._present()
+        """Record the ids that the worker's state belongs to from now on; all topics must exist."""
+        self._known = self._current_ids()
         self._folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(self._folder / NOTE, json.dumps(self._known, indent=2) + "\n")
+        write_atomically(self._folder / IDS_FILE, json.dumps(self._known, indent=2) + "\n")
 
     def check(self) -> Callable[[], None]:
-        """Ask the broker, before each flush; what is returned compares its answer.
+        """Request the current ids from the broker; return a function that compares the response.
 
-        That raises `TopicRecreatedError` when a topic has another id, or none any more.
+        That function raises `TopicRecreatedError` when a topic was deleted or has another id.
         """
-        answer = ask_topic_ids(self._settings, self._known, ASK_TIMEOUT_S, self._admin)
+        answer = request_topic_ids(self._settings, self._known, REQUEST_TIMEOUT_S, self._admin)
 
         def compare() -> None:
             present = answer()
@@ -99,17 +100,17 @@ class StateIncarnations:
         return compare
 
     def changelogs(self) -> list[str]:
-        """The topics that local state comes back from, as far as they are made."""
+        """The changelog topics of the worker's state that exist."""
         topics = self._admin.list_topics(timeout=30).topics
         return [name for name in topics if name.startswith(self._changelog_prefix)]
 
-    def _present(self) -> dict[str, str]:
+    def _current_ids(self) -> dict[str, str]:
         names = [self._input, *self.changelogs()]
         return topic_ids(self._settings, names, admin=self._admin)
 
     def _noted(self) -> dict[str, str]:
         try:
-            noted: dict[str, str] = json.loads((self._folder / NOTE).read_text())
+            noted: dict[str, str] = json.loads((self._folder / IDS_FILE).read_text())
         except (FileNotFoundError, ValueError):
             return {}
         return noted
@@ -124,15 +125,15 @@ class StateIncarnations:
             time.sleep(0.5)
         if error:
             logger.warning(
-                "the group %s keeps its offsets, another worker is active: %s",
+                "the group %s keeps its offsets, as another worker is active: %s",
                 self._group,
                 error.str(),
             )
         else:
-            logger.warning("the group %s starts over at the beginning of its input", self._group)
+            logger.warning("the group %s restarts at the beginning of its input", self._group)
 
     def _alter_offsets(self, partitions: list[TopicPartition]) -> KafkaError | None:
-        """Set the group's offsets; Kafka's error when the group has members."""
+        """Set the group's offsets; return Kafka's error, if any (the group has members)."""
         request = [ConsumerGroupTopicPartitions(self._group, partitions)]
         (done,) = self._admin.alter_consumer_group_offsets(request).values()
         try:

@@ -1,4 +1,4 @@
-"""One number a worker: its state folder and its transactional id are never shared."""
+"""Claim an instance number, so that no two workers share a state folder or transactional id."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ MAX_INSTANCES = 100
 
 
 class InstanceError(TickhouseError):
-    """The number is taken by a worker that runs."""
+    """The number is claimed by a running worker."""
 
 
 class Instance(NamedTuple):
-    """A claimed number, and the folder that goes with it."""
+    """A claimed number and its state folder."""
 
     number: int
     folder: Path
@@ -31,7 +31,7 @@ class Instance(NamedTuple):
 
 @contextmanager
 def claim_instance(folder: Path, wanted: int | None) -> Iterator[Instance]:
-    """Claim `wanted`, or the first free number, by a lock that ends with the process.
+    """Claim `wanted`, or the first free number, by a lock that is released with the process.
 
     :raises InstanceError: the wanted number is taken, or all are.
     """

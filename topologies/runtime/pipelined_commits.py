@@ -1,13 +1,13 @@
-"""Commits that go on while what comes next is read.
+"""Finish the commit of a checkpoint in the background while the next messages are processed.
 
-Quix stands still while it commits a checkpoint, and most of that time it waits for Kafka to take
-the offsets and to end the transaction. Here it stands still until Kafka has all records of the
-checkpoint; the rest of the very same commit runs in a thread, and the next checkpoint writes in a
-transaction of its own, by a second producer. Nothing becomes less exact:
+Quix processes no messages while it commits a checkpoint, and most of that time it waits for Kafka
+to accept the offsets and to end the transaction. Here it waits only until Kafka has all records of
+the checkpoint. The rest of the same commit runs in a thread, and the next checkpoint writes in its
+own transaction with a second producer. Processing stays exactly-once:
 
-- records of the next checkpoint are sent when Kafka has those of this one: their order stays;
-- the next one is not committed before this one is: when this one fails, both are lost;
-- what this one has yet to write to the state's disk is not read: who asks for state waits for it.
+- records of the next checkpoint are sent after Kafka has those of this one, so their order is kept;
+- the next checkpoint is not committed before this one; if this one fails, both are aborted;
+- state that this one has not yet written to disk is not read: opening a store waits for the commit.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from topologies.runtime.application import IncarnationProducer
 
 
 class AlternatingProducer(IncarnationProducer):
-    """Two transactional producers in turn: one commits while the other is written to."""
+    """Two alternating transactional producers: one commits while the other is written to."""
 
     def __init__(self, *, extra_config: dict[str, Any], **given: Any) -> None:
         super().__init__(extra_config=extra_config, **given)
@@ -38,10 +38,11 @@ class AlternatingProducer(IncarnationProducer):
         twin = IncarnationProducer(extra_config=extra_config | second, **given)
         self._other: Producer = twin._producer
         self.on_sent: Callable[[], None] = lambda: None
-        """Called when a commit has nothing left to send: the next transaction may begin."""
+        """Called when a commit has sent all its records, so the next transaction may begin."""
 
     def begin_transaction(self) -> None:
-        """Begin with the other producer; both have claimed their ids before anything is read."""
+        """Begin with the other producer. Both claim their transactional ids before any message is
+        read."""
         self._producer, self._other = self._other, self._producer
         self._other._producer  # noqa: B018
         super().begin_transaction()  # type: ignore[no-untyped-call]
@@ -49,15 +50,15 @@ class AlternatingProducer(IncarnationProducer):
     def commit_transaction(
         self, positions: list[TopicPartition], group_metadata: Any, timeout: float | None = None
     ) -> None:
-        committing = copy(self)  # goes on with the producer of now
+        committing = copy(self)  # keeps the current producer when `self` switches
         self.on_sent()
         IncarnationProducer.commit_transaction(committing, positions, group_metadata, timeout)
 
 
 class PipelinedCheckpoint(Checkpoint):
-    """A checkpoint whose state is read when the one before it has written its own.
+    """A checkpoint that opens stores only after the previous one has written its state.
 
-    :param wait_for_commit: waits for that.
+    :param wait_for_commit: waits for the commit of the previous one.
     """
 
     def __init__(self, *, wait_for_commit: Callable[[], None], **given: Any) -> None:
@@ -69,11 +70,11 @@ class PipelinedCheckpoint(Checkpoint):
         return super().get_store_transaction(*args, **kwargs)
 
     def _flush_sink_bounded(self, sink: BaseSink, timeout: float | None) -> bool:
-        """Flush as at any other commit when partitions are revoked: in this thread, errors raised.
+        """Flush on a revoke as on any other commit: in this thread, and raising errors.
 
-        Quix would flush in a thread of its own, log its errors and go on. One that takes longer
-        than `timeout` it would abandon, and that thread would save symbols while they are changed,
-        into a later checkpoint. The sinks here must bound their waiting themselves.
+        Quix would flush in a separate thread, log its errors and continue. It would abandon a flush
+        that takes longer than `timeout`, and the abandoned thread would save symbols while they
+        change, into a later checkpoint. So the sinks themselves must limit how long they wait.
         """
         sink.flush()  # type: ignore[no-untyped-call]
         return True
@@ -81,34 +82,35 @@ class PipelinedCheckpoint(Checkpoint):
 
 @dataclasses.dataclass
 class PipelinedContext(ProcessingContext):
-    """Quix's processing context; of two checkpoints one may be committing."""
+    """A Quix processing context in which one checkpoint may be committing while another is open."""
 
     producer: AlternatingProducer
     _in_progress: Future[None] | None = dataclasses.field(init=False, repr=False, default=None)
     _committer: ThreadPoolExecutor = dataclasses.field(
         init=False, repr=False, default_factory=lambda: ThreadPoolExecutor(1, "commit")
     )
-    """One thread for all commits: with one each, malloc's arenas grew from 500 to 840 MB."""
+    """One thread for all commits: with a thread per commit, memory grew from 500 to 840 MB
+    (malloc's arenas)."""
 
     @classmethod
     def of(cls, context: ProcessingContext) -> PipelinedContext:
-        """`context`, which nobody uses yet, with commits that overlap."""
+        """Copy `context`, which must not be in use yet."""
         given = [one.name for one in dataclasses.fields(ProcessingContext) if one.init]
         return cls(**{name: getattr(context, name) for name in given})
 
     @property
     def committing(self) -> bool:
-        """Whether the checkpoint before this one may yet fail."""
+        """Whether the previous checkpoint is still committing, and so may fail."""
         return self._in_progress is not None
 
     def wait_for_commit(self) -> None:
-        """Wait for the checkpoint before this one; raise what it failed of."""
+        """Wait for the commit of the previous checkpoint; raise its error."""
         if self._in_progress is not None:
             in_progress, self._in_progress = self._in_progress, None
             in_progress.result()
 
     def join_commit(self) -> None:
-        """Wait for the checkpoint before this one, whatever comes of it."""
+        """Wait for the commit of the previous checkpoint to end, ignoring its result."""
         if self._in_progress is not None:
             wait([self._in_progress])
 
@@ -133,11 +135,11 @@ class PipelinedContext(ProcessingContext):
         )
 
     def commit_checkpoint(self, force: bool = False, revoking: bool = False) -> None:
-        """As in Quix, but one that is not forced goes on beside what is read next.
+        """Commit as Quix does, but finish a commit that is not forced in the background.
 
-        It is not due while the one before it goes on.
+        While the previous commit is in progress, a commit that is not forced is postponed.
 
-        :raises Exception: what the one before it failed of.
+        :raises Exception: the error of the previous commit.
         """
         if force or (self._in_progress is not None and self._in_progress.done()):
             self.wait_for_commit()
@@ -150,7 +152,7 @@ class PipelinedContext(ProcessingContext):
                 self._commit_in_background(self.checkpoint)
 
     def _commit_in_background(self, checkpoint: Checkpoint) -> None:
-        """Commit in a thread; returns when that needs this one's producer no longer."""
+        """Commit in a thread; return when it no longer needs the current producer."""
         sent = threading.Event()
         self.producer.on_sent = sent.set
         done = self._committer.submit(copy_context().run, checkpoint.commit)

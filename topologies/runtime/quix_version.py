@@ -1,4 +1,4 @@
-"""Which Quix Streams the topologies are written for: they replace parts of its inside."""
+"""The one supported version of Quix Streams: the runtime overrides private parts of it."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from importlib.metadata import PackageNotFoundError, version
 from app.errors import TickhouseError
 
 QUIX_VERSION = "3.28.1"
-"""That of the digests in `tests/unit/topologies/runtime/test_inside_quix.py`; a patch may change
-them too.
+"""The version whose code has the digests in `tests/unit/topologies/runtime/test_inside_quix.py`;
+even a patch release may change them.
 
-Released versions never change, so comparing it says as much as comparing the code would."""
+Released versions are immutable, so comparing versions is as strict as comparing the code."""
 
 
 class QuixVersionError(TickhouseError):
-    """Another version of Quix Streams is installed than the one whose inside is known."""
+    """The installed version of Quix Streams is not the supported one."""
 
 
 def check_quix() -> None:
-    """See that the installed Quix Streams is `QUIX_VERSION`; before it is imported, at best.
+    """Check that the installed Quix Streams is `QUIX_VERSION`, preferably before importing it.
 
-    :raises QuixVersionError: it is another, or none.
+    :raises QuixVersionError: it is another version, or none is installed.
     """
     try:
         installed = f"quixstreams {version('quixstreams')}"
@@ -28,6 +28,6 @@ def check_quix() -> None:
         installed = "No quixstreams"
     if installed != f"quixstreams {QUIX_VERSION}":
         raise QuixVersionError(
-            f"{installed} is installed, and the topologies need {QUIX_VERSION}, as they replace "
-            "parts of its inside: make install."
+            f"{installed} is installed, and the topologies need {QUIX_VERSION}, as they override "
+            "private parts of it: run make install."
         )

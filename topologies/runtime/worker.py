@@ -25,22 +25,22 @@ TRANSACTION_TIMEOUT_MS = 10_000
 SESSION_TIMEOUT_MS = 10_000
 HEARTBEAT_MS = SESSION_TIMEOUT_MS // 4
 FETCH_WAIT_MS = 100
-"""How long Kafka holds back the answer that there is nothing to read, and with it what else was
-asked on the connection: an assignment asks for four offsets a partition, one after the other."""
+"""How long Kafka delays the response to a fetch without data, and with it further requests on the
+connection: an assignment requests four offsets per partition, one after the other."""
 LINGER_MS = 20
-"""How long records may wait for company while there is more to read; one that has caught up sends
-them at once (`IncarnationProducer.flush_soon`). Short waits keep a thread of librdkafka spinning."""
+"""How long records wait to be batched while there is more input; a worker that has caught up sends
+them at once (`IncarnationProducer.flush_soon`). Short waits keep a thread of librdkafka busy."""
 RETRY_FIRST_S, RETRY_MAX_S = 1.0, 30.0
 MAX_WAITING_KB = 64 * 1024
-"""Of output that the broker has yet to take; a worker with more waits."""
+"""Of output that the broker has not acknowledged; a worker with more waits."""
 SMALL_STORES = RocksDBOptions(
     write_buffer_size=8 * 1024 * 1024,
     target_file_size_base=8 * 1024 * 1024,
     max_total_wal_size=16 * 1024 * 1024,
     block_cache_size=64 * 1024 * 1024,
 )
-"""Each partition has a store of its own. What is hot lies in memory already, so RocksDB's usual
-three buffers of 64 MB a store would hold what nobody reads."""
+"""Each partition has its own store. Active symbols are cached in memory, so RocksDB's default of
+three buffers of 64 MB per store would hold what is never read."""
 
 
 Prepare = Callable[[Settings, Instance], BatchedApplication]
@@ -52,7 +52,7 @@ def run(settings: Settings, group: str, prepare: Prepare) -> None:
     """Run a worker until SIGINT or SIGTERM; restart it from the last commit when Kafka fails.
 
     :param group: its consumer group, without the namespace.
-    :param prepare: makes its application, anew after each failure.
+    :param prepare: makes its application; called again after each failure.
     """
     with claim_instance(settings.state_dir / group, settings.tickhouse_instance) as instance:
         retry_s = RETRY_FIRST_S
@@ -77,7 +77,7 @@ def run(settings: Settings, group: str, prepare: Prepare) -> None:
                 if time.monotonic() - started > 60:
                     retry_s = RETRY_FIRST_S
                 logger.warning(
-                    "%s: %s; starting over from the last commit in %.0f s",
+                    "%s: %s; restarting from the last commit in %.0f s",
                     type(error).__name__,
                     error,
                     retry_s,
@@ -89,7 +89,7 @@ def run(settings: Settings, group: str, prepare: Prepare) -> None:
 def prepare(
     settings: Settings, instance: Instance, group: str, input_topic: str, build: Build
 ) -> BatchedApplication:
-    """The application of a topology, with local state of the current incarnation of its topics alone.
+    """Build the application of a topology; discard local state of other incarnations of its topics.
 
     :param group: its consumer group, without the namespace.
     :param input_topic: the topic its state belongs to, without the namespace.
@@ -107,7 +107,7 @@ def prepare(
 
 
 def application(settings: Settings, instance: Instance, group: str) -> BatchedApplication:
-    """A Quix application with a worker's settings; no topology is wired on it yet.
+    """A Quix application with a worker's settings, without a topology.
 
     :param group: its consumer group, with its namespace.
     """
@@ -124,7 +124,7 @@ def application(settings: Settings, instance: Instance, group: str) -> BatchedAp
         incarnations=TopicIncarnations(settings),
         rocksdb_options=SMALL_STORES,
         consumer_extra_config={
-            "group.instance.id": me,  # killed and back, it goes on at once: no session to wait out
+            "group.instance.id": me,  # after a kill it resumes at once, without a rebalance
             "session.timeout.ms": SESSION_TIMEOUT_MS,
             "heartbeat.interval.ms": HEARTBEAT_MS,
             "fetch.message.max.bytes": MAX_MESSAGE_BYTES,
@@ -144,7 +144,7 @@ def application(settings: Settings, instance: Instance, group: str) -> BatchedAp
 
 
 def tune_gc() -> None:
-    """Look for cycles seldom: identities of prints hold none, and looking took 30 % of the time."""
+    """Collect garbage rarely: cached state has no cycles, and collecting took 30 % of the time."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(100_000, 20, 100)

@@ -111,7 +111,7 @@ def test_a_topic_with_other_partitions_than_set_stops_the_worker_with_a_sentence
     other = settings.model_copy(update={"kafka_partitions": 3})
     log = tmp_path / "log"
     assert start(other, "candles", log=log).wait(60) == 1
-    assert "has 2 partitions, KAFKA_PARTITIONS says 3" in log.read_text()
+    assert "has 2 partitions, KAFKA_PARTITIONS is 3" in log.read_text()
 
 
 def test_a_broker_that_does_not_answer_is_told_in_a_sentence_and_waited_for(

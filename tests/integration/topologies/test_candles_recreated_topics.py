@@ -1,4 +1,4 @@
-"""Topics deleted and recreated are other incarnations: what belonged to the old one is discarded."""
+"""State that belongs to a previous incarnation of a recreated topic is discarded."""
 
 from __future__ import annotations
 

@@ -62,10 +62,10 @@ class MemoryIncarnations:
     def id_of(self, topic: str) -> str:
         return self.ids[topic]
 
-    def present(self, topics: Iterable[str]) -> Mapping[str, str]:
+    def current_ids(self, topics: Iterable[str]) -> Mapping[str, str]:
         return {topic: self.now[topic] for topic in topics if topic in self.now}
 
-    def former(self, batch: IncarnationBatch) -> list[SinkItem]:
+    def former_records(self, batch: IncarnationBatch) -> list[SinkItem]:
         return [record for record in batch if record.offset in self.former_offsets]
 
 
@@ -181,7 +181,7 @@ def test_records_are_kept_until_it_is_known_whose_they_are(
 
     feed(sink, [7])
     with monkeypatch.context() as patch:
-        patch.setattr(incarnations, "present", no_broker)
+        patch.setattr(incarnations, "current_ids", no_broker)
         with pytest.raises(ConnectionError):
             sink.flush()
         with pytest.raises(ConnectionError):

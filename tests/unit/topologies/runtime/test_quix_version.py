@@ -38,7 +38,7 @@ def test_beside_another_version_a_worker_stops_at_once_and_says_what_to_do(tmp_p
     assert (refused.returncode, refused.stdout) == (1, b"")
     assert refused.stderr.decode() == (
         f"error: quixstreams 3.25.0 is installed, and the topologies need {QUIX_VERSION}, as they "
-        "replace parts of its inside: make install.\n"
+        "override private parts of it: run make install.\n"
     )
 
 
