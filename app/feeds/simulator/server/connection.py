@@ -112,7 +112,7 @@ class Connection:
         self._silent_until_ms, self._pings = until_ms, pings
         self._log_delivery(Silent(self._clock.now_ms(), self._number, "stall"))
 
-    async def end(self, farewell: bool) -> None:
+    async def end(self, with_handshake: bool) -> None:
         """End the connection once everything sent has been read."""
         await self._drain()
         if farewell:
@@ -145,7 +145,7 @@ class Connection:
             async with asyncio.timeout(CONFIRM_TIMEOUT_S):
                 await self._all_read.wait()
         except TimeoutError:
-            log.warning("connection %d does not say what it has read", self._number)
+            log.warning("connection %d does not confirm what it has read", self._number)
 
     def _end(self) -> None:
         self.symbols.clear()

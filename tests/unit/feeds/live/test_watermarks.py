@@ -356,7 +356,7 @@ def test_each_minute_is_reported_before_anything_later_and_no_watermark_falls(
 
 
 def _minutes(messages: list[Watermark]) -> list[int]:
-    """The minutes that `messages` tell, those of a dark time included."""
+    """The minutes that `messages` report, those of a gap included."""
     return [
         minute
         for m in messages
