@@ -54,7 +54,7 @@ STARTS_MS = (
     START_MS // DAY_MS * DAY_MS + 7 * MINUTE,
     START_MS // DAY_MS * DAY_MS - 300_000,
 )
-"""In the evening; soon after midnight, when quotes record_property of the day before; five minutes before."""
+"""In the evening; soon after midnight, when quotes are of the day before; five minutes earlier."""
 
 
 def judged(

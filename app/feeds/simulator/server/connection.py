@@ -112,7 +112,7 @@ class Connection:
         self._silent_until_ms, self._pings = until_ms, pings
         self._log_delivery(Silent(self._clock.now_ms(), self._number, "stall"))
 
-    async def end(self, with_handshake: bool) -> None:
+    async def end(self, farewell: bool) -> None:
         """End the connection once everything sent has been read."""
         await self._drain()
         if farewell:
