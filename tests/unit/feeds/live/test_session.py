@@ -24,7 +24,7 @@ TOO_MANY = b'{"msg":"Subscribing to too many symbols","type":"error"}'
 
 
 class _Feed:
-    """An session on a clock that the test moves; times are ms from M on."""
+    """A session on a clock that the test moves; times are ms from M on."""
 
     def __init__(
         self,
@@ -482,12 +482,12 @@ def test_trades_of_a_removed_symbol_are_taken_as_long_as_its_minutes_become_fina
     feed.pass_s(20)
     feed.session.remove(["B"])
     taken: list[int] = []
-    checkpoints: list[int] = []
+    watermarks: list[int] = []
     for second in range(21, 1_200):
         feed.clock.move_forward(1_000)
         made = feed.session.frame(_frame(("B", second * 1_000)), "c-1")
         taken += [one.t - M for m in made if isinstance(m, Trades) for one in m.trades]
         made += feed.session.each_second()
-        checkpoints += [m.t - M for m in made if isinstance(m, Watermark) and m.symbol == "B"]
+        watermarks += [m.t - M for m in made if isinstance(m, Watermark) and m.symbol == "B"]
     assert taken == [*range(21_000, 60_000 + 900_000, 1_000)]
-    assert max(checkpoints) == 60_000 + 900_000
+    assert max(watermarks) == 60_000 + 900_000

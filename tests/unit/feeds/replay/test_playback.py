@@ -1,4 +1,4 @@
-"""A recording played through again is what was played through when it was made."""
+"""Playing back a recording gives the messages of the run that was recorded."""
 
 from __future__ import annotations
 
