@@ -253,7 +253,7 @@ def expected_candles(
 ) -> dict[str, tuple[object, ...]]:
     """The candles of what was delivered, by the identity rules, each trade a message.
 
-    Quotes come first: the first of a day may tell of the day before, and would be late behind
+    Quotes come first: the first of a day may be of the day before, and would be late behind
     the trades.
     """
     trades: list[Message] = [

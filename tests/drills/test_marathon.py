@@ -54,23 +54,23 @@ STARTS_MS = (
     START_MS // DAY_MS * DAY_MS + 7 * MINUTE,
     START_MS // DAY_MS * DAY_MS - 300_000,
 )
-"""In the evening; soon after midnight, when quotes tell of the day before; five minutes before."""
+"""In the evening; soon after midnight, when quotes are of the day before; five minutes earlier."""
 
 
 def judged(
     deliveries_of: MarathonResult,
     got: dict[str, tuple[object, ...]],
-    tell: Callable[[str, object], None],
+    record_property: Callable[[str, object], None],
 ) -> None:
     """Compare candles with the delivered trades; count what the identity rules cannot decide."""
     found = expected_trades(deliveries_of.deliveries)
     quotes = [one for one in deliveries_of.messages if isinstance(one, Quote)]
-    tell("genuine trades", found.genuine)
-    tell("repeated trades", found.repeats)
-    tell("trades from the future", len(found.future))
-    tell("candles", len(got))
-    tell("genuine trades the identity rules take for repeats", found.unseen)
-    tell("repeated trades the identity rules take for new", found.doubled)
+    record_property("genuine trades", found.genuine)
+    record_property("repeated trades", found.repeats)
+    record_property("trades from the future", len(found.future))
+    record_property("candles", len(got))
+    record_property("genuine trades the identity rules take for repeats", found.unseen)
+    record_property("repeated trades the identity rules take for new", found.doubled)
     assert found.unproven == 0
     should = expected_candles(found, quotes)
     assert {name: got.get(name) for name in should} == should

@@ -115,7 +115,7 @@ def test_a_connection_that_only_pings_is_replaced_and_was_not_covered(
     make_producer: MakeSettings, server: FinnhubServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     clock = SteadyClock(SPEED)
-    settings = make_producer(finnhub_silence_s=130)  # so that a whole minute is dark
+    settings = make_producer(finnhub_silence_s=130)  # so that a full minute is a gap
     with producing(settings, clock):
         server.wait_for("open")
         server.wait_for("subscribe", 2)
@@ -131,9 +131,9 @@ def test_a_connection_that_only_pings_is_replaced_and_was_not_covered(
         server.send_trades(("A", clock.now_ms(), 2))
         messages = stocks(settings, until=_passed(clock.now_ms()))
     assert "though the market is open, reconnecting" in caplog.text
-    dark = range(last_ms // 60_000 + 1, replaced_ms // 60_000)
-    assert dark
-    assert [_covered(messages, minute * 60_000) for minute in dark] == [0] * len(dark)
+    gap = range(last_ms // 60_000 + 1, replaced_ms // 60_000)
+    assert gap
+    assert [_covered(messages, minute * 60_000) for minute in gap] == [0] * len(gap)
     emitted = last_ms // 60_000 * 60_000
     assert _covered(messages, emitted) == pytest.approx(
         last_ms - max(emitted, first_ms), abs=500 * SPEED

@@ -43,7 +43,7 @@ SYMBOLS = ["AAPL", "SPY", "BINANCE:BTCUSDT"]
 def listen_to(
     *faults: str, until_s: float = 60, rate: float = 50.0, seed: int = 1
 ) -> tuple[list[Received], list[Delivery]]:
-    """What one connection hears of a simulator with `faults`, and what the simulator says."""
+    """What one connection receives from a simulator with `faults`, and its delivery log."""
 
     async def talk() -> tuple[list[Received], list[Delivery]]:
         async with (

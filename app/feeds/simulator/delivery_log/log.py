@@ -27,7 +27,7 @@ class Began(Struct, tag_field="what", tag="fault"):
     fault: AnyFault
 
 
-class HandshakeRejected(Struct, tag_field="what", tag="refused"):
+class HandshakeRejected(Struct, tag_field="what", tag="rejected"):
     """A handshake was answered with this HTTP status."""
 
     at_ms: int

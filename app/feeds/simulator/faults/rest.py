@@ -8,7 +8,7 @@ from app.feeds.clock import Clock
 from app.feeds.simulator.faults.kinds import RestCut, RestMalform, RestRefuse, RestSlow
 from app.feeds.simulator.faults.mangling import no_quote
 from app.feeds.simulator.faults.schedule import Script
-from app.feeds.simulator.server.rest import Answer, SimulatedRestApi, refusal
+from app.feeds.simulator.server.rest import Answer, SimulatedRestApi, http_rejection
 
 
 class RestFaults:
@@ -30,7 +30,7 @@ class RestFaults:
             return None
         refuse = self._script.hit(RestRefuse, now_ms, self._rng)
         if refuse:
-            return refusal(refuse.status, refuse.after_s)
+            return http_rejection(refuse.status, refuse.after_s)
         answer = self._api.answer(target, header_token, now_ms)
         if self._script.hit(RestMalform, now_ms, self._rng):
             return answer._replace(body=no_quote(self._rng))

@@ -145,7 +145,7 @@ class Connection:
             async with asyncio.timeout(CONFIRM_TIMEOUT_S):
                 await self._all_read.wait()
         except TimeoutError:
-            log.warning("connection %d does not say what it has read", self._number)
+            log.warning("connection %d does not confirm what it has read", self._number)
 
     def _end(self) -> None:
         self.symbols.clear()

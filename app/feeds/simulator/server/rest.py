@@ -121,7 +121,7 @@ class SimulatedRestApi:
         return _error(HTTPStatus.NOT_FOUND, "The simulator has no such resource.", headers)
 
 
-def refusal(status: int, after_s: int | None = None) -> Answer:
+def http_rejection(status: int, after_s: int | None = None) -> Answer:
     """Return the answer to a handshake that is rejected with `status`.
 
     :param after_s: the value of `Retry-After`, if any.

@@ -25,7 +25,12 @@ from app.feeds.simulator.faults.rest import RestFaults
 from app.feeds.simulator.faults.schedule import Script
 from app.feeds.simulator.market.venue import Venue
 from app.feeds.simulator.server.connection import Connection
-from app.feeds.simulator.server.rest import CALLS_PER_MINUTE, Answer, SimulatedRestApi, refusal
+from app.feeds.simulator.server.rest import (
+    CALLS_PER_MINUTE,
+    Answer,
+    SimulatedRestApi,
+    http_rejection,
+)
 
 STEP_MS = 50
 """The market is played in steps of this length; prints are delivered at their end."""
@@ -87,9 +92,9 @@ class Simulator:
             await self._clock.sleep(slow.by_s * 1000)
         refuse = self._script.active(Refuse, self._clock.now_ms())
         if refuse:
-            return self._refused(refusal(refuse.status, refuse.after_s))
+            return self._reject(http_rejection(refuse.status, refuse.after_s))
         if _token(request) not in self._keys:
-            return self._refused(refusal(HTTPStatus.UNAUTHORIZED))
+            return self._reject(http_rejection(HTTPStatus.UNAUTHORIZED))
         return None
 
     async def _call(self, socket: ServerConnection, request: Request) -> Response:
@@ -97,7 +102,7 @@ class Simulator:
         answer = await self._api.answer(request.path, header[0] if header else None)
         if answer is None:
             socket.transport.abort()
-            answer = refusal(HTTPStatus.BAD_GATEWAY)  # goes nowhere
+            answer = http_rejection(HTTPStatus.BAD_GATEWAY)  # goes nowhere
         return _response(answer)
 
     def label(self, _: ServerConnection, __: Request, response: Response) -> Response:
@@ -203,7 +208,7 @@ class Simulator:
                 await connection.ended.wait()
         return connection.ended.is_set()
 
-    def _refused(self, answer: Answer) -> Response:
+    def _reject(self, answer: Answer) -> Response:
         if self._note:
             self._note(HandshakeRejected(self._clock.now_ms(), answer.status))
         return _response(answer)

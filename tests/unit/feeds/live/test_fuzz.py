@@ -28,7 +28,7 @@ NOW = 1_731_600_060_000
 
 
 class _Account:
-    """An session whose every frame is checked: in messages + repeated + rejected = delivered."""
+    """A session whose every frame is checked: in messages + repeated + rejected = delivered."""
 
     def __init__(self) -> None:
         self.clock = ManualClock(NOW)

@@ -24,7 +24,7 @@ TOO_MANY = b'{"msg":"Subscribing to too many symbols","type":"error"}'
 
 
 class _Feed:
-    """An session on a clock that the test moves; times are ms from M on."""
+    """A session on a clock that the test moves; times are ms from M on."""
 
     def __init__(
         self,
@@ -47,7 +47,7 @@ class _Feed:
         )
 
     def pass_s(self, seconds: int, frame: bytes | None = None) -> list[Outgoing]:
-        """Let time pass, a beat each second, `frame` received before each."""
+        """Let time pass, a tick each second, `frame` received before each."""
         made = []
         for _ in range(seconds):
             self.clock.move_forward(1_000)
@@ -404,10 +404,10 @@ def test_minutes_longer_ago_than_the_horizon_are_corrected_as_one() -> None:
     at = feed.clock.now_ms() - M - 120_000
     feed.pass_s(2_500, PING)
     made = feed.session.disconnected("c-1")
-    dark = [m for m in made if isinstance(m, Watermark) and m.gap_since and m.symbol == "A"]
-    assert [m.gap_since for m in dark] == [M + at - at % 60_000 + 60_000]
+    gaps = [m for m in made if isinstance(m, Watermark) and m.gap_since and m.symbol == "A"]
+    assert [m.gap_since for m in gaps] == [M + at - at % 60_000 + 60_000]
     assert (
-        min(minute for minute, _ in _emitted(made)[1:]) == (dark[0].minute_start or 0) - M + 60_000
+        min(minute for minute, _ in _emitted(made)[1:]) == (gaps[0].minute_start or 0) - M + 60_000
     )
 
 
@@ -482,12 +482,12 @@ def test_trades_of_a_removed_symbol_are_taken_as_long_as_its_minutes_become_fina
     feed.pass_s(20)
     feed.session.remove(["B"])
     taken: list[int] = []
-    checkpoints: list[int] = []
+    watermarks: list[int] = []
     for second in range(21, 1_200):
         feed.clock.move_forward(1_000)
         made = feed.session.frame(_frame(("B", second * 1_000)), "c-1")
         taken += [one.t - M for m in made if isinstance(m, Trades) for one in m.trades]
         made += feed.session.each_second()
-        checkpoints += [m.t - M for m in made if isinstance(m, Watermark) and m.symbol == "B"]
+        watermarks += [m.t - M for m in made if isinstance(m, Watermark) and m.symbol == "B"]
     assert taken == [*range(21_000, 60_000 + 900_000, 1_000)]
-    assert max(checkpoints) == 60_000 + 900_000
+    assert max(watermarks) == 60_000 + 900_000

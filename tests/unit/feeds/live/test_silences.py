@@ -303,7 +303,7 @@ def test_a_connection_that_comes_and_goes_corrects_nothing_that_is_true() -> Non
 def test_no_more_is_covered_than_was_received_and_no_less_but_at_the_edges(
     seed: int, spans: list[tuple[int, int]], gap_s: float
 ) -> None:
-    """Silences of all lengths; those too short to tell from chance may be emitted as received."""
+    """Silences of all lengths; those that may be chance may be emitted as covered."""
     rng, feed, end_s = Random(seed), _Feed(), 0.0
     received: set[int] = set()
     unsure: set[int] = set()

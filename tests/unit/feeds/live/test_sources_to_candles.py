@@ -44,7 +44,7 @@ class Market:
             self.start(name)
 
     def start(self, name: str, checkpoint: CoverageCheckpoint | None = None) -> None:
-        """A source's process begins; with a checkpoint it tells first what it missed."""
+        """A source's process begins; with a checkpoint it first reports what it missed."""
         self.clocks[name] = ManualClock(M + self.now_ms + self.wrong_ms[name])
         source = self.sources[name] = FeedSession(
             parse_frame=parse_frame,

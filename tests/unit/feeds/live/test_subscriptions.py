@@ -26,7 +26,7 @@ class _Server:
         self.subscriptions.subscribe(asked, self.now)
         self._receive(asked)
 
-    def settle(self, trading: Iterable[str] = (), seconds: int = 600) -> list[str]:
+    def search(self, trading: Iterable[str] = (), seconds: int = 600) -> list[str]:
         """Let time pass; what was found to be refused."""
         found = []
         for _ in range(seconds):
@@ -52,14 +52,14 @@ NAMES = [f"S{number}" for number in range(60)]
 def test_without_a_complaint_nothing_is_asked_again() -> None:
     server = _Server()
     server.subscribe(NAMES)
-    assert server.settle() == []
+    assert server.search() == []
     assert server.received == NAMES
 
 
 def test_a_full_connection_rejected_what_came_last() -> None:
     server = _Server(most=51)
     server.subscribe(NAMES)
-    assert server.settle() == NAMES[51:]
+    assert server.search() == NAMES[51:]
     assert list(server.subscriptions.symbols) == NAMES[:51]
     assert list(server.subscriptions.rejected) == NAMES[51:]
 
@@ -67,7 +67,7 @@ def test_a_full_connection_rejected_what_came_last() -> None:
 def test_the_search_for_one_of_fifty_takes_less_than_a_minute() -> None:
     server = _Server(refuses={"S37"})
     server.subscribe(NAMES[:50])
-    assert server.settle(seconds=60) == ["S37"]
+    assert server.search(seconds=60) == ["S37"]
     assert len(server.received) < 250
 
 
@@ -78,53 +78,53 @@ def test_whatever_is_rejected_is_found_and_nothing_else(
 ) -> None:
     server = _Server(refuses=refused | more_refused)
     server.subscribe(NAMES[:40])
-    found = server.settle(seconds=10)
+    found = server.search(seconds=10)
     server.subscribe(NAMES[40:])
-    assert set(found + server.settle()) == refused | more_refused
+    assert set(found + server.search()) == refused | more_refused
 
 
 def test_what_trades_is_above_suspicion() -> None:
     """A server that complains about what it has taken already names nobody."""
     server = _Server(refuses=NAMES)
     server.subscribe(NAMES[:4])
-    assert server.settle(trading=NAMES[:3]) == ["S3"]
+    assert server.search(trading=NAMES[:3]) == ["S3"]
 
 
 def test_a_complaint_out_of_the_blue_condemns_no_one() -> None:
     server = _Server()
     server.subscribe(NAMES)
-    server.settle(seconds=10)
+    server.search(seconds=10)
     server.subscriptions.error()
-    assert server.settle() == []
+    assert server.search() == []
 
 
 def test_one_complaint_alone_condemns_no_one_not_even_a_lonely_symbol() -> None:
     server = _Server()
     server.subscribe(["S0"])
     server.subscriptions.error()
-    assert server.settle() == []
+    assert server.search() == []
     server.subscriptions.error()
-    assert server.settle() == []
+    assert server.search() == []
 
 
 def test_a_late_complaint_is_about_what_was_subscribed_last() -> None:
     server = _Server()
     server.subscribe(NAMES[:10])
-    server.settle(seconds=10)
+    server.search(seconds=10)
     server.refuses = {"S11"}
     server.subscribe(NAMES[10:13])
     server.subscriptions._errors = 0
     server.now += ERROR_WAIT_MS
-    server.settle(seconds=10)
+    server.search(seconds=10)
     server.subscriptions.error()
-    assert server.settle() == ["S11"]
+    assert server.search() == ["S11"]
     assert not set(NAMES[:10]) & set(server.received[13:])
 
 
 def test_a_trade_of_a_rejected_symbol_proves_that_it_was_not() -> None:
     server = _Server(refuses={"S1"})
     server.subscribe(NAMES[:3])
-    assert server.settle() == ["S1"]
+    assert server.search() == ["S1"]
     assert server.subscriptions.confirm(["S0", "S1"]) == ["S1"]
     assert server.subscriptions.confirm(["S0", "S1"]) == []
     assert set(server.subscriptions.symbols) == {"S0", "S1", "S2"}
@@ -134,7 +134,7 @@ def test_who_is_unsubscribed_is_looked_for_no_more() -> None:
     server = _Server(refuses={"S1"})
     server.subscribe(NAMES[:4])
     server.subscriptions.unsubscribe(["S1"])
-    assert server.settle() == []
+    assert server.search() == []
     assert list(server.subscriptions.symbols) == ["S0", "S2", "S3"]
 
 

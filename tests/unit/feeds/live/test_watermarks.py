@@ -30,7 +30,7 @@ class _Producer:
     ) -> None:
         self.symbols = symbols or ("A",)
         self.newest: int | None = None
-        self.checkpoints = Watermarks(
+        self.watermarks = Watermarks(
             "live",
             "src",
             grace_ms=GRACE,
@@ -45,23 +45,23 @@ class _Producer:
         return now_ms if self.newest is None else M + self.newest
 
     def connect(self, now: int) -> None:
-        self.checkpoints.connected(self.symbols, M + now)
+        self.watermarks.connected(self.symbols, M + now)
 
     def end(self, now: int, since: int | None = None) -> list[Watermark]:
         at = now if since is None else since
-        return self.checkpoints.disconnected(self.symbols, M + at, M + now)
+        return self.watermarks.disconnected(self.symbols, M + at, M + now)
 
     def silent(self, start: int, end: int, now: int) -> list[Watermark]:
-        return self.checkpoints.silent(self.symbols, M + start, M + end, M + now)
+        return self.watermarks.silent(self.symbols, M + start, M + end, M + now)
 
     def second(self, now: int, newest: int | None = None) -> list[Watermark]:
         self.newest = newest
-        return self.checkpoints.each_second(M + now)
+        return self.watermarks.each_second(M + now)
 
     def lose(self, now: int, start: int | None, end: int | None, symbol: str | None = "A") -> Any:
         from_ms = None if start is None else M + start
         lost = LostSpan(symbol, from_ms, None if end is None else M + end)
-        return self.checkpoints.lost(lost, M + now)
+        return self.watermarks.lost(lost, M + now)
 
 
 def _emitted(messages: list[Watermark]) -> list[tuple[int, int | None]]:
@@ -86,7 +86,7 @@ def test_every_subscribed_symbol_is_reported_without_any_trade() -> None:
 def test_a_symbol_that_traded_is_reported_within_a_second_and_then_no_more() -> None:
     producer = _Producer(0, "A", "B")
     producer.connect(0)
-    producer.checkpoints.traded(["B", "UNKNOWN"])
+    producer.watermarks.traded(["B", "UNKNOWN"])
     (message,) = producer.second(10_000)
     assert (message.symbol, message.t - M, message.covered_ms) == ("B", 5_000, 10_000)
     assert producer.second(11_000) == []
@@ -115,7 +115,7 @@ def test_the_watermark_never_falls_and_waits_for_a_late_feed() -> None:
     producer = _Producer(0)
     times = []
     for now, newest in ((70_000, 70_000), (71_000, 40_000), (72_000, 71_000), (140_000, 75_500)):
-        producer.checkpoints.traded(["A"])
+        producer.watermarks.traded(["A"])
         times += [m.t - M for m in producer.second(now, newest)]
     assert times == [65_000, 65_000, 65_000, 66_000, 70_500, 70_500]
 
@@ -123,7 +123,7 @@ def test_the_watermark_never_falls_and_waits_for_a_late_feed() -> None:
 def test_a_clock_that_was_moved_forward_covers_no_more_than_was_received() -> None:
     producer = _Producer(0)
     producer.connect(0)
-    producer.checkpoints.moved_forward(M, 30_000)
+    producer.watermarks.moved_forward(M, 30_000)
     assert _emitted(producer.second(65_000)) == [(0, 30_000)]
 
 
@@ -132,7 +132,7 @@ def test_what_was_received_before_a_clock_was_moved_stays_covered(moved_at: int)
     producer = _Producer(0)
     producer.connect(47_000)
     emitted = producer.second(moved_at)
-    producer.checkpoints.moved_forward(M + moved_at, 21_000)
+    producer.watermarks.moved_forward(M + moved_at, 21_000)
     emitted += producer.second(90_000)
     assert _emitted(emitted) == [(0, 13_000)]
     assert _emitted(producer.second(125_000)) == [(60_000, 39_000)]
@@ -143,8 +143,8 @@ def test_a_stall_that_began_before_a_clock_was_moved_corrects_from_its_beginning
     producer = _Producer(0)
     producer.connect(0)
     assert _emitted(producer.second(65_000)) == [(0, 60_000)]
-    producer.checkpoints.moved_forward(M + 66_000, 20_000)
-    producer.checkpoints.moved_forward(M + 90_000, 10_000)
+    producer.watermarks.moved_forward(M + 66_000, 20_000)
+    producer.watermarks.moved_forward(M + 90_000, 10_000)
     assert _emitted(producer.second(130_000)) == [(60_000, 30_000)]
     corrections = producer.end(since=80_000, now=140_000)  # it said 50_000 then
     assert _emitted(corrections) == [(0, 50_000), (60_000, 0)]
@@ -166,7 +166,7 @@ def test_what_was_lost_while_the_clock_was_moved_is_cut_where_it_reported_so() -
     producer = _Producer(0)
     producer.connect(0)
     assert _emitted(producer.second(65_000)) == [(0, 60_000)]
-    producer.checkpoints.moved_forward(M + 66_000, 20_000)
+    producer.watermarks.moved_forward(M + 66_000, 20_000)
     assert _emitted(producer.second(130_000)) == [(60_000, 40_000)]
     corrections = producer.silent(75_000, 100_000, now=131_000)  # from 55_000 on, as it was then
     assert _emitted(corrections) == [(0, 55_000), (60_000, 20_000)]
@@ -187,7 +187,7 @@ def test_minutes_lost_longer_ago_than_the_horizon_are_one_message() -> None:
 def test_after_a_restart_the_minute_it_died_in_comes_first_and_then_each_gap_one() -> None:
     checkpoint = CoverageCheckpoint(M + 20_000, {"A": {M: 20_000}})
     producer = _Producer(200_000, checkpoint=checkpoint)
-    messages = producer.checkpoints.resume(M + 200_000)
+    messages = producer.watermarks.resume(M + 200_000)
     assert _emitted(messages) == [(0, 20_000), (60_000, 0), (120_000, 0), (180_000, 0)]
     assert [m.t - M for m in messages] == [60_000, 120_000, 195_000, 195_000]
     assert producer.second(201_000) == []
@@ -196,7 +196,7 @@ def test_after_a_restart_the_minute_it_died_in_comes_first_and_then_each_gap_one
 def test_minutes_gap_for_longer_than_the_horizon_are_one_message() -> None:
     checkpoint = CoverageCheckpoint(M + 20_000, {"A": {M: 20_000}})
     now = 2 * HORIZON + 10_000
-    messages = _Producer(now, checkpoint=checkpoint).checkpoints.resume(M + now)
+    messages = _Producer(now, checkpoint=checkpoint).watermarks.resume(M + now)
     assert _emitted(messages)[:3] == [(0, 20_000), (840_000, 0), (900_000, 0)]
     assert [m.gap_since for m in messages[:3]] == [None, M + MINUTE, None]
     assert _emitted(messages)[-1] == (2 * HORIZON, 0)
@@ -204,7 +204,7 @@ def test_minutes_gap_for_longer_than_the_horizon_are_one_message() -> None:
 
 def test_a_restart_within_the_minute_adds_to_what_was_covered() -> None:
     producer = _Producer(30_000, checkpoint=CoverageCheckpoint(M + 20_000, {"A": {M: 20_000}}))
-    assert _emitted(producer.checkpoints.resume(M + 30_000)) == [(0, 20_000)]
+    assert _emitted(producer.watermarks.resume(M + 30_000)) == [(0, 20_000)]
     producer.connect(40_000)
     assert _emitted(producer.second(65_000)) == [(0, 40_000)]
 
@@ -212,7 +212,7 @@ def test_a_restart_within_the_minute_adds_to_what_was_covered() -> None:
 def test_a_restart_between_a_minutes_end_and_its_grace_reports_both_minutes() -> None:
     checkpoint = CoverageCheckpoint(M + 62_000, {"A": {M: 55_000, M + MINUTE: 2_000}})
     producer = _Producer(63_000, checkpoint=checkpoint)
-    resumed = producer.checkpoints.resume(M + 63_000)
+    resumed = producer.watermarks.resume(M + 63_000)
     assert _emitted(resumed) == [(0, 55_000), (60_000, 2_000)]
     assert _emitted(producer.second(65_000)) == [(0, 55_000)]
 
@@ -220,11 +220,11 @@ def test_a_restart_between_a_minutes_end_and_its_grace_reports_both_minutes() ->
 def test_what_the_checkpoint_reports_is_what_was_covered_and_not_yet_reported() -> None:
     producer = _Producer(0)
     producer.connect(5_000)
-    assert producer.checkpoints.checkpoint(M + 62_000) == CoverageCheckpoint(
+    assert producer.watermarks.checkpoint(M + 62_000) == CoverageCheckpoint(
         M + 62_000, {"A": {M: 55_000, M + 60_000: 2_000}}
     )
     producer.second(65_000)
-    assert producer.checkpoints.checkpoint(M + 66_000) == CoverageCheckpoint(
+    assert producer.watermarks.checkpoint(M + 66_000) == CoverageCheckpoint(
         M + 66_000, {"A": {M + 60_000: 6_000}}
     )
 
@@ -241,17 +241,17 @@ def test_a_removed_symbol_is_reported_until_its_last_minutes_end_and_the_horizon
 
 def test_a_removed_symbol_of_a_late_feed_is_reported_as_far_as_its_trades_may_come() -> None:
     producer = _Producer(0, "A", "B")
-    producer.checkpoints.remove(["B"], M + 30_000)
+    producer.watermarks.remove(["B"], M + 30_000)
     emitted = [m for now in range(0, 1_200_000, 1_000) for m in producer.second(now, now - 120_000)]
     assert max(m.t for m in emitted if m.symbol == "B") - M >= MINUTE + HORIZON
-    assert producer.checkpoints.end_ms("B") == 0
+    assert producer.watermarks.end_ms("B") == 0
 
 
 def test_a_symbol_new_since_the_restart_is_not_reported_as_gap_before() -> None:
     producer = _Producer(
         200_000, "A", "NEW", checkpoint=CoverageCheckpoint(M + 20_000, {"A": {M: 20_000}})
     )
-    messages = producer.checkpoints.resume(M + 200_000)
+    messages = producer.watermarks.resume(M + 200_000)
     assert _emitted([m for m in messages if m.symbol == "NEW"]) == [(180_000, 0)]
 
 
@@ -259,7 +259,7 @@ def test_a_checkpoint_from_the_future_is_not_believed() -> None:
     producer = _Producer(
         0, checkpoint=CoverageCheckpoint(M + 3_600_000, {"A": {M + 3_600_000: 5_000}})
     )
-    assert producer.checkpoints.resume(M) == []
+    assert producer.watermarks.resume(M) == []
     assert _emitted(producer.second(65_000)) == [(0, 0)]
 
 
@@ -341,8 +341,8 @@ def test_each_minute_is_reported_before_anything_later_and_no_watermark_falls(
             messages += producer.end(now)
             open_since = None
         elif what == "trade":
-            messages += producer.checkpoints.minutes(M + now)
-            producer.checkpoints.traded(["A"])
+            messages += producer.watermarks.minutes(M + now)
+            producer.watermarks.traded(["A"])
             for minute in range(0, now - GRACE - MINUTE + 1, MINUTE):
                 assert {minute} <= emitted.keys() | {m - M for m in _minutes(messages)}
         else:
@@ -356,7 +356,7 @@ def test_each_minute_is_reported_before_anything_later_and_no_watermark_falls(
 
 
 def _minutes(messages: list[Watermark]) -> list[int]:
-    """The minutes that `messages` tell, those of a dark time included."""
+    """The minutes that `messages` report, those of a gap included."""
     return [
         minute
         for m in messages
@@ -380,7 +380,7 @@ def test_a_loss_in_a_minute_that_was_sent_corrects_it() -> None:
     messages = producer.lose(130_000, 59_000, 60_100)
     assert _emitted(messages) == [(0, 59_000), (60_000, 59_900)]
     assert producer.lose(131_000, 59_000, 60_100) == [], "it is known"
-    assert producer.checkpoints.checkpoint(M + 130_000).covered["A"] == {M + 120_000: 10_000}
+    assert producer.watermarks.checkpoint(M + 130_000).covered["A"] == {M + 120_000: 10_000}
 
 
 def test_a_loss_before_a_connection_was_closed_is_not_covered_either() -> None:
@@ -411,7 +411,7 @@ def test_a_loss_in_minutes_that_are_discarded_leaves_nothing_of_them_covered() -
 def test_of_what_an_earlier_run_sent_nothing_lost_counts_as_covered() -> None:
     checkpoint = CoverageCheckpoint(M + 20_000, {"A": {M: 20_000}, "B": {M: 20_000}})
     producer = _Producer(200_000, "A", "B", checkpoint=checkpoint)
-    producer.checkpoints.resume(M + 200_000)
+    producer.watermarks.resume(M + 200_000)
     messages = producer.lose(201_000, -90_000, 10_000, symbol=None)
     of_a = [message for message in messages if message.symbol == "A"]
     assert [(m.gap_since, (m.minute_start or 0) - M, m.covered_ms) for m in of_a] == [
@@ -427,7 +427,7 @@ def test_a_loss_without_beginning_or_end_reaches_from_the_horizon_to_now() -> No
     for at in range(65_000, 365_000, 60_000):
         producer.second(at)
     producer.lose(330_000, None, None, symbol=None)
-    assert producer.checkpoints.checkpoint(M + 330_000).covered["A"] == {M + 300_000: 0}
+    assert producer.watermarks.checkpoint(M + 330_000).covered["A"] == {M + 300_000: 0}
 
 
 def test_a_loss_of_a_symbol_that_is_gone_changes_nothing() -> None:

@@ -239,9 +239,9 @@ def test_what_is_no_fault_of_a_message_stops_the_publisher_which_keeps_it(
 
 def test_what_cannot_be_read_of_the_file_is_lost(client: list[_Client], tmp_path: Path) -> None:
     path = tmp_path / "spill"
-    places = _fill(path, 3)
+    positions = _fill(path, 3)
     content = bytearray(path.read_bytes())
-    content[places[1] + 40] ^= 1
+    content[positions[1] + 40] ^= 1
     path.write_bytes(bytes(content))
     publisher = _publisher(path)
     assert publisher.take_lost() == [LostSpan(None, NOW + 5, NOW + 7)]
@@ -250,9 +250,9 @@ def test_what_cannot_be_read_of_the_file_is_lost(client: list[_Client], tmp_path
 def _fill(path: Path, count: int) -> list[int]:
     """A file of so many messages, and where each begins."""
     file = SpillFile(path)
-    places = []
+    positions = []
     for number in range(count):
-        places.append(path.stat().st_size)
+        positions.append(path.stat().st_size)
         file.append([KafkaRecord("stocks-topic", b"A", encode(_trades(number)))])
     file.close()
-    return places
+    return positions

@@ -1,4 +1,4 @@
-"""The file where messages wait: spoiled records, files of another format, a failing disk."""
+"""The file where messages wait: corrupt records, files of another format, a failing disk."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A recording played through again is what was played through when it was made."""
+"""Playing back a recording gives the messages of the run that was recorded."""
 
 from __future__ import annotations
 
@@ -149,40 +149,42 @@ def test_everything_that_can_happen_happens_again(tmp_path: Path) -> None:
 
 
 def test_a_silence_that_ended_by_itself_is_judged_the_same_again(tmp_path: Path) -> None:
-    life = _ProducerRun(tmp_path / "day.gz", 0, feed="simulated")
+    recorded = _ProducerRun(tmp_path / "day.gz", 0, feed="simulated")
 
     def go_on(from_s: int, to_s: int) -> None:
         for second in range(from_s, to_s):
-            life.pass_s(1)
+            recorded.pass_s(1)
             for symbol in ("A", "B"):
-                life.receive("c-1", second * 1_000, second * 1_000 + 1, symbol=symbol)
+                recorded.receive("c-1", second * 1_000, second * 1_000 + 1, symbol=symbol)
 
-    life.open("c-1")
+    recorded.open("c-1")
     go_on(1, 50)
-    life.pass_s(30)
+    recorded.pass_s(30)
     go_on(80, 140)
-    life.recorder.close()
-    assert _again(tmp_path / "day.gz", "simulated") == life.made
-    first = [m.covered_ms for m in life.made if isinstance(m, Watermark) and m.minute_start == M]
+    recorded.recorder.close()
+    assert _again(tmp_path / "day.gz", "simulated") == recorded.made
+    first = [
+        m.covered_ms for m in recorded.made if isinstance(m, Watermark) and m.minute_start == M
+    ]
     assert first[-1] == 49_000
 
 
 def test_what_was_rejected_as_unsubscribed_is_so_again(tmp_path: Path) -> None:
-    life = _ProducerRun(tmp_path / "day.gz", 0)
-    life.open("c-1")
-    life.receive("c-1", 1, symbol="C")
-    life.session.add(["C"])
-    life.session.remove(["B"])
-    life.recorder.changed(["C"], ["B"])
-    life.session.subscribed("c-1", ["C"])
-    life.recorder.subscribed("c-1", ["C"])
-    life.receive("c-1", 2, symbol="C")
-    life.receive("c-1", 3, symbol="B")
-    life.pass_s(1_000)
-    life.receive("c-1", 1_000_000, symbol="B")
-    life.recorder.close()
-    assert _again(tmp_path / "day.gz") == life.made
-    reasons = [m.reason for m in life.made if isinstance(m, RejectionRecord)]
+    recorded = _ProducerRun(tmp_path / "day.gz", 0)
+    recorded.open("c-1")
+    recorded.receive("c-1", 1, symbol="C")
+    recorded.session.add(["C"])
+    recorded.session.remove(["B"])
+    recorded.recorder.changed(["C"], ["B"])
+    recorded.session.subscribed("c-1", ["C"])
+    recorded.recorder.subscribed("c-1", ["C"])
+    recorded.receive("c-1", 2, symbol="C")
+    recorded.receive("c-1", 3, symbol="B")
+    recorded.pass_s(1_000)
+    recorded.receive("c-1", 1_000_000, symbol="B")
+    recorded.recorder.close()
+    assert _again(tmp_path / "day.gz") == recorded.made
+    reasons = [m.reason for m in recorded.made if isinstance(m, RejectionRecord)]
     assert reasons == ["unsubscribed", "unsubscribed"]
 
 
@@ -191,21 +193,21 @@ QUOTE = {"c": 1.25, "d": None, "dp": 0.1, "h": 2, "l": 1, "o": 1, "pc": 1, "t": 
 
 def test_quotes_come_again_among_the_frames_when_they_came(tmp_path: Path) -> None:
     path = tmp_path / "day.gz"
-    life = _ProducerRun(path, 0)
-    life.open("c-1")
-    life.pass_s(10)
-    life.ask("A", QUOTE)
-    life.receive("c-1", 10_000)
-    life.pass_s(20)
-    life.ask("B", QUOTE | {"c": "1"})
-    life.ask("B", QUOTE | {"c": 0, "t": 0})
-    life.ask("B", QUOTE | {"c": 1.5})
-    life.pass_s(60)
-    life.recorder.close()
-    assert _again(path) == life.made
-    quotes = [(m.symbol, m.received_at - M) for m in life.made if isinstance(m, Quote)]
+    recorded = _ProducerRun(path, 0)
+    recorded.open("c-1")
+    recorded.pass_s(10)
+    recorded.ask("A", QUOTE)
+    recorded.receive("c-1", 10_000)
+    recorded.pass_s(20)
+    recorded.ask("B", QUOTE | {"c": "1"})
+    recorded.ask("B", QUOTE | {"c": 0, "t": 0})
+    recorded.ask("B", QUOTE | {"c": 1.5})
+    recorded.pass_s(60)
+    recorded.recorder.close()
+    assert _again(path) == recorded.made
+    quotes = [(m.symbol, m.received_at - M) for m in recorded.made if isinstance(m, Quote)]
     assert quotes == [("A", 10_000), ("B", 30_000)]
-    assert [m.stage for m in life.made if isinstance(m, RejectionRecord)] == ["feed"]
+    assert [m.stage for m in recorded.made if isinstance(m, RejectionRecord)] == ["feed"]
 
 
 def test_a_quote_that_is_no_json_is_named(tmp_path: Path) -> None:
