@@ -183,6 +183,28 @@ def backfill(
     run(_settings(), files, out, price_rule=price_rule, interval=interval)
 
 
+@cli.command()
+def powerbi(
+    out: Annotated[
+        Path, typer.Option(help="Folder of the Power BI project; what an earlier run wrote goes.")
+    ] = Path("powerbi"),
+    server: Annotated[
+        str, typer.Option(help="Host name of the Snowflake account.")
+    ] = "YOUR_ACCOUNT.snowflakecomputing.com",
+    warehouse: Annotated[
+        str, typer.Option(help="Virtual warehouse that runs the report's queries.")
+    ] = "YOUR_WAREHOUSE",
+    role: Annotated[str, typer.Option(help="Role that may read gold.")] = "YOUR_ROLE",
+    database: Annotated[str, typer.Option(help="Database that holds gold.")] = "STOCKS",
+    schema: Annotated[str, typer.Option(help="Schema of the gold views.")] = "GOLD",
+) -> None:
+    """Write the Power BI project: semantic model and report over gold in Snowflake."""
+    from app.powerbi.command import run
+    from app.powerbi.tmdl import Connection
+
+    run(out, Connection(server, warehouse, role, database, schema))
+
+
 def _leave(number: int, _frame: object) -> None:
     sys.exit(128 + number)
 
