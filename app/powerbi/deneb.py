@@ -17,6 +17,13 @@ VISUAL_TYPE = "deneb7E15AEF80B9E4D4F8E12924291ECE89A"
 VEGA_LITE_VERSION = "6.4.1"
 DENEB_VERSION = "1.9.0.0"
 
+TIME_LABEL = (
+    "round(datum.index * (length(domain('x')) - 1))"
+    " % ceil(length(domain('x')) / max(1, floor(width / 100))) == 0"
+    " ? timeFormat(datum.value, '%d %b %H:%M') : ''"
+)
+"""A label every 100 pixels. Vega could leave out what overlaps, but would measure every label."""
+
 _PRICE_PANE = [{"expr": "height * 0.76"}, 0]
 _VOLUME_PANE = [{"expr": "height"}, {"expr": "height * 0.82"}]
 
@@ -39,11 +46,9 @@ def spec() -> dict[str, Any]:
                 "type": "ordinal",
                 "axis": {
                     "title": None,
-                    "formatType": "time",
-                    "format": "%d %b %H:%M",
+                    "labelExpr": TIME_LABEL,
                     "labelAngle": 0,
-                    "labelOverlap": "greedy",
-                    "labelSeparation": 24,
+                    "labelPadding": 8,
                     "ticks": False,
                 },
             },
@@ -79,7 +84,7 @@ def config() -> dict[str, Any]:
 
 def _prices() -> dict[str, Any]:
     scale = {"zero": False, "range": _PRICE_PANE, "nice": True}
-    axis = {"title": "Price", "titleAnchor": "end", "format": ",.2f"}
+    axis = {"title": None, "format": ",.2f"}
 
     def y(field: str) -> dict[str, Any]:
         return {"field": field, "type": "quantitative", "scale": scale, "axis": axis}
@@ -111,10 +116,9 @@ def _volume() -> dict[str, Any]:
                 "type": "quantitative",
                 "scale": {"range": _VOLUME_PANE},
                 "axis": {
-                    "title": "Volume",
-                    "titleAnchor": "start",
+                    "title": None,
                     "orient": "right",
-                    "format": "~s",
+                    "format": ".2~s",
                     "tickCount": 2,
                     "grid": False,
                 },

@@ -27,6 +27,19 @@ class ColumnRef:
 
 
 @dataclass(frozen=True)
+class Condition:
+    """A column that has a value, or has not."""
+
+    column: ColumnRef
+    sign: Literal["=", "<>"]
+    text: str
+
+    @property
+    def dax(self) -> str:
+        return f'{self.column.dax} {self.sign} "{self.text}"'
+
+
+@dataclass(frozen=True)
 class Context:
     """What a measure is evaluated under: aggregates of a row, and columns that have one value."""
 
@@ -51,19 +64,18 @@ class Expression(Protocol):
 
 @dataclass(frozen=True)
 class Aggregate:
-    """SUM, MIN, MAX or AVERAGE of a column, all of its rows or those where a column has a value."""
+    """SUM, MIN, MAX or AVERAGE of a column, of all rows or of those that a condition selects."""
 
     function: Literal["SUM", "MIN", "MAX", "AVERAGE"]
     column: ColumnRef
-    where: tuple[ColumnRef, str] | None = None
+    where: Condition | None = None
 
     @property
     def dax(self) -> str:
         aggregate = f"{self.function}({self.column.dax})"
         if self.where is None:
             return aggregate
-        column, value = self.where
-        return f'CALCULATE({aggregate}, {column.dax} = "{value}")'
+        return f"CALCULATE({aggregate}, {self.where.dax})"
 
     def parts(self) -> tuple[Expression, ...]:
         return ()

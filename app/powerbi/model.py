@@ -13,6 +13,7 @@ from typing import Literal
 from app.powerbi.expressions import (
     Aggregate,
     ColumnRef,
+    Condition,
     Divide,
     Expression,
     IfFiltered,
@@ -197,6 +198,7 @@ VIEWS: dict[str, tuple[str, tuple[Column, ...]]] = {
             Column("volume", "Candle Volume", "double", WHOLE),
             Column("session", "Session", "string", visible=True),
             Column("status", "Status", "string", visible=True),
+            Column("recency", "Candle Recency", "int64", "0"),
         ),
     ),
     "Quality": (
@@ -223,6 +225,7 @@ SYMBOL = ColumnRef("Symbols", "Symbol")
 SESSION_DATE = ColumnRef("Dates", "Session Date")
 INTERVAL = ColumnRef("Candles", "Interval")
 CANDLE_TIME = ColumnRef("Candles", "Candle Time")
+CANDLE_RECENCY = ColumnRef("Candles", "Candle Recency")
 
 
 def _sum(table: str, column: str) -> Aggregate:
@@ -244,9 +247,12 @@ def _candle(function: Literal["MIN", "MAX", "SUM"], column: str) -> Expression:
 
 def _gauge(column: str) -> Expression:
     """Of the chosen symbols; of gold's row for all symbols where none is chosen."""
-    of_all = (ColumnRef("Gauges", "Symbol Key"), ALL_SYMBOLS)
-    amount = ColumnRef("Gauges", column)
-    return IfFiltered("Symbols", Aggregate("SUM", amount), Aggregate("SUM", amount, of_all))
+    symbol, amount = ColumnRef("Gauges", "Symbol Key"), ColumnRef("Gauges", column)
+    return IfFiltered(
+        "Symbols",
+        filtered=Aggregate("SUM", amount, Condition(symbol, "<>", ALL_SYMBOLS)),
+        unfiltered=Aggregate("SUM", amount, Condition(symbol, "=", ALL_SYMBOLS)),
+    )
 
 
 _CLOSE, _OPEN = MeasureRef("Close"), MeasureRef("Open")
@@ -475,7 +481,7 @@ MEASURES: dict[str, tuple[Measure, ...]] = {
             "Repeats of a trade that were left out.",
         ),
         Measure(
-            "Out Of Order Trades",
+            "Out of Order",
             _sum("Quality", "Out Of Order Count"),
             WHOLE,
             "Data quality",

@@ -66,22 +66,35 @@ def projection(kind: str, table: str, name: str, active: bool) -> JsonObject:
 
 
 def equals_filter(table: str, column: str, value: str) -> JsonObject:
-    """The filter `column = value` as a query, in which the table has a short name."""
-    source = {"Expression": {"SourceRef": {"Source": "t"}}, "Property": column}
+    """The filter `column = value`."""
+    values = [[{"Literal": {"Value": quoted(value)}}]]
+    return _filter(table, {"In": {"Expressions": [_filtered(column)], "Values": values}})
+
+
+def at_most_filter(table: str, column: str, limit: int) -> JsonObject:
+    """The filter `column <= limit`."""
+    comparison = {
+        "ComparisonKind": _LESS_THAN_OR_EQUAL,
+        "Left": _filtered(column),
+        "Right": {"Literal": {"Value": f"{limit}L"}},
+    }
+    return _filter(table, {"Comparison": comparison})
+
+
+_LESS_THAN_OR_EQUAL = 4
+
+
+def _filter(table: str, condition: JsonObject) -> JsonObject:
+    """A filter is a query, in which the table has a short name."""
     return {
         "Version": 2,
         "From": [{"Name": "t", "Entity": table, "Type": 0}],
-        "Where": [
-            {
-                "Condition": {
-                    "In": {
-                        "Expressions": [{"Column": source}],
-                        "Values": [[{"Literal": {"Value": quoted(value)}}]],
-                    }
-                }
-            }
-        ],
+        "Where": [{"Condition": condition}],
     }
+
+
+def _filtered(column: str) -> JsonObject:
+    return {"Column": {"Expression": {"SourceRef": {"Source": "t"}}, "Property": column}}
 
 
 def error_bars(

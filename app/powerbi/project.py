@@ -17,6 +17,7 @@ from app.powerbi.pbir import (
     DEFINITION_SCHEMAS,
     SCHEMAS,
     JsonObject,
+    at_most_filter,
     column_field,
     equals_filter,
     literal,
@@ -33,6 +34,7 @@ from app.powerbi.report import (
     WIDTH,
     Choice,
     Field,
+    Limit,
     Page,
     Visual,
 )
@@ -256,13 +258,17 @@ def _page(page: Page) -> JsonObject:
     return content | ({"visualInteractions": ignored} if ignored else {})
 
 
-def _filter(page: Page, choice: Choice) -> JsonObject:
-    table, column = choice.column.table, choice.column.column
+def _filter(page: Page, each: Choice | Limit) -> JsonObject:
+    table, column = each.column.table, each.column.column
+    if isinstance(each, Choice):
+        kind, condition = "Categorical", equals_filter(table, column, each.value)
+    else:
+        kind, condition = "Advanced", at_most_filter(table, column, each.at_most)
     return {
         "name": name_of(page.key, "filter", table, column),
         "field": column_field(table, column),
-        "type": "Categorical",
-        "filter": equals_filter(table, column, choice.value),
+        "type": kind,
+        "filter": condition,
         "howCreated": "User",
         "isLockedInViewMode": True,
     }

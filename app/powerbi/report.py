@@ -8,7 +8,7 @@ from typing import Literal
 
 from app.powerbi import deneb, theme
 from app.powerbi.expressions import ColumnRef
-from app.powerbi.model import CANDLE_TIME, INTERVAL, MODEL, SESSION_DATE, SYMBOL
+from app.powerbi.model import CANDLE_RECENCY, CANDLE_TIME, INTERVAL, MODEL, SESSION_DATE, SYMBOL
 from app.powerbi.pbir import (
     JsonObject,
     color,
@@ -24,6 +24,8 @@ from app.powerbi.pbir import (
 WIDTH, HEIGHT = 1280, 720
 PHONE_WIDTH = 324
 REFRESH = "PT30S"
+LIVE_CANDLES = 120
+"""Candles of the native chart, whose bodies have a width in pixels: more would overlap."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,14 @@ class Choice:
 
 
 @dataclass(frozen=True)
+class Limit:
+    """A filter that keeps a column at or below a number."""
+
+    column: ColumnRef
+    at_most: int
+
+
+@dataclass(frozen=True)
 class Visual:
     """A visual: its type, fields by role, place on the page and on a phone, and formatting."""
 
@@ -77,6 +87,11 @@ class Visual:
     ignores: tuple[str, ...] = ()
     """Keys of the visuals on its page that do not filter it."""
 
+    @property
+    def single_choice(self) -> bool:
+        """Whether a slicer always has one value chosen."""
+        return "selection" in self.objects
+
     def fields(self) -> tuple[Field, ...]:
         return tuple(field for fields in self.roles.values() for field in fields)
 
@@ -88,7 +103,7 @@ class Page:
     key: str
     title: str
     visuals: tuple[Visual, ...]
-    filters: tuple[Choice, ...] = ()
+    filters: tuple[Choice | Limit, ...] = ()
 
 
 def column(ref: ColumnRef) -> Field:
@@ -144,7 +159,7 @@ def _gauge(key: str, name: str, place: Place) -> Visual:
     return Visual(
         key=key,
         type="gauge",
-        title=f"{name} so far, mark: typical by now",
+        title=f"{name} against typical",
         alt_text=f"{name} of the symbol's newest session date, on a scale of twice the typical "
         f"{name.lower()} by this minute, with a mark at the typical one.",
         place=place,
@@ -179,7 +194,7 @@ def _native_candlestick() -> Visual:
     return Visual(
         key="live-candlestick",
         type="lineChart",
-        title="One-minute candles of the last two session dates (UTC), line: trend",
+        title="The last 120 one-minute candles (UTC), line: mean of 20 closes",
         alt_text="Candlestick chart of the symbol's one-minute candles, with the mean of the last "
         "20 closes as a line.",
         place=Place(16, 136, 844, 568),
@@ -192,8 +207,8 @@ def _native_candlestick() -> Visual:
         objects={
             "error": [
                 *error_bars("Candles", "Trend", "High", "Low", theme.SOFT, 1),
-                *error_bars("Candles", "Rising Close", "Close", "Open", theme.UP, 5),
-                *error_bars("Candles", "Falling Close", "Open", "Close", theme.DOWN, 5),
+                *error_bars("Candles", "Rising Close", "Close", "Open", theme.UP, 4),
+                *error_bars("Candles", "Falling Close", "Open", "Close", theme.DOWN, 4),
             ],
             "lineStyles": [*hidden, trend],
             "legend": properties(show=literal("false")),
@@ -249,7 +264,7 @@ def _live() -> Page:
     return Page(
         key="live",
         title="Live market",
-        filters=(Choice(INTERVAL, "1m"),),
+        filters=(Choice(INTERVAL, "1m"), Limit(CANDLE_RECENCY, LIVE_CANDLES)),
         visuals=(
             _symbol_slicer("live", single=True),
             _cards(
@@ -434,7 +449,7 @@ def _quality() -> Page:
                             "Rejected Trades",
                             "Late Trades",
                             "Duplicate Trades",
-                            "Out Of Order Trades",
+                            "Out of Order",
                             "Load Lag",
                         ),
                     )

@@ -166,7 +166,10 @@ final as (
         candles.session,
         candles.session_date,
         candles.revision,
-        candles.status
+        candles.status,
+        row_number() over (
+            partition by candles.symbol, candles.candle_interval order by candles.candle_time desc
+        ) as recency
     from candles
     inner join recent_dates
         on
