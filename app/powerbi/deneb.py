@@ -20,7 +20,7 @@ DENEB_VERSION = "1.9.0.0"
 TIME_LABEL = (
     "round(datum.index * (length(domain('x')) - 1))"
     " % ceil(length(domain('x')) / max(1, floor(width / 100))) == 0"
-    " ? timeFormat(datum.value, '%d %b %H:%M') : ''"
+    " ? timeFormat(toDate(datum.value), '%d %b %H:%M') : ''"
 )
 """A label every 100 pixels. Vega could leave out what overlaps, but would measure every label."""
 

@@ -16,6 +16,8 @@ Box: TypeAlias = tuple[float, float, float, float]
 FONTS = f"{theme.FONT}, Liberation Sans, DejaVu Sans, sans-serif"
 _CHARACTER = 0.56
 """Mean width of a character in parts of its size."""
+_BOLD = 1.12
+"""How much wider bold characters are."""
 
 
 def document(width: int, height: int, parts: Sequence[str]) -> str:
@@ -45,7 +47,7 @@ def text(
 ) -> str:
     """Words at a base line; where `width` is given, shortened to fit it."""
     if width is not None:
-        words = fit(words, size, width)
+        words = fit(words, size * (_BOLD if bold else 1), width)
     weight = ' font-weight="600"' if bold else ""
     return (
         f'<text x="{x:.1f}" y="{y:.1f}" font-size="{size}" fill="{fill}" text-anchor="{anchor}"'

@@ -54,6 +54,7 @@ def test_page_shows_every_visual_with_values_of_gold(gold_file: Path, page: obje
             if each.key != "quality":
                 assert f">{kpi['current_price']:,.2f}<" in drawing
             assert "no data" not in drawing
+            assert "NaN" not in drawing
             assert "…" not in re.sub(r">BINANCE:[^<]*<", "", drawing)
 
 
