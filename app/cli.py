@@ -185,6 +185,38 @@ def backfill(
     run(_settings(), files, out, price_rule=price_rule, interval=interval)
 
 
+@cli.command()
+def powerbi(
+    out: Annotated[
+        Path, typer.Option(help="Folder of the Power BI project; what an earlier run wrote goes.")
+    ] = Path("powerbi"),
+    server: Annotated[
+        str, typer.Option(help="Host name of the Snowflake account.")
+    ] = "YOUR_ACCOUNT.snowflakecomputing.com",
+    warehouse: Annotated[
+        str, typer.Option(help="Virtual warehouse that runs the report's queries.")
+    ] = "YOUR_WAREHOUSE",
+    role: Annotated[str, typer.Option(help="Role that may read gold.")] = "YOUR_ROLE",
+    database: Annotated[str, typer.Option(help="Database that holds gold.")] = "STOCKS",
+    schema: Annotated[str, typer.Option(help="Schema of the gold views.")] = "GOLD",
+    preview: Annotated[
+        Path | None,
+        typer.Option(help="Write PNGs of the pages into this folder instead, of DuckDB's gold."),
+    ] = None,
+    symbol: Annotated[
+        str | None, typer.Option(help="With --preview; default: the most traded one.")
+    ] = None,
+) -> None:
+    """Write the Power BI project: semantic model and report over gold in Snowflake."""
+    from app.powerbi.command import run, run_preview
+    from app.powerbi.tmdl import Connection
+
+    if preview is not None:
+        run_preview(_settings(), preview, symbol)
+        return
+    run(out, Connection(server, warehouse, role, database, schema))
+
+
 def _exit(number: int, _frame: object) -> None:
     sys.exit(128 + number)
 

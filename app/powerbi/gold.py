@@ -1,0 +1,52 @@
+"""Gold as the report reads it, from the file that the last build published.
+
+That file holds the tables which the live page reads. Three views are the report's own; here they
+are made from the SQL of their dbt models, whose only template is `ref`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from app.powerbi.model import MODEL
+from app.warehouse.published import TABLES
+from app.warehouse.sql import text_literal
+from app.warehouse.transform import PROJECT
+
+_REF = re.compile(r"{{ ref\('(\w+)'\) }}")
+
+
+@contextmanager
+def published_gold(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A connection whose schema `gold` has every view of the report over the file at `path`."""
+    with duckdb.connect() as connection:
+        connection.execute(f"attach {text_literal(str(path))} as published (read_only)")
+        connection.execute("create schema gold")
+        for table in TABLES:
+            connection.execute(f"create view gold.{table} as from published.gold.{table}")
+        for view in (table.view for table in MODEL.tables if table.view not in TABLES):
+            connection.execute(f"create view gold.{view} as {view_sql(view)}")
+        yield connection
+
+
+def view_sql(view: str) -> str:
+    """The SELECT of a gold model that refers to other gold models only."""
+    sql = (PROJECT / "models" / "gold" / f"{view}.sql").read_text(encoding="utf-8")
+    return _REF.sub(r"gold.\1", sql)
+
+
+def rows_of(connection: duckdb.DuckDBPyConnection, sql: str) -> list[dict[str, Any]]:
+    """The rows of a query, by column name."""
+    cursor = connection.cursor()
+    try:
+        cursor.execute(sql)
+        names = [column[0] for column in cursor.description or []]
+        return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+    finally:
+        cursor.close()
