@@ -62,10 +62,11 @@ crash-test: install ## 20 kills, broker restarts and 120 s without one in one re
 	$(BIN)/python -m tests.integration.topologies.crash_driver --seed $(SEED)
 
 .PHONY: lint
-lint: install ## ruff, mypy and sqlfluff
+lint: install ## ruff, mypy, import contracts and sqlfluff
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 	cd dbt_stocks && ../$(BIN)/sqlfluff lint models --processes 2
 
 .PHONY: format

@@ -14,7 +14,7 @@ from app.feeds.finnhub.frames import parse_frame
 from app.feeds.live.session import FeedSession
 from app.feeds.simulator.market.exchange import Exchange
 from app.feeds.simulator.market.listing import KNOWN_PRICES
-from app.feeds.simulator.server.protocol import trade_frames
+from app.feeds.simulator.protocol import trade_frames
 
 BASE = 1_699_974_000_000
 """A Tuesday, 10:00 in New York: regular session."""

@@ -36,7 +36,7 @@ from app.feeds.finnhub.vendor import Finnhub
 from app.feeds.finnhub.websocket import FinnhubSocket
 from app.feeds.live.producer import Producer
 from app.feeds.simulator.market.exchange import Exchange
-from app.feeds.simulator.server.protocol import trade_frames
+from app.feeds.simulator.protocol import trade_frames
 from app.settings import Settings
 from app.topics import ensure_topics
 from benchmarks._bench import bench

@@ -25,7 +25,7 @@ from app.powerbi.expressions import (
 
 DataType = Literal["string", "int64", "double", "dateTime"]
 
-ALL_SYMBOLS = "ALL"
+ALL_SYMBOLS = "*"
 """Symbol of gold_gauge's row for all symbols together."""
 
 PRICE = "#,0.00"
@@ -164,9 +164,9 @@ VIEWS: dict[str, tuple[str, tuple[Column, ...]]] = {
             Column("symbol", "Symbol Key", "string"),
             Column("volume", "Volume So Far", "double", WHOLE),
             Column("sales", "Sales So Far", "double", WHOLE),
-            Column("usual_volume", "Volume Typically", "double", WHOLE),
-            Column("usual_sales", "Sales Typically", "double", WHOLE),
-            Column("usual_days", "Days Compared", "int64", WHOLE),
+            Column("typical_volume", "Volume Typically", "double", WHOLE),
+            Column("typical_sales", "Sales Typically", "double", WHOLE),
+            Column("typical_days", "Days Compared", "int64", WHOLE),
             Column("gauge_max", "Volume Full Scale", "double", WHOLE),
             Column("gauge_max_sales", "Sales Full Scale", "double", WHOLE),
         ),

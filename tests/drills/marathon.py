@@ -38,7 +38,7 @@ from app.feeds.simulator.faults.kinds import AnyFault
 from app.feeds.simulator.faults.rest import RestFaults
 from app.feeds.simulator.faults.seeded import seeded_script
 from app.feeds.simulator.market.listing import KNOWN_PRICES
-from app.feeds.simulator.server.rest import Answer
+from app.feeds.simulator.rest import Answer
 from app.feeds.vendor import BadKeyError
 from app.settings import Settings
 from tests.integration.feeds.simulated import START_MS, TOKEN, simulated

@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Struct
 
 from app.feeds.simulator.market.prints import Print
-from app.feeds.simulator.server.protocol import TradeFrame
+from app.feeds.simulator.protocol import TradeFrame
 
 _BAD_ROWS = (
     b"null",

@@ -8,7 +8,7 @@ from app.feeds.clock import Clock
 from app.feeds.simulator.faults.kinds import RestCut, RestMalform, RestRefuse, RestSlow
 from app.feeds.simulator.faults.mangling import no_quote
 from app.feeds.simulator.faults.schedule import Script
-from app.feeds.simulator.server.rest import Answer, SimulatedRestApi, http_rejection
+from app.feeds.simulator.rest import Answer, SimulatedRestApi, http_rejection
 
 
 class RestFaults:

@@ -20,7 +20,7 @@ from app.feeds.simulator.market.exchange import Exchange
 from app.feeds.simulator.market.market import MINUTE_MS
 from app.feeds.simulator.market.tape import Tape
 from app.feeds.simulator.market.venue import Venue
-from app.feeds.simulator.server.rest import CALLS_PER_MINUTE
+from app.feeds.simulator.rest import CALLS_PER_MINUTE
 from app.feeds.simulator.server.server import SYMBOLS_PER_CONNECTION, Simulator
 from app.outputs import check_output
 from app.settings import Settings

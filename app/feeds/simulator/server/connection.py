@@ -26,7 +26,7 @@ from app.feeds.simulator.faults.frames import FrameFaults, OutgoingFrame
 from app.feeds.simulator.faults.kinds import AnyFault
 from app.feeds.simulator.faults.schedule import Script
 from app.feeds.simulator.market.prints import Print
-from app.feeds.simulator.server.protocol import PING, TOO_MANY_SYMBOLS, client_message, trade_frames
+from app.feeds.simulator.protocol import PING, TOO_MANY_SYMBOLS, client_message, trade_frames
 
 PING_INTERVAL_MS = 60_000
 MOST_WAITING_FRAMES = 20_000

@@ -24,13 +24,13 @@ from app.feeds.simulator.faults.market import MarketFaults
 from app.feeds.simulator.faults.rest import RestFaults
 from app.feeds.simulator.faults.schedule import Script
 from app.feeds.simulator.market.venue import Venue
-from app.feeds.simulator.server.connection import Connection
-from app.feeds.simulator.server.rest import (
+from app.feeds.simulator.rest import (
     CALLS_PER_MINUTE,
     Answer,
     SimulatedRestApi,
     http_rejection,
 )
+from app.feeds.simulator.server.connection import Connection
 
 STEP_MS = 50
 """The market is played in steps of this length; prints are delivered at their end."""

@@ -21,7 +21,7 @@ from app.feeds.outbox.publisher import Publisher, PublishError, producer_setting
 from app.feeds.outbox.spill_file import SpillFile
 from app.feeds.outbox.spill_format import HEAD_BYTES, KafkaRecord
 from app.feeds.simulator.market.exchange import Exchange
-from app.feeds.simulator.server.protocol import trade_frames
+from app.feeds.simulator.protocol import trade_frames
 from app.settings import Settings
 
 NOW = 1_780_000_020_000

@@ -13,7 +13,7 @@ from msgspec import UNSET
 
 from app.feeds.simulator.market.exchange import Exchange
 from app.feeds.simulator.market.prints import Print
-from app.feeds.simulator.server.protocol import PING, TOO_MANY_SYMBOLS, client_message, trade_frames
+from app.feeds.simulator.protocol import PING, TOO_MANY_SYMBOLS, client_message, trade_frames
 
 START_MS = 1_780_000_000_000
 SYMBOLS = ["AAPL", "SPY", "TSLA", "BINANCE:BTCUSDT"]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from app.feeds.simulator.market.exchange import Exchange
-from app.feeds.simulator.server.rest import SimulatedRestApi
+from app.feeds.simulator.rest import SimulatedRestApi
 
 NOW_MS = 1_780_000_000_000
 
