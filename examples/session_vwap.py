@@ -1,9 +1,9 @@
-"""candles-1m → session VWAP with bands, exactly-once: how another topology is written.
+"""Compute the session VWAP with bands from candles-1m, exactly-once: an example topology.
 
-candles-1m ─> decode_candle ─> follow (stateful) ─> session-vwap
+candles-1m ─> decode_candle ─> update (stateful) ─> session-vwap
 
-Upsert on (symbol, window_start), the last point wins: a revised candle corrects the points of its
-minute and of every later minute of its session.
+Consumers upsert on (symbol, window_start), the last point wins: a revised candle corrects the
+points of its minute and of every later minute of its session.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from topologies.runtime.worker import application
 
 GROUP = POINTS_TOPIC = "session-vwap"
 BAND = 2.0
-"""Standard deviations, weighted by volume, between the VWAP and either band."""
+"""The distance of the bands from the VWAP in standard deviations, weighted by volume."""
 SESSIONS_KEPT = 2
-"""Of each symbol: the present one, and the one before while its last minutes may be revised."""
+"""Per symbol: the current one, and the previous one while its last minutes may be revised."""
 
 
 class Point(Struct):
-    """A symbol's VWAP and bands from its session's begin to the end of one minute."""
+    """The VWAP and bands of a symbol from the start of its session to the end of one minute."""
 
     symbol: str
     session_date: str
@@ -46,7 +46,7 @@ class Point(Struct):
 
 
 class Minute(Struct, array_like=True):
-    """What a candle adds to its session."""
+    """What a candle contributes to its session."""
 
     revision: int
     notional: Decimal
@@ -54,7 +54,7 @@ class Minute(Struct, array_like=True):
 
 
 class Sums(Struct, array_like=True):
-    """What minutes add up to; squares: of their prices, weighted by volume."""
+    """Sums of minutes; `squares` are of their prices, weighted by volume."""
 
     notional: Decimal = Decimal(0)
     volume: Decimal = Decimal(0)
@@ -69,22 +69,22 @@ class Sums(Struct, array_like=True):
         )
 
 
-class Session(Struct, array_like=True):
-    """A session of a symbol: its minutes that may be revised, and the sums of those before."""
+class SessionState(Struct, array_like=True):
+    """A session of a symbol: the minutes that may be revised, and the sums of earlier ones."""
 
     past: Sums = field(default_factory=Sums)
     minutes: dict[int, Minute] = field(default_factory=dict)
     last: int = 0
 
 
-Sessions = dict[str, Session]
+SessionStates = dict[str, SessionState]
 _encode = msgspec.msgpack.Encoder(decimal_format="string").encode
-_decode = msgspec.msgpack.Decoder(Sessions).decode
+_decode = msgspec.msgpack.Decoder(SessionStates).decode
 
 
-def take(sessions: Sessions, candle: Candle, horizon_ms: int) -> list[Point]:
-    """Let a candle count; the points of its minute and of every later one of its session."""
-    session = sessions.setdefault(f"{candle.session_date} {candle.session}", Session())
+def apply_candle(sessions: SessionStates, candle: Candle, horizon_ms: int) -> list[Point]:
+    """Apply a candle; return the points of its minute and of every later one of its session."""
+    session = sessions.setdefault(f"{candle.session_date} {candle.session}", SessionState())
     known = session.minutes.get(candle.window_start)
     revision = candle.revision or 0
     if known is not None and known.revision > revision:
@@ -107,15 +107,15 @@ def take(sessions: Sessions, candle: Candle, horizon_ms: int) -> list[Point]:
 def _point(candle: Candle, start: int, sums: Sums) -> Point:
     mean = vwap(sums.notional, sums.volume) or 0.0
     band = BAND * sqrt(max(0.0, sums.squares / float(sums.volume) - mean * mean))
-    place = (candle.symbol, candle.session_date, candle.session, start)
-    return Point(*place, vwap=mean, lower=mean - band, upper=mean + band)
+    key = (candle.symbol, candle.session_date, candle.session, start)
+    return Point(*key, vwap=mean, lower=mean - band, upper=mean + band)
 
 
-def follow(candle: Candle, state: State[str, bytes], horizon_ms: int) -> list[bytes]:
-    """A candle → the points it makes or corrects."""
+def update(candle: Candle, state: State[str, bytes], horizon_ms: int) -> list[bytes]:
+    """Update a symbol's state with a candle; return the points it adds or corrects."""
     stored = state.get_bytes("sessions")
     sessions = _decode(stored) if stored else {}
-    points = take(sessions, candle, horizon_ms)
+    points = apply_candle(sessions, candle, horizon_ms)
     state.set_bytes("sessions", _encode(sessions))
     return [msgspec.json.encode(point) for point in points]
 
@@ -135,12 +135,12 @@ def build(app: Application, settings: Settings) -> None:
         config=config,
     )
     stream = app.dataframe(candles).apply(decode_candle)
-    followed = partial(follow, horizon_ms=settings.candle_horizon_ms)
-    stream.apply(followed, stateful=True, expand=True).to_topic(points)
+    step = partial(update, horizon_ms=settings.candle_horizon_ms)
+    stream.apply(step, stateful=True, expand=True).to_topic(points)
 
 
 def run(settings: Settings) -> None:
-    """Run a worker until it is told to stop."""
+    """Run a worker until SIGINT or SIGTERM."""
     await_topics(settings)
     with claim_instance(settings.state_dir / GROUP, settings.tickhouse_instance) as instance:
         app = application(settings, instance, settings.named(GROUP))

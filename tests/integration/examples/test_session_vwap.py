@@ -13,7 +13,7 @@ import pytest
 
 from app.contracts import CANDLES_TOPIC, Candle, encode
 from app.topics import ensure_topics
-from examples.session_vwap import GROUP, POINTS_TOPIC, Point, Sessions, take
+from examples.session_vwap import GROUP, POINTS_TOPIC, Point, SessionStates, apply_candle
 from tests.candle_maker import candle
 from tests.integration.feeder import Feeder
 from tests.support import (
@@ -88,9 +88,9 @@ def test_each_point_is_written_once_though_the_worker_was_ended(
         assert stop(worker) == 0, log.read_text()
 
     expected: dict[str, list[Point]] = defaultdict(list)
-    kept: dict[str, Sessions] = defaultdict(dict)
+    kept: dict[str, SessionStates] = defaultdict(dict)
     for one in sent:
-        expected[one.symbol] += take(kept[one.symbol], one, settings.candle_horizon_ms)
+        expected[one.symbol] += apply_candle(kept[one.symbol], one, settings.candle_horizon_ms)
     written: dict[str, list[Point]] = defaultdict(list)
     for message in read_topic(settings, POINTS_TOPIC):
         written[message.key().decode()].append(msgspec.json.decode(message.value(), type=Point))

@@ -13,15 +13,15 @@ from hypothesis import strategies as st
 
 from app.contracts import Candle
 from examples import session_vwap
-from examples.session_vwap import Point, Sessions
+from examples.session_vwap import Point, SessionStates
 from tests.candle_maker import START, candle
 from tests.conftest import ROOT
 
 MINUTE, HORIZON = 60_000, 900_000
 
 
-def take(sessions: Sessions, candle: Candle) -> list[Point]:
-    return session_vwap.take(sessions, candle, HORIZON)
+def apply_candle(sessions: SessionStates, candle: Candle) -> list[Point]:
+    return session_vwap.apply_candle(sessions, candle, HORIZON)
 
 
 def minute(n: int, notional: str, volume: str, revision: int = 0, **fields: object) -> Candle:
@@ -36,9 +36,9 @@ def minute(n: int, notional: str, volume: str, revision: int = 0, **fields: obje
 
 
 def test_the_vwap_of_a_session_is_its_notional_over_its_volume():
-    sessions: Sessions = {}
-    assert take(sessions, minute(0, "100", "10"))[0].vwap == 10.0
-    (point,) = take(sessions, minute(1, "360", "30"))
+    sessions: SessionStates = {}
+    assert apply_candle(sessions, minute(0, "100", "10"))[0].vwap == 10.0
+    (point,) = apply_candle(sessions, minute(1, "360", "30"))
     assert point.vwap == 11.5
     assert (point.window_start, point.session) == (START + MINUTE, "post")
     assert point.upper - point.vwap == pytest.approx(2 * sqrt(0.75))
@@ -46,31 +46,31 @@ def test_the_vwap_of_a_session_is_its_notional_over_its_volume():
 
 
 def test_a_revised_candle_corrects_its_minute_and_every_later_one():
-    sessions: Sessions = {}
+    sessions: SessionStates = {}
     for n in range(3):
-        take(sessions, minute(n, "100", "10"))
-    corrected = take(sessions, minute(1, "360", "30", revision=1))
+        apply_candle(sessions, minute(n, "100", "10"))
+    corrected = apply_candle(sessions, minute(1, "360", "30", revision=1))
     assert [(p.window_start - START, p.vwap) for p in corrected] == [
         (MINUTE, 11.5),
         (2 * MINUTE, 11.2),
     ]
-    assert take(sessions, minute(1, "100", "10", revision=0)) == []
+    assert apply_candle(sessions, minute(1, "100", "10", revision=0)) == []
 
 
 def test_minutes_without_volume_say_nothing_until_there_is_some():
-    sessions: Sessions = {}
-    assert take(sessions, minute(0, "0", "0")) == []
-    assert [p.vwap for p in take(sessions, minute(1, "10", "1"))] == [10.0]
-    assert [p.vwap for p in take(sessions, minute(2, "0", "0"))] == [10.0]
+    sessions: SessionStates = {}
+    assert apply_candle(sessions, minute(0, "0", "0")) == []
+    assert [p.vwap for p in apply_candle(sessions, minute(1, "10", "1"))] == [10.0]
+    assert [p.vwap for p in apply_candle(sessions, minute(2, "0", "0"))] == [10.0]
 
 
 def test_a_session_begins_anew_and_the_one_before_may_still_be_revised():
-    sessions: Sessions = {}
-    take(sessions, minute(0, "100", "10", session="regular"))
-    take(sessions, minute(1, "20", "1"))
-    (point,) = take(sessions, minute(0, "110", "10", revision=1, session="regular"))
+    sessions: SessionStates = {}
+    apply_candle(sessions, minute(0, "100", "10", session="regular"))
+    apply_candle(sessions, minute(1, "20", "1"))
+    (point,) = apply_candle(sessions, minute(0, "110", "10", revision=1, session="regular"))
     assert point.vwap == 11.0
-    take(sessions, minute(9, "20", "1", session="closed"))
+    apply_candle(sessions, minute(9, "20", "1", session="closed"))
     assert len(sessions) == 2
 
 
@@ -80,14 +80,14 @@ minutes = st.tuples(st.integers(0, 5), st.integers(0, 3), st.integers(1, 9))
 @settings(deadline=None)
 @given(st.lists(minutes, max_size=25))
 def test_the_last_points_are_those_of_the_last_revisions(drawn):
-    sessions: Sessions = {}
+    sessions: SessionStates = {}
     points: dict[int, Point] = {}
     newest: dict[int, tuple[int, int, int]] = {}
     for n, revision, price in drawn:
         volume = 2 * revision + n % 2  # a revision adds trades, and takes none away
         if revision >= newest.get(n, (0,))[0]:
             newest[n] = (revision, price * volume, volume)
-        for point in take(sessions, minute(n, str(price * volume), str(volume), revision)):
+        for point in apply_candle(sessions, minute(n, str(price * volume), str(volume), revision)):
             points[(point.window_start - START) // MINUTE] = point
     for n in newest:
         notional = sum(newest[m][1] for m in newest if m <= n)
@@ -99,15 +99,15 @@ def test_the_last_points_are_those_of_the_last_revisions(drawn):
 
 
 def test_what_can_be_revised_no_more_is_kept_as_a_sum_and_gives_the_same_points():
-    folding: Sessions = {}
-    keeping: Sessions = {}
+    folding: SessionStates = {}
+    keeping: SessionStates = {}
     random = Random(2)
     for n in range(60):
         new = minute(n, str(random.randint(900, 1100)), "10")
         revised = minute(max(0, n - 14), str(random.randint(1800, 2200)), "20", revision=n + 1)
         for one in (new, revised):
-            points = take(folding, one)
-            assert points == session_vwap.take(keeping, one, 1_000 * HORIZON)
+            points = apply_candle(folding, one)
+            assert points == session_vwap.apply_candle(keeping, one, 1_000 * HORIZON)
             assert points
     assert [len(session.minutes) for session in folding.values()] == [15]
     assert [len(session.minutes) for session in keeping.values()] == [60]
@@ -117,9 +117,9 @@ def test_candles_of_any_order_end_in_the_same_points():
     candles = [minute(n, str(10 * n), str(n)) for n in range(1, 9)]
     lasts = []
     for seed in range(5):
-        sessions: Sessions = {}
+        sessions: SessionStates = {}
         Random(seed).shuffle(candles)
-        points = [point for one in candles for point in take(sessions, one)]
+        points = [point for one in candles for point in apply_candle(sessions, one)]
         lasts.append({point.window_start: point for point in points})
     assert all(last == lasts[0] for last in lasts)
 
