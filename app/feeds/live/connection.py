@@ -82,7 +82,7 @@ class FeedConnection:
         while not self._ending:
             wait_s = backoff.next_s(status, asked_ms)
             if wait_s:
-                log.info("connection %d connects again in %.1f s", self.number, wait_s)
+                log.info("connection %d reconnects in %.1f s", self.number, wait_s)
             await self._clock.sleep(wait_s * 1_000)
             number += 1
             status, asked_ms = None, None

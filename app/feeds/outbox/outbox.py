@@ -142,7 +142,7 @@ class Outbox:
     def _log_totals(self, repeated_frames: int, trades: int, kept: int) -> None:
         sent = self._publisher.sent
         log.info(
-            "delivered: %d trades in %d messages, %d watermarks, %d quotes, %d rejections; "
+            "flushed: %d trades in %d messages, %d watermarks, %d quotes, %d rejections; "
             "%d repeated frames were dropped",
             trades,
             sent["Trades"],

@@ -194,8 +194,8 @@ def test_what_the_server_rejects_is_named_and_has_quotes(
             server.wait_a_moment(0.1)
         since_ms = clock.now_ms()
         stocks(settings, until=lambda read: {"C", "E"} <= _quoted(read, since_ms))
-    assert "no subscription of C" in caplog.text
-    assert "no subscription of E" in caplog.text
+    assert "the subscription of C" in caplog.text
+    assert "the subscription of E" in caplog.text
     assert server.received.queue.count(("open", "key-1")) == 1, "the connection stayed"
 
 
@@ -283,7 +283,7 @@ def _final(wanted: object) -> Callable[[list[Message]], bool]:
     return made
 
 
-def test_a_recorded_day_is_ran_through_again(
+def test_a_recorded_day_is_played_back(
     make_producer: MakeSettings,
     make_settings: MakeSettings,
     server: FinnhubServer,

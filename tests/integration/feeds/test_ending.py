@@ -56,7 +56,7 @@ class _Ending:
     def log(self) -> str:
         return self._log.read_text()
 
-    def says(self, text: str) -> None:
+    def wait_for_log(self, text: str) -> None:
         await_(lambda: text in self.log, 60, f"{text!r} in its log")
 
     def end(self) -> float:
@@ -114,7 +114,7 @@ def test_while_it_waits_to_connect_again(
 ) -> None:
     server.refuse_with = 429
     producer = ending(live)
-    producer.says("line 1 connects again in")
+    producer.wait_for_log("connection 1 reconnects in")
     assert producer.end() < most_s()
 
 
@@ -138,7 +138,7 @@ def test_while_a_handshake_and_a_rest_call_get_no_answer(
         )
         ensure_topics(settings)
         producer = ending(settings)
-        producer.says("market status was not to be had")
+        producer.wait_for_log("market status could not be requested")
         assert producer.end() < most_s()
 
 
@@ -147,7 +147,7 @@ def test_while_kafka_was_never_there(live: Settings, server: FinnhubServer, endi
     producer = ending(away)
     server.wait_for("subscribe", 2)
     server.send_trades(("A", SteadyClock().now_ms(), 1))
-    producer.says("Waiting for it")
+    producer.wait_for_log("Waiting for it")
     assert producer.end() < most_s()
     assert SpillFile(away.home / SPILL_FILE).unread > 0
 

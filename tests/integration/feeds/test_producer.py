@@ -209,7 +209,7 @@ def test_what_kafka_did_not_take_before_the_end_the_next_start_sends_first(
     messages = stocks(on_private_kafka, until=has_trades("A", 501))
     process.send_signal(signal.SIGTERM)
     output, _ = process.communicate(timeout=30)
-    assert "messages that an earlier run kept" in output
+    assert "messages that an earlier run left" in output
     assert [t.t - NOW for t in trades_of(messages, "A")] == list(range(501))
 
 
@@ -279,7 +279,7 @@ def test_a_simulated_server_does_not_feed_a_live_namespace(make_settings: MakeSe
     with FinnhubServer({FEED_HEADER: "simulated"}) as server:
         settings = make_settings(tickhouse_feed="live", **server.settings())
         ensure_topics(settings)
-        with pytest.raises(SourceError, match="says its feed is simulated"):
+        with pytest.raises(SourceError, match="reports the feed simulated"):
             asyncio.run(produce(settings))
 
 

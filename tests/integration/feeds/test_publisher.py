@@ -80,10 +80,10 @@ class _Watched(Publisher):
 
     troubles = 0
 
-    def _trouble(self, error: KafkaError) -> None:
+    def _on_client_error(self, error: KafkaError) -> None:
         if error.code() == KafkaError._ALL_BROKERS_DOWN:
             self.troubles += 1
-        super()._trouble(error)
+        super()._on_client_error(error)
 
 
 def test_a_kafka_that_is_away_while_nothing_waits_is_back_when_it_answers_and_not_before(

@@ -117,7 +117,7 @@ def test_what_kafka_rejects_is_recorded_and_the_rest_arrives(
     assert record.size == len(payload)
     assert "Message size too large" in record.detail
     assert publisher.failed == 1
-    assert caplog.text.count("refuses message 1 for good") == 1
+    assert caplog.text.count("rejects message 1 for good") == 1
 
 
 def test_of_a_batch_that_is_rejected_every_message_that_can_be_taken_is(small: Settings) -> None:
@@ -200,7 +200,7 @@ def test_what_kafka_rejects_is_not_covered_and_ends_the_producer_with_a_sentence
     assert [t.t for t in trades_of(messages, "A")] == [lost_ms + 1]
     (record,) = rejected(settings, 1)
     assert (record.reason, record.size > 990) == ("rejected_by_kafka", True)
-    assert "refuses message 1 for good" in caplog.text
+    assert "rejects message 1 for good" in caplog.text
     checkpoint = load_checkpoint(settings.home / CHECKPOINT_FILE)
     assert checkpoint is not None
     assert checkpoint.at_ms > minute + 60_000
