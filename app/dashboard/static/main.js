@@ -15,7 +15,7 @@ const FEEDS = {
   replay: ["REPLAY", "loud"],
 };
 const FEED_NOTICES = {
-  simulated: "SIMULATED: prices on this page come from a simulator; none of them is real.",
+  simulated: "SIMULATED: this market is simulated; no price on this page is real.",
   replay: "REPLAY: recorded trades, not the current market.",
 };
 

@@ -57,7 +57,7 @@ def test_listens_on_loopback_only(kafka: KafkaServer) -> None:
 
 def test_a_taken_port_is_a_sentence(private_kafka: KafkaServer) -> None:
     private_kafka.stop()
-    taken = pytest.raises(EmbeddedError, match=f"Port {private_kafka.port} .* is taken")
+    taken = pytest.raises(EmbeddedError, match=f"Port {private_kafka.port} .* is in use")
     with socket.create_server(("127.0.0.1", private_kafka.port)), taken:
         private_kafka.start()
 

@@ -113,6 +113,7 @@ def put(lake: LakeWriter, name: str, rows: Iterable[tuple[Any, ...]]) -> None:
     lake.put_table(key, pa.Table.from_arrays(arrays, schema=schema))
 
 
+@pytest.mark.timeout(900)  # two builds and two audits of 60,000 trades
 def test_audit_confirms_candles_of_real_trades_and_finds_a_wrong_candle(
     lake_settings: Callable[..., Settings], test_data: Path
 ) -> None:
