@@ -94,7 +94,7 @@ class TradeStream:
 
 
 def put(lake: LakeWriter, name: str, rows: Iterable[tuple[Any, ...]]) -> None:
-    """Write rows as one object of the archive; rollups (`candles-5m`) have their own incarnation."""
+    """Write rows as an object of the archive; rollups (`candles-5m`) have their own incarnation."""
     dataset = name.split("-")[0]
     names = ROW_COLUMNS[dataset]
     incarnation = (
