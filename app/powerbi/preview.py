@@ -225,12 +225,12 @@ def _treemap(visual: Visual, box: svg.Box, rows: list[Row]) -> list[str]:
     for row, tile in zip(sized, places, strict=True):
         x, y, width, height = tile
         name = str(row[group.name])
-        change = formatted(row["Change %"], pattern_of_measure("Change %"))
+        label = compact(row[size.name])
         parts.append(svg.rectangle(tile, _tile_color(row["Change %"]), theme.PANEL))
         if height > 20:
             parts.append(svg.text(x + 6, y + 16, name, 12, bold=True, width=width - 8))
-        if height > 38 and svg.fits(change, 11, width - 8):
-            parts.append(svg.text(x + 6, y + 32, change, 11))
+        if height > 38 and svg.fits(label, 11, width - 8):
+            parts.append(svg.text(x + 6, y + 32, label, 11))
     return parts
 
 
@@ -428,13 +428,8 @@ def _nothing(box: svg.Box) -> str:
 def pattern_of(field: Field) -> str | None:
     """The format string of a bound field."""
     if field.kind == "Measure":
-        return pattern_of_measure(field.name)
+        return MODEL.measure(field.name)[1].format
     return MODEL.column(field.ref).format
-
-
-def pattern_of_measure(name: str) -> str | None:
-    _, measure = MODEL.measure(name)
-    return measure.format
 
 
 _DRAWINGS: dict[str, Callable[[Visual, svg.Box, list[Row]], list[str]]] = {

@@ -253,6 +253,7 @@ def _treemap() -> Visual:
                 }
             ],
             "categoryLabels": properties(show=literal("true"), color=color(theme.INK)),
+            "labels": properties(show=literal("true"), color=color(theme.INK)),
             "legend": properties(show=literal("false")),
         },
         sort=(measure("Traded Value"), "Descending"),
