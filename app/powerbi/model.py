@@ -474,7 +474,7 @@ MEASURES: dict[str, tuple[Measure, ...]] = {
             "Trades accepted after their candle was final.",
         ),
         Measure(
-            "Duplicate Trades",
+            "Duplicates",
             _sum("Quality", "Duplicate Count"),
             WHOLE,
             "Data quality",

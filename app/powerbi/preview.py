@@ -22,7 +22,7 @@ from app.powerbi.formats import compact, formatted
 from app.powerbi.gold import published_gold, rows_of
 from app.powerbi.model import MODEL
 from app.powerbi.pbir import JsonObject
-from app.powerbi.queries import Answer, Choices, Row, answer, chosen, held_values
+from app.powerbi.queries import Answer, Choices, Row, answer, chosen
 from app.powerbi.report import HEIGHT, PAGES, WIDTH, Field, Page, Visual
 
 _VEGA_LITE = "6.4"
@@ -67,7 +67,7 @@ def page_svg(page: Page, choices: Choices, run: Callable[[str], list[Row]]) -> s
     """A page with all its visuals, as SVG."""
     parts = [svg.rectangle((0, 0, WIDTH, HEIGHT + _NOTE_HEIGHT), theme.PAGE)]
     for visual in page.visuals:
-        parts += _visual(page, visual, choices, answer(page, visual, choices, run))
+        parts += _visual(visual, choices, answer(page, visual, choices, run))
     parts.append(svg.text(16, HEIGHT + 14, f"{page.title} · {_NOTE}", 11, theme.SOFT))
     return svg.document(WIDTH, HEIGHT + _NOTE_HEIGHT, parts)
 
@@ -82,7 +82,7 @@ def _symbol(run: Callable[[str], list[Row]], symbol: str | None) -> str:
     return symbol or symbols[0]
 
 
-def _visual(page: Page, visual: Visual, choices: Choices, shown: Answer) -> list[str]:
+def _visual(visual: Visual, choices: Choices, shown: Answer) -> list[str]:
     place = visual.place
     top = _TITLE_HEIGHT if visual.title else _PAD
     inner = (
@@ -99,17 +99,18 @@ def _visual(page: Page, visual: Visual, choices: Choices, shown: Answer) -> list
         )
         parts.append(title)
     if visual.type == "slicer":
-        parts += _slicer(visual, inner, held_values_of_slicer(page, visual, choices), shown.rows)
+        parts += _slicer(visual, inner, _choice(visual, choices), shown.rows)
     else:
         parts += _DRAWINGS[visual.type](visual, inner, shown.rows)
     return parts
 
 
-def held_values_of_slicer(page: Page, visual: Visual, choices: Choices) -> str | None:
+def _choice(visual: Visual, choices: Choices) -> str | None:
     """What a slicer has chosen, None for everything."""
     (field,) = visual.fields()
-    others = next((other for other in page.visuals if other.type != "slicer"), visual)
-    return held_values(page, others, choices).get(field.ref) if visual.single_choice else None
+    if not visual.single_choice:
+        return None
+    return choices.get(field.ref) or (visual.chosen.value if visual.chosen else None)
 
 
 def _slicer(visual: Visual, box: svg.Box, choice: str | None, rows: list[Row]) -> list[str]:
@@ -224,12 +225,12 @@ def _treemap(visual: Visual, box: svg.Box, rows: list[Row]) -> list[str]:
     for row, tile in zip(sized, places, strict=True):
         x, y, width, height = tile
         name = str(row[group.name])
-        change = formatted(row["Change %"], pattern_of_measure("Change %"))
+        label = compact(row[size.name])
         parts.append(svg.rectangle(tile, _tile_color(row["Change %"]), theme.PANEL))
         if height > 20:
             parts.append(svg.text(x + 6, y + 16, name, 12, bold=True, width=width - 8))
-        if height > 38 and svg.fits(change, 11, width - 8):
-            parts.append(svg.text(x + 6, y + 32, change, 11))
+        if height > 38 and svg.fits(label, 11, width - 8):
+            parts.append(svg.text(x + 6, y + 32, label, 11))
     return parts
 
 
@@ -427,13 +428,8 @@ def _nothing(box: svg.Box) -> str:
 def pattern_of(field: Field) -> str | None:
     """The format string of a bound field."""
     if field.kind == "Measure":
-        return pattern_of_measure(field.name)
+        return MODEL.measure(field.name)[1].format
     return MODEL.column(field.ref).format
-
-
-def pattern_of_measure(name: str) -> str | None:
-    _, measure = MODEL.measure(name)
-    return measure.format
 
 
 _DRAWINGS: dict[str, Callable[[Visual, svg.Box, list[Row]], list[str]]] = {
