@@ -92,7 +92,7 @@ class Tape:
 
 
 def put(lake: LakeWriter, name: str, rows: Iterable[tuple[Any, ...]]) -> None:
-    """Write rows as one object of the archive; rollups (`candles-5m`) have their own incarnation."""
+    """Write rows as one object of the archive; rollups have an incarnation of their own."""
     dataset = name.split("-")[0]
     names = ROW_COLUMNS[dataset]
     incarnation = (
