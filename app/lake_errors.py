@@ -38,7 +38,7 @@ def explain(settings: Settings, error: Exception) -> str:
         )
     if status in (401, 403):
         return (
-            f"The lake at {where} refuses the bucket {bucket} to these credentials ({code}); "
+            f"The lake at {where} denies these credentials access to the bucket {bucket} ({code}); "
             "correct AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or grant them read, write and "
             "list."
         )
