@@ -151,8 +151,9 @@ class Watermark(Struct, tag_field="type", tag="watermark", gc=False):
         ]
         | None
     ) = None
-    dark_since: Annotated[
-        int | None, Meta(description="UNIX ms since which every minute up to minute_start was dark")
+    gap_since: Annotated[
+        int | None,
+        Meta(description="UNIX ms: a gap, no minute from here up to minute_start is covered"),
     ] = None
 
 
@@ -364,7 +365,7 @@ def _check_names(symbol: str, source: str, connection: str) -> None:
 
 
 def _check_watermark(message: Watermark) -> None:
-    for t in (message.t, message.minute_start, message.dark_since):
+    for t in (message.t, message.minute_start, message.gap_since):
         if t is not None and not FIRST_MS <= t < END_MS:
             raise MessageRejectedError(
                 "range", f"the time {t} is not within 1990 to 2050 in UNIX ms"

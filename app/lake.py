@@ -79,7 +79,7 @@ DATASETS: dict[str, pa.Schema] = {
         ("watermark", TIME),
         ("minute_start", TIME),
         ("covered_ms", pa.int32()),
-        ("dark_since", TIME),
+        ("gap_since", TIME),
     ),
     "candles": _schema(
         ("candle_id", pa.string()),

@@ -157,7 +157,7 @@ def _coverage_row(watermark: Watermark, record: KafkaRecord) -> Row:
         watermark.t,
         watermark.minute_start,
         watermark.covered_ms,
-        watermark.dark_since,
+        watermark.gap_since,
     )
     return (*_origin(watermark), *values, *_position(record))
 

@@ -361,7 +361,7 @@ def told_coverage(messages: Iterable[Message | RejectionRecord]) -> dict[tuple[s
     told: dict[tuple[str, int], int] = {}
     for one in messages:
         if isinstance(one, Watermark) and one.minute_start is not None:
-            assert one.dark_since is None, "no marathon is dark for longer than the horizon"
+            assert one.gap_since is None, "no marathon is dark for longer than the horizon"
             told[one.symbol, one.minute_start] = one.covered_ms or 0
     return told
 

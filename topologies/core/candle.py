@@ -280,8 +280,8 @@ class SymbolCandles:
     def _watermark(self, message: Watermark, offset: int) -> None:
         start, covered_ms = message.minute_start, message.covered_ms
         if start is not None and covered_ms is not None:
-            if message.dark_since is not None:
-                for minute in self._gap_minutes(message.dark_since, start):
+            if message.gap_since is not None:
+                for minute in self._gap_minutes(message.gap_since, start):
                     self._cover(minute, message.source, covered_ms, offset)
             self._cover(start, message.source, covered_ms, offset)
         self.sources.update(message.source, message.t)

@@ -254,23 +254,23 @@ class Watermarks:
 
     def _told(self, name: str, symbol: _Symbol, minutes: range, now_ms: int) -> Iterator[Watermark]:
         reached = self._reached(name, symbol, now_ms)
-        dark_since: int | None = None
+        gap_since: int | None = None
         for minute in minutes:
             if minute < symbol.first_minute:
                 continue
             covered = symbol.coverage.covered_ms(minute, now_ms)
             if not covered and minute + MINUTE_MS + self._horizon_ms <= now_ms:
-                dark_since = minute if dark_since is None else dark_since
+                gap_since = minute if gap_since is None else gap_since
                 continue
-            if dark_since is not None:
+            if gap_since is not None:
                 t = min(reached, minute)
-                yield self._watermark(name, t, now_ms, minute - MINUTE_MS, 0, dark_since)
-                dark_since = None
+                yield self._watermark(name, t, now_ms, minute - MINUTE_MS, 0, gap_since)
+                gap_since = None
             symbol.told[minute] = covered
             t = reached if minute == minutes[-1] else min(reached, minute + MINUTE_MS)
             yield self._watermark(name, t, now_ms, minute, covered)
-        if dark_since is not None:
-            yield self._watermark(name, reached, now_ms, minutes[-1], 0, dark_since)
+        if gap_since is not None:
+            yield self._watermark(name, reached, now_ms, minutes[-1], 0, gap_since)
 
     def _running(self, name: str, symbol: _Symbol, now_ms: int) -> Watermark:
         minute = minute_of(now_ms)
@@ -288,9 +288,9 @@ class Watermarks:
         now_ms: int,
         minute: int,
         covered: int,
-        dark_since: int | None = None,
+        gap_since: int | None = None,
     ) -> Watermark:
-        return Watermark(name, self._feed, self._source, now_ms, t, minute, covered, dark_since)
+        return Watermark(name, self._feed, self._source, now_ms, t, minute, covered, gap_since)
 
     def _forget(self, now_ms: int) -> None:
         """Drop minutes past the horizon, and removed symbols when their last minute is."""

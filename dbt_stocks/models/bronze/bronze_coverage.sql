@@ -14,7 +14,7 @@ final as (
         watermark,
         coalesce(minute_start, date_trunc('minute', watermark)) as minute,
         covered_ms,
-        dark_since,
+        gap_since,
         {{ lineage() }}
     from source
 

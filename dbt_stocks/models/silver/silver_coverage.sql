@@ -4,7 +4,7 @@
 ) }}
 
 {%- set columns = [
-    'symbol', 'feed', 'producer', 'minute', 'watermark', 'covered_ms', 'dark_since',
+    'symbol', 'feed', 'producer', 'minute', 'watermark', 'covered_ms', 'gap_since',
     '_incarnation', '_offset', '_load_id'
 ] %}
 
@@ -63,7 +63,7 @@ final as (
         minute,
         max(watermark) over (partition by symbol, producer, minute) as watermark,
         covered_ms,
-        dark_since,
+        gap_since,
         _incarnation,
         _offset,
         max(_load_id) over (partition by symbol, producer, minute) as _load_id

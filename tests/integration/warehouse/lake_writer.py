@@ -128,7 +128,7 @@ def watermark(symbol: str, seconds: float, **other: Any) -> dict[str, Any]:
         "watermark": moment,
         "minute_start": None,
         "covered_ms": None,
-        "dark_since": None,
+        "gap_since": None,
     } | other
 
 

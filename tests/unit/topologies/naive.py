@@ -103,7 +103,7 @@ class NaiveCandles:
         last, covered_ms = message.minute_start, message.covered_ms
         if last is None or covered_ms is None:
             return
-        first = last if message.dark_since is None else minute_of(message.dark_since)
+        first = last if message.gap_since is None else minute_of(message.gap_since)
         for start in range(min(first, last), last + 1, MINUTE):
             unopened = start not in self.touches
             if self.past(start) or (unopened and start < minute_of(last - self.rules.horizon_ms)):

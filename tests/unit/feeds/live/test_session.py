@@ -399,8 +399,8 @@ def test_minutes_longer_ago_than_the_horizon_are_corrected_as_one() -> None:
     at = feed.clock.now_ms() - M - 120_000
     feed.pass_s(2_500, PING)
     made = feed.intake.disconnected("c-1")
-    dark = [m for m in made if isinstance(m, Watermark) and m.dark_since and m.symbol == "A"]
-    assert [m.dark_since for m in dark] == [M + at - at % 60_000 + 60_000]
+    dark = [m for m in made if isinstance(m, Watermark) and m.gap_since and m.symbol == "A"]
+    assert [m.gap_since for m in dark] == [M + at - at % 60_000 + 60_000]
     assert min(minute for minute, _ in _told(made)[1:]) == (dark[0].minute_start or 0) - M + 60_000
 
 

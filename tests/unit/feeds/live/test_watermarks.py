@@ -175,7 +175,7 @@ def test_minutes_lost_longer_ago_than_the_horizon_are_one_message() -> None:
     for now in range(0, 2 * HORIZON, 1_000):
         producer.second(now)
     corrections = producer.silent(90_000, 2 * HORIZON - 120_000, now=2 * HORIZON)
-    assert corrections[0].dark_since == M + 120_000
+    assert corrections[0].gap_since == M + 120_000
     minutes = [minute - M for minute in _minutes(corrections)]
     assert minutes == list(range(120_000, 2 * HORIZON - 120_000, MINUTE))
     assert {m.covered_ms for m in corrections} == {0}
@@ -195,7 +195,7 @@ def test_minutes_dark_for_longer_than_the_horizon_are_one_message() -> None:
     now = 2 * HORIZON + 10_000
     messages = _Producer(now, mark=mark).marks.resume(M + now)
     assert _told(messages)[:3] == [(0, 20_000), (840_000, 0), (900_000, 0)]
-    assert [m.dark_since for m in messages[:3]] == [None, M + MINUTE, None]
+    assert [m.gap_since for m in messages[:3]] == [None, M + MINUTE, None]
     assert _told(messages)[-1] == (2 * HORIZON, 0)
 
 
@@ -352,7 +352,7 @@ def _minutes(messages: list[Watermark]) -> list[int]:
         minute
         for m in messages
         if m.minute_start is not None
-        for minute in range(m.dark_since or m.minute_start, m.minute_start + 1, MINUTE)
+        for minute in range(m.gap_since or m.minute_start, m.minute_start + 1, MINUTE)
     ]
 
 
@@ -394,7 +394,7 @@ def test_a_loss_in_minutes_that_are_forgotten_leaves_nothing_of_them_covered() -
         producer.second(at)
     oldest = min(minute for minute, _ in _told(producer.lose(now, 0, now)) if minute)
     (first, *rest) = producer.lose(now, 0, now)
-    assert (first.dark_since, first.covered_ms) == (M, 0)
+    assert (first.gap_since, first.covered_ms) == (M, 0)
     assert rest == []
     assert oldest <= now - HORIZON
 
@@ -405,7 +405,7 @@ def test_of_what_an_earlier_run_sent_nothing_lost_counts_as_covered() -> None:
     producer.marks.resume(M + 200_000)
     messages = producer.lose(201_000, -90_000, 10_000, symbol=None)
     of_a = [message for message in messages if message.symbol == "A"]
-    assert [(m.dark_since, (m.minute_start or 0) - M, m.covered_ms) for m in of_a] == [
+    assert [(m.gap_since, (m.minute_start or 0) - M, m.covered_ms) for m in of_a] == [
         (M - 120_000, -60_000, 0),
         (None, 0, 10_000),
     ]

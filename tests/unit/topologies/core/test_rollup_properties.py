@@ -55,8 +55,8 @@ def moved(message: Message, start: int, stretch: int) -> Message:
         message.t = move(message.t)
         if message.minute_start is not None:
             message.minute_start = move(message.minute_start)
-        if message.dark_since is not None:
-            message.dark_since = move(message.dark_since)
+        if message.gap_since is not None:
+            message.gap_since = move(message.gap_since)
     return message
 
 
