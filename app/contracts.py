@@ -152,7 +152,8 @@ class Watermark(Struct, tag_field="type", tag="watermark", gc=False):
         | None
     ) = None
     gap_since: Annotated[
-        int | None, Meta(description="UNIX ms since which every minute up to minute_start was dark")
+        int | None,
+        Meta(description="UNIX ms: a gap, no minute from here up to minute_start is covered"),
     ] = None
 
 

@@ -79,7 +79,7 @@ def await_topics(settings: Settings, stopped: Callable[[], bool] = lambda: False
     :raises TopicError: a topic is misconfigured.
     """
     admin = AdminClient(settings.kafka_client() | {"log_level": 0})
-    said = False
+    logged = False
     while not stopped():
         try:
             admin.list_topics(timeout=_PROBE_S)
@@ -89,9 +89,9 @@ def await_topics(settings: Settings, stopped: Callable[[], bool] = lambda: False
             problem = unreachable(settings, error)
         except BrokerUnreachableError as error:
             problem = error
-        if not said:
+        if not logged:
             logger.warning("%s Waiting for it.", problem)
-        said = True
+        logged = True
     return False
 
 

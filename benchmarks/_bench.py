@@ -73,11 +73,11 @@ class Input:
 
     def reset(self) -> None:
         """Delete all that a run left behind but the input: topics, the group, the state."""
-        forget(self.settings, but=STOCKS_TOPIC)
+        delete_all(self.settings, but=STOCKS_TOPIC)
         ensure_topics(self.settings)
 
 
-def forget(settings: Settings, but: str | None = None) -> None:
+def delete_all(settings: Settings, but: str | None = None) -> None:
     """Delete the topics, groups and state of a namespace whose processes have ended.
 
     :param but: a topic that stays.

@@ -84,13 +84,13 @@ class Workload:
         self.counts.clear()
         rng = random.Random(42)
         recent: deque[Trades] = deque(maxlen=RECENT_MESSAGES)
-        sent, told = 0, BASE + MINUTE_MS
+        sent, reported = 0, BASE + MINUTE_MS
         symbols, sizes = zipf(rng), _sizes(rng, self.framing)
         while sent < self.trades:
             now = BASE + int(sent * MINUTE_MS / TRADES_A_MINUTE)
-            while told + GRACE_MS <= now:
-                yield from self._watermarks(told + GRACE_MS, told, told - MINUTE_MS)
-                told += MINUTE_MS
+            while reported + GRACE_MS <= now:
+                yield from self._watermarks(reported + GRACE_MS, reported, reported - MINUTE_MS)
+                reported += MINUTE_MS
             if recent and rng.random() < REPEATED_SHARE:
                 yield self._counted(rng.choice(recent))
             size = min(next(sizes), self.trades - sent)

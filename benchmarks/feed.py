@@ -90,7 +90,7 @@ class Cost(NamedTuple):
 
 
 def market(pipe: Connection, rate: int, seconds: int) -> None:
-    """Serve one client at `rate` trades a second; tells its port, and when each frame was sent."""
+    """Serve one client at `rate` trades a second; send its port, and the time of each frame."""
     asyncio.run(_serve(pipe, rate, seconds))
 
 
@@ -105,7 +105,7 @@ async def _serve(pipe: Connection, rate: int, seconds: int) -> None:
     sent_ns = array("q")
     done = asyncio.Event()
 
-    def refuse_rest(socket: ServerConnection, request: Request) -> Response | None:
+    def reject_rest(socket: ServerConnection, request: Request) -> Response | None:
         return socket.respond(404, "{}") if request.path.startswith("/api/") else None
 
     async def converse(socket: ServerConnection) -> None:
@@ -123,7 +123,7 @@ async def _serve(pipe: Connection, rate: int, seconds: int) -> None:
             await socket.wait_closed()
 
     async with serve(
-        converse, "127.0.0.1", 0, compression=None, process_request=refuse_rest
+        converse, "127.0.0.1", 0, compression=None, process_request=reject_rest
     ) as server:
         pipe.send(next(iter(server.sockets)).getsockname()[1])
         await done.wait()
@@ -133,7 +133,7 @@ async def _serve(pipe: Connection, rate: int, seconds: int) -> None:
 
 
 def produce(pipe: Connection, settings: Settings) -> None:
-    """Run a producer until told to stop; then tell when each message was handed over."""
+    """Run a producer until stopped; then send the time each message was handed over."""
     read_ns, frames, handed_ns = array("q"), array("q"), array("q")
 
     class Noting(KafkaProducer):  # type: ignore[misc]

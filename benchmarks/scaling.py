@@ -28,7 +28,7 @@ from benchmarks._bench import (
     bench,
     candles,
     cpu_s,
-    forget,
+    delete_all,
     kafka_cpu_s,
     watched,
     worker_log,
@@ -163,7 +163,7 @@ def run(settings: Settings, guarantee: str, workers: int, trades: int) -> Run:
                 break
         cpu, kafka = cpu_s(processes) - cpu, kafka_cpu_s() - kafka
     _check(settings, prints)
-    forget(settings)
+    delete_all(settings)
     per_message = workload.counts["trades"] / workload.counts["messages"]
     return Run(progress.messages_a_second() * per_message, cpu, kafka, progress.shares())
 
@@ -226,12 +226,12 @@ def table(found: list[dict[str, Any]]) -> list[list[str]]:
 
 def attainable(found: list[dict[str, Any]]) -> str:
     """How many times one worker two could be, were the machine's cores never idle."""
-    told = []
+    ratios = []
     for one, two in zip(found[::2], found[1::2], strict=True):
         cpu_s = one["cpu_s_a_million"]["median"] + two["kafka_cpu_s_a_million"]["median"]
         times = (os.cpu_count() or 1) * 1e6 / cpu_s / one["trades_a_second"]["median"]
-        told.append(f"{times:.2f} times one {one['guarantee']}")
-    return " and ".join(told)
+        ratios.append(f"{times:.2f} times one {one['guarantee']}")
+    return " and ".join(ratios)
 
 
 def main() -> None:

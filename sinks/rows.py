@@ -151,9 +151,15 @@ def _quote_row(quote: Quote, record: KafkaRecord) -> Row:
     return (*_origin(quote), quote.received_at, t, *prices, *session, *_position(record))
 
 
-def _coverage_row(mark: Watermark, record: KafkaRecord) -> Row:
-    told = (mark.received_at, mark.t, mark.minute_start, mark.covered_ms, mark.gap_since)
-    return (*_origin(mark), *told, *_position(record))
+def _coverage_row(watermark: Watermark, record: KafkaRecord) -> Row:
+    values = (
+        watermark.received_at,
+        watermark.t,
+        watermark.minute_start,
+        watermark.covered_ms,
+        watermark.gap_since,
+    )
+    return (*_origin(watermark), *values, *_position(record))
 
 
 def _origin(message: Quote | Watermark) -> Row:

@@ -119,8 +119,8 @@ def write(records: Iterable[Candle], out: Path) -> int:
     count = 0
     try:
         with (
-            replacing(out) as whole,
-            pq.ParquetWriter(whole, SCHEMA, compression="zstd") as file,
+            replacing(out) as temporary,
+            pq.ParquetWriter(temporary, SCHEMA, compression="zstd") as file,
         ):
             for rows in _batches(records):
                 columns = [list(column) for column in zip(*rows, strict=True)]

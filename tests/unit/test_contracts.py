@@ -103,7 +103,7 @@ def test_more_than_12_decimals_are_rounded_half_even():
         ({"t": 2**62}, "range"),
     ],
 )
-def test_a_bad_trade_is_refused_alone(broken, reason):
+def test_an_invalid_trade_is_rejected_alone(broken, reason):
     message, rejections, indices = decode(b"AAPL", value(GOOD, GOOD | broken, GOOD), "live")
     assert [(r.reason, r.indices) for r in rejections] == [(reason, (1,))]
     assert len(message.trades) == 2
@@ -133,7 +133,7 @@ def test_a_text_is_no_number_however_its_key_is_written(number):
     assert [(r.reason, r.indices) for r in rejections] == [("schema", (0,))]
 
 
-def test_zeros_behind_the_point_say_nothing():
+def test_trailing_zeros_make_no_difference():
     (trade,) = decode(b"AAPL", value().replace(b"187.25", b"187.25" + b"0" * 1000), "live")[
         0
     ].trades
@@ -141,7 +141,7 @@ def test_zeros_behind_the_point_say_nothing():
 
 
 @pytest.mark.parametrize("missing", ["t", "p", "v"])
-def test_a_trade_without_a_field_is_refused_alone(missing):
+def test_a_trade_without_a_field_is_rejected_alone(missing):
     bad = {name: x for name, x in GOOD.items() if name != missing}
     message, rejections, _ = decode(b"AAPL", value(bad, GOOD), "live")
     assert [(r.reason, r.indices) for r in rejections] == [("schema", (0,))]
@@ -184,17 +184,17 @@ def test_a_trade_without_a_field_is_refused_alone(missing):
         (b"AAPL", value(connection="a" * 256), "schema"),
     ],
 )
-def test_a_message_of_which_nothing_can_be_taken_is_refused(key, payload, reason):
-    with pytest.raises(MessageRejectedError) as refused:
+def test_an_invalid_message_is_rejected(key, payload, reason):
+    with pytest.raises(MessageRejectedError) as error:
         decode(key, payload, "live")
-    assert refused.value.rejection.reason == reason
-    assert refused.value.rejection.indices is None
+    assert error.value.rejection.reason == reason
+    assert error.value.rejection.indices is None
 
 
-def test_what_is_wrong_is_said_in_a_sentence_however_long_the_value():
-    with pytest.raises(MessageRejectedError) as refused:
+def test_the_detail_of_a_rejection_is_short_however_long_the_value():
+    with pytest.raises(MessageRejectedError) as error:
         decode(b"AAPL", b'{"type":"%b"}' % (b"x" * 300_000), "live")
-    assert len(refused.value.rejection.detail) == 300
+    assert len(error.value.rejection.detail) == 300
 
 
 @pytest.mark.parametrize(
@@ -205,10 +205,10 @@ def test_what_is_wrong_is_said_in_a_sentence_however_long_the_value():
         Trades("O'NEIL", "live", "a", "c", NOW, []),
     ],
 )
-def test_a_message_of_any_kind_is_refused_whose_symbol_is_none(message):
-    with pytest.raises(MessageRejectedError) as refused:
+def test_a_message_of_any_kind_with_an_invalid_symbol_is_rejected(message):
+    with pytest.raises(MessageRejectedError) as error:
         decode(b"O'NEIL", encode(message), "live")
-    assert refused.value.rejection == (
+    assert error.value.rejection == (
         "schema",
         f'"O\'NEIL" is not a symbol: that is {SYMBOL_RULE}',
         None,
@@ -217,12 +217,12 @@ def test_a_message_of_any_kind_is_refused_whose_symbol_is_none(message):
 
 @settings(max_examples=1_000, deadline=None)
 @given(st.text() | st.text("AZ09.:/_-=&+^ '\"\\%{}\n\x00"))
-def test_any_text_as_a_symbol_is_refused_or_one_by_the_rule_and_by_the_schema(text):
+def test_any_text_is_a_symbol_by_both_the_rule_and_the_schema_or_rejected(text):
     payload = value(symbol=text)
     try:
         decode(text.encode(), payload, "live")
-    except MessageRejectedError as refused:
-        assert refused.rejection.reason == "schema"
+    except MessageRejectedError as error:
+        assert error.rejection.reason == "schema"
         assert not is_symbol(text)
         if not text.endswith("\n"):  # before which Python's `$`, not that of JSON Schema, matches
             assert not STOCKS_TOPIC_SCHEMA.is_valid(json.loads(payload))
@@ -232,7 +232,7 @@ def test_any_text_as_a_symbol_is_refused_or_one_by_the_rule_and_by_the_schema(te
 
 
 @pytest.mark.parametrize("change", [{"t": 10**12}, {"c": 1e17}, {"c": "1"}, {"h": "x"}])
-def test_a_bad_quote_is_refused(change):
+def test_an_invalid_quote_is_rejected(change):
     quote = {"type": "quote", "symbol": "AAPL", "feed": "live", "source": "a", "received_at": NOW}
     quote |= {"c": 1, "d": None, "dp": None, "h": 1, "l": 1, "o": 1, "pc": 1, "t": NOW // 1000}
     assert decode(b"AAPL", json.dumps(quote).encode(), "live").message.c == 1
@@ -257,17 +257,17 @@ json_values = st.recursive(
 
 @settings(max_examples=500, deadline=None)
 @given(st.dictionaries(st.sampled_from(["t", "p", "v", "c", "frame", "i", "k"]), json_values))
-def test_whatever_a_trade_holds_it_is_taken_or_refused_and_the_good_one_stays(fields):
+def test_whatever_a_trade_contains_it_is_parsed_or_rejected_and_the_valid_one_is_kept(fields):
     try:
         message, rejections, _ = decode(b"AAPL", value(GOOD | fields, GOOD), "live")
-    except MessageRejectedError as refused:  # JSON that is none: NaN, Infinity, lone surrogates
+    except MessageRejectedError as error:  # JSON that is none: NaN, Infinity, lone surrogates
         with pytest.raises((msgspec.DecodeError, UnicodeDecodeError)):
             msgspec.json.decode(value(GOOD | fields, GOOD))
-        assert refused.rejection.reason == "schema"
+        assert error.rejection.reason == "schema"
         return
-    refused_places = [i for r in rejections for i in r.indices]
-    assert len(message.trades) + len(refused_places) == 2
-    assert set(refused_places) <= {0}
+    rejected_indices = [i for r in rejections for i in r.indices]
+    assert len(message.trades) + len(rejected_indices) == 2
+    assert set(rejected_indices) <= {0}
     for trade in message.trades:
         assert 0 < trade.p < LIMIT
         assert 0 <= trade.v < LIMIT
@@ -278,15 +278,15 @@ def test_whatever_a_trade_holds_it_is_taken_or_refused_and_the_good_one_stays(fi
     st.binary(max_size=200)
     | st.just(value()).flatmap(lambda v: st.integers(0, len(v)).map(lambda n: v[:n]))
 )
-def test_any_bytes_are_taken_or_refused(payload):
+def test_any_bytes_are_parsed_or_rejected(payload):
     try:
         decode(b"AAPL", payload, "live")
-    except MessageRejectedError as refused:
-        assert refused.rejection.detail
+    except MessageRejectedError as error:
+        assert error.rejection.detail
 
 
 @pytest.mark.parametrize("number", ["1e400000000", "1e-400000000", "1e999999999999999999999"])
-def test_absurd_exponents_are_refused(number):
+def test_absurd_exponents_are_rejected(number):
     payload = value().replace(b"187.25", number.encode())
     try:
         _, rejections, _ = decode(b"AAPL", payload, "live")

@@ -7,7 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 from app.errors import TickhouseError
 
 QUIX_VERSION = "3.28.1"
-"""The version whose code has the digests in `tests/unit/topologies/runtime/test_inside_quix.py`;
+"""The version whose code has the digests in `tests/unit/topologies/runtime/test_quix_internals.py`;
 even a patch release may change them.
 
 Released versions are immutable, so comparing versions is as strict as comparing the code."""

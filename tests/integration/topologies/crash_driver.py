@@ -53,7 +53,7 @@ MAX_WORKERS = 3
 PATIENCE_S = 180
 """How long the workers may take to go on after an act."""
 STOPPED = (0, -signal.SIGTERM)
-"""How a worker ends that is told to: when it works, and when it starts or waits for Kafka."""
+"""Exit codes of a stopped worker: while it works, and while it starts or waits for Kafka."""
 
 Output = dict[str, list[tuple[int, bytes | None, dict[str, Any]]]]
 Say = Callable[[str], None]

@@ -42,16 +42,16 @@ _producer_flush = IncarnationProducer.flush
 
 
 class Faults:
-    """Draws for each checkpoint whether it fails; where, all places in turn."""
+    """Draws for each checkpoint whether it fails; where, all points in turn."""
 
     def __init__(self, seed: int) -> None:
         self._rng = random.Random(seed)
-        self._places = itertools.cycle(self._rng.sample([*ABORTED, *ENDED], 6))
+        self._points = itertools.cycle(self._rng.sample([*ABORTED, *ENDED], 6))
         self._revoked = itertools.cycle([True, False])
         self._at = ""
 
     def patched(self) -> Any:
-        """The places of faults, to be entered."""
+        """Patches that inject the faults."""
         return (
             patch.object(CheckpointSink, "flush", lambda sink: self._before_flush(sink)),
             patch.object(SymbolCache, "flush", lambda symbols, at: self._in_flush(symbols, at)),
@@ -76,7 +76,7 @@ class Faults:
         return True
 
     def _before_flush(self, sink: CheckpointSink) -> None:
-        self._at = next(self._places) if self._rng.random() < 0.12 else ""
+        self._at = next(self._points) if self._rng.random() < 0.12 else ""
         if self._happens("before the flush"):
             raise SinkBackpressureError(retry_after=0.05)
         _sink_flush(sink)

@@ -300,7 +300,7 @@ def remake(settings: Settings, *topics: str) -> None:
     ensure_topics(settings)
 
 
-def test_a_topic_made_again_while_no_worker_runs_is_another_incarnation(
+def test_a_topic_recreated_while_no_worker_runs_is_another_incarnation(
     settings: Settings, tmp_path: Path
 ) -> None:
     send_tape(settings, 0, 100)
@@ -353,7 +353,7 @@ def assert_incarnations(found: LakeReader, ranges: list[tuple[int, int]]) -> Non
     "new",
     [pytest.param(50, id="shorter", marks=pytest.mark.drill), pytest.param(2000, id="longer")],
 )
-def test_a_topic_made_again_under_a_running_worker_loses_nothing(
+def test_a_topic_recreated_under_a_running_worker_loses_nothing(
     settings: Settings, tmp_path: Path, new: int
 ) -> None:
     """The new incarnation is shorter or longer than the worker's position in the previous one."""
@@ -393,7 +393,7 @@ def test_records_that_only_memory_holds_outlive_their_topic(
     assert_incarnations(reader, [(0, 150), (150, 1000)])
 
 
-def test_records_are_told_apart_by_what_lies_at_their_offset(settings: Settings) -> None:
+def test_incarnations_are_distinguished_by_the_record_at_an_offset(settings: Settings) -> None:
     old, new = list(tape(0, 10)), list(tape(10, 16))
     topic = settings.named(STOCKS_TOPIC)
 
@@ -427,7 +427,9 @@ def test_workers_that_name_an_incarnation_at_once_agree(settings: Settings) -> N
     assert {name(1)} == names
 
 
-def test_a_later_incarnation_sorts_behind_whatever_the_clocks_say(settings: Settings) -> None:
+def test_a_later_incarnation_sorts_after_an_earlier_one_whatever_the_clocks(
+    settings: Settings,
+) -> None:
     names = IncarnationNames(Bucket(settings))
     first = names.name("stocks-topic", "A-first-incarnation", 1_700_000_000_000)
     other = names.name("stocks-topic.more", "A-other-topic", 1_800_000_000_000)

@@ -32,14 +32,14 @@ def assigned(app: BatchedApplication) -> list[dict[str, int]]:
     return found
 
 
-def test_every_partition_is_told_where_it_begins(settings):
+def test_every_partition_is_assigned_with_a_start_offset(settings):
     """What librdkafka asks for begins later: perhaps as it is paused, and one of both is lost."""
     send(settings, STOCKS_TOPIC, [(b"SPY", b""), (b"SPY", b"")])
     for begins in (0, 2):
         with counting(settings, stateful=True) as app:
-            told = assigned(app)
+            reported = assigned(app)
             beside(app, lambda: await_consumed(settings, STOCKS_TOPIC, GROUP, 30))
-        assert told == [{settings.named(STOCKS_TOPIC): begins, changelog(settings): 0}]
+        assert reported == [{settings.named(STOCKS_TOPIC): begins, changelog(settings): 0}]
 
 
 def test_nothing_is_read_while_it_is_not_known_what_is_committed(settings, monkeypatch):
@@ -59,7 +59,7 @@ def test_nothing_is_read_while_it_is_not_known_what_is_committed(settings, monke
     assert [one.value() for one in read_topic(settings, LIVE_TOPIC)] == [b"1"]
 
 
-def test_a_changelog_that_escaped_its_pause_is_paused_again(settings, caplog):
+def test_a_changelog_whose_pause_was_lost_is_paused_again(settings, caplog):
     send(settings, STOCKS_TOPIC, [(b"SPY", b"")])
     partition = TopicPartition(changelog(settings), 0)
 

@@ -163,5 +163,5 @@ def test_what_follows_an_aborted_checkpoint_builds_on_nothing_of_it(prepared, tm
     finally:
         stop(faulty)
     assert difference(expected, outputs(settings)) == ""
-    told = log.read_text()
-    assert [place for place in FAULTS if f"fault {place}" not in told] == []
+    reported = log.read_text()
+    assert [place for place in FAULTS if f"fault {place}" not in reported] == []

@@ -114,7 +114,7 @@ def test_a_topic_with_other_partitions_than_set_stops_the_worker_with_a_sentence
     assert "has 2 partitions, KAFKA_PARTITIONS is 3" in log.read_text()
 
 
-def test_a_broker_that_does_not_answer_is_told_in_a_sentence_and_waited_for(
+def test_a_broker_that_does_not_answer_is_logged_and_waited_for(
     make_settings, tmp_path, private_kafka
 ):
     settings = make_settings(kafka_brokers=private_kafka.brokers)
@@ -127,7 +127,7 @@ def test_a_broker_that_does_not_answer_is_told_in_a_sentence_and_waited_for(
         await_(lambda: "reads" in log.read_text(), 60, "the worker to go on")
 
 
-def test_a_worker_told_to_stop_while_it_starts_stops(make_settings, tmp_path):
+def test_a_worker_that_gets_a_stop_signal_while_it_starts_stops(make_settings, tmp_path):
     settings = make_settings()
     log = tmp_path / "log"
     worker = start(settings, "candles", log=log)
@@ -136,7 +136,7 @@ def test_a_worker_told_to_stop_while_it_starts_stops(make_settings, tmp_path):
 
 
 @pytest.mark.drill
-def test_a_worker_told_to_stop_while_its_broker_is_away_stops(
+def test_a_worker_that_gets_a_stop_signal_while_its_broker_is_away_stops(
     make_settings, tmp_path, private_kafka
 ):
     settings = make_settings(kafka_brokers=private_kafka.brokers)

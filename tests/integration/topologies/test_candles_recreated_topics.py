@@ -58,7 +58,7 @@ def fill_and_stop(settings, log) -> None:
 
 
 @pytest.mark.parametrize("lost", ["all", "input", "changelog"])
-def test_a_worker_that_starts_on_topics_made_again_begins_anew(settings, tmp_path, lost):
+def test_a_worker_that_starts_on_recreated_topics_starts_over(settings, tmp_path, lost):
     log = tmp_path / "log"
     fill_and_stop(settings, log)
     names = {
@@ -83,7 +83,7 @@ def test_a_worker_that_starts_on_topics_made_again_begins_anew(settings, tmp_pat
     assert "discarded" in log.read_text()
 
 
-def test_a_running_worker_whose_topics_are_made_again_begins_anew(settings, tmp_path):
+def test_a_running_worker_whose_topics_are_recreated_starts_over(settings, tmp_path):
     log = tmp_path / "log"
     send_messages(settings, STOCKS_TOPIC, [*minute(1, 10), closing(1), *minute(2, 20)[:2]])
     worker = start(settings, "candles", log=log)

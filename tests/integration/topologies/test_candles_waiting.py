@@ -26,7 +26,7 @@ GROWTH = 64 * 1024 * 1024
 """Bytes by which a worker may grow while it waits."""
 
 
-def test_two_workers_given_one_number_the_second_stops_with_a_sentence(make_settings, tmp_path):
+def test_a_second_worker_with_the_same_number_stops_with_an_error(make_settings, tmp_path):
     settings = make_settings(tickhouse_instance=3)
     first, second = tmp_path / "first", tmp_path / "second"
     with running(settings, "candles", log=first) as worker:

@@ -32,19 +32,19 @@ def row(value: bytes) -> Row:
     return Row(value, b"AAPL", 1_700_000_000_000, MessageContext("in", 0, 0, 1), None)
 
 
-def test_records_wait_for_company_until_they_are_hurried(topic):
+def test_records_linger_until_they_are_flushed(topic):
     settings, live = topic
     producer = producer_of(settings)
     producer.produce_row(row(b"first"), live, key=b"AAPL", timestamp=1_700_000_000_000)
     time.sleep(0.3)
     assert end_offsets(settings, LIVE_TOPIC) == {0: 0}
 
-    def hurried() -> bool:
+    def delivered() -> bool:
         producer._lingers = True
         producer.flush_soon()
         return end_offsets(settings, LIVE_TOPIC) == {0: 1}
 
-    await_(hurried, 10, "the record")
+    await_(delivered, 10, "the record")
     (record,) = read_topic(settings, LIVE_TOPIC)
     assert (record.key(), record.value(), record.headers()) == (b"AAPL", b"first", None)
     assert record.timestamp()[1] == 1_700_000_000_000

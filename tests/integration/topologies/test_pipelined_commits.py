@@ -38,7 +38,7 @@ class HeldCommit:
         return commit_transaction
 
 
-def paired(settings: Settings) -> AlternatingProducer:
+def alternating(settings: Settings) -> AlternatingProducer:
     producer = AlternatingProducer(
         broker_address=settings.kafka_brokers,
         extra_config={"transactional.id": settings.named("pair"), "log_level": 0},
@@ -48,8 +48,8 @@ def paired(settings: Settings) -> AlternatingProducer:
     return producer
 
 
-def test_who_takes_over_a_name_ends_both_producers_that_had_it(settings):
-    former, later = paired(settings), paired(settings)
+def test_a_transactional_id_that_is_claimed_again_fences_both_producers(settings):
+    former, later = alternating(settings), alternating(settings)
     former.begin_transaction()
     former.send(settings.named(LIVE_TOPIC), b"first", b"SPY")
     former.commit_transaction([], None)
@@ -77,7 +77,7 @@ def second_is_answered(settings: Settings, held: HeldCommit) -> None:
     await_(lambda: uncommitted(settings) > before, 10, "the answer to the second message")
 
 
-def test_what_comes_during_a_commit_is_answered_before_the_commit_ends(settings, monkeypatch):
+def test_messages_are_processed_while_a_commit_is_in_progress(settings, monkeypatch):
     held = HeldCommit(monkeypatch)
     send(settings, STOCKS_TOPIC, [(b"SPY", b"first")])
 
@@ -92,7 +92,7 @@ def test_what_comes_during_a_commit_is_answered_before_the_commit_ends(settings,
     assert [one.value() for one in read_topic(settings, LIVE_TOPIC)] == [b"first", b"second"]
 
 
-def test_state_that_a_commit_has_yet_to_write_is_waited_for(settings, monkeypatch):
+def test_reading_state_waits_for_the_commit_that_writes_it(settings, monkeypatch):
     held = HeldCommit(monkeypatch)
     send(settings, STOCKS_TOPIC, [(b"SPY", b"")])
 
@@ -110,7 +110,7 @@ def test_state_that_a_commit_has_yet_to_write_is_waited_for(settings, monkeypatc
     assert [one.value() for one in read_topic(settings, LIVE_TOPIC)] == [b"1", b"2"]
 
 
-def test_a_commit_that_fails_takes_what_was_read_meanwhile_with_it(settings, monkeypatch):
+def test_a_commit_that_fails_aborts_the_next_checkpoint_too(settings, monkeypatch):
     held = HeldCommit(monkeypatch)
     send(settings, STOCKS_TOPIC, [(b"SPY", b"first")])
 

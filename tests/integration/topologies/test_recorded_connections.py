@@ -95,7 +95,7 @@ def framed_by(line: Line, symbol: str, prints: list[Trade], rng: random.Random) 
 
 
 def heard(arrival, path: Path, until: int) -> tuple[dict[tuple[str, int], Bar], list[Candle]]:
-    """The bars of a trade file up to `until`, heard as `arrival` says, and their candles."""
+    """The bars of a trade file up to `until`, received as `arrival` defines, and their candles."""
     trades = (trade for trade in read_trades(path) if trade.t < until)
     sent = list(messages(trades, "replay", RULES.grace_ms, RULES.horizon_ms))
     backfill = Backfill(RULES)

@@ -177,7 +177,7 @@ def test_a_save_that_fails_as_partitions_are_revoked_ends_the_application_uncomm
     expected = undisturbed(prepared("undisturbed"), sent, tmp_path / "undisturbed.log")
     settings = prepared("failing")
 
-    def refuse() -> None:
+    def fail() -> None:
         raise TopicRecreatedError("the topic stocks-topic was deleted or recreated")
 
     def watch() -> None:
@@ -189,7 +189,7 @@ def test_a_save_that_fails_as_partitions_are_revoked_ends_the_application_uncomm
 
     with candles(settings) as app, monkeypatch.context() as patch:
         app._processing_context.commit_interval = NEVER_S
-        patch.setattr(StateIncarnations, "check", lambda incarnations: refuse)
+        patch.setattr(StateIncarnations, "check", lambda incarnations: fail)
         rebalances = Rebalances(settings, app)
         with pytest.raises(TopicRecreatedError):
             beside(app, watch)

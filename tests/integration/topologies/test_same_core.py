@@ -74,8 +74,8 @@ def test_every_record_of_the_topology_is_the_cores(make_settings, tmp_path, core
     for offset, (key, value) in enumerate(sent):
         try:
             message, rejections, indices = decode(key, value, "replay")
-        except MessageRejectedError as refused:
-            rejected.append((offset, refused.rejection.reason, None))
+        except MessageRejectedError as error:
+            rejected.append((offset, error.rejection.reason, None))
             continue
         assert not rejections
         symbol = symbols.setdefault(key, SymbolCandles(message.symbol, rules, Counter()))

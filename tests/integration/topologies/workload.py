@@ -28,14 +28,14 @@ SOURCES = ("a", "b")
 
 
 def messages(seed: int, count: int, minutes: int = 30) -> Iterator[Pair]:
-    """`count` messages in the order in which they go to Kafka; `shares` tells what they hold.
+    """`count` messages in the order in which they go to Kafka; `shares` counts what they contain.
 
     Two sources send each its own trades, and now and then the other's once more; their watermarks,
     one a little behind, come each second, some with corrections of earlier minutes' coverage.
     """
     rng = random.Random(seed)
     prices = {symbol: 1000 + 100 * index for index, symbol in enumerate(SYMBOLS)}
-    told: dict[str, int] = {}
+    reported: dict[str, int] = {}
     sent: list[tuple[bytes, bytes]] = []
     for number in range(count):
         now = BASE + number * minutes * MINUTE // count
@@ -48,8 +48,8 @@ def messages(seed: int, count: int, minutes: int = 30) -> Iterator[Pair]:
             yield key, value.replace(b'"source":"a"', b'"source":"b"')
             continue
         message: Message
-        if told.get(symbol, 0) < now - 1000:
-            told[symbol] = now
+        if reported.get(symbol, 0) < now - 1000:
+            reported[symbol] = now
             start = now - now % MINUTE
             t = now - GRACE - (300 if source == "b" else 0)
             message = Watermark(symbol, "replay", source, now, t, start, now - start)
@@ -72,7 +72,7 @@ def messages(seed: int, count: int, minutes: int = 30) -> Iterator[Pair]:
 
 
 def _corrections(rng: random.Random, symbol: str, source: str, now: int, t: int) -> Iterator[Pair]:
-    """Of what was told of the last minutes' coverage, several within a second."""
+    """Reports of the last minutes' coverage, several within a second."""
     for _ in range(rng.randint(1, 4)):
         start = now - now % MINUTE - rng.randint(1, 3) * MINUTE
         covered_ms = rng.randint(0, MINUTE)

@@ -57,7 +57,7 @@ def test_a_revised_candle_corrects_its_minute_and_every_later_one():
     assert apply_candle(sessions, minute(1, "100", "10", revision=0)) == []
 
 
-def test_minutes_without_volume_say_nothing_until_there_is_some():
+def test_minutes_without_volume_make_no_points_until_there_is_some():
     sessions: SessionStates = {}
     assert apply_candle(sessions, minute(0, "0", "0")) == []
     assert [p.vwap for p in apply_candle(sessions, minute(1, "10", "1"))] == [10.0]

@@ -30,7 +30,7 @@ AWAY = EndpointConnectionError(endpoint_url="http://lake:9000/bars")
 
 
 class Server:
-    """Answers as told, one answer a call."""
+    """Returns the given answers, one per call."""
 
     def __init__(self, *answers: Exception | None) -> None:
         self.answers = list(answers)

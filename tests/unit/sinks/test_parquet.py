@@ -69,7 +69,7 @@ def test_an_object_is_a_function_of_its_key_whatever_the_batches(
             assert body == parquet(build("trades", rows, PLACE).table)
 
 
-fates = st.sampled_from(["commit", "crash", "late crash", "forget"])
+fates = st.sampled_from(["commit", "crash", "late crash", "clear"])
 
 
 @settings(max_examples=500, deadline=None)
@@ -91,9 +91,9 @@ def test_a_reader_who_lists_behind_its_newest_object_misses_nothing(
                 newest = name
         if fate == "commit":
             position += size
-        elif fate == "forget":
+        elif fate == "clear":
             position = 0
-        if fate in ("crash", "forget"):
+        if fate in ("crash", "clear"):
             keys = [ObjectKey.parse(name) for name in lake]
             fence = max((key.first_offset for key in keys if key), default=0)
     assert seen == {row[OFFSET] for chunk in lake.values() for row in chunk}

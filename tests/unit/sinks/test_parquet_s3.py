@@ -111,7 +111,7 @@ def test_an_object_a_partition_and_dataset_named_by_its_own_rows(
     assert sink.size_bytes == 0
 
 
-def test_what_cannot_be_taken_is_counted(sink: ParquetS3Sink, bucket: MemoryBucket) -> None:
+def test_rejected_messages_are_counted(sink: ParquetS3Sink, bucket: MemoryBucket) -> None:
     feed(sink, [0])
     sink.add(b"{", b"AAPL", 0, (), TOPIC, 0, 1)
     sink.add(None, None, 0, (), TOPIC, 0, 2)

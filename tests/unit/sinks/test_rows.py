@@ -41,9 +41,9 @@ def rows_of(converter: Converter, message: Any, offset: int = 9) -> list[dict[st
 def test_every_kind_of_message_fills_its_dataset_column_for_column(
     dataset: str, converter: Converter, message: Any
 ) -> None:
-    found, rows, refused = converter(record(message, 9), "replay")
+    found, rows, result = converter(record(message, 9), "replay")
     table, kept, unfit = build(found, rows, PLACE)
-    assert (found, len(rows), refused, unfit) == (dataset, 1, {}, 0)
+    assert (found, len(rows), result, unfit) == (dataset, 1, {}, 0)
     assert kept == rows
     assert table.schema.equals(DATASETS[dataset])
     assert {len(row) for row in rows} == {len(ROW_COLUMNS[dataset])}
@@ -113,10 +113,10 @@ def test_notional_is_exact_to_18_decimals() -> None:
     assert row["notional"] == Decimal("0.000000000000000002")
 
 
-def test_a_refused_trade_is_counted_and_the_others_keep_their_places() -> None:
+def test_a_rejected_trade_is_counted_and_the_others_keep_their_indices() -> None:
     bad = trade(p=Decimal(-1))
-    dataset, rows, refused = stocks_rows(record(trades(bad, trade(), bad, trade())), "replay")
-    assert (dataset, [row[-2] for row in rows], refused) == ("trades", [1, 3], {"range": 2})
+    dataset, rows, result = stocks_rows(record(trades(bad, trade(), bad, trade())), "replay")
+    assert (dataset, [row[-2] for row in rows], result) == ("trades", [1, 3], {"range": 2})
 
 
 def test_a_quote_of_the_past_lies_in_its_own_session() -> None:
@@ -147,10 +147,10 @@ def test_indices_of_a_rejection_are_a_text(indices: list[int] | None, written: s
         (rejection_rows, record(rejected(feed="simulated")), "feed"),
     ],
 )
-def test_what_cannot_be_taken_says_why(converter: Converter, bad: Any, reason: str) -> None:
-    with pytest.raises(MessageRejectedError) as rejection:
+def test_a_rejection_has_its_reason(converter: Converter, bad: Any, reason: str) -> None:
+    with pytest.raises(MessageRejectedError) as error:
         converter(bad, "replay")
-    assert rejection.value.rejection.reason == reason
+    assert error.value.rejection.reason == reason
 
 
 def test_a_value_that_fits_no_column_costs_its_own_row_only() -> None:
@@ -197,7 +197,7 @@ def test_whatever_the_parser_takes_of_a_quote_fits_the_lake(c: str, d: str) -> N
     )
     try:
         dataset, rows, _ = stocks_rows(record(None, value=body.encode()), "replay")
-    except MessageRejectedError as refused:
-        assert refused.rejection.reason == "range"
+    except MessageRejectedError as error:
+        assert error.rejection.reason == "range"
         return
     assert build(dataset, rows, PLACE).unfit == 0

@@ -1,4 +1,4 @@
-"""All that the core says of two inputs and saves of them, as bytes: `python -m ...said`.
+"""Write all output and state of the core for two inputs, as bytes.
 
 One input is the benchmarks' (ten trades a message), the other has every kind of trouble.
 """
@@ -21,7 +21,7 @@ from topologies.core.candle import Rules, SymbolCandles
 SAVE_EVERY = 500
 
 
-def said(messages: Iterable[tuple[bytes | None, bytes]]) -> Iterator[bytes]:
+def output_of(messages: Iterable[tuple[bytes | None, bytes]]) -> Iterator[bytes]:
     """What each message leads to, what is saved again and again, what is counted."""
     rules, counters = Rules("replay"), Counter()
     symbols: dict[bytes | None, SymbolCandles] = {}
@@ -45,7 +45,7 @@ def said(messages: Iterable[tuple[bytes | None, bytes]]) -> Iterator[bytes]:
 def main() -> None:
     print(candle.__file__, file=sys.stderr)
     steady = ((message.symbol.encode(), encode(message)) for message in Workload(20_000, [10]))
-    for line in (*said(steady), *said(workload.messages(seed=6, count=6_000))):
+    for line in (*output_of(steady), *output_of(workload.messages(seed=6, count=6_000))):
         sys.stdout.buffer.write(line + b"\n")
 
 

@@ -1,4 +1,4 @@
-"""One symbol fed message by message, for tests that tell a story."""
+"""One symbol fed message by message, for tests of sequences."""
 
 from __future__ import annotations
 

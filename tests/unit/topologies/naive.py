@@ -40,7 +40,7 @@ class NaiveCandles:
         self.symbol, self.rules = symbol, rules
         self.trades: list[dict[str, Any]] = []
         self.quotes: list[dict[str, Any]] = []
-        self.told: list[tuple[str, int]] = []
+        self.reported: list[tuple[str, int]] = []
         self.coverage: dict[int, dict[str, int]] = {}
         self.touches: dict[int, list[int]] = {}
         self.duplicates: dict[int, int] = {}
@@ -63,7 +63,7 @@ class NaiveCandles:
             self._trades(message, offset, rejections, market_changed)
         elif isinstance(message, Watermark):
             self._coverage(message, offset)
-            self.told.append((message.source, message.t))
+            self.reported.append((message.source, message.t))
         else:
             self._quote(message, offset, rejections, market_changed)
         self.watermark = max(
@@ -197,7 +197,7 @@ class NaiveCandles:
                 self.changed.add(start)
 
     def _sources_watermark(self) -> int:
-        newest = dict(self.told)
+        newest = dict(self.reported)
         return min((newest[source] for source in self._alive()), default=0)
 
     def _alive(self) -> set[str]:
@@ -205,7 +205,7 @@ class NaiveCandles:
         newest: dict[str, int] = {}
         base: dict[tuple[str, str], int] = {}
         alive: set[str] = set()
-        for source, t in self.told:
+        for source, t in self.reported:
             newest[source] = t
             alive.add(source)
             for other in alive:
@@ -218,8 +218,8 @@ class NaiveCandles:
         return alive
 
     def _covered(self, start: int) -> int | None:
-        told = self.coverage.get(start, {})
-        return max(told.values()) if told else None
+        reported = self.coverage.get(start, {})
+        return max(reported.values()) if reported else None
 
     def _prices(self, start: int) -> tuple[Any, ...]:
         """(open, its time, high, its time, low, its time, close, its time, source)."""

@@ -34,7 +34,7 @@ class RollupKey(NamedTuple):
 
 
 @cache
-def places_of(symbol: str, feed: str, minute: int) -> tuple[RollupKey, ...]:
+def rollups_of(symbol: str, feed: str, minute: int) -> tuple[RollupKey, ...]:
     """The rollups a minute is part of."""
     session, date = session_of(symbol, feed, minute)
     found = []
@@ -61,19 +61,19 @@ class NaiveRollups:
     def __init__(self, symbol: str, rules: Rules) -> None:
         self.symbol, self.rules = symbol, rules
         self.minutes: dict[int, Candle] = {}
-        self.said: dict[RollupKey, dict[str, Any]] = {}
+        self.emitted: dict[RollupKey, dict[str, Any]] = {}
         self.revisions: dict[RollupKey, int] = {}
 
     def apply(self, records: list[Candle], watermark: int) -> list[Candle]:
         """The records of rollups, those of the shortest interval first."""
         self.minutes |= {record.window_start: record for record in records}
         made = []
-        for place, minutes in self.places().items():
+        for place, minutes in self.by_rollup().items():
             fields = self.merged(place, minutes)
             if fields is None:
                 continue
-            changed = fields != self.said.get(place)
-            self.said[place] = fields
+            changed = fields != self.emitted.get(place)
+            self.emitted[place] = fields
             if place in self.revisions:
                 if not changed:
                     continue
@@ -89,10 +89,10 @@ class NaiveRollups:
             made.append(Candle(**fields, status=status, revision=self.revisions.get(place)))
         return made
 
-    def places(self) -> dict[RollupKey, list[Candle]]:
+    def by_rollup(self) -> dict[RollupKey, list[Candle]]:
         found: dict[RollupKey, list[Candle]] = {}
         for start in sorted(self.minutes):
-            for place in places_of(self.symbol, self.rules.feed, start):
+            for place in rollups_of(self.symbol, self.rules.feed, start):
                 found.setdefault(place, []).append(self.minutes[start])
         order = ["5m", "15m", "1h", "1d"]
         return dict(sorted(found.items(), key=lambda item: (order.index(item[0][0]), item[0][1])))

@@ -127,13 +127,13 @@ def test_what_is_no_file_is_not_replaced(trades: Path, tmp_path: Path) -> None:
     os.mkfifo(pipe)
     folder.mkdir()
     loop.symlink_to(loop)
-    refused = {
-        pipe: "is no regular file",
+    result = {
+        pipe: "is not a regular file",
         folder: "is a folder",
         loop: "Too many levels of symbolic links",
         trades / "candles.parquet": "Not a directory",
     }
-    for out, reason in refused.items():
+    for out, reason in result.items():
         with pytest.raises(TickhouseError, match=reason) as no:
             _run(out, trades)
         assert no.value.exit_code == 2

@@ -230,7 +230,7 @@ def test_a_minute_of_official_opens_and_closes_only_is_no_candle_and_beside_trad
         ("2013-11-04 19:59", "post", "last"),  # the Monday after clocks went back
     ],
 )
-def test_form_t_sets_prices_where_the_day_says_it_is_before_or_after_hours(moment, session, source):
+def test_form_t_sets_prices_before_and_after_hours(moment, session, source):
     at = round(datetime.fromisoformat(moment).replace(tzinfo=NEW_YORK).timestamp() * 1000) - BASE
     feeder = Feeder()
     feeder.trades(trade(at, c=["24"]))
@@ -306,7 +306,7 @@ def final_minutes(feeder: Feeder, count: int) -> None:
 
 
 def covered(feeder: Feeder, ms: int, covered_ms: int, minute=0):
-    """A source says how much of a final minute it covered; the records that follow."""
+    """Report how much of a final minute a source covered; return the records that follow."""
     t = feeder.candles.watermark
     start = BASE + minute * MINUTE
     return feeder.watermark(t, minute=start, covered=covered_ms, received_at=BASE + ms).records

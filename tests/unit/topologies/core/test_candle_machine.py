@@ -1,7 +1,7 @@
 """A symbol's history step by step: every record is that of models that keep every trade and minute.
 
 Sources whose clocks differ come and go, the worker saves, restarts and crashes, the feed repeats
-itself, is late and is wrong; whatever hypothesis makes of it, the core says what the model says.
+itself, is late and is wrong; whatever hypothesis makes of it, the core's output is the model's.
 """
 
 from __future__ import annotations
@@ -101,11 +101,11 @@ class SymbolLife(RuleBasedStateMachine):
     @rule(
         source=sources, back=st.integers(0, 3), covered=st.sampled_from([None, 0, 30_000, MINUTE])
     )
-    def a_source_tells_how_far_it_is(self, source, back, covered):
+    def a_source_reports_its_watermark(self, source, back, covered):
         clock = self.now + CLOCKS_MS[source]
         minute = clock - clock % MINUTE - back * MINUTE
-        told = (None, None) if covered is None else (minute, covered)
-        self.send(Watermark("SPY", "live", source, clock, clock - GRACE_MS, *told))
+        reported = (None, None) if covered is None else (minute, covered)
+        self.send(Watermark("SPY", "live", source, clock, clock - GRACE_MS, *reported))
 
     @precondition(lambda self: self.candles.windows)
     @rule(source=sources, nth=st.integers(0, 5), past=st.booleans(), off_ms=st.integers(-1, 1))
@@ -122,7 +122,7 @@ class SymbolLife(RuleBasedStateMachine):
         self.send(Watermark("SPY", "live", source, self.now, t))
 
     @rule(source=sources, minutes=st.integers(0, 20))
-    def a_source_returns_and_tells_what_it_missed(self, source, minutes):
+    def a_source_returns_and_reports_what_it_missed(self, source, minutes):
         clock = self.now + CLOCKS_MS[source]
         last = clock - clock % MINUTE
         since = last - minutes * MINUTE

@@ -153,7 +153,7 @@ bursts = st.lists(
     | trade_messages("SPY"),
     max_size=25,
 )
-"""Much is told of the coverage of a few minutes within a few seconds."""
+"""Many reports of the coverage of a few minutes within a few seconds."""
 
 
 @examples(400)

@@ -1,4 +1,4 @@
-"""The core as mypyc compiles it: the very same files pass the same tests and say the same."""
+"""The core compiled by mypyc passes the same tests and gives the same output."""
 
 from __future__ import annotations
 
@@ -49,14 +49,14 @@ def test_the_cores_own_tests_hold_when_it_is_compiled(compiled_core):
     tests = [*map(Path(__file__).with_name, CORE_TESTS), SYMBOL_CACHE_TEST]
     options = ("-q", "-p", "no:cacheprovider", "-p", "no:xdist")
     run = python(compiled_core, "-c", RUN_TESTS, *options, *tests)
-    told = run.stdout.decode()
-    assert run.returncode == 0, told + run.stderr.decode()
-    (core,) = (line for line in told.splitlines() if line.startswith("core:"))
+    output = run.stdout.decode()
+    assert run.returncode == 0, output + run.stderr.decode()
+    (core,) = (line for line in output.splitlines() if line.startswith("core:"))
     assert core.count(str(compiled_core)) == 2
     assert ".py " not in f"{core} "
 
 
-def test_both_say_and_save_the_same_bytes(compiled_core):
+def test_both_emit_and_save_the_same_bytes(compiled_core):
     plain = python("", "-m", "tests.unit.topologies.core_output")
     compiled = python(compiled_core, "-m", "tests.unit.topologies.core_output")
     assert str(compiled_core) in compiled.stderr.decode()
@@ -72,25 +72,25 @@ def test_it_does_not_run_beside_other_sources(compiled_core, tmp_path):
     path = f"{compiled_core}{os.pathsep}{tmp_path}"
     assert python(path, "-c", "import topologies.core.candle").returncode == 0
     with (sources / "core" / "window.py").open("a") as source:
-        source.write("# another thought\n")
-    refused = subprocess.run(
+        source.write("# a change\n")
+    result = subprocess.run(
         [TICKHOUSE, "candles"],
         env=os.environ | {"PYTHONPATH": path},
         capture_output=True,
         timeout=60,
     )
-    assert refused.returncode == 1
-    assert refused.stdout == b""
-    assert refused.stderr.decode().startswith(f"error: The compiled core in {compiled_core} is not")
-    assert refused.stderr.decode().count("\n") == 1
-    assert "make compile" in refused.stderr.decode()
+    assert result.returncode == 1
+    assert result.stdout == b""
+    assert result.stderr.decode().startswith(f"error: The compiled core in {compiled_core} is not")
+    assert result.stderr.decode().count("\n") == 1
+    assert "make compile" in result.stderr.decode()
 
 
-def test_without_a_compiler_it_says_so(tmp_path, monkeypatch):
+def test_without_a_compiler_it_reports_that(tmp_path, monkeypatch):
     monkeypatch.setenv("CC", "no-such-compiler -O2")
-    refused = python("", ROOT / "scripts" / "compile.py", tmp_path)
-    assert refused.returncode == 1
-    assert refused.stderr.decode() == (
+    result = python("", ROOT / "scripts" / "compile.py", tmp_path)
+    assert result.returncode == 1
+    assert result.stderr.decode() == (
         "error: Compiling needs a C compiler, and there is no no-such-compiler "
         "(Debian: apt install gcc).\n"
     )
@@ -105,14 +105,14 @@ def test_it_does_not_compile_over_sources(tmp_path, spelled):
     (tmp_path / "link").symlink_to(tmp_path, target_is_directory=True)
     before = sorted(tmp_path.rglob("*"))
     init = (tmp_path / "topologies" / "__init__.py").read_text()
-    refused = python("", tmp_path / "scripts" / "compile.py", tmp_path / spelled)
-    assert refused.returncode == 1
-    assert "holds a package of another origin" in refused.stderr.decode()
+    result = python("", tmp_path / "scripts" / "compile.py", tmp_path / spelled)
+    assert result.returncode == 1
+    assert "holds a package of another origin" in result.stderr.decode()
     assert (tmp_path / "topologies" / "__init__.py").read_text() == init
     assert sorted(tmp_path.rglob("*")) == before
 
 
 @pytest.mark.parametrize("arguments", [[], ["one", "two"]])
 def test_it_takes_one_folder(arguments):
-    refused = python("", ROOT / "scripts" / "compile.py", *arguments)
-    assert (refused.returncode, refused.stderr[:6]) == (1, b"usage:")
+    result = python("", ROOT / "scripts" / "compile.py", *arguments)
+    assert (result.returncode, result.stderr[:6]) == (1, b"usage:")

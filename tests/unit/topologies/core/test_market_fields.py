@@ -149,7 +149,7 @@ def test_any_order_split_repeats_sources_lateness_and_watermarks_give_the_same_m
 MERGED = ("price_class", *(name for name in CandleSums.__struct_fields__ if name in MARKET_FIELDS))
 
 
-def said(trades: list[Trade]) -> CandleSums:
+def output_of(trades: list[Trade]) -> CandleSums:
     """What the candle of `trades`, all of one minute, says."""
     candles = SymbolCandles("SPY", Rules("live", "sip", GRACE, HORIZON), Counter())
     candles.apply(Trades("SPY", "live", "a", "x", LAST, copy.deepcopy(trades)), 0, None)
@@ -163,9 +163,9 @@ def said(trades: list[Trade]) -> CandleSums:
     st.lists(st.integers(0, 20), min_size=1, max_size=4).map(sorted),
 )
 def test_merging_the_candles_of_a_split_gives_the_candle_of_the_whole(trades, cuts):
-    whole = said(trades)
+    whole = output_of(trades)
     parts = [
-        said(trades[first:last])
+        output_of(trades[first:last])
         for first, last in zip([0, *cuts], [*cuts, len(trades)], strict=True)
     ]
     from_the_left = reduce(merge, parts)

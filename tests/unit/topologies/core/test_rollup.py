@@ -23,7 +23,7 @@ def at(moment: str) -> int:
 
 
 class Day:
-    """Feeds one symbol trades and watermarks told by New York's clock; keeps the rollups."""
+    """Feeds one symbol trades and watermarks at times of New York's clock; keeps the rollups."""
 
     def __init__(self, symbol="SPY", feed="live", date="2024-07-02"):
         self.candles = SymbolCandles(symbol, Rules(feed), Counter())
@@ -44,13 +44,13 @@ class Day:
         return self.send(Trades(self.symbol, self.feed, "a", "c", received_at, [trade]))
 
     def until(self, clock, covered=None) -> list[Candle]:
-        """A watermark; it may tell how much of the minute that ends then was covered."""
+        """Send a watermark, with the coverage of the minute that ends then if given."""
         t = at(f"{self.date} {clock}")
         minute = None if covered is None else t - MINUTE
         return self.send(Watermark(self.symbol, self.feed, "a", t, t, minute, covered))
 
-    def told(self, clock, covered, after_ms=0) -> list[Candle]:
-        """What was covered of a minute, told afterwards."""
+    def report(self, clock, covered, after_ms=0) -> list[Candle]:
+        """Report the coverage of a minute after its end."""
         minute = at(f"{self.date} {clock}")
         now = self.candles.watermark
         received_at = now + after_ms
@@ -162,21 +162,21 @@ def test_what_changes_nothing_of_a_day_writes_no_record_of_it():
     day.trade("09:29:01")
     day.trade("09:30:01")
     day.until("09:31")
-    assert brief(day.told("09:29", 30_000)) == [
+    assert brief(day.report("09:29", 30_000)) == [
         ("5m", "revised", 1),
         ("15m", "revised", 1),
         ("1h", "revised", 1),
     ]
 
 
-def test_coverage_of_a_rollup_is_the_sum_of_what_was_told_of_its_minutes():
+def test_coverage_of_a_rollup_is_the_sum_of_what_was_reported_for_its_minutes():
     day = Day()
     day.trade("10:00:01")
     day.until("10:01", covered=60_000)
     day.trade("10:01:01")
     made = day.until("10:02")
     assert {r.covered_ms for r in made} == {60_000}
-    made = day.told("10:01", 1_000)
+    made = day.report("10:01", 1_000)
     assert {r.covered_ms for r in made} == {61_000}
 
 
@@ -185,9 +185,9 @@ def test_coverage_of_many_minutes_that_changes_within_a_second_is_one_record_of_
     for number in range(6):
         day.trade(f"10:0{number}:01")
     day.until("10:07")
-    made = [day.told(f"10:0{n}", 1_000 * (n + 1), after_ms=n) for n in range(6)]
+    made = [day.report(f"10:0{n}", 1_000 * (n + 1), after_ms=n) for n in range(6)]
     assert [len(records) for records in made] == [4, 0, 0, 0, 0, 0]
-    later = day.told("10:05", 10_000, after_ms=1_000)
+    later = day.report("10:05", 10_000, after_ms=1_000)
     assert brief(later) == [
         ("5m", "revised", 2),
         ("5m", "partial", None),
@@ -289,7 +289,7 @@ def test_of_ties_the_first_opens_and_the_last_closes():
     assert (merged.open, merged.high, merged.low, merged.close) == (1, 2, 1, 2)
 
 
-def test_a_repeat_of_a_minute_that_was_told_changes_no_rollup_of_its_day_until_it_is_told_again():
+def test_a_duplicate_in_a_minute_with_a_record_changes_no_rollup_until_its_next_record():
     day = Day()
     day.trade("15:59")
     day.trade("16:01")

@@ -1,4 +1,4 @@
-"""What is counted is said: when it changed, and not all the time."""
+"""Counters are logged when they changed, at most once per interval."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ def test_workers_take_the_first_free_number(tmp_path):
         assert again.number == 0
 
 
-def test_a_number_that_is_taken_is_refused_with_a_sentence(tmp_path):
+def test_a_number_that_is_taken_is_an_error(tmp_path):
     with (
         claim_instance(tmp_path, 3),
         pytest.raises(InstanceError, match="TICKHOUSE_INSTANCE"),

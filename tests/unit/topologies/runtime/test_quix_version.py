@@ -1,4 +1,4 @@
-"""Topologies run beside the one version of Quix Streams whose inside they know."""
+"""Topologies run only with the supported version of Quix Streams."""
 
 from __future__ import annotations
 
@@ -25,24 +25,24 @@ def test_the_version_that_is_checked_is_pinned_locked_and_installed():
 
 
 @pytest.mark.parametrize("command", ["candles", "archive"])
-def test_beside_another_version_a_worker_stops_at_once_and_says_what_to_do(tmp_path, command):
+def test_with_another_version_a_worker_stops_at_once_with_an_error(tmp_path, command):
     other = tmp_path / "quixstreams-3.25.0.dist-info"
     other.mkdir()
     (other / "METADATA").write_text("Metadata-Version: 2.1\nName: quixstreams\nVersion: 3.25.0\n")
-    refused = subprocess.run(
+    result = subprocess.run(
         [TICKHOUSE, command],
         env=os.environ | {"PYTHONPATH": str(tmp_path)},
         capture_output=True,
         timeout=60,
     )
-    assert (refused.returncode, refused.stdout) == (1, b"")
-    assert refused.stderr.decode() == (
+    assert (result.returncode, result.stdout) == (1, b"")
+    assert result.stderr.decode() == (
         f"error: quixstreams 3.25.0 is installed, and the topologies need {QUIX_VERSION}, as they "
         "override private parts of it: run make install.\n"
     )
 
 
-def test_an_application_of_ones_own_is_refused_too(monkeypatch):
+def test_an_application_cannot_be_created_with_another_version(monkeypatch):
     def missing(name: str) -> str:
         raise metadata.PackageNotFoundError(name)
 

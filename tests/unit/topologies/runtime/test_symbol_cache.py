@@ -1,4 +1,4 @@
-"""Memory is true only while the store says so."""
+"""Cached symbols are used only while the store confirms them."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_what_a_checkpoint_saved_is_kept_in_memory():
     assert worker.final(second, store).trade_count == 2
 
 
-def test_memory_is_loaded_anew_when_a_checkpoint_was_aborted_after_its_flush():
+def test_memory_is_loaded_again_when_a_checkpoint_was_aborted_after_its_flush():
     store, worker = Disk(), Worker()
     first, second, third = object(), object(), object()
     worker.apply(0, first, store)
@@ -72,7 +72,7 @@ def test_memory_is_loaded_anew_when_a_checkpoint_was_aborted_after_its_flush():
     assert worker.final(third, committed).trade_count == 2
 
 
-def test_memory_is_loaded_anew_when_a_checkpoint_was_aborted_before_its_flush():
+def test_memory_is_loaded_again_when_a_checkpoint_was_aborted_before_its_flush():
     store, worker = Disk(), Worker()
     first, second, third = object(), object(), object()
     worker.apply(0, first, store)
@@ -83,7 +83,7 @@ def test_memory_is_loaded_anew_when_a_checkpoint_was_aborted_before_its_flush():
     assert (candle.trade_count, candle.duplicate_count) == (2, 0)
 
 
-def test_memory_is_loaded_anew_when_the_partition_was_elsewhere_meanwhile():
+def test_memory_is_loaded_again_when_the_partition_was_elsewhere_meanwhile():
     store, worker, other = Disk(), Worker(), Worker()
     worker.apply(0, first := object(), store)
     worker.sink.flush()
@@ -108,7 +108,7 @@ def test_memory_is_trusted_while_the_checkpoint_that_saved_it_is_committing():
     assert worker.symbols.of("SPY", b"SPY", 0, third, lambda *_: unwritten).offset == 1
 
 
-def test_memory_that_an_older_checkpoint_saved_is_proved_while_one_is_committing():
+def test_memory_that_an_older_checkpoint_saved_is_verified_while_one_is_committing():
     store, worker = Disk(), Worker()
     worker.apply(0, object(), store)
     worker.sink.flush()
@@ -152,10 +152,10 @@ def test_a_checkpoint_that_must_not_be_committed_ends_before_its_changelogs():
         SymbolCache(CandleCodec(RULES, Counter()), "incarnation", lambda: False),
     )
 
-    def refuse() -> None:
+    def fail() -> None:
         raise RuntimeError("recreated")
 
-    sink = CheckpointSink(symbols, lambda: checkpoint, check=lambda: refuse)
+    sink = CheckpointSink(symbols, lambda: checkpoint, check=lambda: fail)
     symbols.of("SPY", b"SPY", 0, checkpoint := object(), lambda *_: store)
     with pytest.raises(RuntimeError):
         sink.flush()
@@ -184,7 +184,7 @@ def test_what_an_aborted_checkpoint_touched_of_an_evicted_partition_is_never_wri
     assert not revoked
 
 
-def test_a_paused_sink_forgets_everything():
+def test_a_paused_sink_clears_the_cache():
     store, worker = Disk(), Worker()
     worker.apply(0, checkpoint := object(), store)
     worker.sink.on_paused()

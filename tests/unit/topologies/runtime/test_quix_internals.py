@@ -1,4 +1,4 @@
-"""What `topologies` replaces in Quix, or stands on inside of it, must stay as it is."""
+"""The private code of Quix Streams that the runtime overrides or relies on must stay the same."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from quixstreams.processing import ProcessingContext
 from quixstreams.state.base.transaction import PartitionTransaction
 from quixstreams.state.recovery import RecoveryPartition
 
-REPLACED = [
+DIGESTS = [
     (
         Application._process_message,
         "29d0171a33f1",
@@ -114,11 +114,11 @@ def digest(function) -> str:
 
 @pytest.mark.parametrize(
     ("function", "known", "use"),
-    REPLACED,
+    DIGESTS,
     ids=lambda value: getattr(value, "__qualname__", ""),
 )
-def test_the_code_that_is_replaced_is_the_code_that_was_read(function, known, use):
+def test_private_code_of_quix_streams_is_unchanged(function, known, use):
     assert digest(function) == known, (
-        f"{function.__qualname__} of quixstreams changed ({use}): read it anew, "
-        "then note its new digest here"
+        f"{function.__qualname__} of quixstreams changed ({use}): review it, "
+        "then update its digest here"
     )
