@@ -156,7 +156,7 @@ def cpu_s(processes: Iterable[subprocess.Popen[bytes]]) -> float:
 def kafka_cpu_s() -> float:
     """CPU seconds that this process's Kafka has taken so far."""
     ours = psutil.Process().children(recursive=True)
-    return sum(sum(one.cpu_times()[:2]) for one in ours if "kafka.Kafka" in one.cmdline())
+    return sum(sum(our.cpu_times()[:2]) for our in ours if "kafka.Kafka" in our.cmdline())
 
 
 def watched(group: Group, workers: list[subprocess.Popen[bytes]]) -> Iterator[dict[int, int]]:
@@ -212,4 +212,4 @@ def batches(settings: Settings, topic: str) -> Iterator[list[Any]]:
 
 def candles(settings: Settings, topic: str) -> list[Candle]:
     """Every candle of a topic."""
-    return [decode_candle(one.value()) for batch in batches(settings, topic) for one in batch]
+    return [decode_candle(item.value()) for batch in batches(settings, topic) for item in batch]

@@ -133,10 +133,12 @@ def _core(settings: Settings) -> tuple[Cost, list[Candle]]:
         meter = meter or Meter()
         for record in batch:
             message, _, indices = decode(record.key(), record.value(), "replay")
-            one = symbols.get(message.symbol)
-            if one is None:
-                one = symbols[message.symbol] = SymbolCandles(message.symbol, rules, counters)
-            records += one.apply(message, record.offset(), indices).records
+            symbol_candles = symbols.get(message.symbol)
+            if symbol_candles is None:
+                symbol_candles = symbols[message.symbol] = SymbolCandles(
+                    message.symbol, rules, counters
+                )
+            records += symbol_candles.apply(message, record.offset(), indices).records
     assert meter
     return meter.cost(), records
 

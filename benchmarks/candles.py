@@ -160,25 +160,26 @@ def compete(entered: dict[str, Entered], label: str, runs: int) -> list[Row]:
 def table(figures: list[dict[str, Any]]) -> list[list[str]]:
     """Rows for `COLUMNS`; ratios are between medians of trades a CPU second at one framing."""
     median = {
-        (one["framing"], one["contestant"]): one["trades_a_cpu_second"]["median"] for one in figures
+        (figure["framing"], figure["contestant"]): figure["trades_a_cpu_second"]["median"]
+        for figure in figures
     }
 
-    def ratio(one: dict[str, Any], base: str, digits: int) -> str:
-        of = median.get((one["framing"], base))
-        return f"{one['trades_a_cpu_second']['median'] / of:.{digits}f}" if of else ""
+    def ratio(item: dict[str, Any], base: str, digits: int) -> str:
+        of = median.get((item["framing"], base))
+        return f"{item['trades_a_cpu_second']['median'] / of:.{digits}f}" if of else ""
 
     return [
         [
-            one["framing"],
-            one["contestant"],
-            f"{one['trades_a_second']['median']:,.0f}",
-            "{min:,.0f} · {median:,.0f} · {max:,.0f}".format(**one["trades_a_cpu_second"]),
-            ratio(one, "core", 2),
-            ratio(one, "stock", 1),
-            f"{one['revisions']:,}" if one["contestant"] in WORKERS else "",
-            f"{one['partials']:,}" if one["contestant"] in WORKERS else "",
+            figure["framing"],
+            figure["contestant"],
+            f"{figure['trades_a_second']['median']:,.0f}",
+            "{min:,.0f} · {median:,.0f} · {max:,.0f}".format(**figure["trades_a_cpu_second"]),
+            ratio(figure, "core", 2),
+            ratio(figure, "stock", 1),
+            f"{figure['revisions']:,}" if figure["contestant"] in WORKERS else "",
+            f"{figure['partials']:,}" if figure["contestant"] in WORKERS else "",
         ]
-        for one in figures
+        for figure in figures
     ]
 
 

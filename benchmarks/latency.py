@@ -168,7 +168,7 @@ def watch(settings: Settings, topic: str, isolation: str, seconds: float) -> lis
         if record is not None and not record.error():
             came.append((record, time.monotonic_ns(), time.time()))
     reader.close()
-    return [_seen(*one) for one in came]
+    return [_seen(*item) for item in came]
 
 
 def _seen(record: Any, at_ns: int, wall_s: float) -> Seen:
@@ -182,9 +182,12 @@ def first_partial_ms(sent: list[Sent], partials: list[Seen]) -> list[float]:
 
     A partial that a later message emitted may name this one as its last, but not its timestamp.
     """
-    at = {(one.partition, one.last_offset, one.stamp_ms): one.at_ns for one in reversed(partials)}
-    keys = [(one, (one.partition, one.offset, one.stamp_ms)) for one in sent]
-    return [(at[key] - one.at_ns) / 1e6 for one, key in keys if key in at]
+    at = {
+        (partial.partition, partial.last_offset, partial.stamp_ms): partial.at_ns
+        for partial in reversed(partials)
+    }
+    keys = [(item, (item.partition, item.offset, item.stamp_ms)) for item in sent]
+    return [(at[key] - item.at_ns) / 1e6 for item, key in keys if key in at]
 
 
 def until_counted_ms(sent: list[Sent], seen: list[Seen]) -> list[float]:
@@ -193,8 +196,8 @@ def until_counted_ms(sent: list[Sent], seen: list[Seen]) -> list[float]:
     :raises AssertionError: one never was.
     """
     candles: dict[tuple[str, int], list[Seen]] = defaultdict(list)
-    for one in sorted(seen, key=lambda one: one.at_ns):
-        candles[one.symbol, one.minute].append(one)
+    for item in sorted(seen, key=lambda item: item.at_ns):
+        candles[item.symbol, item.minute].append(item)
     waited = []
     for message in sent:
         counted = (
@@ -227,9 +230,9 @@ def measure(settings: Settings, rate: int, seconds: float) -> dict[str, Any]:
 def figures(sent: list[Sent], partials: list[Seen], finals: list[Seen]) -> dict[str, Any]:
     """What was measured, in milliseconds."""
     emitted = first_partial_ms(sent, partials)
-    last_ns = max(one.at_ns for one in sent) - SETTLED_S * 1_000_000_000
-    settled = [one for one in sent if one.at_ns <= last_ns]
-    ends = [one.wall_ms - one.minute - MINUTE_MS for one in finals]
+    last_ns = max(item.at_ns for item in sent) - SETTLED_S * 1_000_000_000
+    settled = [item for item in sent if item.at_ns <= last_ns]
+    ends = [final.wall_ms - final.minute - MINUTE_MS for final in finals]
     return {
         "share": len(emitted) / len(sent),
         "message_to_partial_ms": _summary(emitted),

@@ -95,20 +95,20 @@ class Progress:
     def note(self, at_s: float, committed: dict[int, int]) -> bool:
         """Take what is committed `at_s` after the start; whether that is all."""
         for held, seen in zip(self._partitions, self._seen, strict=True):
-            count = sum(min(committed[one], self._ends[one]) for one in held)
+            count = sum(min(committed[item], self._ends[item]) for item in held)
             if count > seen[-1][1]:
                 seen.append((at_s, count))
-        return all(committed[one] >= end for one, end in self._ends.items())
+        return all(committed[item] >= end for item, end in self._ends.items())
 
     def messages_a_second(self) -> float:
         """Of all workers, until the first of them was through."""
         first_s = min(seen[-1][0] for seen in self._seen)
-        until = [max(one for one in seen if one[0] <= first_s) for seen in self._seen]
+        until = [max(item for item in seen if item[0] <= first_s) for seen in self._seen]
         return sum(count / at_s for at_s, count in until if count)
 
     def shares(self) -> list[float]:
         """Of all messages, by worker."""
-        counts = [sum(self._ends[one] for one in held) for held in self._partitions]
+        counts = [sum(self._ends[item] for item in held) for held in self._partitions]
         return sorted((count / sum(counts) for count in counts), reverse=True)
 
 
@@ -203,10 +203,10 @@ def figures(runs: dict[tuple[str, int], list[Run]], trades: int) -> list[dict[st
 
 def table(found: list[dict[str, Any]]) -> list[list[str]]:
     """Rows for `COLUMNS`; ratios are between medians."""
-    one = {each["guarantee"]: each for each in found if each["workers"] == 1}
+    item = {each["guarantee"]: each for each in found if each["workers"] == 1}
 
     def ratio(each: dict[str, Any], name: str) -> str:
-        base = one.get(each["guarantee"])
+        base = item.get(each["guarantee"])
         return f"{each[name]['median'] / base[name]['median']:.2f}" if base else ""
 
     return [
@@ -227,10 +227,10 @@ def table(found: list[dict[str, Any]]) -> list[list[str]]:
 def attainable(found: list[dict[str, Any]]) -> str:
     """How many times one worker two could be, were the machine's cores never idle."""
     ratios = []
-    for one, two in zip(found[::2], found[1::2], strict=True):
-        cpu_s = one["cpu_s_a_million"]["median"] + two["kafka_cpu_s_a_million"]["median"]
-        times = (os.cpu_count() or 1) * 1e6 / cpu_s / one["trades_a_second"]["median"]
-        ratios.append(f"{times:.2f} times one {one['guarantee']}")
+    for item, two in zip(found[::2], found[1::2], strict=True):
+        cpu_s = item["cpu_s_a_million"]["median"] + two["kafka_cpu_s_a_million"]["median"]
+        times = (os.cpu_count() or 1) * 1e6 / cpu_s / item["trades_a_second"]["median"]
+        ratios.append(f"{times:.2f} times one {item['guarantee']}")
     return " and ".join(ratios)
 
 

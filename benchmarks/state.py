@@ -69,7 +69,7 @@ def many(symbols: int, minute: int) -> Iterator[Message]:
         yield Trades(f"S{number:04d}", "replay", "b", "c", at, trades)
 
 
-def one(minute: int) -> Iterator[Message]:
+def busy(minute: int) -> Iterator[Message]:
     """A minute of one busy symbol."""
     for number in range(BUSY_TRADES // A_MESSAGE):
         at = BASE + minute * MINUTE + number * MINUTE * A_MESSAGE // BUSY_TRADES
@@ -152,7 +152,7 @@ def main() -> None:
                 in_namespace("many"), given.minutes, lambda minute: many(given.symbols, minute)
             ),
             f"one symbol, {BUSY_TRADES:,} trades a minute": over_time(
-                in_namespace("one"), given.busy_minutes, one
+                in_namespace("one"), given.busy_minutes, busy
             ),
         }
         settle(in_namespace("many"), given.minutes)

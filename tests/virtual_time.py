@@ -63,8 +63,8 @@ class _Selector(selectors.DefaultSelector):
 
 def _acknowledge_now(fd: int) -> None:
     """Make the kernel acknowledge received data at once, instead of after up to 40 ms."""
-    with suppress(OSError), socket.socket(fileno=os.dup(fd)) as one:  # no TCP connection
-        one.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+    with suppress(OSError), socket.socket(fileno=os.dup(fd)) as item:  # no TCP connection
+        item.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
 
 
 def _unacknowledged(fd: int) -> int:

@@ -83,8 +83,8 @@ class Table:
 class Relationship:
     """Many rows of one table to one of another."""
 
-    many: ColumnRef
-    one: ColumnRef
+    many_side: ColumnRef
+    one_side: ColumnRef
     complete: bool
     """Whether every row finds its partner, so that the warehouse may use an inner join."""
 
@@ -520,8 +520,8 @@ MEASURES: dict[str, tuple[Measure, ...]] = {
 """By name of the table that holds them."""
 
 
-def _to(one: ColumnRef, table: str, column: str, complete: bool = True) -> Relationship:
-    return Relationship(ColumnRef(table, column), one, complete)
+def _to(one_side: ColumnRef, table: str, column: str, complete: bool = True) -> Relationship:
+    return Relationship(ColumnRef(table, column), one_side, complete)
 
 
 MODEL = Model(

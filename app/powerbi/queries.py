@@ -115,7 +115,7 @@ def _query(
     held: Mapping[ColumnRef, str],
 ) -> Query:
     """Columns that no relationship leads to are no groups and no filters of this table."""
-    within = {table: None} | {r.one.table: r for r in _relationships(table)}
+    within = {table: None} | {r.one_side.table: r for r in _relationships(table)}
     groups = tuple(column for column in groups if column.table in within)
     filters = {column: value for column, value in held.items() if column.table in within}
     limits = [each for each in page.filters if isinstance(each, Limit)]
@@ -127,7 +127,7 @@ def _query(
         f"select {', '.join(selected)}" if aggregates else f"select distinct {', '.join(selected)}",
         f"from gold.{MODEL.table(table).view} as {table.lower()}",
     ]
-    lines += [_join(each) for each in _relationships(table) if each.one.table in used]
+    lines += [_join(each) for each in _relationships(table) if each.one_side.table in used]
     conditions = [f"{_sql(column)} = {text_literal(value)}" for column, value in filters.items()]
     conditions += [f"{_sql(each.column)} <= {each.at_most}" for each in limits]
     if conditions:
@@ -138,15 +138,15 @@ def _query(
 
 
 def _relationships(table: str) -> list[Relationship]:
-    return [each for each in MODEL.relationships if each.many.table == table]
+    return [each for each in MODEL.relationships if each.many_side.table == table]
 
 
 def _join(relationship: Relationship) -> str:
     kind = "inner" if relationship.complete else "left"
-    one = relationship.one.table
+    target = relationship.one_side.table
     return (
-        f"{kind} join gold.{MODEL.table(one).view} as {one.lower()} "
-        f"on {_sql(relationship.many)} = {_sql(relationship.one)}"
+        f"{kind} join gold.{MODEL.table(target).view} as {target.lower()} "
+        f"on {_sql(relationship.many_side)} = {_sql(relationship.one_side)}"
     )
 
 

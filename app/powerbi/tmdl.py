@@ -79,13 +79,13 @@ def _parameter(name: str, value: str, description: str) -> str:
 
 
 def _relationship(relationship: Relationship) -> str:
-    many, one = relationship.many, relationship.one
-    text = f"relationship {guid('relationship', many.table, many.column)}\n"
+    many_side, one_side = relationship.many_side, relationship.one_side
+    text = f"relationship {guid('relationship', many_side.table, many_side.column)}\n"
     if relationship.complete:
         text += "\trelyOnReferentialIntegrity\n"
     return (
-        text + f"\tfromColumn: {_name(many.table)}.{_name(many.column)}\n"
-        f"\ttoColumn: {_name(one.table)}.{_name(one.column)}\n"
+        text + f"\tfromColumn: {_name(many_side.table)}.{_name(many_side.column)}\n"
+        f"\ttoColumn: {_name(one_side.table)}.{_name(one_side.column)}\n"
     )
 
 

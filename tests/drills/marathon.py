@@ -238,13 +238,13 @@ def final_watermarks(end_ms: int) -> list[Message]:
 
 def candles(records: Iterable[Candle]) -> dict[str, tuple[object, ...]]:
     """Return the market fields of the last revision of each candle."""
-    return {name: market_fields(one) for name, one in newest(records).items()}
+    return {name: market_fields(item) for name, item in newest(records).items()}
 
 
 def candles_of(messages: Iterable[Message]) -> dict[str, tuple[object, ...]]:
     """Return the candles that the core computes from messages."""
     emitted = list(messages)
-    end_ms = max(one.received_at for one in emitted)
+    end_ms = max(item.received_at for item in emitted)
     return candles(Backfill(RULES).records([*emitted, *final_watermarks(end_ms)]))
 
 
@@ -258,14 +258,14 @@ def expected_candles(
     """
     trades: list[Message] = [
         Trades(
-            one.symbol,
+            trade.symbol,
             "simulated",
             "ledger",
             "c",
-            one.at_ms + MINUTE,
-            [Trade(one.t, one.p, one.v, one.c, k=one.k)],
+            trade.at_ms + MINUTE,
+            [Trade(trade.t, trade.p, trade.v, trade.c, k=trade.k)],
         )
-        for one in found.trades
+        for trade in found.trades
     ]
     return candles_of([*quotes, *trades])
 
@@ -273,9 +273,11 @@ def expected_candles(
 def rejected_frames(deliveries: Iterable[Delivery]) -> set[str]:
     """Return the digests of frames with rejected content; the log truncates huge ones."""
     return {
-        hashlib.sha256(one.raw.encode()).hexdigest()
-        for one in deliveries
-        if isinstance(one, Sent) and (one.broken or one.bad) and one.fault != "huge"
+        hashlib.sha256(delivery.raw.encode()).hexdigest()
+        for delivery in deliveries
+        if isinstance(delivery, Sent)
+        and (delivery.broken or delivery.bad)
+        and delivery.fault != "huge"
     }
 
 
@@ -284,13 +286,13 @@ def rejected_as_future(records: Collection[RejectionRecord]) -> set[tuple[str, i
 
     Of a frame's rejections only the first carries the frame.
     """
-    frames = {one.sha256: one.payload for one in records if one.payload is not None}
+    frames = {record.sha256: record.payload for record in records if record.payload is not None}
     found = set()
-    for one in records:
-        if one.reason == "future":
-            rows = json.loads(base64.b64decode(frames[one.sha256]), parse_float=Decimal)["data"]
+    for record in records:
+        if record.reason == "future":
+            rows = json.loads(base64.b64decode(frames[record.sha256]), parse_float=Decimal)["data"]
             found |= {
-                (rows[i]["s"], rows[i]["t"], Decimal(rows[i]["v"])) for i in one.indices or ()
+                (rows[i]["s"], rows[i]["t"], Decimal(rows[i]["v"])) for i in record.indices or ()
             }
     return found
 
@@ -320,23 +322,23 @@ def received_spans(deliveries: list[Delivery], end_ms: int) -> dict[str, list[Re
             found[key[1]].append(ReceivedSpan(since.pop(key), at_ms))
         return ended
 
-    for one in deliveries:
-        match one:
+    for delivery in deliveries:
+        match delivery:
             case Subscribed():
-                since[one.connection, one.symbol] = one.at_ms
-            case Sent() if one.raw.startswith('{"data"') and not one.broken:
-                last[one.connection] = one.at_ms
+                since[delivery.connection, delivery.symbol] = delivery.at_ms
+            case Sent() if delivery.raw.startswith('{"data"') and not delivery.broken:
+                last[delivery.connection] = delivery.at_ms
             case Silent():
-                silent.add(one.connection)
-                if one.fault == "half-open":
-                    end(one.connection, one.at_ms)
+                silent.add(delivery.connection)
+                if delivery.fault == "half-open":
+                    end(delivery.connection, delivery.at_ms)
             case Resumed():
-                since |= dict.fromkeys(end(one.connection, one.at_ms), one.at_ms)
-                silent.discard(one.connection)
+                since |= dict.fromkeys(end(delivery.connection, delivery.at_ms), delivery.at_ms)
+                silent.discard(delivery.connection)
             case Ended():
-                end(one.connection, one.at_ms)
+                end(delivery.connection, delivery.at_ms)
             case Opened():
-                silent.discard(one.connection)
+                silent.discard(delivery.connection)
     for connection in {connection for connection, _ in since}:
         end(connection, end_ms)
     return found
@@ -349,15 +351,17 @@ def on_producers_clock(
 
     A run whose clock starts before the end of the previous run reports its minutes again.
     """
-    ahead = [one for run in runs for one in run.ahead]
+    ahead = [item for run in runs for item in run.ahead]
     anew = [
         (run.began_ms, run.from_ms // MINUTE * MINUTE) for run in runs_with_clock_set_back(runs)
     ]
     shown = []
-    for one in intervals:
-        until_ms = min((minute for at_ms, minute in anew if one.start_ms < at_ms), default=None)
-        within = [at_ms for at_ms, _ in ahead if one.start_ms < at_ms < one.end_ms]
-        for start_ms, end_ms in pairwise([one.start_ms, *within, one.end_ms]):
+    for interval in intervals:
+        until_ms = min(
+            (minute for at_ms, minute in anew if interval.start_ms < at_ms), default=None
+        )
+        within = [at_ms for at_ms, _ in ahead if interval.start_ms < at_ms < interval.end_ms]
+        for start_ms, end_ms in pairwise([interval.start_ms, *within, interval.end_ms]):
             ahead_ms = next((by for at_ms, by in reversed(ahead) if at_ms <= start_ms), 0)
             span = ReceivedSpan(start_ms + ahead_ms, end_ms + ahead_ms)
             if until_ms is None or span.start_ms < until_ms:
@@ -373,10 +377,10 @@ def runs_with_clock_set_back(runs: list[ProducerRun]) -> list[ProducerRun]:
 def emitted_coverage(messages: Iterable[Message | RejectionRecord]) -> dict[tuple[str, int], int]:
     """Return the last emitted coverage of each symbol's minutes."""
     emitted: dict[tuple[str, int], int] = {}
-    for one in messages:
-        if isinstance(one, Watermark) and one.minute_start is not None:
-            assert one.gap_since is None, "no gap in a marathon is longer than the horizon"
-            emitted[one.symbol, one.minute_start] = one.covered_ms or 0
+    for message in messages:
+        if isinstance(message, Watermark) and message.minute_start is not None:
+            assert message.gap_since is None, "no gap in a marathon is longer than the horizon"
+            emitted[message.symbol, message.minute_start] = message.covered_ms or 0
     return emitted
 
 

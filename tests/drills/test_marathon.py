@@ -64,7 +64,7 @@ def judged(
 ) -> None:
     """Compare candles with the delivered trades; count what the identity rules cannot decide."""
     found = expected_trades(deliveries_of.deliveries)
-    quotes = [one for one in deliveries_of.messages if isinstance(one, Quote)]
+    quotes = [message for message in deliveries_of.messages if isinstance(message, Quote)]
     record_property("genuine trades", found.genuine)
     record_property("repeated trades", found.repeats)
     record_property("trades from the future", len(found.future))
@@ -97,11 +97,11 @@ def test_candles_and_coverage_are_what_was_delivered(
 ) -> None:
     behind_ms, start_ms = _clocks(seed)
     result = _run_seed(seed, tmp_path, monkeypatch)
-    messages = [one for one in result.messages if not isinstance(one, RejectionRecord)]
+    messages = [message for message in result.messages if not isinstance(message, RejectionRecord)]
     judged(result, candles_of(messages), record_property)
-    rejected = [one for one in result.messages if isinstance(one, RejectionRecord)]
-    assert rejected_frames(result.deliveries) <= {one.sha256 for one in rejected}
-    future = {(one.symbol, one.t, one.v) for one in expected_trades(result.deliveries).future}
+    rejected = [message for message in result.messages if isinstance(message, RejectionRecord)]
+    assert rejected_frames(result.deliveries) <= {item.sha256 for item in rejected}
+    future = {(item.symbol, item.t, item.v) for item in expected_trades(result.deliveries).future}
     assert rejected_as_future(rejected) == future
     began_ms = start_ms - min(behind_ms, 0)
     assert coverage_errors(result, began_ms, start_ms + int(LENGTH_S * 1000)) == []
@@ -121,7 +121,10 @@ def test_stalls_that_end_by_themselves_are_reported_to_the_second(
         1, tmp_path, RATE, monkeypatch, length_s=380, faults=[*stalls], silence_s=90
     )
     result = run(running_producers)
-    assert len({one.connection for one in result.deliveries if isinstance(one, Opened)}) == 1
+    assert (
+        len({delivery.connection for delivery in result.deliveries if isinstance(delivery, Opened)})
+        == 1
+    )
     assert coverage_errors(result, START_MS, START_MS + 360_000) == []
 
 
@@ -165,7 +168,7 @@ def test_in_real_time(
         await_consumed(settings, STOCKS_TOPIC, "candles")
 
     result = MarathonResult([*stocks(settings)], read_deliveries(log), runs=[])
-    records = [decode_candle(one.value()) for one in read_topic(settings, CANDLES_TOPIC)]
+    records = [decode_candle(item.value()) for item in read_topic(settings, CANDLES_TOPIC)]
     judged(result, candles(records), record_property)
     end_ms = began_ms + int(LENGTH_S * 1000)
     assert coverage_errors(result, began_ms, end_ms // MINUTE * MINUTE) == []

@@ -99,12 +99,12 @@ def _sum(first: Decimal, second: Decimal) -> Decimal:
     return EXACT.add(first, second) if first and second else first or second
 
 
-def _is_higher(one: CandleSums, other: CandleSums) -> bool:
-    return one.high > other.high or (one.high == other.high and one.high_time < other.high_time)
+def _is_higher(sums: CandleSums, other: CandleSums) -> bool:
+    return sums.high > other.high or (sums.high == other.high and sums.high_time < other.high_time)
 
 
-def _is_lower(one: CandleSums, other: CandleSums) -> bool:
-    return one.low < other.low or (one.low == other.low and one.low_time < other.low_time)
+def _is_lower(sums: CandleSums, other: CandleSums) -> bool:
+    return sums.low < other.low or (sums.low == other.low and sums.low_time < other.low_time)
 
 
 def _sum_reported(first: int | None, second: int | None) -> int | None:

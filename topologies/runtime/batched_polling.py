@@ -58,12 +58,12 @@ class BatchedApplication(IncarnationApplication):
         try:
             super()._on_revoke(consumer, partitions)
         finally:
-            self.after_revoke([(one.topic, one.partition) for one in partitions])
+            self.after_revoke([(partition.topic, partition.partition) for partition in partitions])
 
     def _on_lost(self, consumer: Any, partitions: list[TopicPartition]) -> None:
         self._processing_context.join_commit()
         super()._on_lost(consumer, partitions)
-        self.after_revoke([(one.topic, one.partition) for one in partitions])
+        self.after_revoke([(partition.topic, partition.partition) for partition in partitions])
 
     def _exception_handler(self, *error: Any) -> Any:
         """Wait for a commit in progress, before Quix closes the consumer and the state."""

@@ -95,7 +95,7 @@ class PipelinedContext(ProcessingContext):
     @classmethod
     def of(cls, context: ProcessingContext) -> PipelinedContext:
         """Copy `context`, which must not be in use yet."""
-        given = [one.name for one in dataclasses.fields(ProcessingContext) if one.init]
+        given = [field.name for field in dataclasses.fields(ProcessingContext) if field.init]
         return cls(**{name: getattr(context, name) for name in given})
 
     @property

@@ -93,9 +93,11 @@ class SkewLog:
 
     def _name(self, disagreements: list[Disagreement]) -> None:
         """Log symbols that were not logged yet, or that were right in between."""
-        found = [one for one in disagreements if one.symbol not in self._named]
-        self._named.update(one.symbol for one in found)
-        if ahead := [one for one in found if one.lag_ms < 0]:
+        found = [
+            disagreement for disagreement in disagreements if disagreement.symbol not in self._named
+        ]
+        self._named.update(item.symbol for item in found)
+        if ahead := [item for item in found if item.lag_ms < 0]:
             log.warning(
                 "trades carry a time ahead of the time they are received at: %s. Those more than "
                 "%d s ahead are rejected (future).%s",
@@ -106,7 +108,7 @@ class SkewLog:
                 else " The feed's server has not given its time: it may as well be this machine's "
                 "clock that is behind. Check it.",
             )
-        if behind := [one for one in found if one.lag_ms > 0]:
+        if behind := [item for item in found if item.lag_ms > 0]:
             log.warning(
                 "trades carry a time behind those of the other symbols: %s. They revise candles "
                 "that were final, or are rejected (late).",
@@ -115,6 +117,6 @@ class SkewLog:
 
 
 def _listed(found: list[Disagreement]) -> str:
-    names = [f"{one.symbol} by {abs(one.lag_ms) / 1000:.1f} s" for one in found[:MOST_NAMES]]
+    names = [f"{item.symbol} by {abs(item.lag_ms) / 1000:.1f} s" for item in found[:MOST_NAMES]]
     rest = len(found) - len(names)
     return ", ".join(names) + (f" and {rest} more symbols" if rest else "")

@@ -113,8 +113,8 @@ class Producer:
         try:
             while not ended.done():
                 done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-                for one in done:
-                    one.result()
+                for task in done:
+                    task.result()
         finally:
             stopped.set()
             await asyncio.gather(*(connection.end() for connection in self._connections))

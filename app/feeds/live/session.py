@@ -149,10 +149,10 @@ class FeedSession:
         self._skew.remove(gone)
         self._wanted = frozenset(self.symbols)
         self._watermarks.remove(gone, self._clock.now_ms())
-        for one in self._open.values():
-            one.subscriptions.unsubscribe(gone)
+        for opened in self._open.values():
+            opened.subscriptions.unsubscribe(gone)
             for symbol in gone:
-                one.since_ms.pop(symbol, None)
+                opened.since_ms.pop(symbol, None)
 
     def connected(self, connection: str, symbols: Sequence[str] | None = None) -> None:
         """Note a new connection with this name, with `symbols` (by default all) subscribed."""
@@ -169,9 +169,9 @@ class FeedSession:
         self._open[connection].subscriptions.subscribe(symbols, now_ms)
         self._receive_from(self._open[connection], symbols, now_ms)
 
-    def _receive_from(self, one: _Open, symbols: Iterable[str], at_ms: int) -> None:
-        one.since_ms |= dict.fromkeys(symbols, at_ms)
-        one.arrivals.subscribed(symbols, at_ms)
+    def _receive_from(self, opened: _Open, symbols: Iterable[str], at_ms: int) -> None:
+        opened.since_ms |= dict.fromkeys(symbols, at_ms)
+        opened.arrivals.subscribed(symbols, at_ms)
         self.activity.subscribed(symbols)
         self._watermarks.connected(symbols, at_ms)
 
@@ -181,20 +181,20 @@ class FeedSession:
         :returns: symbols to subscribe again as a probe, symbols found to be rejected, and
             corrections of their coverage.
         """
-        one = self._open[connection]
+        opened = self._open[connection]
         trading = [
-            s for s, since in one.since_ms.items() if (self.activity.last_ms(s) or 0) > since
+            s for s, since in opened.since_ms.items() if (self.activity.last_ms(s) or 0) > since
         ]
-        again, found = one.subscriptions.step(self._clock.now_ms(), trading)
+        again, found = opened.subscriptions.step(self._clock.now_ms(), trading)
         return again, found, self.reject_symbols(connection, found)
 
     def reject_symbols(self, connection: str, symbols: Iterable[str]) -> list[Outgoing]:
         """Note that the server rejected `symbols`: nothing arrived since they were subscribed."""
-        one = self._open[connection]
+        opened = self._open[connection]
         ends: dict[int, list[str]] = {}
         for symbol in symbols:
             log.warning("the feed rejects the subscription of %s: it has quotes only", symbol)
-            ends.setdefault(one.since_ms.pop(symbol), []).append(symbol)
+            ends.setdefault(opened.since_ms.pop(symbol), []).append(symbol)
         return self._end_coverage(ends)
 
     def rejected_symbols(self, connection: str) -> list[str]:
@@ -209,18 +209,18 @@ class FeedSession:
         """
         if connection is None:
             connection = next(iter(self._open), "")
-        one = self._open.pop(connection, None)
-        if one is None:
+        opened = self._open.pop(connection, None)
+        if opened is None:
             return []
         now_ms = self._clock.now_ms()
-        lost = self._silent_gaps(one, closing=True)
-        stalls = self.activity.stalls(one.since_ms, now_ms)
+        lost = self._silent_gaps(opened, closing=True)
+        stalls = self.activity.stalls(opened.since_ms, now_ms)
         stalled = {symbol for stall in stalls for symbol in stall.symbols}
-        ends = self.activity.covered_until(one.since_ms, now_ms, stalled)
+        ends = self.activity.covered_until(opened.since_ms, now_ms, stalled)
         self.activity.replaced(stalls)
-        if not self._is_silent(one):
+        if not self._is_silent(opened):
             return [*lost, *self._end_coverage(ends)]
-        silent_since = {min(at, one.received_at_ms): names for at, names in ends.items()}
+        silent_since = {min(at, opened.received_at_ms): names for at, names in ends.items()}
         return [*lost, *self._end_coverage(silent_since)]
 
     def stalls(self, connection: str) -> list[StalledMarket]:
@@ -245,7 +245,7 @@ class FeedSession:
         corrected = self._correct_clock(self._skew.each_second(self._clock.now_ms()))
         now_ms = self._clock.now_ms()
         self._skew_log.each_second(now_ms)
-        lost = [message for one in self._open.values() for message in self._silent_gaps(one)]
+        lost = [message for opened in self._open.values() for message in self._silent_gaps(opened)]
         return [*woken, *corrected, *lost, *self._watermarks.each_second(now_ms)]
 
     def end(self) -> list[Outgoing]:
@@ -260,7 +260,7 @@ class FeedSession:
     def lost(self, lost: Iterable[LostSpan]) -> list[Outgoing]:
         """Return corrections of coverage for messages that never reach Kafka."""
         now_ms = self._clock.now_ms()
-        return [message for one in lost for message in self._watermarks.lost(one, now_ms)]
+        return [message for gap in lost for message in self._watermarks.lost(gap, now_ms)]
 
     def checkpoint(self) -> CoverageCheckpoint:
         """Return the coverage of the feed, to be stored about once a second."""
@@ -268,18 +268,18 @@ class FeedSession:
 
     def frame(self, raw: bytes, connection: str | None = None) -> list[Outgoing]:
         """Process a frame of an open connection (by default the only one); return messages."""
-        one = self._open[connection or next(iter(self._open), "")]
+        opened = self._open[connection or next(iter(self._open), "")]
         self.counts["frames"] += 1
         woken = self._check_awake()
-        one.received_at_ms = self._clock.now_ms()
+        opened.received_at_ms = self._clock.now_ms()
         frame = self._parse_frame(raw)
         match frame:
             case TradesFrame():
-                if one.messages.is_repeat(raw, frame):
+                if opened.messages.is_repeat(raw, frame):
                     self.counts["repeated_frames"] += 1
                     self.counts["repeated_trades"] += frame.size
                     return woken
-                return [*woken, *self._trades(one, raw, frame)]
+                return [*woken, *self._trades(opened, raw, frame)]
             case RejectedFrame():
                 self.counts["rejected_frames"] += 1
                 self._log_sampled(
@@ -288,7 +288,7 @@ class FeedSession:
                 return [*woken, *rejection_records(raw, [frame.rejection], self._feed)]
             case ErrorFrame():
                 self.counts["error_frames"] += 1
-                one.subscriptions.error()
+                opened.subscriptions.error()
                 self._log_sampled("error_frames", "the feed reports an error: %s", frame.message)
             case IgnoredFrame():
                 self.counts["other_frames"] += 1
@@ -302,8 +302,8 @@ class FeedSession:
         if self.counts[kind] <= 10 or not self.counts[kind] % 1_000:
             log.warning(text + " (%d so far)", detail, self.counts[kind])
 
-    def _is_silent(self, one: _Open) -> bool:
-        return self._clock.now_ms() - one.received_at_ms > NO_PING_MS
+    def _is_silent(self, opened: _Open) -> bool:
+        return self._clock.now_ms() - opened.received_at_ms > NO_PING_MS
 
     def _check_awake(self) -> list[Outgoing]:
         """Detect that the machine was suspended, and end coverage for that time."""
@@ -313,10 +313,10 @@ class FeedSession:
             return []
         log.warning("this machine was suspended for %d s", (now_ms - last_ms) // 1000)
         corrections: list[Outgoing] = []
-        for one in self._open.values():
-            corrections += self._end_coverage({last_ms: list(one.since_ms)})
-            one.received_at_ms = now_ms
-            self._receive_from(one, list(one.since_ms), now_ms)
+        for opened in self._open.values():
+            corrections += self._end_coverage({last_ms: list(opened.since_ms)})
+            opened.received_at_ms = now_ms
+            self._receive_from(opened, list(opened.since_ms), now_ms)
         return corrections
 
     def _end_coverage(self, ends: Mapping[int, Iterable[str]]) -> list[Outgoing]:
@@ -328,23 +328,25 @@ class FeedSession:
             for message in self._watermarks.disconnected(symbols, at_ms, now_ms)
         ]
 
-    def _trades(self, one: _Open, raw: bytes, frame: TradesFrame) -> list[Outgoing]:
+    def _trades(self, opened: _Open, raw: bytes, frame: TradesFrame) -> list[Outgoing]:
         now_ms = self._clock.now_ms()
         minutes = self._watermarks.minutes(now_ms)
         frame = self._subscribed_only(frame)
-        in_future = self._skew.observe(((one.symbol, one.trade.t) for one in frame.trades), now_ms)
+        in_future = self._skew.observe(
+            ((trade.symbol, trade.trade.t) for trade in frame.trades), now_ms
+        )
         corrected: list[Outgoing] = []
         if behind_ms := self._skew.behind_ms(now_ms):
             corrected = self._correct_clock(behind_ms)
             now_ms = self._clock.now_ms()
-        messages = one.messages.messages(raw, frame, now_ms)
+        messages = opened.messages.messages(raw, frame, now_ms)
         symbols = {message.symbol for message in messages}
-        if not_refused := one.subscriptions.confirm(symbols):
-            self._receive_from(one, not_refused, now_ms)
+        if not_refused := opened.subscriptions.confirm(symbols):
+            self._receive_from(opened, not_refused, now_ms)
         wrong: list[Trades] = []
         if in_future:
             messages, wrong = self._split_future(messages, raw)
-        self._note_silences(one, messages, now_ms)
+        self._note_silences(opened, messages, now_ms)
         self.activity.traded(symbols, now_ms)
         self.counts["rejected_trades"] += frame.size - len(frame.trades)
         return [
@@ -394,19 +396,19 @@ class FeedSession:
             made += self._watermarks.minutes(now_ms)
         return [*made, *self._release()]
 
-    def _note_silences(self, one: _Open, messages: list[Trades], now_ms: int) -> None:
+    def _note_silences(self, opened: _Open, messages: list[Trades], now_ms: int) -> None:
         """Restart the measurement of symbols whose silence ends with this frame."""
-        for silence in one.arrivals.traded(
-            messages, now_ms, lambda: self.activity.silences(one.since_ms, now_ms)
+        for silence in opened.arrivals.traded(
+            messages, now_ms, lambda: self.activity.silences(opened.since_ms, now_ms)
         ):
-            one.since_ms |= dict.fromkeys(silence.symbols, now_ms)
+            opened.since_ms |= dict.fromkeys(silence.symbols, now_ms)
             self.activity.subscribed(silence.symbols)
 
-    def _silent_gaps(self, one: _Open, closing: bool = False) -> list[Outgoing]:
+    def _silent_gaps(self, opened: _Open, closing: bool = False) -> list[Outgoing]:
         """Return corrections of coverage for trades that were lost in silences that have ended."""
         now_ms = self._clock.now_ms()
         corrections: list[Outgoing] = []
-        for symbols, start_ms, end_ms in one.arrivals.lost(now_ms, closing):
+        for symbols, start_ms, end_ms in opened.arrivals.lost(now_ms, closing):
             log.warning(
                 "no trade of %s came for %d s though the market was open, then they came again: "
                 "the trades in between are lost",
@@ -418,17 +420,17 @@ class FeedSession:
 
     def _subscribed_only(self, frame: TradesFrame) -> TradesFrame:
         """Reject the trades of `frame` that no watermark would make final."""
-        symbols = {one.symbol for one in frame.trades}
+        symbols = {trade.symbol for trade in frame.trades}
         if symbols <= self._wanted:
             return frame
         ends_ms = {symbol: self._watermarks.end_ms(symbol) for symbol in symbols}
         kept: list[ParsedTrade] = []
         indices: dict[str, list[int]] = {}
-        for one in frame.trades:
-            if one.trade.t < ends_ms[one.symbol]:
-                kept.append(one)
+        for trade in frame.trades:
+            if trade.trade.t < ends_ms[trade.symbol]:
+                kept.append(trade)
             else:
-                indices.setdefault(one.symbol, []).append(one.trade.i)
+                indices.setdefault(trade.symbol, []).append(trade.trade.i)
         if not indices:
             return frame
         self._report_unsubscribed(indices)
@@ -464,10 +466,10 @@ class FeedSession:
         self._future.moved_forward(behind_ms)
         self.activity.moved_forward(behind_ms)
         self._awake_at_ms += behind_ms
-        for one in self._open.values():
-            one.received_at_ms += behind_ms
-            one.arrivals.moved_forward(behind_ms)
-            one.since_ms = {symbol: at + behind_ms for symbol, at in one.since_ms.items()}
+        for opened in self._open.values():
+            opened.received_at_ms += behind_ms
+            opened.arrivals.moved_forward(behind_ms)
+            opened.since_ms = {symbol: at + behind_ms for symbol, at in opened.since_ms.items()}
 
 
 _FUTURE = f"the time lies more than {FUTURE_MS // 1000} s ahead of when the trade was received"

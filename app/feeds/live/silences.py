@@ -112,8 +112,8 @@ class Arrivals:
         :returns: the silences that end with this frame.
         """
         ended = self._ending(messages, now_ms, silences)
-        for one in self._ended:
-            self._observe(one, messages, now_ms)
+        for silence in self._ended:
+            self._observe(silence, messages, now_ms)
         for message in messages:
             if flow := self._flow_of.get(message.symbol):
                 flow.last_ms = now_ms
@@ -130,20 +130,20 @@ class Arrivals:
         """
         if not self._ended:
             return []
-        decided = [one for one in self._ended if closing or one.is_decided(now_ms)]
-        self._ended = [one for one in self._ended if one not in decided]
-        return [lost for one in decided for lost in one.lost()]
+        decided = [ended for ended in self._ended if closing or ended.is_decided(now_ms)]
+        self._ended = [ended for ended in self._ended if ended not in decided]
+        return [lost for ended in decided for lost in ended.lost()]
 
     def moved_forward(self, ms: int) -> None:
         """Adjust to a clock that was moved forward by `ms`."""
         for flow in (self._all, *self._markets.values()):
             flow.last_ms += ms
             flow.delays_ms = deque((delay + ms for delay in flow.delays_ms), maxlen=SAMPLES)
-        for one in self._ended:
-            one.at_ms += ms
-            one.typical_ms += ms
-            one.least_ms += ms
-            one.silences = [s._replace(since_ms=s.since_ms + ms) for s in one.silences]
+        for ended in self._ended:
+            ended.at_ms += ms
+            ended.typical_ms += ms
+            ended.least_ms += ms
+            ended.silences = [s._replace(since_ms=s.since_ms + ms) for s in ended.silences]
 
     def _ending(
         self, messages: Sequence[Trades], now_ms: int, silences: Callable[[], list[Silence]]
@@ -159,7 +159,9 @@ class Arrivals:
             if (flow := self._flow_of.get(message.symbol)) and now_ms - flow.last_ms > SHORT_MS
         }
         for flow in quiet.values():
-            found = [one for one in silences() if self._flow_of.get(one.symbols[0]) is flow]
+            found = [
+                silence for silence in silences() if self._flow_of.get(silence.symbols[0]) is flow
+            ]
             ended += self._note(flow, found, now_ms)
         return ended
 
@@ -169,10 +171,10 @@ class Arrivals:
             self._ended.append(_EndedSilence(flow, silences, now_ms, typical_ms))
         return silences
 
-    def _observe(self, one: _EndedSilence, messages: Sequence[Trades], now_ms: int) -> None:
+    def _observe(self, silence: _EndedSilence, messages: Sequence[Trades], now_ms: int) -> None:
         for message in messages:
-            if one.flow is self._all or self._flow_of.get(message.symbol) is one.flow:
+            if silence.flow is self._all or self._flow_of.get(message.symbol) is silence.flow:
                 times = dict.fromkeys(trade.t for trade in message.trades)
-                new = [t for t in times if t not in one.times]
-                one.times += new[: SAMPLES - len(one.times)]
-                one.least_ms = min(one.least_ms, now_ms - max(times))
+                new = [t for t in times if t not in silence.times]
+                silence.times += new[: SAMPLES - len(silence.times)]
+                silence.least_ms = min(silence.least_ms, now_ms - max(times))

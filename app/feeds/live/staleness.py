@@ -236,8 +236,8 @@ class ActivityTracker:
 
     def _was_open(self, symbols: Collection[str], now_ms: int, for_ms: float) -> bool:
         """Return whether the market is open, and was `for_ms` ago."""
-        one = next(iter(symbols))
-        return self._is_open(one, now_ms) and self._is_open(one, now_ms - int(for_ms))
+        item = next(iter(symbols))
+        return self._is_open(item, now_ms) and self._is_open(item, now_ms - int(for_ms))
 
 
 def market_open(feed: FeedName) -> IsOpen:

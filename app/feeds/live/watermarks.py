@@ -73,7 +73,7 @@ class Watermarks:
             last = max(covered[name], default=minute_of(now_ms))
             self._symbols[name].until_ms = last + MINUTE_MS + horizon_ms
         self._next_minute = min(
-            (one.first_minute for one in self._symbols.values()), default=minute_of(now_ms)
+            (symbol.first_minute for symbol in self._symbols.values()), default=minute_of(now_ms)
         )
 
     def resume(self, now_ms: int) -> list[Watermark]:

@@ -60,7 +60,7 @@ def _is_full_of_equals(frame: TradesFrame) -> bool:
     return (
         frame.size >= FULL_FRAME_TRADES
         and not frame.rejections
-        and len({one.identity for one in frame.trades}) == 1
+        and len({trade.identity for trade in frame.trades}) == 1
     )
 
 
@@ -102,17 +102,17 @@ class ConnectionMessages:
     def messages(self, raw: bytes, frame: TradesFrame, received_at: int) -> list[Trades]:
         """Return one message per symbol of `frame`, or several where one would be too large."""
         by_symbol: dict[str, list[Trade]] = {}
-        for one in frame.trades:
-            by_symbol.setdefault(one.symbol, []).append(self._numbered(one, received_at))
+        for trade in frame.trades:
+            by_symbol.setdefault(trade.symbol, []).append(self._numbered(trade, received_at))
         messages = [self._message(s, trades, received_at) for s, trades in by_symbol.items()]
         if len(raw) <= _SURELY_SMALL_BYTES:
             return messages
         return [part for message in messages for part in small_enough(message)]
 
-    def _numbered(self, one: ParsedTrade, received_at: int) -> Trade:
-        one.trade.frame = self.frames
-        one.trade.k = self._repeats.k(one.identity, one.trade.t, received_at)
-        return one.trade
+    def _numbered(self, trade: ParsedTrade, received_at: int) -> Trade:
+        trade.trade.frame = self.frames
+        trade.trade.k = self._repeats.k(trade.identity, trade.trade.t, received_at)
+        return trade.trade
 
     def _message(self, symbol: str, trades: list[Trade], received_at: int) -> Trades:
         return Trades(symbol, self._feed, self._source, self._connection, received_at, trades)

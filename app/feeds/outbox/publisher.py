@@ -371,14 +371,14 @@ class Publisher:
     def _handle_failures(self) -> None:
         """Separate messages that are rejected for good from those that only shared their batch."""
         failed, self._failed_deliveries = self._failed_deliveries, []
-        if [one.numbered.number for one in failed] == [self._sole_in_flight]:
+        if [failure.numbered.number for failure in failed] == [self._sole_in_flight]:
             self._give_up(failed[0].numbered.record, failed[0].error)
             return
         self._window.rejected(
-            sum(one.numbered.record.size for one in failed),
-            any(verdict(one.error) is Verdict.TOO_LARGE for one in failed),
+            sum(failure.numbered.record.size for failure in failed),
+            any(verdict(failure.error) is Verdict.TOO_LARGE for failure in failed),
         )
-        self._returned += [one.numbered for one in failed]
+        self._returned += [failure.numbered for failure in failed]
 
     def _give_up(self, record: KafkaRecord, error: KafkaError) -> None:
         """Handle a message that Kafka rejects for good: split or record it."""

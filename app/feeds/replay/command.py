@@ -149,13 +149,13 @@ def paced(
     """Yield each event when it is due, `speed` times as fast as it happened."""
     start_s: float | None = None
     start_ms = 0
-    for one in happened:
+    for event in happened:
         if start_s is None:
-            start_s, start_ms = monotonic_s(), at_ms(one)
-        wait_s = start_s + (at_ms(one) - start_ms) / 1000 / speed - monotonic_s()
+            start_s, start_ms = monotonic_s(), at_ms(event)
+        wait_s = start_s + (at_ms(event) - start_ms) / 1000 / speed - monotonic_s()
         if wait_s > 0:
             sleep_s(wait_s)
-        yield one
+        yield event
 
 
 def check_not_past(

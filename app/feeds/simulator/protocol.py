@@ -68,8 +68,8 @@ def trade_frames(prints: list[Print], rng: Random) -> list[bytes]:
     return frames
 
 
-def _together(one: Print, other: Print) -> bool:
-    return one.t == other.t and one.s == other.s
+def _together(first: Print, other: Print) -> bool:
+    return first.t == other.t and first.s == other.s
 
 
 def _displaced(prints: list[Print], rng: Random) -> list[Print]:

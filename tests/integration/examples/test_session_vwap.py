@@ -34,8 +34,8 @@ def candles(seed: int, minutes: int) -> list[Candle]:
     for number in range(minutes):
         for symbol in ("SPY", "AIG", "BAC"):
             volume = Decimal(random.randint(0, 500))
-            one = candle(symbol, number, random.randint(100, 120), volume=volume)
-            made.append(one)
+            item = candle(symbol, number, random.randint(100, 120), volume=volume)
+            made.append(item)
             if number >= 9 and random.random() < 0.2:
                 earlier = number - random.randint(1, 9)
                 made.append(
@@ -65,7 +65,7 @@ def test_each_point_is_written_once_though_the_worker_was_ended(
     ensure_topics(settings)
     sent = candles(seed=4, minutes=minutes)
     feeder = Feeder(
-        settings, [(one.symbol.encode(), encode(one)) for one in sent], 2, CANDLES_TOPIC
+        settings, [(item.symbol.encode(), encode(item)) for item in sent], 2, CANDLES_TOPIC
     )
     log = tmp_path / "log"
 
@@ -89,8 +89,8 @@ def test_each_point_is_written_once_though_the_worker_was_ended(
 
     expected: dict[str, list[Point]] = defaultdict(list)
     kept: dict[str, SessionStates] = defaultdict(dict)
-    for one in sent:
-        expected[one.symbol] += apply_candle(kept[one.symbol], one, settings.candle_horizon_ms)
+    for item in sent:
+        expected[item.symbol] += apply_candle(kept[item.symbol], item, settings.candle_horizon_ms)
     written: dict[str, list[Point]] = defaultdict(list)
     for message in read_topic(settings, POINTS_TOPIC):
         written[message.key().decode()].append(msgspec.json.decode(message.value(), type=Point))

@@ -43,16 +43,18 @@ class Simulated(NamedTuple):
     def sent(self, connection: int = 1) -> list[Sent]:
         """The frames that were sent on a connection."""
         return [
-            one for one in self.deliveries if isinstance(one, Sent) and one.connection == connection
+            delivery
+            for delivery in self.deliveries
+            if isinstance(delivery, Sent) and delivery.connection == connection
         ]
 
     def proved(self, connection: int = 1) -> int:
         """How many of them provably arrived."""
         return max(
             (
-                one.frame
-                for one in self.deliveries
-                if isinstance(one, Arrived) and one.connection == connection
+                delivery.frame
+                for delivery in self.deliveries
+                if isinstance(delivery, Arrived) and delivery.connection == connection
             ),
             default=0,
         )

@@ -83,8 +83,8 @@ def ending(tmp_path: Path) -> Iterator[Callable[[Settings], _Ending]]:
         return begun[-1]
 
     yield begin
-    for one in begun:
-        one.kill()
+    for item in begun:
+        item.kill()
 
 
 @pytest.fixture

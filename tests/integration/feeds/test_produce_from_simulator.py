@@ -42,8 +42,10 @@ def test_kafka_holds_what_was_delivered(
     messages, found = stocks(settings), expected_trades(read_deliveries(log))
     assert found.unproven == 0
     for symbol in SYMBOLS.split(","):
-        wanted = [(one.t, one.p, one.v, one.k) for one in found.trades if one.symbol == symbol]
-        assert [(one.t, one.p, one.v, one.k) for one in trades_of(messages, symbol)] == wanted
+        wanted = [
+            (trade.t, trade.p, trade.v, trade.k) for trade in found.trades if trade.symbol == symbol
+        ]
+        assert [(item.t, item.p, item.v, item.k) for item in trades_of(messages, symbol)] == wanted
     quoted = {message.symbol for message in messages if isinstance(message, Quote)}
     marked = {message.symbol for message in messages if isinstance(message, Watermark)}
     assert quoted <= set(SYMBOLS.split(","))

@@ -250,8 +250,8 @@ def test_coverage_and_quotes_are_reported(live: Settings, server: FinnhubServer)
             live,
             until=lambda read: {Quote, Watermark} <= {type(m) for m in read},
         )
-    (one,) = [m for m in messages if isinstance(m, Quote)]
-    assert (one.symbol, str(one.c), one.d) == ("A", "1.5", None)
+    (item,) = [m for m in messages if isinstance(m, Quote)]
+    assert (item.symbol, str(item.c), item.d) == ("A", "1.5", None)
     watermark = next(m for m in messages if isinstance(m, Watermark))
     assert watermark.symbol == "A"
     assert watermark.t <= SteadyClock().now_ms() - live.candle_grace_ms
@@ -417,14 +417,14 @@ def test_no_key_is_in_any_connection_file_or_message(
     assert "127.0.0.1 rejects the API key (HTTP 401). Correct FINNHUB_API_KEY." in output
     assert "HTTP 502" in output
     shown = [output.encode(), gzip.decompress(recording.read_bytes())]
-    shown += [base64.b64decode(one.payload or "") + encode(one) for one in refused]
+    shown += [base64.b64decode(item.payload or "") + encode(item) for item in refused]
     shown += map(encode, messages)
     files = [path for path in settings.tickhouse_data_dir.rglob("*") if path.is_file()]
     shown += [str(path).encode() + path.read_bytes() for path in files]
     for form in (*forms, quote(other, safe="")):
         escaped = form.replace("\\", "\\\\")  # as JSON and Python write a backslash
         found = (form.encode(), escaped.encode())
-        assert not [text for text in shown if any(one in text for one in found)]
+        assert not [text for text in shown if any(item in text for item in found)]
 
 
 def _escaped(text: str) -> str:
@@ -443,10 +443,10 @@ def test_no_key_waits_for_kafka_on_the_disk(live: Settings, server: FinnhubServe
     process.send_signal(signal.SIGTERM)
     output, _ = process.communicate(timeout=30)
     kept = SpillFile(live.home / SPILL_FILE).read()
-    refused = [decode_rejection(one.value) for one in kept if "rejected" in one.topic]
+    refused = [decode_rejection(item.value) for item in kept if "rejected" in item.topic]
     assert len(refused) == 4, "frames of trades are equal once they are masked, and repeats"
     files = [path.read_bytes() for path in live.tickhouse_data_dir.rglob("*") if path.is_file()]
-    payloads = [base64.b64decode(one.payload or "") for one in refused]
+    payloads = [base64.b64decode(item.payload or "") for item in refused]
     for text in (output.encode(), *files, *payloads):
         assert b"marker-token" not in text
         assert b"u006d" not in text

@@ -34,8 +34,8 @@ def produce(tmp_path: Path) -> Iterator[Callable[[Settings], Popen[bytes]]]:
         return begun[-1]
 
     yield begin
-    for one in begun:
-        stop(one)
+    for item in begun:
+        stop(item)
 
 
 Produce = Callable[[Settings], "Popen[bytes]"]
@@ -46,13 +46,13 @@ def test_a_second_process_with_a_key_stops_before_it_connects(
     make_settings: MakeSettings, tmp_path: Path, produce: Produce
 ) -> None:
     with FinnhubServer() as server:
-        one = make_settings(
+        make_setting = make_settings(
             tickhouse_feed="simulated", stocks_symbols="A", **server.settings(KEYS[0])
         )
-        ensure_topics(one)
-        first = produce(one)
+        ensure_topics(make_setting)
+        first = produce(make_setting)
         server.wait_for("subscribe")
-        second = produce(one.model_copy(update={"tickhouse_data_dir": tmp_path / "other"}))
+        second = produce(make_setting.model_copy(update={"tickhouse_data_dir": tmp_path / "other"}))
         assert second.wait(60) == 1
         said = (tmp_path / "produce-1.log").read_text()
         assert f"Key 1 of FINNHUB_API_KEY is used by process {first.pid} already" in said
@@ -60,25 +60,25 @@ def test_a_second_process_with_a_key_stops_before_it_connects(
         assert ("open", KEYS[0]) not in server.received.queue
         first.kill()
         first.wait()
-        produce(one)
+        produce(make_setting)
         server.wait_for("subscribe")
 
 
 def _sent(messages: list[Message]) -> list[int]:
     """How many trades came through each connection, in the order in which they began."""
     sent: Counter[str] = Counter()
-    for one in messages:
-        if isinstance(one, Trades):
-            sent[one.connection] += len(one.trades)
+    for message in messages:
+        if isinstance(message, Trades):
+            sent[message.connection] += len(message.trades)
     return [*sent.values()]
 
 
 def _identities(messages: list[Message]) -> set[object]:
     return {
-        (one.symbol, t.t, t.p, t.v, conditions_of(t.c), t.k)
-        for one in messages
-        if isinstance(one, Trades)
-        for t in one.trades
+        (message.symbol, t.t, t.p, t.v, conditions_of(t.c), t.k)
+        for message in messages
+        if isinstance(message, Trades)
+        for t in message.trades
     }
 
 

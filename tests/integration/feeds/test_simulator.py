@@ -166,16 +166,16 @@ def test_a_second_connection_of_a_key_drops_both_and_a_third_is_welcome(start: S
 def test_two_keys_have_a_connection_each_and_see_the_same_trades(start: Start) -> None:
     async def talk(running: RunningSimulator) -> None:
         async with (
-            connect(running.websocket_url()) as one,
+            connect(running.websocket_url()) as item,
             connect(running.websocket_url("second")) as two,
         ):
-            for client in (one, two):
+            for client in (item, two):
                 await subscribe(client, "AAPL")
-            await trades(one, 1)
+            await trades(item, 1)
             await trades(two, 1)
             seen = [
                 Counter(json.dumps(trade) for trade in await trades(client, 200))
-                for client in (one, two)
+                for client in (item, two)
             ]
             assert (seen[0] & seen[1]).total() > 100
 
@@ -328,8 +328,8 @@ def test_the_delivery_log_reports_what_was_sent_and_what_arrived(
     running.process.terminate()
     running.process.wait(PATIENCE_S)
     deliveries = read_deliveries(path)
-    sent = [one.raw for one in deliveries if isinstance(one, Sent)]
-    proved = max(one.frame for one in deliveries if isinstance(one, Arrived))
+    sent = [delivery.raw for delivery in deliveries if isinstance(delivery, Sent)]
+    proved = max(delivery.frame for delivery in deliveries if isinstance(delivery, Arrived))
     assert sent[: len(received)] == received
     assert 10 < proved <= len(sent)
     assert isinstance(deliveries[-1], Ended)

@@ -60,18 +60,22 @@ def trade_frames(
     received: list[Received], start_s: float = 0, end_s: float = 1e9
 ) -> list[Received]:
     return [
-        one for one in received if start_s < one.at_s <= end_s and one.raw.startswith('{"data"')
+        item for item in received if start_s < item.at_s <= end_s and item.raw.startswith('{"data"')
     ]
 
 
 def sent(deliveries: list[Delivery], fault: str) -> list[Sent]:
-    return [one for one in deliveries if isinstance(one, Sent) and one.fault == fault]
+    return [
+        delivery
+        for delivery in deliveries
+        if isinstance(delivery, Sent) and delivery.fault == fault
+    ]
 
 
 def test_without_faults_the_log_is_what_was_received() -> None:
     received, deliveries = listen_to()
-    raws = [one.raw for one in deliveries if isinstance(one, Sent)]
-    assert [one.raw for one in received] == raws[: len(received)]
+    raws = [delivery.raw for delivery in deliveries if isinstance(delivery, Sent)]
+    assert [item.raw for item in received] == raws[: len(received)]
     assert len(trade_frames(received)) > 100
     assert expected_trades(deliveries).unseen == expected_trades(deliveries).doubled == 0
 
@@ -87,7 +91,7 @@ def test_frames_come_three_times() -> None:
 
     def times(start_s: float, end_s: float) -> set[int]:
         frames = trade_frames(received, start_s, end_s)
-        unlike = [one.raw for one in frames if len({str(trade) for trade in one.trades}) > 1]
+        unlike = [frame.raw for frame in frames if len({str(trade) for trade in frame.trades}) > 1]
         return set(Counter(unlike).values())  # a long sweep fills equal frames by itself
 
     assert times(0, 9.9) == {1}
@@ -95,7 +99,7 @@ def test_frames_come_three_times() -> None:
     assert times(31, 60) == {1}
     again = sent(deliveries, "repeat")
     assert len(again) == 2 / 3 * len(trade_frames(received, 10, 30)) > 100
-    assert all(one.repeat for one in again)
+    assert all(item.repeat for item in again)
 
 
 def test_frames_overtake_one_another_and_none_is_lost() -> None:
@@ -103,7 +107,10 @@ def test_frames_overtake_one_another_and_none_is_lost() -> None:
     received, _ = listen_to("disorder:at=10,for=20,within=5", until_s=60)
 
     def backwards(frames: list[Received]) -> int:
-        newest = [max(trade["t"] for trade in one.trades) for one in trade_frames(frames, 10, 30)]
+        newest = [
+            max(trade["t"] for trade in trade_frame.trades)
+            for trade_frame in trade_frames(frames, 10, 30)
+        ]
         return sum(b < a - 1_000 for a, b in pairwise(newest))
 
     assert backwards(received) > 10 > backwards(sound)
@@ -114,8 +121,8 @@ def test_frames_overtake_one_another_and_none_is_lost() -> None:
 def trades(received: list[Received], until_ms: int = START_MS + 50_000) -> Counter[str]:
     return Counter(
         json.dumps(trade)
-        for one in trade_frames(received)
-        for trade in one.trades
+        for trade_frame in trade_frames(received)
+        for trade in trade_frame.trades
         if trade["t"] < until_ms
     )
 
@@ -123,9 +130,9 @@ def trades(received: list[Received], until_ms: int = START_MS + 50_000) -> Count
 def test_reports_are_late_and_none_is_lost() -> None:
     received, _ = listen_to("late:at=10,for=20,share=0.3,least=20,most=40", until_s=80)
     ages = [
-        one.at_s - (trade["t"] - START_MS) / 1000
-        for one in trade_frames(received)
-        for trade in one.trades
+        trade_frame.at_s - (trade["t"] - START_MS) / 1000
+        for trade_frame in trade_frames(received)
+        for trade in trade_frame.trades
     ]
     assert sum(20 <= age <= 41 for age in ages) > 100
     assert trades(received) == trades(listen_to(until_s=80)[0])
@@ -138,8 +145,8 @@ def test_frames_are_lost_and_not_in_the_log() -> None:
     assert {json.loads(trade)["t"] for trade in lost} <= set(
         range(START_MS - 10_000, START_MS + 31_000)
     )
-    logged = Counter(one.raw for one in deliveries if isinstance(one, Sent))
-    assert Counter(one.raw for one in received) <= logged
+    logged = Counter(delivery.raw for delivery in deliveries if isinstance(delivery, Sent))
+    assert Counter(item.raw for item in received) <= logged
 
 
 @pytest.mark.parametrize("pings", [True, False])
@@ -147,10 +154,10 @@ def test_a_stall_brings_pings_or_nothing_and_passes(pings: bool) -> None:
     received, deliveries = listen_to(
         f"stall:at=10,for=130,pings={str(pings).lower()}", until_s=160, rate=10
     )
-    quiet = [one.raw for one in received if 11 < one.at_s < 139]
+    quiet = [item.raw for item in received if 11 < item.at_s < 139]
     assert quiet == ['{"type":"ping"}'] * (2 if pings else 0)
     assert len(trade_frames(received, 140)) > 10
-    silences = [one for one in deliveries if isinstance(one, Silent | Resumed)]
+    silences = [delivery for delivery in deliveries if isinstance(delivery, Silent | Resumed)]
     assert silences == [
         Silent(START_MS + 10_000, 1, "stall"),
         Resumed(START_MS + 140_000, 1),
@@ -234,10 +241,10 @@ def test_a_cut_frame_is_no_frame() -> None:
     received, deliveries = listen_to("truncate:at=10,for=20,share=0.5")
     cut = sent(deliveries, "truncate")
     assert len(cut) > 20
-    assert all(one.broken for one in cut)
-    assert all(isinstance(parse_frame(one.raw.encode()), RejectedFrame) for one in cut)
-    assert {one.raw for one in cut if one.at_ms < START_MS + 29_000} <= {
-        one.raw for one in received
+    assert all(item.broken for item in cut)
+    assert all(isinstance(parse_frame(item.raw.encode()), RejectedFrame) for item in cut)
+    assert {item.raw for item in cut if item.at_ms < START_MS + 29_000} <= {
+        item.raw for item in received
     }
 
 
@@ -245,23 +252,23 @@ def test_a_cut_frame_is_no_frame() -> None:
 def test_of_a_malformed_frame_the_trades_can_be_read_and_nothing_else(seed: int) -> None:
     _, deliveries = listen_to("malform:at=10,for=40,share=0.5", seed=seed)
     malformed = sent(deliveries, "malform")
-    assert len({one.raw for one in malformed}) > 50
-    for one in malformed:
-        frame = parse_frame(one.raw.encode())
-        if one.broken:
-            assert not isinstance(frame, TradesFrame), one.raw
+    assert len({item.raw for item in malformed}) > 50
+    for item in malformed:
+        frame = parse_frame(item.raw.encode())
+        if item.broken:
+            assert not isinstance(frame, TradesFrame), item.raw
         else:
             assert isinstance(frame, TradesFrame)
-            good = sorted(set(range(frame.size)) - set(one.bad))
-            assert [arrived.i for arrived in frame.trades] == good, one.raw
+            good = sorted(set(range(frame.size)) - set(item.bad))
+            assert [arrived.i for arrived in frame.trades] == good, item.raw
 
 
 def test_a_frame_of_10_mb_comes_complete() -> None:
     received, deliveries = listen_to("huge:at=10")
-    assert max(len(one.raw) for one in received) == 10_000_000
-    [one] = sent(deliveries, "huge")
-    assert one.broken
-    assert len(one.raw) < 1_000_000
+    assert max(len(item.raw) for item in received) == 10_000_000
+    [item] = sent(deliveries, "huge")
+    assert item.broken
+    assert len(item.raw) < 1_000_000
 
 
 @pytest.mark.parametrize("by", [20, -20])
@@ -270,9 +277,9 @@ def test_trades_bear_another_clocks_time(by: int) -> None:
 
     def ages(start_s: float, end_s: float) -> list[float]:
         return [
-            one.at_s - (trade["t"] - START_MS) / 1000
-            for one in trade_frames(received, start_s, end_s)
-            for trade in one.trades
+            trade_frame.at_s - (trade["t"] - START_MS) / 1000
+            for trade_frame in trade_frames(received, start_s, end_s)
+            for trade in trade_frame.trades
         ]
 
     assert min(ages(11, 29)) == pytest.approx(-by, abs=0.1)
@@ -281,7 +288,9 @@ def test_trades_bear_another_clocks_time(by: int) -> None:
 
 def test_a_burst_comes_at_once() -> None:
     received, _ = listen_to("burst:at=10,trades=20000")
-    at_once = [trade for one in trade_frames(received, 9.9, 10.1) for trade in one.trades]
+    at_once = [
+        trade for trade_frame in trade_frames(received, 9.9, 10.1) for trade in trade_frame.trades
+    ]
     assert 20_000 <= len(at_once) < 20_500
 
 
@@ -348,39 +357,39 @@ def test_a_rejection_reports_when_to_come_back_if_its_script_does() -> None:
 @pytest.mark.parametrize("status", [429, 500, 502, 403])
 def test_calls_are_rejected(status: int) -> None:
     answers = ask_each_second(f"rest-refuse:at=4.5,for=10,status={status}")
-    assert [one.status for one in answers] == [200] * 5 + [status] * 10 + [200] * 5
+    assert [answer.status for answer in answers] == [200] * 5 + [status] * 10 + [200] * 5
     if status == 429:
         assert b"API limit reached. Please try again later. Remaining Limit: 0" in answers[5].body
 
 
 def test_calls_are_answered_late() -> None:
     answers = ask_each_second("rest-slow:at=4.5,for=10,by=7", seconds=3, pause_s=8)
-    assert [round(one.took_s) for one in answers] == [0, 7, 0]
-    assert all(one.is_quote for one in answers)
+    assert [round(answer.took_s) for answer in answers] == [0, 7, 0]
+    assert all(answer.is_quote for answer in answers)
 
 
 def test_calls_are_answered_with_what_is_no_quote() -> None:
     answers = ask_each_second("rest-malform:at=4.5,for=10")
-    assert [one.is_quote for one in answers] == [True] * 5 + [False] * 10 + [True] * 5
-    assert {one.status for one in answers} == {200}
-    assert len({one.body for one in answers[5:15]}) > 4
+    assert [answer.is_quote for answer in answers] == [True] * 5 + [False] * 10 + [True] * 5
+    assert {answer.status for answer in answers} == {200}
+    assert len({answer.body for answer in answers[5:15]}) > 4
 
 
 def test_calls_get_no_answer() -> None:
     answers = ask_each_second("rest-cut:at=4.5,for=10")
-    assert [one.status for one in answers] == [200] * 5 + [None] * 10 + [200] * 5
+    assert [answer.status for answer in answers] == [200] * 5 + [None] * 10 + [200] * 5
 
 
 def test_a_share_of_the_calls_is_hit() -> None:
     answers = ask_each_second("rest-refuse:at=0,for=400,share=0.3", seconds=300)
-    assert 60 <= sum(one.status == 500 for one in answers) <= 120
+    assert 60 <= sum(answer.status == 500 for answer in answers) <= 120
 
 
 def test_genuine_twins_are_equal_frames_that_the_rules_take_for_repeats() -> None:
     received, deliveries = listen_to("twin:at=10,for=30,share=0.2")
     twins = sent(deliveries, "twin")
     assert len(twins) > 10
-    assert {Counter(one.raw for one in received)[twin.raw] for twin in twins} == {2}
+    assert {Counter(item.raw for item in received)[twin.raw] for twin in twins} == {2}
     assert not any(twin.repeat for twin in twins)
     lost = sum(len(twin.unseen) for twin in twins)
     assert expected_trades(deliveries).unseen == lost > 20
@@ -388,7 +397,11 @@ def test_genuine_twins_are_equal_frames_that_the_rules_take_for_repeats() -> Non
 
 def test_the_log_names_each_fault_as_it_begins() -> None:
     _, deliveries = listen_to("drop:at=10,for=1", "huge:at=20,bytes=5000")
-    begun = [(one.at_ms - START_MS, str(one.fault)) for one in deliveries if isinstance(one, Began)]
+    begun = [
+        (delivery.at_ms - START_MS, str(delivery.fault))
+        for delivery in deliveries
+        if isinstance(delivery, Began)
+    ]
     assert begun == [
         (10_000, "Drop(at_s=10.0, length_s=1.0, share=0.1)"),
         (20_000, "Huge(at_s=20.0, size=5000)"),

@@ -22,8 +22,8 @@ def test_a_ping_comes_once_a_minute() -> None:
             return await receive(client, 200)
 
     pings = run(talk())
-    assert {one.raw for one in pings} == {'{"type":"ping"}'}
-    assert [one.at_s for one in pings] == pytest.approx([60, 120, 180], abs=0.1)
+    assert {ping.raw for ping in pings} == {'{"type":"ping"}'}
+    assert [ping.at_s for ping in pings] == pytest.approx([60, 120, 180], abs=0.1)
 
 
 def test_after_a_pause_the_market_goes_on_at_the_present(
@@ -41,7 +41,7 @@ def test_after_a_pause_the_market_goes_on_at_the_present(
     with caplog.at_level(logging.WARNING):
         received = run(talk())
     assert "the market goes on at the present time" in caplog.text
-    times = [trade["t"] - START_MS for one in received for trade in one.trades]
+    times = [trade["t"] - START_MS for item in received for trade in item.trades]
     gap = [t for t in times if 31_000 < t < 30_000 + pause_ms - STEP_MS]
     assert gap == []
     assert max(times) > 50_000 + pause_ms
@@ -70,7 +70,7 @@ def test_five_hundred_symbols_trade_on_one_connection() -> None:
             await subscribe(client, symbols)
             return await receive(client, 10)
 
-    trades = [trade for one in run(talk()) for trade in one.trades]
+    trades = [trade for item in run(talk()) for trade in item.trades]
     assert {trade["s"] for trade in trades} == set(symbols)
     assert 20_000 < len(trades) < 100_000
 
@@ -82,7 +82,7 @@ def test_one_trade_a_second_and_20_000_go_through_a_connection(rate: int, second
             await subscribe(client, ["AAPL", "SPY", "TSLA", "QQQ", "BINANCE:BTCUSDT"])
             return await receive(client, seconds)
 
-    count = sum(len(one.trades) for one in run(talk()))
+    count = sum(len(item.trades) for item in run(talk()))
     assert count / seconds == pytest.approx(rate, rel=0.4), "a session's middle is quieter"
 
 

@@ -110,13 +110,13 @@ def test_types_of_the_model_are_those_of_gold(
         assert column.type == types[column.source], column.source
 
 
-@pytest.mark.parametrize("relationship", MODEL.relationships, ids=lambda each: each.many.dax)
+@pytest.mark.parametrize("relationship", MODEL.relationships, ids=lambda each: each.many_side.dax)
 def test_relationships_lead_to_one_row(
     warehouse: duckdb.DuckDBPyConnection, relationship: Any
 ) -> None:
-    many, one = relationship.many, relationship.one
-    many_column, one_column = MODEL.column(many).source, MODEL.column(one).source
-    one_view = MODEL.table(one.table).view
+    many, target = relationship.many_side, relationship.one_side
+    many_column, one_column = MODEL.column(many).source, MODEL.column(target).source
+    one_view = MODEL.table(target.table).view
     (twice,) = rows_of(
         warehouse,
         f"select count(*) - count(distinct {one_column}) as n from gold.{one_view}",
@@ -168,12 +168,12 @@ def test_candles_of_several_symbols_are_blank(gold: duckdb.DuckDBPyConnection) -
 
 def test_gauges_show_one_symbol_or_the_row_of_all(gold: duckdb.DuckDBPyConnection) -> None:
     ((page, visual),) = [each for each in VISUALS if each[1].key == "live-volume"]
-    (one,) = asked(gold, "live-volume").rows
+    (item,) = asked(gold, "live-volume").rows
     (every,) = answer(page, visual, {}, lambda sql: rows_of(gold, sql)).rows
     rows = {row["symbol"]: row for row in rows_of(gold, "from gold.gold_gauge")}
 
-    assert one["Volume"] == rows["NVDA"]["volume"]
-    assert one["Volume Scale"] == rows["NVDA"]["gauge_max"] == 2 * one["Typical Volume"]
+    assert item["Volume"] == rows["NVDA"]["volume"]
+    assert item["Volume Scale"] == rows["NVDA"]["gauge_max"] == 2 * item["Typical Volume"]
     assert every["Volume"] == rows[ALL_SYMBOLS]["volume"]
 
 

@@ -25,7 +25,7 @@ def assigned(app: BatchedApplication) -> list[dict[str, int]]:
     assign = app._on_assign
 
     def note(consumer, partitions) -> None:
-        found.append({one.topic: one.offset for one in partitions})
+        found.append({partition.topic: partition.offset for partition in partitions})
         assign(consumer, partitions)
 
     app._on_assign = note
@@ -56,7 +56,7 @@ def test_nothing_is_read_while_it_is_not_known_what_is_committed(settings, monke
     monkeypatch.setattr(IncarnationConsumer, "committed", committed)
     with counting(settings, stateful=True) as app, pytest.raises(PartitionAssignmentError):
         beside(app, lambda: await_(lambda: not app._run_tracker.running, 30))
-    assert [one.value() for one in read_topic(settings, LIVE_TOPIC)] == [b"1"]
+    assert [item.value() for item in read_topic(settings, LIVE_TOPIC)] == [b"1"]
 
 
 def test_a_changelog_whose_pause_was_lost_is_paused_again(settings, caplog):
@@ -72,5 +72,5 @@ def test_a_changelog_whose_pause_was_lost_is_paused_again(settings, caplog):
 
     with counting(settings, stateful=True) as app:
         beside(app, lambda: watch(app))
-    assert [one.value() for one in read_topic(settings, LIVE_TOPIC)] == [b"1", b"2"]
+    assert [item.value() for item in read_topic(settings, LIVE_TOPIC)] == [b"1", b"2"]
     assert caplog.text.count("paused again") == 1

@@ -62,7 +62,7 @@ def test_a_transactional_id_that_is_claimed_again_fences_both_producers(settings
     former.send(settings.named(LIVE_TOPIC), b"third", b"SPY")
     with pytest.raises(KafkaException):
         former.commit_transaction([], None)
-    assert [one.value() for one in read_topic(settings, LIVE_TOPIC)] == [b"first"]
+    assert [item.value() for item in read_topic(settings, LIVE_TOPIC)] == [b"first"]
 
 
 def uncommitted(settings: Settings) -> int:
@@ -89,7 +89,7 @@ def test_messages_are_processed_while_a_commit_is_in_progress(settings, monkeypa
 
     with counting(settings, stateful=False) as app:
         beside(app, watch)
-    assert [one.value() for one in read_topic(settings, LIVE_TOPIC)] == [b"first", b"second"]
+    assert [item.value() for item in read_topic(settings, LIVE_TOPIC)] == [b"first", b"second"]
 
 
 def test_reading_state_waits_for_the_commit_that_writes_it(settings, monkeypatch):
@@ -107,7 +107,7 @@ def test_reading_state_waits_for_the_commit_that_writes_it(settings, monkeypatch
 
     with counting(settings, stateful=True) as app:
         beside(app, watch)
-    assert [one.value() for one in read_topic(settings, LIVE_TOPIC)] == [b"1", b"2"]
+    assert [item.value() for item in read_topic(settings, LIVE_TOPIC)] == [b"1", b"2"]
 
 
 def test_a_commit_that_fails_aborts_the_next_checkpoint_too(settings, monkeypatch):
@@ -125,4 +125,4 @@ def test_a_commit_that_fails_aborts_the_next_checkpoint_too(settings, monkeypatc
     assert committed_offsets(settings, STOCKS_TOPIC, GROUP) == {0: 0}
     with counting(settings, stateful=False) as again:
         beside(again, lambda: await_consumed(settings, STOCKS_TOPIC, GROUP, 30))
-    assert [one.value() for one in read_topic(settings, LIVE_TOPIC)] == [b"first", b"second"]
+    assert [item.value() for item in read_topic(settings, LIVE_TOPIC)] == [b"first", b"second"]

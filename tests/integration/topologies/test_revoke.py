@@ -86,7 +86,9 @@ class Rebalances:
 
         def assigned(consumer: Any, partitions: list[Any]) -> None:
             assign(consumer, partitions)
-            self.partitions = {one.partition for one in partitions if one.topic == self._topic}
+            self.partitions = {
+                partition.partition for partition in partitions if partition.topic == self._topic
+            }
             self._count += 1
 
         def stored(topic: str, partition: int, offset: int) -> None:

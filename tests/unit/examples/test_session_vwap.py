@@ -105,9 +105,9 @@ def test_what_can_be_revised_no_more_is_kept_as_a_sum_and_gives_the_same_points(
     for n in range(60):
         new = minute(n, str(random.randint(900, 1100)), "10")
         revised = minute(max(0, n - 14), str(random.randint(1800, 2200)), "20", revision=n + 1)
-        for one in (new, revised):
-            points = apply_candle(folding, one)
-            assert points == session_vwap.apply_candle(keeping, one, 1_000 * HORIZON)
+        for item in (new, revised):
+            points = apply_candle(folding, item)
+            assert points == session_vwap.apply_candle(keeping, item, 1_000 * HORIZON)
             assert points
     assert [len(session.minutes) for session in folding.values()] == [15]
     assert [len(session.minutes) for session in keeping.values()] == [60]
@@ -119,7 +119,7 @@ def test_candles_of_any_order_end_in_the_same_points():
     for seed in range(5):
         sessions: SessionStates = {}
         Random(seed).shuffle(candles)
-        points = [point for one in candles for point in apply_candle(sessions, one)]
+        points = [point for item in candles for point in apply_candle(sessions, item)]
         lasts.append({point.window_start: point for point in points})
     assert all(last == lasts[0] for last in lasts)
 

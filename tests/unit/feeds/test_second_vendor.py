@@ -187,19 +187,19 @@ def test_a_vendor_of_sixty_connections_makes_candles() -> None:
     vendor = PipeVendor([*trades, *[b"H"] * 70])
     made = _stream(vendor, ("ABC", "XYZ"), 80)
     assert vendor.requested == ["ABC", "XYZ"]
-    assert sum(len(one.trades) for one in made if isinstance(one, Trades)) == 4
-    rejected = [one for one in made if isinstance(one, RejectionRecord)]
-    assert [(one.reason, one.indices) for one in rejected] == [("schema", [1]), ("schema", None)]
+    assert sum(len(item.trades) for item in made if isinstance(item, Trades)) == 4
+    rejected = [item for item in made if isinstance(item, RejectionRecord)]
+    assert [(item.reason, item.indices) for item in rejected] == [("schema", [1]), ("schema", None)]
     coverage = {
-        one.symbol: one.covered_ms
-        for one in made
-        if isinstance(one, Watermark) and one.minute_start == M and one.received_at >= M + 65_000
+        item.symbol: item.covered_ms
+        for item in made
+        if isinstance(item, Watermark) and item.minute_start == M and item.received_at >= M + 65_000
     }
     assert coverage == {"ABC": 60_000, "XYZ": 60_000}
 
-    messages: list[Message] = [one for one in made if not isinstance(one, RejectionRecord)]
+    messages: list[Message] = [item for item in made if not isinstance(item, RejectionRecord)]
     records = Backfill(Rules("simulated", "sip", 5_000, 900_000)).records(messages)
-    candles = {one.symbol: one for one in records if one.window_start == M}
+    candles = {record.symbol: record for record in records if record.window_start == M}
     abc = candles["ABC"]
     assert (abc.open, abc.high, abc.low, abc.close) == (
         Decimal("10.5"),

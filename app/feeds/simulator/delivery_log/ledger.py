@@ -173,26 +173,28 @@ class ExpectedTrades(NamedTuple):
 def expected_trades(deliveries: Iterable[Delivery]) -> ExpectedTrades:
     """Return what must be in the candles: the trades that count among those that were read."""
     log = list(deliveries)
-    proved = {one.connection: one.frame for one in log if isinstance(one, Arrived)}
+    proved = {
+        delivery.connection: delivery.frame for delivery in log if isinstance(delivery, Arrived)
+    }
     ledger = DeliveryLedger()
     trades: list[Counted] = []
     future: list[Counted] = []
     counts: Counter[str] = Counter()
-    for one in log:
-        match one:
+    for delivery in log:
+        match delivery:
             case Opened():
-                ledger.opened(one.connection, one.key)
+                ledger.opened(delivery.connection, delivery.key)
             case Ended():
-                ledger.ended(one.connection)
-            case Sent() if one.frame > proved.get(one.connection, 0):
+                ledger.ended(delivery.connection)
+            case Sent() if delivery.frame > proved.get(delivery.connection, 0):
                 counts["unproven"] += 1
             case Sent():
-                entry = ledger.evaluate(one)
+                entry = ledger.evaluate(delivery)
                 for trade in entry.counted:
                     (future if trade.t > trade.at_ms + FUTURE_MS else trades).append(trade)
                 counts["unseen"] += len(entry.unseen)
                 counts["doubled"] += len(entry.doubled)
-                counts["repeats" if one.repeat else "genuine"] += _size(one)
+                counts["repeats" if delivery.repeat else "genuine"] += _size(delivery)
     return ExpectedTrades(
         trades,
         future,

@@ -240,7 +240,7 @@ def parse_fault(text: str) -> AnyFault:
     """
     kind, _, options = text.partition(":")
     fields: dict[str, Any] = {"kind": kind.strip()}
-    for option in filter(None, (one.strip() for one in options.split(","))):
+    for option in filter(None, (item.strip() for item in options.split(","))):
         name, equals, value = option.partition("=")
         if not equals:
             raise FaultError(f"The fault {text!r} has {option!r}; options read NAME=VALUE.")

@@ -54,9 +54,9 @@ class Tape:
         """Return `count` prints like the last of each symbol, with sizes varied by a few shares."""
         recent = [trade for s, trade in self._recent.items() if s in symbols]
         return [
-            Print(one.c, one.p, one.s, self.at_ms - 1, one.v + number // len(recent))
+            Print(item.c, item.p, item.s, self.at_ms - 1, item.v + number // len(recent))
             for number in range(count if recent else 0)
-            for one in (recent[number % len(recent)],)
+            for item in (recent[number % len(recent)],)
         ]
 
     def quote(self, symbol: str) -> QuoteBody:

@@ -134,8 +134,8 @@ class Simulator:
             self._note(Opened(self._clock.now_ms(), number, self._keys[token]))
         other = self._connections.get(token)
         if other and not await self._has_ended(other):
-            for one in (other, connection):
-                one.drop("its key opened a second connection")
+            for item in (other, connection):
+                item.drop("its key opened a second connection")
             return
         self._connections[token] = connection
         await connection.serve()
@@ -155,7 +155,7 @@ class Simulator:
 
     async def end(self) -> None:
         """Close every connection with a handshake, once everything sent has been read."""
-        await asyncio.gather(*(one.end(farewell=True) for one in self._open()))
+        await asyncio.gather(*(item.end(farewell=True) for item in self._open()))
         if self._annotated:
             counts = self._annotated.counts
             log.info(
@@ -167,11 +167,13 @@ class Simulator:
             )
 
     def _open(self) -> list[Connection]:
-        return [one for one in self._connections.values() if not one.ended.is_set()]
+        return [
+            connection for connection in self._connections.values() if not connection.ended.is_set()
+        ]
 
     def _step(self, end_ms: int) -> None:
         connections = self._open()
-        symbols = dict.fromkeys(symbol for one in connections for symbol in one.symbols)
+        symbols = dict.fromkeys(symbol for item in connections for symbol in item.symbols)
         prints = self._market.step(end_ms, symbols)
         for fault in self._script.begun(end_ms):
             log.warning("fault: %s", fault)

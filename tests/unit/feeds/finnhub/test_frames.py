@@ -31,7 +31,7 @@ def _parsed(*trades: bytes) -> TradesFrame:
 def test_a_recorded_frame_keeps_its_order_and_all_digits() -> None:
     crypto = b'{"c":null,"p":0.00001234567890123,"s":"BINANCE:BTCUSDT","t":1731600125982,"v":0}'
     frame = _parsed(GOOD, crypto)
-    assert [(one.trade.i, one.symbol) for one in frame.trades] == [
+    assert [(trade.trade.i, trade.symbol) for trade in frame.trades] == [
         (0, "AAPL"),
         (1, "BINANCE:BTCUSDT"),
     ]
@@ -42,8 +42,8 @@ def test_a_recorded_frame_keeps_its_order_and_all_digits() -> None:
 
 @pytest.mark.parametrize("c", [b'"c":null,', b'"c":[],', b""])
 def test_no_conditions_are_one_identity_however_they_are_written(c: bytes) -> None:
-    (one,) = _parsed(b"{" + c + b'"p":1,"s":"A","t":1731600126006,"v":1}').trades
-    assert one.identity == ("A", T, Decimal(1), Decimal(1), ())
+    (item,) = _parsed(b"{" + c + b'"p":1,"s":"A","t":1731600126006,"v":1}').trades
+    assert item.identity == ("A", T, Decimal(1), Decimal(1), ())
 
 
 def test_identity_goes_by_rounded_numbers_and_sorted_codes() -> None:
@@ -85,7 +85,7 @@ def test_an_invalid_trade_is_rejected_and_the_frames_other_trades_are_kept(
     bad: bytes, reason: str
 ) -> None:
     frame = _parsed(GOOD, bad, GOOD)
-    assert [one.trade.i for one in frame.trades] == [0, 2]
+    assert [trade.trade.i for trade in frame.trades] == [0, 2]
     assert [(refusal.reason, refusal.indices) for refusal in frame.rejections] == [(reason, (1,))]
     assert frame.size == 3
 
@@ -141,7 +141,7 @@ _trade = st.fixed_dictionaries(
 def test_every_trade_of_any_frame_is_kept_or_rejected_once(data: list[Any]) -> None:
     frame = parse_frame(json.dumps({"data": data, "type": "trade"}).encode())
     assert isinstance(frame, TradesFrame)
-    kept = [one.trade.i for one in frame.trades]
+    kept = [trade.trade.i for trade in frame.trades]
     refused = [place for refusal in frame.rejections for place in refusal.indices or ()]
     assert sorted(kept + refused) == list(range(len(data)))
 

@@ -449,7 +449,7 @@ def test_the_date_of_every_answer_is_reported_with_when_it_was_asked_for(
     handler.status = status
     clock, dates = _Slow(NOW), []
     keys = [(FinnhubRest(url, KEY), CallBudget())]
-    calls = RestCalls(keys, clock, Random(1), on_date=lambda *one: dates.append(one))
+    calls = RestCalls(keys, clock, Random(1), on_date=lambda *item: dates.append(item))
     with suppress(RequestError):
         asyncio.run(calls.ask(lambda api: clock.call(lambda: api.quote("A"))))
     assert len(dates) == len(handler.asked) == len(clock.calls_ms)
@@ -497,7 +497,7 @@ def test_an_answer_without_a_date_reports_none(
     handler.date = date
     dates: list[tuple[int, int, int]] = []
     keys = [(FinnhubRest(url, KEY), CallBudget())]
-    calls = RestCalls(keys, ManualClock(NOW), Random(1), on_date=lambda *one: dates.append(one))
+    calls = RestCalls(keys, ManualClock(NOW), Random(1), on_date=lambda *item: dates.append(item))
     assert asyncio.run(calls.ask(lambda api: api.quote("A"))) == {}
     assert dates == []
 
@@ -508,7 +508,7 @@ def test_a_call_without_an_answer_reports_no_date_of_an_earlier_one(
     url, handler = rest
     dates: list[tuple[int, int, int]] = []
     keys = [(FinnhubRest(url, KEY), CallBudget())]
-    calls = RestCalls(keys, ManualClock(NOW), Random(1), on_date=lambda *one: dates.append(one))
+    calls = RestCalls(keys, ManualClock(NOW), Random(1), on_date=lambda *item: dates.append(item))
 
     async def ask_twice() -> None:
         await calls.ask(lambda api: api.quote("A"))

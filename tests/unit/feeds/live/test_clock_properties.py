@@ -141,14 +141,14 @@ class Run:
             self._take(self.session.server_date(date_ms, now_ms, now_ms))
 
     def _take(self, made: list[Outgoing]) -> None:
-        for one in made:
-            if isinstance(one, RejectionRecord):
-                assert one.reason == "future"
-                frame = json.loads(base64.b64decode(one.payload or ""))
-                for index in one.indices or ():
+        for item in made:
+            if isinstance(item, RejectionRecord):
+                assert item.reason == "future"
+                frame = json.loads(base64.b64decode(item.payload or ""))
+                for index in item.indices or ():
                     self.rejected[frame["data"][index]["s"]] += 1
             else:
-                self.messages.append(one)
+                self.messages.append(item)
 
     def _last_watermarks(self) -> None:
         """The market goes on until every right minute is final."""

@@ -254,7 +254,7 @@ def test_a_symbol_disagrees_when_several_seconds_of_its_trades_do() -> None:
         it.trades("D", lag_ms=HOUR)
         it.trades("E", lag_ms=-HOUR)
         it.pass_ms()
-        found.append([one.symbol for one in it.skew.disagreements(it.now_ms)])
+        found.append([disagreement.symbol for disagreement in it.skew.disagreements(it.now_ms)])
     assert found == [[], [], ["E"], ["E"], ["D", "E"], ["D", "E"]]
     assert Disagreement("D", HOUR) in it.skew.disagreements(it.now_ms)
     assert [s for s in "ABCDE" if it.skew.agrees(s)] == ["A", "B", "C"]

@@ -434,7 +434,7 @@ def test_trades_of_a_symbol_that_was_never_subscribed_are_rejected_with_their_in
     frame = _frame(("X", 1), ("A", 2), ("A.B", 3), ("X", 4))
     made = feed.session.frame(frame, "c-1")
     (kept,) = [m for m in made if isinstance(m, Trades)]
-    assert (kept.symbol, [(one.i, one.k) for one in kept.trades]) == ("A", [(1, 0)])
+    assert (kept.symbol, [(trade.i, trade.k) for trade in kept.trades]) == ("A", [(1, 0)])
     (record,) = [m for m in made if isinstance(m, RejectionRecord)]
     assert (record.stage, record.reason, record.indices) == ("feed", "unsubscribed", [0, 2, 3])
     assert record.payload == base64.b64encode(frame).decode()
@@ -473,7 +473,7 @@ def test_a_symbol_that_is_added_is_taken_from_then_on() -> None:
     feed.session.subscribed("c-1", ["C"])
     (message,) = feed.session.frame(_frame(("C", 1), ("C", 2)), "c-1")
     assert isinstance(message, Trades)
-    assert [one.k for one in message.trades] == [0, 0], "what was rejected is no earlier twin"
+    assert [trade.k for trade in message.trades] == [0, 0], "what was rejected is no earlier twin"
 
 
 def test_trades_of_a_removed_symbol_are_taken_as_long_as_its_minutes_become_final() -> None:
@@ -486,7 +486,7 @@ def test_trades_of_a_removed_symbol_are_taken_as_long_as_its_minutes_become_fina
     for second in range(21, 1_200):
         feed.clock.move_forward(1_000)
         made = feed.session.frame(_frame(("B", second * 1_000)), "c-1")
-        taken += [one.t - M for m in made if isinstance(m, Trades) for one in m.trades]
+        taken += [trade.t - M for m in made if isinstance(m, Trades) for trade in m.trades]
         made += feed.session.each_second()
         watermarks += [m.t - M for m in made if isinstance(m, Watermark) and m.symbol == "B"]
     assert taken == [*range(21_000, 60_000 + 900_000, 1_000)]

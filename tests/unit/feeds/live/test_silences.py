@@ -84,19 +84,19 @@ class _Feed:
     def covered(self, symbol: str = "AAPL", last: int = 4) -> list[int]:
         """What was emitted last of the first minutes, in seconds of each."""
         emitted: dict[int, int] = {}
-        for one in self.made:
-            if isinstance(one, Watermark) and one.symbol == symbol and one.minute_start:
-                emitted[(one.minute_start - M) // 60_000] = (one.covered_ms or 0) // 1000
+        for item in self.made:
+            if isinstance(item, Watermark) and item.symbol == symbol and item.minute_start:
+                emitted[(item.minute_start - M) // 60_000] = (item.covered_ms or 0) // 1000
         return [emitted[minute] for minute in range(last)]
 
     def tellings(self, symbol: str = "AAPL") -> dict[int, list[int]]:
         """What was emitted of each minute after its end, in order."""
         emitted: dict[int, list[int]] = defaultdict(list)
-        for one in self.made:
-            if not isinstance(one, Watermark) or one.symbol != symbol or not one.minute_start:
+        for item in self.made:
+            if not isinstance(item, Watermark) or item.symbol != symbol or not item.minute_start:
                 continue
-            if one.received_at >= one.minute_start + 65_000:
-                emitted[(one.minute_start - M) // 60_000].append((one.covered_ms or 0) // 1000)
+            if item.received_at >= item.minute_start + 65_000:
+                emitted[(item.minute_start - M) // 60_000].append((item.covered_ms or 0) // 1000)
         return emitted
 
 

@@ -21,8 +21,8 @@ def _settings(folder: Path, keys: str) -> Settings:
 
 
 def test_a_key_has_one_user_whatever_the_data_folder(tmp_path: Path) -> None:
-    one, other = _settings(tmp_path / "a", "secret-1"), _settings(tmp_path / "b", "s-2, secret-1")
-    with only_user(one):
+    item, other = _settings(tmp_path / "a", "secret-1"), _settings(tmp_path / "b", "s-2, secret-1")
+    with only_user(item):
         with pytest.raises(SourceError, match="Key 2 of FINNHUB_API_KEY is used by process") as no:
             only_user(other).__enter__()
         with only_user(_settings(tmp_path / "b", "s-2")):

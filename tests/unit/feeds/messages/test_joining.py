@@ -25,8 +25,21 @@ def _watermark(at: int, symbol: str = "A") -> Watermark:
 
 
 def _quote(at: int, symbol: str = "A") -> Quote:
-    one = Decimal(1)
-    return Quote(symbol, "live", "src", NOW + at, one, one, one, one, one, one, one, 1)
+    decimal = Decimal(1)
+    return Quote(
+        symbol,
+        "live",
+        "src",
+        NOW + at,
+        decimal,
+        decimal,
+        decimal,
+        decimal,
+        decimal,
+        decimal,
+        decimal,
+        1,
+    )
 
 
 def _joined(*messages: Outgoing) -> list[Outgoing]:
@@ -88,7 +101,7 @@ def _any_message(numbers: tuple[int, int, str]) -> Outgoing:
 def test_each_symbols_trades_and_messages_keep_their_order(
     numbers: list[tuple[int, int, str]],
 ) -> None:
-    messages = [_any_message(one) for one in sorted(numbers, key=lambda one: one[1])]
+    messages = [_any_message(number) for number in sorted(numbers, key=lambda number: number[1])]
     for symbol in "AB":
         before = _unfolded([m for m in messages if not _is_other(m, symbol)])
         after = _unfolded([m for m in _joined(*messages) if not _is_other(m, symbol)])

@@ -254,7 +254,7 @@ def test_a_file_that_was_emptied_meanwhile_is_not_brought_back(
         spill.sync()
         spill.finish_sync()
     assert spill.is_synced
-    assert [one.name for one in path.parent.iterdir()] == [path.name]
+    assert [item.name for item in path.parent.iterdir()] == [path.name]
     assert _read(SpillFile(path)) == [1]
 
 

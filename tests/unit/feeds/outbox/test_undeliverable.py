@@ -75,7 +75,7 @@ def test_lost_trades_are_lost_from_the_first_until_they_were_received() -> None:
 
 def test_each_minute_of_lost_trades_is_one_of_its_own() -> None:
     lost = lost_with(_record(_trades(MINUTE + 90, MINUTE - 20, MINUTE + 10, -5 * MINUTE)), "live")
-    assert sorted(lost, key=lambda one: one.from_ms or 0) == [
+    assert sorted(lost, key=lambda item: item.from_ms or 0) == [
         LostSpan("A", M - 5 * MINUTE, M - 4 * MINUTE),
         LostSpan("A", M + MINUTE - 20, M + MINUTE),
         LostSpan("A", M + MINUTE + 10, M + MINUTE + 90),

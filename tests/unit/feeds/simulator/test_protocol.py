@@ -82,7 +82,7 @@ def test_prints_of_one_symbol_and_millisecond_keep_their_order(prints: list[Prin
         return orders
 
     sent = [trade for frame in frames_of(prints) for trade in frame]
-    assert by_millisecond(sent) == by_millisecond([msgspec.to_builtins(one) for one in prints])
+    assert by_millisecond(sent) == by_millisecond([msgspec.to_builtins(item) for item in prints])
 
 
 def test_no_two_frames_are_alike_but_full_ones_of_equal_prints() -> None:

@@ -282,10 +282,10 @@ def test_merging_with_nothing_changes_nothing():
 
 
 def test_of_ties_the_first_opens_and_the_last_closes():
-    def one(price: str) -> CandleSums:
+    def sums(price: str) -> CandleSums:
         return CandleSums(1, *[Decimal(price)] * 4, 5, 5, 5, 5)
 
-    merged = merge(one("1"), one("2"))
+    merged = merge(sums("1"), sums("2"))
     assert (merged.open, merged.high, merged.low, merged.close) == (1, 2, 1, 2)
 
 

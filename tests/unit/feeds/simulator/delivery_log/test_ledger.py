@@ -26,7 +26,7 @@ class _Feed:
     def counted(self, *rows: Any, connection: int = 1, **more: Any) -> list[tuple[str, int]]:
         """Symbol and k of what counts of a frame."""
         return [
-            (one.symbol, one.k) for one in self.evaluate(*rows, connection=connection, **more)[0]
+            (item.symbol, item.k) for item in self.evaluate(*rows, connection=connection, **more)[0]
         ]
 
     def evaluate(self, *rows: Any, connection: int = 1, **more: Any) -> Any:
@@ -63,7 +63,7 @@ def test_behind_64_frames_a_repeat_is_taken_for_new_and_reported_to_be() -> None
     for number in range(64):
         feed.counted(B | {"p": number + 1})
     weighed = feed.evaluate(A, repeat=True)
-    assert [(one.symbol, one.k) for one in weighed.counted] == [("A", 1)]
+    assert [(item.symbol, item.k) for item in weighed.counted] == [("A", 1)]
     assert weighed.doubled == [0]
 
 
@@ -87,7 +87,7 @@ def test_twins_on_either_side_of_a_reconnect_count_once() -> None:
     feed.evaluate(A)
     feed.open(2)
     weighed = feed.evaluate(A, A, connection=2)
-    assert [(one.symbol, one.k) for one in weighed.counted] == [("A", 1)]
+    assert [(item.symbol, item.k) for item in weighed.counted] == [("A", 1)]
     assert weighed.unseen == [0]
 
 
@@ -121,8 +121,8 @@ def test_the_truth_is_what_provably_arrived() -> None:
         Ended(now + 6, 1),
     ]
     found = expected_trades(log)
-    assert [(one.symbol, one.v) for one in found.trades] == [("A", 100), ("A", 1)]
-    assert [one.t for one in found.future] == [now + 60_004]
+    assert [(trade.symbol, trade.v) for trade in found.trades] == [("A", 100), ("A", 1)]
+    assert [item.t for item in found.future] == [now + 60_004]
     assert found[2:] == (3, 1, 0, 0, 1)
 
 
@@ -132,4 +132,4 @@ def test_the_log_bears_the_checkpoints() -> None:
     log.note(Opened(0, 1, 1))
     for frame in (1, 2):
         log.note(Sent(0, 1, frame, json.dumps({"data": [A], "type": "trade"})))
-    assert [one.unseen for one in written[1:]] == [[], [0]]
+    assert [item.unseen for item in written[1:]] == [[], [0]]

@@ -72,14 +72,14 @@ def test_45_percent_of_stock_prints_are_odd_lots(stock: list[Print]) -> None:
 def test_a_session_begins_and_ends_with_an_auction_and_its_official_value() -> None:
     prints = [trade for _, trade in reports("AAPL", rate=5.0)]
     crossed = [trade for trade in prints if set(codes(trade.c)) & AUCTION_CODES]
-    assert [(codes(one.c), one.t - START_MS) for one in crossed] == [
+    assert [(codes(item.c), item.t - START_MS) for item in crossed] == [
         (("19",), 400),
         (("20",), 400),
         (("36",), HOUR_MS - 400),
         (("16",), HOUR_MS - 400),
     ]
-    assert [one.p for one in crossed[::2]] == [one.p for one in crossed[1::2]]
-    assert all(one.v == other.v >= 1_000 for one, other in pairwise(crossed[:2]))
+    assert [item.p for item in crossed[::2]] == [item.p for item in crossed[1::2]]
+    assert all(item.v == other.v >= 1_000 for item, other in pairwise(crossed[:2]))
     around = [trade.p for trade in prints if trade.t < START_MS + 60_000]
     assert min(around) * 0.99 < crossed[0].p < max(around) * 1.01
 

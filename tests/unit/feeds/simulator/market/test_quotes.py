@@ -18,8 +18,8 @@ def trade(p: float, t: int = NOON_MS, *conditions: str, v: float = 100) -> Print
 
 def quote_of(*prints: Print) -> DayQuote:
     quote = DayQuote(10.0, NOON_MS)
-    for one in prints:
-        quote.add(one)
+    for item in prints:
+        quote.add(item)
     return quote
 
 
@@ -65,11 +65,11 @@ def test_an_exchanges_quote_agrees_with_the_prints_it_sold() -> None:
     exchange = Exchange(seed=2, rate=50.0, now_ms=NOON_MS)
     last, high_low = [], []
     for end_ms in range(NOON_MS + 50, NOON_MS + 120_000, 50):
-        for one in exchange.step(end_ms, ["AAPL"]):
-            if "12" not in codes(one.c):
-                high_low.append(one.p)
-                if "30" not in codes(one.c):
-                    last.append((one.t, len(last), one.p))
+        for item in exchange.step(end_ms, ["AAPL"]):
+            if "12" not in codes(item.c):
+                high_low.append(item.p)
+                if "30" not in codes(item.c):
+                    last.append((item.t, len(last), item.p))
     quote = exchange.quote("AAPL")
     assert (quote.h, quote.l) == (max(high_low), min(high_low))
     assert (quote.o, quote.c) == (last[0][2], max(last)[2])

@@ -39,13 +39,13 @@ def test_each_trade_comes_in_its_time_shifted_to_now(tape: Tape) -> None:
 def test_a_trade_that_was_late_is_late_again(tape: Tape) -> None:
     tape.step(NOW_MS + 3_000, ["AAPL"])
     prints = tape.step(NOW_MS + 3_001, ["AAPL"])
-    assert [(one.t - NOW_MS, one.p) for one in prints] == [(3_000, 10.25), (2_000, 11)]
+    assert [(item.t - NOW_MS, item.p) for item in prints] == [(3_000, 10.25), (2_000, 11)]
 
 
 def test_it_begins_again_at_its_end(tape: Tape) -> None:
     length_ms = 3_000 + PAUSE_MS
     prints = tape.step(NOW_MS + 3 * length_ms, ["AAPL"])
-    assert [one.t - NOW_MS for one in prints if one.p == 10.5] == [0, length_ms, 2 * length_ms]
+    assert [item.t - NOW_MS for item in prints if item.p == 10.5] == [0, length_ms, 2 * length_ms]
     assert len(prints) == 9
 
 
@@ -69,11 +69,11 @@ def test_ten_minutes_of_recorded_trades_are_ten_minutes_of_the_file(gold_data: P
     )
     tape = Tape(path, NOW_MS)
     prints = [
-        one
+        item
         for end_ms in range(NOW_MS + 50, NOW_MS + 600_001, 50)
-        for one in tape.step(end_ms, tape.symbols)
+        for item in tape.step(end_ms, tape.symbols)
     ]
-    assert Counter((one.t - NOW_MS, one.p, one.v) for one in prints) == wanted
+    assert Counter((item.t - NOW_MS, item.p, item.v) for item in prints) == wanted
     assert len(prints) > 100
 
 
@@ -81,5 +81,5 @@ def test_a_burst_is_of_prices_just_seen(tape: Tape) -> None:
     tape.step(NOW_MS + 1_001, ["AAPL", "SPY"])
     burst = tape.burst(1_000, ["AAPL", "SPY"])
     assert len(burst) == 1_000
-    assert {(one.s, one.p) for one in burst} == {("AAPL", 10.5), ("SPY", 150)}
+    assert {(item.s, item.p) for item in burst} == {("AAPL", 10.5), ("SPY", 150)}
     assert tape.burst(10, ["MSFT"]) == []
