@@ -28,7 +28,7 @@ from app.topics import ensure_topics
 from tests.support import await_, consumer, delete_topics, end_offsets, send_messages
 from topologies.candles import GROUP
 
-LOOK_S = 0.1
+CHECK_INTERVAL_S = 0.1
 """Looking oftener takes of the cores that are measured."""
 FAR_S = 900.0
 
@@ -169,7 +169,7 @@ def watched(group: Group, workers: list[subprocess.Popen[bytes]]) -> Iterator[di
         yield group.committed()
         if any(worker.poll() is not None for worker in workers):
             raise WorkerError("A worker has ended. The end of the log:\n" + group.log_end())
-        time.sleep(LOOK_S)
+        time.sleep(CHECK_INTERVAL_S)
     raise WorkerError(
         f"The input was not committed within {FAR_S:.0f} s. The end of the log:\n{group.log_end()}"
     )

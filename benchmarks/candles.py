@@ -45,7 +45,7 @@ CONTESTANTS: dict[str, Callable[[Input], Result]] = {
 }
 """In the order of a round: a worker's group is empty only some time after the worker has ended."""
 
-WHOLE = "candles"
+INTEGER = "candles"
 """The result that explains contestants and input."""
 OF_A_BUILD = ("compiled", "compiled-live")
 WORKERS = ("topology", "live", *OF_A_BUILD)
@@ -188,9 +188,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--trades", type=int, default=TRADES)
     parser.add_argument("--runs", type=int, default=RUNS)
     parser.add_argument("--framing", default=",".join(FRAMINGS), help="of " + ",".join(FRAMINGS))
-    usual = [name for name in CONTESTANTS if COMPILED.exists() or name not in OF_A_BUILD]
-    parser.add_argument("--only", default=",".join(usual), help="of " + ",".join(CONTESTANTS))
-    parser.add_argument("--result", type=_name, default=WHOLE, help="its name among the results")
+    typical = [name for name in CONTESTANTS if COMPILED.exists() or name not in OF_A_BUILD]
+    parser.add_argument("--only", default=",".join(typical), help="of " + ",".join(CONTESTANTS))
+    parser.add_argument("--result", type=_name, default=INTEGER, help="its name among the results")
     parser.add_argument("--keep", action="store_true", help="leave the result though cut short")
     return parser.parse_args()
 
@@ -221,7 +221,7 @@ def main() -> None:
         COLUMNS,
         table(figures),
         figures,
-        (PROSE if given.result == WHOLE else MORE).format(
+        (PROSE if given.result == INTEGER else MORE).format(
             trades=given.trades,
             stock_trades=STOCK_TRADES,
             runs=given.runs,

@@ -116,13 +116,13 @@ def feed(settings: Settings, rate: int, seconds: float) -> list[Sent]:
         clock=clock,
     )
     session.connected("bench-1")
-    beat, symbols = began, zipf(rng)
+    tick, symbols = began, zipf(rng)
     for number in range(int(rate * seconds)):
         due = began + number * 1_000_000_000 // rate
         if (left := due - time.monotonic_ns()) > 0:
             time.sleep(left / 1e9)
-        if due - beat >= 1_000_000_000:
-            beat += 1_000_000_000
+        if due - tick >= 1_000_000_000:
+            tick += 1_000_000_000
             publish(session.each_second())
         publish(session.frame(_frame(rng, next(symbols), clock.now_ms())))
     assert producer.flush(30) == 0
@@ -220,9 +220,9 @@ def measure(settings: Settings, rate: int, seconds: float) -> dict[str, Any]:
         await_(group.assigned, 120, "the worker to join")
         group.close()
         with ProcessPoolExecutor(3, mp_context=get_context("spawn")) as pool:
-            whole_s = seconds + TAIL_S
-            live = pool.submit(watch, settings, LIVE_TOPIC, "read_uncommitted", whole_s)
-            finals = pool.submit(watch, settings, CANDLES_TOPIC, "read_committed", whole_s)
+            full_s = seconds + TAIL_S
+            live = pool.submit(watch, settings, LIVE_TOPIC, "read_uncommitted", full_s)
+            finals = pool.submit(watch, settings, CANDLES_TOPIC, "read_committed", full_s)
             sent = pool.submit(feed, settings, rate, seconds).result()
             return figures(sent, live.result(), finals.result())
 

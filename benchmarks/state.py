@@ -110,7 +110,7 @@ def start_s(settings: Settings, first: Message) -> float:
         return time.perf_counter() - began
 
 
-def settle(settings: Settings, minutes: int) -> None:
+def drain(settings: Settings, minutes: int) -> None:
     """Give Kafka the minute and a half that it takes to compact what a replay wrote in a hurry."""
     time.sleep(65)
     with running(settings, "candles", log=settings.tickhouse_data_dir / "log"):
@@ -155,7 +155,7 @@ def main() -> None:
                 in_namespace("one"), given.busy_minutes, busy
             ),
         }
-        settle(in_namespace("many"), given.minutes)
+        drain(in_namespace("many"), given.minutes)
         took = starts(in_namespace("many"), in_namespace("tiny"), given.starts, given.minutes)
     rows = [
         [label, f"{at.minute}", f"{at.memory_mb:.0f}", f"{at.disk_mb:.0f}"]

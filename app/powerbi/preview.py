@@ -220,9 +220,9 @@ def _treemap(visual: Visual, box: svg.Box, rows: list[Row]) -> list[str]:
     sized = [row for row in rows if (row[size.name] or 0) > 0]
     if not sized:
         return [_nothing(box)]
-    places = svg.squarify([row[size.name] for row in sized], box)
+    positions = svg.squarify([row[size.name] for row in sized], box)
     parts = []
-    for row, tile in zip(sized, places, strict=True):
+    for row, tile in zip(sized, positions, strict=True):
         x, y, width, height = tile
         name = str(row[group.name])
         label = compact(row[size.name])
@@ -401,13 +401,13 @@ def _vega_lite(
     x, y, width, height = box
     if not any(data.values()):
         return _nothing(box)
-    whole = spec | {
+    complete = spec | {
         "width": width,
         "height": height,
         "datasets": json.loads(json.dumps(data, default=_json_time)),
     }
     fonts = config | {"font": svg.FONTS}
-    drawn = vl_convert.vegalite_to_svg(whole, vl_version=_VEGA_LITE, config=fonts)
+    drawn = vl_convert.vegalite_to_svg(complete, vl_version=_VEGA_LITE, config=fonts)
     return svg.nested(drawn, x, y)
 
 

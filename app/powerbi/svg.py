@@ -104,7 +104,7 @@ def squarify(sizes: Sequence[float], box: Box) -> list[Box]:
     x, y, width, height = box
     scale = width * height / sum(sizes) if sizes else 0
     areas = [size * scale for size in sizes]
-    places: list[Box] = []
+    positions: list[Box] = []
     while areas:
         side = min(width, height)
         count = 1
@@ -117,7 +117,7 @@ def squarify(sizes: Sequence[float], box: Box) -> list[Box]:
         along = 0.0
         for each in row:
             length = each / depth
-            places.append(
+            positions.append(
                 (x, y + along, depth, length) if width >= height else (x + along, y, length, depth)
             )
             along += length
@@ -125,7 +125,7 @@ def squarify(sizes: Sequence[float], box: Box) -> list[Box]:
             x, width = x + depth, width - depth
         else:
             y, height = y + depth, height - depth
-    return places
+    return positions
 
 
 def _worst(row: Sequence[float], side: float) -> float:

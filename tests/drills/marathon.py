@@ -396,7 +396,7 @@ def coverage_errors(result: MarathonResult, start_ms: int, end_ms: int) -> list[
     for symbol, intervals in received_spans(result.deliveries, end_ms).items():
         spans = on_producers_clock(intervals, result.runs)
         for minute in range(-(-start_ms // MINUTE) * MINUTE, end_ms - MINUTE + 1, MINUTE):
-            parts = [_overlap(span, minute) for span in spans]
+            parts = [_intersection(span, minute) for span in spans]
             allowed = sum(_leeway(edge, minute) for span in spans for edge in span)
             got = emitted.get((symbol, minute))
             if got is None or abs(got - sum(parts)) > allowed:
@@ -411,5 +411,5 @@ def _leeway(edge_ms: int, minute: int) -> int:
     return max(0, TOLERANCE_MS - outside_ms)
 
 
-def _overlap(span: ReceivedSpan, minute: int) -> int:
+def _intersection(span: ReceivedSpan, minute: int) -> int:
     return max(0, min(span.end_ms, minute + MINUTE) - max(span.start_ms, minute))

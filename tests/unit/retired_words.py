@@ -66,6 +66,7 @@ EXACT_NAMES: dict[str, str] = {
 ALLOWED_NAMES = frozenset(
     {
         "__life_cycle__",
+        "tell",
     }
 )
 """Identifiers that contain a retired word in another, common meaning."""

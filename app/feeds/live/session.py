@@ -341,8 +341,8 @@ class FeedSession:
             now_ms = self._clock.now_ms()
         messages = opened.messages.messages(raw, frame, now_ms)
         symbols = {message.symbol for message in messages}
-        if not_refused := opened.subscriptions.confirm(symbols):
-            self._receive_from(opened, not_refused, now_ms)
+        if not_rejected := opened.subscriptions.confirm(symbols):
+            self._receive_from(opened, not_rejected, now_ms)
         wrong: list[Trades] = []
         if in_future:
             messages, wrong = self._split_future(messages, raw)

@@ -26,7 +26,7 @@ Column = Any
 """An Arrow array; types are checked at run time here, so a type parameter would not help."""
 pc: Any = pa.compute
 
-_WHOLE_NUMBER = r"^\s*[+-]?[0-9]{1,18}\s*$"
+_INTEGER_TEXT = r"^\s*[+-]?[0-9]{1,18}\s*$"
 _FIRST_TOO_LARGE = pa.scalar(2**63, pa.uint64())
 _HINT = "Trade files have the columns symbol, t (UNIX ms), p, v and optionally seq, c."
 
@@ -131,17 +131,17 @@ def _text(path: Path, name: str, column: Column) -> Column:
     raise _wrong_type(path, name, column, "text")
 
 
-def _whole(path: Path, name: str, column: Column) -> Column:
+def _complete(path: Path, name: str, column: Column) -> Column:
     """Convert to int64; null where a value is not an integer."""
     if pa.types.is_integer(column.type):
         if column.type == pa.uint64():
             column = pc.if_else(pc.less(column, _FIRST_TOO_LARGE), column, None)
         return column.cast(pa.int64())
     if pa.types.is_floating(column.type):
-        whole = pc.and_(pc.equal(pc.floor(column), column), pc.less(pc.abs(column), 2.0**53))
-        return pc.if_else(whole, column, None).cast(pa.int64())
+        complete = pc.and_(pc.equal(pc.floor(column), column), pc.less(pc.abs(column), 2.0**53))
+        return pc.if_else(complete, column, None).cast(pa.int64())
     if _is_text(column.type):
-        digits = pc.match_substring_regex(column, _WHOLE_NUMBER)
+        digits = pc.match_substring_regex(column, _INTEGER_TEXT)
         return pc.utf8_trim_whitespace(pc.if_else(digits, column, None)).cast(pa.int64())
     if pa.types.is_null(column.type):
         return column.cast(pa.int64())
@@ -189,9 +189,9 @@ def _wrong_type(path: Path, name: str, column: Column, wanted: str) -> TradeFile
 
 _CONVERT: dict[str, Callable[[Path, str, Column], Column]] = {
     "symbol": _text,
-    "t": _whole,
+    "t": _complete,
     "p": _number,
     "v": _number,
-    "seq": _whole,
+    "seq": _complete,
     "c": _codes,
 }

@@ -39,8 +39,8 @@ class FinnhubServer:
         self.refuse_with: int | None = None
         self.retry_after: str | None = None
         self.redirect_to: str | None = None
-        self.refused_keys: set[str] = set()
-        self.refused_symbols: set[str] = set()
+        self.rejected_keys: set[str] = set()
+        self.rejected_symbols: set[str] = set()
         self.rest: Callable[[str, Headers], tuple[int, bytes]] = lambda *_: (404, b"{}")
         self._headers = headers or {}
         self._loop = asyncio.new_event_loop()
@@ -84,8 +84,8 @@ class FinnhubServer:
         """Wait until clients have sent `kind` this many times more; return what it was about."""
         found: list[str] = []
         while len(found) < times:
-            said, what = self.received.get(timeout=WAIT_S)
-            if said == kind:
+            reported, what = self.received.get(timeout=WAIT_S)
+            if reported == kind:
                 found.append(what)
         return found
 
@@ -154,11 +154,11 @@ class FinnhubServer:
             )
         self.received.put(("open", _key(request)))
         if self.refuse_with is not None:
-            refusal = socket.respond(self.refuse_with, "refused")
+            rejection = socket.respond(self.refuse_with, "refused")
             if self.retry_after is not None:
-                refusal.headers["Retry-After"] = self.retry_after
-            return refusal
-        if _key(request) in self.refused_keys:
+                rejection.headers["Retry-After"] = self.retry_after
+            return rejection
+        if _key(request) in self.rejected_keys:
             return socket.respond(401, "refused")
         return None
 
@@ -170,9 +170,9 @@ class FinnhubServer:
         self._sockets.append(socket)
         try:
             async for raw in socket:
-                said = json.loads(raw)
-                self.received.put((said["type"], said["symbol"]))
-                if said["type"] == "subscribe" and said["symbol"] in self.refused_symbols:
+                reported = json.loads(raw)
+                self.received.put((reported["type"], reported["symbol"]))
+                if reported["type"] == "subscribe" and reported["symbol"] in self.rejected_symbols:
                     await socket.send('{"msg":"Subscribing to too many symbols","type":"error"}')
         except ConnectionClosed:
             pass

@@ -72,11 +72,11 @@ def test_each_key_has_a_connection_and_its_share_of_the_symbols(
 def test_the_symbols_of_a_key_that_is_rejected_go_to_the_others(
     make_producer: MakeSettings, server: FinnhubServer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    server.refused_keys = {"key-2"}
+    server.rejected_keys = {"key-2"}
     with producing(make_producer("key-1,key-2")):
         assert sorted(server.wait_for("subscribe", 2)) == ["A", "B"]
     assert "key 2 of FINNHUB_API_KEY" in caplog.text
-    server.refused_keys = {"key-1", "key-2"}
+    server.rejected_keys = {"key-1", "key-2"}
     with pytest.raises(BadKeyError):
         asyncio.run(produce(make_producer("key-1,key-2")))
 
@@ -186,7 +186,7 @@ def test_what_the_server_rejects_is_named_and_has_quotes(
 ) -> None:
     quote = {"c": 1.5, "d": None, "dp": 0.1, "h": 2, "l": 1, "o": 1, "pc": 1, "t": 1_700_000_000}
     server.rest = lambda path, headers: (200, json.dumps(quote).encode())
-    server.refused_symbols = {"C", "E"}
+    server.rejected_symbols = {"C", "E"}
     settings = make_producer(symbols="A,B,C,D,E,F", finnhub_silence_s=3_600)
     clock = SteadyClock(SPEED)
     with producing(settings, clock):

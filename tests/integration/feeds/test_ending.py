@@ -119,7 +119,7 @@ def test_while_it_waits_to_connect_again(
 
 
 @contextmanager
-def _mute() -> Iterator[str]:
+def _silence_feed() -> Iterator[str]:
     """Takes connections, and never says anything."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         yield f"127.0.0.1:{listening.getsockname()[1]}"
@@ -128,7 +128,7 @@ def _mute() -> Iterator[str]:
 def test_while_a_handshake_and_a_rest_call_get_no_answer(
     make_settings: MakeSettings, ending: Begin
 ) -> None:
-    with _mute() as at:
+    with _silence_feed() as at:
         settings = make_settings(
             tickhouse_feed="simulated",
             stocks_symbols="A",

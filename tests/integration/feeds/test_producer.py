@@ -102,7 +102,7 @@ def test_what_is_malformed_is_recorded_and_nothing_else_is_lost(
         server.send_trades(("A", NOW + 1, 1))
         messages = stocks(live, until=has_trades("A", 2))
         records = rejected(live, 3)
-        assert {said for said, _ in server.received.queue} <= {"subscribe"}, (
+        assert {reported for reported, _ in server.received.queue} <= {"subscribe"}, (
             "the connection went on"
         )
     assert [t.t - NOW for t in trades_of(messages, "A")] == [0, 1]
@@ -214,7 +214,7 @@ def test_what_kafka_did_not_take_before_the_end_the_next_start_sends_first(
 
 
 @pytest.mark.drill
-def test_a_topic_that_is_deleted_and_made_again_gets_everything(
+def test_a_topic_that_is_deleted_and_made_again_gets_all_of_it(
     live: Settings, server: FinnhubServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     sent = 0
@@ -406,7 +406,7 @@ def test_no_key_is_in_any_connection_file_or_message(
             f'{{"c":[],"p":1,"s":"{form}","t":{NOW},"v":1}}],"type":"trade"}}'
         )
     server.send_trades(("A", NOW + 1, 1))
-    refused = rejected(settings, 4)
+    denied = rejected(settings, 4)
     messages = stocks(settings, until=has_trades("A", 2))
     server.refuse_with = 502
     server.drop()
@@ -417,7 +417,7 @@ def test_no_key_is_in_any_connection_file_or_message(
     assert "127.0.0.1 rejects the API key (HTTP 401). Correct FINNHUB_API_KEY." in output
     assert "HTTP 502" in output
     shown = [output.encode(), gzip.decompress(recording.read_bytes())]
-    shown += [base64.b64decode(item.payload or "") + encode(item) for item in refused]
+    shown += [base64.b64decode(item.payload or "") + encode(item) for item in denied]
     shown += map(encode, messages)
     files = [path for path in settings.tickhouse_data_dir.rglob("*") if path.is_file()]
     shown += [str(path).encode() + path.read_bytes() for path in files]
@@ -443,10 +443,10 @@ def test_no_key_waits_for_kafka_on_the_disk(live: Settings, server: FinnhubServe
     process.send_signal(signal.SIGTERM)
     output, _ = process.communicate(timeout=30)
     kept = SpillFile(live.home / SPILL_FILE).read()
-    refused = [decode_rejection(item.value) for item in kept if "rejected" in item.topic]
-    assert len(refused) == 4, "frames of trades are equal once they are masked, and repeats"
+    denied = [decode_rejection(item.value) for item in kept if "rejected" in item.topic]
+    assert len(denied) == 4, "frames of trades are equal once they are masked, and repeats"
     files = [path.read_bytes() for path in live.tickhouse_data_dir.rglob("*") if path.is_file()]
-    payloads = [base64.b64decode(item.payload or "") for item in refused]
+    payloads = [base64.b64decode(item.payload or "") for item in denied]
     for text in (output.encode(), *files, *payloads):
         assert b"marker-token" not in text
         assert b"u006d" not in text

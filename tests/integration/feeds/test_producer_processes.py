@@ -54,9 +54,9 @@ def test_a_second_process_with_a_key_stops_before_it_connects(
         server.wait_for("subscribe")
         second = produce(make_setting.model_copy(update={"tickhouse_data_dir": tmp_path / "other"}))
         assert second.wait(60) == 1
-        said = (tmp_path / "produce-1.log").read_text()
-        assert f"Key 1 of FINNHUB_API_KEY is used by process {first.pid} already" in said
-        assert KEYS[0] not in said
+        reported = (tmp_path / "produce-1.log").read_text()
+        assert f"Key 1 of FINNHUB_API_KEY is used by process {first.pid} already" in reported
+        assert KEYS[0] not in reported
         assert ("open", KEYS[0]) not in server.received.queue
         first.kill()
         first.wait()

@@ -33,7 +33,7 @@ def on_private_kafka(private_kafka: KafkaServer, make_settings: MakeSettings) ->
 
 
 @pytest.mark.parametrize("trouble", [signal.SIGSTOP, signal.SIGKILL])
-def test_what_is_kept_at_the_end_and_sent_by_the_next_start_is_everything_in_its_order(
+def test_what_is_kept_at_the_end_and_sent_by_the_next_start_is_all_of_it_in_its_order(
     trouble: signal.Signals,
     private_kafka: KafkaServer,
     on_private_kafka: Settings,
@@ -128,27 +128,27 @@ def test_what_waited_for_kafka_is_counted_and_reported_to_be_delivered_when_it_i
     private_kafka.kill()
     publisher.send(map(_numbered, range(2, 7)))
 
-    def says(text: str) -> bool:
+    def reports(text: str) -> bool:
         publisher.serve()
         return text in caplog.text
 
-    await_(lambda: says("does not answer"))
+    await_(lambda: reports("does not answer"))
     private_kafka.start()
-    await_(lambda: says("answers again"))
-    await_(lambda: says("messages that waited for Kafka are delivered"))
+    await_(lambda: reports("answers again"))
+    await_(lambda: reports("messages that waited for Kafka are delivered"))
     assert _numbers(on_private_kafka) == list(range(1, 7))
     assert caplog.text.count("answers again; ") == 1
     assert "no message waited" not in caplog.text
 
 
-def test_a_topic_that_is_away_while_kafka_goes_away_too_gets_everything(
+def test_a_topic_that_is_away_while_kafka_goes_away_too_gets_all_of_it(
     private_kafka: KafkaServer, on_private_kafka: Settings, caplog: pytest.LogCaptureFixture
 ) -> None:
     publisher = Publisher(on_private_kafka)
     delete_topics(on_private_kafka, [on_private_kafka.named(STOCKS_TOPIC)])
     number = 0
 
-    def says(text: str) -> bool:
+    def reports(text: str) -> bool:
         nonlocal number
         number += 1
         publisher.offer([_numbered(number)])
@@ -156,12 +156,12 @@ def test_a_topic_that_is_away_while_kafka_goes_away_too_gets_everything(
         publisher.serve()
         return text in caplog.text
 
-    await_(lambda: says("Messages wait until it is made again"))
+    await_(lambda: reports("Messages wait until it is made again"))
     private_kafka.kill()
-    await_(lambda: says("does not answer"))
+    await_(lambda: reports("does not answer"))
     private_kafka.start()
     ensure_topics(on_private_kafka)
-    await_(lambda: says("exists again"))
+    await_(lambda: reports("exists again"))
     assert publisher.flush(60) == 0
     assert sorted(_numbers(on_private_kafka)) == list(range(1, number + 1))
 

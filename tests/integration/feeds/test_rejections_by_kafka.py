@@ -216,15 +216,15 @@ def _lose_one(
     clock = SteadyClock(speed=20)
 
     def wait_until(emitted: Callable[[list[Message]], bool]) -> None:
-        def told_by(read: list[Message]) -> bool:
+        def reported_by(read: list[Message]) -> bool:
             server.send('{"type":"ping"}')
             return emitted(read)
 
-        stocks(settings, until=told_by)
+        stocks(settings, until=reported_by)
 
     with producing(settings, clock):
         server.wait_for("subscribe", 2)
-        wait_until(lambda read: _tells(read, "A", 60_000))
+        wait_until(lambda read: _reports(read, "A", 60_000))
         now_ms = clock.now_ms()
         minute = now_ms - now_ms % 60_000
         large = {"c": [_noise(990)], "p": 1, "s": "A", "t": now_ms, "v": 1}
@@ -235,7 +235,7 @@ def _lose_one(
         found.append((now_ms, stocks(settings)))
 
 
-def _tells(read: list[Message], symbol: str, covered_ms: int) -> bool:
+def _reports(read: list[Message], symbol: str, covered_ms: int) -> bool:
     return any(
         isinstance(m, Watermark) and m.symbol == symbol and m.covered_ms == covered_ms for m in read
     )
@@ -272,7 +272,7 @@ def guarded(tmp_path: Path) -> Iterator[GuardedKafka]:
         yield server
 
 
-def test_a_producer_that_may_not_write_stops_with_a_sentence_and_keeps_everything(
+def test_a_producer_that_may_not_write_stops_with_a_sentence_and_keeps_all_of_it(
     guarded: GuardedKafka, make_settings: MakeSettings
 ) -> None:
     with FinnhubServer() as server:

@@ -138,9 +138,9 @@ def test_subscribed_symbols_arrive_and_no_others(start: Start) -> None:
 
 def test_a_bad_token_is_401_at_the_handshake(start: Start) -> None:
     async def knock(url: str) -> int:
-        with pytest.raises(InvalidStatus) as refused:
+        with pytest.raises(InvalidStatus) as rejected:
             await connect(url)
-        return refused.value.response.status_code
+        return rejected.value.response.status_code
 
     running = start()
     assert asyncio.run(knock(running.websocket_url("bad"))) == 401
@@ -227,9 +227,9 @@ def test_a_quote_agrees_with_the_trades_received(start: Start) -> None:
 
 def test_finnhubs_own_client_meets_401_and_429(start: Start) -> None:
     running = start("--calls-per-minute", "3")
-    with pytest.raises(finnhub.FinnhubAPIException) as refused, running.client("bad") as client:
+    with pytest.raises(finnhub.FinnhubAPIException) as rejected, running.client("bad") as client:
         client.quote("AAPL")
-    assert refused.value.status_code == 401
+    assert rejected.value.status_code == 401
     with running.client() as client:
         for _ in range(3):
             client.quote("AAPL")

@@ -215,10 +215,10 @@ def test_handshakes_are_rejected_with_finnhubs_own_words(status: int, text: str)
             async with simulator.connect() as client:
                 await subscribe(client, SYMBOLS)
                 assert 9 < (await receive(client, 60))[-1].at_s < 10.1
-            with pytest.raises(InvalidStatus) as refused:
+            with pytest.raises(InvalidStatus) as rejected:
                 await simulator.connect(process_exception=lambda error: error)
-            assert refused.value.response.status_code == status
-            assert json.loads(refused.value.response.body or b"") == {"error": text}
+            assert rejected.value.response.status_code == status
+            assert json.loads(rejected.value.response.body or b"") == {"error": text}
             assert simulator.deliveries[-1] == HandshakeRejected(simulator.clock.now_ms(), status)
             await asyncio.sleep(20)
             async with simulator.connect():
@@ -346,9 +346,9 @@ def test_a_rejection_reports_when_to_come_back_if_its_script_does() -> None:
             found = []
             for at_s, path in ((2, handshake), (2, quote), (12, handshake)):
                 await asyncio.sleep(at_s - asyncio.get_running_loop().time())
-                with pytest.raises(InvalidStatus) as refused:
+                with pytest.raises(InvalidStatus) as rejected:
                     await connect(f"ws://{simulator.at}{path}", process_exception=lambda it: it)
-                found.append(refused.value.response.headers.get("Retry-After"))
+                found.append(rejected.value.response.headers.get("Retry-After"))
             return found
 
     assert run(talk()) == ["30", "7", None]

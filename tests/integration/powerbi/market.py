@@ -60,8 +60,8 @@ def write_market(lake: LakeWriter, seed: int = 1) -> None:
                 partition=partition,
             )
         _trades(lake, symbol, price, partition)
-    refused = [rejection(partition, number, "0") for partition in (0, 3, 7) for number in (1, 2)]
-    lake.put("rejected", refused)
+    rejected = [rejection(partition, number, "0") for partition in (0, 3, 7) for number in (1, 2)]
+    lake.put("rejected", rejected)
 
 
 def _day(

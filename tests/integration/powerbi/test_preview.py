@@ -74,7 +74,7 @@ def test_unknown_symbol_is_named_with_those_that_gold_has(gold_file: Path, tmp_p
         write_previews(tmp_path, gold_file, "NONE")
 
 
-def test_without_gold_the_command_says_what_to_do(tmp_path: Path) -> None:
+def test_without_gold_the_command_reports_what_to_do(tmp_path: Path) -> None:
     settings = Settings(_env_file=None, tickhouse_data_dir=tmp_path)  # type: ignore[call-arg]
     done = subprocess.run(
         [TICKHOUSE, "powerbi", "--preview", str(tmp_path / "p")],

@@ -71,7 +71,7 @@ def test_every_query_runs_on_the_gold_of_dbt(
 
 
 @each_visual
-def test_every_query_can_be_said_in_the_dialect_of_snowflake(page: Page, visual: Visual) -> None:
+def test_every_query_translates_to_the_dialect_of_snowflake(page: Page, visual: Visual) -> None:
     for query in queries(page, visual, chosen("NVDA")):
         (translated,) = sqlglot.transpile(query.sql, read="duckdb", write="snowflake")
         assert sqlglot.parse_one(translated, read="snowflake").named_selects

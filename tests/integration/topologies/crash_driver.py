@@ -56,7 +56,7 @@ STOPPED = (0, -signal.SIGTERM)
 """Exit codes of a stopped worker: while it works, and while it starts or waits for Kafka."""
 
 Output = dict[str, list[tuple[int, bytes | None, dict[str, Any]]]]
-Say = Callable[[str], None]
+Report = Callable[[str], None]
 
 
 class Act(NamedTuple):
@@ -147,12 +147,12 @@ class Trouble:
     """The stage on which the acts are played."""
 
     def __init__(
-        self, settings: Settings, kafka: KafkaServer, rng: random.Random, log: Path, say: Say
+        self, settings: Settings, kafka: KafkaServer, rng: random.Random, log: Path, report: Report
     ) -> None:
         self._settings = settings
         self._kafka = kafka
         self._rng = rng
-        self._say = say
+        self._report = report
         self._workers = Workers(settings, log)
 
     def play(self, acts: list[Act], feeder: Feeder) -> None:
@@ -166,7 +166,7 @@ class Trouble:
             time.sleep(act.after_s)
             self._workers.check()
             what = self._do(act)
-            self._say(f"{time.monotonic() - began:6.1f} s  {number:2} of {len(acts)}: {what}")
+            self._report(f"{time.monotonic() - began:6.1f} s  {number:2} of {len(acts)}: {what}")
         feeder.finish()
         self._workers.check()
 
@@ -225,12 +225,12 @@ def disturbed(
     acts: list[Act],
     rng: random.Random,
     log: Path,
-    say: Say,
+    report: Report,
 ) -> Output:
     """The output of the workers that went through `acts`."""
     ensure_topics(settings)
     feeder = Feeder(settings, sent, parts=len(acts) + 2)
-    trouble = Trouble(settings, kafka, rng, log, say)
+    trouble = Trouble(settings, kafka, rng, log, report)
     try:
         trouble.play(acts, feeder)
         await_consumed(settings, STOCKS_TOPIC, GROUP, PATIENCE_S)
@@ -260,7 +260,7 @@ def crash(
     kills: int,
     away_s: int,
     count: int,
-    say: Say = print,
+    report: Report = print,
 ) -> tuple[Output, str]:
     """Play the whole piece: (the undisturbed output, the first difference or an empty string).
 
@@ -270,17 +270,17 @@ def crash(
     rng = random.Random(seed)
     acts = plan(rng, kills, away_s)
     sent = list(messages(seed, count))
-    say(f"seed {seed}: {len(acts)} acts, {dict(Counter(act.kind for act in acts))}")
-    say(f"input: {len(sent)} messages; " + say_shares(shares(sent)))
+    report(f"seed {seed}: {len(acts)} acts, {dict(Counter(act.kind for act in acts))}")
+    report(f"input: {len(sent)} messages; " + report_shares(shares(sent)))
     expected = undisturbed(settings("undisturbed"), sent, folder / "undisturbed.log")
-    say("undisturbed: " + ", ".join(f"{len(of)} in {topic}" for topic, of in expected.items()))
-    actual = disturbed(settings("disturbed"), kafka, sent, acts, rng, folder / "disturbed", say)
+    report("undisturbed: " + ", ".join(f"{len(of)} in {topic}" for topic, of in expected.items()))
+    actual = disturbed(settings("disturbed"), kafka, sent, acts, rng, folder / "disturbed", report)
     found = difference(expected, actual)
-    say(found or "disturbed: the same, record for record, all fields")
+    report(found or "disturbed: the same, record for record, all fields")
     return expected, found
 
 
-def say_shares(found: dict[str, float]) -> str:
+def report_shares(found: dict[str, float]) -> str:
     return ", ".join(
         f"{name} {share:.2%}" for name, share in found.items() if name not in ("messages", "trades")
     )

@@ -68,7 +68,7 @@ def frames(reader: LakeReader) -> list[tuple[int, int]]:
     return sorted((row["frame"], row["frame_index"]) for row in rows)
 
 
-def whole_tape(*ranges: tuple[int, int]) -> list[tuple[int, int]]:
+def full_tape(*ranges: tuple[int, int]) -> list[tuple[int, int]]:
     numbers = [n for first, end in ranges for n in range(first, end)]
     return sorted((number, i) for number in numbers for i in range(PER_MESSAGE))
 
@@ -92,7 +92,7 @@ def await_line(log: Path, text: str, timeout_s: float = 60) -> None:
     support.await_(lambda: log.exists() and text in log.read_text(), timeout_s, text)
 
 
-def test_everything_in_the_topics_arrives(settings: Settings, tmp_path: Path) -> None:
+def test_all_of_it_in_the_topics_arrives(settings: Settings, tmp_path: Path) -> None:
     send_tape(settings, 0, 500)
     twin = trade(frame=500)
     support.send_messages(
@@ -118,7 +118,7 @@ def test_everything_in_the_topics_arrives(settings: Settings, tmp_path: Path) ->
         "rejected": 1,
     }
     assert counts == {dataset: len(rows) for dataset, rows in found.rows.items()}
-    assert set(whole_tape((0, 500))) <= set(frames(found))
+    assert set(full_tape((0, 500))) <= set(frames(found))
     ids = topic_ids(settings, [settings.named(STOCKS_TOPIC)])
     assert {row["_topic_id"] for row in found.rows["trades"]} == set(ids.values())
 
@@ -147,7 +147,7 @@ def test_poison_is_skipped_with_a_count_and_the_worker_goes_on(
         for topic in (STOCKS_TOPIC, CANDLES_TOPIC, REJECTED_TOPIC):
             consumed(settings, topic)
     found = LakeReader(settings).read()
-    assert frames(found) == sorted([(7, 0), *whole_tape((0, 50))])
+    assert frames(found) == sorted([(7, 0), *full_tape((0, 50))])
     assert len(found.rows["candles"]) == 1
     text = log.read_text()
     for reason in ("schema", "key", "feed", "range"):
@@ -175,13 +175,13 @@ def test_rows_written_again_after_a_kill_have_the_same_identity(settings: Settin
             check=False,
         )
         assert killed.returncode == -9, killed.stderr[-2000:]
-        assert frames(reader.read()) == whole_tape((0, end))
+        assert frames(reader.read()) == full_tape((0, end))
     send_tape(settings, 500, 600)
     with support.running(settings, "archive"):
         consumed(settings)
-    assert frames(reader.read()) == whole_tape((0, 600))
+    assert frames(reader.read()) == full_tape((0, 600))
     assert len(reader.rows["trades"]) > 600 * PER_MESSAGE
-    assert frames(LakeReader(settings).read()) == whole_tape((0, 600))
+    assert frames(LakeReader(settings).read()) == full_tape((0, 600))
 
 
 def test_nothing_is_lost_while_the_lake_is_away(
@@ -208,7 +208,7 @@ def test_nothing_is_lost_while_the_lake_is_away(
             await_frames(settings, 400 * PER_MESSAGE, reader)
             consumed(settings)
             assert worker.poll() is None
-        assert frames(reader.read()) == whole_tape((0, 400))
+        assert frames(reader.read()) == full_tape((0, 400))
         assert s3.secret_key not in log.read_text()
 
 
@@ -231,7 +231,7 @@ def test_nothing_is_lost_while_the_broker_is_away(
         send_tape(settings, 200, 300)
         await_frames(settings, 300 * PER_MESSAGE, reader)
         assert worker.poll() is None
-    assert frames(reader.read()) == whole_tape((0, 300))
+    assert frames(reader.read()) == full_tape((0, 300))
 
 
 @pytest.mark.drill
@@ -258,7 +258,7 @@ def test_workers_that_come_and_go_lose_nothing(settings: Settings, tmp_path: Pat
             await_frames(settings, (sent + 300) * PER_MESSAGE, reader)
             consumed(settings)
         assert support.stop(first) == 0
-    assert frames(reader.read()) == whole_tape((0, sent + 300))
+    assert frames(reader.read()) == full_tape((0, sent + 300))
     assert len(reader.incarnations()) == 1
 
 
@@ -311,7 +311,7 @@ def test_a_topic_recreated_while_no_worker_runs_is_another_incarnation(
     with support.running(settings, "archive"):
         consumed(settings)
     found = LakeReader(settings).read()
-    assert frames(found) == whole_tape((0, 300))
+    assert frames(found) == full_tape((0, 300))
     assert len(found.rows["trades"]) == 300 * PER_MESSAGE
     assert_incarnations(found, [(0, 100), (100, 300)])
 
@@ -331,7 +331,7 @@ def test_an_offset_committed_for_another_incarnation_is_not_used(
     log = tmp_path / "log"
     with support.running(settings, "archive", log=log):
         reader = await_frames(settings, 100 * PER_MESSAGE)
-    assert frames(reader) == whole_tape((0, 100))
+    assert frames(reader) == full_tape((0, 100))
     assert "of another incarnation of the topic and is discarded" in log.read_text()
 
 
@@ -368,7 +368,7 @@ def test_a_topic_recreated_under_a_running_worker_loses_nothing(
         await_line(log, "was deleted or recreated")
         reader = await_frames(settings, (500 + new) * PER_MESSAGE)
         consumed(settings)
-    assert frames(reader.read()) == whole_tape((0, 500 + new))
+    assert frames(reader.read()) == full_tape((0, 500 + new))
     assert_incarnations(reader, [(0, 500), (500, 500 + new)])
 
 
@@ -389,7 +389,7 @@ def test_records_that_only_memory_holds_outlive_their_topic(
         send_tape(settings, 150, 1000)
         go.touch()
         await_frames(settings, 1000 * PER_MESSAGE, reader)
-    assert frames(reader.read()) == whole_tape((0, 1000))
+    assert frames(reader.read()) == full_tape((0, 1000))
     assert_incarnations(reader, [(0, 150), (150, 1000)])
 
 

@@ -75,8 +75,8 @@ def test_poison_is_rejected_with_its_reason_and_nothing_else_is_lost(make_settin
     assert candle["trade_count"] == 3
     records = read_topic(settings, REJECTED_TOPIC)
     rejected = values(records)
-    whole = [record for record in rejected if record["indices"] is None]
-    assert sorted(r["reason"] for r in whole) == sorted(reason for _, _, reason in poison)
+    complete = [record for record in rejected if record["indices"] is None]
+    assert sorted(r["reason"] for r in complete) == sorted(reason for _, _, reason in poison)
     parts = {r["reason"]: r["indices"] for r in rejected if r["indices"] is not None}
     assert parts == {"schema": [1, 3], "range": [2], "future": [4]}
     of_mixed = [r for r in rejected if r["indices"] is not None]
@@ -86,7 +86,7 @@ def test_poison_is_rejected_with_its_reason_and_nothing_else_is_lost(make_settin
         assert message.partition() == record["partition"]
         assert record["_topic_id"] == incarnation
         assert record["detail"]
-    (large,) = [r for r in whole if r["size"] > 5_000_000]
+    (large,) = [r for r in complete if r["size"] > 5_000_000]
     assert len(base64.b64decode(large["payload"])) == 64 * 1024
     assert large["sha256"] == hashlib.sha256(huge).hexdigest()
 

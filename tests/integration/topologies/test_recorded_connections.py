@@ -33,7 +33,7 @@ RULES = Rules("replay", "all")
 _encode = msgspec.json.Encoder(decimal_format="number").encode
 
 
-class Line:
+class DelayedConnection:
     """One connection to the feed: numbers its trades and drops the frames that are repeated."""
 
     def __init__(self, name: str) -> None:
@@ -58,7 +58,7 @@ def messages_thrice(sent: list[Message], rng: random.Random) -> Iterator[Message
 
 def frames_thrice(sent: list[Message], rng: random.Random) -> Iterator[Message]:
     """A server that sends every frame three times."""
-    line = Line("a")
+    line = DelayedConnection("a")
     for message in sent:
         if isinstance(message, Trades):
             for _ in range(3):
@@ -69,7 +69,7 @@ def frames_thrice(sent: list[Message], rng: random.Random) -> Iterator[Message]:
 
 def through_two_connections(sent: list[Message], rng: random.Random) -> Iterator[Message]:
     """The second hears the same prints up to a minute later, in frames of its own."""
-    first, second = Line("a"), Line("b")
+    first, second = DelayedConnection("a"), DelayedConnection("b")
     waiting: dict[str, list[Trade]] = {}
     for message in sent:
         prints = waiting.setdefault(message.symbol, [])
@@ -86,7 +86,9 @@ def through_two_connections(sent: list[Message], rng: random.Random) -> Iterator
         yield from framed_by(second, symbol, prints, rng)
 
 
-def framed_by(line: Line, symbol: str, prints: list[Trade], rng: random.Random) -> Iterator[Trades]:
+def framed_by(
+    line: DelayedConnection, symbol: str, prints: list[Trade], rng: random.Random
+) -> Iterator[Trades]:
     """`prints`, which are taken, in frames of any size."""
     while prints:
         size = rng.randint(1, 30)
@@ -94,7 +96,7 @@ def framed_by(line: Line, symbol: str, prints: list[Trade], rng: random.Random) 
         yield from line.hear(symbol, part, max(x.t for x in part))
 
 
-def heard(arrival, path: Path, until: int) -> tuple[dict[tuple[str, int], Bar], list[Candle]]:
+def received(arrival, path: Path, until: int) -> tuple[dict[tuple[str, int], Bar], list[Candle]]:
     """The bars of a trade file up to `until`, received as `arrival` defines, and their candles."""
     trades = (trade for trade in read_trades(path) if trade.t < until)
     sent = list(messages(trades, "replay", RULES.grace_ms, RULES.horizon_ms))
@@ -108,15 +110,15 @@ def heard(arrival, path: Path, until: int) -> tuple[dict[tuple[str, int], Bar], 
 
 
 @pytest.mark.parametrize("arrival", [messages_thrice, through_two_connections])
-def test_gold_heard_more_than_once_equals_all_complete_published_bars(gold_data, arrival):
-    bars, candles = heard(arrival, gold_data / "gold_futures_trades.parquet", END_MS)
+def test_gold_received_more_than_once_equals_all_complete_published_bars(gold_data, arrival):
+    bars, candles = received(arrival, gold_data / "gold_futures_trades.parquet", END_MS)
     assert matches(gold_bars(gold_data), bars) == 1490
     assert sum(c.trade_count + c.zero_volume_count for c in candles) == 40_192
     assert sum(c.duplicate_count for c in candles) > 35_000
 
 
 def test_a_server_that_sends_every_frame_thrice_costs_only_full_frames_of_equal_prints(gold_data):
-    bars, candles = heard(frames_thrice, gold_data / "gold_futures_trades.parquet", END_MS)
+    bars, candles = received(frames_thrice, gold_data / "gold_futures_trades.parquet", END_MS)
     published = gold_bars(gold_data)
     wrong = {key for key, expected in published.items() if bars[key] != expected}
     assert len(wrong) == 6
@@ -128,10 +130,10 @@ def test_a_server_that_sends_every_frame_thrice_costs_only_full_frames_of_equal_
     assert sum(c.duplicate_count for c in candles) == 0
 
 
-def test_us_equities_heard_through_two_connections_equal_the_published_bars(test_data):
+def test_us_equities_received_through_two_connections_equal_the_published_bars(test_data):
     until = 1_381_242_600_000  # 2013-10-08, 10:30 in New York
     path = test_data / "us_equities_trades.parquet"
-    bars, candles = heard(through_two_connections, path, until)
+    bars, candles = received(through_two_connections, path, until)
     regular = {key: bar for key, bar in regular_bars(test_data).items() if key[1] < until}
     assert len(regular) == 236
     assert matches(pre_market_bars(test_data), bars) == 293

@@ -29,7 +29,7 @@ def test_the_page_is_what_the_committed_results_give() -> None:
     )
 
 
-def test_a_section_says_what_was_run_on_what_and_what_came_out() -> None:
+def test_a_section_reports_what_was_run_on_what_and_what_came_out() -> None:
     assert section(RESULT) == (
         "## How fast\n\n"
         "`python -m benchmarks.fast`, 2026-01-02, on 2 cores (x86_64, Linux), python 3.11.7.\n\n"

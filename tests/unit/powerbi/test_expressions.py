@@ -44,7 +44,7 @@ def value(expression: Expression, a: object, b: object, single: bool = True) -> 
         ),
     ],
 )
-def test_expression_is_said_in_dax(expression: Expression, dax: str) -> None:
+def test_expression_is_reported_in_dax(expression: Expression, dax: str) -> None:
     assert expression.dax == dax
 
 

@@ -15,7 +15,7 @@ from app.powerbi.model import MODEL
     ("value", "pattern", "shown"),
     [
         (1234.5, model.PRICE, "1,234.50"),
-        (1234.5, model.WHOLE, "1,234"),
+        (1234.5, model.INTEGER, "1,234"),
         (-7.98, model.SIGNED_PRICE, "-7.98"),
         (7.98, model.SIGNED_PRICE, "+7.98"),
         (0.0, model.SIGNED_PRICE, "0.00"),

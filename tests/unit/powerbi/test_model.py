@@ -64,7 +64,7 @@ def test_every_table_is_a_gold_view_and_every_column_one_of_its_contract(
     assert missing == []
 
 
-def test_gold_is_made_of_views_as_the_navigation_says() -> None:
+def test_gold_is_made_of_views_as_the_navigation_reports() -> None:
     project = (PROJECT / "dbt_project.yml").read_text()
 
     assert re.search(r"gold:\n\s+\+schema: gold\n\s+\+materialized: view\n", project)

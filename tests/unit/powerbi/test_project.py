@@ -77,12 +77,12 @@ def test_renamed_column_of_gold_is_named_with_what_the_contract_has_instead(
         tmp_path, "gold_kpi", "- name: current_price\n", "- name: latest_price\n"
     )
 
-    with pytest.raises(ContractError) as told:
+    with pytest.raises(ContractError) as reported:
         project_files(read_contracts(project), Connection())
 
-    assert "gold_kpi has no current_price" in str(told.value)
-    assert "latest_price" in str(told.value)
-    assert "app/powerbi/model.py" in str(told.value)
+    assert "gold_kpi has no current_price" in str(reported.value)
+    assert "latest_price" in str(reported.value)
+    assert "app/powerbi/model.py" in str(reported.value)
 
 
 def test_missing_view_of_gold_is_named(tmp_path: Path) -> None:
@@ -118,7 +118,7 @@ def test_connection_goes_into_the_parameters_of_the_model(files: Files) -> None:
 
 
 @pytest.mark.parametrize("server", ["", "two\nlines"])
-def test_connection_that_no_parameter_can_hold_is_refused(server: str) -> None:
+def test_connection_that_no_parameter_can_hold_is_rejected(server: str) -> None:
     with pytest.raises(ProjectError, match="SnowflakeServer"):
         project_files(read_contracts(PROJECT), Connection(server=server))
 
@@ -138,7 +138,7 @@ def test_files_that_are_no_longer_made_go_and_what_power_bi_keeps_stays(tmp_path
     assert all(path.exists() for path in kept)
 
 
-def test_output_that_is_no_folder_is_refused(tmp_path: Path) -> None:
+def test_output_that_is_no_folder_is_rejected(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.write_text("mine")
 

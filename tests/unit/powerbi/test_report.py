@@ -139,18 +139,18 @@ def test_the_live_page_has_what_was_asked_for(visuals: Documents) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.key)
 def test_visuals_lie_on_the_page_and_not_on_each_other(page: Any) -> None:
-    places: list[Place] = [visual.place for visual in page.visuals]
-    for number, place in enumerate(places):
+    positions: list[Place] = [visual.place for visual in page.visuals]
+    for number, place in enumerate(positions):
         assert min(place.x, place.y) >= 0
         assert place.x + place.width <= WIDTH
         assert place.y + place.height <= HEIGHT
-        for other in places[number + 1 :]:
+        for other in positions[number + 1 :]:
             apart_x = place.x + place.width <= other.x or other.x + other.width <= place.x
             apart_y = place.y + place.height <= other.y or other.y + other.height <= place.y
             assert apart_x or apart_y, (place, other)
 
 
-def test_tab_order_rises_and_every_visual_says_what_it_shows(visuals: Documents) -> None:
+def test_tab_order_rises_and_every_visual_reports_what_it_shows(visuals: Documents) -> None:
     orders: dict[str, list[int]] = {}
     for path, visual in visuals.items():
         page = path.split("/visuals/")[0]

@@ -48,8 +48,8 @@ def test_the_same_rows_give_the_same_bytes() -> None:
 def test_a_message_is_never_divided_and_no_row_lost() -> None:
     chunks = list(cuts(TOPIC, 20, SPAN))
     assert [row for chunk in chunks for row in chunk] == TOPIC
-    places = [{row[OFFSET] for row in chunk} for chunk in chunks]
-    assert sum(map(len, places)) == len(set().union(*places))
+    positions = [{row[OFFSET] for row in chunk} for chunk in chunks]
+    assert sum(map(len, positions)) == len(set().union(*positions))
 
 
 ends = st.lists(st.integers(0, 60), min_size=1, max_size=4)

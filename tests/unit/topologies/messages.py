@@ -54,14 +54,14 @@ def quote_messages(symbol: str) -> st.SearchStrategy[Quote]:
 
 def watermark_messages(symbol: str) -> st.SearchStrategy[Watermark]:
     def build(
-        received_at: int, t: int, source: str, minute: int, covered: int | None, dark: int | None
+        received_at: int, t: int, source: str, minute: int, covered: int | None, gap: int | None
     ) -> Watermark:
         if covered is None:
             return Watermark(symbol, "live", source, received_at, t)
         start = BASE + minute * MINUTE
-        if dark is None:
+        if gap is None:
             return Watermark(symbol, "live", source, received_at, t, start, covered)
-        since = BASE + min(dark, minute) * MINUTE
+        since = BASE + min(gap, minute) * MINUTE
         return Watermark(symbol, "live", source, received_at, t, start, 0, since)
 
     return st.builds(

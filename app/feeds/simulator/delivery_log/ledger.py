@@ -229,5 +229,5 @@ def _counted(row: dict[str, Any], identity: Identity, k: int, at_ms: int) -> Cou
 
 def _full_of_equals(rows: list[Any], trades: list[tuple[int, Any, Identity]]) -> bool:
     """Return whether a frame is part of a sweep that fills several: an equal frame is new."""
-    whole = len(trades) == len(rows) >= FULL_FRAME_TRADES
-    return whole and len({identity for _, _, identity in trades}) == 1
+    complete = len(trades) == len(rows) >= FULL_FRAME_TRADES
+    return complete and len({identity for _, _, identity in trades}) == 1

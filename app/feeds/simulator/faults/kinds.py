@@ -24,7 +24,7 @@ from app.errors import TickhouseError
 Seconds = Annotated[float, Meta(ge=0, le=86_400_000)]
 Length = Annotated[float, Meta(gt=0, le=86_400_000)]
 Share = Annotated[float, Meta(gt=0, le=1)]
-WholeSeconds = Annotated[int, Meta(ge=0, le=86_400)]
+FullSeconds = Annotated[int, Meta(ge=0, le=86_400)]
 
 
 class FaultError(TickhouseError):
@@ -170,7 +170,7 @@ class Refuse(Lasting, frozen=True, kw_only=True):
     """
 
     status: Annotated[int, Meta(ge=400, le=599)] = 502
-    after_s: WholeSeconds | None = field(default=None, name="after")
+    after_s: FullSeconds | None = field(default=None, name="after")
 
 
 class Slow(Lasting, frozen=True, kw_only=True):
@@ -186,7 +186,7 @@ class RestRefuse(Sampled, frozen=True, kw_only=True, tag="rest-refuse"):
     """A share of the calls is answered with an HTTP status, and `Retry-After` as of `Refuse`."""
 
     status: Annotated[int, Meta(ge=400, le=599)] = 500
-    after_s: WholeSeconds | None = field(default=None, name="after")
+    after_s: FullSeconds | None = field(default=None, name="after")
 
 
 class RestSlow(Sampled, frozen=True, kw_only=True, tag="rest-slow"):

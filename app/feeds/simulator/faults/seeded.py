@@ -78,11 +78,11 @@ def _of_connections(rng: Random, length_s: float, silence_s: float) -> list[AnyF
         (found, HalfOpen(at_s=0)),
     ]
     rng.shuffle(slots)
-    spare = max(length_s - _FIRST_S - _LAST_S - sum(slot for slot, _ in slots), 0.0)
+    remaining_s = max(length_s - _FIRST_S - _LAST_S - sum(slot for slot, _ in slots), 0.0)
     pauses = [rng.random() for _ in slots]
     at_s, faults = _FIRST_S, []
     for (slot, fault), pause in zip(slots, pauses, strict=True):
-        at_s += spare * pause / sum(pauses)
+        at_s += remaining_s * pause / sum(pauses)
         faults.append(msgspec.structs.replace(fault, at_s=round(at_s, 3)))
         at_s += slot
     return faults

@@ -35,9 +35,9 @@ LATE_SHARE = 0.003
 """Of stock orders: those reported late."""
 MEAN_LATENESS_MS, MOST_LATENESS_MS = 2_500, 15_000
 
-_HEAT_SPREAD, _HEAT_LIFE_MS = 0.5, 3 * MINUTE_MS
+_HEAT_SPREAD, _HEAT_DECAY_MS = 0.5, 3 * MINUTE_MS
 _HEAT_TO_ACTIVITY = 0.6
-_PULL_LIFE_MS = 2 * 24 * HOUR_MS
+_PULL_DECAY_MS = 2 * 24 * HOUR_MS
 _AUCTION_MS = 400
 """How far from the ends of a session its auctions are."""
 
@@ -170,11 +170,11 @@ class SymbolMarket:
         """
         elapsed_ms = max(t - self._moved_ms, 0.0)
         self._moved_ms = max(t, self._moved_ms)
-        kept = math.exp(-elapsed_ms / _HEAT_LIFE_MS)
+        kept = math.exp(-elapsed_ms / _HEAT_DECAY_MS)
         spread = _HEAT_SPREAD * math.sqrt(1 - kept * kept)
         self._heat = self._heat * kept + self._rng.gauss(0.0, spread)
         self._waves = _waves(self._heat)
-        pull = 1 - math.exp(-elapsed_ms / _PULL_LIFE_MS)
+        pull = 1 - math.exp(-elapsed_ms / _PULL_DECAY_MS)
         self._log_price += (self._anchor - self._log_price) * pull
         deviation = self._listed.volatility * math.exp(self._heat)
         self._log_price += self._rng.gauss(0.0, deviation * math.sqrt(elapsed_ms / MINUTE_MS))

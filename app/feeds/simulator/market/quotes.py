@@ -50,7 +50,7 @@ class DayQuote:
         if trade.v == 0 or day < self._day:
             return
         if day > self._day:
-            self._turn_over(day)
+            self._roll_over(day)
         rule = eligibility(codes(trade.c), Session.CONTINUOUS).price_class
         if rule <= PriceClass.HIGH_LOW:
             self._high = trade.p if self._high is None else max(self._high, trade.p)
@@ -74,7 +74,7 @@ class DayQuote:
             t=self._last_t // 1000,
         )
 
-    def _turn_over(self, day: int) -> None:
+    def _roll_over(self, day: int) -> None:
         self._day = day
         self._previous_close = self._last
         self._open = self._high = self._low = None

@@ -86,7 +86,7 @@ def test_an_invalid_trade_is_rejected_and_the_frames_other_trades_are_kept(
 ) -> None:
     frame = _parsed(GOOD, bad, GOOD)
     assert [trade.trade.i for trade in frame.trades] == [0, 2]
-    assert [(refusal.reason, refusal.indices) for refusal in frame.rejections] == [(reason, (1,))]
+    assert [(entry.reason, entry.indices) for entry in frame.rejections] == [(reason, (1,))]
     assert frame.size == 3
 
 
@@ -114,8 +114,8 @@ def test_what_is_no_frame_is_rejected_complete(raw: bytes) -> None:
 
 def test_pings_errors_and_news_are_reported_apart() -> None:
     assert parse_frame(b'{"type":"ping"}') == HeartbeatFrame()
-    said = "Subscribing to too many symbols"
-    assert parse_frame(f'{{"msg":"{said}","type":"error"}}'.encode()) == ErrorFrame(said)
+    reported = "Subscribing to too many symbols"
+    assert parse_frame(f'{{"msg":"{reported}","type":"error"}}'.encode()) == ErrorFrame(reported)
     assert parse_frame(b'{"type":"news","data":[]}') == IgnoredFrame("news")
 
 
@@ -142,8 +142,8 @@ def test_every_trade_of_any_frame_is_kept_or_rejected_once(data: list[Any]) -> N
     frame = parse_frame(json.dumps({"data": data, "type": "trade"}).encode())
     assert isinstance(frame, TradesFrame)
     kept = [trade.trade.i for trade in frame.trades]
-    refused = [place for refusal in frame.rejections for place in refusal.indices or ()]
-    assert sorted(kept + refused) == list(range(len(data)))
+    rejected = [place for entry in frame.rejections for place in entry.indices or ()]
+    assert sorted(kept + rejected) == list(range(len(data)))
 
 
 @settings(max_examples=300)

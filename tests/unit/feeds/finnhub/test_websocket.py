@@ -22,7 +22,7 @@ from tests.recording_host import RecordingHost
 def test_a_rejected_handshake_reports_when_to_try_again(status: int) -> None:
     answer = b"HTTP/1.1 %d No\r\nRetry-After: %s\r\n" + DATE + b"\r\n"
     for asked, wait_ms in ((b"7", 7_000), (b"Thu, 14 Nov 2024 16:02:00 GMT", 60_000), (b"?", None)):
-        error = asyncio.run(_refused(answer % (status, asked)))
+        error = asyncio.run(_rejected(answer % (status, asked)))
         assert isinstance(error, Unavailable)
         assert error.retry_after.wait_ms(0) == wait_ms
 
@@ -56,11 +56,11 @@ NO_UPGRADE = b"HTTP/1.1 101 %s\r\nUpgrade: %s\r\nConnection: %s\r\n\r\n"
 )
 def test_whatever_a_server_answers_no_text_or_traceback_holds_the_token(answer: bytes) -> None:
     for form in (KEY, quote(KEY, safe="")):
-        error = asyncio.run(_refused(answer.replace(b"%s", form.encode())))
+        error = asyncio.run(_rejected(answer.replace(b"%s", form.encode())))
         assert KEY[-7:] not in "".join(traceback.format_exception(error))
 
 
-async def _refused(answer: bytes) -> BaseException:
+async def _rejected(answer: bytes) -> BaseException:
     async def rude(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(answer)
@@ -127,7 +127,7 @@ def test_no_redirect_is_followed_and_a_sentence_reports_where_it_points_to(
     there = f"Location: {location}\r\n\r\n".replace("%s", KEY).encode()
     with RecordingHost("127.0.0.2") as other:
         answer = b"HTTP/1.1 %d Moved\r\n" % status + there.replace(b"{}", other.address.encode())
-        error = asyncio.run(_refused(answer))
+        error = asyncio.run(_rejected(answer))
         assert other.received() == []
     assert isinstance(error, Unavailable)
     assert error.status == status

@@ -168,7 +168,7 @@ def test_the_first_trade_alone_shows_a_late_feed() -> None:
     assert it.newest_t(it.now_ms + 1_000) == it.now_ms - HOUR
 
 
-def test_a_late_feed_that_falls_silent_has_sent_everything() -> None:
+def test_a_late_feed_that_falls_silent_has_sent_all_of_it() -> None:
     it = _Skew()
     it.trades("A", "B", "C", lag_ms=10_000)
     assert it.newest_t(it.now_ms + 70_000) == it.now_ms - 10_000

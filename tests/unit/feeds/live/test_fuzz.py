@@ -58,8 +58,8 @@ class _Account:
         repeated = self.session.counts["repeated_trades"] - repeated
         taken = sum(len(m.trades) for m in made if isinstance(m, Trades))
         delivered = trades_in(raw)
-        refused = [m.indices for m in made if isinstance(m, RejectionRecord)]
-        rejected = delivered if None in refused else sum(len(at or ()) for at in refused)
+        denied = [m.indices for m in made if isinstance(m, RejectionRecord)]
+        rejected = delivered if None in denied else sum(len(at or ()) for at in denied)
         assert delivered is None or taken + repeated + (rejected or 0) == delivered, raw
         self.in_messages += taken
         for message in made:

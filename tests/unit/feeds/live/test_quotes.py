@@ -53,9 +53,9 @@ def test_an_unknown_symbol_is_no_price_of_zero() -> None:
     [[], "", None, {}, ANSWER | {"c": "261"}, ANSWER | {"t": "1"}, ANSWER | {"c": None}],
 )
 def test_a_malformed_quote_is_rejected(payload: Any) -> None:
-    refusal = _message(payload)
-    assert isinstance(refusal, Rejection)
-    assert refusal.reason == "schema"
+    rejection = _message(payload)
+    assert isinstance(rejection, Rejection)
+    assert rejection.reason == "schema"
 
 
 @pytest.mark.parametrize(
@@ -217,7 +217,7 @@ def test_a_closed_market_is_asked_for_seldom_and_crypto_never_sleeps() -> None:
     assert asked == {"AAPL": 4, "BINANCE:BTCUSDT": 120}
 
 
-def test_when_there_are_more_than_calls_all_get_their_turn() -> None:
+def test_symbols_beyond_the_call_limit_are_all_polled_in_time() -> None:
     symbols = tuple(f"S{number}" for number in range(300))
     asked = _Schedule(set()).count(symbols, 900)
     assert set(asked.values()) == {3}

@@ -344,9 +344,9 @@ def test_a_rejected_symbol_was_never_covered_and_the_others_are() -> None:
     found: list[str] = []
     for _ in range(30):
         feed.pass_s(1)
-        again, refused, corrections = feed.session.find_rejected("c-1")
+        again, rejected, corrections = feed.session.find_rejected("c-1")
         assert corrections == []
-        found += refused
+        found += rejected
         if "B" in again:
             feed.session.frame(TOO_MANY, "c-1")
     assert found == feed.session.rejected_symbols("c-1") == ["B"]

@@ -224,7 +224,7 @@ def test_a_trade_that_is_reported_late_does_not_fill_a_silence() -> None:
     assert feed.covered() == [60, 40, 40, 60]
 
 
-def test_a_delayed_feed_is_judged_by_its_usual_delay() -> None:
+def test_a_delayed_feed_is_judged_by_its_typical_delay() -> None:
     feed = _Feed()
 
     def go_on(until_s: int) -> None:

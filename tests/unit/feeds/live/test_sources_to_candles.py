@@ -100,7 +100,7 @@ def brief(candles: list[Candle]) -> list[tuple[int, int, int | None]]:
     return [((c.window_start - M) // MINUTE, c.trade_count, c.revision) for c in candles]
 
 
-WHOLE = [(0, 180, 0), (1, 180, 0)]
+INTEGER = [(0, 180, 0), (1, 180, 0)]
 """Two minutes of three prints a second, each written once."""
 
 
@@ -108,7 +108,7 @@ WHOLE = [(0, 180, 0), (1, 180, 0)]
 def test_a_source_whose_clock_is_wrong_makes_the_candles_of_one_whose_clock_is_right(wrong_ms):
     market = Market(a=wrong_ms)
     market.pass_s(130)
-    assert brief(market.candles()) == WHOLE
+    assert brief(market.candles()) == INTEGER
 
 
 def test_of_a_source_an_hour_ahead_the_first_single_trade_is_not_late():
@@ -126,7 +126,7 @@ def test_two_sources_whose_clocks_are_apart_count_each_print_once(wrong_ms):
     market = Market(a=0, b=wrong_ms)
     market.pass_s(130)
     candles = market.candles()
-    assert brief(candles) == WHOLE
+    assert brief(candles) == INTEGER
     assert [c.duplicate_count for c in candles] == [180, 180]
 
 

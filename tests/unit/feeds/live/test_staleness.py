@@ -28,7 +28,7 @@ class _Connection:
         found = self.activity.stalls(self.since_ms, T + round(second * 1000))
         return [(stall.symbols, stall.silent_ms // 1000) for stall in found]
 
-    def heard_until(self, second: float, stalled: tuple[str, ...] = ()) -> dict[str, float]:
+    def received_until(self, second: float, stalled: tuple[str, ...] = ()) -> dict[str, float]:
         ends = self.activity.covered_until(self.since_ms, T + round(second * 1000), stalled)
         return {s: (at - T) / 1000 for at, symbols in ends.items() for s in symbols}
 
@@ -65,7 +65,7 @@ def test_one_market_may_stall_while_another_goes_on() -> None:
     connection.trades(ALL, *range(100))
     connection.trades(CRYPTO, *range(100, 300))
     assert connection.stalled(200) == [(STOCKS, 101)]
-    assert connection.heard_until(200, STOCKS) == {
+    assert connection.received_until(200, STOCKS) == {
         "AAPL": 99.0,
         "MSFT": 99.0,
         "BINANCE:BTCUSDT": 200.0,
@@ -89,39 +89,39 @@ def test_patience_doubles_with_replacements_that_bring_nothing_and_a_trade_ends_
 def test_what_ended_in_good_health_was_received_to_its_end() -> None:
     connection = _Connection()
     connection.trades(STOCKS, *range(100))
-    assert set(connection.heard_until(108).values()) == {108.0}
+    assert set(connection.received_until(108).values()) == {108.0}
 
 
 def test_what_ended_in_a_silence_beyond_chance_was_received_to_its_last_trade() -> None:
     connection = _Connection(ALL)
     connection.trades(STOCKS, *range(100))
     connection.trades(CRYPTO, *[n + 0.4 for n in range(100)])
-    assert set(connection.heard_until(150).values()) == {99.4}
+    assert set(connection.received_until(150).values()) == {99.4}
 
 
 def test_a_market_that_is_subscribed_during_a_silence_does_not_end_it() -> None:
     connection = _Connection()
     connection.trades(STOCKS, *range(100))
     connection.since_ms |= dict.fromkeys(CRYPTO, T + 105_000)
-    heard_until = connection.heard_until(150)
-    assert [heard_until[symbol] for symbol in STOCKS] == [99.0, 99.0]
-    assert heard_until[CRYPTO[0]] <= 105.0, "it was never received"
+    received_until = connection.received_until(150)
+    assert [received_until[symbol] for symbol in STOCKS] == [99.0, 99.0]
+    assert received_until[CRYPTO[0]] <= 105.0, "it was never received"
 
 
 def test_all_markets_that_are_silent_together_end_together_however_seldom_one_trades() -> None:
     connection = _Connection(ALL)
     connection.trades(CRYPTO, *range(0, 100, 20))
     connection.trades(STOCKS, *range(100))
-    assert set(connection.heard_until(125).values()) == {99.0}
-    assert set(connection.heard_until(108).values()) == {108.0}
+    assert set(connection.received_until(125).values()) == {99.0}
+    assert set(connection.received_until(108).values()) == {108.0}
 
 
 def test_a_market_that_is_closed_is_received_though_the_open_ones_are_silent() -> None:
     connection = _Connection(ALL)
     connection.activity = ActivityTracker(lambda symbol, at_ms: ":" in symbol)
     connection.trades(ALL, *range(100))
-    heard_until = connection.heard_until(150)
-    assert heard_until == {"AAPL": 150.0, "MSFT": 150.0, "BINANCE:BTCUSDT": 99.0}
+    received_until = connection.received_until(150)
+    assert received_until == {"AAPL": 150.0, "MSFT": 150.0, "BINANCE:BTCUSDT": 99.0}
 
 
 def test_the_night_reports_nothing_of_how_often_a_symbol_trades() -> None:

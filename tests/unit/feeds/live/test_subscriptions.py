@@ -31,8 +31,8 @@ class _Server:
         found = []
         for _ in range(seconds):
             self.now += 1_000
-            again, refused = self.subscriptions.step(self.now, trading)
-            found += refused
+            again, newly_rejected = self.subscriptions.step(self.now, trading)
+            found += newly_rejected
             self._receive(again)
         return found
 
@@ -74,13 +74,13 @@ def test_the_search_for_one_of_fifty_takes_less_than_a_minute() -> None:
 @settings(deadline=None)
 @given(st.sets(st.sampled_from(NAMES), max_size=8), st.sets(st.sampled_from(NAMES), max_size=8))
 def test_whatever_is_rejected_is_found_and_nothing_else(
-    refused: set[str], more_refused: set[str]
+    first_rejected: set[str], more_rejected: set[str]
 ) -> None:
-    server = _Server(refuses=refused | more_refused)
+    server = _Server(refuses=first_rejected | more_rejected)
     server.subscribe(NAMES[:40])
     found = server.search(seconds=10)
     server.subscribe(NAMES[40:])
-    assert set(found + server.search()) == refused | more_refused
+    assert set(found + server.search()) == first_rejected | more_rejected
 
 
 def test_what_trades_is_above_suspicion() -> None:

@@ -279,13 +279,13 @@ def test_a_checkpoint_is_read_as_it_was_stored(tmp_path: Path) -> None:
 @given(st.lists(st.integers(0, 300), min_size=2, max_size=12, unique=True).map(sorted))
 def test_coverage_is_the_time_between_opening_and_closing(ends_s: list[int]) -> None:
     coverage = Coverage()
-    heard_s: set[int] = set()
+    received_s: set[int] = set()
     for start_s, end_s in zip(ends_s[::2], ends_s[1::2], strict=False):
         coverage.open(M + start_s * 1000)
         coverage.close(M + end_s * 1000)
-        heard_s |= set(range(start_s, end_s))
+        received_s |= set(range(start_s, end_s))
     for minute in range(5):
-        wanted_s = sum(minute * 60 <= second < (minute + 1) * 60 for second in heard_s)
+        wanted_s = sum(minute * 60 <= second < (minute + 1) * 60 for second in received_s)
         assert coverage.covered_ms(M + minute * MINUTE, M + 400_000) == wanted_s * 1000
 
 
@@ -299,13 +299,13 @@ def test_coverage_is_what_the_clock_reported_while_the_feed_was_received(
     steps: list[tuple[str, int]],
 ) -> None:
     coverage, now_s, is_open = Coverage(), 0, False
-    heard_s: set[int] = set()
+    received_s: set[int] = set()
     for what, passed_s in steps:
-        heard_s |= set(range(now_s, now_s + passed_s)) if is_open else set()
+        received_s |= set(range(now_s, now_s + passed_s)) if is_open else set()
         now_s += passed_s
         if what == "cut":
             coverage.cut(M + (now_s - passed_s) * 1000, M + now_s * 1000)
-            heard_s -= set(range(now_s - passed_s, now_s))
+            received_s -= set(range(now_s - passed_s, now_s))
         elif what == "move":
             coverage.moved_forward(M + now_s * 1000, 25_000)
             now_s += 25
@@ -316,7 +316,7 @@ def test_coverage_is_what_the_clock_reported_while_the_feed_was_received(
             coverage.close(M + now_s * 1000)
             is_open = False
     for minute in range(now_s // 60 + 1):
-        wanted_s = sum(second // 60 == minute for second in heard_s)
+        wanted_s = sum(second // 60 == minute for second in received_s)
         assert coverage.covered_ms(M + minute * MINUTE, M + now_s * 1000) == wanted_s * 1000
 
 
@@ -444,21 +444,21 @@ def test_nothing_lost_is_covered_and_what_is_left_is_never_more_than_was_receive
     ends_s: list[int], lost_s: list[int]
 ) -> None:
     coverage = Coverage()
-    heard_s: set[int] = set()
+    received_s: set[int] = set()
     for start_s, end_s in zip(ends_s[::2], ends_s[1::2], strict=False):
         coverage.open(M + start_s * 1000)
         coverage.close(M + end_s * 1000)
-        heard_s |= set(range(start_s, end_s))
+        received_s |= set(range(start_s, end_s))
     if len(ends_s) % 2:
         coverage.open(M + ends_s[-1] * 1000)
-        heard_s |= set(range(ends_s[-1], 301))
+        received_s |= set(range(ends_s[-1], 301))
     lost = set(range(*lost_s))
     coverage.lose(M + lost_s[0] * 1000, M + lost_s[1] * 1000)
     for minute in range(6):
         seconds = set(range(minute * 60, minute * 60 + 60))
         covered_s = coverage.covered_ms(M + minute * MINUTE, M + 301_000) / 1000
-        assert covered_s <= len(seconds & heard_s - lost)
-        assert covered_s >= len(seconds & heard_s) - len(seconds & lost)
+        assert covered_s <= len(seconds & received_s - lost)
+        assert covered_s >= len(seconds & received_s) - len(seconds & lost)
 
 
 def test_a_checkpoint_is_on_the_disk_before_it_takes_the_position_of_the_old_one(

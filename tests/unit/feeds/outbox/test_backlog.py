@@ -92,17 +92,17 @@ def test_what_was_delivered_is_not_sent_again_after_a_crash(path: Path) -> None:
 def test_a_record_that_a_crash_cut_off_is_not_read(path: Path) -> None:
     spill = SpillFile(path)
     spill.append([_record(1), _record(2)])
-    whole = path.stat().st_size
+    complete = path.stat().st_size
     spill.append([_record(3)])
     with path.open("r+b") as file:
         file.truncate(path.stat().st_size - 1)
     again = SpillFile(path)
-    assert path.stat().st_size == whole
+    assert path.stat().st_size == complete
     again.append([_record(4)])
     assert [_number(record) for record in again.read()] == [1, 2, 4]
 
 
-def test_the_end_keeps_everything_in_its_order(path: Path) -> None:
+def test_the_end_keeps_all_of_it_in_its_order(path: Path) -> None:
     backlog = Backlog(1_000, SpillFile(path))
     for number in range(100):
         backlog.add(_record(number))
@@ -118,15 +118,15 @@ def test_what_is_behind_a_damage_is_read_all_the_same(
 ) -> None:
     spill = SpillFile(path)
     spill.append(map(_record, range(3)))
-    whole = path.stat().st_size
+    complete = path.stat().st_size
     spill.append([_record(3, 200), _record(4)])
     spill.close()
     with path.open("r+b") as file:
-        file.seek(whole)
+        file.seek(complete)
         file.write(damage)
     again = SpillFile(path)
     assert [_number(record) for record in again.read()] == [0, 1, 2, 4]
-    assert f"bytes at byte {whole} cannot be read" in caplog.text
+    assert f"bytes at byte {complete} cannot be read" in caplog.text
     again.append([_record(5)])
     assert [_number(record) for record in SpillFile(path).read()] == [0, 1, 2, 4, 5]
 

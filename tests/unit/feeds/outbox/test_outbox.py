@@ -36,7 +36,7 @@ class _Disk:
         self._fsync(file)
 
 
-def test_a_disk_that_rejects_is_an_error_until_it_has_taken_everything(
+def test_a_disk_that_rejects_is_an_error_until_it_has_taken_all_of_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     settings = Settings(

@@ -155,7 +155,7 @@ def test_a_number_is_of_what_was_offered_before_it_was_asked_for(client: list[_C
     assert publisher.last() == 3
 
 
-def test_what_an_earlier_run_left_is_before_everything(
+def test_what_an_earlier_run_left_is_before_all_of_it(
     client: list[_Client], tmp_path: Path
 ) -> None:
     _fill(tmp_path / "spill", 3)

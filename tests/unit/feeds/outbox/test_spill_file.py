@@ -111,7 +111,7 @@ def test_a_record_that_is_corrupt_while_the_file_is_in_use_is_found_when_it_is_r
     assert spill.take_unreadable() == [UnreadableSpan(M + 5, M + 7)]
 
 
-def test_damage_that_looks_like_a_record_is_none(path: Path) -> None:
+def test_damage_that_reads_like_a_record_is_none(path: Path) -> None:
     inner = KafkaRecord("topic", None, b"\xfeREC" + struct.pack("<II", 4, 0) + b"rose" * 20)
     spill = SpillFile(path)
     spill.append([_record(0), inner, _record(2)])
@@ -188,7 +188,7 @@ def test_a_rejected_sync_is_not_taken_for_one(path: Path, monkeypatch: pytest.Mo
         assert not spill.is_synced
 
 
-def test_after_a_rejected_sync_everything_is_written_anew_before_it_counts(
+def test_after_a_rejected_sync_all_of_it_is_written_anew_before_it_counts(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spill, disk = SpillFile(path), _Disk(monkeypatch)

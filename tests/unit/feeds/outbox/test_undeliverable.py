@@ -61,9 +61,9 @@ def _record(message: Message | RejectionRecord) -> KafkaRecord:
     ],
 )
 def test_an_error_is_of_the_message_of_the_moment_or_of_the_producer(
-    code: int, says: Verdict
+    code: int, reports: Verdict
 ) -> None:
-    assert verdict(KafkaError(code)) is says
+    assert verdict(KafkaError(code)) is reports
     assert verdict(KafkaError(code, fatal=True)) is Verdict.STOP
 
 

@@ -101,7 +101,7 @@ def _again(path: Path, feed: FeedName = "live") -> list[Outgoing]:
     return [message for _, messages in played for message in messages]
 
 
-def test_everything_that_can_happen_happens_again(tmp_path: Path) -> None:
+def test_all_of_it_that_can_happen_happens_again(tmp_path: Path) -> None:
     path = tmp_path / "day.gz"
     first = _ProducerRun(path, 0)
     first.open("c-1")

@@ -160,11 +160,11 @@ def test_an_empty_file_becomes_a_recording(path: Path) -> None:
 def test_a_member_that_a_crash_tore_anywhere_is_cut_off(path: Path, left: int, zeros: int) -> None:
     """After a crash of the machine the file may be as long as it was, with zeros at its end."""
     _record(path, b"1")
-    whole = path.read_bytes()
-    path.write_bytes(whole + gzip.compress(b'{"at":1,"what":"second"}\n')[:left] + bytes(zeros))
+    complete = path.read_bytes()
+    path.write_bytes(complete + gzip.compress(b'{"at":1,"what":"second"}\n')[:left] + bytes(zeros))
     _record(path, b"2")
     assert _frames(path) == [b"1", b"2"]
-    assert path.read_bytes().startswith(whole)
+    assert path.read_bytes().startswith(complete)
 
 
 def test_a_first_member_that_a_crash_tore_is_cut_off(path: Path) -> None:

@@ -37,7 +37,7 @@ def test_a_trade_while_the_watermark_is_exactly_at_end_and_horizon_is_late():
     assert outcome.records == []
 
 
-def test_a_minute_that_was_past_when_first_heard_of_is_final_at_once():
+def test_a_minute_that_was_past_when_first_received_of_is_final_at_once():
     feeder = Feeder()
     feeder.watermark(BASE + 5 * MINUTE)
     candle = only(feeder.trades(trade(0)).records)
@@ -387,10 +387,10 @@ def test_a_source_that_was_away_long_covered_nothing_of_the_minutes_it_names():
     feeder = Feeder()
     feeder.watermark(BASE, "a", BASE, 20_000)
     feeder.trades(trade(0), trade(MINUTE), trade(2 * MINUTE), source="b")
-    dark = Watermark(
+    gap = Watermark(
         "SPY", "live", "a", BASE + 3 * MINUTE, BASE + 3 * MINUTE, BASE + 2 * MINUTE, 0, BASE + 1
     )
-    records = feeder.send(dark).records
+    records = feeder.send(gap).records
     assert [(c.window_start - BASE, c.covered_ms) for c in records] == [
         (0, 0),
         (MINUTE, 0),
@@ -485,7 +485,7 @@ def test_an_unknown_condition_counts_volume_only_and_is_tallied():
     assert feeder.candles.counters["unknown_condition"] == 1
 
 
-def test_a_quote_that_changes_nothing_is_saved_as_heard_all_the_same():
+def test_a_quote_that_changes_nothing_is_saved_as_received_all_the_same():
     feeder = Feeder()
     feeder.quote(BASE + 2000, "10")
     feeder.quote(BASE, "10")

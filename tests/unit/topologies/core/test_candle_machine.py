@@ -34,7 +34,7 @@ lags = st.sampled_from(
 prints = st.tuples(lags, st.booleans(), prices, sizes, conditions, st.sampled_from([0, 0, 0, 1]))
 
 
-class SymbolLife(RuleBasedStateMachine):
+class SymbolHistory(RuleBasedStateMachine):
     """One symbol at a worker whose memory, store and input are all in reach."""
 
     @initialize(
@@ -154,5 +154,5 @@ class SymbolLife(RuleBasedStateMachine):
             assert not any(self.naive.past(start) for start in kept)
 
 
-SymbolLife.TestCase.settings = examples(120, stateful_step_count=40)
-TestSymbolLife = SymbolLife.TestCase
+SymbolHistory.TestCase.settings = examples(120, stateful_step_count=40)
+TestSymbolHistory = SymbolHistory.TestCase

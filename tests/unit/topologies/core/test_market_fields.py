@@ -75,10 +75,10 @@ def numbered(events: list[Event]) -> list[Event]:
 
 def shuffled(events: list[Event], random: Random) -> list[Event]:
     """`events` in any order in which those of a symbol and millisecond keep theirs."""
-    places = [(event.symbol, event.t) for event in events]
-    random.shuffle(places)
-    queues = {place: iter([e for e in events if (e.symbol, e.t) == place]) for place in places}
-    return [next(queues[place]) for place in places]
+    positions = [(event.symbol, event.t) for event in events]
+    random.shuffle(positions)
+    queues = {place: iter([e for e in events if (e.symbol, e.t) == place]) for place in positions}
+    return [next(queues[place]) for place in positions]
 
 
 def repeated(events: list[Event], random: Random) -> list[Event]:
@@ -162,8 +162,8 @@ def output_of(trades: list[Trade]) -> CandleSums:
     st.lists(st.builds(in_one_minute, trades), min_size=1, max_size=20).map(number_repeats),
     st.lists(st.integers(0, 20), min_size=1, max_size=4).map(sorted),
 )
-def test_merging_the_candles_of_a_split_gives_the_candle_of_the_whole(trades, cuts):
-    whole = output_of(trades)
+def test_merging_the_candles_of_a_split_gives_the_candle_of_the_full(trades, cuts):
+    complete = output_of(trades)
     parts = [
         output_of(trades[first:last])
         for first, last in zip([0, *cuts], [*cuts, len(trades)], strict=True)
@@ -171,8 +171,8 @@ def test_merging_the_candles_of_a_split_gives_the_candle_of_the_whole(trades, cu
     from_the_left = reduce(merge, parts)
     from_the_right = reduce(lambda later, earlier: merge(earlier, later), reversed(parts))
     for name in MERGED:
-        assert getattr(from_the_left, name) == getattr(whole, name)
-        assert getattr(from_the_right, name) == getattr(whole, name)
+        assert getattr(from_the_left, name) == getattr(complete, name)
+        assert getattr(from_the_right, name) == getattr(complete, name)
 
 
 def alone(symbol: str, topic: list[tuple[bytes, bytes]], restarts: list[bool]) -> list[Candle]:

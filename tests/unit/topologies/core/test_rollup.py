@@ -94,7 +94,7 @@ def test_a_revised_minute_revises_what_is_final_and_changes_what_is_open():
     assert {(r.high, r.close, r.trade_count, r.late_count) for r in made} == {(12, 12, 2, 1)}
 
 
-def test_a_minute_past_when_first_heard_of_makes_its_rollup_final_at_once():
+def test_a_minute_past_when_first_received_of_makes_its_rollup_final_at_once():
     day = Day()
     day.until("10:10")
     assert brief(day.trade("10:00:01"))[0] == ("5m", "final", 0)
