@@ -31,7 +31,7 @@ MESSAGES = 20
 """Per partition; the first is committed."""
 MAX_DELAY_S = 0.015
 WATCH_S = 0.05
-RESUMED_S = 10.0
+RESUMED_S = 60.0
 
 
 def fill(brokers: str) -> None:
