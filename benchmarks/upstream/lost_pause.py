@@ -1,4 +1,4 @@
-"""Show that a pause right after an assignment can be lost, as Quix Streams does for changelogs.
+"""Show that a pause right after an assignment, as Quix Streams makes, can get lost or stop a fetch.
 
     python -m benchmarks.upstream.lost_pause [SECONDS]
 
