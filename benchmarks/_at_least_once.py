@@ -1,4 +1,4 @@
-"""`tickhouse candles` with the other guarantee, for comparison alone: nothing else is changed."""
+"""`tickhouse candles` with at-least-once processing, for comparison; nothing else is changed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Kafka with a workload in it, and worker processes measured from outside."""
+"""Run Kafka with a workload, and measure worker processes from outside."""
 
 from __future__ import annotations
 
@@ -29,30 +29,30 @@ from tests.support import await_, consumer, delete_topics, end_offsets, send_mes
 from topologies.candles import GROUP
 
 CHECK_INTERVAL_S = 0.1
-"""Looking oftener takes of the cores that are measured."""
+"""The polling interval; polling more often would take CPU from what is measured."""
 FAR_S = 900.0
 
 
 class WorkerError(TickhouseError):
-    """A worker does not do its work."""
+    """A worker failed or makes no progress."""
 
 
 def worker_log(settings: Settings) -> Path:
-    """What the workers of a benchmark write to; gone with its folder."""
+    """The log of a benchmark's workers; deleted with its folder."""
     return settings.tickhouse_data_dir / "candles.log"
 
 
 class Cost(NamedTuple):
-    """What a contestant took, from its first message to the commit of its last."""
+    """The time of a contestant, from its first message to the commit of its last."""
 
     wall_s: float
     cpu_s: float
-    """Of the contestant's own processes, all threads; Kafka's are not in it."""
+    """Of the contestant's own processes, all threads, without Kafka's."""
 
 
 @contextmanager
 def bench(folder: Path) -> Iterator[Settings]:
-    """A Kafka of its own while the block runs; settings on it, feed replay."""
+    """Run a Kafka for the block; yield settings for it with the feed replay."""
     with KafkaServer(folder / "kafka") as kafka:
         yield Settings(
             _env_file=None,  # type: ignore[call-arg]
@@ -72,7 +72,7 @@ class Input:
         self.ends = end_offsets(self.settings, STOCKS_TOPIC)
 
     def reset(self) -> None:
-        """Delete all that a run left behind but the input: topics, the group, the state."""
+        """Delete what a run left behind, except the input: topics, the group, the state."""
         delete_all(self.settings, but=STOCKS_TOPIC)
         ensure_topics(self.settings)
 
@@ -108,7 +108,7 @@ def _groups_are_gone(admin: AdminClient, prefix: str) -> bool:
 
 
 class Group:
-    """What Kafka knows of a consumer group of the namespace, asked often and cheaply."""
+    """A consumer group of the namespace, queried through one client."""
 
     def __init__(self, settings: Settings, partitions: Iterable[int], name: str = GROUP) -> None:
         self._log = worker_log(settings)
@@ -149,12 +149,12 @@ class Group:
 
 
 def cpu_s(processes: Iterable[subprocess.Popen[bytes]]) -> float:
-    """CPU seconds, user and system, that running `processes` have taken so far."""
+    """CPU seconds, user and system, of running `processes` so far."""
     return sum(sum(psutil.Process(process.pid).cpu_times()[:2]) for process in processes)
 
 
 def kafka_cpu_s() -> float:
-    """CPU seconds that this process's Kafka has taken so far."""
+    """CPU seconds of this process's Kafka so far."""
     ours = psutil.Process().children(recursive=True)
     return sum(sum(our.cpu_times()[:2]) for our in ours if "kafka.Kafka" in our.cmdline())
 
@@ -191,7 +191,7 @@ def measured(input_: Input, workers: list[subprocess.Popen[bytes]]) -> Cost:
 
 
 def batches(settings: Settings, topic: str) -> Iterator[list[Any]]:
-    """A topic to its end, read committed, as many messages at once as have come."""
+    """Read a topic to its end, read committed, in batches of available messages."""
     reader = consumer(settings)
     name = settings.named(topic)
     partitions = range(settings.kafka_partitions)

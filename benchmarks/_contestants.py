@@ -1,4 +1,4 @@
-"""Who runs over the same input: the worker itself, its limits, and Quix Streams as documented.
+"""The contestants on the same input: the worker, its upper limits, and stock Quix Streams.
 
 Each runs in a process of its own and is measured from its first message to its last commit.
 """
@@ -24,14 +24,14 @@ from app.exact import EXACT
 from app.market.sessions import load_calendar
 from app.settings import Settings
 from benchmarks._bench import Cost, Input, WorkerError, batches, candles, measured, worker_log
-from benchmarks._reference import Bar, Key, full
+from benchmarks._reference import Key, ReferenceBar, full
 from tests.support import read_topic, running, values
 from topologies.core.candle import Rules, SymbolCandles
 from topologies.core.window import newest
 from topologies.runtime.worker import tune_gc
 
 COMPILED = Path(__file__).resolve().parent.parent / ".compiled"
-"""What `make compile` writes."""
+"""The output of `make compile`."""
 STOCK_CANDLES_TOPIC = "candles-stock"
 STOCK_TTL = timedelta(seconds=60)
 STOCK_GRACE = timedelta(seconds=10)
@@ -44,7 +44,7 @@ class Result(NamedTuple):
 
     cost: Cost
     candles: dict[Key, Any]
-    """`Full` or `Bar` by symbol and minute; empty of a contestant that makes none."""
+    """`Full` or `ReferenceBar` by symbol and minute; empty for a contestant without candles."""
     revisions: int = 0
     partials: int = 0
 
@@ -80,7 +80,7 @@ def core(input_: Input) -> Result:
 
 
 def stock(input_: Input) -> Result:
-    """Quix Streams as its documentation teaches it: plain OHLCV, odd lots like any other trade."""
+    """Quix Streams as in its documentation: plain OHLCV, odd lots like any other trade."""
     input_.reset()
     cost = _alone(_stock, input_.settings, input_.messages)
     found = values(read_topic(input_.settings, STOCK_CANDLES_TOPIC))
@@ -94,7 +94,7 @@ def _result(cost: Cost, records: list[Candle], partials: int) -> Result:
 
 
 def _alone(run: Callable[..., T], *arguments: Any) -> T:
-    """The result of `run` in a fresh process."""
+    """Run a function in a new process; return its result."""
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=spawn) as pool:
         return pool.submit(run, *arguments).result()
@@ -208,7 +208,7 @@ def _is_new(trade: dict[str, Any], state: State[str, bool]) -> bool:
     return True
 
 
-def _bar(bar: dict[str, Any]) -> Bar:
+def _bar(bar: dict[str, Any]) -> ReferenceBar:
     open_, high, low, close = (round(bar[name] * 100) for name in ("open", "high", "low", "close"))
     notional = round(bar["notional"] * 100)
-    return Bar(open_, high, low, close, int(bar["volume"]), notional, bar["trade_count"])
+    return ReferenceBar(open_, high, low, close, int(bar["volume"]), notional, bar["trade_count"])

@@ -1,4 +1,4 @@
-"""The candles of a workload, computed by SQL: shares no code with what is measured."""
+"""Compute the candles of a workload in SQL, sharing no code with what is measured."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from benchmarks._workload import BASE, MINUTE_MS, SYMBOLS
 
 
 class WrongCandlesError(TickhouseError):
-    """A contestant's candles are not the reference's, so its figure does not count."""
+    """A contestant's candles differ from the reference, so its figure is invalid."""
 
 
-class Bar(NamedTuple):
+class ReferenceBar(NamedTuple):
     """A candle in cents and whole shares."""
 
     open: int
@@ -31,7 +31,7 @@ class Bar(NamedTuple):
 class Full(NamedTuple):
     """A bar, and what else the topology promises of a candle."""
 
-    bar: Bar
+    bar: ReferenceBar
     open_time: int
     high_time: int
     low_time: int
@@ -117,14 +117,14 @@ class Prints:
             query = _BARS.format(minute=MINUTE_MS, base=BASE, by_tape=by_tape)
             rows = connection.execute(query).fetchall()
         return {
-            (SYMBOLS[symbol], start): Full(Bar(*map(int, row[:7])), *map(int, row[7:]))
+            (SYMBOLS[symbol], start): Full(ReferenceBar(*map(int, row[:7])), *map(int, row[7:]))
             for symbol, start, *row in rows
         }
 
 
 def full(candle: Candle) -> Full:
     """A candle of the topology in the reference's terms."""
-    bar = Bar(
+    bar = ReferenceBar(
         _cents(candle.open),
         _cents(candle.high),
         _cents(candle.low),

@@ -1,4 +1,4 @@
-"""A benchmark's figures: a table on the screen, and as JSON in results/, a section of the page."""
+"""Report a benchmark's figures: a table on the screen, and JSON in results/ for the page."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def percentile(figures: list[float], percent: float) -> float:
 
 
 def machine() -> dict[str, Any]:
-    """What the figures were measured on."""
+    """The machine and versions that the figures were measured with."""
     return {
         "cores": os.cpu_count(),
         "machine": platform.machine(),

@@ -1,4 +1,4 @@
-"""The candles worker beside its limits and beside stock Quix Streams, on one input in real Kafka.
+"""Compare the candles worker with its limits and stock Quix Streams, on one input in real Kafka.
 
     parse      a bare consumer loop with the same parser
     core       the same, and the same core in memory: no state store, no output, lost in a crash

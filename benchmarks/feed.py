@@ -1,4 +1,4 @@
-"""The producer's cost: what it takes of a core and of memory, and how fast it is.
+"""Measure the producer: its CPU, its memory and its throughput.
 
 Market, producer and Kafka are processes of their own. The market sends frames of the simulator's
 exchange, made beforehand, in real time; the producer is `tickhouse produce`'s own, with notes taken
@@ -76,7 +76,7 @@ message* shows. *lost*: trades sent that are not in Kafka. Aims: 15 % of a core,
 _FRAME = re.compile(rb'"frame":(\d+)')
 
 
-class Cost(NamedTuple):
+class ProducerCost(NamedTuple):
     """What a run took and what came of it."""
 
     cpu_share: float
@@ -171,7 +171,7 @@ def _then(pipe: Connection, call: Callable[[], Any]) -> Callable[[], Any]:
     return wait
 
 
-def measure(settings: Settings, rate: int, seconds: int) -> Cost:
+def measure(settings: Settings, rate: int, seconds: int) -> ProducerCost:
     """One run in a namespace of its own."""
     spawn = get_context("spawn")
     market_end, market_pipe = spawn.Pipe()
@@ -209,7 +209,7 @@ def measure(settings: Settings, rate: int, seconds: int) -> Cost:
     noted = ((number - 1, at) for number, at in zip(frames, handed_ns, strict=True))
     warm = [(frame, at_ns) for frame, at_ns in noted if read_ns[frame] > warm_ns]
     arrived, messages = _in_kafka(settings)
-    return Cost(
+    return ProducerCost(
         cpu_s / wall_s,
         cpu_s / (rate * seconds) * 1e6,
         memory_mb,
@@ -235,7 +235,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=int, default=SECONDS)
     parser.add_argument("--keep", action="store_true", help="leave the result though cut short")
     given = parser.parse_args()
-    costs: dict[int, Cost] = {}
+    costs: dict[int, ProducerCost] = {}
     with tempfile.TemporaryDirectory() as folder, bench(Path(folder)) as settings:
         for rate in given.rates:
             costs[rate] = measure(settings, rate, given.seconds)
@@ -250,7 +250,7 @@ def main() -> None:
     )
 
 
-def _figures(cost: Cost) -> dict[str, Any]:
+def _figures(cost: ProducerCost) -> dict[str, Any]:
     waits = {
         name: {
             "p50": percentile(figures, 50),
@@ -263,7 +263,7 @@ def _figures(cost: Cost) -> dict[str, Any]:
     return cost._asdict() | waits
 
 
-def _row(rate: int, cost: Cost) -> list[str]:
+def _row(rate: int, cost: ProducerCost) -> list[str]:
     figures = _figures(cost)
     own, complete = figures["read_to_kafka_ms"], figures["sent_to_kafka_ms"]
     return [

@@ -1,4 +1,4 @@
-"""How soon a trade is seen: feed at real time, worker with its default settings, readers beside it.
+"""Measure latency from trade to candle: a real-time feed, a worker with defaults, readers.
 
 Feeder and readers are processes of their own, on the clock that all processes of a machine share.
 The feeder makes messages and watermarks as the producer does (`app.feeds.live.session`), one trade
@@ -63,7 +63,7 @@ each {commit_s:.0f} s.
 """
 
 
-class Sent(NamedTuple):
+class SentMessage(NamedTuple):
     """A message of trades on its way: where it lies, whose it is, when it was sent."""
 
     partition: int
@@ -88,10 +88,10 @@ class Seen(NamedTuple):
     wall_ms: float
 
 
-def feed(settings: Settings, rate: int, seconds: float) -> list[Sent]:
+def feed(settings: Settings, rate: int, seconds: float) -> list[SentMessage]:
     """Send `rate` trades a second in real time; what was sent, without the warm-up."""
     clock, rng = SteadyClock(), Random(1)
-    sent: list[Sent] = []
+    sent: list[SentMessage] = []
     producer = Producer(
         producer_settings(settings) | {"linger.ms": 0, "delivery.report.only.error": False}
     )
@@ -129,7 +129,7 @@ def feed(settings: Settings, rate: int, seconds: float) -> list[Sent]:
     return sent
 
 
-def _note(sent: list[Sent], message: Trades, counts_from: int) -> Any:
+def _note(sent: list[SentMessage], message: Trades, counts_from: int) -> Any:
     at_ns = time.monotonic_ns()
     minute = message.trades[0].t // MINUTE_MS * MINUTE_MS
 
@@ -137,7 +137,7 @@ def _note(sent: list[Sent], message: Trades, counts_from: int) -> Any:
         assert error is None, error
         if at_ns >= counts_from:
             place = record.partition(), record.offset(), record.timestamp()[1]
-            sent.append(Sent(*place, message.symbol, minute, at_ns))
+            sent.append(SentMessage(*place, message.symbol, minute, at_ns))
 
     return delivered
 
@@ -177,7 +177,7 @@ def _seen(record: Any, at_ns: int, wall_s: float) -> Seen:
     return Seen(*place, c.symbol, c.window_start, c.last_offset, at_ns, wall_s * 1000)
 
 
-def first_partial_ms(sent: list[Sent], partials: list[Seen]) -> list[float]:
+def first_partial_ms(sent: list[SentMessage], partials: list[Seen]) -> list[float]:
     """Of each message that emitted a partial: how long until the reader had it.
 
     A partial that a later message emitted may name this one as its last, but not its timestamp.
@@ -190,7 +190,7 @@ def first_partial_ms(sent: list[Sent], partials: list[Seen]) -> list[float]:
     return [(at[key] - item.at_ns) / 1e6 for item, key in keys if key in at]
 
 
-def until_counted_ms(sent: list[Sent], seen: list[Seen]) -> list[float]:
+def until_counted_ms(sent: list[SentMessage], seen: list[Seen]) -> list[float]:
     """Of each message: how long until a candle of its minute counted it.
 
     :raises AssertionError: one never was.
@@ -227,7 +227,7 @@ def measure(settings: Settings, rate: int, seconds: float) -> dict[str, Any]:
             return figures(sent, live.result(), finals.result())
 
 
-def figures(sent: list[Sent], partials: list[Seen], finals: list[Seen]) -> dict[str, Any]:
+def figures(sent: list[SentMessage], partials: list[Seen], finals: list[Seen]) -> dict[str, Any]:
     """What was measured, in milliseconds."""
     emitted = first_partial_ms(sent, partials)
     last_ns = max(item.at_ns for item in sent) - SETTLED_S * 1_000_000_000

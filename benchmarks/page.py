@@ -1,4 +1,4 @@
-"""docs/performance.md, made of the results that the benchmarks left in results/."""
+"""Generate docs/performance.md from the results of the benchmarks in results/."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a message that no worker can take costs, beside a good one of ten trades.
+"""Measure the cost of invalid messages, compared with a valid one of ten trades.
 
 One worker, one run: messages of each kind in turn, several rounds, CPU of the worker alone. Then
 nothing but poison of all kinds, and the worker's memory after so many and after ten times as many.

@@ -1,4 +1,4 @@
-"""How much a worker holds, in memory and on disk, while event time goes by; and what a start costs.
+"""Measure a worker's state, in memory and on disk, as event time passes, and the cost of a start.
 
     many   5,000 symbols that trade each minute
     one    one symbol with 6,000 trades a minute, for six hours of event time

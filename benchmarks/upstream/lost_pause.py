@@ -1,4 +1,4 @@
-"""Show that a pause right after an assignment can be lost, as Quix Streams does for changelogs.
+"""Show that a pause right after an assignment, as Quix Streams makes, can get lost or stop a fetch.
 
     python -m benchmarks.upstream.lost_pause [SECONDS]
 
@@ -31,7 +31,7 @@ MESSAGES = 20
 """Per partition; the first is committed."""
 MAX_DELAY_S = 0.015
 WATCH_S = 0.05
-RESUMED_S = 10.0
+RESUMED_S = 60.0
 
 
 def fill(brokers: str) -> None:

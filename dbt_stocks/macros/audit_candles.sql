@@ -75,7 +75,9 @@ candles as (
         incarnations._incarnation as trades_incarnation
     from {{ ref('silver_candles') }} as silver_candles
     inner join incarnations
-        on incarnations.began_ms <= {{ elapsed_ms("timestamp '1970-01-01'", 'silver_candles._kafka_time') }}
+        on
+            incarnations.began_ms
+            <= {{ elapsed_ms("timestamp '1970-01-01'", 'silver_candles._kafka_time') }}
     where {{ on_days }}
     qualify
         row_number() over (

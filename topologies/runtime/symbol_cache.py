@@ -1,7 +1,7 @@
 """Cache of the state of symbols in memory, verified against the state store once per checkpoint.
 
 Reading and writing Quix's state for each message costs more than making a candle. So the state of a
-symbol incarnations in memory and goes into `State` only when a checkpoint begins to commit:
+symbol stays in memory and goes into `State` only when a checkpoint begins to commit:
 `CheckpointSink.flush` runs before Quix produces the changelogs, in the same transaction. An entry
 is verified at its first use in each checkpoint: the head in the store must hold the offset that the
 entry was last saved at. If it does not (the checkpoint was aborted, or the partition was assigned

@@ -132,7 +132,7 @@ judged as (
 
 ),
 
--- of a trade received through several incarnations, connections or messages, the first accepted one counts
+-- of a trade seen in several incarnations, connections or messages the first accepted one counts
 final as (
 
     select

@@ -1,4 +1,4 @@
-"""A small application on a worker's settings, run in the test's own process."""
+"""A small application with a worker's settings, run in the test's own process."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ GROUP = "counting"
 
 @contextmanager
 def counting(settings: Settings, stateful: bool) -> Iterator[BatchedApplication]:
-    """An application that answers each message with its number: of all, or of its key's state."""
+    """An application that replies to each message with its number, overall or of its key."""
     with claim_instance(settings.state_dir / GROUP, None) as instance:
         app = application(settings, instance, settings.named(GROUP))
         source, target = (
@@ -46,7 +46,7 @@ def _counted(_: bytes, state: State) -> bytes:
 
 
 def beside(app: BatchedApplication, watch: Callable[[], None]) -> None:
-    """Run `app` until `watch`, in a thread of its own, is done; raises what either raised."""
+    """Run `app` until `watch` returns in a separate thread; raise what either raised."""
     failed: list[BaseException] = []
 
     def watching() -> None:

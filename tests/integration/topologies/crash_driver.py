@@ -1,4 +1,4 @@
-"""A seeded run of trouble for the candles workers: what they write must be as if nothing happened.
+"""Run candles workers through seeded failures and compare their output with an undisturbed run.
 
 While the input arrives, workers are killed (-9), lose their local state, become one, two or three,
 and the broker is restarted, killed and away. What they wrote, read committed, is compared with the
@@ -51,7 +51,7 @@ from topologies.candles import GROUP
 OUTPUTS = tuple(topic for topic in TOPICS if topic != STOCKS_TOPIC)
 MAX_WORKERS = 3
 PATIENCE_S = 180
-"""How long the workers may take to go on after an act."""
+"""How long the workers may take to resume after a failure."""
 STOPPED = (0, -signal.SIGTERM)
 """Exit codes of a stopped worker: while it works, and while it starts or waits for Kafka."""
 
@@ -60,16 +60,16 @@ Report = Callable[[str], None]
 
 
 class Act(NamedTuple):
-    """One trouble; it comes `after_s` past the first commit that follows the act before it."""
+    """A failure; it is injected `after_s` after the first commit that follows the previous one."""
 
     kind: Literal["kill", "kill and wipe", "workers", "stop broker", "kill broker"]
     after_s: float
     number: int = 0
-    """How many workers from now on; or how many seconds the broker is away."""
+    """The number of workers from now on, or the seconds the broker is down."""
 
 
 def plan(rng: random.Random, kills: int, away_s: int) -> list[Act]:
-    """`kills` kills, every fourth with its local state lost, and between them all else."""
+    """Plan `kills` kills, every fourth with loss of local state, and all other failures between."""
     kinds: list[Any] = [
         ("kill and wipe" if number % 4 == 3 else "kill", 0) for number in range(kills)
     ]
@@ -83,7 +83,7 @@ def plan(rng: random.Random, kills: int, away_s: int) -> list[Act]:
 
 
 def await_commit(settings: Settings, timeout_s: float = PATIENCE_S) -> None:
-    """Return when a read-committed reader of `candles-live` sees more than it does now."""
+    """Wait until a read-committed consumer of `candles-live` gets further records."""
     ends = end_offsets(settings, LIVE_TOPIC)
     name = settings.named(LIVE_TOPIC)
     reader = consumer(settings, **{"enable.partition.eof": False})
@@ -106,7 +106,7 @@ class Workers:
         self._running: dict[int, subprocess.Popen[bytes]] = {}
 
     def check(self) -> None:
-        """None has ended by itself."""
+        """Assert that no worker has ended by itself."""
         for number, worker in self._running.items():
             assert worker.poll() is None, f"worker {number} ended by itself, see {self._log}*"
 
@@ -119,7 +119,7 @@ class Workers:
             self._start(next(n for n in range(MAX_WORKERS) if n not in self._running))
 
     def kill(self, rng: random.Random, wipe: bool = False) -> int:
-        """Kill -9 one of them and start it again, its local state lost if `wipe`; its number."""
+        """Kill -9 a worker and restart it, without its local state if `wipe`; return its number."""
         number = rng.choice(sorted(self._running))
         worker = self._running.pop(number)
         worker.kill()
@@ -131,7 +131,7 @@ class Workers:
         return number
 
     def end(self) -> None:
-        """Stop all, by force if they must be."""
+        """Stop all workers, by SIGKILL if necessary."""
         for worker in self._running.values():
             with suppress(AssertionError):
                 stop(worker)
@@ -144,7 +144,7 @@ class Workers:
 
 
 class Trouble:
-    """The stage on which the acts are played."""
+    """Injects failures into running workers and their broker."""
 
     def __init__(
         self, settings: Settings, kafka: KafkaServer, rng: random.Random, log: Path, report: Report
@@ -156,7 +156,7 @@ class Trouble:
         self._workers = Workers(settings, log)
 
     def play(self, acts: list[Act], feeder: Feeder) -> None:
-        """Play all acts, each in the middle of work; then let the workers read to the end."""
+        """Inject all failures during work, then let the workers read to the end."""
         self._workers.set_count(1)
         feeder.release()
         began = time.monotonic()
@@ -194,7 +194,7 @@ class Trouble:
 
 
 def outputs(settings: Settings) -> Output:
-    """Every output record, read committed, by topic: partition, key, value, in their order."""
+    """Every output record, read committed, by topic: partition, key, value, in order."""
     found: Output = {}
     for topic in OUTPUTS:
         read = read_topic(settings, topic, timeout_s=PATIENCE_S)
@@ -210,7 +210,7 @@ def outputs(settings: Settings) -> Output:
 
 
 def undisturbed(settings: Settings, sent: list[Pair], log: Path) -> Output:
-    """The output of one worker that reads all of it with nothing in its way."""
+    """The output of one worker without failures."""
     ensure_topics(settings)
     send(settings, STOCKS_TOPIC, sent)
     with running(settings, "candles", log=log):
@@ -227,7 +227,7 @@ def disturbed(
     log: Path,
     report: Report,
 ) -> Output:
-    """The output of the workers that went through `acts`."""
+    """The output of workers with the failures `acts`."""
     ensure_topics(settings)
     feeder = Feeder(settings, sent, parts=len(acts) + 2)
     trouble = Trouble(settings, kafka, rng, log, report)
@@ -241,7 +241,7 @@ def disturbed(
 
 
 def difference(expected: Output, actual: Output) -> str:
-    """The first record that is not as it should be, in a sentence; empty when all are."""
+    """Describe the first record that differs; empty if none does."""
     for topic in OUTPUTS:
         for number, (wanted, found) in enumerate(zip(expected[topic], actual[topic], strict=False)):
             if wanted != found:
@@ -262,7 +262,7 @@ def crash(
     count: int,
     report: Report = print,
 ) -> tuple[Output, str]:
-    """Play the whole piece: (the undisturbed output, the first difference or an empty string).
+    """Run with and without failures; return the undisturbed output and the first difference.
 
     :param settings: makes the settings of a run of that name, each with its own namespace.
     :param count: how many messages the input has, about.

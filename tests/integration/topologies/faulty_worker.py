@@ -1,4 +1,4 @@
-"""A candles worker whose checkpoints fail now and then, before, in and after their flush.
+"""A candles worker whose checkpoints fail at random, before, during and after their flush.
 
     python -m tests.integration.topologies.faulty_worker SEED
 
@@ -29,9 +29,9 @@ from topologies.runtime.symbol_cache import CheckpointSink, SymbolCache
 logger = logging.getLogger("faults")
 
 ABORTED = ("before the flush", "in the flush", "after the flush")
-"""Aborted checkpoints after which the process goes on with what it has in memory."""
+"""Aborted checkpoints after which the process continues with its memory."""
 REVOKED = "as partitions are revoked"
-"""The same, and the partitions come back in a later rebalance."""
+"""The same, and the partitions return in a later rebalance."""
 ENDED = ("in the changelog", "before the commit", "after the commit")
 """Checkpoints that end the application."""
 FAULTS = (*ABORTED, REVOKED, *ENDED)
@@ -42,7 +42,7 @@ _producer_flush = IncarnationProducer.flush
 
 
 class Faults:
-    """Draws for each checkpoint whether it fails; where, all points in turn."""
+    """Decides at random whether a checkpoint fails, at each point in turn."""
 
     def __init__(self, seed: int) -> None:
         self._rng = random.Random(seed)

@@ -52,7 +52,7 @@ def settings(make_settings: Make) -> Settings:
 
 
 def tape(first: int, end: int) -> Iterator[Trades]:
-    """Messages `first` to `end` of an endless tape; `frame` is the message's number."""
+    """Messages `first` to `end` of an endless sequence; `frame` is the message's number."""
     for number in range(first, end):
         parts = [trade(v=Decimal(number), frame=number, i=i) for i in range(PER_MESSAGE)]
         yield trades(*parts, symbol=SYMBOLS[number % len(SYMBOLS)])
@@ -63,7 +63,7 @@ def send_tape(settings: Settings, first: int, end: int) -> None:
 
 
 def frames(reader: LakeReader) -> list[tuple[int, int]]:
-    """Which trade of the tape each distinct row is."""
+    """The trade of the sequence for each distinct row."""
     rows = reader.distinct("trades").values()
     return sorted((row["frame"], row["frame_index"]) for row in rows)
 
@@ -80,7 +80,7 @@ def consumed(settings: Settings, topic: str = STOCKS_TOPIC) -> None:
 def await_frames(
     settings: Settings, count: int, reader: LakeReader | None = None, timeout_s: float = 90
 ) -> LakeReader:
-    """Read on until `count` distinct trades are in the lake."""
+    """Read until `count` distinct trades are in the lake."""
     found = reader or LakeReader(settings)
     support.await_(
         lambda: len(found.read().distinct("trades")) >= count, timeout_s, f"{count} trades"
@@ -236,7 +236,7 @@ def test_nothing_is_lost_while_the_broker_is_away(
 
 @pytest.mark.drill
 def test_workers_that_come_and_go_lose_nothing(settings: Settings, tmp_path: Path) -> None:
-    """One joins, is frozen until the group gives up on it, thaws, and is killed."""
+    """A worker joins, is suspended until its session times out, resumes, and is killed."""
     log = tmp_path / "second"
     with support.running(settings, "archive", log=tmp_path / "first") as first:
         send_tape(settings, 0, 200)
@@ -283,7 +283,7 @@ main()
 
 @contextmanager
 def holding(settings: Settings, log: Path, go: Path) -> Iterator[None]:
-    """The archive, which stands still with its 150th record in memory until `go` is there."""
+    """The archive, which blocks with its 150th record in memory until the file `go` exists."""
     command = [sys.executable, "-c", HOLD, "archive", str(go)]
     with log.open("ab") as output:
         worker = subprocess.Popen(
@@ -320,7 +320,7 @@ def test_a_topic_recreated_while_no_worker_runs_is_another_incarnation(
 def test_an_offset_committed_for_another_incarnation_is_not_used(
     settings: Settings, tmp_path: Path, metadata: str
 ) -> None:
-    """Kafka takes a late commit of a previous incarnation's offset for the topic recreated."""
+    """Kafka accepts a late commit of a previous incarnation's offset for the recreated topic."""
     send_tape(settings, 0, 100)
     late = support.consumer(settings, **{"group.id": settings.named("archive")})
     ends = support.end_offsets(settings, STOCKS_TOPIC)
@@ -336,7 +336,7 @@ def test_an_offset_committed_for_another_incarnation_is_not_used(
 
 
 def assert_incarnations(found: LakeReader, ranges: list[tuple[int, int]]) -> None:
-    """Compare the trades of the tape that each incarnation holds, in order of their names."""
+    """Compare the trades that each incarnation holds, in order of their names."""
     by_incarnation: dict[str, set[int]] = {}
     for row in found.distinct("trades").values():
         by_incarnation.setdefault(row["_incarnation"], set()).add(row["frame"])
@@ -376,7 +376,7 @@ def test_a_topic_recreated_under_a_running_worker_loses_nothing(
 def test_records_that_only_memory_holds_outlive_their_topic(
     make_settings: Make, tmp_path: Path, flush_s: int
 ) -> None:
-    """With the longer interval records of both incarnations come to lie in one batch."""
+    """With the longer interval, records of both incarnations are in one batch."""
     settings = make_settings(archive_flush_interval_s=flush_s)
     ensure_topics(settings)
     log, go = tmp_path / "log", tmp_path / "go"

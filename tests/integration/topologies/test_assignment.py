@@ -1,4 +1,4 @@
-"""Where partitions begin when they are assigned, and that changelogs stay paused."""
+"""Partitions are assigned with start offsets, and changelogs stay paused."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def changelog(settings: Settings) -> str:
 
 
 def assigned(app: BatchedApplication) -> list[dict[str, int]]:
-    """Of each assignment to come, at which offset each topic's partition begins."""
+    """Collect the start offset of each topic's partition at each assignment."""
     found: list[dict[str, int]] = []
     assign = app._on_assign
 
@@ -33,7 +33,7 @@ def assigned(app: BatchedApplication) -> list[dict[str, int]]:
 
 
 def test_every_partition_is_assigned_with_a_start_offset(settings):
-    """What librdkafka asks for begins later: perhaps as it is paused, and one of both is lost."""
+    """Without an offset a partition starts later, perhaps during a pause, and one is lost."""
     send(settings, STOCKS_TOPIC, [(b"SPY", b""), (b"SPY", b"")])
     for begins in (0, 2):
         with counting(settings, stateful=True) as app:

@@ -1,4 +1,4 @@
-"""Candles of real recorded trades against the bars that vendors published for them."""
+"""Candles of recorded trades equal the bars that vendors published for them."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_us_equities_equal_the_published_bars(test_data, tmp_path, late_ms):
 
 
 def repeated(messages: list[Message], rng: random.Random) -> list[Message]:
-    """Every message twice, some time apart, and every tenth three times on end."""
+    """Every message twice, some time apart, and every tenth three times in a row."""
     out: list[Message] = []
     for number, message in enumerate(messages):
         out += [message] * (3 if number % 10 == 0 else 1)

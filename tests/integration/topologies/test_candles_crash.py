@@ -1,4 +1,4 @@
-"""kill -9 and worse: the output, read committed, is that of a run that nothing disturbed."""
+"""After kill -9 and other failures the output, read committed, is that of an undisturbed run."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ FAULTY_WORKER = (sys.executable, "-m", "tests.integration.topologies.faulty_work
 
 @pytest.fixture
 def prepared(make_settings, tmp_path):
-    """Settings of a run of that name, its topics made."""
+    """Settings of a run of that name, with its topics created."""
 
     def make(name: str, **overrides: Any) -> Settings:
         given = {"kafka_partitions": 3, "candle_commit_interval_s": 0.2} | overrides
@@ -51,7 +51,7 @@ def prepared(make_settings, tmp_path):
 
 
 def await_mid_work(settings, feeder) -> None:
-    """Return when what works has taken a part of the input and is in the middle of the next."""
+    """Wait until the workers have committed part of the input and process the next."""
     for _ in range(2):
         feeder.release()
         await_commit(settings)
@@ -65,7 +65,7 @@ def await_mid_work(settings, feeder) -> None:
 
 
 def kill_in_mid_work(settings, feeder, log) -> None:
-    """Start a worker and kill -9 it while its input still comes."""
+    """Start a worker and kill -9 it while its input still arrives."""
     worker = start(settings, "candles", log=log)
     await_mid_work(settings, feeder)
     assert worker.poll() is None, log.read_text()

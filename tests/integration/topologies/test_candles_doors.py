@@ -1,4 +1,4 @@
-"""What comes in malformed is rejected with its reason; the trades beside it become candles."""
+"""Malformed input is rejected with its reason, and the other trades become candles."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Workers that hang and brokers that are slow or away: the others wait, and nothing is lost."""
+"""When a worker hangs or the broker is slow or down, the others wait and nothing is lost."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def test_a_broker_that_hangs_or_is_away_makes_a_worker_wait_and_neither_grow_nor
 
 
 def largest(process: psutil.Process, for_s: int) -> int:
-    """The most memory (RSS, bytes) that a process holds during so many seconds."""
+    """The peak memory (RSS, bytes) of a process during a number of seconds."""
     found = 0
     for _ in range(for_s):
         found = max(found, process.memory_info().rss)

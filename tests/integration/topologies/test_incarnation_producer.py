@@ -1,4 +1,4 @@
-"""What a topology sends, and when."""
+"""When the producer sends records, and what it does when its queue is full."""
 
 from __future__ import annotations
 

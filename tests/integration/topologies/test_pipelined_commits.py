@@ -1,4 +1,4 @@
-"""A commit goes on while what comes next is read, and nothing is built on what it may yet lose."""
+"""Messages are processed while a commit is in progress, and aborted with it when it fails."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _commit = IncarnationProducer.commit_transaction
 
 
 class HeldCommit:
-    """The first commit stands still when all its records are sent, until it may go on or fail."""
+    """Blocks the first commit when all its records are sent, until it may continue or fail."""
 
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
         self.stands, self.go_on, self.fails = threading.Event(), threading.Event(), False
@@ -70,7 +70,7 @@ def uncommitted(settings: Settings) -> int:
 
 
 def second_is_answered(settings: Settings, held: HeldCommit) -> None:
-    """Send a second message while the commit of the first stands still; wait for its answer."""
+    """Send a second message while the commit of the first is blocked; wait for its reply."""
     assert held.stands.wait(30)
     before = uncommitted(settings)
     send(settings, STOCKS_TOPIC, [(b"SPY", b"second")])

@@ -1,4 +1,4 @@
-"""Recorded trades heard as frames, thrice or through two connections, against published bars."""
+"""Trades received as repeated frames or through two connections equal the published bars."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def frames_thrice(sent: list[Message], rng: random.Random) -> Iterator[Message]:
 
 
 def through_two_connections(sent: list[Message], rng: random.Random) -> Iterator[Message]:
-    """The second hears the same prints up to a minute later, in frames of its own."""
+    """The second connection receives the same prints up to a minute later, in other frames."""
     first, second = DelayedConnection("a"), DelayedConnection("b")
     waiting: dict[str, list[Trade]] = {}
     for message in sent:

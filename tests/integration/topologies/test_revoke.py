@@ -1,4 +1,4 @@
-"""Partitions that are revoked take their symbols out of memory, and lose nothing on their way."""
+"""Symbols of revoked partitions leave memory, and nothing is lost."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ from topologies.runtime.worker import application
 
 PARTITIONS = 4
 NEVER_S = 3_600.0
-"""A commit interval that leaves commits to rebalances."""
+"""A commit interval so long that only rebalances commit."""
 
 
 @pytest.fixture
 def prepared(make_settings, tmp_path, monkeypatch) -> Callable[..., Settings]:
-    """Settings of a run of that name, its topics made; its members hear of rebalances soon."""
+    """Settings of a run of that name, with its topics; its members notice rebalances quickly."""
     monkeypatch.setattr(worker, "HEARTBEAT_MS", 100)
 
     def make(name: str) -> Settings:
@@ -68,7 +68,7 @@ def candles(settings: Settings) -> Iterator[BatchedApplication]:
 
 
 class Rebalances:
-    """What an application holds while another member of its group comes and goes."""
+    """The partitions and symbols of an application while another member joins and leaves."""
 
     def __init__(self, settings: Settings, app: BatchedApplication) -> None:
         self.partitions: set[int] = set()
@@ -113,7 +113,7 @@ class Rebalances:
         await_(lambda: wanted.items() <= self._read.items(), 60, "all to be read")
 
     def join(self) -> Consumer:
-        """Another member takes its share of the partitions, unless the application ends of it."""
+        """Let another member take its share of the partitions, unless the application ends."""
         before = self._count
         member = consumer(self._settings, **{"group.id": self._settings.named(GROUP)})
         member.subscribe([self._topic, self._changelog])
@@ -126,7 +126,7 @@ class Rebalances:
         return member
 
     def leave(self, member: Consumer) -> None:
-        """Let the other member give its share back."""
+        """Let the other member leave."""
         before = self._count
         member.close()
         await_(lambda: self._count > before, 60, "a rebalance")

@@ -1,4 +1,4 @@
-"""Backfill, the topology and the core alone make the same of the same messages: all fields."""
+"""Backfill, the topology and the core give the same records for the same messages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A seeded day of trouble: late and repeated trades, two sources, quotes, v = 0, poison."""
+"""A seeded workload with late and repeated trades, two sources, quotes, v = 0, invalid messages."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def _trades(rng: random.Random, price: int, now: int) -> list[Trade]:
 
 
 def _poison(rng: random.Random, symbol: str) -> Pair:
-    """What no worker can take, or not all of it."""
+    """Messages that are rejected, entirely or in part."""
     key = symbol.encode()
     trade = Trade(BASE, Decimal(1), Decimal(1), None)
     good = encode(Trades(symbol, "replay", "a", "c", BASE, [trade, trade]))
@@ -116,7 +116,7 @@ def _poison(rng: random.Random, symbol: str) -> Pair:
 
 
 def shares(sent: Iterable[Pair]) -> dict[str, float]:
-    """What part of the trades, or of the messages, is trouble of each kind."""
+    """The share of each kind of irregularity in the trades or messages."""
     found: Counter[str] = Counter()
     seen: set[bytes] = set()
     for key, value in sent:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 
 from benchmarks._report import percentile
-from benchmarks.latency import Seen, Sent, first_partial_ms, until_counted_ms
+from benchmarks.latency import Seen, SentMessage, first_partial_ms, until_counted_ms
 from benchmarks.scaling import Progress
 
 MS = 1_000_000
 
 
-def sent(offset: int, at_ms: int, minute: int = 0) -> Sent:
-    return Sent(0, offset, at_ms, "A", minute, at_ms * MS)
+def sent(offset: int, at_ms: int, minute: int = 0) -> SentMessage:
+    return SentMessage(0, offset, at_ms, "A", minute, at_ms * MS)
 
 
 def seen(last_offset: int, at_ms: int, minute: int = 0, stamp_ms: int = 0) -> Seen:

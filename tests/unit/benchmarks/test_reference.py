@@ -8,7 +8,7 @@ from decimal import Decimal
 import pytest
 
 from app.contracts import Message, Trade, Trades
-from benchmarks._reference import Bar, Prints, WrongCandlesError, check, full
+from benchmarks._reference import Prints, ReferenceBar, WrongCandlesError, check, full
 from benchmarks._workload import BASE, SYMBOLS, Workload, simulator_framing
 from topologies.core.candle import Rules, SymbolCandles
 from topologies.core.window import newest
@@ -27,7 +27,7 @@ def candles(*messages: Message, by_tape: bool = True) -> dict[tuple[str, int], o
 
 def test_open_and_close_go_by_time_then_arrival() -> None:
     first = message((10, "1.05", 2, ["1"]), (5, "1.02", 3, ["1"]), (10, "1.01", 4, ["1"]))
-    assert candles(first) == {(SYMBOLS[0], BASE): Bar(102, 105, 101, 101, 9, 920, 3)}
+    assert candles(first) == {(SYMBOLS[0], BASE): ReferenceBar(102, 105, 101, 101, 9, 920, 3)}
 
 
 def test_a_repeated_message_counts_once() -> None:
@@ -38,11 +38,13 @@ def test_a_repeated_message_counts_once() -> None:
 def test_odd_lots_set_prices_only_where_there_is_nothing_else_and_only_by_the_tape() -> None:
     odd, round_ = (1, "9.00", 1, ["1", "12"]), (2, "5.00", 100, ["1"])
     assert candles(message(odd, round_)) == {
-        (SYMBOLS[0], BASE): Bar(500, 500, 500, 500, 101, 50900, 2)
+        (SYMBOLS[0], BASE): ReferenceBar(500, 500, 500, 500, 101, 50900, 2)
     }
-    assert candles(message(odd)) == {(SYMBOLS[0], BASE): Bar(900, 900, 900, 900, 1, 900, 1)}
+    assert candles(message(odd)) == {
+        (SYMBOLS[0], BASE): ReferenceBar(900, 900, 900, 900, 1, 900, 1)
+    }
     assert candles(message(odd, round_), by_tape=False) == {
-        (SYMBOLS[0], BASE): Bar(900, 900, 500, 500, 101, 50900, 2)
+        (SYMBOLS[0], BASE): ReferenceBar(900, 900, 500, 500, 101, 50900, 2)
     }
 
 

@@ -1,4 +1,4 @@
-"""Records as the sink gets them, for its tests."""
+"""Records for the tests of the sink."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ TOPIC, OTHER = "stocks-topic", "other-topic"
 
 
 class MemoryBucket:
-    """A bucket in memory, which can be away."""
+    """A bucket in memory that can be unavailable."""
 
     def __init__(self) -> None:
         self.objects: dict[str, bytes] = {}
@@ -45,7 +45,7 @@ class MemoryBucket:
         return str(error)
 
     def data(self) -> list[tuple[str, int, int, int]]:
-        """What lies there: dataset, partition, first and last offset."""
+        """The objects: dataset, partition, first and last offset."""
         keys = [key for name in sorted(self.objects) if (key := ObjectKey.parse(name))]
         return [(k.dataset, k.partition, k.first_offset, k.last_offset) for k in keys]
 

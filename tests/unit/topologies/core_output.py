@@ -22,7 +22,7 @@ SAVE_EVERY = 500
 
 
 def output_of(messages: Iterable[tuple[bytes | None, bytes]]) -> Iterator[bytes]:
-    """What each message leads to, what is saved again and again, what is counted."""
+    """Yield the output of each message, the saved state from time to time, and the counters."""
     rules, counters = Rules("replay"), Counter()
     symbols: dict[bytes | None, SymbolCandles] = {}
     disks: dict[bytes | None, Disk] = {}

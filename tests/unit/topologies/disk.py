@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class Disk(dict):
-    """A store of byte values, as `state_codec.StateStore` needs it."""
+    """A `state_codec.StateStore` in memory."""
 
     def get_bytes(self, key):
         return self.get(key)

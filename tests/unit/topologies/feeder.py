@@ -1,4 +1,4 @@
-"""One symbol fed message by message, for tests of sequences."""
+"""Feed the candles of one symbol message by message."""
 
 from __future__ import annotations
 

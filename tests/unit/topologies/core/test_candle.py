@@ -1,4 +1,4 @@
-"""Sequences that have gone wrong elsewhere, each on its own."""
+"""Single behaviours of the candle core, among them known mistakes of other implementations."""
 
 from __future__ import annotations
 

@@ -150,7 +150,7 @@ MERGED = ("price_class", *(name for name in CandleSums.__struct_fields__ if name
 
 
 def output_of(trades: list[Trade]) -> CandleSums:
-    """What the candle of `trades`, all of one minute, says."""
+    """The sums of the candle of `trades`, all of one minute."""
     candles = SymbolCandles("SPY", Rules("live", "sip", GRACE, HORIZON), Counter())
     candles.apply(Trades("SPY", "live", "a", "x", LAST, copy.deepcopy(trades)), 0, None)
     windows = list(candles.windows.values())
@@ -176,7 +176,7 @@ def test_merging_the_candles_of_a_split_gives_the_candle_of_the_full(trades, cut
 
 
 def alone(symbol: str, topic: list[tuple[bytes, bytes]], restarts: list[bool]) -> list[Candle]:
-    """All that a worker which has `symbol` alone makes of a topic, saved and loaded at will."""
+    """The output of a worker with only `symbol`, saved and loaded at random."""
     rules, disk = Rules("live", "sip", GRACE, 90_000), Disk()
     candles = SymbolCandles(symbol, rules, Counter())
     made: list[Candle] = []
