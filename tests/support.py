@@ -97,7 +97,7 @@ def stop(process: subprocess.Popen[bytes], timeout_s: float = 30) -> int:
         return process.wait()
 
 
-def await_(condition: Callable[[], T], timeout_s: float = 60, what: str = "it") -> T:
+def await_(condition: Callable[[], T], timeout_s: float = 180, what: str = "it") -> T:
     """The first true value of `condition`, asked again until the time is up."""
     deadline = time.monotonic() + timeout_s
     while True:
@@ -119,7 +119,7 @@ def listening(processes: Iterable[psutil.Process]) -> set[str]:
 
 
 def send(
-    settings: Settings, topic: str, messages: Iterable[tuple[Any, Any]], timeout_s: float = 60
+    settings: Settings, topic: str, messages: Iterable[tuple[Any, Any]], timeout_s: float = 180
 ) -> int:
     """Produce (key, value) pairs to a topic of the namespace, in their order; how many."""
     producer = Producer(
@@ -165,7 +165,7 @@ def read_topic(
     settings: Settings,
     topic: str,
     isolation: str = "read_committed",
-    timeout_s: float = 60,
+    timeout_s: float = 180,
     until: Callable[[Any], bool] | None = None,
 ) -> list[Any]:
     """Every Kafka message of a topic, partition by partition in order.
@@ -246,7 +246,7 @@ def committed_offsets(settings: Settings, topic: str, group: str) -> dict[int, i
 
 
 def await_consumed(
-    settings: Settings, topic: str, group: str, timeout_s: float = 120
+    settings: Settings, topic: str, group: str, timeout_s: float = 300
 ) -> dict[int, int]:
     """Wait until `group` has committed all of `topic`; its end offsets."""
     ends = end_offsets(settings, topic)

@@ -287,7 +287,7 @@ def test_a_taken_port_is_a_sentence(start: Start, tmp_path: Path) -> None:
     assert second.returncode == 1
     assert second.stderr == (
         f"error: The simulator cannot listen on 127.0.0.1:{port}: Address already in use. Stop "
-        "what listens there, or choose another place with --host and --port (0 takes any free "
+        "what listens there, or choose another address with --host and --port (0 takes any free "
         "port).\n"
     )
 

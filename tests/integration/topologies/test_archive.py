@@ -78,7 +78,7 @@ def consumed(settings: Settings, topic: str = STOCKS_TOPIC) -> None:
 
 
 def await_frames(
-    settings: Settings, count: int, reader: LakeReader | None = None, timeout_s: float = 90
+    settings: Settings, count: int, reader: LakeReader | None = None, timeout_s: float = 240
 ) -> LakeReader:
     """Read until `count` distinct trades are in the lake."""
     found = reader or LakeReader(settings)
@@ -88,7 +88,7 @@ def await_frames(
     return found
 
 
-def await_line(log: Path, text: str, timeout_s: float = 60) -> None:
+def await_line(log: Path, text: str, timeout_s: float = 180) -> None:
     support.await_(lambda: log.exists() and text in log.read_text(), timeout_s, text)
 
 

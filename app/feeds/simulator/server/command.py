@@ -146,7 +146,7 @@ async def listen(simulator: Simulator, host: str, port: int) -> Server:
         reason = os.strerror(number) if number > 0 else error.strerror
         raise TickhouseError(
             f"The simulator cannot listen on {host}:{port}: {reason}. Stop what listens there, or "
-            "choose another index with --host and --port (0 takes any free port)."
+            "choose another address with --host and --port (0 takes any free port)."
         ) from None
 
 
