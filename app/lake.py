@@ -211,7 +211,7 @@ def s3_client(settings: Settings) -> Any:
 def _stay(request_dict: dict[str, Any], response: Any, **_: Any) -> None:
     """Make botocore treat a redirect as the final response.
 
-    Otherwise it looks up the bucket's region, by asking the same server endlessly.
+    Otherwise it requests the bucket's region from the same server endlessly.
     """
     if response is not None and 300 <= response[0].status_code < 400:
         request_dict["context"].setdefault("s3_redirect", {})["redirected"] = True

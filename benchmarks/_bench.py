@@ -133,7 +133,7 @@ class Group:
         ]
 
     def committed(self) -> dict[int, int]:
-        """By partition, the committed offset; 0 where there is none."""
+        """Return the committed offset by partition; 0 where no offset is committed."""
         try:
             found = self._reader.committed(self._asked, timeout=30)
         except KafkaException:  # a coordinator may be elsewhere for a moment

@@ -24,7 +24,7 @@ SYMBOLS = [f"S{number:02d}" for number in range(50)]
 TRADES_A_MINUTE = 2_000_000 / 60
 REPEATED_SHARE = 0.01
 RECENT_MESSAGES = 30
-"""A repeated message is one of so many before it: still inside the grace."""
+"""A repeated message is one of this number of messages before it: still inside the grace."""
 
 _PRICES = [Decimal(cents).scaleb(-2) for cents in range(9_900, 10_101)]
 _SIZES = [Decimal(size) for size in range(501)]
@@ -62,11 +62,11 @@ def simulator_framing(rate: float = 20_000, seconds: int = 5) -> Framing:
 
 
 class Workload:
-    """Messages in the order of the topic; iterating makes them anew, always the same.
+    """Messages in the order of the topic; each iteration regenerates the same messages.
 
     Zipf-distributed symbols at an even pace of `received_at`; t up to 0.4 s before it, as it comes;
     1 % of the messages repeated soon after; a watermark a symbol and minute; at the end a last
-    trade of each symbol two minutes later, and a watermark that makes everything final.
+    trade of each symbol two minutes later, and a watermark that makes all candles final.
 
     :param trades: without the repeated and the last ones; 2 million are an hour.
     """

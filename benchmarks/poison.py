@@ -1,7 +1,8 @@
 """Measure the cost of invalid messages, compared with a valid one of ten trades.
 
 One worker, one run: messages of each kind in turn, several rounds, CPU of the worker alone. Then
-nothing but poison of all kinds, and the worker's memory after so many and after ten times as many.
+nothing but poison of all kinds, and the worker's memory after `--messages` and after ten times
+as many.
 
     python -m benchmarks.poison [--messages 5000] [--rounds 5]
 """
@@ -32,7 +33,7 @@ GOOD = "good, 10 trades"
 HUGE = "huge, 300 KB"
 HUGE_BYTES = 300_000
 HUGE_SHARE = 50
-"""One of so many is huge, where many are sent: what lies in Kafka stays small."""
+"""One message in this number is huge, where many are sent: the data in Kafka stays small."""
 
 Pair = tuple[bytes | None, bytes]
 

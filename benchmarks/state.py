@@ -111,7 +111,7 @@ def start_s(settings: Settings, first: Message) -> float:
 
 
 def drain(settings: Settings, minutes: int) -> None:
-    """Give Kafka the minute and a half that it takes to compact what a replay wrote in a hurry."""
+    """Give Kafka the minute and a half that it takes to compact what a replay wrote quickly."""
     time.sleep(65)
     with running(settings, "candles", log=settings.tickhouse_data_dir / "log"):
         send_messages(settings, STOCKS_TOPIC, many(100, minutes))  # closes the changelogs' segments

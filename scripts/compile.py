@@ -4,7 +4,7 @@
     PYTHONPATH=.compiled tickhouse candles
 
 The folder contains a package `topologies` that is imported before the plain one: it has the
-compiled modules, and everything else comes from the plain package. It refuses to run if the sources
+compiled modules, and all other modules come from the plain package. It does not run if the sources
 of the compiled modules have changed.
 """
 

@@ -1,6 +1,6 @@
 """Build the Parquet objects of the lake: group rows into objects, build tables, serialize them.
 
-Everything here is a pure function of the rows, so an object that is written again is identical.
+All functions here are pure functions of the rows, so an object that is written again is identical.
 """
 
 from __future__ import annotations

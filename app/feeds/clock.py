@@ -1,7 +1,7 @@
 """A monotonic wall clock for the producer: starts at the system time and ignores later changes of
 it.
 
-Everything in the producer that reads the time or sleeps uses one injected clock. With
+All code in the producer that reads the time or sleeps uses one injected clock. With
 `SteadyClock(speed=30)` ten minutes pass in twenty seconds. Each process has its own clock, because
 `move_forward` changes it.
 """

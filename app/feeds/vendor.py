@@ -49,7 +49,7 @@ class RequestError(Exception):
 
     :ivar retry: whether a retry can help; `later` means after the rate limit's window.
     :ivar status: the HTTP status, if there was one.
-    :ivar retry_after: when the server asks to be tried again, whatever `retry` says.
+    :ivar retry_after: when the server asks to be tried again, regardless of `retry`.
     """
 
     def __init__(

@@ -12,7 +12,7 @@ from app.warehouse.transform import PROJECT
 
 
 def run(out: Path, connection: Connection) -> None:
-    """Write the Power BI project into `out` and say where to open it."""
+    """Write the Power BI project into `out` and print where to open it."""
     written = write_project(out, PROJECT, connection)
     print(f"{len(written)} files; open {out / f'{NAME}.pbip'} in Power BI Desktop.")
 

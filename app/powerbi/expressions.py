@@ -1,8 +1,8 @@
 """Measures as small expression trees, each with its DAX and its value.
 
 DirectQuery sends the aggregates of an expression to the warehouse as SQL and computes the rest
-itself. So an expression tells its DAX text, the aggregates it needs, and its value when those are
-known: the same tree serves the semantic model, the queries and the preview.
+itself. So an expression provides its DAX text, the aggregates it needs, and its value when those
+are known: the same tree serves the semantic model, the queries and the preview.
 """
 
 from __future__ import annotations

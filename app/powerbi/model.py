@@ -1,7 +1,7 @@
 """The semantic model: which gold views and columns it reads, under which names, and its measures.
 
-`VIEWS` is the one place where names of gold's columns stand; everything else uses the names of the
-model. The contracts of dbt say what each column means (see `app.powerbi.contracts`).
+`VIEWS` is the only place that contains names of gold's columns; all other code uses the names of
+the model. The contracts of dbt define what each column means (see `app.powerbi.contracts`).
 """
 
 from __future__ import annotations

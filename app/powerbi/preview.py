@@ -106,7 +106,7 @@ def _visual(visual: Visual, choices: Choices, shown: Answer) -> list[str]:
 
 
 def _choice(visual: Visual, choices: Choices) -> str | None:
-    """What a slicer has chosen, None for everything."""
+    """Return the value a slicer has chosen, None for all values."""
     (field,) = visual.fields()
     if not visual.single_choice:
         return None
@@ -271,7 +271,7 @@ def _deneb(_: Visual, box: svg.Box, rows: list[Row]) -> list[str]:
 
 
 def _line_chart(visual: Visual, box: svg.Box, rows: list[Row]) -> list[str]:
-    """Series as lines unless their stroke is hidden, and error bars, as the formatting says."""
+    """Draw series as lines unless their stroke is hidden, and error bars, as formatted."""
     (category,) = visual.roles["Category"]
     hidden, bars = _lines_and_bars(visual.objects)
     layers: list[JsonObject] = []

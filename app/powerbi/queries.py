@@ -181,7 +181,7 @@ def _keys(
 def _aggregates(
     key: Mapping[ColumnRef, Value], asked: list[tuple[Query, dict[Group, Row]]]
 ) -> dict[Aggregate, Value]:
-    """The aggregates of one group; a query with fewer groups tells the same for several."""
+    """Return the aggregates of one group; a query with fewer groups has one row for several."""
     values: dict[Aggregate, Value] = {}
     for query, rows in asked:
         row = rows.get(tuple(key[column] for column in query.groups))

@@ -56,7 +56,7 @@ def text(
 
 
 def fit(words: str, size: float, width: float) -> str:
-    """As many characters as `width` holds; an ellipsis says that some are missing."""
+    """Return as many characters as `width` holds; an ellipsis marks that some are missing."""
     room = int(width / (size * _CHARACTER))
     return words if len(words) <= room else words[: max(room - 1, 0)].rstrip() + "…"
 

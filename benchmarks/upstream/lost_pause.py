@@ -3,7 +3,7 @@
     python -m benchmarks.upstream.lost_pause [SECONDS]
 
 `Application._assign_partitions` assigns partitions without offsets and pauses its changelogs at
-once. librdkafka looks up the committed offsets and starts fetching when it has them. If such a
+once. librdkafka requests the committed offsets and starts fetching when it has them. If such a
 start and the pause coincide, one of them can be lost. Here a consumer of stock Quix Streams assigns
 partitions and pauses all of them after a random delay, again and again. After the pause a message
 of a paused partition shows that its pause was lost; after a resume, a partition without messages

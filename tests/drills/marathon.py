@@ -56,7 +56,7 @@ TOLERANCE_MS = 1_000
 EMITTED_S = 9.0
 """A minute is emitted by then, even if the clock is behind by as much as is tolerated."""
 ARRIVED_S = 2.0
-"""Everything sent has arrived by then; no connection takes so short a silence for a stall."""
+"""All messages sent have arrived by then; no connection takes so short a silence for a stall."""
 
 
 class ProducerRun(NamedTuple):
@@ -133,11 +133,11 @@ async def run_marathon(
     faults: list[AnyFault] | None = None,
     silence_s: float = SILENCE_S,
 ) -> MarathonResult:
-    """The whole of a marathon; a producer that a bad key has stopped is started again.
+    """Run a complete marathon; a producer that a bad key has stopped is started again.
 
     :param faults: what goes wrong; by default the script of the seed.
     :param silence_s: how long the producer bears an open market that brings nothing.
-    :param start_ms: what the simulator's clock says at its beginning.
+    :param start_ms: the time of the simulator's clock at its beginning.
     :param behind_ms: by how much its machine's clock is behind.
     """
     messages: list[Message | RejectionRecord] = []

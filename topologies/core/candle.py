@@ -187,7 +187,7 @@ class SymbolCandles:
         indices: tuple[int, ...] | None,
         rejections: list[Rejection],
     ) -> None:
-        """Apply trades. This is the hot loop: a minute is looked up only when it changes."""
+        """Apply trades. This is the hot loop: a minute is searched for only when it changes."""
         received_at, largest_t, moved_t = message.received_at, self.largest_t, self.moved_t
         latest = received_at + FUTURE_MS
         late: list[int] = []

@@ -93,7 +93,7 @@ def sums_of(window: Window) -> CandleSums:
 
 
 def share(minute: CandleSums, session: Session, period: RollupPeriod) -> CandleSums:
-    """What a minute of `session` contributes: everything, or to a stock's day only its volume."""
+    """Return what a minute of `session` contributes: all sums, or only volume to a stock's day."""
     if period.session is session:
         return minute
     if session is Session.PRE:

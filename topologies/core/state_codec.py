@@ -140,7 +140,7 @@ def load(
 
 
 def discard(head: CandleHead, store: StateStore) -> None:
-    """Delete everything that belongs to `head`."""
+    """Delete all entries that belong to `head`."""
     for start in head.windows:
         _delete_window(store, start, _window(store, start).chunks)
     for key in head.rollups:

@@ -140,10 +140,10 @@ class IncarnationConsumer(InternalConsumer):
     def committed(
         self, partitions: list[TopicPartition], timeout: float | None = None
     ) -> list[TopicPartition]:
-        """The committed offsets of `partitions`.
+        """Return the committed offsets of `partitions`.
 
-        :raises KafkaException: that of one partition is unknown. Without this error it would look
-            like none committed, and the partition would be read from its beginning again.
+        :raises KafkaException: that of one partition is unknown. Without this error it would be
+            taken for none committed, and the partition would be read from its beginning again.
         """
         found = super().committed(partitions, timeout)
         for partition in found:
@@ -158,7 +158,7 @@ class IncarnationConsumer(InternalConsumer):
     def _set_start_offsets(self, partitions: list[TopicPartition]) -> None:
         """Set the start offset of each partition: the one committed for the topic's incarnation.
 
-        Without an offset librdkafka looks the committed one up itself and starts fetching later.
+        Without an offset librdkafka requests the committed one itself and starts fetching later.
         Quix pauses changelogs right after the assignment, and when such a start and a pause
         coincide, the pause can be lost (librdkafka issue 5591): once, a worker was seen to read its
         changelog as input. With an offset, fetching has started before the assignment returns.

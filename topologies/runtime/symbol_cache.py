@@ -62,7 +62,7 @@ class StateCodec(Protocol[V, H]):
         """Write what changed since the last save, with a head of this incarnation and offset."""
 
     def discard(self, head: H, store: SymbolState) -> None:
-        """Delete everything that was saved with `head`."""
+        """Delete all entries that were saved with `head`."""
 
 
 class CachedSymbol(Generic[V]):

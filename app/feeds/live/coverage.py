@@ -125,7 +125,7 @@ class CoverageCheckpoint(Struct):
 
 
 def load_checkpoint(path: Path) -> CoverageCheckpoint | None:
-    """Load the checkpoint stored in `path`; None if there is none.
+    """Load the checkpoint stored in `path`; None if the file does not exist.
 
     :raises msgspec.DecodeError: the file holds something else.
     """

@@ -52,7 +52,7 @@ class Producer:
     """The tasks of a running producer: a connection per API key, the tick of each second, the
     quotes.
 
-    It must be created and run in one event loop. Everything uses `clock` and `rng`: with
+    It must be created and run in one event loop. All of its tasks use `clock` and `rng`: with
     `SteadyClock(speed=30)` it runs thirty times as fast. Only waiting for Kafka or for answers to
     REST calls takes real time.
     """
@@ -131,7 +131,7 @@ class Producer:
             self._outbox.check()
 
     def read_symbols(self) -> None:
-        """Read the file of symbols now, even if it looks unchanged."""
+        """Read the file of symbols now, even if it appears unchanged."""
         if self._settings.stocks_symbols_file is None:
             log.warning("STOCKS_SYMBOLS_FILE is not set: the symbols cannot change while this runs")
         self._follow_symbols(at_once=True)

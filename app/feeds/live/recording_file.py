@@ -123,7 +123,7 @@ def _is_event(line: bytes) -> bool:
 
 
 def _is_torn(path: Path, start: int) -> bool:
-    """Return whether everything from `start` on is the beginning of one member, possibly followed
+    """Return whether all bytes from `start` on are the beginning of one member, possibly followed
     by zeros.
 
     After a crash of the machine a file may keep its length, with zeros in place of unwritten data.

@@ -45,7 +45,7 @@ class SymbolsFile:
     def changed(self, at_once: bool = False) -> tuple[str, ...] | None:
         """Return the symbols if the file has changed since the last call, else None.
 
-        :param at_once: read it even if it looks unchanged.
+        :param at_once: read it even if it appears unchanged.
         """
         if self._path is None:
             return None

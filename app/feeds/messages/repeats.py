@@ -24,7 +24,7 @@ class RepeatCounter:
     """Counts equal trades until a clock has passed the end of their minute by `keep_ms`.
 
     Identities are stored as 64-bit hashes, by minute. Minutes that are over are packed step by step
-    into an eighth of the memory, where late trades can still be looked up.
+    into an eighth of the memory, where late trades can still be found.
 
     :param keep_ms: horizon + grace; no candle accepts a trade later than that.
     """

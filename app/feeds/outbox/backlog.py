@@ -103,10 +103,10 @@ class Backlog:
         self._front = deque(sorted([*records, *self._front]))
 
     def peek(self, all_delivered: bool) -> Numbered | None:
-        """Return the next record; None if there is none, or if records of the file must be
+        """Return the next record; None if no record is left, or if records of the file must be
         delivered first.
 
-        :param all_delivered: whether everything that was taken has reached Kafka.
+        :param all_delivered: whether all records that were taken have reached Kafka.
         """
         if not self._front and self._spill is not None:
             if self._spill.has_unconfirmed:
@@ -128,7 +128,7 @@ class Backlog:
             self._bytes -= self._waiting.popleft().size
 
     def spill_all(self, undelivered: Iterable[KafkaRecord]) -> int:
-        """Write everything to the file for the next start, `undelivered` first.
+        """Write all records to the file for the next start, `undelivered` first.
 
         :returns: how many records the file holds.
         :raises OSError: they cannot be written.

@@ -222,7 +222,7 @@ class Publisher:
         self._backlog.finish_sync()
 
     def flush(self, timeout_s: float) -> int:
-        """Wait until everything is delivered, at most `timeout_s`.
+        """Wait until all messages are delivered, at most `timeout_s`.
 
         :returns: how many messages are not.
         :raises PublishError: Kafka accepts no more messages.

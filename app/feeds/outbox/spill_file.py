@@ -37,7 +37,7 @@ class UnreadableSpan(NamedTuple):
     """Records that can no longer be read.
 
     :ivar from_ms: `received_at` of the last message before them; 0 if it is not known.
-    :ivar to_ms: `received_at` of the next message after them; None if there is none.
+    :ivar to_ms: `received_at` of the next message after them; None if no message follows.
     """
 
     from_ms: int
@@ -88,7 +88,7 @@ class SpillFile:
 
     @property
     def is_synced(self) -> bool:
-        """Whether everything appended is on disk, as far as the disk has confirmed it."""
+        """Whether all appended records are on disk, as far as the disk has confirmed it."""
         if self._sync_failed:
             return False
         return self._end_at == HEAD_BYTES or self._synced == (self._generation, self._end_at)
@@ -186,7 +186,7 @@ class SpillFile:
         return found
 
     def confirm(self) -> None:
-        """Note that everything that was read is delivered; an empty file is truncated."""
+        """Note that all records that were read are delivered; an empty file is truncated."""
         if not self:
             self._read_at = self._end_at = HEAD_BYTES
             self._generation += 1

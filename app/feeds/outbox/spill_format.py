@@ -67,7 +67,7 @@ _decode = msgspec.msgpack.Decoder(KafkaRecord).decode
 
 
 def part_at(file: BufferedReader, at: int, end_at: int) -> FilePart:
-    """Return the record at a position, or the bytes up to the next record if there is none."""
+    """Return the record at a position, or, without one there, the bytes up to the next record."""
     record_part = _record_at(file, at, end_at)
     if record_part is None:
         return FilePart(at, _next_record_at(file, at + 1, end_at), None)
@@ -98,7 +98,7 @@ def _record_at(file: BufferedReader, at: int, end_at: int) -> FilePart | None:
 
 
 def _next_record_at(file: BufferedReader, at: int, end_at: int) -> int:
-    """Return the position of the next complete record; the end, if there is none."""
+    """Return the position of the next complete record, or the end if no such record follows."""
     while at < end_at:
         file.seek(at)
         part = file.read(min(_SEARCH_BYTES, end_at - at))

@@ -163,5 +163,5 @@ class SendWindow:
             self._most_bytes = self._bytes
 
     def delivered(self) -> None:
-        """Double the window again: everything in flight was delivered."""
+        """Double the window again: all messages in flight were delivered."""
         self._bytes = min(2 * self._bytes, self._most_bytes)

@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 
 
 def is_recording(path: Path) -> bool:
-    """Return whether `path` looks like a recording rather than a trade file."""
+    """Return whether `path` appears to be a recording rather than a trade file."""
     with path.open("rb") as file:
         return file.read(2) == b"\x1f\x8b"
 

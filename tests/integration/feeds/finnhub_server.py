@@ -26,7 +26,7 @@ class FinnhubServer:
     :ivar received: what clients sent, in order: ("open", path), ("subscribe", symbol),
         ("close", "").
     :ivar refuse_with: the HTTP status that handshakes are answered with, if any.
-    :ivar retry_after: what those say of when to try again, if anything.
+    :ivar retry_after: the `Retry-After` header of those responses, if any.
     :ivar redirect_to: host and port that handshakes and REST calls are redirected to, if any.
     :ivar refused_keys: keys that are answered with 401.
     :ivar refused_symbols: symbols whose subscription is answered with an error frame.
@@ -104,7 +104,7 @@ class FinnhubServer:
         self._do(asyncio.sleep(seconds))
 
     def wait_until_read(self) -> None:
-        """Wait until every client has read everything that was sent to it."""
+        """Wait until every client has read all frames that were sent to it."""
         self._do(self._ping())
 
     def drop(self, key: str | None = None) -> None:

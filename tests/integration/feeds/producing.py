@@ -71,5 +71,5 @@ def producing(
 
 
 def has_trades(symbol: str, count: int) -> Callable[[list[Message]], bool]:
-    """Whether messages hold so many trades of `symbol`."""
+    """Return a check whether messages hold at least `count` trades of `symbol`."""
     return lambda messages: len(trades_of(messages, symbol)) >= count

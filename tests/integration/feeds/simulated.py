@@ -24,7 +24,7 @@ TOKEN = "marker-token"
 
 
 class Simulated(NamedTuple):
-    """A running simulator: where it listens, its clock, and what it says it delivered."""
+    """A running simulator: where it listens, its clock, and the deliveries that it logs."""
 
     at: str
     clock: LoopClock

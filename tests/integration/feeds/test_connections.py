@@ -260,7 +260,7 @@ def make_keys(keys: str) -> dict[str, object]:
 
 
 def _play(server: FinnhubServer, clock: SteadyClock, frames: int) -> None:
-    """Trades of now, some of them twins, one frame every 0.2 s of the clock."""
+    """Send trades of the current time, some of them twins, one frame every 0.2 s of the clock."""
     for n in range(frames):
         t = clock.now_ms()
         server.send_trades(("A", t, 1 + n % 7), ("A", t, 1 + n % 7), ("A", t - 30, 2 + n % 5))

@@ -45,7 +45,7 @@ def server() -> Iterator[FinnhubServer]:
 class _Ending:
     """A `tickhouse produce` that is to be ended.
 
-    :ivar log: what it said.
+    :ivar log: the content of its log.
     """
 
     def __init__(self, settings: Settings, folder: Path) -> None:
@@ -120,7 +120,7 @@ def test_while_it_waits_to_connect_again(
 
 @contextmanager
 def _silence_feed() -> Iterator[str]:
-    """Takes connections, and never says anything."""
+    """Accept connections without ever sending anything."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         yield f"127.0.0.1:{listening.getsockname()[1]}"
 

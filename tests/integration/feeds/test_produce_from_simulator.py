@@ -1,4 +1,4 @@
-"""Simulator and producer as processes: Kafka holds what the delivery log says was delivered."""
+"""Simulator and producer as processes: Kafka holds what the delivery log records as delivered."""
 
 from __future__ import annotations
 

@@ -98,7 +98,7 @@ def test_of_two_producers_either_may_be_killed_and_nothing_is_lost(
         ensure_topics(a)
 
         def sent(connections: int, least: int) -> int:
-            """Wait for so many trades of the newest of so many connections; how many there are."""
+            """Return how many trades the last of `connections` has, once at least `least`."""
 
             def enough(messages: list[Message]) -> bool:
                 counts = _sent(messages)

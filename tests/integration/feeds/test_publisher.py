@@ -1,4 +1,4 @@
-"""What the publisher does with messages while a real Kafka is away, and what it says of it."""
+"""What the publisher does with messages while a real Kafka is away, and what it logs about it."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def _does_nothing(pid: int | None) -> bool:
 
 
 class _Watched(Publisher):
-    """Counts how often Kafka's client says that no broker is connected."""
+    """Counts how often Kafka's client reports that no broker is connected."""
 
     troubles = 0
 

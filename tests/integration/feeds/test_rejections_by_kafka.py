@@ -1,4 +1,4 @@
-"""Messages that a real Kafka refuses for good: recorded, not covered, and nothing else is lost."""
+"""Messages that a real Kafka rejects for good: recorded, not covered, and nothing else is lost."""
 
 from __future__ import annotations
 

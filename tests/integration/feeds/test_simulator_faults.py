@@ -1,4 +1,4 @@
-"""Each fault does what its name says, and the delivery log says it too."""
+"""Each fault has the effect that its name describes, and the delivery log records it too."""
 
 from __future__ import annotations
 

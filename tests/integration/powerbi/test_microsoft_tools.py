@@ -44,7 +44,7 @@ def report(tmp_path: Path) -> Path:
 
 
 def validate(tools: Path, report: Path) -> dict[str, Any]:
-    """What the CLI says of a report, by its format's rules and its catalogue of visuals."""
+    """Return the CLI's findings on a report, by its format's rules and its catalogue of visuals."""
     command = ["npx", "--no-install", "powerbi-report-author", "validate", "--no-schema"]
     done = subprocess.run(
         [*command, str(report)], cwd=tools, capture_output=True, text=True, timeout=120

@@ -1,4 +1,4 @@
-"""What the headers of an HTTP answer say about the time."""
+"""What the headers of an HTTP response state about the time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reads back what the tests look at in TMDL: objects, their properties, their expressions.
+"""Read back what the tests check in TMDL: objects, their properties, their expressions.
 
 It knows the subset that the generator writes: tabs for depth, `///` descriptions, properties as
 `name: value` or a bare `name`, and expressions behind ` = ` or in the lines below.

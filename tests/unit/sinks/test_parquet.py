@@ -78,7 +78,7 @@ def test_a_reader_who_lists_behind_its_newest_object_misses_nothing(
     batches: list[tuple[int, str]],
 ) -> None:
     """Whatever becomes of a batch: committed; written, not committed, and seen by the worker that
-    repeats it, or landing only after that one looked; or all committed offsets are forgotten."""
+    repeats it, or landing only after that one listed; or all committed offsets are forgotten."""
     lake: dict[str, list[Row]] = {}
     seen: set[int] = set()
     newest, position, fence = "", 0, 0

@@ -1,4 +1,4 @@
-"""A candle model that keeps every trade in a list and computes everything from scratch.
+"""A candle model that keeps every trade in a list and computes all fields from scratch.
 
 It is written from the rules alone, shares no code with `topologies.core.candle` but the records'
 class and the table of conditions, and is far too slow for anything but judging.

@@ -1,8 +1,8 @@
 """Compute which delivered trades count, independently from the identity rules in
 `docs/topology.md`.
 
-Without trade ids a client has only rules to tell a repeat from a genuine equal trade. The ledger
-applies the rules, and reports where they are wrong, because it knows what the server sent.
+Without trade ids a client has only rules to distinguish a repeat from a genuine equal trade. The
+ledger applies the rules, and reports where they are wrong, because it knows what the server sent.
 """
 
 from __future__ import annotations

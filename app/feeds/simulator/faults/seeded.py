@@ -120,7 +120,7 @@ def _clock(rng: Random, length_s: float, by_s: float, quiet: StallFault) -> Cloc
     """Return a clock fault that begins and ends while trades arrive, not in a stall that ends by
     itself.
 
-    If times are set back while no trade arrives, the trades look as if they were only late.
+    If times are set back while no trade arrives, the trades appear to be only late.
     """
     from_s, to_s = quiet.at_s - _SETTLED_S, quiet.end_s + _SETTLED_S
     while True:

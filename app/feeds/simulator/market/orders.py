@@ -84,7 +84,7 @@ def auction(
     """Return a stock's auction: one large print with the condition `crossed`, then its official
     value.
 
-    The official value is not a trade, though it looks like one.
+    The official value is not a trade, though it resembles one.
     """
     price = as_number(max(round(middle, price_decimals(middle, True)), 0.0001))
     size = ROUND_LOT * max(10, int(math.exp(rng.gauss(5.5, 0.8))))

@@ -16,8 +16,8 @@ PAUSE_MS = 1_000
 class Tape:
     """Plays a trade file in time, with its original delays, and starts again at its end.
 
-    Everything that is due is reported, whether or not it is subscribed; prints of one symbol keep
-    their order of arrival. Prices have the precision of a double.
+    All prints that are due are reported, whether or not they are subscribed; prints of one symbol
+    keep their order of arrival. Prices have the precision of a double.
 
     :raises TradeFileError: the file cannot be read.
     """

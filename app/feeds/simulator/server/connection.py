@@ -113,7 +113,7 @@ class Connection:
         self._log_delivery(Silent(self._clock.now_ms(), self._number, "stall"))
 
     async def end(self, farewell: bool) -> None:
-        """End the connection once everything sent has been read."""
+        """End the connection once all frames sent have been read."""
         await self._drain()
         if farewell:
             await self._socket.close(GOING_AWAY)
@@ -139,7 +139,7 @@ class Connection:
         self._log_delivery(Resumed(now_ms, self._number))
 
     async def _drain(self) -> None:
-        """Stop sending, and wait until everything sent has been read."""
+        """Stop sending, and wait until all frames sent have been read."""
         self._closing = True
         try:
             async with asyncio.timeout(CONFIRM_TIMEOUT_S):
@@ -214,7 +214,7 @@ class Connection:
         )
 
     async def _confirm_reads(self, note: Callable[[Delivery], None]) -> None:
-        """Confirm by pong that everything up to here was read, one ping at a time."""
+        """Confirm by pong that all frames up to here were read, one ping at a time."""
         while True:
             await self._unconfirmed.wait()
             self._unconfirmed.clear()

@@ -154,7 +154,7 @@ class Simulator:
             self._step(end_ms)
 
     async def end(self) -> None:
-        """Close every connection with a handshake, once everything sent has been read."""
+        """Close every connection with a handshake, once all frames sent have been read."""
         await asyncio.gather(*(item.end(farewell=True) for item in self._open()))
         if self._annotated:
             counts = self._annotated.counts

@@ -196,7 +196,7 @@ class _Rest(BaseHTTPRequestHandler):
             self.wfile.write(self.body)
 
     def log_message(self, *_: Any) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 @pytest.fixture

@@ -30,7 +30,7 @@ class _Skew:
         return self.moved(self.skew.behind_ms(self.now_ms))
 
     def date(self, lag_ms: int) -> int:
-        """An answer whose Date says that the clock is `lag_ms` ahead (to within a second)."""
+        """Receive a response whose Date shows the clock `lag_ms` ahead (to within a second)."""
         self.skew.date_received(self.now_ms - lag_ms - 500, self.now_ms, self.now_ms)
         return self.moved(self.skew.behind_ms(self.now_ms))
 

@@ -22,7 +22,7 @@ START_MS = 1_780_000_020_000
 
 
 class _Outbox:
-    """Stands for the way to Kafka: what is delivered_up_to is what the test says."""
+    """Stands for the way to Kafka: the test sets `delivered_up_to`."""
 
     def __init__(self) -> None:
         self.room = asyncio.Event()

@@ -61,7 +61,7 @@ class Market:
         source.connected(f"{name}-{self.now_ms}")
 
     def date(self, name: str) -> None:
-        """The server says in its handshake what time it is."""
+        """Receive the server's time from its handshake."""
         now_ms = self.clocks[name].now_ms()
         self.send(self.sources[name].server_date(M + self.now_ms, now_ms, now_ms))
 

@@ -1,4 +1,4 @@
-"""Which subscriptions a server refused when it does not say, and how symbols are spread."""
+"""Which subscriptions a server rejected without reporting it, and how symbols are spread."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class _Server:
         self._receive(asked)
 
     def search(self, trading: Iterable[str] = (), seconds: int = 600) -> list[str]:
-        """Let time pass; what was found to be refused."""
+        """Let time pass; return the symbols that were found to be rejected."""
         found = []
         for _ in range(seconds):
             self.now += 1_000

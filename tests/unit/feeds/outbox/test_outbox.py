@@ -1,4 +1,4 @@
-"""The way out of a producer on an event loop: what it does while the disk refuses."""
+"""The outbox of a producer on an event loop: what it does while the disk rejects writes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ COUNT = 400
 
 
 class _Disk:
-    """Refuses to force anything down, until it is mended."""
+    """Fails every fsync until it is repaired."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.refuses = True

@@ -84,7 +84,7 @@ def test_memory_holds_ten_minutes_of_1000_trades_a_second_while_kafka_is_away(
 
 
 class _Client:
-    """Kafka's client as far as the publisher uses it: it reports what the test says."""
+    """Kafka's client as far as the publisher uses it: it reports what the test specifies."""
 
     def __init__(self, _: dict[str, Any]) -> None:
         self.taken: list[tuple[str, bytes, Callable[..., None]]] = []
@@ -97,7 +97,7 @@ class _Client:
         self.taken.append((topic, value, on_delivery))
 
     def report(self, place: int, error: int | None = None) -> None:
-        """With the next poll, say what became of the message that was taken so-manieth."""
+        """Report the outcome of the message with index `place` in `taken` at the next poll."""
         self.due.append((place, None if error is None else KafkaError(error)))
 
     def poll(self, _: float = 0) -> None:
@@ -248,7 +248,7 @@ def test_what_cannot_be_read_of_the_file_is_lost(client: list[_Client], tmp_path
 
 
 def _fill(path: Path, count: int) -> list[int]:
-    """A file of so many messages, and where each begins."""
+    """Write a file of `count` messages; return the position of each."""
     file = SpillFile(path)
     positions = []
     for number in range(count):

@@ -15,7 +15,7 @@ from app.feeds.outbox.reachability import Answer, BrokerReachability
 
 
 class _Kafka:
-    """Answers when the test says so."""
+    """Answers when the test allows it."""
 
     def __init__(self) -> None:
         self.asked = threading.Event()

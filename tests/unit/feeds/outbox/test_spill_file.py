@@ -44,7 +44,7 @@ def _flip(path: Path, at: int) -> None:
 
 
 def _filled(path: Path, count: int, size: int = 0) -> list[int]:
-    """A file of so many records, and where each of them begins."""
+    """Write a file of `count` records; return the position of each."""
     spill = SpillFile(path)
     starts = []
     for number in range(count):

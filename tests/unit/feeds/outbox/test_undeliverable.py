@@ -1,4 +1,4 @@
-"""What Kafka's errors say of a message, what is lost with it, and what is sent instead."""
+"""What Kafka's errors mean for a message, what is lost with it, and what is sent instead."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Trade files: which rows are trades, in which order, and what is said about the others."""
+"""Trade files: which rows are trades, in which order, and what is reported about the others."""
 
 from __future__ import annotations
 

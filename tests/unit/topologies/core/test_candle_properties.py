@@ -41,7 +41,7 @@ def run(messages: list[Message], rules: Rules = RULES) -> tuple[list[Candle], li
 
 
 def last_market_fields(messages: list[Message], rules: Rules = WIDE) -> dict[str, tuple]:
-    """Market fields of each candle's last revision, everything closed by a watermark at the end."""
+    """Return the market fields of each candle's last revision, all closed by a final watermark."""
     closing = Watermark("SPY", "live", "z", BASE + 20 * MINUTE, BASE + 10 * MINUTE)
     records, _ = run([*messages, closing], rules)
     return {key: market_fields(candle) for key, candle in newest(records).items()}

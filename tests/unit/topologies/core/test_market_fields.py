@@ -117,7 +117,7 @@ def sent(events: list[Event], random: Random) -> list[Message]:
 
 
 def last_market_fields(messages: list[Message], rules: Rules) -> dict[str, str]:
-    """Market fields, bit for bit, of each candle's last revision once everything is closed."""
+    """Return the exact market fields of each candle's last revision once all are closed."""
     backfill = Backfill(rules)
     end = LAST + HORIZON
     closing = [
