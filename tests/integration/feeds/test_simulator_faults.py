@@ -260,7 +260,7 @@ def test_of_a_malformed_frame_the_trades_can_be_read_and_nothing_else(seed: int)
         else:
             assert isinstance(frame, TradesFrame)
             good = sorted(set(range(frame.size)) - set(item.bad))
-            assert [arrived.i for arrived in frame.trades] == good, item.raw
+            assert [trade.trade.i for trade in frame.trades] == good, item.raw
 
 
 def test_a_frame_of_10_mb_comes_complete() -> None:
