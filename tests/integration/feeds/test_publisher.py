@@ -156,7 +156,7 @@ def test_a_topic_that_is_away_while_kafka_goes_away_too_gets_all_of_it(
         publisher.serve()
         return text in caplog.text
 
-    await_(lambda: reports("Messages wait until it is made again"))
+    await_(lambda: reports("Messages wait until it is created again"))
     private_kafka.kill()
     await_(lambda: reports("does not answer"))
     private_kafka.start()

@@ -45,7 +45,7 @@ def _record(message: Message | RejectionRecord) -> KafkaRecord:
 
 
 @pytest.mark.parametrize(
-    ("code", "says"),
+    ("code", "reports"),
     [
         (KafkaError.MSG_SIZE_TOO_LARGE, Verdict.TOO_LARGE),
         (KafkaError.RECORD_LIST_TOO_LARGE, Verdict.TOO_LARGE),
