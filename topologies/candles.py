@@ -34,10 +34,10 @@ from app.contracts import (
 )
 from app.exact import EXACT, rounded_count
 from app.market.sessions import load_calendar
+from app.rejection_records import MessageOrigin, rejection_records
 from app.settings import Settings
 from topologies.core import candle as core
 from topologies.core.candle import NO_OUTPUT, Outcome, Rules
-from topologies.core.rejections import MessageOrigin, rejection_records
 from topologies.core.state_codec import CandleCodec
 from topologies.runtime import worker
 from topologies.runtime.application import IncarnationProducer
@@ -127,7 +127,7 @@ class Steps:
         """Send rejections in the same transaction, to the partition of the same number."""
         context = message_context()
         origin = MessageOrigin(self._incarnation, context.topic, context.partition, context.offset)
-        for record in rejection_records(rejections, value, origin, self._feed):
+        for record in rejection_records(value, rejections, self._feed, origin):
             self.counters[f"rejected_{record.reason}"] += 1
             self._producer.send(self._rejected_topic, encode(record), key, context.partition)
 

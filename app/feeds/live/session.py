@@ -35,7 +35,7 @@ from app.feeds.live.staleness import (
 )
 from app.feeds.live.subscriptions import Subscriptions
 from app.feeds.live.watermarks import Watermarks
-from app.feeds.messages.building import ConnectionMessages, rejection_records
+from app.feeds.messages.building import ConnectionMessages
 from app.feeds.messages.outgoing import LostSpan, Outgoing
 from app.feeds.vendor import (
     ErrorFrame,
@@ -46,6 +46,7 @@ from app.feeds.vendor import (
     RejectedFrame,
     TradesFrame,
 )
+from app.rejection_records import rejection_records
 
 NO_PING_MS = 180_000
 """Three missed pings: Finnhub sends one a minute."""

@@ -6,15 +6,12 @@ is dropped; a trade that is sent again is counted (`k`).
 
 from __future__ import annotations
 
-import base64
 import hashlib
 from collections import Counter, deque
 
 from app.contracts import (
     MAX_MESSAGE_BYTES,
     FeedName,
-    Rejection,
-    RejectionRecord,
     Trade,
     Trades,
     encode,
@@ -25,7 +22,6 @@ from app.feeds.vendor import ParsedTrade, TradesFrame
 RING_FRAMES = 64
 FULL_FRAME_TRADES = 10
 """The most trades ever recorded in a frame; a long sweep fills several frames."""
-MAX_PAYLOAD_BYTES = 64 * 1024
 _SURELY_SMALL_BYTES = 64 * 1024
 """A frame up to this size makes no message above 256 KiB: a trade grows by at most 40 bytes."""
 
@@ -139,30 +135,4 @@ def halves(message: Trades) -> list[Trades]:
             part,
         )
         for part in (message.trades[:middle], message.trades[middle:])
-    ]
-
-
-def rejection_records(
-    raw: bytes, rejections: list[Rejection], feed: FeedName
-) -> list[RejectionRecord]:
-    """Return one record per reason for rejection; only the first carries the bytes."""
-    if not rejections:
-        return []
-    payload = base64.b64encode(raw[:MAX_PAYLOAD_BYTES]).decode()
-    digest = hashlib.sha256(raw).hexdigest()
-    return [
-        RejectionRecord(
-            stage="feed",
-            reason=rejection.reason,
-            detail=rejection.detail,
-            feed=feed,
-            topic=None,
-            partition=None,
-            offset=None,
-            indices=None if rejection.indices is None else list(rejection.indices),
-            size=len(raw),
-            sha256=digest,
-            payload=None if number else payload,
-        )
-        for number, rejection in enumerate(rejections)
     ]

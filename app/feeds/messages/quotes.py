@@ -6,8 +6,8 @@ import json
 from typing import Any
 
 from app.contracts import FeedName, Quote, Rejection, RejectionRecord
-from app.feeds.messages.building import rejection_records
 from app.feeds.vendor import ParseQuote
+from app.rejection_records import rejection_records
 
 
 def quote_messages(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import sys
 from collections.abc import Iterable
 from contextlib import suppress
@@ -16,6 +14,7 @@ from app.contracts import (
     MAX_DETAIL,
     FeedName,
     MessageRejectedError,
+    Rejection,
     RejectionRecord,
     Trade,
     Trades,
@@ -23,9 +22,10 @@ from app.contracts import (
     decode_rejection,
     encode,
 )
-from app.feeds.messages.building import MAX_PAYLOAD_BYTES, halves
+from app.feeds.messages.building import halves
 from app.feeds.messages.outgoing import MINUTE_MS, LostSpan, minute_of
 from app.feeds.outbox.spill_format import KafkaRecord
+from app.rejection_records import rejection_records
 
 REASON = "rejected_by_kafka"
 
@@ -77,20 +77,9 @@ def verdict(error: KafkaError) -> Verdict:
 
 def rejection(record: KafkaRecord, error: str, feed: FeedName) -> RejectionRecord:
     """Return the trades-rejected record for a message that Kafka rejects for good."""
-    value = record.value
-    return RejectionRecord(
-        stage="feed",
-        reason=REASON,
-        detail=f"Kafka rejects it for {record.topic}: {error}"[:MAX_DETAIL],
-        feed=feed,
-        topic=None,
-        partition=None,
-        offset=None,
-        indices=None,
-        size=len(value),
-        sha256=hashlib.sha256(value).hexdigest(),
-        payload=base64.b64encode(value[:MAX_PAYLOAD_BYTES]).decode(),
-    )
+    detail = f"Kafka rejects it for {record.topic}: {error}"[:MAX_DETAIL]
+    (rejected,) = rejection_records(record.value, [Rejection(REASON, detail)], feed)
+    return rejected
 
 
 def smaller_parts(record: KafkaRecord, error: KafkaError, feed: FeedName) -> list[KafkaRecord]:

@@ -11,8 +11,9 @@ import pytest
 
 from app.contracts import MAX_MESSAGE_BYTES, Rejection, Trades, encode
 from app.feeds.finnhub.frames import parse_frame
-from app.feeds.messages.building import RING_FRAMES, ConnectionMessages, rejection_records
+from app.feeds.messages.building import RING_FRAMES, ConnectionMessages
 from app.feeds.vendor import TradesFrame
+from app.rejection_records import rejection_records
 
 T = 1_731_600_060_000
 KEEP_MS = 905_000
