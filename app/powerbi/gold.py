@@ -1,25 +1,25 @@
 """Gold as the report reads it, from the file that the last build published.
 
 That file holds the tables which the live page reads. Three views are the report's own; here they
-are made from the SQL of their dbt models, whose only template is `ref`.
+are made from the SQL of their dbt models, whose only macro is `ref`.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import duckdb
+import jinja2
 
 from app.powerbi.model import MODEL
 from app.warehouse.published import TABLES
 from app.warehouse.sql import text_literal
 from app.warehouse.transform import PROJECT
 
-_REF = re.compile(r"{{ ref\('(\w+)'\) }}")
+_JINJA = jinja2.Environment(undefined=jinja2.StrictUndefined)
 
 
 @contextmanager
@@ -38,7 +38,7 @@ def published_gold(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
 def view_sql(view: str) -> str:
     """The SELECT of a gold model that refers to other gold models only."""
     sql = (PROJECT / "models" / "gold" / f"{view}.sql").read_text(encoding="utf-8")
-    return _REF.sub(r"gold.\1", sql)
+    return _JINJA.from_string(sql).render(ref=lambda model: f"gold.{model}")
 
 
 def rows_of(connection: duckdb.DuckDBPyConnection, sql: str) -> list[dict[str, Any]]:

@@ -1,45 +1,24 @@
+-- interval, its minutes, how many of a symbol's newest session dates are kept, and the view of it
+{%- set intervals = [
+    ('1m', 1, 2, 'gold_candlestick'),
+    ('5m', 5, 5, 'gold_candlestick_5m'),
+    ('15m', 15, 10, 'gold_candlestick_15m'),
+    ('1h', 60, 30, 'gold_candlestick_1h'),
+    ('1d', 1440, 260, 'gold_candlestick_1d'),
+] %}
+
 with gold_data_quality as (
 
     select * from {{ ref('gold_data_quality') }}
 
 ),
 
-gold_candlestick as (
-
-    select * from {{ ref('gold_candlestick') }}
-
-),
-
-gold_candlestick_5m as (
-
-    select * from {{ ref('gold_candlestick_5m') }}
-
-),
-
-gold_candlestick_15m as (
-
-    select * from {{ ref('gold_candlestick_15m') }}
-
-),
-
-gold_candlestick_1h as (
-
-    select * from {{ ref('gold_candlestick_1h') }}
-
-),
-
-gold_candlestick_1d as (
-
-    select * from {{ ref('gold_candlestick_1d') }}
-
-),
-
 candles as (
-
+    {% for candle_interval, interval_minutes, kept_dates, view in intervals %}
     select
-        '1m' as candle_interval,
-        1 as interval_minutes,
-        2 as kept_dates,
+        '{{ candle_interval }}' as candle_interval,
+        {{ interval_minutes }} as interval_minutes,
+        {{ kept_dates }} as kept_dates,
         symbol,
         candle_time,
         candle_open,
@@ -53,88 +32,11 @@ candles as (
         session_date,
         revision,
         status
-    from gold_candlestick
-
+    from {{ ref(view) }}
+    {% if not loop.last %}
     union all
-    select
-        '5m' as candle_interval,
-        5 as interval_minutes,
-        5 as kept_dates,
-        symbol,
-        candle_time,
-        candle_open,
-        candle_high,
-        candle_low,
-        candle_close,
-        trend_line,
-        volume,
-        traded_value,
-        session,
-        session_date,
-        revision,
-        status
-    from gold_candlestick_5m
-
-    union all
-    select
-        '15m' as candle_interval,
-        15 as interval_minutes,
-        10 as kept_dates,
-        symbol,
-        candle_time,
-        candle_open,
-        candle_high,
-        candle_low,
-        candle_close,
-        trend_line,
-        volume,
-        traded_value,
-        session,
-        session_date,
-        revision,
-        status
-    from gold_candlestick_15m
-
-    union all
-    select
-        '1h' as candle_interval,
-        60 as interval_minutes,
-        30 as kept_dates,
-        symbol,
-        candle_time,
-        candle_open,
-        candle_high,
-        candle_low,
-        candle_close,
-        trend_line,
-        volume,
-        traded_value,
-        session,
-        session_date,
-        revision,
-        status
-    from gold_candlestick_1h
-
-    union all
-    select
-        '1d' as candle_interval,
-        1440 as interval_minutes,
-        260 as kept_dates,
-        symbol,
-        candle_time,
-        candle_open,
-        candle_high,
-        candle_low,
-        candle_close,
-        trend_line,
-        volume,
-        traded_value,
-        session,
-        session_date,
-        revision,
-        status
-    from gold_candlestick_1d
-
+    {% endif %}
+    {% endfor %}
 ),
 
 -- 1 is a symbol's newest session date with candles
