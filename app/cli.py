@@ -209,12 +209,12 @@ def powerbi(
 ) -> None:
     """Write the Power BI project: semantic model and report over gold in Snowflake."""
     from app.powerbi.command import run, run_preview
-    from app.powerbi.tmdl import Connection
+    from app.powerbi.tmdl import SnowflakeConnection
 
     if preview is not None:
         run_preview(_settings(), preview, symbol)
         return
-    run(out, Connection(server, warehouse, role, database, schema))
+    run(out, SnowflakeConnection(server, warehouse, role, database, schema))
 
 
 def _exit(number: int, _frame: object) -> None:

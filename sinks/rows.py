@@ -42,7 +42,7 @@ in the partition: `_offset`, `_index`, `_kafka_time`."""
 Row = tuple[Any, ...]
 
 
-class KafkaRecord(Protocol):
+class ConsumedRecord(Protocol):
     """A Kafka record as Quix passes it to a sink (`SinkItem`)."""
 
     key: Any
@@ -59,11 +59,11 @@ class Rows(NamedTuple):
     rejected: dict[str, int]
 
 
-Converter = Callable[[KafkaRecord, str], Rows]
+Converter = Callable[[ConsumedRecord, str], Rows]
 """Converts a record, given the namespace's feed; raises `MessageRejectedError`."""
 
 
-def stocks_rows(record: KafkaRecord, feed: str) -> Rows:
+def stocks_rows(record: ConsumedRecord, feed: str) -> Rows:
     """Convert a message of `stocks-topic`: trades, a quote, or a watermark.
 
     :raises MessageRejectedError: the parser rejects it; the candles topology records that.
@@ -78,7 +78,7 @@ def stocks_rows(record: KafkaRecord, feed: str) -> Rows:
     return Rows("coverage", [_coverage_row(message, record)], rejected)
 
 
-def candle_rows(record: KafkaRecord, feed: str) -> Rows:
+def candle_rows(record: ConsumedRecord, feed: str) -> Rows:
     """Convert a final or revised candle of any interval; partial candles have no row.
 
     :raises MessageRejectedError: it is not a candle of this feed.
@@ -93,7 +93,7 @@ def candle_rows(record: KafkaRecord, feed: str) -> Rows:
     return Rows("candles", [(*_candle_fields(candle), *_position(record))], {})
 
 
-def rejection_rows(record: KafkaRecord, feed: str) -> Rows:
+def rejection_rows(record: ConsumedRecord, feed: str) -> Rows:
     """Convert a rejection record.
 
     :raises MessageRejectedError: it is not a rejection record of this feed.
@@ -104,7 +104,7 @@ def rejection_rows(record: KafkaRecord, feed: str) -> Rows:
     return Rows("rejected", [_rejection_row(rejection, record)], {})
 
 
-def _decoded(decoder: Callable[[bytes], Any], record: KafkaRecord, kind: str) -> Any:
+def _decoded(decoder: Callable[[bytes], Any], record: ConsumedRecord, kind: str) -> Any:
     if record.value is None:
         raise MessageRejectedError("schema", "the message has no value")
     try:
@@ -113,11 +113,13 @@ def _decoded(decoder: Callable[[bytes], Any], record: KafkaRecord, kind: str) ->
         raise MessageRejectedError("schema", f"not a {kind}: {error}") from None
 
 
-def _position(record: KafkaRecord) -> Row:
+def _position(record: ConsumedRecord) -> Row:
     return (record.offset, 0, record.timestamp)
 
 
-def _trade_rows(message: Trades, index_of: Callable[[int], int], record: KafkaRecord) -> list[Row]:
+def _trade_rows(
+    message: Trades, index_of: Callable[[int], int], record: ConsumedRecord
+) -> list[Row]:
     symbol, feed, offset, kafka_time = message.symbol, message.feed, record.offset, record.timestamp
     origin = (symbol, feed, message.source, message.connection, message.received_at)
     rows = []
@@ -144,14 +146,14 @@ def _trade_rows(message: Trades, index_of: Callable[[int], int], record: KafkaRe
     return rows
 
 
-def _quote_row(quote: Quote, record: KafkaRecord) -> Row:
+def _quote_row(quote: Quote, record: ConsumedRecord) -> Row:
     t = quote.t * 1000
     session = _session(quote.symbol, quote.feed, t // MINUTE_MS)
     prices = (quote.c, quote.d, quote.dp, quote.h, quote.l, quote.o, quote.pc)
     return (*_origin(quote), quote.received_at, t, *prices, *session, *_position(record))
 
 
-def _coverage_row(watermark: Watermark, record: KafkaRecord) -> Row:
+def _coverage_row(watermark: Watermark, record: ConsumedRecord) -> Row:
     values = (
         watermark.received_at,
         watermark.t,
@@ -166,7 +168,7 @@ def _origin(message: Quote | Watermark) -> Row:
     return (message.symbol, message.feed, message.source)
 
 
-def _rejection_row(rejection: RejectionRecord, record: KafkaRecord) -> Row:
+def _rejection_row(rejection: RejectionRecord, record: ConsumedRecord) -> Row:
     indices = rejection.indices
     return (
         rejection.stage,

@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from app.powerbi.project import NAME, write_project
-from app.powerbi.tmdl import Connection
+from app.powerbi.tmdl import SnowflakeConnection
 from app.settings import Settings
 from app.warehouse.published import current_path
 from app.warehouse.transform import PROJECT
 
 
-def run(out: Path, connection: Connection) -> None:
+def run(out: Path, connection: SnowflakeConnection) -> None:
     """Write the Power BI project into `out` and print where to open it."""
     written = write_project(out, PROJECT, connection)
     print(f"{len(written)} files; open {out / f'{NAME}.pbip'} in Power BI Desktop.")

@@ -27,7 +27,7 @@ class ColumnRef:
 
 
 @dataclass(frozen=True)
-class Condition:
+class Comparison:
     """A column that has a value, or has not."""
 
     column: ColumnRef
@@ -68,7 +68,7 @@ class Aggregate:
 
     function: Literal["SUM", "MIN", "MAX", "AVERAGE"]
     column: ColumnRef
-    where: Condition | None = None
+    where: Comparison | None = None
 
     @property
     def dax(self) -> str:

@@ -20,10 +20,11 @@ from app.outputs import write_atomically
 from app.powerbi import deneb, svg, theme
 from app.powerbi.formats import compact, formatted
 from app.powerbi.gold import published_gold, rows_of
+from app.powerbi.layout import Field, ReportPage, Visual
 from app.powerbi.model import MODEL
 from app.powerbi.pbir import JsonObject
-from app.powerbi.queries import Answer, Choices, Row, answer, chosen
-from app.powerbi.report import HEIGHT, PAGES, WIDTH, Field, Page, Visual
+from app.powerbi.queries import Choices, Row, VisualData, answer, chosen
+from app.powerbi.report import HEIGHT, PAGES, WIDTH
 
 _VEGA_LITE = "6.4"
 _TITLE_HEIGHT = 30
@@ -63,7 +64,7 @@ def png(drawing: str) -> bytes:
     return bytes(vl_convert.svg_to_png(drawing))
 
 
-def page_svg(page: Page, choices: Choices, run: Callable[[str], list[Row]]) -> str:
+def page_svg(page: ReportPage, choices: Choices, run: Callable[[str], list[Row]]) -> str:
     """A page with all its visuals, as SVG."""
     parts = [svg.rectangle((0, 0, WIDTH, HEIGHT + _NOTE_HEIGHT), theme.PAGE)]
     for visual in page.visuals:
@@ -82,7 +83,7 @@ def _symbol(run: Callable[[str], list[Row]], symbol: str | None) -> str:
     return symbol or symbols[0]
 
 
-def _visual(visual: Visual, choices: Choices, shown: Answer) -> list[str]:
+def _visual(visual: Visual, choices: Choices, shown: VisualData) -> list[str]:
     place = visual.place
     top = _TITLE_HEIGHT if visual.title else _PAD
     inner = (

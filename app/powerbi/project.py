@@ -12,6 +12,7 @@ from app.outputs import write_atomically
 from app.powerbi import deneb, theme, tmdl
 from app.powerbi.contracts import ViewContract, check_contracts, read_contracts
 from app.powerbi.identity import guid, name_of
+from app.powerbi.layout import Choice, Field, Limit, ReportPage, Visual
 from app.powerbi.model import MODEL
 from app.powerbi.pbir import (
     DEFINITION_SCHEMAS,
@@ -26,19 +27,8 @@ from app.powerbi.pbir import (
     properties,
     text,
 )
-from app.powerbi.report import (
-    HEIGHT,
-    PAGES,
-    PHONE_WIDTH,
-    REFRESH,
-    WIDTH,
-    Choice,
-    Field,
-    Limit,
-    Page,
-    Visual,
-)
-from app.powerbi.tmdl import Connection
+from app.powerbi.report import HEIGHT, PAGES, PHONE_WIDTH, REFRESH, WIDTH
+from app.powerbi.tmdl import SnowflakeConnection
 
 NAME = "Tickhouse"
 MODEL_FOLDER = f"{NAME}.SemanticModel"
@@ -58,7 +48,7 @@ class ProjectError(TickhouseError):
 
 
 def project_files(
-    contracts: Mapping[str, ViewContract], connection: Connection
+    contracts: Mapping[str, ViewContract], connection: SnowflakeConnection
 ) -> dict[str, bytes]:
     """Every file of the project by its path below the output folder.
 
@@ -76,7 +66,7 @@ def project_files(
     return {path: _encoded(content) for path, content in sorted(files.items())}
 
 
-def write_project(out: Path, project: Path, connection: Connection) -> list[Path]:
+def write_project(out: Path, project: Path, connection: SnowflakeConnection) -> list[Path]:
     """Write the Power BI project into the folder `out`; the paths that were written.
 
     Files of an earlier run that this one does not make are removed from the two item folders, since
@@ -139,7 +129,7 @@ def _platform(kind: str) -> JsonObject:
 
 
 def _model_files(
-    contracts: Mapping[str, ViewContract], connection: Connection
+    contracts: Mapping[str, ViewContract], connection: SnowflakeConnection
 ) -> dict[str, str | JsonObject]:
     files: dict[str, str | JsonObject] = {
         ".platform": _platform("SemanticModel"),
@@ -225,7 +215,7 @@ def _report() -> JsonObject:
     }
 
 
-def _page_files(page: Page) -> dict[str, JsonObject]:
+def _page_files(page: ReportPage) -> dict[str, JsonObject]:
     files = {"page.json": _page(page)}
     phone_y = 0
     for number, visual in enumerate(page.visuals, start=1):
@@ -236,7 +226,7 @@ def _page_files(page: Page) -> dict[str, JsonObject]:
     return files
 
 
-def _page(page: Page) -> JsonObject:
+def _page(page: ReportPage) -> JsonObject:
     content: JsonObject = {
         "$schema": DEFINITION_SCHEMAS + "page/2.0.0/schema.json",
         "name": name_of(page.key),
@@ -258,7 +248,7 @@ def _page(page: Page) -> JsonObject:
     return content | ({"visualInteractions": ignored} if ignored else {})
 
 
-def _filter(page: Page, each: Choice | Limit) -> JsonObject:
+def _filter(page: ReportPage, each: Choice | Limit) -> JsonObject:
     table, column = each.column.table, each.column.column
     if isinstance(each, Choice):
         kind, condition = "Categorical", equals_filter(table, column, each.value)

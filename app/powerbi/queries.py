@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from app.powerbi.expressions import Aggregate, ColumnRef, Context, Value, aggregates_of
-from app.powerbi.model import INTERVAL, MODEL, SYMBOL, Relationship
-from app.powerbi.report import Choice, Limit, Page, Visual
+from app.powerbi.layout import Choice, Limit, ReportPage, Visual
+from app.powerbi.model import INTERVAL, MODEL, SYMBOL
+from app.powerbi.semantic_model import Relationship
 from app.warehouse.sql import text_literal
 
 Row: TypeAlias = dict[str, Any]
@@ -35,7 +36,7 @@ class Query:
 
 
 @dataclass(frozen=True)
-class Answer:
+class VisualData:
     """The rows of a visual: values of its fields by their names."""
 
     rows: list[Row]
@@ -43,7 +44,7 @@ class Answer:
     """Measures of the rows: those of its roles and those its formatting uses."""
 
 
-def queries(page: Page, visual: Visual, choices: Choices) -> list[Query]:
+def queries(page: ReportPage, visual: Visual, choices: Choices) -> list[Query]:
     """What DirectQuery must ask for a visual of `page`."""
     held = held_values(page, visual, choices)
     groups = _groups(visual)
@@ -56,7 +57,7 @@ def queries(page: Page, visual: Visual, choices: Choices) -> list[Query]:
     return [_query(page, table, groups, tuple(each), held) for table, each in wanted.items()]
 
 
-def answer(page: Page, visual: Visual, choices: Choices, run: Run) -> Answer:
+def answer(page: ReportPage, visual: Visual, choices: Choices, run: Run) -> VisualData:
     """The values that a visual shows, by its queries and its measures."""
     groups = _groups(visual)
     names = measures_of(visual)
@@ -68,10 +69,10 @@ def answer(page: Page, visual: Visual, choices: Choices, run: Run) -> Answer:
         values = {name: MODEL.measures[name].value(context) for name in names}
         if not names or any(value is not None for value in values.values()):
             rows.append({column.column: value for column, value in key.items()} | values)
-    return Answer(_sorted(visual, rows), names)
+    return VisualData(_sorted(visual, rows), names)
 
 
-def held_values(page: Page, visual: Visual, choices: Choices) -> dict[ColumnRef, str]:
+def held_values(page: ReportPage, visual: Visual, choices: Choices) -> dict[ColumnRef, str]:
     """The columns that filters and slicers of the page hold to one value for this visual."""
     held = {each.column: each.value for each in page.filters if isinstance(each, Choice)}
     for slicer in page.visuals:
@@ -108,7 +109,7 @@ def _groups(visual: Visual) -> tuple[ColumnRef, ...]:
 
 
 def _query(
-    page: Page,
+    page: ReportPage,
     table: str,
     groups: Sequence[ColumnRef],
     aggregates: tuple[Aggregate, ...],

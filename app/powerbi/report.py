@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Literal
-
 from app.powerbi import deneb, theme
 from app.powerbi.expressions import ColumnRef
+from app.powerbi.layout import Choice, Field, Limit, Place, ReportPage, Visual
 from app.powerbi.model import CANDLE_RECENCY, CANDLE_TIME, INTERVAL, MODEL, SESSION_DATE, SYMBOL
 from app.powerbi.pbir import (
-    JsonObject,
     color,
     error_bars,
     gradient,
@@ -26,84 +22,6 @@ PHONE_WIDTH = 324
 REFRESH = "PT30S"
 LIVE_CANDLES = 120
 """Candles of the native chart, whose bodies have a width in pixels: more would overlap."""
-
-
-@dataclass(frozen=True)
-class Field:
-    """A column or a measure that a visual is bound to."""
-
-    table: str
-    name: str
-    kind: Literal["Column", "Measure"]
-
-    @property
-    def ref(self) -> ColumnRef:
-        return ColumnRef(self.table, self.name)
-
-
-@dataclass(frozen=True)
-class Place:
-    """A rectangle on a page, in pixels."""
-
-    x: int
-    y: int
-    width: int
-    height: int
-
-
-@dataclass(frozen=True)
-class Choice:
-    """A filter that holds a column to one value."""
-
-    column: ColumnRef
-    value: str
-
-
-@dataclass(frozen=True)
-class Limit:
-    """A filter that keeps a column at or below a number."""
-
-    column: ColumnRef
-    at_most: int
-
-
-@dataclass(frozen=True)
-class Visual:
-    """A visual: its type, fields by role, place on the page and on a phone, and formatting."""
-
-    key: str
-    type: str
-    title: str
-    alt_text: str
-    place: Place
-    phone_height: int
-    roles: Mapping[str, tuple[Field, ...]]
-    objects: JsonObject = field(default_factory=dict)
-    sort: tuple[Field, Literal["Ascending", "Descending"]] | None = None
-    chosen: Choice | None = None
-    """What a slicer has chosen when the report opens."""
-    sync_group: str | None = None
-    """Slicers of one group choose together on all pages."""
-    ignores: tuple[str, ...] = ()
-    """Keys of the visuals on its page that do not filter it."""
-
-    @property
-    def single_choice(self) -> bool:
-        """Whether a slicer always has one value chosen."""
-        return "selection" in self.objects
-
-    def fields(self) -> tuple[Field, ...]:
-        return tuple(field for fields in self.roles.values() for field in fields)
-
-
-@dataclass(frozen=True)
-class Page:
-    """A page; visuals are in the order of the tab key and of the phone layout."""
-
-    key: str
-    title: str
-    visuals: tuple[Visual, ...]
-    filters: tuple[Choice | Limit, ...] = ()
 
 
 def column(ref: ColumnRef) -> Field:
@@ -261,8 +179,8 @@ def _treemap() -> Visual:
     )
 
 
-def _live() -> Page:
-    return Page(
+def _live() -> ReportPage:
+    return ReportPage(
         key="live",
         title="Live market",
         filters=(Choice(INTERVAL, "1m"), Limit(CANDLE_RECENCY, LIVE_CANDLES)),
@@ -310,12 +228,12 @@ def _live() -> Page:
     )
 
 
-def _candlestick() -> Page:
+def _candlestick() -> ReportPage:
     dataset = (
         column(CANDLE_TIME),
         *measures("Open", "High", "Low", "Close", "Bar Volume", "Trend"),
     )
-    return Page(
+    return ReportPage(
         key="candlestick",
         title="Candlestick",
         visuals=(
@@ -373,8 +291,8 @@ def _candlestick() -> Page:
     )
 
 
-def _quality() -> Page:
-    return Page(
+def _quality() -> ReportPage:
+    return ReportPage(
         key="quality",
         title="Data quality",
         visuals=(
@@ -461,4 +379,4 @@ def _quality() -> Page:
     )
 
 
-PAGES: tuple[Page, ...] = (_live(), _candlestick(), _quality())
+PAGES: tuple[ReportPage, ...] = (_live(), _candlestick(), _quality())

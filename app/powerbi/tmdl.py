@@ -9,14 +9,14 @@ from dataclasses import dataclass
 
 from app.powerbi.contracts import ViewContract
 from app.powerbi.identity import guid
-from app.powerbi.model import Column, Measure, Model, Relationship, Role, Table
+from app.powerbi.semantic_model import Column, Measure, Model, Relationship, Role, Table
 
 CULTURE = "en-US"
 COMPATIBILITY_LEVEL = 1601
 
 
 @dataclass(frozen=True)
-class Connection:
+class SnowflakeConnection:
     """Where gold lies in Snowflake. No credentials: Power BI asks for them."""
 
     server: str = "YOUR_ACCOUNT.snowflakecomputing.com"
@@ -37,7 +37,7 @@ class Connection:
 
 
 def definition(
-    model: Model, contracts: Mapping[str, ViewContract], connection: Connection
+    model: Model, contracts: Mapping[str, ViewContract], connection: SnowflakeConnection
 ) -> dict[str, str]:
     """The files below `definition/`, by their path there."""
     files = {
@@ -54,7 +54,7 @@ def definition(
     return files
 
 
-def _model(model: Model, connection: Connection) -> str:
+def _model(model: Model, connection: SnowflakeConnection) -> str:
     order = [name for name, _, _ in connection.parameters()] + [t.name for t in model.tables]
     references = [f"ref table {_name(table.name)}" for table in model.tables]
     references += [""] + [f"ref role {_name(role.name)}" for role in model.roles]

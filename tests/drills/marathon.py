@@ -38,7 +38,7 @@ from app.feeds.simulator.faults.kinds import AnyFault
 from app.feeds.simulator.faults.rest import RestFaults
 from app.feeds.simulator.faults.seeded import seeded_script
 from app.feeds.simulator.market.listing import KNOWN_PRICES
-from app.feeds.simulator.rest import Answer
+from app.feeds.simulator.rest import RestResponse
 from app.feeds.vendor import BadKeyError
 from app.settings import Settings
 from tests.integration.feeds.simulated import START_MS, TOKEN, simulated
@@ -188,7 +188,7 @@ async def _call(call: Callable[[], Any]) -> Any:
     return await _loop().run_in_thread(_in_thread(call))
 
 
-async def _answer(self: RestFaults, target: str, header_token: str | None) -> Answer | None:
+async def _answer(self: RestFaults, target: str, header_token: str | None) -> RestResponse | None:
     with _loop().awaited():
         return await _answers(self, target, header_token)
 

@@ -17,7 +17,7 @@ ASK_EVERY_S = 2.0
 log = logging.getLogger(__name__)
 
 
-class Answer(NamedTuple):
+class BrokerReply(NamedTuple):
     """The outcome of a metadata request.
 
     :ivar error: why there was no answer; None when there was one.
@@ -42,7 +42,7 @@ class BrokerReachability:
         self._brokers = brokers
         self._metadata = metadata
         self._threads = ThreadPoolExecutor(1, "kafka-contact")
-        self._asked: Future[Answer] | None = None
+        self._asked: Future[BrokerReply] | None = None
         self._next_s = 0.0
         self._doubt = ""
         self._away = False
@@ -61,7 +61,7 @@ class BrokerReachability:
         was_away, self._away, self._doubt = self._away, False, ""
         return was_away
 
-    def ask(self, topic: str) -> Answer | None:
+    def ask(self, topic: str) -> BrokerReply | None:
         """Return an answer that has arrived, about `topic` or an earlier one; to be called
         frequently.
 
@@ -84,9 +84,9 @@ class BrokerReachability:
             )
         return answer
 
-    def _answer(self, topic: str) -> Answer:
+    def _answer(self, topic: str) -> BrokerReply:
         try:
             known = self._metadata(topic, timeout=ANSWER_S).topics[topic]
         except KafkaException as error:
-            return Answer(topic, error.args[0].str())
-        return Answer(topic, None, known.error is None and bool(known.partitions))
+            return BrokerReply(topic, error.args[0].str())
+        return BrokerReply(topic, None, known.error is None and bool(known.partitions))

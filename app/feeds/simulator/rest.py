@@ -25,7 +25,7 @@ _PAID = frozenset(
 _SLASHES = re.compile("/{2,}")
 
 
-class Answer(NamedTuple):
+class RestResponse(NamedTuple):
     """An HTTP response: its body is JSON."""
 
     status: HTTPStatus
@@ -65,7 +65,7 @@ class SimulatedRestApi:
         self._calls_per_minute = calls_per_minute
         self._windows: dict[str, tuple[_RateWindow, _RateWindow]] = {}
 
-    def answer(self, target: str, header_token: str | None, now_ms: int) -> Answer:
+    def answer(self, target: str, header_token: str | None, now_ms: int) -> RestResponse:
         """Return the response to `GET target`.
 
         :param target: path and query as received, including double slashes.
@@ -106,7 +106,7 @@ class SimulatedRestApi:
 
     def _resource(
         self, path: str, query: dict[str, str], now_ms: int, headers: dict[str, str]
-    ) -> Answer:
+    ) -> RestResponse:
         if path == f"{ROOT}/quote":
             if "symbol" not in query:
                 return _error(HTTPStatus.UNPROCESSABLE_ENTITY, "Missing parameters.", headers)
@@ -121,7 +121,7 @@ class SimulatedRestApi:
         return _error(HTTPStatus.NOT_FOUND, "The simulator has no such resource.", headers)
 
 
-def http_rejection(status: int, after_s: int | None = None) -> Answer:
+def http_rejection(status: int, after_s: int | None = None) -> RestResponse:
     """Return the answer to a handshake that is rejected with `status`.
 
     :param after_s: the value of `Retry-After`, if any.
@@ -147,9 +147,9 @@ def _no_holidays(exchange: str) -> dict[str, Any]:
     return {"data": [], "exchange": exchange, "timezone": "America/New_York"}
 
 
-def _ok(body: Any, headers: Mapping[str, str]) -> Answer:
-    return Answer(HTTPStatus.OK, msgspec.json.encode(body), headers)
+def _ok(body: Any, headers: Mapping[str, str]) -> RestResponse:
+    return RestResponse(HTTPStatus.OK, msgspec.json.encode(body), headers)
 
 
-def _error(status: HTTPStatus, text: str, headers: Mapping[str, str] | None = None) -> Answer:
-    return Answer(status, msgspec.json.encode({"error": text}), headers or {})
+def _error(status: HTTPStatus, text: str, headers: Mapping[str, str] | None = None) -> RestResponse:
+    return RestResponse(status, msgspec.json.encode({"error": text}), headers or {})

@@ -16,7 +16,7 @@ import pytest
 
 from app.powerbi.model import MODEL
 from app.powerbi.project import REPORT_FOLDER, write_project
-from app.powerbi.tmdl import Connection, power_query
+from app.powerbi.tmdl import SnowflakeConnection, power_query
 from app.warehouse.transform import PROJECT
 
 PACKAGE = Path(__file__).with_name("node")
@@ -39,7 +39,7 @@ def tools(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def report(tmp_path: Path) -> Path:
-    write_project(tmp_path, PROJECT, Connection())
+    write_project(tmp_path, PROJECT, SnowflakeConnection())
     return tmp_path / REPORT_FOLDER
 
 

@@ -13,9 +13,10 @@ import vl_convert
 from app.embedded.environment import child_environment
 from app.powerbi import deneb
 from app.powerbi.gold import published_gold, rows_of
+from app.powerbi.layout import ReportPage
 from app.powerbi.preview import PreviewError, page_svg, write_previews
 from app.powerbi.queries import answer, chosen
-from app.powerbi.report import HEIGHT, PAGES, WIDTH, Page
+from app.powerbi.report import HEIGHT, PAGES, WIDTH
 from app.settings import Settings
 from tests.support import TICKHOUSE
 
@@ -43,7 +44,7 @@ def test_command_draws_every_page(market: Settings, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.key)
-def test_page_shows_every_visual_with_values_of_gold(gold_file: Path, page: Page) -> None:
+def test_page_shows_every_visual_with_values_of_gold(gold_file: Path, page: ReportPage) -> None:
     with published_gold(gold_file) as gold:
         (kpi,) = rows_of(gold, "from gold.gold_kpi where symbol = 'NVDA'")
         drawing = page_svg(page, chosen("NVDA"), lambda sql: rows_of(gold, sql))

@@ -16,9 +16,10 @@ import pytest
 import sqlglot
 
 from app.powerbi.gold import published_gold, rows_of, view_sql
+from app.powerbi.layout import ReportPage, Visual
 from app.powerbi.model import ALL_SYMBOLS, MODEL
-from app.powerbi.queries import Answer, answer, chosen, queries
-from app.powerbi.report import LIVE_CANDLES, PAGES, Page, Visual
+from app.powerbi.queries import VisualData, answer, chosen, queries
+from app.powerbi.report import LIVE_CANDLES, PAGES
 from app.settings import Settings
 from app.warehouse.published import TABLES
 from tests.integration.powerbi.market import BTC, FULL_DAY, MINUTES_OF_LAST_DAY, PRICES
@@ -53,14 +54,14 @@ def warehouse(market: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
         yield connection
 
 
-def asked(gold: Any, key: str, symbol: str = "NVDA", interval: str | None = None) -> Answer:
+def asked(gold: Any, key: str, symbol: str = "NVDA", interval: str | None = None) -> VisualData:
     ((page, visual),) = [each for each in VISUALS if each[1].key == key]
     return answer(page, visual, chosen(symbol, interval), lambda sql: rows_of(gold, sql))
 
 
 @each_visual
 def test_every_query_runs_on_the_gold_of_dbt(
-    warehouse: duckdb.DuckDBPyConnection, page: Page, visual: Visual
+    warehouse: duckdb.DuckDBPyConnection, page: ReportPage, visual: Visual
 ) -> None:
     shown = answer(page, visual, chosen("NVDA"), lambda sql: rows_of(warehouse, sql))
 
@@ -71,7 +72,9 @@ def test_every_query_runs_on_the_gold_of_dbt(
 
 
 @each_visual
-def test_every_query_translates_to_the_dialect_of_snowflake(page: Page, visual: Visual) -> None:
+def test_every_query_translates_to_the_dialect_of_snowflake(
+    page: ReportPage, visual: Visual
+) -> None:
     for query in queries(page, visual, chosen("NVDA")):
         (translated,) = sqlglot.transpile(query.sql, read="duckdb", write="snowflake")
         assert sqlglot.parse_one(translated, read="snowflake").named_selects
@@ -80,7 +83,7 @@ def test_every_query_translates_to_the_dialect_of_snowflake(page: Page, visual: 
 
 @each_visual
 def test_every_visual_is_answered_within_a_second(
-    warehouse: duckdb.DuckDBPyConnection, page: Page, visual: Visual
+    warehouse: duckdb.DuckDBPyConnection, page: ReportPage, visual: Visual
 ) -> None:
     started = time.process_time()
     answer(page, visual, chosen("NVDA"), lambda sql: rows_of(warehouse, sql))

@@ -12,9 +12,10 @@ import duckdb
 import pytest
 
 from app.powerbi.gold import rows_of, view_sql
+from app.powerbi.layout import ReportPage, Visual
 from app.powerbi.model import VIEWS
 from app.powerbi.queries import answer, chosen
-from app.powerbi.report import PAGES, Page, Visual
+from app.powerbi.report import PAGES
 
 SYMBOLS, DATES, MINUTES = 100, 20, 390
 INTERVALS = {"_5m": 5, "_15m": 15, "_1h": 60, "_1d": 390}
@@ -103,7 +104,7 @@ def test_gold_has_the_candles_of_ten_million_trades(gold: duckdb.DuckDBPyConnect
 
 @pytest.mark.parametrize(("page", "visual"), VISUALS, ids=[visual.key for _, visual in VISUALS])
 def test_every_visual_is_answered_within_a_second(
-    gold: duckdb.DuckDBPyConnection, page: Page, visual: Visual
+    gold: duckdb.DuckDBPyConnection, page: ReportPage, visual: Visual
 ) -> None:
     started = time.process_time()
     shown = answer(page, visual, chosen("s7"), lambda sql: rows_of(gold, sql))

@@ -9,7 +9,7 @@ import pytest
 
 from app.powerbi.contracts import read_contracts
 from app.powerbi.project import project_files
-from app.powerbi.tmdl import Connection
+from app.powerbi.tmdl import SnowflakeConnection
 from app.warehouse.transform import PROJECT
 
 Files = dict[str, bytes]
@@ -17,7 +17,7 @@ Files = dict[str, bytes]
 
 @pytest.fixture(scope="session")
 def files() -> Files:
-    return project_files(read_contracts(PROJECT), Connection())
+    return project_files(read_contracts(PROJECT), SnowflakeConnection())
 
 
 @pytest.fixture(scope="session")

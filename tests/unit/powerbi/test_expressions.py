@@ -7,7 +7,7 @@ import pytest
 from app.powerbi.expressions import (
     Aggregate,
     ColumnRef,
-    Condition,
+    Comparison,
     Context,
     Divide,
     Expression,
@@ -39,7 +39,7 @@ def value(expression: Expression, a: object, b: object, single: bool = True) -> 
         (IfFiltered("S", A, B), "IF(ISFILTERED('S'), SUM('T'[A]), MAX('T'[B]))"),
         (IfRising(A, B, False, A), "IF(SUM('T'[A]) < MAX('T'[B]), SUM('T'[A]))"),
         (
-            Aggregate("SUM", ColumnRef("T", "A"), Condition(KEY, "<>", "x")),
+            Aggregate("SUM", ColumnRef("T", "A"), Comparison(KEY, "<>", "x")),
             "CALCULATE(SUM('T'[A]), 'S'[Key] <> \"x\")",
         ),
     ],

@@ -12,7 +12,7 @@ import pytest
 from app.errors import TickhouseError
 from app.powerbi.contracts import ContractError, read_contracts
 from app.powerbi.project import ProjectError, project_files, write_project
-from app.powerbi.tmdl import Connection
+from app.powerbi.tmdl import SnowflakeConnection
 from app.warehouse.transform import PROJECT
 from tests.support import TICKHOUSE
 from tests.unit.powerbi.conftest import Files
@@ -45,9 +45,9 @@ def test_two_runs_give_equal_bytes(files: Files) -> None:
         "import hashlib, sys;"
         "from app.powerbi.project import project_files;"
         "from app.powerbi.contracts import read_contracts;"
-        "from app.powerbi.tmdl import Connection;"
+        "from app.powerbi.tmdl import SnowflakeConnection;"
         "from app.warehouse.transform import PROJECT;"
-        "files = project_files(read_contracts(PROJECT), Connection());"
+        "files = project_files(read_contracts(PROJECT), SnowflakeConnection());"
         "sys.stdout.buffer.write(b''.join(name.encode() + body for name, body in files.items()))"
     )
     other = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, cwd=ROOT)
@@ -78,7 +78,7 @@ def test_renamed_column_of_gold_is_named_with_what_the_contract_has_instead(
     )
 
     with pytest.raises(ContractError) as reported:
-        project_files(read_contracts(project), Connection())
+        project_files(read_contracts(project), SnowflakeConnection())
 
     assert "gold_kpi has no current_price" in str(reported.value)
     assert "latest_price" in str(reported.value)
@@ -91,14 +91,14 @@ def test_missing_view_of_gold_is_named(tmp_path: Path) -> None:
     )
 
     with pytest.raises(ContractError, match="gold_gauge is no gold view of the dbt project"):
-        project_files(read_contracts(project), Connection())
+        project_files(read_contracts(project), SnowflakeConnection())
 
 
 def test_changed_description_of_a_column_changes_the_model(tmp_path: Path, files: Files) -> None:
     project = changed_project(
         tmp_path, "gold_kpi", "Time of current_price, UTC.", "When the price was made."
     )
-    changed = project_files(read_contracts(project), Connection())
+    changed = project_files(read_contracts(project), SnowflakeConnection())
 
     assert [name for name in files if changed[name] != files[name]] == [
         "Tickhouse.SemanticModel/definition/tables/Prices.tmdl"
@@ -106,7 +106,7 @@ def test_changed_description_of_a_column_changes_the_model(tmp_path: Path, files
 
 
 def test_connection_goes_into_the_parameters_of_the_model(files: Files) -> None:
-    other = Connection('a.b"c', "W#(lf)", "R", "D", "S")
+    other = SnowflakeConnection('a.b"c', "W#(lf)", "R", "D", "S")
     changed = project_files(read_contracts(PROJECT), other)
     (name,) = [name for name in files if changed[name] != files[name]]
     text = changed[name].decode()
@@ -120,11 +120,11 @@ def test_connection_goes_into_the_parameters_of_the_model(files: Files) -> None:
 @pytest.mark.parametrize("server", ["", "two\nlines"])
 def test_connection_that_no_parameter_can_hold_is_rejected(server: str) -> None:
     with pytest.raises(ProjectError, match="SnowflakeServer"):
-        project_files(read_contracts(PROJECT), Connection(server=server))
+        project_files(read_contracts(PROJECT), SnowflakeConnection(server=server))
 
 
 def test_files_that_are_no_longer_made_go_and_what_power_bi_keeps_stays(tmp_path: Path) -> None:
-    write_project(tmp_path, PROJECT, Connection())
+    write_project(tmp_path, PROJECT, SnowflakeConnection())
     report = tmp_path / "Tickhouse.Report"
     old = report / "definition" / "pages" / "old" / "page.json"
     kept = [report / ".pbi" / "localSettings.json", tmp_path / "notes.txt"]
@@ -132,7 +132,7 @@ def test_files_that_are_no_longer_made_go_and_what_power_bi_keeps_stays(tmp_path
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("{}")
 
-    write_project(tmp_path, PROJECT, Connection())
+    write_project(tmp_path, PROJECT, SnowflakeConnection())
 
     assert not old.parent.exists()
     assert all(path.exists() for path in kept)
@@ -143,7 +143,7 @@ def test_output_that_is_no_folder_is_rejected(tmp_path: Path) -> None:
     file.write_text("mine")
 
     with pytest.raises(TickhouseError, match="no folder"):
-        write_project(file, PROJECT, Connection())
+        write_project(file, PROJECT, SnowflakeConnection())
     assert file.read_text() == "mine"
 
 

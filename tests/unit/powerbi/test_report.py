@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from app.powerbi import deneb, theme
+from app.powerbi.layout import Place
 from app.powerbi.model import MODEL
-from app.powerbi.report import HEIGHT, PAGES, PHONE_WIDTH, WIDTH, Place
+from app.powerbi.report import HEIGHT, PAGES, PHONE_WIDTH, WIDTH
 from app.warehouse.transform import PROJECT
 from tests.unit.powerbi.conftest import Files
 

@@ -8,7 +8,7 @@ from app.feeds.clock import Clock
 from app.feeds.simulator.faults.kinds import RestCut, RestMalform, RestRefuse, RestSlow
 from app.feeds.simulator.faults.mangling import no_quote
 from app.feeds.simulator.faults.schedule import Script
-from app.feeds.simulator.rest import Answer, SimulatedRestApi, http_rejection
+from app.feeds.simulator.rest import RestResponse, SimulatedRestApi, http_rejection
 
 
 class RestFaults:
@@ -20,7 +20,7 @@ class RestFaults:
         self._clock = clock
         self._rng = rng
 
-    async def answer(self, target: str, header_token: str | None) -> Answer | None:
+    async def answer(self, target: str, header_token: str | None) -> RestResponse | None:
         """Return the answer to `GET target`; None if the connection is to be closed."""
         slow = self._script.hit(RestSlow, self._clock.now_ms(), self._rng)
         if slow:

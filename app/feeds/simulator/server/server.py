@@ -26,7 +26,7 @@ from app.feeds.simulator.faults.schedule import Script
 from app.feeds.simulator.market.venue import Venue
 from app.feeds.simulator.rest import (
     CALLS_PER_MINUTE,
-    Answer,
+    RestResponse,
     SimulatedRestApi,
     http_rejection,
 )
@@ -210,7 +210,7 @@ class Simulator:
                 await connection.ended.wait()
         return connection.ended.is_set()
 
-    def _reject(self, answer: Answer) -> Response:
+    def _reject(self, answer: RestResponse) -> Response:
         if self._note:
             self._note(HandshakeRejected(self._clock.now_ms(), answer.status))
         return _response(answer)
@@ -220,7 +220,7 @@ def _token(request: Request) -> str:
     return parse_qs(request.path.partition("?")[2]).get("token", [""])[-1]
 
 
-def _response(answer: Answer) -> Response:
+def _response(answer: RestResponse) -> Response:
     headers = Headers(
         {
             "Content-Type": "application/json; charset=utf-8",

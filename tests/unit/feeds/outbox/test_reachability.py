@@ -11,7 +11,7 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException
 
 import app.feeds.outbox.reachability
-from app.feeds.outbox.reachability import Answer, BrokerReachability
+from app.feeds.outbox.reachability import BrokerReachability, BrokerReply
 
 
 class _Kafka:
@@ -32,7 +32,7 @@ class _Kafka:
         error = None if self.exists else KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART)
         return SimpleNamespace(topics={topic: SimpleNamespace(error=error, partitions={0: None})})
 
-    def come(self, contact: BrokerReachability, topic: str = "t") -> Answer:
+    def come(self, contact: BrokerReachability, topic: str = "t") -> BrokerReply:
         """Let it answer, and wait for the answer."""
         self.may_answer.set()
         while True:
@@ -60,7 +60,7 @@ def test_no_one_waits_for_an_answer(kafka: _Kafka, contact: BrokerReachability) 
     assert contact.ask("t") is None
     assert kafka.asked.wait(30)
     assert contact.ask("t") is None
-    assert kafka.come(contact) == Answer("t", None, exists=True)
+    assert kafka.come(contact) == BrokerReply("t", None, exists=True)
 
 
 def test_lost_connections_alone_are_no_absence(
@@ -97,4 +97,4 @@ def test_a_question_without_answer_is_no_absence_while_connections_stand(
 
 def test_a_topic_that_is_not_there_is_an_answer(kafka: _Kafka, contact: BrokerReachability) -> None:
     kafka.exists = False
-    assert kafka.come(contact, "gone") == Answer("gone", None, exists=False)
+    assert kafka.come(contact, "gone") == BrokerReply("gone", None, exists=False)
