@@ -45,7 +45,7 @@ class Unavailable(Exception):
 
 
 class RequestError(Exception):
-    """A request for a quote got no usable answer.
+    """A REST request got no usable answer.
 
     :ivar retry: whether a retry can help; `later` means after the rate limit's window.
     :ivar status: the HTTP status, if there was one.
@@ -63,6 +63,10 @@ class RequestError(Exception):
         self.retry = retry
         self.status = status
         self.retry_after = retry_after or RetryAfter()
+
+
+class KeyRejected(RequestError):
+    """The vendor rejects the API key of the request, or no key is left that it accepts."""
 
 
 class ParsedTrade(NamedTuple):

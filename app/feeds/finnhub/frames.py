@@ -14,7 +14,12 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from app.contracts import MAX_DETAIL, Rejection, Trade, conditions_of, in_range
+from app.contracts import (
+    MAX_DETAIL,
+    Rejection,
+    Trade,
+    conditions_of,
+)
 from app.feeds.vendor import (
     ErrorFrame,
     Frame,
@@ -25,6 +30,7 @@ from app.feeds.vendor import (
     TradesFrame,
 )
 from app.market.symbols import is_symbol
+from app.message_parser import in_range
 
 MAX_FRAME_BYTES = 5 * 1024 * 1024
 _MAX_CODES_LENGTH = 1_000

@@ -10,12 +10,11 @@ import msgspec
 from app.contracts import (
     MAX_DETAIL,
     FeedName,
-    MessageRejectedError,
     Quote,
     Rejection,
-    decode,
     encode,
 )
+from app.message_parser import MessageRejectedError, decode
 
 _FIELDS = ("c", "d", "dp", "h", "l", "o", "pc")
 

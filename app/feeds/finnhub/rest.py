@@ -19,7 +19,7 @@ from requests.utils import get_environ_proxies
 from app.feeds.clock import Clock
 from app.feeds.finnhub.rate_limit import CallBudget
 from app.feeds.http_headers import LATER_BY_UP_TO, RetryAfter, date_ms_of
-from app.feeds.vendor import OnDate, RequestError, Retry
+from app.feeds.vendor import KeyRejected, OnDate, RequestError, Retry
 from app.hosts import origin_of, takes_proxy
 from app.redaction import SHORTEST_KEY, Redactor
 
@@ -44,6 +44,9 @@ class FinnhubApi(Protocol):
 
     def market_status(self, exchange: str) -> Any:
         """Return the JSON of a market's status as Python values; raises `RequestError`."""
+
+    def company_profile(self, symbol: str) -> Any:
+        """Return the JSON of a company's profile as Python values; raises `RequestError`."""
 
 
 class FinnhubRest:
@@ -87,6 +90,13 @@ class FinnhubRest:
         :raises RequestError: no usable answer; its text does not contain the key.
         """
         return self._ask(lambda: self._client.market_status(exchange=exchange))
+
+    def company_profile(self, symbol: str) -> Any:
+        """Request the profile of the company whose stock is `symbol`.
+
+        :raises RequestError: no usable answer; its text does not contain the key.
+        """
+        return self._ask(lambda: self._client.company_profile2(symbol=symbol))
 
     def _ask(self, call: Callable[[], Any]) -> Any:
         try:
@@ -158,10 +168,28 @@ def _answered(call: Callable[[FinnhubApi], T], api: FinnhubApi) -> _Answered[T]:
     return _Answered(result, fault, _date_ms.get())
 
 
+class _Key:
+    """An API key in use.
+
+    :ivar answered: the last call that the server answered; None before the first.
+    :ivar rejections: how many calls were answered with 401 before the first that was not.
+    """
+
+    def __init__(self, api: FinnhubApi, budget: CallBudget) -> None:
+        self.api = api
+        self.budget = budget
+        self.answered: Callable[[FinnhubApi], Any] | None = None
+        self.rejections = 0
+
+
 class RestCalls:
     """REST calls over all API keys, rate limited and retried.
 
-    :param keys: the API and the rate limit of each key; a key that the server rejects is dropped.
+    A key is dropped when the server rejects it, not when it rejects one call with 401 (a symbol
+    that is not part of the key's plan): the call that was answered last must be rejected, too, or
+    two calls of a key of which none was answered.
+
+    :param keys: the API and the rate limit of each key.
     :param on_date: called with the date of each answer that has one, errors included, and with the
         times by `clock` at which the call was sent and answered, all in UNIX ms. It is called on
         the event loop's thread; the server's clock was read between the two times.
@@ -175,7 +203,7 @@ class RestCalls:
         *,
         on_date: OnDate | None = None,
     ) -> None:
-        self._keys = list(keys)
+        self._keys = [_Key(api, budget) for api, budget in keys]
         self._clock = clock
         self._rng = rng
         self._on_date = on_date
@@ -187,23 +215,37 @@ class RestCalls:
     async def ask(self, call: Callable[[FinnhubApi], T]) -> T:
         """Return the result of `call`, made with the key that may call first.
 
+        :raises KeyRejected: the server rejects the key, or no key is left.
         :raises RequestError: no usable answer after up to three attempts.
         """
         for attempt in range(1, ATTEMPTS + 1):
-            api, budget = await self._next_key()
-            budget.take(self._clock.now_ms())
+            key = await self._next_key()
             try:
-                return await self._call(call, api)
+                return await self._call(call, key)
             except RequestError as fault:
-                asked = self._close(budget, fault)
-                if fault.status == 401:
-                    self._keys.remove((api, budget))
+                asked = self._close(key.budget, fault)
+                if fault.status == 401 and await self._is_rejected(key):
+                    self._keys.remove(key)
+                    raise KeyRejected(str(fault), "no", 401, fault.retry_after) from None
                 if fault.retry == "no" or attempt == ATTEMPTS:
                     raise
                 if fault.retry == "soon" or asked:
                     pause_ms = 1_000 * 2 ** (attempt - 1)
                     await self._clock.sleep(pause_ms * self._rng.uniform(0.5, 1.0))
         raise AssertionError("unreachable")
+
+    async def _is_rejected(self, key: _Key) -> bool:
+        """Return whether a 401 is about the key, not about what was asked for."""
+        if key.answered is None:
+            key.rejections += 1
+            return key.rejections > 1
+        await self._await_budget(key)
+        try:
+            await self._call(key.answered, key)
+        except RequestError as fault:
+            self._close(key.budget, fault)
+            return fault.status == 401
+        return False
 
     def _close(self, budget: CallBudget, fault: RequestError) -> bool:
         """Block a key after an error for as long as needed; return whether the server named the
@@ -217,23 +259,29 @@ class RestCalls:
             budget.used_up(now_ms + round(_MINUTE_MS * self._rng.uniform(0.5, 1.0)))
         return asked_ms is not None
 
-    async def _call(self, call: Callable[[FinnhubApi], T], api: FinnhubApi) -> T:
+    async def _call(self, call: Callable[[FinnhubApi], T], key: _Key) -> T:
+        key.budget.take(self._clock.now_ms())
         sent_ms = self._clock.now_ms()
-        answered = await _in_thread(lambda: _answered(call, api))
+        answered = await _in_thread(lambda: _answered(call, key.api))
         if answered.date_ms is not None and self._on_date is not None:
             self._on_date(answered.date_ms, sent_ms, self._clock.now_ms())
         if answered.fault is not None:
             raise answered.fault
+        key.answered = call
         return answered.result  # type: ignore[return-value]
 
-    async def _next_key(self) -> tuple[FinnhubApi, CallBudget]:
+    async def _next_key(self) -> _Key:
         if not self._keys:
-            raise RequestError("no key is left", "no", 401)
+            raise KeyRejected("no key is left", "no", 401)
         while True:
             now_ms = self._clock.now_ms()
-            key = min(self._keys, key=lambda key: key[1].wait_ms(now_ms))
-            if not (wait_ms := key[1].wait_ms(now_ms)):
+            key = min(self._keys, key=lambda key: key.budget.wait_ms(now_ms))
+            if not (wait_ms := key.budget.wait_ms(now_ms)):
                 return key
+            await self._clock.sleep(wait_ms)
+
+    async def _await_budget(self, key: _Key) -> None:
+        while wait_ms := key.budget.wait_ms(self._clock.now_ms()):
             await self._clock.sleep(wait_ms)
 
 

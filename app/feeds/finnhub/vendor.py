@@ -9,11 +9,12 @@ from app.contracts import FeedName, Quote, Rejection
 from app.feeds.clock import Clock
 from app.feeds.finnhub.frames import parse_frame
 from app.feeds.finnhub.market_status import EXCHANGE, disagreement
+from app.feeds.finnhub.profiles import Profile, parse_profile
 from app.feeds.finnhub.quotes import parse_quote
 from app.feeds.finnhub.rate_limit import CallBudget
 from app.feeds.finnhub.rest import FinnhubRest, RestCalls
 from app.feeds.finnhub.websocket import FinnhubSocket, open_socket
-from app.feeds.vendor import Frame, OnDate
+from app.feeds.vendor import Frame, OnDate, RequestError
 from app.settings import Settings
 
 
@@ -46,11 +47,17 @@ class Finnhub(FinnhubParser):
         return await open_socket(self._settings.finnhub_websocket_url, keys[number - 1], keys)
 
     def quotes(self, clock: Clock, rng: Random, on_date: OnDate) -> FinnhubQuotes:
+        calls = self._calls(clock, rng, on_date)
+        return FinnhubQuotes(calls, self._settings.tickhouse_feed, clock)
+
+    def profiles(self, clock: Clock, rng: Random) -> FinnhubProfiles:
+        return FinnhubProfiles(self._calls(clock, rng))
+
+    def _calls(self, clock: Clock, rng: Random, on_date: OnDate | None = None) -> RestCalls:
         keys = self._settings.finnhub_keys
         url = self._settings.finnhub_rest_url
         apis = [(FinnhubRest(url, key, keys), CallBudget()) for key in keys]
-        calls = RestCalls(apis, clock, rng, on_date=on_date)
-        return FinnhubQuotes(calls, self._settings.tickhouse_feed, clock)
+        return RestCalls(apis, clock, rng, on_date=on_date)
 
 
 class FinnhubQuotes:
@@ -70,3 +77,21 @@ class FinnhubQuotes:
     async def calendar_disagreement(self) -> str | None:
         status = await self._calls.ask(lambda api: api.market_status(EXCHANGE))
         return disagreement(status, self._feed, self._clock.now_ms())
+
+
+class FinnhubProfiles:
+    """Request company profiles from Finnhub's REST API."""
+
+    def __init__(self, calls: RestCalls) -> None:
+        self._calls = calls
+
+    async def profile(self, symbol: str) -> Profile | None:
+        """Return the profile of a stock, None if Finnhub does not know the symbol.
+
+        :raises RequestError: no usable answer.
+        """
+        answer = await self._calls.ask(lambda api: api.company_profile(symbol))
+        try:
+            return parse_profile(answer)
+        except ValueError as error:
+            raise RequestError(str(error), "no") from None

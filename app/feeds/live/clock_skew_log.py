@@ -27,15 +27,15 @@ class SkewLog:
         system's.
         """
         log.warning(
-            "this machine's clock is %.1f s behind the one that the run before went by; the "
-            "producer goes on by that. Set the clock.",
+            "this machine's clock is %.1f s behind the clock of the previous run; the producer "
+            "continues with the latter. Set the clock.",
             ms / 1000,
         )
 
     def moved(self, ms: int) -> None:
         """Log that the clock was moved forward by `ms`."""
         log.warning(
-            "this machine's clock is %.1f s behind the trades%s; the producer goes by the trades. "
+            "this machine's clock is %.1f s behind the trades%s; the producer follows the trades. "
             "Set the clock.",
             ms / 1000,
             " and the time that the feed's server gives" if self._skew.has_date else "",

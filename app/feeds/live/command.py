@@ -10,7 +10,8 @@ from urllib.parse import urlsplit
 
 from app.feeds.clock import Clock, SteadyClock
 from app.feeds.finnhub.vendor import Finnhub
-from app.feeds.live.producer import CHECKPOINT_FILE, Producer
+from app.feeds.live.checkpoint_store import CHECKPOINT_FILE
+from app.feeds.live.producer import Producer
 from app.feeds.live.recorder import Recorder
 from app.feeds.live.source import SourceError, check_feed, only_one, only_user
 from app.feeds.outbox.outbox import SPILL_FILE

@@ -24,7 +24,7 @@ CLOSE_TIMEOUT_S = 1.0
 SEND_TIMEOUT_S = 10.0
 """A server that accepts no data for this long counts as gone."""
 FRAMES_AT_ONCE = 64
-"""How many frames that wait in the socket may be joined before they are sent."""
+"""How many frames that wait in the socket may be coalesced before they are sent."""
 _SECOND_MS = 1_000
 
 log = logging.getLogger(__name__)
@@ -37,6 +37,7 @@ class FeedConnection:
         lines.
     :param offer: receives what is to be sent, in order.
     :param room: cleared while nothing more may be read from the socket.
+    :param on_feed: called, before all else of a connection, once its server provides `feed`.
     :param on_date: receives the server's time from a handshake (`app.feeds.vendor.OnDate`).
     :param recorder: receives every event, if there is one.
     :ivar symbols: the symbols to subscribe; may be changed at any time.
@@ -53,6 +54,7 @@ class FeedConnection:
         rng: Random,
         offer: Callable[[list[Outgoing]], None],
         room: asyncio.Event,
+        on_feed: Callable[[], None],
         on_date: OnDate,
         recorder: Recorder | None = None,
     ) -> None:
@@ -65,6 +67,7 @@ class FeedConnection:
         self._rng = rng
         self._offer = offer
         self._room = room
+        self._on_feed = on_feed
         self._on_date = on_date
         self._recorder = recorder
         self._socket: FeedSocket | None = None
@@ -115,6 +118,7 @@ class FeedConnection:
         sent_ms = self._clock.now_ms()
         socket = await self._vendor.connect(self.number)
         self._check_feed_of(socket)
+        self._on_feed()
         if socket.date_ms is not None:
             self._on_date(socket.date_ms, sent_ms, self._clock.now_ms())
         self._socket = socket

@@ -117,11 +117,13 @@ class CoverageCheckpoint(Struct):
     :ivar at_ms: the producer's clock.
     :ivar covered: for each symbol, the minutes whose coverage is not final, and their coverage.
     :ivar moved_ms: how far that clock was moved ahead of the system's (`ClockSkew.moved_ms`).
+    :ivar server: the address of the server that it was received from, whose feed was verified.
     """
 
     at_ms: int
     covered: dict[str, dict[int, int]]
     moved_ms: int = 0
+    server: str = ""
 
 
 def load_checkpoint(path: Path) -> CoverageCheckpoint | None:

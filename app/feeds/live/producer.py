@@ -6,46 +6,35 @@ import asyncio
 import logging
 import threading
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from random import Random
 from subprocess import SubprocessError
-from typing import NamedTuple
-
-import msgspec
 
 from app.contracts import Quote, RejectionRecord
-from app.errors import TickhouseError
 from app.feeds.clock import Clock
+from app.feeds.live.checkpoint_store import CHECKPOINT_FILE, CheckpointStore, stored_checkpoint
 from app.feeds.live.connection import CLOSE_TIMEOUT_S, FeedConnection
-from app.feeds.live.coverage import CoverageCheckpoint, load_checkpoint, store_checkpoint
 from app.feeds.live.quotes import QuotePoller
 from app.feeds.live.recorder import Recorder
 from app.feeds.live.session import FeedSession
+from app.feeds.live.session_config import SessionConfig
 from app.feeds.live.source import source_name
 from app.feeds.live.staleness import market_open
 from app.feeds.live.subscriptions import spread
 from app.feeds.live.symbols import SymbolsFile, wanted_symbols
+from app.feeds.messages.outgoing import Outgoing
 from app.feeds.outbox.outbox import Outbox
 from app.feeds.vendor import BadKeyError, Vendor
 from app.market.days import load_trading_days
 from app.market.sessions import trading_day
+from app.rejection_log import RejectionLog
 from app.settings import Settings
 from app.topics import await_topics
 
-CHECKPOINT_FILE = "coverage-checkpoint.json"
 _SECOND_MS = 1_000
 _DAYS_AHEAD = 800
 """How many days of the calendar are computed at the start; a longer run loads it later."""
 
 log = logging.getLogger(__name__)
-
-
-class _PendingCheckpoint(NamedTuple):
-    """A checkpoint that may be stored once message `number` is in Kafka and no loss was found."""
-
-    number: int
-    corrections: int
-    checkpoint: CoverageCheckpoint
 
 
 class Producer:
@@ -73,26 +62,24 @@ class Producer:
         self._symbols_file = SymbolsFile(settings)
         symbols = wanted_symbols(settings)
         settings.home.mkdir(parents=True, exist_ok=True)
-        self._checkpoint_path = settings.home / CHECKPOINT_FILE
-        self._checkpoint_failed = False
-        self._pending_checkpoint: _PendingCheckpoint | None = None
-        self._storing: asyncio.Task[None] | None = None
+        checkpoint_path = settings.home / CHECKPOINT_FILE
+        checkpoint = stored_checkpoint(checkpoint_path)
+        server = settings.finnhub_websocket_url
+        self._feed_known = asyncio.Event()
+        self._knows_server = checkpoint is not None and checkpoint.server == server
         self._knows_sessions = False
         self._market_open = market_open(settings.tickhouse_feed)
         self._session = FeedSession(
-            feed=settings.tickhouse_feed,
-            source=source_name(settings),
+            SessionConfig.of(settings, source_name(settings)),
             symbols=symbols,
-            grace_ms=settings.candle_grace_ms,
-            horizon_ms=settings.candle_horizon_ms,
             clock=clock,
             parse_frame=vendor.parse_frame,
-            drop_repeats=settings.finnhub_drop_repeated_frames,
-            checkpoint=_stored_checkpoint(self._checkpoint_path),
-            silence_ms=round(settings.finnhub_silence_s * 1000),
+            checkpoint=checkpoint,
             is_open=self._is_open,
         )
         self._outbox = Outbox(settings, self._session.lost)
+        self._rejections = RejectionLog(settings.finnhub_keys)
+        self._checkpoints = CheckpointStore(checkpoint_path, self._session, self._outbox, server)
         self._connections = [self._new_connection(n + 1) for n in range(vendor.connections)]
         self._assigned: dict[str, int] = {}
         self._assign(symbols)
@@ -100,8 +87,13 @@ class Producer:
             recorder.started(settings.tickhouse_feed, symbols)
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Produce until `stop` is set; then unsubscribe, flush, and log the totals."""
-        self._outbox.offer(self._session.resume())
+        """Produce until `stop` is set; then unsubscribe, flush, and log the totals.
+
+        Nothing is made or sent before the server is known to provide the namespace's feed: from
+        its first handshake, or from the checkpoint of an earlier run with the same server.
+        """
+        if self._knows_server:
+            self._begin_feed()
         stopped = threading.Event()
         ended = asyncio.create_task(_wait(stop))
         connections = [
@@ -122,13 +114,19 @@ class Producer:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            self._outbox.offer(self._session.end())
+            self._offer(self._session.end())
+            self._rejections.flush()
             counts = self._session.counts
             await self._outbox.finish(counts["repeated_frames"], counts["trades"])
-            if self._storing is not None:
-                await self._storing
-            await self._store(self._session.checkpoint())
+            if self._feed_known.is_set():
+                await self._checkpoints.finish()
             self._outbox.check()
+
+    def _begin_feed(self) -> None:
+        """Send what is due since the previous run, once the server's feed is known."""
+        if not self._feed_known.is_set():
+            self._feed_known.set()
+            self._offer(self._session.resume())
 
     def read_symbols(self) -> None:
         """Read the file of symbols now, even if it appears unchanged."""
@@ -160,16 +158,17 @@ class Producer:
         while True:
             await self._clock.sleep(_SECOND_MS)
             self._outbox.serve()
-            if not self._outbox.room.is_set():
-                continue  # what happens now is reported, in order, when there is room again
+            if not (self._outbox.room.is_set() and self._feed_known.is_set()):
+                continue  # what happens now is reported, in order, once there is room
             self._follow_symbols()
             if self._recorder:
                 self._recorder.second()
-            self._outbox.offer(self._session.each_second())
+            self._offer(self._session.each_second())
+            self._rejections.log_if_due(self._clock.now_ms())
             if self._recorder:
                 self._recorder.flush()  # slow: must not come between a tick and its record
             self._log_stale()
-            self._checkpoint_delivered()
+            self._checkpoints.each_second()
 
     def _follow_symbols(self, at_once: bool = False) -> None:
         symbols = self._symbols_file.changed(at_once)
@@ -212,34 +211,6 @@ class Producer:
                 silent_ms // 1000,
             )
 
-    def _checkpoint_delivered(self) -> None:
-        """Store how far the feed is covered, as far as the messages are in Kafka."""
-        if self._storing is not None and not self._storing.done():
-            return
-        pending = self._pending_checkpoint
-        if pending is not None and pending.corrections != self._outbox.corrections:
-            pending = None  # it covers what was found to be lost
-        if pending is not None and self._outbox.delivered_up_to >= pending.number:
-            self._storing = asyncio.create_task(self._store(pending.checkpoint))
-            pending = None
-        if pending is None and not self._session.has_pending_trades:
-            number, corrections = self._outbox.last(), self._outbox.corrections
-            pending = _PendingCheckpoint(number, corrections, self._session.checkpoint())
-        self._pending_checkpoint = pending
-
-    async def _store(self, checkpoint: CoverageCheckpoint) -> None:
-        """Store a checkpoint; neither a full nor a slow disk stops the producer."""
-        try:
-            await asyncio.to_thread(store_checkpoint, self._checkpoint_path, checkpoint)
-        except OSError as error:
-            if not self._checkpoint_failed:
-                log.error(
-                    "%s cannot be written: %s. Free some space there.", self._checkpoint_path, error
-                )
-            self._checkpoint_failed = True
-        else:
-            self._checkpoint_failed = False
-
     def _new_connection(self, number: int) -> FeedConnection:
         return FeedConnection(
             self._vendor,
@@ -248,7 +219,8 @@ class Producer:
             session=self._session,
             clock=self._clock,
             rng=self._rng,
-            offer=self._outbox.offer,
+            offer=self._offer,
+            on_feed=self._begin_feed,
             room=self._outbox.room,
             on_date=self._date_received,
             recorder=self._recorder,
@@ -258,16 +230,21 @@ class Producer:
         """Process a time that the vendor's server reported."""
         if self._recorder:
             self._recorder.date(date_ms, sent_ms, received_ms)
-        self._outbox.offer(self._session.server_date(date_ms, sent_ms, received_ms))
+        self._offer(self._session.server_date(date_ms, sent_ms, received_ms))
 
     def _publish(self, message: Quote | RejectionRecord) -> None:
-        self._outbox.offer([message])
+        self._offer([message])
+
+    def _offer(self, messages: list[Outgoing]) -> None:
+        self._rejections.add(messages)
+        self._outbox.offer(messages)
 
     async def _bring_quotes(self) -> None:
         """Load the trading calendar, which takes a second or two; then poll quotes."""
         if self._settings.tickhouse_feed == "live":
             await asyncio.to_thread(_load_trading_days, self._clock.now_ms())
         self._knows_sessions = True
+        await self._feed_known.wait()
         await self._poller().run()
 
     def _is_open(self, symbol: str, at_ms: int) -> bool:
@@ -302,13 +279,3 @@ async def _wait(stop: asyncio.Event) -> None:
 
 def _listed(symbols: list[str]) -> str:
     return ", ".join(symbols) or "none"
-
-
-def _stored_checkpoint(path: Path) -> CoverageCheckpoint | None:
-    try:
-        return load_checkpoint(path)
-    except (msgspec.DecodeError, OSError) as error:
-        raise TickhouseError(
-            f"The coverage checkpoint {path} cannot be read ({error}). Delete it; the minutes in "
-            "which the producer was down are then not reported as a gap."
-        ) from None

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from app.contracts import FeedName, Quote, RejectionRecord
 from app.feeds.clock import Clock
 from app.feeds.live.recorder import Recorder
 from app.feeds.messages.quotes import as_json, quote_messages
-from app.feeds.vendor import ParseQuote, QuoteApi, RequestError
+from app.feeds.vendor import KeyRejected, ParseQuote, QuoteApi, RequestError
 from app.market.sessions import Session, session_of
 
 TRADELESS_MS, TRADING_MS, CLOSED_MS = 30_000, 120_000, 900_000
@@ -18,6 +19,8 @@ market.
 """
 LIVE_MS = 60_000
 """A symbol whose last trade is no older than this is live."""
+LEFT_OUT_MS, LONGEST_LEFT_OUT_MS = 300_000, 86_400_000
+"""How long a symbol without a quote is left out at first, doubling up to a day."""
 _IDLE_MS = 1_000
 
 log = logging.getLogger(__name__)
@@ -61,8 +64,18 @@ class QuoteSchedule:
         return TRADING_MS if live else TRADELESS_MS
 
 
+class _LeftOut(NamedTuple):
+    """A symbol that is not requested until `until_ms`, which is `for_ms` after it was."""
+
+    until_ms: int
+    for_ms: int
+
+
 class QuotePoller:
     """Requests one quote after the other.
+
+    A symbol that the vendor does not know, or whose quote it denies, is requested again after five
+    minutes, then after ever longer times.
 
     :param symbols: the symbols to poll, read before each request.
     :param publish: receives each quote or rejection.
@@ -92,7 +105,7 @@ class QuotePoller:
         self._publish = publish
         self._recorder = recorder
         self._schedule = QuoteSchedule(feed, last_trade_ms)
-        self._left_out: set[str] = set()
+        self._left_out: dict[str, _LeftOut] = {}
         self._failing = False
 
     async def run(self) -> None:
@@ -100,9 +113,8 @@ class QuotePoller:
         await self._check_calendar()
         while self._api:
             symbols = self._symbols()
-            self._left_out.intersection_update(symbols)
-            asked = [symbol for symbol in symbols if symbol not in self._left_out]
-            symbol = self._schedule.next(asked, self._clock.now_ms())
+            now_ms = self._clock.now_ms()
+            symbol = self._schedule.next(self._wanted(symbols, now_ms), now_ms)
             if symbol is None:
                 await self._clock.sleep(_IDLE_MS)
                 continue
@@ -135,6 +147,8 @@ class QuotePoller:
             self._publish(message)
         if not messages:
             self._leave_out(symbol, "the vendor does not know it")
+        elif self._left_out.pop(symbol, None):
+            log.info("there are quotes of %s again", symbol)
 
     async def _check_calendar(self) -> None:
         try:
@@ -146,14 +160,30 @@ class QuotePoller:
             log.warning("%s", sentence)
 
     def _give_up(self, symbol: str, fault: RequestError) -> None:
-        if fault.status == 401:
-            return  # the key was dropped
+        if isinstance(fault, KeyRejected):
+            return  # another key may get it
         if fault.retry == "no":
             self._leave_out(symbol, str(fault))
         elif not self._failing:
             self._failing = True
             log.warning("no quote of %s (%s); it will be retried", symbol, fault)
 
+    def _wanted(self, symbols: Sequence[str], now_ms: int) -> list[str]:
+        """Return those of `symbols` that are not left out now."""
+        self._left_out = {s: left for s, left in self._left_out.items() if s in symbols}
+        return [
+            s for s in symbols if s not in self._left_out or self._left_out[s].until_ms <= now_ms
+        ]
+
     def _leave_out(self, symbol: str, why: str) -> None:
-        self._left_out.add(symbol)
-        log.warning("no quotes of %s: %s. It is skipped; correct the symbols.", symbol, why)
+        before = self._left_out.get(symbol)
+        for_ms = min(before.for_ms * 2, LONGEST_LEFT_OUT_MS) if before else LEFT_OUT_MS
+        self._left_out[symbol] = _LeftOut(self._clock.now_ms() + for_ms, for_ms)
+        if before is None:
+            log.warning(
+                "no quotes of %s: %s. It is skipped for %d minutes, and then asked for ever more "
+                "seldom; correct the symbols if it is misspelled.",
+                symbol,
+                why,
+                for_ms // 60_000,
+            )

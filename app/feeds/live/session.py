@@ -14,8 +14,6 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from app.contracts import (
     FUTURE_MS,
-    MAX_DETAIL,
-    FeedName,
     Rejection,
     Trades,
 )
@@ -24,9 +22,9 @@ from app.feeds.live.clock_skew import ClockSkew
 from app.feeds.live.clock_skew_log import SkewLog
 from app.feeds.live.coverage import CoverageCheckpoint
 from app.feeds.live.future_trades import FutureTrades
+from app.feeds.live.session_config import SessionConfig
 from app.feeds.live.silences import Arrivals
 from app.feeds.live.staleness import (
-    SILENCE_MS,
     ActivityTracker,
     IsOpen,
     StalledMarket,
@@ -34,6 +32,7 @@ from app.feeds.live.staleness import (
     some_of,
 )
 from app.feeds.live.subscriptions import Subscriptions
+from app.feeds.live.unsubscribed import UnsubscribedFilter
 from app.feeds.live.watermarks import Watermarks
 from app.feeds.messages.building import ConnectionMessages
 from app.feeds.messages.outgoing import LostSpan, Outgoing
@@ -41,7 +40,6 @@ from app.feeds.vendor import (
     ErrorFrame,
     HeartbeatFrame,
     IgnoredFrame,
-    ParsedTrade,
     ParseFrame,
     RejectedFrame,
     TradesFrame,
@@ -52,8 +50,6 @@ NO_PING_MS = 180_000
 """Three missed pings: Finnhub sends one a minute."""
 ASLEEP_MS = 60_000
 """After this long without a frame or a tick the machine is taken to have been suspended."""
-MOST_NAMED = 1_000
-"""How many symbols that were never subscribed are named in the log."""
 
 log = logging.getLogger(__name__)
 
@@ -75,11 +71,9 @@ class _Open:
 class FeedSession:
     """A source's view of the feed, over all its connections.
 
-    :param source: the producer's stable name, never shared.
     :param symbols: the symbols to follow; `add` and `remove` change them.
     :param parse_frame: the vendor's parser of frames.
     :param checkpoint: the checkpoint of the previous run.
-    :param silence_ms: how long an open market may be silent.
     :param is_open: when a symbol's market is open; by default from the feed's calendar.
     :ivar counts: frames, trades, repeated_frames, repeated_trades, rejected_trades,
         rejected_frames, error_frames, other_frames, pings.
@@ -88,50 +82,40 @@ class FeedSession:
 
     def __init__(
         self,
+        config: SessionConfig,
         *,
-        feed: FeedName,
-        source: str,
         symbols: Sequence[str],
-        grace_ms: int,
-        horizon_ms: int,
         clock: Clock,
         parse_frame: ParseFrame,
-        drop_repeats: bool = True,
         checkpoint: CoverageCheckpoint | None = None,
-        silence_ms: int = SILENCE_MS,
         is_open: IsOpen | None = None,
     ) -> None:
-        self.source = source
+        self.source = config.source
         self.symbols = tuple(symbols)
         self.counts: Counter[str] = Counter()
-        self.activity = ActivityTracker(is_open or market_open(feed), silence_ms)
-        self._feed = feed
+        self.activity = ActivityTracker(is_open or market_open(config.feed), config.silence_ms)
+        self._config = config
         self._clock = clock
         self._parse_frame = parse_frame
-        self._keep_ms = horizon_ms + grace_ms
-        self._drop_repeats = drop_repeats
         self._skew = ClockSkew(clock.now_ms(), len(self.symbols))
         self._future = FutureTrades(self._skew.is_future, self._skew.is_wrong)
         self._skew_log = SkewLog(self._skew)
-        self._wanted = frozenset(symbols)
-        self._reported_symbols: set[str] = set()
         self._open: dict[str, _Open] = {}
         if checkpoint is not None:
             self._resume_from(checkpoint)
         self._awake_at_ms = clock.now_ms()
         self._watermarks = Watermarks(
-            feed,
-            source,
-            grace_ms=grace_ms,
-            horizon_ms=horizon_ms,
+            config,
             symbols=symbols,
             now_ms=clock.now_ms(),
             newest_t=self._skew.newest_t,
             checkpoint=checkpoint,
         )
+        self._unsubscribed = UnsubscribedFilter(symbols, self._watermarks.end_ms)
 
     def resume(self) -> list[Outgoing]:
-        """Return the messages to send first after a restart."""
+        """Return the messages to send first; the time before does not count as suspended."""
+        self._awake_at_ms = self._clock.now_ms()
         return [*self._watermarks.resume(self._clock.now_ms())]
 
     def add(self, symbols: Iterable[str]) -> None:
@@ -139,7 +123,7 @@ class FeedSession:
         new = [symbol for symbol in symbols if symbol not in self.symbols]
         self.symbols += tuple(new)
         self._skew.symbols = len(self.symbols)
-        self._wanted = frozenset(self.symbols)
+        self._unsubscribed.symbols = frozenset(self.symbols)
         self._watermarks.add(new, self._clock.now_ms())
 
     def remove(self, symbols: Iterable[str]) -> None:
@@ -148,7 +132,7 @@ class FeedSession:
         self.symbols = tuple(symbol for symbol in self.symbols if symbol not in gone)
         self._skew.symbols = len(self.symbols)
         self._skew.remove(gone)
-        self._wanted = frozenset(self.symbols)
+        self._unsubscribed.symbols = frozenset(self.symbols)
         self._watermarks.remove(gone, self._clock.now_ms())
         for opened in self._open.values():
             opened.subscriptions.unsubscribe(gone)
@@ -159,7 +143,11 @@ class FeedSession:
         """Note a new connection with this name, with `symbols` (by default all) subscribed."""
         now_ms = self._clock.now_ms()
         messages = ConnectionMessages(
-            self._feed, self.source, connection, self._keep_ms, self._drop_repeats
+            self._config.feed,
+            self.source,
+            connection,
+            self._config.keep_ms,
+            self._config.drop_repeats,
         )
         self._open[connection] = _Open(messages, now_ms)
         self.subscribed(connection, self.symbols if symbols is None else symbols)
@@ -286,7 +274,7 @@ class FeedSession:
                 self._log_sampled(
                     "rejected_frames", "a frame was rejected: %s", frame.rejection.detail
                 )
-                return [*woken, *rejection_records(raw, [frame.rejection], self._feed)]
+                return [*woken, *rejection_records(raw, [frame.rejection], self._config.feed)]
             case ErrorFrame():
                 self.counts["error_frames"] += 1
                 opened.subscriptions.error()
@@ -332,7 +320,7 @@ class FeedSession:
     def _trades(self, opened: _Open, raw: bytes, frame: TradesFrame) -> list[Outgoing]:
         now_ms = self._clock.now_ms()
         minutes = self._watermarks.minutes(now_ms)
-        frame = self._subscribed_only(frame)
+        frame = self._unsubscribed.apply(frame)
         in_future = self._skew.observe(
             ((trade.symbol, trade.trade.t) for trade in frame.trades), now_ms
         )
@@ -354,7 +342,9 @@ class FeedSession:
             *minutes,
             *corrected,
             *self._sent(messages),
-            *rejection_records(raw, [*frame.rejections, *self._reject_future(wrong)], self._feed),
+            *rejection_records(
+                raw, [*frame.rejections, *self._reject_future(wrong)], self._config.feed
+            ),
         ]
 
     def _sent(self, messages: list[Trades]) -> list[Trades]:
@@ -385,7 +375,7 @@ class FeedSession:
         released = self._future.release(self._clock.now_ms(), at_once)
         made: list[Outgoing] = [*self._sent(released.in_time)]
         for message, raw in released.future:
-            made += rejection_records(raw, self._reject_future([message]), self._feed)
+            made += rejection_records(raw, self._reject_future([message]), self._config.feed)
         return made
 
     def _correct_clock(self, behind_ms: int) -> list[Outgoing]:
@@ -418,40 +408,6 @@ class FeedSession:
             )
             corrections += self._watermarks.silent(symbols, start_ms, end_ms, now_ms)
         return corrections
-
-    def _subscribed_only(self, frame: TradesFrame) -> TradesFrame:
-        """Reject the trades of `frame` that no watermark would make final."""
-        symbols = {trade.symbol for trade in frame.trades}
-        if symbols <= self._wanted:
-            return frame
-        ends_ms = {symbol: self._watermarks.end_ms(symbol) for symbol in symbols}
-        kept: list[ParsedTrade] = []
-        indices: dict[str, list[int]] = {}
-        for trade in frame.trades:
-            if trade.trade.t < ends_ms[trade.symbol]:
-                kept.append(trade)
-            else:
-                indices.setdefault(trade.symbol, []).append(trade.trade.i)
-        if not indices:
-            return frame
-        self._report_unsubscribed(indices)
-        rejection = Rejection(
-            "unsubscribed",
-            f"not subscribed, or no longer: {', '.join(indices)}"[:MAX_DETAIL],
-            tuple(sorted(index for some in indices.values() for index in some)),
-        )
-        return TradesFrame(kept, [*frame.rejections, rejection], frame.size)
-
-    def _report_unsubscribed(self, symbols: Iterable[str]) -> None:
-        """Warn of each unsubscribed symbol once, up to a limit."""
-        for symbol in symbols:
-            if symbol not in self._reported_symbols and len(self._reported_symbols) < MOST_NAMED:
-                self._reported_symbols.add(symbol)
-                log.warning(
-                    "trades of %s, which is not subscribed, are rejected (trades-rejected, reason "
-                    "unsubscribed); add it to the symbols if they are wanted",
-                    symbol,
-                )
 
     def _resume_from(self, checkpoint: CoverageCheckpoint) -> None:
         behind_ms = self._skew.resume_from(checkpoint, self._clock.now_ms())

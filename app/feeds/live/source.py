@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from app.contracts import FeedName
 from app.errors import TickhouseError
 from app.file_lock import try_lock
-from app.folders import cache_folder
+from app.folders import FolderError, cache_folder
 from app.settings import Settings
 
 
@@ -86,10 +86,10 @@ def only_user(settings: Settings) -> Iterator[None]:
 
 def _key_locks(settings: Settings) -> Path:
     """Return a folder that is shared by all data folders of the user, if there can be one."""
-    folder = cache_folder() / "keys"
     try:
+        folder = cache_folder() / "keys"
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError:  # a container's user has no home
+    except (OSError, FolderError):  # a container's user has no home
         folder = settings.tickhouse_data_dir / "keys"
     return folder
 

@@ -25,7 +25,7 @@ def read_symbols(path: Path) -> tuple[str, ...]:
     :raises SettingsError: it cannot be read, or contains an invalid symbol.
     """
     try:
-        lines = path.read_text().splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
         return parse_symbols(part for line in lines for part in line.partition("#")[0].split(","))
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error

@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from math import inf
 
-from app.contracts import FeedName, Watermark
+from app.contracts import Watermark
 from app.feeds.live.coverage import Coverage, CoverageCheckpoint
+from app.feeds.live.session_config import SessionConfig
 from app.feeds.messages.outgoing import MINUTE_MS, LostSpan, minute_of
 from app.market.sessions import FIRST_MS
 
@@ -32,7 +33,7 @@ class _Symbol:
     """Its newest watermark, which never falls."""
     traded: bool = False
     until_ms: int | None = None
-    """For a removed symbol: the end of its last minute + horizon."""
+    """For a removed symbol: the end of its last minute + allowed lateness."""
 
 
 class Watermarks:
@@ -46,20 +47,17 @@ class Watermarks:
 
     def __init__(
         self,
-        feed: FeedName,
-        source: str,
+        config: SessionConfig,
         *,
-        grace_ms: int,
-        horizon_ms: int,
         symbols: Iterable[str],
         now_ms: int,
         newest_t: NewestT,
         checkpoint: CoverageCheckpoint | None = None,
     ) -> None:
-        self._feed = feed
-        self._source = source
-        self._grace_ms = grace_ms
-        self._horizon_ms = horizon_ms
+        self._feed = config.feed
+        self._source = config.source
+        self._grace_ms = config.grace_ms
+        self._allowed_lateness_ms = config.allowed_lateness_ms
         self._newest_t = newest_t
         self._moves: list[tuple[int, int]] = []
         self._symbols: dict[str, _Symbol] = {}
@@ -71,7 +69,7 @@ class Watermarks:
             self._symbols[name] = _restored(covered.get(name), minute_of(now_ms))
         for name in covered.keys() - set(symbols):
             last = max(covered[name], default=minute_of(now_ms))
-            self._symbols[name].until_ms = last + MINUTE_MS + horizon_ms
+            self._symbols[name].until_ms = last + MINUTE_MS + config.allowed_lateness_ms
         self._next_minute = min(
             (symbol.first_minute for symbol in self._symbols.values()), default=minute_of(now_ms)
         )
@@ -94,11 +92,11 @@ class Watermarks:
             self._symbols.setdefault(name, _restored(None, minute_of(now_ms))).until_ms = None
 
     def remove(self, symbols: Iterable[str], now_ms: int) -> None:
-        """Report `symbols` until the end of the current minute + horizon only."""
+        """Report `symbols` until the end of the current minute + allowed lateness only."""
         for name in symbols:
             symbol = self._symbols[name]
             symbol.coverage.close(now_ms)
-            symbol.until_ms = minute_of(now_ms) + MINUTE_MS + self._horizon_ms
+            symbol.until_ms = minute_of(now_ms) + MINUTE_MS + self._allowed_lateness_ms
 
     def end_ms(self, symbol: str) -> float:
         """Return up to when (UNIX ms, exclusive) watermarks make trades of `symbol` final.
@@ -125,7 +123,7 @@ class Watermarks:
         for name in symbols:
             symbol = self._symbols[name]
             symbol.coverage.close(at_ms)
-            messages += self._gap_beyond_horizon(name, symbol, at_ms, now_ms, now_ms)
+            messages += self._gap_beyond_lateness(name, symbol, at_ms, now_ms, now_ms)
             messages += self._corrections(name, symbol, now_ms)
         return messages
 
@@ -142,7 +140,7 @@ class Watermarks:
         for name in symbols:
             if symbol := self._symbols.get(name):
                 symbol.coverage.cut(start_ms, end_ms)
-                messages += self._gap_beyond_horizon(name, symbol, start_ms, end_ms, now_ms)
+                messages += self._gap_beyond_lateness(name, symbol, start_ms, end_ms, now_ms)
                 messages += self._corrections(name, symbol, now_ms)
         return messages
 
@@ -151,7 +149,7 @@ class Watermarks:
 
         Minutes whose coverage is no longer known are corrected to zero.
         """
-        from_ms = now_ms - self._horizon_ms if lost.from_ms is None else lost.from_ms
+        from_ms = now_ms - self._allowed_lateness_ms if lost.from_ms is None else lost.from_ms
         to_ms = now_ms if lost.to_ms is None else lost.to_ms
         messages: list[Watermark] = []
         for name in self._symbols if lost.symbol is None else (lost.symbol,):
@@ -182,7 +180,7 @@ class Watermarks:
             since = first if first < last else None
             yield self._watermark(name, self._reached(name, symbol, now_ms), now_ms, last, 0, since)
 
-    def _gap_beyond_horizon(
+    def _gap_beyond_lateness(
         self, name: str, symbol: _Symbol, start_ms: int, end_ms: int, now_ms: int
     ) -> Iterator[Watermark]:
         """Report full minutes of a gap that were emitted too long ago to be known."""
@@ -269,7 +267,7 @@ class Watermarks:
             if minute < symbol.first_minute:
                 continue
             covered = symbol.coverage.covered_ms(minute, now_ms)
-            if not covered and minute + MINUTE_MS + self._horizon_ms <= now_ms:
+            if not covered and minute + MINUTE_MS + self._allowed_lateness_ms <= now_ms:
                 gap_since = minute if gap_since is None else gap_since
                 continue
             if gap_since is not None:
@@ -303,8 +301,8 @@ class Watermarks:
         return Watermark(name, self._feed, self._source, now_ms, t, minute, covered, gap_since)
 
     def _discard_old(self, now_ms: int) -> None:
-        """Discard minutes past the horizon, and removed symbols with their last minute."""
-        first = minute_of(now_ms - self._horizon_ms) - MINUTE_MS
+        """Discard minutes past the allowed lateness, and removed symbols with their last minute."""
+        first = minute_of(now_ms - self._allowed_lateness_ms) - MINUTE_MS
         self._moves = [(at_ms, ms) for at_ms, ms in self._moves if at_ms >= first]
         for name, symbol in list(self._symbols.items()):
             symbol.coverage.discard_before(first)

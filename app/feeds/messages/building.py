@@ -64,7 +64,8 @@ class ConnectionMessages:
     """Builds the messages of one connection.
 
     :param connection: a name that was never used before.
-    :param keep_ms: horizon + grace: how long after the end of its minute a trade is remembered.
+    :param keep_ms: allowed lateness + grace: how long after the end of its minute a trade is
+        remembered.
     :param drop_repeats: whether to drop frames that the server repeats.
     :ivar frames: the number of trade frames so far, dropped ones included.
     :ivar repeated: the number of dropped frames.

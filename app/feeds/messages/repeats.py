@@ -26,7 +26,7 @@ class RepeatCounter:
     Identities are stored as 64-bit hashes, by minute. Minutes that are over are packed step by step
     into an eighth of the memory, where late trades can still be found.
 
-    :param keep_ms: horizon + grace; no candle accepts a trade later than that.
+    :param keep_ms: allowed lateness + grace; no candle accepts a trade later than that.
     """
 
     def __init__(self, keep_ms: int) -> None:

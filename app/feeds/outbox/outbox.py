@@ -51,7 +51,7 @@ class Outbox:
         self._publisher.topics_ready()
 
     def offer(self, messages: list[Outgoing]) -> None:
-        """Send `messages` in order, once nothing more can be read that could be joined to them."""
+        """Send `messages` in order, once no more frames can be coalesced with them."""
         self._publisher.offer(messages)
         if not self._send_scheduled:
             self._send_scheduled = True
@@ -95,7 +95,7 @@ class Outbox:
             self._sync_failed = False
 
     def last(self) -> int:
-        """Return the number of the last message so far; later messages are not joined to it."""
+        """Return the number of the last message so far; later ones are not coalesced with it."""
         return self._publisher.last()
 
     @property

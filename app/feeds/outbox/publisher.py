@@ -23,7 +23,7 @@ from app.contracts import (
 )
 from app.errors import TickhouseError
 from app.feeds.messages.building import small_enough
-from app.feeds.messages.joining import Joiner
+from app.feeds.messages.coalescing import Coalescer
 from app.feeds.messages.outgoing import LostSpan, Outgoing
 from app.feeds.outbox.backlog import Backlog, Numbered
 from app.feeds.outbox.reachability import BrokerReachability
@@ -41,7 +41,7 @@ from app.settings import Settings
 from app.topics import MAX_MESSAGE_BYTES as MAX_KAFKA_BYTES
 
 CLIENT_QUEUE_MIB = 8
-"""Size of the client's queue; the rest waits in the backlog, where it can be joined and stored."""
+"""Size of the client's queue; the backlog holds the rest, where it can be coalesced and stored."""
 _CLIENT_QUEUE_MESSAGES = 20_000
 _POLL_EVERY = 256
 _PURGE_S = 1.0
@@ -95,7 +95,7 @@ class Publisher:
     :param ready: whether the topics are known to exist; otherwise call `topics_ready` later.
     :ivar sent: the number of messages by type.
     :ivar failed: the number of messages that Kafka rejected for good; they are logged.
-    :raises SpillError: `spill` is a file of another format.
+    :raises SpillError: `spill` is a file of another format, or holds messages of another feed.
     """
 
     def __init__(self, settings: Settings, spill: Path | None = None, ready: bool = True) -> None:
@@ -103,9 +103,10 @@ class Publisher:
         self._feed = settings.tickhouse_feed
         self._stocks = settings.named(STOCKS_TOPIC)
         self._rejected = settings.named(REJECTED_TOPIC)
-        self._joiner = Joiner()
+        self._coalescer = Coalescer()
         self._backlog = Backlog(
-            settings.kafka_buffer_mib * 1024 * 1024, SpillFile(spill) if spill else None
+            settings.kafka_buffer_mib * 1024 * 1024,
+            SpillFile(spill, settings.tickhouse_feed) if spill else None,
         )
         self._ready = ready
         self._in_flight: dict[int, KafkaRecord] = {}
@@ -128,8 +129,8 @@ class Publisher:
             log.info("messages that an earlier run left in %s are sent first", spill)
 
     def last(self) -> int:
-        """Return the number of the last message so far; later messages are not joined to it."""
-        self._add(self._joiner.take())
+        """Return the number of the last message so far; later ones are not coalesced with it."""
+        self._add(self._coalescer.take())
         return self._backlog.added
 
     @property
@@ -164,7 +165,7 @@ class Publisher:
     def offer(self, messages: Iterable[Outgoing]) -> None:
         """Append `messages`; `send_pending` sends them."""
         for message in messages:
-            self._add(self._joiner.add(message))
+            self._add(self._coalescer.add(message))
 
     def send_pending(self) -> bool:
         """Move pending messages into the client's queue.
@@ -174,7 +175,7 @@ class Publisher:
         """
         self._produce_pending()
         if not self._backlog:
-            self._add(self._joiner.take())
+            self._add(self._coalescer.take())
             self._produce_pending()
         self._since_poll += 1
         if self._backlog or self._since_poll >= _POLL_EVERY:
@@ -243,7 +244,7 @@ class Publisher:
         :returns: how many messages the file holds.
         :raises PublishError: they cannot be stored.
         """
-        self._add(self._joiner.take())
+        self._add(self._coalescer.take())
         self._spilling = True
         self._producer.purge()
         until_s = time.monotonic() + _PURGE_S
@@ -260,7 +261,7 @@ class Publisher:
             ) from None
 
     def _left(self) -> int:
-        waiting = len(self._joiner) + len(self._backlog) + len(self._returned)
+        waiting = len(self._coalescer) + len(self._backlog) + len(self._returned)
         return waiting + len(self._failed_deliveries) + len(self._in_flight)
 
     def _add(self, messages: Iterable[Outgoing]) -> None:

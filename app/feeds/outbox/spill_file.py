@@ -15,6 +15,7 @@ from app.feeds.outbox.spill_format import (
     HEAD_BYTES,
     FilePart,
     KafkaRecord,
+    feed_of,
     pack_header,
     pack_record,
     part_at,
@@ -51,13 +52,15 @@ class SpillFile:
     record carries a checksum: a corrupt one is skipped and logged, and `take_unreadable` returns
     when it was received. Appended records survive a crash of the machine once `is_synced`.
 
+    :param feed: the feed that all its messages must be of; None for any.
     :ivar unread: the number of records not read yet (an upper bound, if some were corrupted since).
-    :raises SpillError: `path` is a file of another format.
+    :raises SpillError: `path` is a file of another format, or holds messages of another feed.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, feed: str | None = None) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self.path = path
+        self._feed = feed
         self.unread = 0
         self._unreadable: list[UnreadableSpan] = []
         self._sync_failed = False
@@ -153,7 +156,7 @@ class SpillFile:
             return
         (generation, end_at), self._rewritten = self._rewritten, None
         new = self._new_path
-        if generation != self._generation:  # everything was delivered since then
+        if generation != self._generation:  # all records were delivered since then
             new.unlink()
             return
         file = FileIO(new, "r+b")
@@ -264,10 +267,20 @@ class SpillFile:
         self._read_head(size)
         for span in self._spans(self._read_at, size):
             if span.record is not None:
+                self._check_feed(span.record)
                 self._end_at = span.end_at
                 self.unread += 1
         self._last = None  # the records found are yet to be read
         self._file.truncate(self._end_at)
+
+    def _check_feed(self, record: KafkaRecord) -> None:
+        found = feed_of(record)
+        if self._feed is not None and found is not None and found != self._feed:
+            raise SpillError(
+                f"{self.path} holds messages of the feed {found}, but TICKHOUSE_FEED is "
+                f"{self._feed}, and feeds are never mixed. If the messages are wanted, start once "
+                f"more with TICKHOUSE_FEED={found}, which sends them; otherwise move the file away."
+            )
 
     def _check_format(self) -> None:
         self._file.seek(0)

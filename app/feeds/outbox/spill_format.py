@@ -36,6 +36,23 @@ class KafkaRecord(NamedTuple):
         return RECORD_BYTES + len(self.value) + len(self.key or b"")
 
 
+class _Envelope(msgspec.Struct):
+    """The field that messages and rejection records share."""
+
+    feed: str
+
+
+_decode_envelope = msgspec.json.Decoder(_Envelope).decode
+
+
+def feed_of(record: KafkaRecord) -> str | None:
+    """Return the feed that a record is of; None if it names none."""
+    try:
+        return _decode_envelope(record.value).feed
+    except msgspec.DecodeError:
+        return None
+
+
 class FilePart(NamedTuple):
     """A part of the file: a record, or bytes that are not a record."""
 

@@ -13,18 +13,17 @@ from confluent_kafka import KafkaError
 from app.contracts import (
     MAX_DETAIL,
     FeedName,
-    MessageRejectedError,
     Rejection,
     RejectionRecord,
     Trade,
     Trades,
-    decode,
     decode_rejection,
     encode,
 )
 from app.feeds.messages.building import halves
 from app.feeds.messages.outgoing import MINUTE_MS, LostSpan, minute_of
 from app.feeds.outbox.spill_format import KafkaRecord
+from app.message_parser import MessageRejectedError, decode
 from app.rejection_records import rejection_records
 
 REASON = "rejected_by_kafka"

@@ -18,15 +18,25 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from app.contracts import STOCKS_TOPIC, Message, MessageRejectedError, Trades, Watermark, decode
+from app.contracts import (
+    STOCKS_TOPIC,
+    Message,
+    Trades,
+    Watermark,
+)
 from app.feeds.finnhub.vendor import FinnhubParser
 from app.feeds.live.recording_file import Event, RecordingError
+from app.feeds.live.session_config import SessionConfig
 from app.feeds.live.source import SourceError, check_feed, only_one
 from app.feeds.outbox.publisher import Publisher
+from app.feeds.replay.file_set import describe, late_rows, open_files, warn_of_sessions
 from app.feeds.replay.messages import SOURCE, messages
 from app.feeds.replay.playback import play_back, summarize
 from app.feeds.replay.recording import is_recording, read_recording
-from app.feeds.replay.trade_file import FileTrade, RowSpan, TradeFile, read_trades
+from app.feeds.replay.trade_file import FileTrade, RowSpan
+from app.feeds.replay.trade_files.options import ReadOptions
+from app.kafka_reads import read_to_end
+from app.message_parser import MessageRejectedError, decode
 from app.settings import Settings
 from app.topics import ensure_topics, unreachable
 
@@ -46,11 +56,17 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 
-def run(settings: Settings, path: Path, speed: float | None = None) -> None:
+def run(
+    settings: Settings,
+    path: Path,
+    speed: float | None = None,
+    options: ReadOptions | None = None,
+) -> None:
     """Publish the trades of `path`, as fast as Kafka accepts them or at `speed` times real time.
 
     A recording of `tickhouse produce` is played back with its coverage and restarts.
 
+    :param options: how to read a trade file; by default all of it is detected.
     :raises TickhouseError: the file cannot be read, the namespace holds another feed, its
         watermarks are already past the file, or Kafka is away.
     """
@@ -60,7 +76,7 @@ def run(settings: Settings, path: Path, speed: float | None = None) -> None:
         if _is_recording(path):
             count = _send_recording(settings, path, publisher, speed)
         else:
-            count = _send_trades(settings, path, publisher, speed)
+            count = _send_trades(settings, path, publisher, speed, options or ReadOptions())
         left = publisher.flush(_FLUSH_S)
     if left or publisher.failed:
         raise SourceError(
@@ -92,11 +108,7 @@ def _send_recording(
         for event, messages in play_back(
             events,
             FinnhubParser(),
-            feed="replay",
-            source=SOURCE,
-            grace_ms=settings.candle_grace_ms,
-            horizon_ms=settings.candle_horizon_ms,
-            drop_repeats=settings.finnhub_drop_repeated_frames,
+            SessionConfig.of(settings, SOURCE),
         ):
             publisher.send(messages)
             sent += sum(len(m.trades) for m in messages if isinstance(m, Trades))
@@ -104,9 +116,27 @@ def _send_recording(
     return sent
 
 
-def _send_trades(settings: Settings, path: Path, publisher: Publisher, speed: float | None) -> int:
-    file = read_trades(path)
-    _name_bad_rows(file)
+def _send_trades(
+    settings: Settings,
+    path: Path,
+    publisher: Publisher,
+    speed: float | None,
+    options: ReadOptions,
+) -> int:
+    grace_ms, lateness_ms = settings.candle_grace_ms, settings.candle_allowed_lateness_ms
+    files = open_files([path], options, grace_ms, lateness_ms)
+    file = files[0]
+    log.info("%s", describe(file))
+    warn_of_sessions(files)
+    late = late_rows(files, grace_ms, lateness_ms)
+    if file.bad_count or late:
+        log.warning(
+            "%s: %d rows are not trades and are left out; %d trades are so late that the candles "
+            "worker rejects them",
+            path,
+            file.bad_count,
+            late,
+        )
     ensure_topics(settings)
     check_not_past(path, file.spans, newest_watermarks(settings), settings)
     trades: Iterable[FileTrade] = file
@@ -115,9 +145,7 @@ def _send_trades(settings: Settings, path: Path, publisher: Publisher, speed: fl
     sent = shown = 0
     with _progress("trades") as progress:
         task = progress.add_task(file.path.name, total=file.rows)
-        for message in messages(
-            trades, "replay", settings.candle_grace_ms, settings.candle_horizon_ms
-        ):
+        for message in messages(trades, "replay", grace_ms, lateness_ms):
             publisher.send((message,))
             if isinstance(message, Trades):
                 sent += len(message.trades)
@@ -175,12 +203,14 @@ def check_not_past(
             f"{named} are newer than the file's last trades, so their minutes are closed. Replay "
             "into another TICKHOUSE_NAMESPACE."
         )
-    horizon_ms = settings.candle_horizon_ms
-    late = [s for s, span in spans.items() if watermarks.get(s, 0) > span.first_t + horizon_ms]
+    allowed_lateness_ms = settings.candle_allowed_lateness_ms
+    late = [
+        s for s, span in spans.items() if watermarks.get(s, 0) > span.first_t + allowed_lateness_ms
+    ]
     if late:
         log.warning(
             "the topic's watermarks of %d symbols, %s among them, are past the beginning of %s; "
-            "what is older than their horizon is rejected as late",
+            "what is older than their allowed lateness is rejected as late",
             len(late),
             late[0],
             path,
@@ -216,20 +246,9 @@ def _watermarks_at_the_end(consumer: Consumer, topic: str, settings: Settings) -
         low, high = _offsets(consumer, TopicPartition(topic, partition))
         if high > low:
             tails[partition] = max(low, high - TAIL_MESSAGES)
-    consumer.assign([TopicPartition(topic, partition, at) for partition, at in tails.items()])
+    starts = [TopicPartition(topic, partition, at) for partition, at in tails.items()]
     newest: dict[str, int] = {}
-    while tails:
-        record = consumer.poll(_READ_TIMEOUT_S)
-        if record is None:
-            raise SourceError(
-                f"The end of {topic} could not be read within {_READ_TIMEOUT_S:.0f} s. Look after "
-                "Kafka, and start again."
-            )
-        if error := record.error():
-            if error.code() != KafkaError._PARTITION_EOF:
-                raise KafkaException(error)
-            tails.pop(record.partition(), None)
-            continue
+    for record in read_to_end(consumer, starts, _READ_TIMEOUT_S):
         for symbol, t in _watermarks_in(record.key(), record.value(), settings):
             newest[symbol] = max(newest.get(symbol, 0), t)
     return newest
@@ -260,10 +279,3 @@ def _watermarks_in(
     elif isinstance(message, Trades):
         for trade in message.trades:
             yield message.symbol, min(trade.t, message.received_at) - settings.candle_grace_ms
-
-
-def _name_bad_rows(file: TradeFile) -> None:
-    for bad in file.bad_rows:
-        log.warning("%s: %s", file.path, bad.reason)
-    if file.bad_count:
-        log.warning("%s: %d rows are not trades and are skipped", file.path, file.bad_count)

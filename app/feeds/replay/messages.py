@@ -20,7 +20,7 @@ _MINUTE_MS = 60_000
 
 
 def messages(
-    trades: Iterable[FileTrade], feed: FeedName, grace_ms: int, horizon_ms: int
+    trades: Iterable[FileTrade], feed: FeedName, grace_ms: int, allowed_lateness_ms: int
 ) -> Iterator[Message]:
     """Yield the messages that a source with these `trades`, in order of arrival, would have sent.
 
@@ -35,7 +35,7 @@ def messages(
         symbol, t = trade.symbol, trade.t
         tape = tapes.get(symbol)
         if tape is None:
-            tape = tapes[symbol] = _Tape(symbol, feed, grace_ms, horizon_ms)
+            tape = tapes[symbol] = _Tape(symbol, feed, grace_ms, allowed_lateness_ms)
         if t > tape.largest_t:
             if t // 1000 > newest_s:
                 newest_s = t // 1000
@@ -62,11 +62,13 @@ class _Tape:
 
     __slots__ = ("_feed", "_grace_ms", "_repeats", "_symbol", "frame", "largest_t", "trades")
 
-    def __init__(self, symbol: str, feed: FeedName, grace_ms: int, horizon_ms: int) -> None:
+    def __init__(
+        self, symbol: str, feed: FeedName, grace_ms: int, allowed_lateness_ms: int
+    ) -> None:
         self._symbol = symbol
         self._feed = feed
         self._grace_ms = grace_ms
-        self._repeats = RepeatCounter(horizon_ms + grace_ms)
+        self._repeats = RepeatCounter(allowed_lateness_ms + grace_ms)
         self.largest_t = 0
         self.frame = 0
         self.trades: list[Trade] = []

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from app.contracts import FeedName
 from app.feeds.clock import ManualClock
 from app.feeds.live.coverage import CoverageCheckpoint
 from app.feeds.live.recording_file import Event
 from app.feeds.live.session import FeedSession
+from app.feeds.live.session_config import SessionConfig
 from app.feeds.live.staleness import market_open
 from app.feeds.messages.outgoing import Outgoing
 from app.feeds.messages.quotes import quote_messages
@@ -43,12 +43,7 @@ def summarize(events: Iterable[Event]) -> RecordingSummary | None:
 def play_back(
     events: Iterable[Event],
     parser: Parser,
-    *,
-    feed: FeedName,
-    source: str,
-    grace_ms: int,
-    horizon_ms: int,
-    drop_repeats: bool = True,
+    config: SessionConfig,
 ) -> Iterator[tuple[Event, list[Outgoing]]]:
     """Yield each event of a recording with the messages that a producer makes of it.
 
@@ -60,9 +55,7 @@ def play_back(
     for event in events:
         if event.what == "started" or run is None:
             checkpoint = run.session.checkpoint() if run else None
-            run = _ProducerRun(
-                event, parser, feed, source, grace_ms, horizon_ms, drop_repeats, checkpoint
-            )
+            run = _ProducerRun(event, parser, config, checkpoint)
             resumed = run.session.resume()
             yield event, [*resumed, *run.process(event)]
         else:
@@ -76,27 +69,19 @@ class _ProducerRun:
         self,
         started: Event,
         parser: Parser,
-        feed: FeedName,
-        source: str,
-        grace_ms: int,
-        horizon_ms: int,
-        drop_repeats: bool,
+        config: SessionConfig,
         checkpoint: CoverageCheckpoint | None,
     ) -> None:
-        self._feed = feed
+        self._feed = config.feed
         self._parser = parser
         self._clock = ManualClock(started.at)
         self.session = FeedSession(
-            feed=feed,
-            source=source,
+            config,
             symbols=started.symbols,
-            grace_ms=grace_ms,
-            horizon_ms=horizon_ms,
             clock=self._clock,
             parse_frame=parser.parse_frame,
-            drop_repeats=drop_repeats,
             checkpoint=checkpoint,
-            is_open=market_open(started.feed or feed),
+            is_open=market_open(started.feed or config.feed),
         )
 
     def process(self, event: Event) -> list[Outgoing]:

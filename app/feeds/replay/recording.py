@@ -9,14 +9,20 @@ from pathlib import Path
 import msgspec
 
 from app.feeds.live.recording_file import Event, RecordingError, decode_event, members
+from app.feeds.replay.trade_files.opening import begins_with
 
 log = logging.getLogger(__name__)
 
 
 def is_recording(path: Path) -> bool:
-    """Return whether `path` appears to be a recording rather than a trade file."""
+    """Return whether `path` appears to be a recording rather than a trade file.
+
+    Both may be gzip files: a recording begins with a JSON object, or was cut off before one.
+    """
     with path.open("rb") as file:
-        return file.read(2) == b"\x1f\x8b"
+        if file.read(2) != b"\x1f\x8b":
+            return False
+    return begins_with(path, 1) in (b"{", b"")
 
 
 def read_recording(path: Path) -> Iterator[Event]:

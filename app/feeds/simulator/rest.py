@@ -111,6 +111,11 @@ class SimulatedRestApi:
             if "symbol" not in query:
                 return _error(HTTPStatus.UNPROCESSABLE_ENTITY, "Missing parameters.", headers)
             return _ok(self._venue.quote(query["symbol"]), headers)
+        if path == f"{ROOT}/stock/profile2":
+            if "symbol" not in query:
+                return _error(HTTPStatus.UNPROCESSABLE_ENTITY, "Missing parameters.", headers)
+            listed = self._venue.quote(query["symbol"]).c > 0
+            return _ok(_profile(query["symbol"]) if listed else {}, headers)
         if path == f"{ROOT}/stock/market-status":
             return _ok(_market_status(query.get("exchange", "US"), now_ms), headers)
         if path == f"{ROOT}/stock/market-holiday":
@@ -140,6 +145,24 @@ def _market_status(exchange: str, now_ms: int) -> dict[str, Any]:
         "session": "regular",
         "t": now_ms // 1000,
         "timezone": "America/New_York",
+    }
+
+
+def _profile(symbol: str) -> dict[str, Any]:
+    """The profile of a simulated company, with the fields of a free key."""
+    return {
+        "country": "US",
+        "currency": "USD",
+        "exchange": "SIMULATED MARKET",
+        "finnhubIndustry": "Technology",
+        "ipo": "2000-01-03",
+        "logo": "",
+        "marketCapitalization": 1_000.0,
+        "name": f"{symbol} (simulated)",
+        "phone": "",
+        "shareOutstanding": 100.0,
+        "ticker": symbol,
+        "weburl": "",
     }
 
 

@@ -12,6 +12,8 @@ from typing import Any
 from app.contracts import Message
 from app.feeds.clock import Clock, SteadyClock
 from app.feeds.finnhub.vendor import Finnhub
+from app.feeds.live.checkpoint_store import CHECKPOINT_FILE
+from app.feeds.live.coverage import CoverageCheckpoint, store_checkpoint
 from app.feeds.live.producer import Producer
 from app.feeds.live.recorder import Recorder
 from app.settings import Settings
@@ -27,6 +29,15 @@ async def produce(
     """A producer, until it is stopped or ends with an error."""
     producer = Producer(settings, Finnhub(settings), clock or SteadyClock(), Random(1), recorder)
     await producer.run(stop or asyncio.Event())
+
+
+def know_server(settings: Settings) -> None:
+    """Leave the checkpoint of an earlier run with the server; quotes are then asked for at once."""
+    settings.home.mkdir(parents=True, exist_ok=True)
+    checkpoint = CoverageCheckpoint(
+        SteadyClock().now_ms(), covered={}, server=settings.finnhub_websocket_url
+    )
+    store_checkpoint(settings.home / CHECKPOINT_FILE, checkpoint)
 
 
 @contextmanager

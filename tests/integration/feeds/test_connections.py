@@ -6,7 +6,7 @@ import asyncio
 import json
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -19,8 +19,9 @@ from app.feeds.vendor import BadKeyError
 from app.settings import Settings
 from app.topics import ensure_topics
 from tests.integration.feeds.finnhub_server import FinnhubServer
-from tests.integration.feeds.producing import has_trades, produce, producing
+from tests.integration.feeds.producing import has_trades, know_server, produce, producing
 from tests.integration.feeds.topic_reader import stocks, trades_of
+from tests.support import HANG_S
 from topologies.backfill import Backfill
 from topologies.core.candle import Rules
 from topologies.core.window import market_fields, newest
@@ -100,7 +101,9 @@ def test_no_redirect_is_followed_and_the_feed_comes_back_when_it_ends(
     with FinnhubServer() as other:
         other.rest = lambda path, _: asked.append(path) or (200, b"{}")  # type: ignore[func-returns-value]
         server.redirect_to = other.address
-        with producing(make_producer("marker-key"), SteadyClock(SPEED)):
+        settings = make_producer("marker-key")
+        know_server(settings)
+        with producing(settings, SteadyClock(SPEED)):
             for scheme in ("ws", "http"):
                 while f"redirects (HTTP 302) to {scheme}://{other.address}," not in caplog.text:
                     server.wait_a_moment(0.1)
@@ -213,13 +216,13 @@ def test_symbols_change_without_a_reconnect(
         assert server.wait_for("open")
         assert server.wait_for("subscribe", 2) == ["A", "B"]
         file.write_text("A\nC\n")
-        assert [server.received.get(timeout=30) for _ in range(2)] == [
+        assert [server.received.get(timeout=HANG_S) for _ in range(2)] == [
             ("unsubscribe", "B"),
             ("subscribe", "C"),
         ]
         file.write_text("no symbol!")
         file.write_text("A\nC\nD\n")
-        assert server.received.get(timeout=30) == ("subscribe", "D")
+        assert server.received.get(timeout=HANG_S) == ("subscribe", "D")
         server.send_trades(("D", SteadyClock().now_ms(), 1))
         stocks(settings, until=has_trades("D", 1))
 
@@ -267,18 +270,24 @@ def _play(server: FinnhubServer, clock: SteadyClock, frames: int) -> None:
         server.wait_a_moment(0.2 / SPEED)
 
 
+def _backfill() -> Backfill:
+    return Backfill(Rules("simulated", "sip", 5_000, 900_000))
+
+
 def _candles(messages: list[Message]) -> dict[object, object]:
-    backfill = Backfill(Rules("simulated", "sip", 5_000, 900_000))
+    backfill = _backfill()
     found = newest(backfill.records(messages))
     assert not backfill.rejections
     return {key: market_fields(c) for key, c in found.items() if c.interval == "1m"}
 
 
-def _final(wanted: object) -> Callable[[list[Message]], bool]:
-    """Whether messages make every candle that is wanted."""
+def _final(wanted: Iterable[object]) -> Callable[[list[Message]], bool]:
+    """Return whether messages make every candle that is wanted, to be asked at each message."""
+    backfill, missing = _backfill(), set(wanted)
 
     def made(messages: list[Message]) -> bool:
-        return isinstance(messages[-1], Watermark) and _candles(messages).keys() >= set(wanted)
+        missing.difference_update(newest(backfill.records(messages[-1:])))
+        return not missing
 
     return made
 

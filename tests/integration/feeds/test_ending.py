@@ -19,9 +19,9 @@ from app.feeds.outbox.spill_file import SpillFile
 from app.settings import Settings
 from app.topics import ensure_topics
 from tests.integration.feeds.finnhub_server import FinnhubServer
-from tests.integration.feeds.producing import has_trades
+from tests.integration.feeds.producing import has_trades, know_server
 from tests.integration.feeds.topic_reader import stocks
-from tests.support import await_, start
+from tests.support import HANG_S, await_, start
 
 MOST_S = 5.0
 """On a machine that has nothing else to do."""
@@ -57,13 +57,13 @@ class _Ending:
         return self._log.read_text()
 
     def wait_for_log(self, text: str) -> None:
-        await_(lambda: text in self.log, 60, f"{text!r} in its log")
+        await_(lambda: text in self.log, what=f"{text!r} in its log")
 
     def end(self) -> float:
         """How many seconds it took to end after SIGTERM, its exit code being 0."""
         began_s = time.monotonic()
         self._process.send_signal(signal.SIGTERM)
-        code = self._process.wait(60)
+        code = self._process.wait(HANG_S)
         took_s = time.monotonic() - began_s
         assert code == 0, self.log
         return took_s
@@ -137,6 +137,7 @@ def test_while_a_handshake_and_a_rest_call_get_no_answer(
             finnhub_rest_url=f"http://{at}/api/v1",
         )
         ensure_topics(settings)
+        know_server(settings)
         producer = ending(settings)
         producer.wait_for_log("market status could not be requested")
         assert producer.end() < most_s()

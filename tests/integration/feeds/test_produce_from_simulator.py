@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
-
 from app.contracts import Message, Quote, Trades, Watermark
 from app.feeds.simulator.delivery_log.ledger import expected_trades
 from app.feeds.simulator.delivery_log.log import read_deliveries
@@ -23,7 +21,6 @@ def trade_count(messages: list[Message]) -> int:
     return sum(len(message.trades) for message in messages if isinstance(message, Trades))
 
 
-@pytest.mark.timeout(180)
 def test_kafka_holds_what_was_delivered(
     make_settings: Callable[..., Settings], tmp_path: Path
 ) -> None:

@@ -25,8 +25,8 @@ from app.embedded.kafka import KafkaServer
 from app.errors import TickhouseError
 from app.feeds.clock import SteadyClock
 from app.feeds.finnhub.websocket import FEED_HEADER
+from app.feeds.live.checkpoint_store import CHECKPOINT_FILE
 from app.feeds.live.command import run
-from app.feeds.live.producer import CHECKPOINT_FILE
 from app.feeds.live.source import SourceError, only_one
 from app.feeds.outbox.outbox import SPILL_FILE
 from app.feeds.outbox.spill_file import SpillFile
@@ -281,6 +281,21 @@ def test_a_simulated_server_does_not_feed_a_live_namespace(make_settings: MakeSe
         ensure_topics(settings)
         with pytest.raises(SourceError, match="reports the feed simulated"):
             asyncio.run(produce(settings))
+
+
+def test_a_producer_pointed_at_a_server_of_another_feed_queues_nothing(
+    make_settings: MakeSettings,
+) -> None:
+    with FinnhubServer({FEED_HEADER: "simulated"}) as server:
+        away = {"kafka_brokers": "127.0.0.1:1", "stocks_symbols": ("A", "B")}
+        settings = make_settings(tickhouse_feed="live", **(server.settings() | away))
+        for _ in range(2):
+            with pytest.raises(SourceError, match="reports the feed simulated"):
+                asyncio.run(produce(settings))
+        spilled = SpillFile(settings.home / SPILL_FILE)
+        assert spilled.read() == []
+        spilled.close()
+        assert not (settings.home / CHECKPOINT_FILE).exists()
 
 
 @pytest.mark.parametrize(

@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 from confluent_kafka import KafkaError
 
-from app.contracts import STOCKS_TOPIC, Trade, Trades, decode
+from app.contracts import STOCKS_TOPIC, Trade, Trades
 from app.embedded.kafka import KafkaServer
 from app.feeds.outbox.publisher import Publisher
 from app.feeds.outbox.spill_file import SpillFile
+from app.message_parser import decode
 from app.settings import Settings
 from app.topics import ensure_topics
 from tests.integration.feeds.topic_reader import stocks, trades_of

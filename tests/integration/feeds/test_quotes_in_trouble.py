@@ -1,4 +1,7 @@
-"""Quotes of a server in trouble: the real poller and client against the simulator's REST faults."""
+"""Quotes of a server in trouble: the real poller and client against the simulator's REST faults.
+
+Time is virtual; only a call that gets no answer ends by a timeout in real time.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +13,8 @@ from typing import Any
 
 import pytest
 
-import app.feeds.finnhub.rest
 from app.contracts import Quote, RejectionRecord
-from app.feeds.clock import SteadyClock
+from app.feeds.finnhub import rest
 from app.feeds.finnhub.quotes import parse_quote
 from app.feeds.finnhub.rate_limit import CallBudget
 from app.feeds.finnhub.rest import ATTEMPTS, FinnhubRest, RestCalls
@@ -22,9 +24,10 @@ from app.feeds.simulator.faults.kinds import parse_fault
 from app.feeds.simulator.market.exchange import Exchange
 from app.feeds.simulator.server.command import address, listen
 from app.feeds.simulator.server.server import Simulator
+from tests import virtual_time
+from tests.integration.feeds.simulated import START_MS, TOKEN
+from tests.virtual_rest import in_thread
 
-TOKEN = "marker-token"
-SPEED = 30
 TROUBLE_S, RUN_S = 60, 150
 SYMBOLS = ("AAPL", "SPY")
 
@@ -39,29 +42,32 @@ class _QuoteRun:
     def __init__(self, fault: str) -> None:
         self.published: list[tuple[float, str]] = []
         self.asked: list[tuple[float, str]] = []
-        self._clock = SteadyClock(SPEED)
-        self._start_ms = self._clock.now_ms()
+        self._clock = virtual_time.LoopClock(START_MS)
         kind, _, options = fault.partition(":")
-        asyncio.run(self._live(f"{kind}:at=0,for={TROUBLE_S},{options}"))
+        virtual_time.run(self._live(f"{kind}:at=0,for={TROUBLE_S},{options}"))
 
     def quote(self, symbol: str) -> Any:
-        self.asked.append((self._now_s(), symbol))
-        return self._api.quote(symbol)
+        return self._asked(symbol).quote(symbol)
 
     def market_status(self, exchange: str) -> Any:
-        self.asked.append((self._now_s(), exchange))
-        return self._api.market_status(exchange)
+        return self._asked(exchange).market_status(exchange)
+
+    def _asked(self, what: str) -> FinnhubRest:
+        """Note a call, and return the API that makes it; in trouble it has little patience."""
+        self.asked.append((self._now_s(), what))
+        return self._hasty if self._now_s() < TROUBLE_S else self._api
 
     def _now_s(self) -> float:
-        return (self._clock.now_ms() - self._start_ms) / 1000
+        return self._loop.time()
 
     def _publish(self, message: Quote | RejectionRecord) -> None:
         symbol = message.symbol if isinstance(message, Quote) else ""
         self.published.append((self._now_s(), symbol))
 
     async def _live(self, fault: str) -> None:
+        self._loop = asyncio.get_running_loop()
         simulator = Simulator(
-            Exchange(1, 50, self._start_ms),
+            Exchange(1, 50, START_MS),
             self._clock,
             tokens=[TOKEN],
             seed=1,
@@ -70,6 +76,10 @@ class _QuoteRun:
         )
         async with await listen(simulator, "127.0.0.1", 0) as server:
             self._api = FinnhubRest(f"http://{address(server)}/api/v1", TOKEN)
+            with pytest.MonkeyPatch.context() as patch:
+                if fault.startswith("rest-slow"):  # no other call is to time out on a busy machine
+                    patch.setattr(rest, "TIMEOUT_S", 0.3)
+                self._hasty = FinnhubRest(f"http://{address(server)}/api/v1", TOKEN)
             poller = QuotePoller(
                 FinnhubQuotes(
                     RestCalls([(self, CallBudget())], self._clock, Random(1)),
@@ -85,13 +95,13 @@ class _QuoteRun:
                 last_trade_ms=lambda _: None,
             )
             with suppress(TimeoutError):
-                async with asyncio.timeout(RUN_S / SPEED):
+                async with asyncio.timeout(RUN_S):
                     await asyncio.gather(simulator.play(), poller.run())
 
 
 @pytest.fixture(autouse=True)
-def impatient(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    monkeypatch.setattr(app.feeds.finnhub.rest, "TIMEOUT_S", 0.3)
+def virtual_calls(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    monkeypatch.setattr(rest, "_in_thread", in_thread)
     caplog.set_level(logging.WARNING)
 
 

@@ -30,16 +30,16 @@ from app.contracts import (
     Trade,
     Trades,
     Watermark,
-    decode,
 )
 from app.embedded.kafka import KafkaServer
 from app.feeds.clock import SteadyClock
+from app.feeds.live.checkpoint_store import CHECKPOINT_FILE
 from app.feeds.live.coverage import load_checkpoint
-from app.feeds.live.producer import CHECKPOINT_FILE
 from app.feeds.messages.outgoing import LostSpan
 from app.feeds.outbox.outbox import SPILL_FILE
 from app.feeds.outbox.publisher import Publisher, PublishError
 from app.feeds.outbox.spill_file import SpillFile
+from app.message_parser import decode
 from app.settings import Settings
 from app.topics import ensure_topics
 from tests.integration.feeds.finnhub_server import FinnhubServer

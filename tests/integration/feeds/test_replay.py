@@ -26,7 +26,11 @@ def small_file(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("name", "folder"), [("gold_futures", "gold_data"), ("us_equities", "test_data")]
+    ("name", "folder"),
+    [
+        ("gold_futures", "gold_data"),
+        pytest.param("us_equities", "test_data", marks=pytest.mark.drill),
+    ],
 )
 def test_the_topic_holds_every_trade_of_the_file_in_its_order(
     make_settings: Callable[..., Settings],

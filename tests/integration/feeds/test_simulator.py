@@ -355,7 +355,7 @@ def test_a_recording_is_played_with_the_faults_of_the_command_connection(
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        (["--fault", "stal:at=3"], "The fault 'stal:at=3' is none: Invalid value 'stal'"),
+        (["--fault", "stal:at=3"], "'stal:at=3' is not a fault: Invalid value 'stal'"),
         (["--script", "nowhere.toml"], "The script nowhere.toml cannot be read: No such file"),
     ],
 )

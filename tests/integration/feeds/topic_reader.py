@@ -13,9 +13,9 @@ from app.contracts import (
     RejectionRecord,
     Trade,
     Trades,
-    decode,
     decode_rejection,
 )
+from app.message_parser import decode
 from app.settings import Settings
 from tests.support import read_topic
 

@@ -18,11 +18,11 @@ from app.contracts import (
     Trades,
     Watermark,
     conditions_of,
-    in_range,
 )
 from app.feeds.clock import Clock
 from app.feeds.live.connection import FeedConnection
 from app.feeds.live.session import FeedSession
+from app.feeds.live.session_config import SessionConfig
 from app.feeds.messages.outgoing import Outgoing
 from app.feeds.vendor import (
     ErrorFrame,
@@ -38,6 +38,7 @@ from app.feeds.vendor import (
     Unavailable,
     Vendor,
 )
+from app.message_parser import in_range
 from tests.virtual_time import LoopClock, run
 from topologies.backfill import Backfill
 from topologies.core.candle import Rules
@@ -142,11 +143,10 @@ def _stream(vendor: Vendor, symbols: tuple[str, ...], seconds: int) -> list[Outg
     async def work() -> None:
         clock = LoopClock(M)
         session = FeedSession(
-            feed="simulated",
-            source="pipe",
+            SessionConfig(
+                feed="simulated", source="pipe", grace_ms=5_000, allowed_lateness_ms=900_000
+            ),
             symbols=symbols,
-            grace_ms=5_000,
-            horizon_ms=900_000,
             clock=clock,
             parse_frame=vendor.parse_frame,
         )
@@ -161,6 +161,7 @@ def _stream(vendor: Vendor, symbols: tuple[str, ...], seconds: int) -> list[Outg
             rng=Random(1),
             offer=made.extend,
             room=room,
+            on_feed=lambda: None,
             on_date=lambda *_: None,
         )
         connection.symbols = symbols

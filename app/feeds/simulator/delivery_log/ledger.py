@@ -20,7 +20,7 @@ RING_FRAMES = 64
 FULL_FRAME_TRADES = 10
 MINUTE_MS = 60_000
 KEEP_MS = 905_000
-"""The default horizon + grace of the candles."""
+"""The default allowed lateness + grace of the candles."""
 
 Identity = tuple[str, int, Decimal, Decimal, tuple[str, ...]]
 

@@ -248,7 +248,7 @@ def parse_fault(text: str) -> AnyFault:
     try:
         fault: AnyFault = msgspec.convert(fields, AnyFault, strict=False)
     except msgspec.ValidationError as error:
-        raise FaultError(f"The fault {text!r} is none: {error}. {_HINT}") from None
+        raise FaultError(f"{text!r} is not a fault: {error}. {_HINT}") from None
     return fault
 
 
@@ -262,7 +262,7 @@ def read_script(path: Path) -> list[AnyFault]:
     except OSError as error:
         raise FaultError(f"The script {path} cannot be read: {error.strerror}.") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, msgspec.ValidationError) as error:
-        raise FaultError(f"The script {path} is none: {error}. {_HINT}") from None
+        raise FaultError(f"{path} is not a script of faults: {error}. {_HINT}") from None
 
 
 _HINT = f"Kinds are {', '.join(KINDS)}; `tickhouse simulate --help` names the page on them."

@@ -52,7 +52,7 @@ _BUSIEST_UNKNOWN_RANK, _QUIETEST_RANK = 12, 120
 _STOCK_VOLATILITY, _CRYPTO_VOLATILITY = 0.0006, 0.0008
 
 
-class Listing(NamedTuple):
+class ListedSymbol(NamedTuple):
     """The properties of a simulated instrument."""
 
     symbol: str
@@ -68,7 +68,7 @@ class Listing(NamedTuple):
     """Share of all activity, to be divided by the sum over the symbols that trade."""
 
 
-def listing(seed: int, symbol: str) -> Listing | None:
+def listing(seed: int, symbol: str) -> ListedSymbol | None:
     """Return the instrument that `symbol` names, or None if no exchange lists it.
 
     Listed are stock tickers of up to six letters or digits, with or without a share class
@@ -80,7 +80,7 @@ def listing(seed: int, symbol: str) -> Listing | None:
     rng = Random(f"{seed}:listing:{symbol}")
     crypto = kind is SymbolClass.CRYPTO
     typical = _CRYPTO_VOLATILITY if crypto else _STOCK_VOLATILITY
-    return Listing(
+    return ListedSymbol(
         symbol=symbol,
         coded=kind is SymbolClass.US_STOCK,
         price=_start_price(rng, symbol),

@@ -12,7 +12,7 @@ import heapq
 import math
 from random import Random
 
-from app.feeds.simulator.market.listing import Listing
+from app.feeds.simulator.market.listing import ListedSymbol
 from app.feeds.simulator.market.orders import (
     MEAN_PRINTS_PER_ORDER,
     auction,
@@ -35,7 +35,7 @@ LATE_SHARE = 0.003
 """Of stock orders: those reported late."""
 MEAN_LATENESS_MS, MOST_LATENESS_MS = 2_500, 15_000
 
-_HEAT_SPREAD, _HEAT_DECAY_MS = 0.5, 3 * MINUTE_MS
+HEAT_SPREAD, HEAT_DECAY_MS = 0.5, 3 * MINUTE_MS
 _HEAT_TO_ACTIVITY = 0.6
 _PULL_DECAY_MS = 2 * 24 * HOUR_MS
 _AUCTION_MS = 400
@@ -54,7 +54,9 @@ class SymbolMarket:
     :param session_ms: the length of a trading session; sessions begin at multiples of it.
     """
 
-    def __init__(self, seed: int, listed: Listing, now_ms: int, session_ms: int = HOUR_MS) -> None:
+    def __init__(
+        self, seed: int, listed: ListedSymbol, now_ms: int, session_ms: int = HOUR_MS
+    ) -> None:
         self.at_ms = now_ms
         """The time up to which its prints were made."""
         self._listed = listed
@@ -63,8 +65,8 @@ class SymbolMarket:
         self._anchor = math.log(listed.price)
         self._log_price = self._anchor + self._rng.gauss(0.0, 0.004)
         self._moved_ms = float(now_ms)
-        self._heat = self._rng.gauss(0.0, _HEAT_SPREAD)
-        self._waves = _waves(self._heat)
+        self._heat = self._rng.gauss(0.0, HEAT_SPREAD)
+        self._waves = waves(self._heat)
         self._patience = self._rng.expovariate(1.0)
         """How many orders are expected until the next one arrives."""
         self._orders = 0
@@ -170,16 +172,16 @@ class SymbolMarket:
         """
         elapsed_ms = max(t - self._moved_ms, 0.0)
         self._moved_ms = max(t, self._moved_ms)
-        kept = math.exp(-elapsed_ms / _HEAT_DECAY_MS)
-        spread = _HEAT_SPREAD * math.sqrt(1 - kept * kept)
+        kept = math.exp(-elapsed_ms / HEAT_DECAY_MS)
+        spread = HEAT_SPREAD * math.sqrt(1 - kept * kept)
         self._heat = self._heat * kept + self._rng.gauss(0.0, spread)
-        self._waves = _waves(self._heat)
+        self._waves = waves(self._heat)
         pull = 1 - math.exp(-elapsed_ms / _PULL_DECAY_MS)
         self._log_price += (self._anchor - self._log_price) * pull
         deviation = self._listed.volatility * math.exp(self._heat)
         self._log_price += self._rng.gauss(0.0, deviation * math.sqrt(elapsed_ms / MINUTE_MS))
 
 
-def _waves(heat: float) -> float:
+def waves(heat: float) -> float:
     """Return the factor on activity for a given volatility; 1 on average."""
-    return math.exp(_HEAT_TO_ACTIVITY * heat - (_HEAT_TO_ACTIVITY * _HEAT_SPREAD) ** 2 / 2)
+    return math.exp(_HEAT_TO_ACTIVITY * heat - (_HEAT_TO_ACTIVITY * HEAT_SPREAD) ** 2 / 2)

@@ -21,7 +21,7 @@ from app.feeds.clock import ManualClock, SteadyClock
 from app.feeds.finnhub.rate_limit import CallBudget
 from app.feeds.finnhub.rest import ATTEMPTS, FinnhubRest, RestCalls
 from app.feeds.http_headers import RetryAfter
-from app.feeds.vendor import RequestError
+from app.feeds.vendor import KeyRejected, RequestError
 from tests.recording_host import RecordingHost
 from tests.unit.feeds.rest_api import FakeApi
 
@@ -130,8 +130,10 @@ def test_a_rejection_is_never_asked_again(status: int) -> None:
 
 
 def test_a_key_that_is_rejected_is_left_out_and_the_others_go_on() -> None:
-    keys = _Keys(FakeApi(RequestError("HTTP 401", "no", 401)), FakeApi("it"))
+    keys = _Keys(FakeApi(*[RequestError("HTTP 401", "no", 401)] * 2), FakeApi("it"))
     with pytest.raises(RequestError):
+        keys.quote()
+    with pytest.raises(KeyRejected):
         keys.quote()
     assert keys.quote() == "it"
     assert keys.calls

@@ -216,3 +216,11 @@ def test_a_key_in_a_header_is_masked(form: str) -> None:
             return socket
 
     assert asyncio.run(opened()).feed == "**********"
+
+
+def test_the_name_of_a_feed_is_not_masked_even_if_the_key_is_the_same_word() -> None:
+    async def opened() -> FinnhubSocket:
+        async with _switching(f"{FEED_HEADER}: simulated\r\n".encode()) as url:
+            return await open_socket(url, "simulated")
+
+    assert asyncio.run(opened()).feed == "simulated"

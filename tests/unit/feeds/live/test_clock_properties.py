@@ -22,6 +22,7 @@ from app.feeds.clock import ManualClock
 from app.feeds.finnhub.frames import parse_frame
 from app.feeds.live.clock_skew import TOLERANCE_MS
 from app.feeds.live.session import FeedSession
+from app.feeds.live.session_config import SessionConfig
 from app.feeds.messages.outgoing import Outgoing
 from topologies.backfill import Backfill
 from topologies.core.candle import Rules
@@ -29,7 +30,7 @@ from topologies.core.candle import Rules
 M = 1_731_600_060_000
 """The start of a minute: when the market begins, by the true time."""
 SECONDS = 150
-GRACE_MS, HORIZON_MS = 5_000, 900_000
+GRACE_MS, LATENESS_MS = 5_000, 900_000
 DAY_MS = 86_400_000
 DATE_EVERY_S = 20
 
@@ -91,12 +92,11 @@ class Run:
         self.rejected: Counter[str] = Counter()
         self.sent: Counter[str] = Counter()
         self.session = FeedSession(
+            SessionConfig(
+                feed="live", source="src", grace_ms=GRACE_MS, allowed_lateness_ms=LATENESS_MS
+            ),
             parse_frame=parse_frame,
-            feed="live",
-            source="src",
             symbols=market.symbols,
-            grace_ms=GRACE_MS,
-            horizon_ms=HORIZON_MS,
             clock=self.clock,
         )
         self._take(self.session.resume())
@@ -159,7 +159,7 @@ class Run:
 
     def judge(self, log: str) -> None:
         market, wrong = self.market, self.market.wrong
-        backfill = Backfill(Rules("live", "all", GRACE_MS, HORIZON_MS))
+        backfill = Backfill(Rules("live", "all", GRACE_MS, LATENESS_MS))
         late: Counter[str] = Counter()
         taken: Counter[str] = Counter()
         for message in self.messages:
@@ -209,7 +209,7 @@ def _received(market: Market, caplog: pytest.LogCaptureFixture) -> Run:
 
 
 wrong_ms = st.one_of(
-    st.integers(3_000, 120_000), st.integers(120_000, HORIZON_MS * 4), st.integers(1, 5 * DAY_MS)
+    st.integers(3_000, 120_000), st.integers(120_000, LATENESS_MS * 4), st.integers(1, 5 * DAY_MS)
 ).flatmap(lambda ms: st.sampled_from([ms, -ms]))
 faults = st.builds(Fault, wrong_ms, st.integers(0, 100), st.booleans())
 

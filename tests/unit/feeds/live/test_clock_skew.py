@@ -25,7 +25,7 @@ class _Skew:
         self.skew = ClockSkew(NOW, symbols)
 
     def trades(self, *symbols: str, lag_ms: int) -> int:
-        """A frame of one trade a symbol; how far the clock is moved because of it."""
+        """A frame of one trade per symbol; how far the clock is moved because of it."""
         self.skew.observe([(s, self.now_ms - lag_ms) for s in symbols], self.now_ms)
         return self.moved(self.skew.behind_ms(self.now_ms))
 

@@ -13,8 +13,9 @@ import pytest
 
 from app.feeds.finnhub.vendor import Finnhub
 from app.feeds.live import producer as producing
-from app.feeds.live.coverage import load_checkpoint
-from app.feeds.live.producer import CHECKPOINT_FILE, Producer
+from app.feeds.live.checkpoint_store import CHECKPOINT_FILE
+from app.feeds.live.coverage import CoverageCheckpoint, load_checkpoint, store_checkpoint
+from app.feeds.live.producer import Producer
 from app.settings import Settings
 from tests.virtual_time import LoopClock, run
 
@@ -62,6 +63,9 @@ def test_a_checkpoint_waits_for_what_came_before_it_and_counts_nothing_that_was_
         finnhub_websocket_url="ws://127.0.0.1:1",
         finnhub_rest_url="http://127.0.0.1:1",
     )
+    settings.home.mkdir(parents=True)
+    known = CoverageCheckpoint(START_MS - 1_000, {}, server=settings.finnhub_websocket_url)
+    store_checkpoint(settings.home / CHECKPOINT_FILE, known)  # so its feed is known
     outboxes: list[_Outbox] = []
 
     def make(*_: object) -> _Outbox:
@@ -97,7 +101,7 @@ def test_a_checkpoint_waits_for_what_came_before_it_and_counts_nothing_that_was_
         await running
 
     run(live())
-    assert at_s[:2] == [None, None], "message 7 has not arrived"
+    assert at_s[:2] == [-1, -1], "message 7 has not arrived"
     assert at_s[2] is not None
     assert at_s[2] >= 20.5
     assert at_s[5] == at_s[4] < 26, "the checkpoint that waited counted what was lost"  # type: ignore[operator]

@@ -11,7 +11,12 @@ from typing import Any
 
 import pytest
 
-from app.contracts import Quote, Rejection, RejectionRecord, decode, encode
+from app.contracts import (
+    Quote,
+    Rejection,
+    RejectionRecord,
+    encode,
+)
 from app.feeds.clock import ManualClock
 from app.feeds.finnhub.market_status import disagreement
 from app.feeds.finnhub.quotes import parse_quote
@@ -22,6 +27,7 @@ from app.feeds.live.quotes import QuotePoller, QuoteSchedule
 from app.feeds.live.recorder import Recorder
 from app.feeds.replay.recording import read_recording
 from app.feeds.vendor import RequestError
+from app.message_parser import decode
 from tests.unit.feeds.rest_api import FakeApi
 
 NOW = 1_731_600_060_000
@@ -71,10 +77,10 @@ class _Poller:
     def __init__(
         self, *answers: Any, symbols: tuple[str, ...] = ("A",), recording: Path | None = None
     ) -> None:
-        self.api = FakeApi(*answers)
+        clock = ManualClock(NOW)
+        self.api = FakeApi(*answers, clock=clock)
         self.symbols = symbols
         self.published: list[Quote | RejectionRecord] = []
-        clock = ManualClock(NOW)
         self.recorder = Recorder(recording, clock) if recording else None
         self.poller = QuotePoller(
             FinnhubQuotes(RestCalls([(self.api, CallBudget())], clock, Random(1)), "live", clock),
@@ -93,7 +99,7 @@ class _Poller:
 
     def run_until_no_key_is_left(self) -> None:
         """Run on until the answers are used up, and the key with them."""
-        self.api.answers.append(RequestError("HTTP 401", "no", 401))
+        self.api.answers += [RequestError("HTTP 401", "no", 401)] * 2
         asyncio.run(self.poller.run())
 
 
@@ -119,16 +125,44 @@ def test_every_answer_is_recorded_with_the_time_of_its_message(tmp_path: Path) -
 def test_a_rejection_is_named_once_and_left_out(caplog: pytest.LogCaptureFixture) -> None:
     run = _Poller(OPEN, RequestError("HTTP 403: no access", "no", 403), ANSWER, symbols=("X", "A"))
     run.run_until_no_key_is_left()
-    assert run.api.asked == ["US", "X", "A", "A"]
+    assert run.api.asked == ["US", "X", "A", "A", "A"]
     assert caplog.text.count("no quotes of X: HTTP 403: no access") == 1
 
 
 def test_an_unknown_symbol_is_named_once_and_left_out(caplog: pytest.LogCaptureFixture) -> None:
     run = _Poller(OPEN, UNKNOWN, ANSWER, ANSWER, symbols=("X", "A"))
     run.run_until_no_key_is_left()
-    assert run.api.asked == ["US", "X", "A", "A", "A"]
+    assert run.api.asked == ["US", "X", "A", "A", "A", "A"]
     assert {m.symbol for m in run.published if isinstance(m, Quote)} == {"A"}
     assert caplog.text.count("the vendor does not know it") == 1
+
+
+@pytest.mark.parametrize("answer", [UNKNOWN, RequestError("HTTP 403", "no", 403)])
+def test_a_symbol_whose_quote_is_once_all_zeros_is_asked_again_ever_more_seldom(
+    answer: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    run = _Poller(OPEN, answer, answer, answer, ANSWER, UNKNOWN, ANSWER)
+    run.run_until_no_key_is_left()
+    minutes = [(at_ms - NOW) // 60_000 for at_ms in run.api.asked_at_ms[1:]]
+    assert minutes[:4] == [0, 5, 15, 35]
+    assert minutes[5] - minutes[4] == 5, "after a quote it begins anew"
+    assert caplog.text.count("no quotes of A") == caplog.text.count("quotes of A again") == 2
+
+
+def test_http_401_for_one_symbol_does_not_drop_the_key(caplog: pytest.LogCaptureFixture) -> None:
+    rejected = RequestError("HTTP 401: not in your plan", "no", 401)
+    run = _Poller(OPEN, rejected, OPEN, ANSWER, ANSWER, symbols=("X", "A"))
+    run.run_until_no_key_is_left()
+    assert run.api.asked == ["US", "X", "US", "A", "A", "A", "A"]
+    assert len(run.published) == 2
+    assert "no quotes of X: HTTP 401: not in your plan" in caplog.text
+
+
+def test_http_401_for_the_first_calls_drops_the_key_after_the_second() -> None:
+    run = _Poller(symbols=("X", "A"))
+    run.run_until_no_key_is_left()
+    assert run.api.asked == ["US", "X"]
 
 
 def test_a_rejected_key_ends_the_quotes(caplog: pytest.LogCaptureFixture) -> None:

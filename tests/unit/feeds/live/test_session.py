@@ -16,6 +16,7 @@ from app.feeds.clock import ManualClock
 from app.feeds.finnhub.frames import parse_frame
 from app.feeds.live.coverage import CoverageCheckpoint
 from app.feeds.live.session import ASLEEP_MS, NO_PING_MS, FeedSession
+from app.feeds.live.session_config import SessionConfig
 from app.feeds.messages.outgoing import Outgoing
 
 M = 1_731_600_060_000
@@ -35,12 +36,9 @@ class _Feed:
     ) -> None:
         self.clock = ManualClock(M + now)
         self.session = FeedSession(
+            SessionConfig(feed="live", source="src", grace_ms=5_000, allowed_lateness_ms=900_000),
             parse_frame=parse_frame,
-            feed="live",
-            source="src",
             symbols=symbols,
-            grace_ms=5_000,
-            horizon_ms=900_000,
             clock=self.clock,
             checkpoint=checkpoint,
             is_open=lambda symbol, at_ms: is_open,
@@ -368,7 +366,7 @@ def test_a_symbol_that_is_added_is_reported_from_its_minute_on() -> None:
     assert _emitted(feed.pass_s(55), "C") == [(0, 49_000)]
 
 
-def test_a_symbol_that_is_removed_is_reported_to_the_end_of_its_horizon() -> None:
+def test_a_symbol_that_is_removed_is_reported_to_the_end_of_its_allowed_lateness() -> None:
     feed = _Feed()
     feed.session.connected("c-1")
     feed.pass_s(20)
@@ -394,7 +392,7 @@ def test_a_symbol_that_was_removed_and_added_again_is_reported_without_a_break()
     assert [m for m in made if isinstance(m, Watermark) and m.symbol == "B"][-1].t > M + 1_200_000
 
 
-def test_minutes_longer_ago_than_the_horizon_are_corrected_as_one() -> None:
+def test_minutes_longer_ago_than_the_allowed_lateness_are_corrected_as_one() -> None:
     feed = _Feed(is_open=True)
     feed.session.connected("c-1")
     feed.trades(*range(10))

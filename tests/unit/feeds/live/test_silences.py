@@ -18,6 +18,7 @@ from app.contracts import Watermark
 from app.feeds.clock import ManualClock
 from app.feeds.finnhub.frames import parse_frame
 from app.feeds.live.session import FeedSession
+from app.feeds.live.session_config import SessionConfig
 from app.feeds.messages.outgoing import Outgoing
 
 M = 1_731_600_060_000
@@ -38,12 +39,11 @@ class _Feed:
     ) -> None:
         self.clock = ManualClock(M)
         self.session = FeedSession(
+            SessionConfig(
+                feed="simulated", source="src", grace_ms=5_000, allowed_lateness_ms=900_000
+            ),
             parse_frame=parse_frame,
-            feed="simulated",
-            source="src",
             symbols=symbols,
-            grace_ms=5_000,
-            horizon_ms=900_000,
             clock=self.clock,
             is_open=is_open,
         )

@@ -14,6 +14,7 @@ from app.feeds.clock import ManualClock
 from app.feeds.finnhub.frames import parse_frame
 from app.feeds.live.coverage import CoverageCheckpoint
 from app.feeds.live.session import FeedSession
+from app.feeds.live.session_config import SessionConfig
 from app.feeds.messages.outgoing import Outgoing
 from topologies.backfill import Backfill
 from topologies.core.candle import Rules
@@ -21,7 +22,7 @@ from topologies.core.window import newest
 
 M = 1_731_600_060_000
 """The start of a minute: when every test begins, in the market's time."""
-MINUTE, GRACE, HORIZON = 60_000, 5_000, 900_000
+MINUTE, GRACE, LATENESS = 60_000, 5_000, 900_000
 HOUR = 3_600_000
 
 Print = tuple[int, float, int]
@@ -47,12 +48,9 @@ class Market:
         """A source's process begins; with a checkpoint it first reports what it missed."""
         self.clocks[name] = ManualClock(M + self.now_ms + self.wrong_ms[name])
         source = self.sources[name] = FeedSession(
+            SessionConfig(feed="live", source=name, grace_ms=GRACE, allowed_lateness_ms=LATENESS),
             parse_frame=parse_frame,
-            feed="live",
-            source=name,
             symbols=["A"],
-            grace_ms=GRACE,
-            horizon_ms=HORIZON,
             clock=self.clocks[name],
             checkpoint=checkpoint,
         )
@@ -89,7 +87,7 @@ class Market:
 
     def candles(self) -> list[Candle]:
         """The last record of each minute; nothing may be rejected, nothing be written twice."""
-        backfill = Backfill(Rules("live", "sip", GRACE, HORIZON))
+        backfill = Backfill(Rules("live", "sip", GRACE, LATENESS))
         records = list(backfill.records(self.topic))
         assert not backfill.rejections
         return sorted(newest(records).values(), key=lambda candle: candle.window_start)

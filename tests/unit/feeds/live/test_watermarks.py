@@ -12,14 +12,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.contracts import Watermark, decode, encode
+from app.contracts import Watermark, encode
 from app.feeds.live.coverage import Coverage, CoverageCheckpoint, load_checkpoint, store_checkpoint
+from app.feeds.live.session_config import SessionConfig
 from app.feeds.live.watermarks import Watermarks
 from app.feeds.messages.outgoing import LostSpan
+from app.message_parser import decode
 
 M = 1_731_600_060_000
 """The start of a minute."""
-MINUTE, GRACE, HORIZON = 60_000, 5_000, 900_000
+MINUTE, GRACE, LATENESS = 60_000, 5_000, 900_000
 
 
 class _Producer:
@@ -31,10 +33,7 @@ class _Producer:
         self.symbols = symbols or ("A",)
         self.newest: int | None = None
         self.watermarks = Watermarks(
-            "live",
-            "src",
-            grace_ms=GRACE,
-            horizon_ms=HORIZON,
+            SessionConfig(feed="live", source="src", grace_ms=GRACE, allowed_lateness_ms=LATENESS),
             symbols=self.symbols,
             now_ms=M + now,
             newest_t=self._newest_t,
@@ -172,15 +171,15 @@ def test_what_was_lost_while_the_clock_was_moved_is_cut_where_it_reported_so() -
     assert _emitted(corrections) == [(0, 55_000), (60_000, 20_000)]
 
 
-def test_minutes_lost_longer_ago_than_the_horizon_are_one_message() -> None:
+def test_minutes_lost_longer_ago_than_the_allowed_lateness_are_one_message() -> None:
     producer = _Producer(0)
     producer.connect(0)
-    for now in range(0, 2 * HORIZON, 1_000):
+    for now in range(0, 2 * LATENESS, 1_000):
         producer.second(now)
-    corrections = producer.silent(90_000, 2 * HORIZON - 120_000, now=2 * HORIZON)
+    corrections = producer.silent(90_000, 2 * LATENESS - 120_000, now=2 * LATENESS)
     assert corrections[0].gap_since == M + 120_000
     minutes = [minute - M for minute in _minutes(corrections)]
-    assert minutes == list(range(120_000, 2 * HORIZON - 120_000, MINUTE))
+    assert minutes == list(range(120_000, 2 * LATENESS - 120_000, MINUTE))
     assert {m.covered_ms for m in corrections} == {0}
 
 
@@ -193,13 +192,13 @@ def test_after_a_restart_the_minute_it_died_in_comes_first_and_then_each_gap_one
     assert producer.second(201_000) == []
 
 
-def test_minutes_gap_for_longer_than_the_horizon_are_one_message() -> None:
+def test_minutes_gap_for_longer_than_the_allowed_lateness_are_one_message() -> None:
     checkpoint = CoverageCheckpoint(M + 20_000, {"A": {M: 20_000}})
-    now = 2 * HORIZON + 10_000
+    now = 2 * LATENESS + 10_000
     messages = _Producer(now, checkpoint=checkpoint).watermarks.resume(M + now)
     assert _emitted(messages)[:3] == [(0, 20_000), (840_000, 0), (900_000, 0)]
     assert [m.gap_since for m in messages[:3]] == [None, M + MINUTE, None]
-    assert _emitted(messages)[-1] == (2 * HORIZON, 0)
+    assert _emitted(messages)[-1] == (2 * LATENESS, 0)
 
 
 def test_a_restart_within_the_minute_adds_to_what_was_covered() -> None:
@@ -229,13 +228,13 @@ def test_what_the_checkpoint_reports_is_what_was_covered_and_not_yet_reported() 
     )
 
 
-def test_a_removed_symbol_is_reported_until_its_last_minutes_end_and_the_horizon() -> None:
+def test_a_removed_symbol_is_reported_until_its_last_minutes_end_and_the_allowed_lateness() -> None:
     checkpoint = CoverageCheckpoint(M + 20_000, {"A": {M: 20_000}, "GONE": {M: 20_000}})
     producer = _Producer(30_000, "A", checkpoint=checkpoint)
     emitted = [m for now in range(30_000, 1_200_000, 1_000) for m in producer.second(now)]
     gone = [m for m in emitted if m.symbol == "GONE"]
     assert _emitted(gone)[:2] == [(0, 20_000), (60_000, 0)]
-    assert gone[-1].t - M == MINUTE + HORIZON
+    assert gone[-1].t - M == MINUTE + LATENESS
     assert max(m.t for m in emitted if m.symbol == "A") > gone[-1].t
 
 
@@ -243,7 +242,7 @@ def test_a_removed_symbol_of_a_late_feed_is_reported_as_far_as_its_trades_may_co
     producer = _Producer(0, "A", "B")
     producer.watermarks.remove(["B"], M + 30_000)
     emitted = [m for now in range(0, 1_200_000, 1_000) for m in producer.second(now, now - 120_000)]
-    assert max(m.t for m in emitted if m.symbol == "B") - M >= MINUTE + HORIZON
+    assert max(m.t for m in emitted if m.symbol == "B") - M >= MINUTE + LATENESS
     assert producer.watermarks.end_ms("B") == 0
 
 
@@ -405,7 +404,7 @@ def test_a_loss_in_minutes_that_are_discarded_leaves_nothing_of_them_covered() -
     (first, *rest) = producer.lose(now, 0, now)
     assert (first.gap_since, first.covered_ms) == (M, 0)
     assert rest == []
-    assert oldest <= now - HORIZON
+    assert oldest <= now - LATENESS
 
 
 def test_of_what_an_earlier_run_sent_nothing_lost_counts_as_covered() -> None:
@@ -421,7 +420,7 @@ def test_of_what_an_earlier_run_sent_nothing_lost_counts_as_covered() -> None:
     assert len(messages) == 2 * len(of_a)
 
 
-def test_a_loss_without_beginning_or_end_reaches_from_the_horizon_to_now() -> None:
+def test_a_loss_without_beginning_or_end_reaches_from_the_allowed_lateness_to_now() -> None:
     producer = _Producer(0)
     producer.connect(0)
     for at in range(65_000, 365_000, 60_000):

@@ -61,7 +61,9 @@ def test_another_connection_counts_from_the_beginning() -> None:
     assert ks == [[0, 1], [0, 1]]
 
 
-def test_a_trade_is_discarded_when_the_clock_has_passed_its_minute_and_the_horizon() -> None:
+def test_a_trade_is_discarded_when_the_clock_has_passed_its_minute_and_the_allowed_lateness() -> (
+    None
+):
     connection = _Connection(drop_repeats=False)
     last = 60_000 + KEEP_MS
     ks = [connection.receive(_raw(("A", 0, 1)), at)[0].trades[0].k for at in (0, last, last + 1)]

@@ -16,6 +16,7 @@ from app.contracts import Trade, Trades, decode_rejection, encode
 from app.feeds.clock import ManualClock
 from app.feeds.finnhub.frames import parse_frame
 from app.feeds.live.session import FeedSession
+from app.feeds.live.session_config import SessionConfig
 from app.feeds.messages.outgoing import LostSpan
 from app.feeds.outbox.publisher import Publisher, PublishError, producer_settings
 from app.feeds.outbox.spill_file import SpillFile
@@ -63,12 +64,11 @@ def test_memory_holds_ten_minutes_of_1000_trades_a_second_while_kafka_is_away(
     symbols = [a + b for a in "AB" for b in ascii_uppercase[:25]]
     clock, exchange, rng = ManualClock(NOW), Exchange(1, 1_500, NOW), Random(1)
     session = FeedSession(
+        SessionConfig(
+            feed="simulated", source="machine-123456", grace_ms=5_000, allowed_lateness_ms=900_000
+        ),
         parse_frame=parse_frame,
-        feed="simulated",
-        source="machine-123456",
         symbols=symbols,
-        grace_ms=5_000,
-        horizon_ms=900_000,
         clock=clock,
     )
     session.connected("machine-123456-19e0f0e6920-1-1")

@@ -284,3 +284,14 @@ def test_a_new_file_has_its_name_on_the_disk_too(
     spill.append([_record(1)])
     spill.sync()
     assert path.parent.stat().st_ino in {inode for inode, _ in disk.forced}
+
+
+def test_a_spill_file_of_another_feed_is_a_sentence_and_stays_as_it_is(path: Path) -> None:
+    spill = SpillFile(path, "live")
+    spill.append([KafkaRecord("topic", b"A", b'{"type":"watermark","feed":"live"}')])
+    spill.close()
+    before = path.read_bytes()
+    with pytest.raises(SpillError, match="holds messages of the feed live, but TICKHOUSE_FEED is"):
+        SpillFile(path, "simulated")
+    assert path.read_bytes() == before
+    assert SpillFile(path, "live").unread == 1

@@ -15,7 +15,6 @@ from app.contracts import (
     Trade,
     Trades,
     Watermark,
-    decode,
     encode,
 )
 from app.feeds.messages.outgoing import LostSpan
@@ -28,6 +27,7 @@ from app.feeds.outbox.undeliverable import (
     smaller_parts,
     verdict,
 )
+from app.message_parser import decode
 
 M = 1_731_600_060_000
 MINUTE = 60_000

@@ -8,12 +8,18 @@ from decimal import Decimal
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.contracts import Message, Trades, Watermark, decode, encode
+from app.contracts import (
+    Message,
+    Trades,
+    Watermark,
+    encode,
+)
 from app.feeds.replay.messages import TRADES_A_MESSAGE, messages
 from app.feeds.replay.trade_file import FileTrade
+from app.message_parser import decode
 
 T = 1_381_239_000_000
-GRACE, HORIZON = 5_000, 900_000
+GRACE, LATENESS = 5_000, 900_000
 
 
 def _trade(symbol: str, t: int, p: str = "1", c: list[str] | None = None) -> FileTrade:
@@ -21,7 +27,7 @@ def _trade(symbol: str, t: int, p: str = "1", c: list[str] | None = None) -> Fil
 
 
 def _sent(*trades: FileTrade) -> list[Message]:
-    return list(messages(trades, "replay", GRACE, HORIZON))
+    return list(messages(trades, "replay", GRACE, LATENESS))
 
 
 def _shape(sent: list[Message]) -> list[tuple[str, object]]:
@@ -77,8 +83,8 @@ def test_equal_trades_are_counted_and_the_order_of_codes_does_not_matter() -> No
     ]
 
 
-def test_equal_trades_are_discarded_after_the_horizon_and_the_grace() -> None:
-    end = 60_000 + HORIZON + GRACE
+def test_equal_trades_are_discarded_after_the_allowed_lateness_and_the_grace() -> None:
+    end = 60_000 + LATENESS + GRACE
     sent = _sent(
         _trade("A", 0), _trade("A", end), _trade("A", 0), _trade("A", end + 1), _trade("A", 0)
     )

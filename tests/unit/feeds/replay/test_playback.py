@@ -17,6 +17,7 @@ from app.feeds.live.coverage import CoverageCheckpoint
 from app.feeds.live.recorder import Recorder
 from app.feeds.live.recording_file import RecordingError
 from app.feeds.live.session import FeedSession
+from app.feeds.live.session_config import SessionConfig
 from app.feeds.messages.outgoing import Outgoing
 from app.feeds.messages.quotes import quote_messages
 from app.feeds.replay.playback import play_back, summarize
@@ -39,12 +40,9 @@ class _ProducerRun:
         self.clock = ManualClock(M + now)
         self.recorder = Recorder(path, self.clock)
         self.session = FeedSession(
+            SessionConfig(feed=feed, source="src", grace_ms=5_000, allowed_lateness_ms=900_000),
             parse_frame=parse_frame,
-            feed=feed,
-            source="src",
             symbols=("A", "B"),
-            grace_ms=5_000,
-            horizon_ms=900_000,
             clock=self.clock,
             checkpoint=checkpoint,
         )
@@ -93,10 +91,7 @@ def _again(path: Path, feed: FeedName = "live") -> list[Outgoing]:
     played = play_back(
         read_recording(path),
         FinnhubParser(),
-        feed=feed,
-        source="src",
-        grace_ms=5_000,
-        horizon_ms=900_000,
+        SessionConfig(feed=feed, source="src", grace_ms=5_000, allowed_lateness_ms=900_000),
     )
     return [message for _, messages in played for message in messages]
 

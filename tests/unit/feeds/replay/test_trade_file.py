@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.feeds.replay.trade_file import FileTrade, TradeFile, read_trades
-from app.feeds.replay.trade_file_batches import TradeFileError
+from app.feeds.replay.trade_files.options import TradeFileError
 
 T = 1_381_239_000_000
 Write = Callable[..., Path]
@@ -103,7 +103,7 @@ def test_spans_report_what_the_file_holds(parquet: Write) -> None:
         ("v", -1.0, "row 2: v '-1.0' is not a size"),
         ("v", float("inf"), "is not a size"),
         ("t", None, "row 2: t"),
-        ("t", 1_381_239_000, "not UNIX milliseconds"),
+        ("t", 1, "row 2: t '1' is not a time"),
         ("symbol", None, "row 2: symbol"),
         ("symbol", "aapl", "is not a symbol"),
     ],
@@ -191,7 +191,7 @@ def test_bad_csv_connections_are_named_and_the_others_kept(csv: Write) -> None:
         ),
         ("symbol,t,p,v,p\n", "a.csv", "column p twice"),
         ("symbol,t,p,v\n", "a.csv", "holds no trade"),
-        (f"symbol,t,p,v\nA,{T},-1,1\n", "a.csv", "holds no trade: row 1: p"),
+        (f"symbol,t,p,v\nA,{T},-1,1\n", "a.csv", "holds no trade: line 2: p"),
     ],
 )
 def test_a_file_that_cannot_be_read_gets_a_sentence(
@@ -206,9 +206,10 @@ def test_a_missing_file_gets_a_sentence(tmp_path: Path) -> None:
         read_trades(tmp_path / "nowhere.csv")
 
 
-def test_timestamps_instead_of_milliseconds_get_a_sentence(parquet: Write) -> None:
-    path = parquet(symbol=["A"], t=pa.array([T], pa.timestamp("ms")), p=[1.0], v=[1])
-    with pytest.raises(TradeFileError, match=r"must hold UNIX milliseconds as integers"):
+@pytest.mark.parametrize("kind", [pa.date32(), pa.bool_(), pa.list_(pa.int64())])
+def test_what_holds_no_times_gets_a_sentence(parquet: Write, kind: pa.DataType) -> None:
+    path = parquet(symbol=["A"], t=pa.array([None], kind), p=[1.0], v=[1])
+    with pytest.raises(TradeFileError, match=r"in the column t; it must hold times"):
         read_trades(path)
 
 

@@ -9,7 +9,7 @@ from statistics import correlation, fmean
 import pytest
 
 from app.feeds.simulator.market.exchange import Exchange
-from app.feeds.simulator.market.listing import Listing, listing
+from app.feeds.simulator.market.listing import ListedSymbol, listing
 from app.feeds.simulator.market.market import HOUR_MS, SymbolMarket, intensity
 from app.feeds.simulator.market.prints import Print, codes
 from app.market.conditions import BY_CODE, ODD_LOT
@@ -19,7 +19,7 @@ STEP_MS = 50
 AUCTION_CODES = {"16", "19", "20", "36"}
 
 
-def listed(symbol: str, seed: int = 7) -> Listing:
+def listed(symbol: str, seed: int = 7) -> ListedSymbol:
     found = listing(seed, symbol)
     assert found is not None
     return found

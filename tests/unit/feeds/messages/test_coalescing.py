@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.contracts import Message, Quote, RejectionRecord, Trade, Trades, Watermark
-from app.feeds.messages.joining import MOST_TRADES, Joiner
+from app.feeds.messages.coalescing import MOST_TRADES, Coalescer
 from app.feeds.messages.outgoing import Outgoing
 
 NOW = 1_731_600_060_000
@@ -42,9 +42,9 @@ def _quote(at: int, symbol: str = "A") -> Quote:
     )
 
 
-def _joined(*messages: Outgoing) -> list[Outgoing]:
-    joiner = Joiner()
-    return [done for message in messages for done in joiner.add(message)] + joiner.take()
+def _coalesced(*messages: Outgoing) -> list[Outgoing]:
+    coalescer = Coalescer()
+    return [done for message in messages for done in coalescer.add(message)] + coalescer.take()
 
 
 def _frames(messages: list[Outgoing]) -> list[Any]:
@@ -55,17 +55,17 @@ def _frames(messages: list[Outgoing]) -> list[Any]:
 
 
 def test_frames_of_one_second_share_a_message() -> None:
-    (message,) = _joined(_trades(0), _trades(500), _trades(999))
+    (message,) = _coalesced(_trades(0), _trades(500), _trades(999))
     assert isinstance(message, Trades)
     assert (_frames([message]), message.received_at) == ([[0, 500, 999]], NOW + 999)
 
 
 def test_the_next_second_is_another_message() -> None:
-    assert _frames(_joined(_trades(999), _trades(1_000))) == [[999], [1_000]]
+    assert _frames(_coalesced(_trades(999), _trades(1_000))) == [[999], [1_000]]
 
 
-def test_nothing_is_joined_across_a_watermark_or_a_quote_of_the_symbol() -> None:
-    assert _frames(_joined(_trades(0), _watermark(1), _trades(2), _quote(3), _trades(4))) == [
+def test_nothing_is_coalesced_across_a_watermark_or_a_quote_of_the_symbol() -> None:
+    assert _frames(_coalesced(_trades(0), _watermark(1), _trades(2), _quote(3), _trades(4))) == [
         [0],
         "Watermark",
         [2],
@@ -75,15 +75,15 @@ def test_nothing_is_joined_across_a_watermark_or_a_quote_of_the_symbol() -> None
 
 
 def test_a_watermark_of_another_symbol_does_not_part_frames() -> None:
-    assert _frames(_joined(_trades(0), _watermark(1, "B"), _trades(2))) == ["Watermark", [0, 2]]
+    assert _frames(_coalesced(_trades(0), _watermark(1, "B"), _trades(2))) == ["Watermark", [0, 2]]
 
 
 def test_connections_are_never_mixed() -> None:
-    assert _frames(_joined(_trades(0), _trades(1, connection="c-2"))) == [[0], [1]]
+    assert _frames(_coalesced(_trades(0), _trades(1, connection="c-2"))) == [[0], [1]]
 
 
 def test_a_message_stays_small() -> None:
-    first, second = _frames(_joined(_trades(0, count=MOST_TRADES - 1), _trades(1), _trades(2)))
+    first, second = _frames(_coalesced(_trades(0, count=MOST_TRADES - 1), _trades(1), _trades(2)))
     assert (len(first), len(second)) == (MOST_TRADES, 1)
 
 
@@ -104,7 +104,7 @@ def test_each_symbols_trades_and_messages_keep_their_order(
     messages = [_any_message(number) for number in sorted(numbers, key=lambda number: number[1])]
     for symbol in "AB":
         before = _unfolded([m for m in messages if not _is_other(m, symbol)])
-        after = _unfolded([m for m in _joined(*messages) if not _is_other(m, symbol)])
+        after = _unfolded([m for m in _coalesced(*messages) if not _is_other(m, symbol)])
         assert after == before
 
 

@@ -1,7 +1,8 @@
-"""Join consecutive frames of a symbol into one message when the producer has fallen behind: pure.
+"""Coalesce consecutive frames of a symbol into one message when the producer has fallen behind.
 
-Frames are joined when one connection received them in the same second and no other message of the
-symbol, in particular no watermark, lies between them. Consumers get the same result.
+Frames are coalesced when one connection received them in the same second and no other message of
+the symbol, in particular no watermark, lies between them. Consumers get the same result. Without
+I/O or a clock.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ MOST_TRADES = 500
 """Well below the largest message, and small enough to be read in batches."""
 
 
-class Joiner:
-    """Collects the trades of each symbol that may still be joined.
+class Coalescer:
+    """Collects the trades of each symbol that may still be coalesced.
 
     A producer that has caught up takes them at once (`take`). One that is behind leaves them here
     for the rest of the second, and sends what `add` returns.
@@ -28,7 +29,7 @@ class Joiner:
         return len(self._pending)
 
     def add(self, message: Outgoing) -> list[Outgoing]:
-        """Add `message`; return the messages that nothing can be joined to any more, in symbol
+        """Add `message`; return the messages to which nothing can be added any more, in symbol
         order.
         """
         if isinstance(message, RejectionRecord):
