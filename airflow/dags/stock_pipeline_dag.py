@@ -1,7 +1,11 @@
-"""DAG `stock_pipeline`: load new objects of the lake into the warehouse's RAW schema, each minute.
+"""Load new objects of the lake into the warehouse's RAW schema, right after the archive's flush.
 
-The work is done in `app.warehouse.tasks`. Tasks import it when they run: Airflow parses this file
-every few seconds, and would import DuckDB and boto3 each time.
+`extract` lists what the ledger does not have yet, without opening the warehouse; `load` brings it
+into RAW, each object once, and emits the asset event `raw_stocks` when a build is due. The ledger
+decides what is loaded, not the logical date: a run that was missed is made up for by the next.
+
+Settings: `WAREHOUSE_LOAD_MINUTES` (how often), `WAREHOUSE_BUILD_MINUTES` (how often a build is
+due). A bad object is named in `RAW.REJECTED_OBJECTS`.
 """
 
 from __future__ import annotations
@@ -11,34 +15,49 @@ from datetime import UTC, datetime, timedelta
 from airflow.sdk import Asset, dag, task
 from airflow.sdk.exceptions import AirflowSkipException
 
+from app.warehouse.alerts import CALLBACKS
+from app.warehouse.schedule import load_cron
+
+# Tasks import app.warehouse.tasks when they run: it imports DuckDB and boto3, and Airflow parses
+# this file again and again.
+
 RAW_STOCKS = Asset(name="raw_stocks", uri="x-tickhouse://warehouse/raw")
 MAX_OBJECTS_PER_RUN = 2_000
 
 
 @dag(
-    schedule="* * * * *",  # the ledger decides what is loaded, not the logical date
+    schedule=load_cron(),  # each minute, some seconds after the minute's final candles
     start_date=datetime(2024, 1, 1, tzinfo=UTC),
     catchup=False,
     max_active_runs=1,
     dagrun_timeout=timedelta(minutes=15),
+    default_args={
+        "retries": 2,
+        "retry_delay": timedelta(seconds=5),
+        **CALLBACKS,
+    },
+    doc_md=__doc__,
     tags=["tickhouse"],
 )
 def stock_pipeline() -> None:
-    @task(execution_timeout=timedelta(minutes=10))
+    @task(execution_timeout=timedelta(seconds=45))
     def extract() -> list[list[object]]:
-        """List the key, etag and size of the objects that are new in the lake."""
+        """List the key, etag and size of the lake's objects to load: new ones, and repaired ones.
+
+        At most 2,000 an object list; the next run continues.
+        """
         from app.warehouse.tasks import extract
 
         return [list(item) for item in extract(limit=MAX_OBJECTS_PER_RUN)]
 
-    @task(outlets=[RAW_STOCKS], execution_timeout=timedelta(minutes=10))
+    @task(outlets=[RAW_STOCKS], pool="warehouse", execution_timeout=timedelta(minutes=5))
     def load(listed: list[tuple[str, str, int]]) -> dict[str, int]:
-        """Load their rows into RAW; emit the asset event when gold is behind the ledger."""
+        """Load their rows into RAW; skipped, without asset event, when no build is due."""
         from app.warehouse.tasks import load
 
         report = load(listed)
         if not report.build_due:
-            raise AirflowSkipException("gold is up to date with the ledger")
+            raise AirflowSkipException("No build is due.")
         return report.rows
 
     load(extract())

@@ -1,7 +1,8 @@
-"""DAG `stock_transform`: run `dbt build` on what a load changed, then publish gold to its readers.
+"""Build silver and gold from what was loaded, test them, and publish gold to its readers.
 
-The work is done in `app.warehouse.tasks`, which runs dbt in a subprocess under the warehouse's
-lock. The task imports it when it runs, so that parsing this file stays cheap.
+Runs when a load emits the asset event `raw_stocks`. dbt runs in a subprocess under the warehouse's
+lock; if a model or a test fails, readers keep the gold of the last good build, the log names the
+node, and the next load starts a build again.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 from airflow.sdk import Asset, dag, task
+
+from app.warehouse.alerts import CALLBACKS
 
 RAW_STOCKS = Asset(name="raw_stocks", uri="x-tickhouse://warehouse/raw")
 
@@ -18,11 +21,18 @@ RAW_STOCKS = Asset(name="raw_stocks", uri="x-tickhouse://warehouse/raw")
     start_date=datetime(2024, 1, 1, tzinfo=UTC),
     catchup=False,
     max_active_runs=1,
-    dagrun_timeout=timedelta(minutes=30),
+    dagrun_timeout=timedelta(minutes=65),
+    default_args={
+        "retries": 1,
+        "retry_delay": timedelta(seconds=5),
+        **CALLBACKS,
+    },
+    doc_md=__doc__,
     tags=["tickhouse"],
 )
 def stock_transform() -> None:
-    @task(execution_timeout=timedelta(minutes=25))
+    # Seconds as a rule; after a change of the dbt project all models are built.
+    @task(pool="warehouse", execution_timeout=timedelta(minutes=30))
     def dbt_build() -> str:
         """Build and test silver and gold; return the path of the file that readers open."""
         from app.warehouse.tasks import build

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from app.settings import Settings
 from app.warehouse.duckdb_backend import DuckDBWarehouse
-from app.warehouse.interface import Warehouse, WarehouseError
+from app.warehouse.interface import Warehouse
 
 
 def open_warehouse(settings: Settings) -> Warehouse:
-    """Open the warehouse, creating it when it does not exist. The caller holds its lock.
+    """Open the warehouse; DuckDB's is created when it does not exist. The caller holds its lock.
 
-    :raises WarehouseError: the backend is not available, or its database cannot be opened.
+    :raises WarehouseError: its database cannot be opened.
     """
     if settings.warehouse == "snowflake":
-        raise WarehouseError(
-            "WAREHOUSE=snowflake: loading into Snowflake is not part of this version yet. Set "
-            "WAREHOUSE=duckdb."
-        )
+        # The connector takes a second to import, which only this backend should cost.
+        from app.warehouse.snowflake import SnowflakeWarehouse
+
+        return SnowflakeWarehouse(settings)
     return DuckDBWarehouse(settings.warehouse_path)

@@ -8,139 +8,263 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NamedTuple
 
 from rich.console import Console
-from rich.table import Table
 
 from app.lake import ObjectKey
 from app.settings import Settings
 from app.warehouse import published
 from app.warehouse.backends import open_warehouse
-from app.warehouse.interface import Build, LakeObject, Warehouse
+from app.warehouse.interface import Build, LakeObject, RejectedObject, Warehouse
+from app.warehouse.listing import Listing, listing_path, read_listing, write_listing
 from app.warehouse.loader import load_objects
 from app.warehouse.lock import exclusive
 from app.warehouse.objects import Lake
-from app.warehouse.transform import BuildFailed, DbtResult, dbt_build, fingerprint
+from app.warehouse.progress import BuildProgress, LoadProgress, now_ms, record_build, record_load
+from app.warehouse.rebuild import (
+    REBUILDING,
+    ROWS_PER_PASS,
+    START,
+    Unfinished,
+    passes,
+    unfinished,
+)
+from app.warehouse.reports import BuildReport, LoadReport
+from app.warehouse.retention import require_complete_raw
+from app.warehouse.transform import (
+    BuildFailed,
+    DbtResult,
+    Fingerprint,
+    dbt_build,
+    dbt_build_dates,
+    dbt_test,
+    fingerprint,
+)
 
-log = logging.getLogger("tickhouse.build")
+log = logging.getLogger("tickhouse.load")
+
+CHECKED_REJECTED = 200
+"""Number of rejected objects whose ETag a load requests."""
 
 
-class LoadReport(NamedTuple):
-    """Result of a load, and whether a build is due after it."""
+def extract(
+    settings: Settings, limit: int | None = None, *, retry_rejected: bool = False
+) -> list[tuple[str, str, int]]:
+    """List the key, etag and size of the lake's objects to load.
 
-    objects: int
-    rows: dict[str, int]
-    rejected: dict[str, str]
-    load_id: int
-    build_due: bool
-    seconds: float
-
-
-class BuildReport(NamedTuple):
-    """Result of a build; `built` is false when none was due."""
-
-    built: bool
-    load_id: int
-    full: bool
-    models: int
-    tests: int
-    published: Path | None
-    seconds: float
-
-
-def extract(settings: Settings, limit: int | None = None) -> list[tuple[str, str, int]]:
-    """List the key, etag and size of the lake's objects that are not in the warehouse yet.
+    These are objects that are not in the warehouse's ledger yet, and rejected ones that were
+    written again since, which their ETag shows.
 
     :param limit: the largest number of objects to list.
+    :param retry_rejected: list all rejected objects that still exist.
     """
-    with _warehouse(settings, "listing loaded objects") as warehouse:
-        loaded = warehouse.loaded_keys()
-    return [
-        (str(item.key), item.etag, item.size) for item in Lake(settings).new_objects(loaded)[:limit]
-    ]
+    listing = read_listing(listing_path(settings))
+    if listing is None:
+        with opened(settings, "listing loaded objects") as warehouse:
+            listing = write_listing(listing_path(settings), warehouse)
+    found = _to_load(Lake(settings), listing, retry_rejected)[:limit]
+    return [(str(item.key), item.etag, item.size) for item in found]
 
 
-def load(settings: Settings, listed: Iterable[tuple[str, str, int]] | None = None) -> LoadReport:
+def load(
+    settings: Settings,
+    listed: Iterable[tuple[str, str, int]] | None = None,
+    *,
+    retry_rejected: bool = False,
+) -> LoadReport:
     """Load new objects of the lake into RAW.
 
     :param listed: the objects that `extract` returned; by default `extract` is called.
+    :param retry_rejected: load rejected objects again, changed or not.
     """
-    started = time.monotonic()
-    objects = [_lake_object(*item) for item in (extract(settings) if listed is None else listed)]
-    with _warehouse(settings, "load") as warehouse:
-        done = load_objects(warehouse, Lake(settings), objects, datetime.now(UTC))
+    started, now = time.monotonic(), datetime.now(UTC)
+    if listed is None:
+        listed = extract(settings, retry_rejected=retry_rejected)
+    objects = [LakeObject(ObjectKey.of(key), etag, size) for key, etag, size in listed]
+    path = listing_path(settings)
+    with opened(settings, "load") as warehouse:
+        lake = Lake(settings)
+        listing = read_listing(path)
+        if listing is not None and listing.load_id > warehouse.newest_load():
+            log.warning(
+                "The ledger ends with load %d, and load %d was listed before: the warehouse was "
+                "restored from a copy or replaced. Listing the lake again.",
+                *(warehouse.newest_load(), listing.load_id),
+            )
+            listing = write_listing(path, warehouse)
+            objects = _to_load(lake, listing, retry_rejected)
+        done = load_objects(warehouse, lake, objects, now, retry_rejected=retry_rejected)
         newest, last = warehouse.newest_load(), warehouse.last_build()
-    due = newest > (last.load_id if last else 0)
+        if listing is None or listing.load_id != newest:
+            listing = write_listing(path, warehouse)
+        record_load(settings, LoadProgress(newest, now_ms(), len(listing.rejected)))
+    due = is_build_due(newest, last, now, settings.warehouse_build_minutes)
     return LoadReport(*done, newest, due, time.monotonic() - started)
 
 
-def build(settings: Settings, *, full_refresh: bool = False) -> BuildReport:
+def is_build_due(newest: int, last: Build | None, now: datetime, every_minutes: int) -> bool:
+    """Whether a build is due at `now`: there are newer loads, and it is not too soon.
+
+    :param every_minutes: hours are divided into parts of this length; one build starts in each.
+    """
+    if last is None:
+        return newest > 0
+    part_s = 60 * every_minutes
+    return newest > last.load_id and (
+        now.timestamp() // part_s > last.started_at.timestamp() // part_s
+    )
+
+
+def _to_load(lake: Lake, listing: Listing, retry_rejected: bool) -> list[LakeObject]:
+    """The objects of the lake that are new to `listing`, and rejected ones to try again."""
+    rejected = listing.rejected
+    checked = rejected if retry_rejected else _due_for_check(rejected, time.time())
+    known = set() if retry_rejected else {item.object for item in rejected}
+    changed = [i for i in lake.current(r.object.key for r in checked) if i not in known]
+    return [*changed, *lake.new_objects(listing.loaded)]
+
+
+def _due_for_check(rejected: list[RejectedObject], now_s: float) -> list[RejectedObject]:
+    """Up to `CHECKED_REJECTED` of the rejected objects, others each minute: one request each."""
+    if len(rejected) <= CHECKED_REJECTED:
+        return rejected
+    first = int(now_s) // 60 * CHECKED_REJECTED % len(rejected)
+    return (rejected[first:] + rejected[:first])[:CHECKED_REJECTED]
+
+
+def build(
+    settings: Settings,
+    *,
+    full_refresh: bool = False,
+    rebuild: bool = False,
+    rows_per_pass: int = ROWS_PER_PASS,
+) -> BuildReport:
     """Build silver and gold up to the newest load, test them, and publish gold to its readers.
 
     Does nothing when the last build included the newest load and used the same dbt project.
 
+    A rebuild that was interrupted is continued first. After a change of silver's SQL only new rows
+    follow it, unless silver is rebuilt, and the report has a sentence on that.
+
     :param full_refresh: rebuild every table from RAW.
+    :param rebuild: likewise, in passes of some session dates each.
+    :param rows_per_pass: rows of RAW that a pass may have.
     :raises BuildFailed: a model or a test failed; readers keep the gold of the last good build.
+    :raises RawExpired: RAW lacks rows that a full refresh or a rebuild needs.
     """
     started, began = time.monotonic(), datetime.now(UTC)
+    rebuilt = _rebuild(settings, rebuild, rows_per_pass)
     with exclusive(settings.warehouse_path, "build") as lock:
         with _open(settings) as warehouse:
             newest, last = warehouse.newest_load(), warehouse.last_build()
+            if full_refresh:
+                require_complete_raw(warehouse)
         project = fingerprint()
-        full = full_refresh or last is None or last.project != project
+        built = Fingerprint.parse(last.project) if last else None
+        full = full_refresh or rebuilt is not None or built != project
+        outdated = built is not None and built.silver != project.silver
+        outdated = outdated and rebuilt is None and not full_refresh
         if last and last.load_id >= newest and not full and published.current_path(settings):
             seconds = time.monotonic() - started
             return BuildReport(False, newest, False, 0, 0, None, seconds)
         try:
-            done = dbt_build(settings, full=full, full_refresh=full_refresh, keep_open=(lock,))
+            done = dbt_build(
+                settings,
+                built_load=rebuilt if rebuilt is not None else last.load_id if last else 0,
+                full=full,
+                full_refresh=full_refresh,
+                keep_open=(lock,),
+            )
         except BuildFailed as failure:
-            _record_failure(settings, newest, began, "failed", project, str(failure))
+            _record_failure(settings, newest, began, "failed", str(project), str(failure))
             raise
-        path = _publish(settings, newest, began, project, done)
-    return BuildReport(
-        True, newest, full, done.models, done.tests, path, time.monotonic() - started
-    )
+        path = _publish(settings, newest, began, str(project), done)
+    seconds = time.monotonic() - started
+    return BuildReport(True, newest, full, done.models, done.tests, path, seconds, outdated)
+
+
+def _rebuild(settings: Settings, rebuild: bool, rows_per_pass: int) -> int | None:
+    """Rebuild silver in passes, each under the lock of its own, so that loads go on between them.
+
+    :param rebuild: begin a rebuild; otherwise only one that was interrupted is continued, from the
+        start if the SQL or the seeds of silver have changed since.
+    :returns: the newest load when it began, or None when there was nothing to do.
+    """
+    load_id, began = None, time.monotonic()
+    while True:
+        with exclusive(settings.warehouse_path, "rebuild") as lock:
+            with _open(settings) as warehouse:
+                found = unfinished(warehouse.builds_after_last())
+                if found is None and (load_id is not None or not rebuild):
+                    return load_id  # nothing to do, or another process has finished it
+                project = fingerprint()
+                if found is None or Fingerprint.parse(found.project).silver != project.silver:
+                    require_complete_raw(warehouse)
+                    found = Unfinished(warehouse.newest_load(), str(project), None)
+                    _record_pass(warehouse, found, START)
+                dates = warehouse.session_dates()
+            load_id = found.load_id
+            todo = passes(dates, found.last, rows_per_pass)
+            if not todo:
+                return load_id
+            is_first = found.last is None
+            dates_of_pass = todo[0].dates(is_first=is_first)
+            try:
+                dbt_build_dates(settings, dates_of_pass, is_first=is_first, keep_open=(lock,))
+            except BuildFailed as failure:
+                now = datetime.now(UTC)
+                _record_failure(settings, load_id, now, "failed", str(project), str(failure))
+                raise
+            with _open(settings) as warehouse:
+                _record_pass(warehouse, found, todo[0].last)
+        left, total = sum(each.rows for each in todo[1:]), sum(rows for _, rows in dates)
+        log.info(
+            "Rebuilt %s to %s; %.0f %% of %d rows are done after %.0f s, %d passes are left.",
+            *(todo[0].first, todo[0].last, 100 * (total - left) / total, total),
+            *(time.monotonic() - began, len(todo) - 1),
+        )
+
+
+def _record_pass(warehouse: Warehouse, rebuild: Unfinished, done: str) -> None:
+    now = datetime.now(UTC)
+    warehouse.record_build(Build(rebuild.load_id, now, now, REBUILDING, rebuild.project, done))
+
+
+def data_tests(settings: Settings) -> DbtResult:
+    """Run all data tests on all rows.
+
+    :raises BuildFailed: a test failed; the message names each with its reason.
+    """
+    with exclusive(settings.warehouse_path, "data tests") as lock:
+        return dbt_test(settings, keep_open=(lock,))
 
 
 _build = build
 
 
-def run(settings: Settings, build: bool, full_refresh: bool = False) -> None:
+def run(
+    settings: Settings,
+    build: bool,
+    full_refresh: bool = False,
+    retry_rejected: bool = False,
+    rebuild: bool = False,
+) -> None:
     """Run `tickhouse load`: load, build if `build` is set, and print a report."""
-    loaded = load(settings)
-    built = _build(settings, full_refresh=full_refresh) if build else None
+    loaded = load(settings, retry_rejected=retry_rejected)
+    built = _build(settings, full_refresh=full_refresh, rebuild=rebuild) if build else None
     show(loaded, built, Console())
 
 
 def show(loaded: LoadReport, built: BuildReport | None, console: Console) -> None:
     """Print the reports of a load and a build."""
-    table = Table("dataset", "new rows", title=f"{loaded.objects} new objects")
-    table.columns[1].justify = "right"
-    for dataset, rows in sorted(loaded.rows.items()):
-        table.add_row(dataset, f"{rows:,}")
-    if loaded.rows:
-        console.print(table)
-    console.print(
-        f"loaded {sum(loaded.rows.values()):,} rows of {loaded.objects} new objects in "
-        f"{loaded.seconds:.1f} s; newest load {loaded.load_id}"
-    )
-    for key, reason in loaded.rejected.items():
-        console.print(f"rejected {key}: {reason}", style="red")
-    if built is None:
-        return
-    if built.built:
-        kind = "all models" if built.full else "changes"
-        console.print(
-            f"built {kind} up to load {built.load_id}: {built.models} models, {built.tests} tests, "
-            f"{built.seconds:.1f} s; readers open {built.published}"
-        )
-    else:
-        console.print(f"nothing to build: gold has load {built.load_id}")
+    for sentence in (*loaded.sentences(), *(built.sentences() if built else ())):
+        style = "red" if sentence.startswith("Rejected") else None
+        console.print(sentence, style=style, highlight=False, markup=False)
 
 
 @contextmanager
-def _warehouse(settings: Settings, purpose: str) -> Iterator[Warehouse]:
+def opened(settings: Settings, purpose: str) -> Iterator[Warehouse]:
+    """Open the warehouse while holding its lock for `purpose`, and close it at the end."""
     with exclusive(settings.warehouse_path, purpose), _open(settings) as warehouse:
         yield warehouse
 
@@ -154,13 +278,6 @@ def _open(settings: Settings) -> Iterator[Warehouse]:
         warehouse.close()
 
 
-def _lake_object(name: str, etag: str, size: int) -> LakeObject:
-    key = ObjectKey.parse(name)
-    if key is None:
-        raise ValueError(f"{name!r} is not the name of an object of the lake")
-    return LakeObject(key, etag, size)
-
-
 def _publish(
     settings: Settings, load_id: int, began: datetime, project: str, done: DbtResult
 ) -> Path:
@@ -170,6 +287,7 @@ def _publish(
         published.point_to(path)
         detail = f"{done.models} models, {done.tests} tests"
         warehouse.record_build(Build(load_id, began, datetime.now(UTC), "built", project, detail))
+    record_build(settings, BuildProgress(load_id, now_ms()))
     return path
 
 
@@ -178,3 +296,4 @@ def _record_failure(
 ) -> None:
     with _open(settings) as warehouse:
         warehouse.record_build(Build(load_id, began, datetime.now(UTC), status, project, detail))
+    record_build(settings, BuildProgress(load_id, now_ms(), detail))

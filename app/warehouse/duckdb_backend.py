@@ -5,30 +5,43 @@ from __future__ import annotations
 import logging
 from collections import defaultdict
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import pyarrow as pa
 
-from app.lake import DATASETS
+from app.lake import DATASETS, ObjectKey
 from app.warehouse.interface import (
     RELISTED_KEYS,
     Build,
     FetchedObject,
     LakeObject,
     PartitionFolder,
+    RejectedObject,
     WarehouseError,
 )
+from app.warehouse.ledger import build_of, ledger_row, utc
 from app.warehouse.published import write_tables
-from app.warehouse.raw import LOAD_LEDGER, setup_statements, table_of
+from app.warehouse.raw import (
+    BUILDS_AFTER_LAST,
+    LAST_BUILD,
+    LOAD_LEDGER,
+    NEWEST_LOAD,
+    SESSION_DATES,
+    renames,
+    setup_statements,
+    table_of,
+)
 
 log = logging.getLogger("tickhouse.warehouse")
 
 DATABASE = "STOCKS"
 MEMORY_LIMIT = "1GB"
 """Operations that need more use temporary files beside the warehouse."""
+
+_LISTED = pa.schema([("key", pa.string()), ("etag", pa.string())])
 
 
 class DuckDBWarehouse:
@@ -48,7 +61,7 @@ class DuckDBWarehouse:
                 f"The warehouse {path} (DUCKDB_PATH) cannot be opened: {_first_line(error)} Close "
                 "other programs that have it open, or correct the path."
             ) from None
-        for statement in setup_statements():
+        for statement in [*renames(self._columns()), *setup_statements()]:
             self._db.execute(statement)
 
     def loaded_keys(self) -> dict[PartitionFolder, list[str]]:
@@ -61,24 +74,44 @@ class DuckDBWarehouse:
             for dataset, incarnation, part, keys in rows
         }
 
-    def not_loaded(self, objects: Sequence[LakeObject]) -> list[LakeObject]:
-        self._db.register("listed", pa.table({"key": [str(item.key) for item in objects]}))
+    def not_loaded(
+        self, objects: Sequence[LakeObject], *, retry_rejected: bool = False
+    ) -> list[LakeObject]:
+        listed = {"key": [str(item.key) for item in objects], "etag": [i.etag for i in objects]}
+        self._db.register("listed", pa.table(listed, schema=_LISTED))
         rows = self._db.execute(
-            "select key from listed where key in (select object_key from RAW.LOAD_LEDGER)"
+            "select listed.key from listed join RAW.LOAD_LEDGER as ledger "
+            "on ledger.object_key = listed.key "
+            "where ledger.status = 'loaded' or (ledger.etag = listed.etag and not ?)",
+            [retry_rejected],
         ).fetchall()
         self._db.unregister("listed")
         known = {key for (key,) in rows}
         return [item for item in objects if str(item.key) not in known]
 
+    def rejected(self) -> list[RejectedObject]:
+        rows = self._db.execute(
+            "select object_key, etag, size_bytes, reason from RAW.LOAD_LEDGER "
+            "where status = 'rejected' order by object_key"
+        ).fetchall()
+        return [
+            RejectedObject(LakeObject(ObjectKey.of(key), etag, size), reason)
+            for key, etag, size, reason in rows
+        ]
+
     def load(self, batch: Sequence[FetchedObject], loaded_at: datetime) -> int:
-        loaded_at = _utc(loaded_at)
+        loaded_at = utc(loaded_at)
         load_id = self.newest_load() + 1
         self._db.begin()
         try:
             for dataset, tables in _by_dataset(batch).items():
                 self._insert(dataset, pa.concat_tables(tables), load_id, loaded_at)
-            ledger = pa.Table.from_pylist([_ledger_row(f, load_id, loaded_at) for f in batch])
+            ledger = pa.Table.from_pylist([ledger_row(f, load_id, loaded_at) for f in batch])
             self._db.register("batch", ledger)
+            self._db.execute(
+                "delete from RAW.LOAD_LEDGER where status = 'rejected' "
+                "and object_key in (select object_key from batch)"
+            )
             names = ", ".join(LOAD_LEDGER)
             self._db.execute(f"insert into RAW.LOAD_LEDGER ({names}) select {names} from batch")
             self._db.unregister("batch")
@@ -98,26 +131,27 @@ class DuckDBWarehouse:
         self._db.unregister("batch")
 
     def newest_load(self) -> int:
-        return int(self._fetch_row("select coalesce(max(load_id), 0) from RAW.LOAD_LEDGER")[0])
+        return int(self._fetch_row(NEWEST_LOAD)[0])
 
     def last_build(self) -> Build | None:
-        row = self._db.execute(
-            "select load_id, started_at, finished_at, status, project, detail "
-            "from RAW.BUILD_LEDGER where status = 'built' "
-            "order by finished_at desc, load_id desc limit 1"
-        ).fetchone()
-        if row is None:
-            return None
-        load_id, started_at, finished_at, *rest = row
-        return Build(
-            load_id, started_at.replace(tzinfo=UTC), finished_at.replace(tzinfo=UTC), *rest
-        )
+        rows = self._db.execute(LAST_BUILD).fetchall()
+        return build_of(rows[0]) if rows else None
+
+    def builds_after_last(self) -> list[Build]:
+        return [build_of(row) for row in self._db.execute(BUILDS_AFTER_LAST).fetchall()]
+
+    def session_dates(self) -> list[tuple[str, int]]:
+        rows = self._db.execute(SESSION_DATES).fetchall()
+        return [(date, int(count)) for date, count in rows]
 
     def record_build(self, build: Build) -> None:
         values = build._replace(
-            started_at=_utc(build.started_at), finished_at=_utc(build.finished_at)
+            started_at=utc(build.started_at), finished_at=utc(build.finished_at)
         )
         self._db.execute("insert into RAW.BUILD_LEDGER values (?, ?, ?, ?, ?, ?)", list(values))
+
+    def query(self, sql: str, *, of_dbt: bool = False) -> list[tuple[Any, ...]]:
+        return self._db.execute(sql).fetchall()
 
     def publish(self, path: Path) -> None:
         write_tables(self._db, path)
@@ -125,10 +159,18 @@ class DuckDBWarehouse:
     def close(self) -> None:
         self._db.close()
 
+    def _columns(self) -> dict[str, list[str]]:
+        """The columns of each table of RAW, all names in lower case."""
+        rows = self._db.execute(
+            "select lower(table_name), list(lower(column_name)) from duckdb_columns() "
+            "where schema_name ilike 'raw' group by all"
+        ).fetchall()
+        return dict(rows)
+
     def _fetch_row(self, query: str) -> tuple[Any, ...]:
-        row: tuple[Any, ...] | None = self._db.execute(query).fetchone()
-        assert row is not None
-        return row
+        (row,) = self._db.execute(query).fetchall()
+        found: tuple[Any, ...] = row
+        return found
 
 
 def _by_dataset(batch: Sequence[FetchedObject]) -> dict[str, list[pa.Table]]:
@@ -139,30 +181,6 @@ def _by_dataset(batch: Sequence[FetchedObject]) -> dict[str, list[pa.Table]]:
             key = pa.repeat(pa.scalar(str(fetched.object.key)), fetched.rows.num_rows)
             tables[fetched.object.key.dataset].append(fetched.rows.append_column("_object", key))
     return {dataset: tables[dataset] for dataset in DATASETS if dataset in tables}
-
-
-def _ledger_row(fetched: FetchedObject, load_id: int, loaded_at: datetime) -> dict[str, Any]:
-    key, etag, size = fetched.object
-    return {
-        "object_key": str(key),
-        "dataset": key.dataset,
-        "incarnation": key.incarnation,
-        "partition_number": key.partition,
-        "first_offset": key.first_offset,
-        "last_offset": key.last_offset,
-        "etag": etag,
-        "size_bytes": size,
-        "row_count": 0 if fetched.rows is None else fetched.rows.num_rows,
-        "status": "loaded" if fetched.rows is not None else "rejected",
-        "reason": fetched.reason,
-        "load_id": load_id,
-        "loaded_at": loaded_at,
-    }
-
-
-def _utc(moment: datetime) -> datetime:
-    """Convert to UTC without a time zone, as the warehouse stores times."""
-    return moment.astimezone(UTC).replace(tzinfo=None)
 
 
 def _first_line(error: Exception) -> str:

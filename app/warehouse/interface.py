@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import pyarrow as pa
 
@@ -51,6 +51,13 @@ class FetchedObject(NamedTuple):
     reason: str | None = None
 
 
+class RejectedObject(NamedTuple):
+    """An object that the ledger has as rejected, as it was then, and the reason."""
+
+    object: LakeObject
+    reason: str
+
+
 class Build(NamedTuple):
     """A build: silver and gold include all loads up to `load_id`."""
 
@@ -58,7 +65,7 @@ class Build(NamedTuple):
     started_at: datetime
     finished_at: datetime
     status: str
-    """built or failed"""
+    """built, failed, or rebuilding (see `app.warehouse.rebuild`)"""
     project: str
     """fingerprint of the dbt project that built it"""
     detail: str
@@ -70,11 +77,24 @@ class Warehouse(Protocol):
     def loaded_keys(self) -> dict[PartitionFolder, list[str]]:
         """The last `RELISTED_KEYS` keys of each folder in the ledger, rejected objects included."""
 
-    def not_loaded(self, objects: Sequence[LakeObject]) -> list[LakeObject]:
-        """Those of `objects` that are not in the ledger, in the same order."""
+    def not_loaded(
+        self, objects: Sequence[LakeObject], *, retry_rejected: bool = False
+    ) -> list[LakeObject]:
+        """Those of `objects` that are to be loaded, in the same order.
+
+        These are objects that are not in the ledger, and rejected ones whose ETag differs from the
+        ledger's.
+
+        :param retry_rejected: include rejected objects with the same ETag.
+        """
+
+    def rejected(self) -> list[RejectedObject]:
+        """The objects that the ledger has as rejected, in order of their keys."""
 
     def load(self, batch: Sequence[FetchedObject], loaded_at: datetime) -> int:
         """Insert the rows of `batch`, and its rows of the ledger, in one transaction.
+
+        The ledger has one row per object: that of an object rejected earlier is replaced.
 
         :returns: the number of this load.
         """
@@ -85,8 +105,21 @@ class Warehouse(Protocol):
     def last_build(self) -> Build | None:
         """The last successful build, or None."""
 
+    def builds_after_last(self) -> list[Build]:
+        """The builds after the last successful one, oldest first; all if none was successful."""
+
+    def session_dates(self) -> list[tuple[str, int]]:
+        """The session dates (ISO) of the rows in RAW, with the number of rows, in order."""
+
     def record_build(self, build: Build) -> None:
         """Add a build to the ledger."""
+
+    def query(self, sql: str, *, of_dbt: bool = False) -> list[tuple[Any, ...]]:
+        """Run a statement of SQL that DuckDB and Snowflake share; return its rows.
+
+        :param of_dbt: its tables are dbt's, those outside RAW, which Snowflake's role for loads
+            can neither read nor change.
+        """
 
     def publish(self, path: Path) -> None:
         """Write the tables that readers need into a new file at `path`."""

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from app.warehouse.interface import FetchedObject, LakeObject, Warehouse
 from app.warehouse.objects import Lake
+from app.warehouse.raw import RETRY_COMMAND
 
 log = logging.getLogger("tickhouse.load")
 
@@ -28,20 +29,31 @@ class LoadResult(NamedTuple):
 
 
 def load_objects(
-    warehouse: Warehouse, lake: Lake, objects: Iterable[LakeObject], now: datetime
+    warehouse: Warehouse,
+    lake: Lake,
+    objects: Iterable[LakeObject],
+    now: datetime,
+    *,
+    retry_rejected: bool = False,
 ) -> LoadResult:
     """Load `objects` in order, several per transaction; record unreadable ones as rejected.
 
     Objects that are in the ledger already are skipped, so `objects` may be out of date.
+
+    :param retry_rejected: load rejected objects again even if their ETag is the ledger's.
     """
-    wanted = warehouse.not_loaded(list(objects))
+    wanted = warehouse.not_loaded(list(objects), retry_rejected=retry_rejected)
     count, rows, rejected = 0, Counter[str](), dict[str, str]()
     for batch in batches(lake.fetch(wanted)):
         for fetched in batch:
             key = fetched.object.key
             if fetched.rows is None:
                 rejected[str(key)] = fetched.reason or ""
-                log.error("%s is rejected, the load continues: %s", key, fetched.reason)
+                log.error(
+                    "%s is rejected, the load continues: %s. It is tried again when it changes, "
+                    "and by `%s`.",
+                    *(key, (fetched.reason or "").rstrip("."), RETRY_COMMAND),
+                )
             else:
                 rows[key.dataset] += fetched.rows.num_rows
         count += len(batch)

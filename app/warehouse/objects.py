@@ -10,9 +10,19 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from botocore.exceptions import BotoCoreError, ClientError
 
-from app.lake import ADDED, DATASETS, ROW_IDENTITY, ObjectKey, s3_client
-from app.lake_errors import S3_ERRORS, LakeError, explain
+from app.lake import (
+    ADDED,
+    DATASETS,
+    RENAMED,
+    ROW_IDENTITY,
+    ObjectKey,
+    list_folders,
+    list_objects,
+    s3_client,
+)
+from app.lake_errors import S3_ERRORS, LakeError, explain, status_of
 from app.settings import Settings
 from app.warehouse.interface import FetchedObject, LakeObject, PartitionFolder
 
@@ -23,7 +33,7 @@ REQUIRED: dict[str, tuple[str, ...]] = {
     "trades": ("symbol", "feed", "trade_time", "price", "size", "notional", "session_date"),
     "quotes": ("symbol", "feed", "quote_time", "current_price", "session_date"),
     "coverage": ("symbol", "feed", "source", "watermark"),
-    "candles": ("symbol", "feed", "interval", "window_start", "session_date", "trade_count"),
+    "candles": ("symbol", "feed", "candle_interval", "window_start", "session_date", "trade_count"),
     "rejected": ("stage", "reason"),
 }
 """Columns that silver needs in every row; an object with a null in one of them is rejected."""
@@ -54,6 +64,11 @@ class Lake:
         except S3_ERRORS as error:
             raise LakeError(explain(self._settings, error)) from None
 
+    def current(self, keys: Iterable[ObjectKey]) -> list[LakeObject]:
+        """Request the ETag and size that objects have now; those that do not exist are left out."""
+        with ThreadPoolExecutor(THREADS) as pool:
+            return [item for item in pool.map(self._head, keys) if item is not None]
+
     def fetch(self, objects: Iterable[LakeObject]) -> Iterator[FetchedObject]:
         """Yield the objects with their rows, in order; some are fetched ahead."""
         items = list(objects)
@@ -65,7 +80,7 @@ class Lake:
 
     def _folders(self, pool: ThreadPoolExecutor) -> Iterator[PartitionFolder]:
         def below(prefix: str) -> list[str]:
-            return list(self._names(prefix))
+            return list(list_folders(self._client, self._settings, prefix))
 
         datasets = [f"bronze/{dataset}/" for dataset in DATASETS]
         incarnations = [incarnation for names in pool.map(below, datasets) for incarnation in names]
@@ -75,30 +90,31 @@ class Lake:
                 if partition.isdecimal():
                     yield PartitionFolder(dataset, incarnation, int(partition))
 
-    def _names(self, prefix: str) -> Iterator[str]:
-        """The folders directly below `prefix`."""
-        pages = self._client.get_paginator("list_objects_v2").paginate(
-            Bucket=self._settings.lake_bucket, Prefix=self._prefix + prefix, Delimiter="/"
-        )
-        for page in pages:
-            for common in page.get("CommonPrefixes", []):
-                yield common["Prefix"].removeprefix(self._prefix)
-
     def _after(self, folder: PartitionFolder, loaded: list[str]) -> Iterator[LakeObject]:
         prefix = f"bronze/{folder.dataset}/{folder.incarnation}/{folder.partition:05d}/"
-        start = {"StartAfter": self._prefix + loaded[0]} if loaded else {}
         known = set(loaded)
-        pages = self._client.get_paginator("list_objects_v2").paginate(
-            Bucket=self._settings.lake_bucket, Prefix=self._prefix + prefix, **start
-        )
-        for page in pages:
-            for item in page.get("Contents", []):
-                name = item["Key"].removeprefix(self._prefix)
-                key = ObjectKey.parse(name)
-                if key is None or str(key) != name:
-                    log.warning("%s is not the name of an object of the lake; it is ignored", name)
-                elif name not in known:
-                    yield LakeObject(key, item["ETag"].strip('"'), item["Size"])
+        first = loaded[0] if loaded else ""
+        for listed in list_objects(self._client, self._settings, prefix, first):
+            key = ObjectKey.parse(listed.name)
+            if key is None or str(key) != listed.name:
+                log.warning(
+                    "%s is not the name of an object of the lake; it is ignored", listed.name
+                )
+            elif listed.name not in known:
+                yield LakeObject(key, listed.etag, listed.size)
+
+    def _head(self, key: ObjectKey) -> LakeObject | None:
+        try:
+            found = self._client.head_object(
+                Bucket=self._settings.lake_bucket, Key=self._prefix + str(key)
+            )
+        except ClientError as error:
+            if status_of(error) == 404:
+                return None
+            raise LakeError(explain(self._settings, error)) from None
+        except BotoCoreError as error:
+            raise LakeError(explain(self._settings, error)) from None
+        return LakeObject(key, found["ETag"].strip('"'), found["ContentLength"])
 
     def _fetch(self, item: LakeObject) -> FetchedObject | None:
         try:
@@ -119,7 +135,7 @@ def read_object(item: LakeObject, body: bytes) -> FetchedObject:
     try:
         file = pq.ParquetFile(BytesIO(body))
         reason = schema_reason(file.schema_arrow, _as_written(file.schema_arrow, dataset))
-        rows = _with_all_columns(file.read(), DATASETS[dataset]) if reason is None else None
+        rows = _with_all_columns(file.read(), dataset) if reason is None else None
     except (pa.ArrowException, OSError) as error:
         return FetchedObject(item, None, f"it is not a readable Parquet file: {_reason(error)}")
     if rows is not None:
@@ -128,17 +144,26 @@ def read_object(item: LakeObject, body: bytes) -> FetchedObject:
 
 
 def _as_written(found: pa.Schema, dataset: str) -> pa.Schema:
-    """The dataset's schema, without columns added later that an older object lacks."""
+    """The dataset's schema as an older object may have it: some columns absent or renamed."""
     absent = {name for name in ADDED.get(dataset, ()) if name not in found.names}
-    return pa.schema([field for field in DATASETS[dataset] if field.name not in absent])
+    earlier = {new: old for old, new in RENAMED.get(dataset, {}).items() if old in found.names}
+    return pa.schema(
+        [
+            field.with_name(earlier.get(field.name, field.name))
+            for field in DATASETS[dataset]
+            if field.name not in absent
+        ]
+    )
 
 
-def _with_all_columns(rows: pa.Table, wanted: pa.Schema) -> pa.Table:
-    """Return `rows` with all columns of `wanted`; absent ones are null."""
-    for field in wanted:
+def _with_all_columns(rows: pa.Table, dataset: str) -> pa.Table:
+    """Return `rows` with all columns of the dataset by their names; absent ones are null."""
+    renamed = RENAMED.get(dataset, {})
+    rows = rows.rename_columns([renamed.get(name, name) for name in rows.column_names])
+    for field in DATASETS[dataset]:
         if field.name not in rows.column_names:
             rows = rows.append_column(field, pa.nulls(rows.num_rows, field.type))
-    return rows.select(wanted.names)
+    return rows.select(DATASETS[dataset].names)
 
 
 def schema_reason(found: pa.Schema, wanted: pa.Schema) -> str | None:

@@ -7,7 +7,7 @@ reopen when the pointer names another. The last two files are kept; on Linux and
 stays readable even after it is deleted.
 
 The file holds one schema, `gold`, with the tables and columns of `TABLES`. Times are TIMESTAMP in
-UTC without a zone, `session_date` is a DATE, numbers are DOUBLE or BIGINT, `is_filled` is BOOLEAN.
+UTC without a zone, `session_date` is a DATE, numbers are DOUBLE or BIGINT.
 """
 
 from __future__ import annotations
@@ -45,10 +45,9 @@ _CANDLE = (
     "price_source",  # last, high_low, ineligible, quote
     "session",  # pre, regular, post, closed, continuous
     "session_date",
-    "revision",  # 0 is the final candle; of a rollup, the sum of its minutes'
-    "status",  # final, revised; a rollup whose window is not over: partial
+    "revision",  # 0 is the final candle; null of a partial rollup
+    "status",  # final, revised; a rollup that is merged until the stream's is loaded: partial
     "feed",  # live, simulated, replay
-    "is_filled",  # false: computed from trades
 )
 _ROLLUP = (*_CANDLE, "minute_count")
 
@@ -121,6 +120,7 @@ TABLES: dict[str, tuple[str, ...]] = {
         "trade_count",  # rows of the archive, including duplicates and rejected ones
         "duplicate_count",
         "rejected_count",
+        "quarantined_count",  # rows of the archive that break a rule; see gold_quarantine
         "late_count",
         "out_of_order_count",
         "revision_count",
@@ -128,6 +128,19 @@ TABLES: dict[str, tuple[str, ...]] = {
         "load_lag_s",  # median of the candles: from Kafka to the warehouse
         "load_lag_max_s",
         "feed",
+    ),
+    # one row per row of the archive that breaks a rule and is in no other table, unresolved ones of
+    # the last days
+    "gold_quarantine": (
+        "dataset",
+        "symbol",
+        "candle_interval",
+        "event_time",
+        "session_date",
+        "reason",  # name of the rule
+        "content",
+        "object_key",
+        "loaded_at",
     ),
 }
 
@@ -138,7 +151,29 @@ KEPT_SESSION_DATES = {
     "gold_candlestick_1h": 30,
     "gold_candlestick_1d": 260,
 }
-"""Number of session dates per symbol in the file; other tables have all of them."""
+"""Number of session dates with candles per symbol in the file; other tables have all of them."""
+
+# A bound of all symbols lets the scan skip history, which a bound of each symbol does not.
+_KEPT_SINCE = """
+with newest as (
+    select symbol, session_date from {schema}.gold_data_quality
+    where candle_count > 0
+    qualify row_number() over (partition by symbol order by session_date desc) <= {count}
+),
+kept as (select symbol, min(session_date) as since from newest group by symbol)
+"""
+_SINCE = """
+left join kept on rows_of.symbol = kept.symbol
+where rows_of.session_date >= coalesce(kept.since, date '1970-01-01')
+    and rows_of.session_date >= coalesce((select min(since) from kept), date '1970-01-01')
+"""
+_NEWEST_FIRST = "loaded_at desc, symbol, event_time"
+_SHOWN_QUARANTINE = (
+    " where not is_resolved and coalesce(session_date >="
+    " (select max(session_date) from {schema}.gold_dates) - 4, true)"
+    f" qualify row_number() over (order by {_NEWEST_FIRST}) <= 1000"
+)
+"""Of gold_quarantine: rows of the newest session dates, up to a long weekend."""
 
 
 def folder(settings: Settings) -> Path:
@@ -178,23 +213,26 @@ def _write_tables(warehouse: Any, path: Path) -> None:
     try:
         warehouse.execute("create schema published.gold")
         for table, columns in TABLES.items():
-            warehouse.execute(
-                f"create table published.gold.{table} as {_selection(table, columns)}"
-            )
+            warehouse.execute(f"create table published.gold.{table} as {selection(table, columns)}")
         warehouse.execute("checkpoint published")
     finally:
         warehouse.execute("detach published")
 
 
-def _selection(table: str, columns: tuple[str, ...]) -> str:
+def selection(table: str, columns: tuple[str, ...], database: str | None = None) -> str:
     """The query for the rows of a gold table that readers need, in the order most queries use."""
-    select = f"select {', '.join(columns)} from GOLD.{table}"
-    if table in KEPT_SESSION_DATES:
-        select += (
-            " qualify dense_rank() over (partition by symbol order by session_date desc)"
-            f" <= {KEPT_SESSION_DATES[table]} order by symbol, candle_time"
-        )
-    return select
+    schema = f"{database}.GOLD" if database else "GOLD"
+    select = f"select {', '.join(f'rows_of.{column}' for column in columns)}"
+    source = f" from {schema}.{table} as rows_of"
+    if table == "gold_quarantine":
+        shown = _SHOWN_QUARANTINE.format(schema=schema)
+        return f"{select}{source}{shown} order by {_NEWEST_FIRST}"
+    moment = "candle_time" if "candle_time" in columns else "session_date"
+    order = f" order by rows_of.symbol, rows_of.{moment}"
+    if table not in KEPT_SESSION_DATES:
+        return select + source + order
+    kept = _KEPT_SINCE.format(schema=schema, count=KEPT_SESSION_DATES[table])
+    return kept + select + source + _SINCE + order
 
 
 def point_to(path: Path) -> None:

@@ -5,10 +5,12 @@ Types are those that DuckDB and Snowflake share.
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
+
 import pyarrow as pa
 import pyarrow.types as pt
 
-from app.lake import ADDED, DATASETS
+from app.lake import ADDED, DATASETS, RENAMED
 
 LOAD_LEDGER = {
     "object_key": "varchar",
@@ -33,6 +35,45 @@ BUILD_LEDGER = {
     "project": "varchar",
     "detail": "varchar",
 }
+RETRY_COMMAND = "tickhouse load --retry-rejected"
+REJECTED_OBJECTS = (
+    "select object_key, dataset, etag, size_bytes, reason, loaded_at as rejected_at, "
+    f"'{RETRY_COMMAND}' as retry_command from RAW.LOAD_LEDGER where status = 'rejected'"
+)
+"""The quarantine of objects: view RAW.REJECTED_OBJECTS."""
+SESSION_DATES = """
+select cast(day as varchar), sum(row_count) from (
+    select try_cast(session_date as date) as day, count(*) as row_count from RAW.TRADES group by 1
+    union all
+    select try_cast(session_date as date) as day, count(*) as row_count from RAW.CANDLES group by 1
+    union all
+    select try_cast(session_date as date) as day, count(*) as row_count from RAW.QUOTES group by 1
+    union all
+    select cast(coalesce(minute_start, watermark) as date) as day, count(*) as row_count
+    from RAW.COVERAGE group by 1
+) as counted
+where day is not null
+group by day
+order by day
+"""
+"""Query of the session dates of RAW; of coverage, which has none, the UTC dates."""
+NEWEST_LOAD = "select coalesce(max(load_id), 0) from RAW.LOAD_LEDGER"
+LAST_BUILD = """
+select load_id, started_at, finished_at, status, project, detail
+from RAW.BUILD_LEDGER
+where status = 'built'
+order by finished_at desc, load_id desc
+limit 1
+"""
+BUILDS_AFTER_LAST = """
+select load_id, started_at, finished_at, status, project, detail
+from RAW.BUILD_LEDGER
+where finished_at > coalesce(
+    (select max(finished_at) from RAW.BUILD_LEDGER where status = 'built'),
+    cast('1970-01-01' as timestamp)
+)
+order by finished_at
+"""
 LOAD_COLUMNS = {"_object": "varchar", "_load_id": "bigint", "_loaded_at": "timestamp"}
 """Columns that the load adds to each row."""
 
@@ -65,26 +106,42 @@ def columns_of(dataset: str) -> dict[str, str]:
 
 
 def setup_statements() -> list[str]:
-    """Statements that create schema RAW, or add what an earlier version of it lacks."""
-    tables = {table_of(dataset): columns_of(dataset) for dataset in DATASETS}
+    """Statements that create schema RAW in DuckDB, or add what an earlier version of it lacks."""
+    return ["create schema if not exists RAW", *table_statements({})]
+
+
+def table_statements(more: dict[str, str]) -> list[str]:
+    """Statements that create the tables of RAW, or add what an earlier version of them lacks.
+
+    :param more: further columns of the datasets' tables, with their types.
+    """
+    tables = {table_of(dataset): columns_of(dataset) | more for dataset in DATASETS}
     tables |= {"RAW.LOAD_LEDGER": LOAD_LEDGER, "RAW.BUILD_LEDGER": BUILD_LEDGER}
     return [
-        "create schema if not exists RAW",
         *(_create(*table) for table in tables.items()),
         *(_add(dataset, name) for dataset, names in ADDED.items() for name in names),
+        f"create or replace view RAW.REJECTED_OBJECTS as {REJECTED_OBJECTS}",
+    ]
+
+
+def renames(existing: Mapping[str, Collection[str]]) -> list[str]:
+    """Statements that rename columns of RAW tables which an earlier version created.
+
+    :param existing: the columns of each dataset's table, in lower case; none for a missing table.
+    """
+    return [
+        f'alter table {table_of(dataset)} rename column "{old}" to {new}'
+        for dataset, columns in RENAMED.items()
+        for old, new in columns.items()
+        if old in existing.get(dataset, ())
     ]
 
 
 def _create(table: str, columns: dict[str, str]) -> str:
-    listed = ", ".join(f"{quoted(name)} {kind}" for name, kind in columns.items())
+    listed = ", ".join(f"{name} {kind}" for name, kind in columns.items())
     return f"create table if not exists {table} ({listed})"
 
 
 def _add(dataset: str, column: str) -> str:
     kind = columns_of(dataset)[column]
     return f"alter table {table_of(dataset)} add column if not exists {column} {kind}"
-
-
-def quoted(name: str) -> str:
-    """`name` as an SQL identifier; of our columns only `interval` needs quotes."""
-    return '"interval"' if name == "interval" else name

@@ -8,9 +8,13 @@ import logging
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+from pydantic import SecretStr
 
 import app
 from app.errors import TickhouseError
@@ -19,9 +23,10 @@ from app.settings import Settings
 log = logging.getLogger("tickhouse.build")
 
 PROJECT = Path(app.__file__).resolve().parents[1] / "dbt_stocks"
-INCREMENTAL_SELECTION = ("path:models/silver", "path:models/gold,resource_type:test")
-"""Selection of an incremental build: the tables of silver and their tests, and the tests of gold.
-Views and seeds only change with the project."""
+FULL_BUILD, MINUTE_BUILD, SILVER_BUILD = "full_build", "minute_build", "silver_build"
+"""Names of selections in dbt_stocks/selectors.yml."""
+BUILT_LOAD, REBUILD_DATES = "BUILT_LOAD", "REBUILD_DATES"
+"""Variables of dbt's environment for the macros `built_load` and `rebuilt_dates`."""
 FAILED = ("error", "fail", "runtime error")
 
 
@@ -38,73 +43,170 @@ class DbtResult(NamedTuple):
     """for each failed node, its name and the reason"""
 
 
-def fingerprint(project: Path = PROJECT) -> str:
-    """Hash every file of the dbt project; a full build is due when the hash changes."""
-    digest = hashlib.sha256()
+class Fingerprint(NamedTuple):
+    """Hashes of the dbt project, by which a build sees what changed since the last one."""
+
+    project: str
+    """of every file: all views and seeds are built when it changes"""
+    silver: str
+    """of what silver's tables are computed by: their SQL, the macros and the seeds"""
+
+    def __str__(self) -> str:
+        return f"{self.project}-{self.silver}"
+
+    @classmethod
+    def parse(cls, text: str) -> Fingerprint:
+        """Read what `str` wrote; the ledger of earlier versions has `project` alone."""
+        project, _, silver = text.partition("-")
+        return cls(project, silver)
+
+
+def fingerprint(project: Path = PROJECT) -> Fingerprint:
+    """Hash the files of the dbt project, except what dbt writes."""
+    complete, silver = hashlib.sha256(), hashlib.sha256()
     for path in sorted(project.rglob("*")):
         relative = path.relative_to(project)
         if path.is_file() and relative.parts[0] not in ("target", "logs", "dbt_packages"):
-            digest.update(f"{relative}\0".encode() + path.read_bytes() + b"\0")
-    return digest.hexdigest()[:16]
+            entry = f"{relative}\0".encode() + path.read_bytes() + b"\0"
+            complete.update(entry)
+            of_rows = relative.suffix in (".sql", ".csv") and relative.parts[0] != "tests"
+            if of_rows and relative.parts[1:2] != ("gold",):
+                silver.update(entry)
+    return Fingerprint(complete.hexdigest()[:16], silver.hexdigest()[:16])
 
 
 def dbt_build(
-    settings: Settings, *, full: bool, full_refresh: bool = False, keep_open: tuple[int, ...] = ()
+    settings: Settings,
+    *,
+    built_load: int,
+    full: bool,
+    full_refresh: bool = False,
+    keep_open: tuple[int, ...] = (),
 ) -> DbtResult:
     """Run `dbt build` on the warehouse, which the caller has locked and closed.
 
+    :param built_load: number of the newest load in the last successful build, 0 before the first;
+        the macro `built_load` would ask the ledger for it in each model and test.
     :param full: build seeds and views too, not only the incremental tables; no unit tests.
     :param full_refresh: rebuild every silver table from RAW.
     :param keep_open: file descriptors that dbt inherits, such as the lock's.
     :raises BuildFailed: a model or a test failed.
     """
-    selection = [] if full or full_refresh else ["--select", *INCREMENTAL_SELECTION]
+    selector = FULL_BUILD if full or full_refresh else MINUTE_BUILD
     refresh = ["--full-refresh"] if full_refresh else []
-    target = folder(settings)
-    results = target / "run_results.json"
-    results.unlink(missing_ok=True)
-    done = run_dbt(
+    return _run_nodes(
         settings,
-        *("build", "--exclude-resource-type", "unit_test"),
-        *(*selection, *refresh),
+        *("build", "--selector", selector, *refresh),
+        keep_open=keep_open,
+        more={BUILT_LOAD: str(built_load)},
+    )
+
+
+def dbt_build_dates(
+    settings: Settings, dates: str, *, is_first: bool, keep_open: tuple[int, ...] = ()
+) -> DbtResult:
+    """Build and test silver's rows of some session dates, as a pass of a rebuild.
+
+    :param dates: for the macro `rebuilt_dates`.
+    :param is_first: replace the tables.
+    :raises BuildFailed: a model or a test failed.
+    """
+    return _run_nodes(
+        settings,
+        *("build", "--selector", SILVER_BUILD, *(("--full-refresh",) if is_first else ())),
+        keep_open=keep_open,
+        more={REBUILD_DATES: dates},
+    )
+
+
+def dbt_test(settings: Settings, *, keep_open: tuple[int, ...] = ()) -> DbtResult:
+    """Run all data tests on all rows of the warehouse, which the caller has locked and closed.
+
+    :param keep_open: file descriptors that dbt inherits, such as the lock's.
+    :raises BuildFailed: a test failed.
+    """
+    return _run_nodes(
+        settings,
+        *("test", "--exclude-resource-type", "unit_test", "--vars", "full_table: true"),
         keep_open=keep_open,
     )
+
+
+def _run_nodes(
+    settings: Settings,
+    *arguments: str,
+    keep_open: tuple[int, ...],
+    more: Mapping[str, str] | None = None,
+) -> DbtResult:
+    """Run a dbt command that writes run_results.json; raise `BuildFailed` if a node failed."""
+    name, target = arguments[0], folder(settings)
+    results = target / "run_results.json"
+    results.unlink(missing_ok=True)
+    done = run_dbt(settings, *arguments, keep_open=keep_open, more=more)
     result = read_results(json.loads(results.read_text())) if results.exists() else None
     if done.returncode == 0 and result is not None:
         return result
     if result is not None and result.failures:
         raise BuildFailed(
-            f"dbt build failed: {'; '.join(result.failures)}. Its log: {target}/dbt.log."
+            f"dbt {name} failed: {'; '.join(result.failures)}. Its log: {target}/dbt.log."
         )
     output = (done.stdout + done.stderr).strip()
     log.error("output of dbt:\n%s", output[-8000:])
+    last = output.splitlines()[-1] if output else "it printed nothing"
     raise BuildFailed(
-        f"dbt build ended with exit code {done.returncode} before any model: "
-        f"{output.splitlines()[-1] if output else 'it printed nothing'}. Its log: {target}/dbt.log."
+        f"dbt {name} ended with exit code {done.returncode} before any node: {last}. "
+        f"Its log: {target}/dbt.log."
     )
 
 
 def run_dbt(
-    settings: Settings, *arguments: str, keep_open: tuple[int, ...] = ()
+    settings: Settings,
+    *arguments: str,
+    keep_open: tuple[int, ...] = (),
+    more: Mapping[str, str] | None = None,
 ) -> subprocess.CompletedProcess[str]:
     """Run a dbt command in a subprocess and wait for it.
 
     :param keep_open: file descriptors that dbt inherits.
+    :param more: variables of its environment.
     """
     command = [
         *(sys.executable, "-c", "from dbt.cli.main import cli; cli()"),
         *("--quiet", "--no-use-colors", *arguments, "--target", settings.warehouse),
     ]
     folder(settings).mkdir(parents=True, exist_ok=True)
-    return subprocess.run(
-        command,
-        cwd=PROJECT,
-        env=environment(settings, os.environ),
-        pass_fds=keep_open,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    with _plain_path(settings.warehouse_path) as (path, opened):
+        return subprocess.run(
+            command,
+            cwd=PROJECT,
+            env=environment(settings, os.environ) | {"DUCKDB_PATH": path} | dict(more or {}),
+            pass_fds=(*keep_open, *opened),
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            check=False,
+        )
+
+
+@contextmanager
+def _plain_path(path: Path) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """A path for dbt, which reads it as a URL and takes the database's name from it.
+
+    In a folder with a `#` in its path that name would be wrong. There the path goes through the
+    open folder (Linux), which the child process must inherit; elsewhere it stays as it is, as dbt
+    parses its project again when it changes.
+
+    :returns: the path, and the file descriptors to inherit.
+    """
+    if urlsplit(str(path)).path == str(path):
+        yield str(path), ()
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    opened = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        yield f"/proc/self/fd/{opened}/{path.name}", (opened,)
+    finally:
+        os.close(opened)
 
 
 def folder(settings: Settings) -> Path:
@@ -114,9 +216,9 @@ def folder(settings: Settings) -> Path:
 
 def environment(settings: Settings, base: Mapping[str, str]) -> dict[str, str]:
     """The environment of the dbt process: `base` without our secrets, plus paths and settings."""
-    secrets = {name.upper() for name in Settings.secret_names()}
+    dropped = {name.upper() for name in Settings.secret_names()} | {BUILT_LOAD, REBUILD_DATES}
     target = str(folder(settings))
-    kept = {name: value for name, value in base.items() if name.upper() not in secrets}
+    kept = {name: value for name, value in base.items() if name.upper() not in dropped}
     return kept | {
         "DUCKDB_PATH": str(settings.warehouse_path),
         "DBT_PROJECT_DIR": str(PROJECT),
@@ -129,10 +231,19 @@ def environment(settings: Settings, base: Mapping[str, str]) -> dict[str, str]:
 
 
 def _snowflake(settings: Settings) -> dict[str, str]:
-    """The Snowflake settings that are set, as environment variables."""
+    """The Snowflake settings that are set, as the variables that profiles.yml reads.
+
+    Contains secrets, when Snowflake is the warehouse: never log them.
+    """
     named = [name for name in Settings.model_fields if name.startswith("snowflake_")]
+    if settings.warehouse != "snowflake":
+        named = [name for name in named if name not in Settings.secret_names()]
     values = ((name.upper(), getattr(settings, name)) for name in named)
-    return {name: str(value) for name, value in values if value is not None}
+    return {
+        name: value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+        for name, value in values
+        if value is not None
+    }
 
 
 def read_results(results: dict[str, Any]) -> DbtResult:

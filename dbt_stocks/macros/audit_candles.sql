@@ -1,42 +1,33 @@
-{# Recomputes every one-minute candle whose inputs are all loaded from silver's trades, by the rules
-   of the candles application, and every rollup of the stream from silver's minutes, and compares
-   them field by field. Prints a line of JSON: the number of candles and rollups compared, the number
-   that differ, and the first of these. Not part of a build:
-   `dbt run-operation audit_candles --args '{since: 2024-03-05}'` #}
-{% macro audit_candles(since=none, examples=20) -%}
-    {%- set compared, differing, differences = [], [], [] -%}
-    {%- for audited, interval in [
-        (audited_candles(since), "'1m'"), (audited_rollups(since), 'candle_interval')
-    ] -%}
-        {%- set counted = run_query(
-            audited ~ " select count(*), count(differing_field) from audited"
-        ) -%}
-        {%- do compared.append(counted.rows[0][0] | int) -%}
-        {%- do differing.append(counted.rows[0][1] | int) -%}
-        {%- set listed = run_query(
-            audited ~ " select symbol, " ~ interval ~ ", cast(window_start as varchar),"
-            ~ " differing_field from audited where differing_field is not null"
-            ~ " order by 1, 2, 3 limit " ~ examples | int
-        ) -%}
-        {%- for row in listed.rows -%} {%- do differences.append(row.values() | list) -%}
-        {%- endfor -%}
-    {%- endfor -%}
-    {%- do print('AUDIT ' ~ tojson({
-        'candles': compared[0],
-        'rollups': compared[1],
-        'differing': differing | sum,
-        'differences': differences
-    })) -%}
-{%- endmacro %}
-
-{# The candles that can be audited, each with the name of the first field that differs, or null. #}
-{% macro audited_candles(since=none) -%}
-{%- set on_days = "session_date >= " ~ text_literal(since) if since else "1 = 1" -%}
+{# Every minute that can be audited, with the kind of its difference: wrong (a field differs),
+   missing (its trades are loaded and it is over, and there is no candle), surplus (a candle without
+   trades or quotes), or null. #}
+{% macro audited_candles(since, until, allowed_lateness_ms) -%}
+{#- prices of minutes without trades may come from quotes, which are not recomputed here -#}
+{%- set by_quote = "candles.price_source = 'quote' and coalesce(recomputed.best_class, 4) = 4" -%}
+{%- set fields = [] -%}
+{%- for name in [
+    'volume', 'notional', 'trade_count', 'eligible_count', 'odd_lot_count', 'odd_lot_volume',
+    'zero_volume_count'
+] -%}
+    {%- do fields.append((name, 'coalesce(recomputed.' ~ name ~ ', 0)', none)) -%}
+{%- endfor -%}
+{%- for name in ['open', 'high', 'low', 'close', 'open_time', 'close_time'] -%}
+    {%- do fields.append((name, 'recomputed.' ~ name, by_quote)) -%}
+{%- endfor -%}
+{%- do fields.append((
+    'price_source',
+    "case recomputed.best_class when 1 then 'last' when 2 then 'high_low' when 3 then 'ineligible'"
+    ~ " else 'quote' end",
+    by_quote
+)) -%}
 with incarnations as (
 
     select
         _incarnation,
-        cast(left(right(_incarnation, 22), 13) as bigint) as began_ms
+        cast(left(right(_incarnation, 22), 13) as bigint) as began_ms,
+        lead(cast(left(right(_incarnation, 22), 13) as bigint)) over (
+            order by left(right(_incarnation, 22), 13), _incarnation
+        ) as ended_ms
     from {{ ref('silver_trades') }}
     group by _incarnation
 
@@ -68,7 +59,7 @@ symbol_partitions as (
 ),
 
 -- the incarnation of stocks-topic that a candle was computed from: the newest when it was written
-candles as (
+all_candles as (
 
     select
         silver_candles.*,
@@ -78,12 +69,18 @@ candles as (
         on
             incarnations.began_ms
             <= {{ elapsed_ms("timestamp '1970-01-01'", 'silver_candles._kafka_time') }}
-    where {{ on_days }}
-    qualify
-        row_number() over (
-            partition by silver_candles.symbol, silver_candles.window_start
-            order by incarnations.began_ms desc
-        ) = 1
+            and coalesce(
+                incarnations.ended_ms
+                > {{ elapsed_ms("timestamp '1970-01-01'", 'silver_candles._kafka_time') }},
+                true
+            )
+
+),
+
+candles as (
+
+    select * from all_candles
+    where {{ is_audited(since, until) }}
 
 ),
 
@@ -110,34 +107,99 @@ loaded_candles as (
 
 ),
 
-codes as (
+-- up to which message of each partition the loaded candles were written
+processed_until as (
 
-    select conditions, code
-    from ({{ split_codes(ref('silver_trades'), 'conditions') }}) as split_conditions
+    select
+        symbol_partitions._incarnation,
+        symbol_partitions._partition,
+        max(all_candles.last_offset) as processed_offset
+    from all_candles
+    inner join symbol_partitions
+        on
+            all_candles.symbol = symbol_partitions.symbol
+            and all_candles.trades_incarnation = symbol_partitions._incarnation
+    group by symbol_partitions._incarnation, symbol_partitions._partition
 
 ),
 
--- codes of a trade combine with AND; Form T updates prices in pre- and post-market minutes only
-conditions as (
+-- a minute is over once a candle after it was written, or all producers' watermarks have passed it
+candles_until as (
 
     select
-        codes.conditions,
-        extended.is_extended,
-        min(case
-            when codes.code = '' or extended.is_extended = 1 and codes.code = '24' then 1
-            else coalesce(trade_conditions.high_low, 0)
-        end) as high_low,
-        min(case
-            when codes.code = '' or extended.is_extended = 1 and codes.code = '24' then 1
-            else coalesce(trade_conditions.last, 0)
-        end) as last,
-        min(coalesce(trade_conditions.volume, 1)) as volume,
-        max(case when codes.code = '12' then 1 else 0 end) as odd_lot
-    from codes
-    cross join (select 0 as is_extended union all select 1 as is_extended) as extended
-    left join {{ ref('trade_conditions') }} as trade_conditions
-        on codes.code = cast(trade_conditions.code as varchar)
-    group by codes.conditions, extended.is_extended
+        symbol,
+        trades_incarnation as _incarnation,
+        max(window_end) as closed_until
+    from all_candles
+    group by symbol, trades_incarnation
+
+),
+
+producers_until as (
+
+    select
+        coverage.symbol,
+        coverage._incarnation,
+        coverage.producer,
+        max(coverage.watermark) as watermark
+    from {{ ref('bronze_coverage') }} as coverage
+    inner join processed_until
+        on
+            coverage._incarnation = processed_until._incarnation
+            and coverage._partition = processed_until._partition
+            and coverage._offset <= processed_until.processed_offset
+    group by coverage.symbol, coverage._incarnation, coverage.producer
+
+),
+
+closed_until as (
+
+    select
+        symbol,
+        _incarnation,
+        max(closed_until) as closed_until
+    from (
+        select symbol, _incarnation, closed_until from candles_until
+        union all
+        select symbol, _incarnation, min(watermark) as closed_until
+        from producers_until
+        group by symbol, _incarnation
+    ) as marks
+    group by symbol, _incarnation
+
+),
+
+day_trades as (
+
+    select
+        silver_trades.*,
+        date_trunc('minute', trade_time) as minute_start
+    from {{ ref('silver_trades') }} as silver_trades
+    where {{ is_audited(since, until) }}
+
+),
+
+conditions as (
+
+{{ condition_effects('day_trades') }}
+
+),
+
+-- trades of every minute, without those ahead of their arrival
+timely as (
+
+    select
+        day_trades.*,
+        conditions.odd_lot,
+        conditions.high_low,
+        conditions.last,
+        conditions.volume as adds_volume
+    from day_trades
+    inner join conditions
+        on
+            day_trades.conditions = conditions.conditions
+            and day_trades.session = conditions.session
+    where {{ elapsed_ms('day_trades.received_at', 'day_trades.trade_time') }} <= 60000
 
 ),
 
@@ -145,40 +207,32 @@ conditions as (
 trades as (
 
     select
-        silver_trades.*,
+        timely.*,
         candles.window_start,
         candles.price_rule,
-        conditions.odd_lot,
         case
             when candles.price_rule = 'all' then 1
-            when silver_trades.size = 0 then 4
-            when conditions.last = 1 then 1
-            when conditions.high_low = 1 then 2
+            when timely.size = 0 then 4
+            when timely.last = 1 then 1
+            when timely.high_low = 1 then 2
             else 3
         end as price_class
-    from {{ ref('silver_trades') }} as silver_trades
+    from timely
     inner join loaded_candles as candles
         on
-            silver_trades.session_date = candles.session_date
-            and silver_trades.symbol = candles.symbol
-            and silver_trades._incarnation = candles.trades_incarnation
-            and date_trunc('minute', silver_trades.trade_time) = candles.window_start
-            and silver_trades._offset <= candles.last_offset
-    inner join conditions
-        on
-            silver_trades.conditions = conditions.conditions
-            and case when silver_trades.session in ('pre', 'post') then 1 else 0 end
-            = conditions.is_extended
-    where
-        {{ elapsed_ms('silver_trades.received_at', 'silver_trades.trade_time') }} <= 60000
-        and (candles.price_rule = 'all' or conditions.volume = 1)
+            timely.session_date = candles.session_date
+            and timely.symbol = candles.symbol
+            and timely._incarnation = candles.trades_incarnation
+            and timely.minute_start = candles.window_start
+            and timely._offset <= candles.last_offset
+    where candles.price_rule = 'all' or timely.adds_volume = 1
     qualify
         row_number() over (
             partition by
-                silver_trades.symbol, silver_trades._incarnation, silver_trades.trade_time,
-                silver_trades.price, silver_trades.size, silver_trades.conditions,
-                silver_trades.repeat_index
-            order by silver_trades._offset, silver_trades._index
+                timely.symbol, timely._incarnation, timely.trade_time,
+                timely.price, timely.size, timely.conditions,
+                timely.repeat_index
+            order by timely._offset, timely._index
         ) = 1
 
 ),
@@ -228,35 +282,101 @@ recomputed as (
 
 ),
 
--- prices of minutes without trades may come from quotes, which are not recomputed here
-audited as (
+quoted_minutes as (
+
+    select distinct symbol, date_trunc('minute', quote_time) as window_start
+    from {{ ref('silver_quotes') }}
+
+),
+
+price_rules as (
+
+    select max(price_rule) as price_rule from candles
+
+),
+
+-- minutes with trades that the application accepted, processed and closed
+expected_minutes as (
+
+    select
+        timely.symbol,
+        timely.minute_start as window_start
+    from timely
+    cross join price_rules
+    inner join symbol_partitions
+        on
+            timely.symbol = symbol_partitions.symbol
+            and timely._incarnation = symbol_partitions._incarnation
+    inner join processed_until
+        on
+            symbol_partitions._incarnation = processed_until._incarnation
+            and symbol_partitions._partition = processed_until._partition
+            and timely._offset <= processed_until.processed_offset
+    inner join closed_until
+        on
+            timely.symbol = closed_until.symbol
+            and timely._incarnation = closed_until._incarnation
+            and {{ plus_minutes('timely.minute_start', 1) }} <= closed_until.closed_until
+    where
+        not timely.is_rejected
+        and {{ elapsed_ms('timely.trade_time', 'timely.received_at') }} <= {{ allowed_lateness_ms }}
+        and (coalesce(price_rules.price_rule, 'sip') = 'all' or timely.adds_volume = 1)
+    group by timely.symbol, timely.minute_start
+
+),
+
+missing as (
+
+    select expected_minutes.*
+    from expected_minutes
+    left join {{ ref('silver_candles') }} as silver_candles
+        on
+            expected_minutes.symbol = silver_candles.symbol
+            and expected_minutes.window_start = silver_candles.window_start
+    where silver_candles.symbol is null
+
+),
+
+compared as (
 
     select
         candles.symbol,
         candles.window_start,
-        case
-            {%- for field in [
-                'volume', 'notional', 'trade_count', 'eligible_count', 'odd_lot_count',
-                'odd_lot_volume', 'zero_volume_count'
-            ] %}
-            when candles.{{ field }} <> coalesce(recomputed.{{ field }}, 0) then '{{ field }}'
-            {%- endfor %}
-            when candles.price_source = 'quote' and coalesce(recomputed.best_class, 4) = 4 then null
-            {%- for field in ['open', 'high', 'low', 'close', 'open_time', 'close_time'] %}
-            when
-                recomputed.{{ field }} is null
-                or candles.{{ field }} <> recomputed.{{ field }}
-                then '{{ field }}'
-            {%- endfor %}
-            when candles.price_source <> case recomputed.best_class
-                when 1 then 'last' when 2 then 'high_low' when 3 then 'ineligible' else 'quote'
-            end then 'price_source'
-        end as differing_field
+        recomputed.symbol is null and not (
+            candles.price_source = 'quote'
+            and (
+                quoted_minutes.symbol is not null
+                or candles._load_id >= coalesce(quotes_until._load_id, 0)
+            )
+        ) as is_surplus
+        {%- for result in ['field', 'found', 'expected'] %},
+        {{ first_difference('candles', fields, result) }} as {{ result }}
+        {%- endfor %}
     from loaded_candles as candles
+    cross join (select max(_load_id) as _load_id from {{ ref('silver_quotes') }}) as quotes_until
     left join recomputed
         on
             candles.symbol = recomputed.symbol
             and candles.window_start = recomputed.window_start
+    left join quoted_minutes
+        on
+            candles.symbol = quoted_minutes.symbol
+            and candles.window_start = quoted_minutes.window_start
 
 )
+
+select
+    case
+        when is_surplus then 'surplus'
+        when field is not null then 'wrong'
+    end as kind,
+    symbol,
+    '1m' as candle_interval,
+    window_start,
+    case when not is_surplus then field end as field,
+    case when not is_surplus then found end as found,
+    case when not is_surplus then expected end as expected
+from compared
+union all
+select 'missing', symbol, '1m', window_start, null, null, null from missing
 {%- endmacro %}

@@ -8,12 +8,6 @@ with silver_rollups as (
 
 ),
 
-silver_watermarks as (
-
-    select * from {{ ref('silver_watermarks') }}
-
-),
-
 final as (
 
     select
@@ -35,25 +29,18 @@ final as (
         rollups.zero_volume_count,
         rollups.late_count,
         rollups.duplicate_count,
-        rollups.covered_ms,
+        cast(rollups.covered_ms as bigint) as covered_ms,
         rollups.price_source,
         rollups.session,
         rollups.session_date,
-        rollups.revision,
-        case
-            when silver_watermarks.watermark is null or silver_watermarks.watermark < rollups.window_end
-                then 'partial'
-            when rollups.revision > 0 then 'revised'
-            else 'final'
-        end as status,
+        cast(rollups.revision as bigint) as revision,
+        rollups.status,
         rollups.feed,
-        false as is_filled,
         rollups.minute_count
         {%- for column in more %},
         cast(rollups.{{ column }} as double) as {{ column }}
         {%- endfor %}
     from silver_rollups as rollups
-    left join silver_watermarks on rollups.symbol = silver_watermarks.symbol
 
 )
 

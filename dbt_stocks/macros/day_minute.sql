@@ -1,10 +1,10 @@
 {# Minute of the exchange's day: in New York time, or UTC for continuous trading. #}
 {% macro day_minute(session, session_date, moment) -%}
     (
-        case
+        cast(case
             when {{ session }} = 'continuous'
                 then {{ elapsed_ms('cast(' ~ session_date ~ ' as timestamp)', moment) }}
             else {{ elapsed_ms('cast(' ~ session_date ~ ' as timestamp)', new_york_time(moment)) }}
-        end / 60000
+        end as double) / 60000
     )
 {%- endmacro %}

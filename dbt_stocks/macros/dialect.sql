@@ -51,8 +51,3 @@
 {% macro duckdb__plus_minutes(column, minutes) -%}
     ({{ column }} + to_minutes({{ minutes }}))
 {%- endmacro %}
-
-{# Quote a column whose name is an SQL keyword, as the loader created it. #}
-{% macro word(name) -%}
-    {{ return(adapter.quote(name | upper if target.type == 'snowflake' else name)) }}
-{%- endmacro %}

@@ -4,17 +4,17 @@ with source as (
 
 ),
 
-final as (
+typed as (
 
     select
         candle_id,
         symbol,
         feed,
-        {{ word('interval') }} as candle_interval,
+        candle_interval,
         window_start,
         window_end,
         session,
-        cast(session_date as date) as session_date,
+        try_cast(session_date as date) as session_date,
         open,
         high,
         low,
@@ -46,6 +46,15 @@ final as (
         post_volume,
         {{ lineage() }}
     from source
+
+),
+
+final as (
+
+    select
+        typed.*,
+        {{ broken_rule('candles') }} as broken_rule
+    from typed
 
 )
 

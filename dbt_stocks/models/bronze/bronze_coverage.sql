@@ -4,7 +4,7 @@ with source as (
 
 ),
 
-final as (
+typed as (
 
     select
         symbol,
@@ -17,6 +17,15 @@ final as (
         gap_since,
         {{ lineage() }}
     from source
+
+),
+
+final as (
+
+    select
+        typed.*,
+        {{ broken_rule('coverage') }} as broken_rule
+    from typed
 
 )
 

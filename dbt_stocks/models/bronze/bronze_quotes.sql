@@ -4,7 +4,7 @@ with source as (
 
 ),
 
-final as (
+typed as (
 
     select
         symbol,
@@ -20,9 +20,18 @@ final as (
         open,
         previous_close,
         session,
-        cast(session_date as date) as session_date,
+        try_cast(session_date as date) as session_date,
         {{ lineage() }}
     from source
+
+),
+
+final as (
+
+    select
+        typed.*,
+        {{ broken_rule('quotes') }} as broken_rule
+    from typed
 
 )
 

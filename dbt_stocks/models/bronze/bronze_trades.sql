@@ -4,13 +4,13 @@ with source as (
 
 ),
 
-final as (
+typed as (
 
     select
         symbol,
         feed,
         source as producer,
-        {{ word('connection') }} as feed_connection,
+        feed_connection,
         received_at,
         trade_time,
         price,
@@ -18,12 +18,21 @@ final as (
         notional,
         conditions,
         session,
-        cast(session_date as date) as session_date,
+        try_cast(session_date as date) as session_date,
         frame,
         frame_index,
         repeat_index,
         {{ lineage() }}
     from source
+
+),
+
+final as (
+
+    select
+        typed.*,
+        {{ broken_rule('trades') }} as broken_rule
+    from typed
 
 )
 

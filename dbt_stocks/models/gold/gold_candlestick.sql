@@ -25,14 +25,13 @@ final as (
         zero_volume_count,
         late_count,
         duplicate_count,
-        covered_ms,
+        cast(covered_ms as bigint) as covered_ms,
         price_source,
         session,
         session_date,
-        revision,
+        cast(revision as bigint) as revision,
         status,
-        feed,
-        false as is_filled
+        feed
     from silver_candles
 
 )

@@ -4,9 +4,18 @@ with gold_data_quality as (
 
 ),
 
+gold_kpi as (
+
+    select * from {{ ref('gold_kpi') }}
+
+),
+
+-- a day of which only a quote is known is in gold_kpi alone
 session_dates as (
 
-    select distinct session_date from gold_data_quality
+    select session_date from gold_data_quality
+    union
+    select session_date from gold_kpi
 
 ),
 

@@ -46,6 +46,18 @@ newest as (
 
 ),
 
+trading as (
+
+    select symbols.*
+    from symbols
+    cross join newest
+    where {{ elapsed_ms(
+        'cast(symbols.session_date as timestamp)', 'cast(newest.session_date as timestamp)'
+    ) }} <= 4 * 86400000
+
+),
+
+-- the total compares like with like: symbols without history count only where none has any
 all_symbols as (
 
     select
@@ -58,11 +70,8 @@ all_symbols as (
         max(symbols.as_of) as as_of,
         max(symbols.session_date) as session_date,
         min(symbols.feed) as feed
-    from symbols
-    cross join newest
-    where {{ elapsed_ms(
-        'cast(symbols.session_date as timestamp)', 'cast(newest.session_date as timestamp)'
-    ) }} <= 4 * 86400000
+    from trading as symbols
+    where symbols.typical_days > 0 or (select max(trading.typical_days) from trading) = 0
     having count(*) > 0
 
 ),

@@ -1,6 +1,6 @@
 {{ config(
     unique_key=['symbol', 'window_start'],
-    bounded_by='window_start'
+    bounded_by='session_date'
 ) }}
 
 {%- set columns = [
@@ -16,7 +16,7 @@
 with bronze_candles as (
 
     select * from {{ ref('bronze_candles') }}
-    where candle_interval = '1m'
+    where candle_interval = '1m' and broken_rule is null
 
 ),
 
@@ -49,6 +49,7 @@ candidates as (
             seen.symbol = touched.symbol
             and seen.session_date = touched.session_date
             and seen.session = touched.session
+    where {{ in_touched_days([ref('bronze_candles')], 'seen.session_date') }}
 
 ),
 

@@ -1,6 +1,7 @@
 {{ config(
     unique_key=['symbol', 'producer', 'minute'],
-    bounded_by='minute'
+    bounded_by='minute',
+    bounded_to_days=true
 ) }}
 
 {%- set columns = [
@@ -11,6 +12,7 @@
 with bronze_coverage as (
 
     select * from {{ ref('bronze_coverage') }}
+    where broken_rule is null
 
 ),
 

@@ -6,6 +6,7 @@
 with bronze_quotes as (
 
     select * from {{ ref('bronze_quotes') }}
+    where broken_rule is null
 
 ),
 

@@ -3,21 +3,27 @@
     bounded_by='session_date'
 ) }}
 
+{%- set sources = [ref('silver_candles'), ref('silver_trades'), ref('silver_quotes')] %}
+{%- set days = in_touched_days(sources) if is_incremental() else '1 = 1' %}
+
 with silver_candles as (
 
     select * from {{ ref('silver_candles') }}
+    where {{ days }}
 
 ),
 
 silver_trades as (
 
     select * from {{ ref('silver_trades') }}
+    where {{ days }}
 
 ),
 
 silver_quotes as (
 
     select * from {{ ref('silver_quotes') }}
+    where {{ days }}
 
 ),
 
@@ -78,8 +84,8 @@ candle_days as (
         cast(sum(revision) as bigint) as revision_count,
         cast(sum(covered_ms) as bigint) as covered_ms,
         count(covered_ms) as covered_minutes,
-        median({{ elapsed_ms('_kafka_time', '_loaded_at') }}) / 1000.0 as load_lag_s,
-        max({{ elapsed_ms('_kafka_time', '_loaded_at') }}) / 1000.0 as load_lag_max_s,
+        median(cast({{ elapsed_ms('_kafka_time', '_loaded_at') }} as double)) / 1000 as load_lag_s,
+        cast(max({{ elapsed_ms('_kafka_time', '_loaded_at') }}) as double) / 1000 as load_lag_max_s,
         max(_load_id) as _load_id
     from candles
     group by symbol, session_date

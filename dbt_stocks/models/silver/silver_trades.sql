@@ -6,6 +6,7 @@
 with bronze_trades as (
 
     select * from {{ ref('bronze_trades') }}
+    where broken_rule is null
 
 ),
 

@@ -1,5 +1,6 @@
 {# Each row of the gauge equals the sums of silver's candles of its session date, and the row * the
-   sums over symbols whose newest session date is at most four days old. Older rows are checked only
+   sums over symbols whose newest session date is at most four days old and that have history, or over
+   all of them where none has. Older rows are checked only
    with `full_table: true`, so that the cost does not grow with history. #}
 {% test adds_up_from_candles(model) %}
 with newest as (
@@ -40,6 +41,19 @@ symbols as (
 
 ),
 
+with_history as (
+
+    select
+        symbols.*,
+        coalesce(silver_typical.typical_days, 0) as typical_days
+    from symbols
+    left join {{ ref('silver_typical') }} as silver_typical
+        on
+            symbols.symbol = silver_typical.symbol
+            and symbols.session_date = silver_typical.session_date
+
+),
+
 expected as (
 
     select symbol, session_date, volume, sales, as_of from symbols
@@ -51,8 +65,13 @@ expected as (
         sum(volume) as volume,
         sum(sales) as sales,
         max(as_of) as as_of
-    from symbols
-    where is_recent
+    from with_history
+    where
+        is_recent
+        and (
+            typical_days > 0
+            or not exists (select 1 from with_history where is_recent and typical_days > 0)
+        )
     having count(*) > 0
 
 ),

@@ -36,7 +36,7 @@ def trade(
     return {
         **ORIGIN,
         "symbol": symbol,
-        "connection": "c1",
+        "feed_connection": "c1",
         "received_at": moment,
         "trade_time": moment,
         "price": Decimal(price),
@@ -62,7 +62,7 @@ def candle(
         "candle_id": f"{symbol}|1m|{round(1000 * start.timestamp())}",
         "symbol": symbol,
         "feed": "replay",
-        "interval": "1m",
+        "candle_interval": "1m",
         "window_start": start,
         "window_end": start + timedelta(minutes=1),
         "session": "regular",

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 
 import duckdb
 import pytest
 
 from app.settings import Settings
 from app.warehouse import published
-from app.warehouse.commands import build, load
+from app.warehouse.commands import build, load, opened
 from app.warehouse.transform import PROJECT, BuildFailed, folder, run_dbt
+from scripts.dbt_docs import write_site
 from tests.integration.warehouse.conftest import BTC, Filled, Rows
 from tests.integration.warehouse.lake_writer import START, LakeWriter, at, candle
 
@@ -30,7 +34,7 @@ def candle_at(filled: Filled, minute: int, table: str = "gold_candlestick") -> d
 
 def test_the_first_build_builds_all_models_and_the_second_the_changes(filled: Filled) -> None:
     assert [report.full for report in filled.builds] == [True, False]
-    assert filled.builds[1].models == 8
+    assert filled.builds[1].models == 9
     assert filled.builds[1].tests > 20
 
 
@@ -165,7 +169,7 @@ def test_rollups_are_the_merge_of_their_minutes(filled: Filled) -> None:
     assert (row["candle_high"], row["candle_low"]) == (99, 14)
     assert row["volume"] == 4 * 300 + 400
     assert row["minute_count"] == 5
-    assert row["status"] == "revised"
+    assert (row["status"], row["revision"]) == ("partial", None)  # none of the stream's is loaded
 
 
 def test_hours_are_the_clocks_and_never_cross_sessions(filled: Filled) -> None:
@@ -249,7 +253,7 @@ def test_gauge_compares_with_earlier_days_up_to_the_same_minute(filled: Filled) 
     assert rows["MSFT"]["typical_volume"] is None
     assert rows["MSFT"]["relative_volume"] is None
     assert rows["MSFT"]["gauge_max"] == rows["AAPL"]["volume"]
-    assert rows["*"]["volume"] == sum(row["volume"] for s, row in rows.items() if s != "*")
+    assert rows["*"]["volume"] == rows["AAPL"]["volume"]  # the only symbol with a typical volume
 
 
 def test_load_and_build_again_change_nothing(filled: Filled) -> None:
@@ -269,6 +273,7 @@ SILVER = (
     "silver_watermarks",
     "silver_symbol_days",
     "silver_typical",
+    "silver_quarantine",
 )
 
 
@@ -308,14 +313,43 @@ def test_unit_tests_and_data_tests_over_full_tables_pass(filled: Filled) -> None
     done = run_dbt(filled.settings, "test", "--vars", "full_table: true")
 
     results = json.loads((folder(filled.settings) / "run_results.json").read_text())["results"]
+    manifest = json.loads((folder(filled.settings) / "manifest.json").read_text())
     kinds = Counter(result["unique_id"].split(".")[0] for result in results)
     assert done.returncode == 0, done.stdout
     assert {result["status"] for result in results} == {"pass"}
-    assert kinds["unit_test"] == 2
+    assert kinds["unit_test"] == len(manifest["unit_tests"]) > 1
     assert kinds["test"] > 30
 
 
-def test_rule_that_is_broken_fails_the_build_and_readers_keep_the_last_good_gold(
+def test_sources_without_new_rows_are_reported_as_stale(filled: Filled, tmp_path: Path) -> None:
+    path = tmp_path / "STOCKS.duckdb"
+    shutil.copy(filled.settings.warehouse_path, path)
+    with duckdb.connect(str(path)) as db:
+        for table in ("raw.coverage", "raw.trades"):
+            db.execute(f"update {table} set _loaded_at = timestamp '2024-03-05 14:30:00'")
+    settings = filled.settings.model_copy(update={"duckdb_path": path})
+
+    done = run_dbt(
+        settings, "source", "freshness", "--select", "source:raw.coverage", "source:raw.trades"
+    )
+
+    found = json.loads((folder(settings) / "sources.json").read_text())["results"]
+    assert done.returncode == 1
+    assert {each["unique_id"].split(".")[-1]: each["status"] for each in found} == {
+        "coverage": "error",
+        "trades": "warn",
+    }
+
+
+def test_documentation_is_one_file_that_needs_no_network(filled: Filled, tmp_path: Path) -> None:
+    text = write_site(filled.settings, tmp_path).read_text()
+
+    assert "gold_candlestick" in text
+    assert "TIMESTAMP" in text  # types come from the warehouse
+    assert not re.search(r"""(?:src|href)=["']?(?:https?:)?//[a-z]|url\(["']?https?:""", text)
+
+
+def test_rule_that_a_model_breaks_fails_the_build_and_readers_keep_the_last_good_gold(
     lake_settings: Callable[..., Settings],
 ) -> None:
     settings = lake_settings()
@@ -326,16 +360,21 @@ def test_rule_that_is_broken_fails_the_build_and_readers_keep_the_last_good_gold
     load(settings)
     assert not build(settings).full
     good = published.current_path(settings)
-    lake.put("candles", [candle("AAPL", 1, "10 12 11 11")])  # opens below its low
-    assert load(settings).build_due
+    wrong = "insert into silver.silver_candles select * replace (99 as low, 'X' as symbol, {} as "
+    with duckdb.connect(str(settings.warehouse_path)) as warehouse:
+        warehouse.execute(wrong.format("9") + "_load_id) from silver.silver_candles")
+    lake.put("candles", [candle("AAPL", 1, "10 12 9 11")])
+    newest = load(settings).load_id
 
     with pytest.raises(BuildFailed, match="silver_candles_rules_hold"):
         build(settings)
 
     assert published.current_path(settings) == good
-    assert load(settings).build_due
-    revised = {"revision": 1, "status": "revised"}
-    lake.put("candles", [candle("AAPL", 1, "10 12 9 11", **revised)])
-    load(settings)
+    with opened(settings, "load") as warehouse:
+        last = warehouse.last_build()
+    assert last is not None
+    assert last.load_id < newest  # a failed build counts as none
+    with duckdb.connect(str(settings.warehouse_path)) as warehouse:
+        warehouse.execute("delete from silver.silver_candles where symbol = 'X'")
     assert build(settings).built
     assert published.current_path(settings) != good

@@ -90,4 +90,4 @@ def test_minute_in_airflow_loads_builds_and_then_has_nothing_to_do(
 def test_dags_are_read_without_error(tmp_path: Path) -> None:
     output = run_in_airflow(airflow_environment(tmp_path / "airflow"))
 
-    assert "['stock_pipeline', 'stock_transform']" in output
+    assert "['stock_maintenance', 'stock_pipeline', 'stock_quality', 'stock_transform']" in output

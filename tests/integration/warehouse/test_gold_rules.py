@@ -50,12 +50,13 @@ RELATIVE = "gold_gauge_relative_volume_is_that_of_candles"
 
 @pytest.fixture(scope="module")
 def markets(lake_settings: Callable[..., Settings]) -> Filled:
-    """A build over symbols of every class, one with a day before, one that no longer trades."""
+    """A build over symbols of every class, two with a day before, one that no longer trades."""
     filled = Filled(lake_settings())
     lake = LakeWriter(filled.settings)
     for days_ago, symbols in (
+        (11, ["OLD"]),
         (10, ["OLD"]),
-        (1, ["AAPL"]),
+        (1, ["AAPL", "ZZZZ"]),
         (0, ["AAPL", *sorted(symbols_of_all())]),
     ):
         start = START - timedelta(days=days_ago)
@@ -115,6 +116,17 @@ def broken(markets: Filled) -> Iterator[Broken]:
 @pytest.mark.parametrize("test", ["gold_gauge_rules_hold", "gold_gauge_adds_up", RELATIVE])
 def test_the_gauge_passes_its_tests(broken: Broken, test: str) -> None:
     assert broken(test) == []
+
+
+def test_the_total_compares_the_volume_of_symbols_with_history_with_their_history(
+    markets: Filled,
+) -> None:
+    rows = {row["symbol"]: row for row in markets.gold("select * from gold.gold_gauge")}
+
+    assert rows["*"]["volume"] == rows["AAPL"]["volume"] + rows["ZZZZ"]["volume"]
+    assert rows["*"]["relative_volume"] == rows["*"]["volume"] / (
+        rows["AAPL"]["typical_volume"] + rows["ZZZZ"]["typical_volume"]
+    )
 
 
 DAYS, TYPICAL = "update silver.silver_symbol_days set", "update silver.silver_typical set"

@@ -17,7 +17,8 @@ from app.lake import DATASETS, ObjectKey, s3_client
 from app.lake_errors import LakeError
 from app.settings import Settings
 from app.warehouse.commands import extract, load
-from app.warehouse.interface import WarehouseError
+from app.warehouse.interface import RELISTED_KEYS, WarehouseError
+from app.warehouse.lock import exclusive
 from tests.integration.warehouse.conftest import rows_of
 from tests.integration.warehouse.lake_writer import STOCKS_INCARNATION, LakeWriter, candle, trade
 
@@ -134,6 +135,89 @@ def test_unreadable_objects_are_rejected_and_the_others_loaded(
     assert load(settings).objects == 0
 
 
+def test_a_rejected_object_is_loaded_once_it_is_repaired(lake_settings: MakeSettings) -> None:
+    """Also when loads have gone past it: it is not among the keys that are listed again."""
+    settings = lake_settings()
+    lake = LakeWriter(settings)
+    bad = ObjectKey("trades", STOCKS_INCARNATION, 0, 0, 0)
+    lake.put_bytes(bad, b"")
+    for offset in range(1, RELISTED_KEYS + 2):
+        lake.put("trades", [trade("AAPL", 1, "10")], first_offset=offset)
+    load(settings)
+    (quarantined,) = rows_of(
+        str(settings.warehouse_path),
+        "select object_key, reason, retry_command from raw.rejected_objects",
+    )
+    assert quarantined["object_key"] == str(bad)
+    assert "not a readable Parquet file" in quarantined["reason"]
+    assert quarantined["retry_command"] == "tickhouse load --retry-rejected"
+
+    lake.put("trades", [trade("AAPL", 1, "10")], first_offset=0)
+    report = load(settings)
+
+    assert (report.objects, report.rows, report.rejected) == (1, {"trades": 1}, {})
+    assert {status for _, status, _, _ in ledger(settings)} == {"loaded"}
+    assert load(settings).objects == 0
+
+
+def test_retry_loads_rejected_objects_again_though_they_are_the_same(
+    lake_settings: MakeSettings,
+) -> None:
+    settings = lake_settings()
+    bad = ObjectKey("trades", STOCKS_INCARNATION, 0, 0, 0)
+    LakeWriter(settings).put_bytes(bad, b"")
+    load(settings)
+
+    report = load(settings, retry_rejected=True)
+
+    assert (report.objects, list(report.rejected)) == (1, [str(bad)])
+    assert [status for _, status, _, _ in ledger(settings)] == ["rejected"]
+
+
+def test_a_rejected_object_that_is_gone_is_not_listed(lake_settings: MakeSettings) -> None:
+    settings = lake_settings()
+    bad = ObjectKey("trades", STOCKS_INCARNATION, 0, 0, 0)
+    LakeWriter(settings).put_bytes(bad, b"")
+    load(settings)
+    name = f"{settings.lake_prefix}{bad}"
+    s3_client(settings).delete_object(Bucket=settings.lake_bucket, Key=name)
+
+    assert extract(settings, retry_rejected=True) == []
+
+
+def test_listing_does_not_wait_for_a_build(lake_settings: MakeSettings) -> None:
+    settings = lake_settings()
+    lake = LakeWriter(settings)
+    lake.put("trades", [trade("AAPL", 1, "10")])
+    load(settings)
+    key = lake.put("trades", [trade("AAPL", 1, "10")])
+
+    with exclusive(settings.warehouse_path, "a build"):
+        listed = extract(settings)
+
+    assert [name for name, _, _ in listed] == [str(key)]
+
+
+def test_a_warehouse_restored_from_a_copy_is_brought_up_to_the_lake(
+    lake_settings: MakeSettings,
+) -> None:
+    """The listing beside it is newer than the ledger."""
+    settings = lake_settings()
+    lake = LakeWriter(settings)
+    lake.put("trades", [trade("AAPL", 1, "10")])
+    load(settings)
+    copy = settings.warehouse_path.read_bytes()
+    for offset in range(1, RELISTED_KEYS + 5):
+        lake.put("trades", [trade("AAPL", 1, "10")], first_offset=offset)
+    load(settings)
+
+    settings.warehouse_path.write_bytes(copy)
+    report = load(settings)
+
+    assert report.objects == RELISTED_KEYS + 4
+    assert len(ledger(settings)) == RELISTED_KEYS + 5
+
+
 def test_files_that_are_not_objects_are_ignored(lake_settings: MakeSettings) -> None:
     settings = lake_settings()
     lake = LakeWriter(settings)
@@ -213,8 +297,3 @@ def test_database_name_is_the_files(lake_settings: MakeSettings) -> None:
 
     with pytest.raises(WarehouseError, match=r"must end in STOCKS\.duckdb"):
         load(lake_settings(duckdb_path=settings.home / "other.duckdb"))
-
-
-def test_snowflake_is_not_there_yet(lake_settings: MakeSettings) -> None:
-    with pytest.raises(WarehouseError, match="Set WAREHOUSE=duckdb"):
-        load(lake_settings(warehouse="snowflake"))

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import io
 from datetime import UTC, datetime
+from pathlib import Path
 
 import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from app.lake import ADDED, DATASETS, ObjectKey
+from app.lake import ADDED, DATASETS, RENAMED, ObjectKey
+from app.warehouse.duckdb_backend import DuckDBWarehouse
 from app.warehouse.interface import FetchedObject, LakeObject
 from app.warehouse.loader import batches
 from app.warehouse.objects import REQUIRED, read_object, schema_reason
@@ -42,6 +44,20 @@ def test_an_object_of_an_earlier_version_has_nulls_in_added_columns(
     dataset: str,
 ) -> None:
     older = DATASETS[dataset].empty_table().drop_columns(list(ADDED[dataset]))
+
+    fetched = read_object(item(dataset), parquet(older))
+
+    assert fetched.rows is not None
+    assert fetched.rows.schema.equals(DATASETS[dataset])
+
+
+@pytest.mark.parametrize("dataset", RENAMED)
+def test_an_object_of_an_earlier_version_has_the_same_columns_by_other_names(
+    dataset: str,
+) -> None:
+    earlier = {new: old for old, new in RENAMED[dataset].items()}
+    table = DATASETS[dataset].empty_table()
+    older = table.rename_columns([earlier.get(name, name) for name in table.column_names])
 
     fetched = read_object(item(dataset), parquet(older))
 
@@ -118,3 +134,30 @@ def test_a_raw_table_of_an_earlier_version_gains_what_was_added(dataset: str) ->
     assert {name: found[name].replace(",", ", ") for name in ADDED[dataset]} == {
         name: columns_of(dataset)[name] for name in ADDED[dataset]
     }
+
+
+def test_a_warehouse_of_an_earlier_version_has_its_columns_renamed(tmp_path: Path) -> None:
+    path = tmp_path / "STOCKS.duckdb"
+    with duckdb.connect(path) as db:
+        for statement in setup_statements():
+            db.execute(statement)
+        for dataset, columns in RENAMED.items():
+            for old, new in columns.items():
+                db.execute(f'alter table {table_of(dataset)} rename column {new} to "{old}"')
+    for _ in range(2):
+        DuckDBWarehouse(path).close()
+    with duckdb.connect(path) as db:
+        for dataset in RENAMED:
+            described = db.execute(f"describe {table_of(dataset)}").fetchall()
+            assert [name for name, *_ in described] == list(columns_of(dataset))
+
+
+@pytest.mark.parametrize("dataset", DATASETS)
+def test_no_column_is_a_keyword(dataset: str) -> None:
+    """Quoted, a name in lower case would be another column in Snowflake than in DuckDB."""
+    keywords = duckdb.sql(
+        "select keyword_name from duckdb_keywords() where keyword_category <> 'unreserved'"
+    ).fetchall()
+    of_snowflake = {"account", "connection", "database", "increment", "issue", "organization"}
+
+    assert not set(columns_of(dataset)) & ({word for (word,) in keywords} | of_snowflake)

@@ -9,7 +9,14 @@ import pytest
 from pydantic import SecretStr
 
 from app.settings import Settings
-from app.warehouse.transform import PROJECT, environment, fingerprint, read_results
+from app.warehouse.reports import BuildReport
+from app.warehouse.transform import (
+    PROJECT,
+    Fingerprint,
+    environment,
+    fingerprint,
+    read_results,
+)
 
 
 def test_fingerprint_changes_with_any_file_except_artifacts(tmp_path: Path) -> None:
@@ -24,16 +31,52 @@ def test_fingerprint_changes_with_any_file_except_artifacts(tmp_path: Path) -> N
     assert fingerprint(tmp_path) != first
 
 
+@pytest.mark.parametrize(
+    ("changed", "concerns_silver"),
+    [
+        ("models/silver/silver_candles.sql", True),
+        ("models/bronze/bronze_candles.sql", True),
+        ("macros/trailing.sql", True),
+        ("seeds/trade_conditions.csv", True),
+        ("models/gold/gold_kpi.sql", False),
+        ("models/silver/silver_candles.yml", False),
+        ("tests/assert_candles_are_whole.sql", False),
+    ],
+)
+def test_fingerprint_separates_a_change_of_silvers_rows_from_others(
+    tmp_path: Path, changed: str, concerns_silver: bool
+) -> None:
+    file = tmp_path / changed
+    file.parent.mkdir(parents=True)
+    file.write_text("rows between 19 preceding and current row")
+    before = fingerprint(tmp_path)
+    file.write_text("rows between 4 preceding and current row")
+    after = fingerprint(tmp_path)
+
+    assert after.project != before.project
+    assert (after.silver != before.silver) == concerns_silver
+    assert Fingerprint.parse(str(after)) == after
+
+
+def test_report_of_a_build_names_rows_that_a_change_did_not_reach() -> None:
+    reached = BuildReport(True, 2, True, 9, 30, Path("gold.duckdb"), 1.0)
+
+    assert len(list(reached.sentences())) == 1
+    assert "--full-refresh" in list(reached._replace(outdated=True).sentences())[-1]
+
+
 def test_dbt_writes_into_our_home_and_sees_no_secret_of_others(tmp_path: Path) -> None:
     settings = Settings(
         _env_file=None,  # type: ignore[call-arg]
         tickhouse_data_dir=tmp_path,
         finnhub_api_key=SecretStr("key"),
     )
-    seen = environment(settings, {"PATH": "/bin", "FINNHUB_API_KEY": "key", "lake_bucket": "b"})
+    base = {"PATH": "/bin", "FINNHUB_API_KEY": "key", "lake_bucket": "b", "BUILT_LOAD": "7"}
+    seen = environment(settings, base)
 
     assert seen["PATH"] == "/bin"
     assert "FINNHUB_API_KEY" not in seen
+    assert "BUILT_LOAD" not in seen
     assert "key" not in seen.values()
     assert seen["DUCKDB_PATH"] == str(settings.warehouse_path)
     for name in ("DBT_TARGET_PATH", "DBT_LOG_PATH"):
