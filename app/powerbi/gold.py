@@ -1,7 +1,7 @@
 """Gold as the report reads it, from the file that the last build published.
 
 That file holds the tables which the live page reads. Three views are the report's own; here they
-are made from the SQL of their dbt models, whose only macro is `ref`.
+are made from the SQL of their dbt models, whose only macro is `ref`, and from the seeds.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from app.warehouse.published import TABLES
 from app.warehouse.sql import text_literal
 from app.warehouse.transform import PROJECT
 
+SEEDS = ("symbols", "symbol_classes")
+"""Those that gold_symbols reads; dbt builds them in another schema."""
 _JINJA = jinja2.Environment(undefined=jinja2.StrictUndefined)
 
 
@@ -30,13 +32,21 @@ def published_gold(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
         connection.execute("create schema gold")
         for table in TABLES:
             connection.execute(f"create view gold.{table} as from published.gold.{table}")
-        for view in (table.view for table in MODEL.tables if table.view not in TABLES):
-            connection.execute(f"create view gold.{view} as {view_sql(view)}")
+        create_views(connection)
         yield connection
 
 
+def create_views(connection: duckdb.DuckDBPyConnection) -> None:
+    """Create the report's own views in schema `gold`, over its tables and the project's seeds."""
+    for seed in SEEDS:
+        path = PROJECT / "seeds" / f"{seed}.csv"
+        connection.read_csv(str(path), all_varchar=True).create(f"gold.{seed}")
+    for view in (table.view for table in MODEL.tables if table.view not in TABLES):
+        connection.execute(f"create view gold.{view} as {view_sql(view)}")
+
+
 def view_sql(view: str) -> str:
-    """The SELECT of a gold model that refers to other gold models only."""
+    """The SELECT of a gold model that refers to other gold models and `SEEDS` only."""
     sql = (PROJECT / "models" / "gold" / f"{view}.sql").read_text(encoding="utf-8")
     return _JINJA.from_string(sql).render(ref=lambda model: f"gold.{model}")
 

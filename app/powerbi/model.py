@@ -43,7 +43,10 @@ VIEWS: dict[str, tuple[str, tuple[Column, ...]]] = {
         "gold_symbols",
         (
             Column("symbol", "Symbol", "string", visible=True, key=True),
+            Column("name", "Name", "string", visible=True),
             Column("sector", "Sector", "string", visible=True),
+            Column("exchange", "Exchange", "string", visible=True),
+            Column("symbol_class", "Class", "string", visible=True),
             Column("feed", "Feed", "string", visible=True),
         ),
     ),

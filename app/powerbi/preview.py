@@ -251,6 +251,8 @@ def _table(visual: Visual, box: svg.Box, rows: list[Row]) -> list[str]:
     fields = visual.roles["Values"]
     column = width / len(fields)
     step = 20
+    lines = int((height - 20) / step)
+    shown = rows if len(rows) <= lines else rows[: lines - 1]
     parts = []
     for number, field in enumerate(fields):
         left = field.kind == "Column"
@@ -258,11 +260,14 @@ def _table(visual: Visual, box: svg.Box, rows: list[Row]) -> list[str]:
         anchor: svg.Anchor = "start" if left else "end"
         head = svg.text(at, y + 14, field.name, 11, theme.SOFT, anchor, True, column - 4)
         parts.append(head)
-        for line, row in enumerate(rows[: int((height - 20) / step)]):
+        for line, row in enumerate(shown):
             words = formatted(row[field.name], pattern_of(field))
             below = y + 14 + step * (line + 1)
             parts.append(svg.text(at, below, words, 11, theme.INK, anchor, width=column - 4))
     parts.append(svg.line([(x, y + 20), (x + width, y + 20)], theme.LINE))
+    if len(shown) < len(rows):
+        more = f"and {len(rows) - len(shown):,} more rows, to which Power BI scrolls"
+        parts.append(svg.text(x, y + 14 + step * lines, more, 11, theme.SOFT))
     return parts
 
 
@@ -380,7 +385,7 @@ def _bars(visual: Visual, box: svg.Box, rows: list[Row]) -> list[str]:
         "field": value.name,
         "type": "quantitative",
         "scale": {"domain": [0, 1]},
-        "axis": {"title": None, "format": "%"},
+        "axis": {"title": None, "format": "%", "tickCount": 5},
     }
     spec = {
         "data": {"name": "dataset"},

@@ -100,7 +100,10 @@ def test_keys_and_what_measures_aggregate_are_hidden(tables: dict[str, Node]) ->
 
     assert visible == {
         "Symbols.Symbol",
+        "Symbols.Name",
         "Symbols.Sector",
+        "Symbols.Exchange",
+        "Symbols.Class",
         "Symbols.Feed",
         "Dates.Session Date",
         "Dates.Year",

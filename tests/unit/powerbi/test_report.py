@@ -17,7 +17,7 @@ from app.powerbi.report import HEIGHT, PAGES, PHONE_WIDTH, WIDTH
 from app.warehouse.transform import PROJECT
 from tests.unit.powerbi.conftest import Files
 
-STYLE = PROJECT.parent / "app" / "dashboard" / "static" / "style.css"
+STYLE = PROJECT.parent / "app" / "dashboard" / "static" / "tokens.css"
 Documents = dict[str, Any]
 
 GROUPING = {"Category", "TrendLine", "Group"}
