@@ -8,10 +8,11 @@ from functools import lru_cache
 
 from msgspec import Struct
 
-from app.contracts import Candle
+from app.contracts import Candle, Interval
 from app.market.sessions import END_MS, FIRST_MS
 
 MINUTE_MS = 60_000
+LONGEST_MS = 25 * 3_600_000
 MAX_SYMBOL_LENGTH = 64
 
 
@@ -19,6 +20,7 @@ class Bar(Struct, frozen=True, gc=False):
     """One candle, its prices and volumes as doubles."""
 
     start: int
+    end: int
     open: float
     high: float
     low: float
@@ -26,6 +28,7 @@ class Bar(Struct, frozen=True, gc=False):
     volume: float
     notional: float
     trade_count: int
+    covered_ms: int | None
     session: str
     session_date: str
     status: str
@@ -39,7 +42,7 @@ class UnusableCandle(ValueError):
     """A record of a candle topic cannot be shown; the message gives the reason."""
 
 
-def bar_of(candle: Candle, feed: str, interval: str = "1m") -> Bar:
+def bar_of(candle: Candle, feed: str, interval: Interval = "1m") -> Bar:
     """Convert `candle` to a bar.
 
     :raises UnusableCandle: it is of another feed or interval, or a value is out of range.
@@ -53,10 +56,13 @@ def bar_of(candle: Candle, feed: str, interval: str = "1m") -> Bar:
     start = candle.window_start
     if not FIRST_MS <= start < END_MS or start % MINUTE_MS:
         raise UnusableCandle(f"window_start {start} is not the start of a minute from 1990 to 2050")
+    if not start < candle.window_end <= start + LONGEST_MS:
+        raise UnusableCandle(f"window_end {candle.window_end} is not within a day of {start}")
     if not _is_date(candle.session_date):
         raise UnusableCandle(f"session_date {candle.session_date[:20]!r} is not an ISO date")
     bar = Bar(
         start=start,
+        end=candle.window_end,
         open=float(candle.open),
         high=float(candle.high),
         low=float(candle.low),
@@ -64,6 +70,7 @@ def bar_of(candle: Candle, feed: str, interval: str = "1m") -> Bar:
         volume=float(candle.volume),
         notional=float(candle.notional),
         trade_count=candle.trade_count,
+        covered_ms=candle.covered_ms,
         session=candle.session,
         session_date=candle.session_date,
         status=candle.status,

@@ -23,6 +23,7 @@ class DayTotals(Struct, frozen=True):
     high: float
     volume: float
     notional: float
+    trade_count: int
     newest: Bar
 
 
@@ -39,6 +40,7 @@ def day_totals(bars: Sequence[Bar]) -> DayTotals | None:
         high=max(bar.high for bar in bars),
         volume=math.fsum(bar.volume for bar in bars),
         notional=math.fsum(bar.notional for bar in bars),
+        trade_count=sum(bar.trade_count for bar in bars),
         newest=bars[-1],
     )
 
@@ -58,5 +60,6 @@ def with_bar(earlier: DayTotals | None, bar: Bar) -> DayTotals:
         high=max(earlier.high, bar.high),
         volume=earlier.volume + bar.volume,
         notional=earlier.notional + bar.notional,
+        trade_count=earlier.trade_count + bar.trade_count,
         newest=bar,
     )

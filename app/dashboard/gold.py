@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import duckdb
 
+from app.contracts import Interval
 from app.dashboard.summary import GoldRow, unix_ms
 from app.errors import TickhouseError
+from app.market.sessions import END_MS
 from app.settings import Settings
 from app.warehouse.published import current_path
 
@@ -38,6 +41,8 @@ class Gold:
             self.tables = {
                 table: self._rows(f"select * from gold.gold_{table}") for table in BY_SYMBOL
             }
+            self.quarantined = self._rows("select * from gold.gold_quarantine")
+            """Rows of the archive that break a rule and are in no other table, newest first."""
         except BaseException:
             self._connection.close()
             raise
@@ -54,12 +59,19 @@ class Gold:
         """The columns of kpi, treechart and gauge for `symbol` in one row; kpi takes precedence."""
         return self._by_symbol.get(symbol)
 
-    def candles(self, symbol: str, limit: int) -> list[dict[str, Any]]:
-        """The last `limit` one-minute candles of `symbol`, oldest first."""
+    def candles(
+        self, symbol: str, limit: int, interval: Interval = "1m", before_ms: int | None = None
+    ) -> list[dict[str, Any]]:
+        """The last `limit` candles of `symbol`, oldest first.
+
+        :param before_ms: only candles that start before, UNIX ms.
+        """
+        suffix = "" if interval == "1m" else f"_{interval}"
+        until = datetime.fromtimestamp((before_ms or END_MS) / 1000, UTC).replace(tzinfo=None)
         newest_first = self._rows(
-            "select * from gold.gold_candlestick where symbol = ? "
+            f"select * from gold.gold_candlestick{suffix} where symbol = ? and candle_time < ? "
             "order by candle_time desc limit ?",
-            [symbol, limit],
+            [symbol, until, limit],
         )
         return newest_first[::-1]
 
@@ -123,11 +135,6 @@ class GoldReader:
             return self.gold
         if self.problem:
             raise GoldNotBuilt(self.problem)
-        if self._settings.warehouse != "duckdb":
-            raise GoldNotBuilt(
-                f"This page reads gold from DuckDB's published file, and WAREHOUSE is "
-                f"{self._settings.warehouse}; it shows live candles only."
-            )
         raise GoldNotBuilt(
             "Gold has not been built yet: it appears after the first load and dbt build "
             "(Airflow runs them each minute, `tickhouse load` once)."

@@ -9,21 +9,29 @@ from typing import Any
 
 import msgspec
 
+from app.contracts import CANDLES_TOPIC, Interval
 from app.dashboard.bar import Bar
 from app.dashboard.gold import FileIdentity, GoldNotBuilt, GoldReader
 from app.dashboard.live import LiveCandles
+from app.dashboard.rejections import ShownRejection
+from app.dashboard.shown import ShownCandle, shown_bar, shown_row
 from app.dashboard.summary import (
-    ALL_SYMBOLS,
     SymbolSummary,
     gauges,
-    number,
     summarize_symbol,
     unix_ms,
 )
+from app.health.monitor import Health
+from app.health.stages import span
 from app.settings import Settings
 
+MAX_LIVE = 1_500
+SPARKLINE_MINUTES = 60
 RECENT_CLOSES = 50
 """Number of closes that decide how many decimals a symbol's prices are shown with."""
+READER_BEHIND_MS = 80_000
+"""How old the newest final minute may be while `candles-1m` has a newer one: the next minute, the
+grace, a commit and a check of the health."""
 _Versions = tuple[int, FileIdentity | None]
 
 
@@ -31,15 +39,25 @@ class Page:
     """Provides the data that the routes return; rules of candles and totals live elsewhere.
 
     :param clock: returns the current time, UNIX ms.
+    :param health: returns the newest health of the pipeline, None before the first check.
+    :param rejections: takes a limit, returns the newest rejections, newest first.
     """
 
     def __init__(
-        self, settings: Settings, live: LiveCandles, gold: GoldReader, clock: Callable[[], int]
+        self,
+        settings: Settings,
+        live: LiveCandles,
+        gold: GoldReader,
+        clock: Callable[[], int],
+        health: Callable[[], Health | None] = lambda: None,
+        rejections: Callable[[int], list[ShownRejection]] = lambda limit: [],
     ) -> None:
         self._settings = settings
         self.live = live
         self.gold = gold
         self._clock = clock
+        self._health = health
+        self.rejections = rejections
         self._lock = threading.Lock()
         self._symbol_summaries: dict[str, tuple[_Versions, SymbolSummary | None]] = {}
         self._summary: tuple[_Versions, bytes] | None = None
@@ -60,20 +78,56 @@ class Page:
         )
         return () if from_file else self._settings.stocks_symbols
 
-    def candles(self, symbol: str, limit: int) -> tuple[list[dict[str, Any]], int]:
+    def candles(
+        self,
+        symbol: str,
+        limit: int,
+        interval: Interval = "1m",
+        before_ms: int | None = None,
+    ) -> tuple[list[ShownCandle], int]:
         """The last `limit` candles of `symbol`, and the version of the live ones among them.
 
-        Minutes that Kafka no longer holds come from gold.
+        Candles that Kafka no longer holds come from gold.
+
+        :param before_ms: only candles that start before, UNIX ms.
         """
-        bars, live_version = self.live.newest(symbol, limit)
-        live = [bar_json(bar) for bar in bars]
+        held = limit if before_ms is None else MAX_LIVE
+        bars, live_version = self.live.newest(symbol, held, interval)
+        if forming := self._forming(symbol, interval):
+            bars = [*(bar for bar in bars if bar.start != forming.start), forming]
+        if before_ms is not None:
+            bars = [bar for bar in bars if bar.start < before_ms]
+        candles = {bar.start: shown_bar(bar) for bar in bars}
         gold = self.gold.gold
-        if gold is None or len(live) >= limit:
-            return live, live_version
-        held = {bar.start for bar in bars}
-        found = map(gold_bar, gold.candles(symbol, limit))
-        merged = [*(bar for bar in found if bar and bar["start"] not in held), *live]
-        return sorted(merged, key=lambda bar: bar["start"])[-limit:], live_version
+        if gold is not None and len(candles) < limit:
+            stored = gold.candles(symbol, limit, interval, before_ms)
+            candles = {bar.start: bar for bar in map(shown_row, stored) if bar} | candles
+        return [candles[start] for start in sorted(candles)][-limit:], live_version
+
+    def changes(
+        self, symbol: str, interval: Interval, version: int
+    ) -> tuple[list[ShownCandle], int]:
+        """The live candles of `symbol` that changed after `version`, and their version.
+
+        Of longer intervals the open candle is not among them; see `forming`.
+        """
+        bars, version = self.live.since(symbol, version, interval)
+        return [shown_bar(bar) for bar in bars], version
+
+    def forming(self, symbol: str, interval: Interval) -> ShownCandle | None:
+        """The open candle of an interval longer than a minute."""
+        bar = self._forming(symbol, interval)
+        return shown_bar(bar) if bar else None
+
+    def _forming(self, symbol: str, interval: Interval) -> Bar | None:
+        return self.live.forming(symbol, interval) if interval != "1m" else None
+
+    def sparklines(self) -> dict[str, list[float]]:
+        """The last `SPARKLINE_MINUTES` closes of each symbol with live candles, oldest first."""
+        return {
+            symbol: [bar.close for bar in self.live.newest(symbol, SPARKLINE_MINUTES)[0]]
+            for symbol in self.live.symbols()
+        }
 
     def summary(self) -> bytes:
         """Summaries of every symbol with a price, and the gauges, as JSON.
@@ -89,7 +143,7 @@ class Page:
             found = map(self.symbol_summary, sorted(self._with_prices()))
             symbols = [summary for summary in found if summary]
             gold = self.gold.gold
-            meters = gauges(symbols, gold.row(ALL_SYMBOLS) if gold else None)
+            meters = gauges(symbols)
             summary = {"symbols": symbols, "gauges": meters, "has_gold": gold is not None}
             self._summary = (key, msgspec.json.encode(summary))
         return self._summary[1]
@@ -115,7 +169,7 @@ class Page:
         """Freshness of live candles and gold. `problems` holds a sentence for each problem."""
         live = self.live
         return {
-            "version": _version(),
+            "version": installed_version(),
             "feed": self._settings.tickhouse_feed,
             "namespace": self._settings.tickhouse_namespace,
             "now": self._clock(),
@@ -125,6 +179,7 @@ class Page:
             "symbols": len(live.symbols()),
             "dropped_count": live.dropped_count,
             "gold": self._gold_status(),
+            "health": self._health(),
             "problems": self._problems(),
         }
 
@@ -147,51 +202,45 @@ class Page:
         found += [topic.detail for topic in live.topics.values() if topic.state == "waiting"]
         if self.gold.problem:
             found.append(self.gold.problem)
+        if self.gold.gold and self.gold.gold.quarantined:
+            found.append(quarantine_problem(self.gold.gold.quarantined))
         if live.dropped_count:
             found.append("There are more symbols than this page can show; the newest are left out.")
+        if health := self._health():
+            found += [self._reader_problem(health)]
+            found += [stage.problem for stage in health.stages if stage.name != "kafka"]
         return [sentence for sentence in found if sentence]
 
-
-def bar_json(bar: Bar) -> dict[str, Any]:
-    """Convert a live bar to the JSON of the routes."""
-    return {
-        "start": bar.start,
-        "open": bar.open,
-        "high": bar.high,
-        "low": bar.low,
-        "close": bar.close,
-        "volume": bar.volume,
-        "trade_count": bar.trade_count,
-        "session": bar.session,
-        "session_date": bar.session_date,
-        "status": bar.status,
-        "revision": bar.revision,
-        "price_source": bar.price_source,
-        "source": "live",
-    }
+    def _reader_problem(self, health: Health) -> str | None:
+        """What is wrong when the topic has final candles that this page has not read."""
+        newest_ms = max((s.newest_ms or 0 for s in health.stages if s.name == "candles"), default=0)
+        read_ms = self.live.last_final_end
+        if newest_ms <= read_ms or self._clock() - read_ms < READER_BEHIND_MS:
+            return None
+        by = f" by {span(newest_ms - read_ms)}" if read_ms else ""
+        return (
+            f"This page is behind{by}: {self._settings.named(CANDLES_TOPIC)} has final candles "
+            "that it has not read. If it does not catch up, restart `tickhouse dashboard`."
+        )
 
 
-def gold_bar(row: dict[str, Any]) -> dict[str, Any] | None:
-    """Convert a row of gold_candlestick to the JSON of the routes; None when it lacks a price."""
-    prices = {name: number(row[f"candle_{name}"]) for name in ("open", "high", "low", "close")}
-    start = unix_ms(row["candle_time"])
-    if start is None or None in prices.values():
-        return None
-    return {
-        "start": start,
-        **prices,
-        "volume": number(row.get("volume")),
-        "trade_count": row.get("trade_count"),
-        "session": row.get("session"),
-        "session_date": str(row.get("session_date")),
-        "status": row.get("status"),
-        "revision": row.get("revision"),
-        "price_source": row.get("price_source"),
-        "source": "gold",
-    }
+def quarantine_problem(rows: list[dict[str, Any]]) -> str:
+    """Name the newest row of the archive that gold has set aside, and count the others."""
+    newest = rows[0]
+    name = " ".join(
+        str(newest[column])
+        for column in ("dataset", "symbol", "candle_interval", "event_time")
+        if newest[column] is not None
+    )
+    rest = f" {len(rows) - 1:,} more rows are set aside." if len(rows) > 1 else ""
+    return (
+        f"Gold leaves out a row that breaks the rule {newest['reason']}: {name} "
+        f"({newest['content']}).{rest} All of them are in gold_quarantine."
+    )
 
 
-def _version() -> str:
+def installed_version() -> str:
+    """The version of Tickhouse."""
     try:
         return version("tickhouse")
     except PackageNotFoundError:

@@ -1,8 +1,8 @@
 """Read the candle topics into the page's live candles.
 
-Each topic has a thread and a consumer of its own: `candles-1m` is read committed, `candles-live`
-uncommitted, so that partial candles show before their transaction ends. No offsets are committed:
-every start reads the tail of each topic. A third thread polls the topics' ids, to
+Each topic has a thread and a consumer of its own: `candles-1m` and the rollups are read committed,
+`candles-live` uncommitted, so that partial candles show before their transaction ends. No offsets
+are committed: every start reads the tail of each topic. One more thread polls the topics' ids, to
 detect that Kafka is unavailable or that a topic was recreated.
 """
 
@@ -11,12 +11,14 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from app.contracts import CANDLES_TOPIC, LIVE_TOPIC, STOCKS_TOPIC
-from app.dashboard.live import CandleRecord, ConnectionState, LiveCandles
+from app.contracts import CANDLES_TOPIC, LIVE_TOPIC, REJECTED_TOPIC, ROLLUP_TOPICS, STOCKS_TOPIC
+from app.dashboard.live import INTERVAL_OF, ConnectionState, LiveCandles, TopicRecord, TopicStatus
+from app.dashboard.rejections import HELD, RecentRejections
 from app.errors import TickhouseError
 from app.settings import Settings
 from app.topics import topic_ids, unreachable
@@ -40,7 +42,10 @@ class Tail(NamedTuple):
 TAILS = (
     Tail(CANDLES_TOPIC, "read_committed", 50_000),
     Tail(LIVE_TOPIC, "read_uncommitted", 5_000),
+    *(Tail(topic, "read_committed", 20_000) for topic in ROLLUP_TOPICS.values()),
 )
+
+REJECTED_TAIL = Tail(REJECTED_TOPIC, "read_committed", HELD)
 
 
 class TopicIdTracker:
@@ -53,7 +58,7 @@ class TopicIdTracker:
         self._live = live
         self._on_recreated = on_recreated
         self._names = {
-            settings.named(topic): topic for topic in (STOCKS_TOPIC, CANDLES_TOPIC, LIVE_TOPIC)
+            settings.named(topic): topic for topic in (STOCKS_TOPIC, *INTERVAL_OF, REJECTED_TOPIC)
         }
         self._ids: dict[str, str] = {}
         self._lock = threading.Lock()
@@ -79,17 +84,26 @@ class TopicIdTracker:
 
 
 class TopicReader(threading.Thread):
-    """Reads one topic into the live candles; survives broker outages and deleted topics."""
+    """Reads one topic; survives broker outages and deleted topics.
+
+    :param apply: takes the records of each batch, on the reader's thread.
+    """
 
     def __init__(
-        self, settings: Settings, tail: Tail, live: LiveCandles, tracker: TopicIdTracker
+        self,
+        settings: Settings,
+        tail: Tail,
+        live: LiveCandles,
+        tracker: TopicIdTracker,
+        apply: Callable[[list[TopicRecord]], None],
     ) -> None:
         super().__init__(name=f"read {tail.topic}", daemon=True)
         self._settings = settings
         self._tail = tail
         self._live = live
         self._tracker = tracker
-        self._state = live.topics[tail.topic]
+        self._take = apply
+        self._state = live.topics.setdefault(tail.topic, TopicStatus())
         self._stopping = threading.Event()
         self._restart = threading.Event()
 
@@ -179,7 +193,7 @@ class TopicReader(threading.Thread):
         for message in batch:
             error = message.error()
             if error is None:
-                records.append(CandleRecord(message.value(), message.timestamp()[1]))
+                records.append(TopicRecord(message.value(), message.timestamp()[1]))
             elif error.code() in _GONE:
                 self._wait_for(self._settings.named(self._tail.topic), error)
                 return False
@@ -187,7 +201,7 @@ class TopicReader(threading.Thread):
                 self._disconnected(error)
         if records:
             self._live.connection = ConnectionState("connected")
-            self._live.apply(self._tail.topic, records)
+            self._take(records)
         return True
 
 
@@ -223,9 +237,16 @@ class RecreationWatch(threading.Thread):
 class Readers:
     """The threads that read the topics and watch for their recreation."""
 
-    def __init__(self, settings: Settings, live: LiveCandles) -> None:
+    def __init__(self, settings: Settings, live: LiveCandles, rejections: RecentRejections) -> None:
         tracker = TopicIdTracker(settings, live, self._restart_readers)
-        self._readers = {tail.topic: TopicReader(settings, tail, live, tracker) for tail in TAILS}
+        takers: dict[str, Callable[[list[TopicRecord]], None]] = {
+            tail.topic: partial(live.apply, tail.topic) for tail in TAILS
+        }
+        takers[REJECTED_TOPIC] = rejections.apply
+        self._readers = {
+            tail.topic: TopicReader(settings, tail, live, tracker, takers[tail.topic])
+            for tail in (*TAILS, REJECTED_TAIL)
+        }
         self._watch = RecreationWatch(live, tracker)
 
     def _restart_readers(self, topics: set[str]) -> None:

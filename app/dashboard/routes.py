@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Protocol
@@ -13,6 +13,7 @@ from starlette.applications import Starlette
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
+from starlette.middleware.gzip import GZipMiddleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
 from starlette.responses import FileResponse, PlainTextResponse, Response, StreamingResponse
@@ -20,13 +21,18 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.contracts import Interval
+from app.dashboard.access import RequireToken
 from app.dashboard.gold import TABLES, GoldNotBuilt, as_json
-from app.dashboard.page import Page
+from app.dashboard.openapi import INTERVALS, openapi
+from app.dashboard.page import Page, installed_version
 from app.dashboard.stream import ChangeNotifier, stream
+from app.market.sessions import END_MS, FIRST_MS
 
 STATIC = Path(__file__).parent / "static"
 MAX_CANDLES = 1_500
 DEFAULT_CANDLES = 500
+MAX_REJECTIONS = 100
 MAX_STREAMS = 200
 GOLD_INTERVAL_S = 1.0
 
@@ -42,17 +48,23 @@ HEADERS = {
 
 
 class BackgroundThreads(Protocol):
-    """Threads that update the page's live candles."""
+    """Threads that update what the page shows."""
 
     def start(self) -> None: ...
 
     def stop(self) -> None: ...
 
 
-def create_app(page: Page, readers: BackgroundThreads, allowed_hosts: list[str]) -> Starlette:
+def create_app(
+    page: Page,
+    threads: Sequence[BackgroundThreads],
+    allowed_hosts: list[str],
+    token: str | None = None,
+) -> Starlette:
     """Create the application; it starts the threads, and stops them when it ends.
 
     :param allowed_hosts: accepted `Host` headers, `["*"]` for any.
+    :param token: without it, requests are answered with 401; None: not needed.
     """
     routes = Routes(page)
 
@@ -61,13 +73,15 @@ def create_app(page: Page, readers: BackgroundThreads, allowed_hosts: list[str])
         notifier = routes.notifier = ChangeNotifier()
         page.live.on_change(notifier.notify)
         gold = asyncio.create_task(_follow_gold(page, notifier))
-        readers.start()
+        for thread in threads:
+            thread.start()
         try:
             yield
         finally:
             notifier.stop()
             gold.cancel()
-            await asyncio.to_thread(readers.stop)
+            for thread in threads:
+                await asyncio.to_thread(thread.stop)
 
     app = Starlette(
         routes=[
@@ -77,14 +91,19 @@ def create_app(page: Page, readers: BackgroundThreads, allowed_hosts: list[str])
             Route("/api/symbols", routes.symbols),
             Route("/api/candles", routes.candles),
             Route("/api/summary", routes.summary),
+            Route("/api/sparklines", routes.sparklines),
+            Route("/api/rejections", routes.rejections),
             Route("/api/gold/{table}", routes.gold),
             Route("/api/status", routes.status),
+            Route("/api/openapi.json", routes.openapi),
             Mount("/static", StaticFiles(directory=STATIC)),
         ],
         lifespan=lifespan,
         middleware=[
             Middleware(SafeHeaders),
             Middleware(TrustedHostMiddleware, allowed_hosts=allowed_hosts, www_redirect=False),
+            *([Middleware(RequireToken, token=token)] if token else []),
+            Middleware(GZipMiddleware, compresslevel=6),
         ],
         exception_handlers={HTTPException: _sentence, GoldNotBuilt: _not_built},
     )
@@ -104,7 +123,6 @@ class Routes:
 
     def __init__(self, page: Page) -> None:
         self._page = page
-        self._streams = 0
         self.notifier: ChangeNotifier | None = None
 
     def stop_streams(self) -> None:
@@ -124,14 +142,24 @@ class Routes:
     async def status(self, request: Request) -> Response:
         return _json(self._page.status())
 
+    async def openapi(self, request: Request) -> Response:
+        return _json(openapi(installed_version(), MAX_CANDLES, DEFAULT_CANDLES))
+
     async def summary(self, request: Request) -> Response:
         summary = await asyncio.to_thread(self._page.summary)
         return Response(summary, media_type="application/json")
 
+    async def sparklines(self, request: Request) -> Response:
+        return _json({"closes": await asyncio.to_thread(self._page.sparklines)})
+
+    async def rejections(self, request: Request) -> Response:
+        return _json({"rejections": self._page.rejections(MAX_REJECTIONS)})
+
     async def candles(self, request: Request) -> Response:
         symbol, limit = self._symbol(request), _limit(request)
-        candles, _ = await asyncio.to_thread(self._page.candles, symbol, limit)
-        return _json({"symbol": symbol, "interval": "1m", "candles": candles})
+        interval, before_ms = _interval(request), _before(request)
+        candles, _ = await asyncio.to_thread(self._page.candles, symbol, limit, interval, before_ms)
+        return _json({"symbol": symbol, "interval": interval, "candles": candles})
 
     async def gold(self, request: Request) -> Response:
         table = request.path_params["table"]
@@ -148,19 +176,24 @@ class Routes:
         return _json({"built_at": gold.built_at_ms, "rows": [as_json(row) for row in rows]})
 
     async def events(self, request: Request) -> Response:
-        symbol = self._symbol(request)
-        if self._streams >= MAX_STREAMS:
+        symbol, interval = self._symbol(request), _interval(request)
+        if self.notifier and self.notifier.streams >= MAX_STREAMS:
             raise HTTPException(503, f"{MAX_STREAMS} pages are open already; close one of them.")
-        return StreamingResponse(self._counted(symbol), media_type="text/event-stream")
+        last_id = request.headers.get("last-event-id") or request.query_params.get("last_event_id")
+        return StreamingResponse(
+            self._counted(symbol, interval, last_id), media_type="text/event-stream"
+        )
 
-    async def _counted(self, symbol: str) -> AsyncIterator[bytes]:
+    async def _counted(
+        self, symbol: str, interval: Interval, last_event_id: str | None
+    ) -> AsyncIterator[bytes]:
         assert self.notifier is not None
-        self._streams += 1
+        self.notifier.streams += 1
         try:
-            async for event in stream(self._page, self.notifier, symbol):
+            async for event in stream(self._page, self.notifier, symbol, interval, last_event_id):
                 yield event
         finally:
-            self._streams -= 1
+            self.notifier.streams -= 1
 
     def _symbol(self, request: Request) -> str:
         symbol = request.query_params.get("symbol", "")
@@ -179,6 +212,26 @@ def _limit(request: Request) -> int:
     if not (text.isascii() and text.isdigit() and len(text) < 6 and 1 <= int(text) <= MAX_CANDLES):
         raise HTTPException(
             400, f"The limit {text[:20]!r} must be an integer from 1 to {MAX_CANDLES}."
+        )
+    return int(text)
+
+
+def _interval(request: Request) -> Interval:
+    text = request.query_params.get("interval", "1m")
+    for interval in INTERVALS:
+        if interval == text:
+            return interval
+    raise HTTPException(400, f"The interval {text[:20]!r} is not one of {', '.join(INTERVALS)}.")
+
+
+def _before(request: Request) -> int | None:
+    text = request.query_params.get("before")
+    if text is None:
+        return None
+    is_number = text.isascii() and text.isdigit() and len(text) < 16
+    if not (is_number and FIRST_MS <= int(text) <= END_MS):
+        raise HTTPException(
+            400, f"before {text[:20]!r} must be a time in UNIX ms, from 1990 to 2050."
         )
     return int(text)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import socket
 import time
 from collections.abc import Callable
@@ -10,17 +9,16 @@ from collections.abc import Callable
 import uvicorn
 from starlette.applications import Starlette
 
-from app.contracts import CANDLES_TOPIC, LIVE_TOPIC
 from app.dashboard.gold import GoldReader
 from app.dashboard.live import LiveCandles
 from app.dashboard.page import Page
 from app.dashboard.reader import Readers
+from app.dashboard.rejections import RecentRejections
 from app.dashboard.routes import create_app
 from app.errors import TickhouseError
+from app.health.monitor import HealthMonitor
 from app.hosts import is_loopback
 from app.settings import Settings
-
-log = logging.getLogger("tickhouse.dashboard")
 
 LOOPBACK_NAMES = ["127.0.0.1", "localhost", "[::1]"]
 GRACE_S = 3
@@ -34,13 +32,19 @@ def run(settings: Settings, host: str, port: int) -> None:
     """Serve the page until Ctrl-C or SIGTERM.
 
     :param port: 0 for any free port; the address is printed.
-    :raises DashboardError: the server cannot listen on the address.
+    :raises DashboardError: the server cannot listen on the address, or others could reach it and
+        DASHBOARD_TOKEN is not set.
     """
+    if not is_loopback(host) and settings.dashboard_token is None:
+        raise DashboardError(
+            f"The page would listen on {host}, where other machines can reach it. Set "
+            "DASHBOARD_TOKEN to a long random text, which opens the page, or leave --host out."
+        )
     listener = listen(host, port)
     app = build(settings, host, _now_ms)
     print(f"The page: {address(listener)}", flush=True)
-    if not is_loopback(host):
-        log.warning("the page listens on %s: anyone who can reach this address can read it", host)
+    if settings.dashboard_token is not None:
+        print("It needs its token: open it once with ?token=…, DASHBOARD_TOKEN.", flush=True)
     config = uvicorn.Config(
         app, log_level="warning", access_log=False, timeout_graceful_shutdown=GRACE_S
     )
@@ -52,10 +56,20 @@ def run(settings: Settings, host: str, port: int) -> None:
 
 def build(settings: Settings, host: str, clock: Callable[[], int]) -> Starlette:
     """Create the application for `settings`, to be served on `host`."""
-    live = LiveCandles(settings.tickhouse_feed, (CANDLES_TOPIC, LIVE_TOPIC))
-    page = Page(settings, live, GoldReader(settings), clock)
+    live = LiveCandles(settings.tickhouse_feed)
+    monitor = HealthMonitor(settings, clock)
+    rejections = RecentRejections()
+    page = Page(
+        settings, live, GoldReader(settings), clock, lambda: monitor.newest, rejections.newest
+    )
     hosts = [*LOOPBACK_NAMES, host] if is_loopback(host) else ["*"]
-    return create_app(page, Readers(settings, live), hosts)
+    token = settings.dashboard_token
+    return create_app(
+        page,
+        [Readers(settings, live, rejections), monitor],
+        hosts,
+        token=token.get_secret_value() if token else None,
+    )
 
 
 class DashboardServer(uvicorn.Server):

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from msgspec import Struct
 
+from app.dashboard.bar import Bar
 from app.dashboard.day import DayTotals
 
 GoldRow = Mapping[str, Any]
@@ -33,6 +34,7 @@ class Totals(Struct, frozen=True):
     volume: float
     traded_value: float
     vwap: float | None
+    trade_count: int | None
     since: int | None
 
 
@@ -50,6 +52,8 @@ class SymbolSummary(Struct, frozen=True, kw_only=True):
     session: str | None
     session_date: str
     totals: Totals
+    last_range_bp: float | None = None
+    """Range of the newest minute, in basis points of its close; None from gold alone."""
     sector: str | None = None
     volatility: float | None = None
     relative_volatility: float | None = None
@@ -100,6 +104,7 @@ def summarize_symbol(
         session=day.newest.session if day else gold.get("session"),
         session_date=today,
         totals=_totals(day, gold, newest.price),
+        last_range_bp=_range_bp(day.newest) if day else None,
         sector=gold.get("sector"),
         volatility=number(gold.get("volatility")),
         relative_volatility=number(gold.get("relative_volatility")),
@@ -107,6 +112,10 @@ def summarize_symbol(
         typical_sales=number(gold.get("typical_sales")),
         typical_days=gold.get("typical_days"),
     )
+
+
+def _range_bp(bar: Bar) -> float | None:
+    return (bar.high - bar.low) / bar.close * 10_000 if bar.close else None
 
 
 class _Price(NamedTuple):
@@ -135,7 +144,7 @@ def _totals(day: DayTotals | None, gold: GoldRow, price: float) -> Totals:
     live = _live_totals(day) if day else None
     volume = number(gold.get("volume"))
     if volume is None or (live and live.volume >= volume):
-        return live or Totals(GOLD, price, price, 0.0, 0.0, None, None)
+        return live or Totals(GOLD, price, price, 0.0, 0.0, None, None, None)
     seen = [number(gold.get("day_low")), number(gold.get("day_high"))]
     if live:
         seen += [live.low, live.high]
@@ -147,6 +156,7 @@ def _totals(day: DayTotals | None, gold: GoldRow, price: float) -> Totals:
         volume=volume,
         traded_value=number(gold.get("traded_value")) or 0.0,
         vwap=number(gold.get("vwap")),
+        trade_count=gold.get("trade_count"),
         since=None,
     )
 
@@ -159,6 +169,7 @@ def _live_totals(day: DayTotals) -> Totals:
         volume=day.volume,
         traded_value=day.notional,
         vwap=day.notional / day.volume if day.volume else None,
+        trade_count=day.trade_count,
         since=day.since,
     )
 
@@ -171,13 +182,12 @@ def _reference(gold: GoldRow, day: DayTotals | None) -> tuple[float | None, str 
     return (day.open, SESSION_OPEN) if day else (None, None)
 
 
-def gauges(
-    symbols: Iterable[SymbolSummary], gold_all: GoldRow | None
-) -> dict[str, dict[str, Gauge]]:
+def gauges(symbols: Iterable[SymbolSummary]) -> dict[str, dict[str, Gauge]]:
     """Gauges of volume and sales for each symbol, and under `ALL_SYMBOLS` for their total.
 
     Full scale is twice the typical value; without history, the largest value of any symbol. The
-    total leaves out symbols that have not traded for longer than a long weekend.
+    total leaves out symbols that have not traded for longer than a long weekend and, unless none
+    has a typical value, those without one: it compares like with like.
     """
     symbols = list(symbols)
     if not symbols:
@@ -197,14 +207,18 @@ def gauges(
         }
         for summary in symbols
     }
-    gold_all = gold_all or {}
-    volume = math.fsum(symbol.totals.volume for symbol in trading)
-    sales = math.fsum(symbol.totals.traded_value for symbol in trading)
     found[ALL_SYMBOLS] = {
-        "volume": _gauge(volume, number(gold_all.get("typical_volume")), volume),
-        "sales": _gauge(sales, number(gold_all.get("typical_sales")), sales),
+        "volume": _total([(each.totals.volume, each.typical_volume) for each in trading]),
+        "sales": _total([(each.totals.traded_value, each.typical_sales) for each in trading]),
     }
     return found
+
+
+def _total(values: list[tuple[float, float | None]]) -> Gauge:
+    """The gauge of the sum of values, each with its typical value."""
+    with_typical = [(value, typical) for value, typical in values if typical and typical > 0]
+    total = math.fsum(value for value, _ in with_typical or values)
+    return _gauge(total, math.fsum(typical for _, typical in with_typical), total)
 
 
 def _gauge(value: float, typical: float | None, largest: float) -> Gauge:

@@ -1,13 +1,22 @@
-// Formats of numbers and times. Times are UNIX ms, shown in the viewer's time zone.
+// Formats of numbers and times. Times are UNIX ms; `zone` is an IANA name, undefined the viewer's.
 
 const NONE = "–";
 const compactFormat = new Intl.NumberFormat("en", { notation: "compact", maximumSignificantDigits: 4 });
-const dayFormat = new Intl.DateTimeFormat(undefined, { month: "short", day: "numeric" });
-const yearFormat = new Intl.DateTimeFormat(undefined, { year: "numeric", month: "short", day: "numeric" });
-const timeFormat = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
-const secondFormat = new Intl.DateTimeFormat(undefined, {
-  hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23",
-});
+
+// Formats of one time zone (an IANA name; undefined: the viewer's), made once each.
+const FORMATS = {
+  day: { month: "short", day: "numeric" },
+  year: { year: "numeric", month: "short", day: "numeric" },
+  minute: { hour: "2-digit", minute: "2-digit", hourCycle: "h23" },
+  second: { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" },
+};
+const made = new Map();
+
+function formatter(kind, timeZone) {
+  const key = `${kind} ${timeZone}`;
+  if (!made.has(key)) made.set(key, new Intl.DateTimeFormat(undefined, { ...FORMATS[kind], timeZone }));
+  return made.get(key);
+}
 
 export const price = (value, digits) =>
   value == null ? NONE : value.toLocaleString("en", { minimumFractionDigits: digits, maximumFractionDigits: digits });
@@ -27,20 +36,26 @@ export const arrow = (value) => (value > 0 ? "▲" : value < 0 ? "▼" : "");
 
 export const direction = (value) => (value > 0 ? "up" : value < 0 ? "down" : "");
 
-export const day = (ms) =>
-  (new Date(ms).getFullYear() === new Date().getFullYear() ? dayFormat : yearFormat).format(ms);
-export const minute = (ms) => timeFormat.format(ms);
-export const dayAndMinute = (ms) => `${day(ms)}, ${minute(ms)}`;
+const yearOf = (ms, zone) => formatter("year", zone).formatToParts(ms).find(({ type }) => type === "year").value;
+
+export const day = (ms, zone) => formatter(yearOf(ms, zone) === yearOf(Date.now(), zone) ? "day" : "year", zone).format(ms);
+export const minute = (ms, zone) => formatter("minute", zone).format(ms);
+export const dayAndMinute = (ms, zone) => `${day(ms, zone)}, ${minute(ms, zone)}`;
+export const isMidnight = (ms, zone) => minute(ms, zone) === "00:00";
 export const utc = (ms) => `${new Date(ms).toISOString().slice(0, 19).replace("T", " ")} UTC`;
 
-export function time(ms, { seconds = false, now = Date.now() } = {}) {
+/**
+ * @param {number} ms
+ * @param {{seconds?: boolean, now?: number, zone?: string}} options
+ */
+export function time(ms, { seconds = false, now = Date.now(), zone } = {}) {
   const element = document.createElement("time");
   if (ms == null) {
     element.textContent = NONE;
     return element;
   }
-  const clock = (seconds ? secondFormat : timeFormat).format(ms);
-  element.textContent = day(ms) === day(now) ? clock : `${day(ms)}, ${clock}`;
+  const clock = formatter(seconds ? "second" : "minute", zone).format(ms);
+  element.textContent = day(ms, zone) === day(now, zone) ? clock : `${day(ms, zone)}, ${clock}`;
   element.dateTime = new Date(ms).toISOString();
   element.title = utc(ms);
   return element;

@@ -25,19 +25,24 @@ function create(figure) {
   figure.append(svg, caption);
 }
 
+/**
+ * @param {HTMLElement} figure
+ * @param {string} name
+ * @param {Gauge | undefined} gauge
+ */
 export function drawGauge(figure, name, gauge) {
   if (!figure.firstChild) create(figure);
   const [, fill, mark, text] = figure.querySelector("svg").children;
-  const share = gauge?.max ? Math.min(1, gauge.value / gauge.max) : 0;
+  const share = gauge?.typical ? Math.min(1, gauge.value / gauge.max) : 0; // without history there is no scale
   fill.setAttribute("stroke-dasharray", `${share * 100} 200`);
   text.textContent = format.compact(gauge?.value);
-  const typical = gauge?.typical == null ? "typical value not known yet" : `typical by now: ${format.compact(gauge.typical)} (${gauge.relative.toFixed(2)}×)`;
+  const typical = gauge?.typical == null ? "no history yet" : `typical by now: ${format.compact(gauge.typical)} (${gauge.relative.toFixed(2)}×)`;
   if (gauge?.typical) mark.setAttribute("d", markAt(gauge.typical / gauge.max));
   else mark.removeAttribute("d");
   figure.querySelector("figcaption").textContent = `${name} · ${typical}`;
   figure.setAttribute("aria-label", name);
-  figure.setAttribute("aria-valuemax", gauge?.max ?? 0);
-  figure.setAttribute("aria-valuenow", gauge?.value ?? 0);
+  figure.setAttribute("aria-valuemax", String(gauge?.max ?? 0));
+  figure.setAttribute("aria-valuenow", String(gauge?.value ?? 0));
   figure.setAttribute("aria-valuetext", `${format.compact(gauge?.value)}, ${typical}`);
 }
 

@@ -1,123 +1,140 @@
-// The page: subscribes to the events of the chosen symbol and draws them.
+// The page: connects the event stream, the store and the panels.
 
 import { CandleChart, statusOf } from "./chart.js";
 import * as format from "./format.js";
 import { drawGauge } from "./gauges.js";
+import { PipelineStrip } from "./pipeline.js";
+import { RejectionList } from "./rejections.js";
+import { ADDRESS_KEYS, Store, readAddress, writeAddress } from "./store.js";
+import { Stream } from "./stream.js";
+import { applyTheme, onThemeChange } from "./theme.js";
 import { drawTiles } from "./tiles.js";
-import { TreeMap } from "./treemap.js";
+import { TreeMap, drawLegend } from "./treemap.js";
+import { WatchList } from "./watchlist.js";
 
 const SILENCE_MS = 6000;
 const RETRY_MS = 2000;
+const SPARKLINES_MS = 60000;
 const STALE_MS = 180000; // while a market is open, some symbol trades each minute
+const HISTORY = 500;
 const FEEDS = {
   live: ["LIVE", "good"],
-  simulated: ["SIMULATED", "loud"],
-  replay: ["REPLAY", "loud"],
-};
-const FEED_NOTICES = {
-  simulated: "SIMULATED: this market is simulated; no price on this page is real.",
-  replay: "REPLAY: recorded trades, not the current market.",
+  simulated: ["SIMULATED", "loud", "This market is simulated: no price on this page is real."],
+  replay: ["REPLAY", "loud", "Recorded trades, not the current market."],
 };
 
+/** @returns {any} an element of index.html, of whatever kind */
 const $ = (id) => document.getElementById(id);
-const chart = new CandleChart($("chart"), $("legend"));
+const asked = readAddress();
+const store = new Store({ ...asked, symbol: null, symbols: [], summaries: new Map(), current: undefined, gauges: {}, status: null, lastEvent: 0, skew: 0, notice: null });
+const now = () => Date.now() + store.get("skew");
+const getJson = async (path) => {
+  const answer = await fetch(path);
+  if (!answer.ok) throw new Error(`${path}: ${answer.status}`);
+  return answer.json();
+};
+const zone = () => ({ exchange: exchangeZone(), utc: "UTC" })[store.get("zone")];
+
+// Stocks trade in New York; what trades around the clock has UTC days.
+function exchangeZone() {
+  return store.get("summaries").get(store.get("symbol"))?.session === "continuous" ? "UTC" : "America/New_York";
+}
+
+const choose = (symbol) => store.set({ symbol, current: store.get("summaries").get(symbol), notice: null });
+const chart = new CandleChart($("chart"), $("legend"), $("latest"), async (before) => {
+  const query = new URLSearchParams({ symbol: store.get("symbol"), interval: store.get("interval"), limit: String(HISTORY), before });
+  return (await getJson(`/api/candles?${query}`)).candles;
+});
+const pipeline = new PipelineStrip($("pipeline"));
 const treemap = new TreeMap($("treemap"), choose);
-const state = { symbol: null, symbols: [], summaries: new Map(), summary: null, status: null, lastEvent: 0, skew: 0, notice: null };
-let source = null;
+const watchlist = new WatchList($("watchlist"), { choose, sort: (sort) => store.set({ sort }) });
 
-const now = () => Date.now() + state.skew;
-
-function choose(symbol) {
-  if (symbol === state.symbol) return;
-  state.symbol = symbol;
-  state.notice = null;
-  $("symbol").value = symbol;
-  document.title = `${symbol} · Tickhouse`;
-  const address = new URL(location.href);
-  address.searchParams.set("symbol", symbol);
-  history.replaceState(null, "", address);
-  chart.show([]);
-  drawSummary();
-  drawNotices();
-  listen();
-}
-
-function listen() {
-  source?.close();
-  source = new EventSource(`/events?symbol=${encodeURIComponent(state.symbol)}`);
-  const here = source;
-  const on = (name, handle) =>
-    here.addEventListener(name, (event) => {
-      if (here !== source) return;
-      state.lastEvent = Date.now();
-      handle(JSON.parse(event.data));
-      drawLink();
-    });
-  on("snapshot", (snapshot) => {
-    chart.show(snapshot.candles);
+let shown = null; // symbol and interval on the chart
+const stream = new Stream({
+  snapshot: ({ symbol, interval, candles }) => {
+    received();
+    chart.show(candles, { keepView: shown === `${symbol} ${interval}` });
+    shown = `${symbol} ${interval}`;
     drawTable();
-  });
-  on("candles", (update) => {
+  },
+  candles: (update) => {
+    received();
     chart.merge(update.candles);
-    if (update.summary) updateSymbol(update.summary);
+    if (update.summary) store.set({ current: update.summary });
     drawTable();
-  });
-  on("summary", updateSummary);
-  on("status", updateStatus);
-  here.addEventListener("error", () => {
-    if (here !== source) return;
-    state.lastEvent = 0;
-    drawLink();
-    if (here.readyState === EventSource.CLOSED) setTimeout(() => here === source && listen(), RETRY_MS);
-  });
-}
+  },
+  summary: (summary) => {
+    received();
+    const summaries = new Map(summary.symbols.map((entry) => [entry.symbol, entry]));
+    const symbols = [...new Set([...store.get("symbols"), ...summaries.keys()])].sort();
+    store.set({ summaries, current: summaries.get(store.get("symbol")), gauges: summary.gauges, ...(symbols.length > store.get("symbols").length ? { symbols } : {}) });
+  },
+  status: (status) => {
+    received();
+    store.set({ status, skew: status.now - Date.now() });
+  },
+  error: () => store.set({ lastEvent: 0 }),
+});
+const received = () => store.set({ lastEvent: Date.now() });
 
-function updateSummary(summary) {
-  state.summary = summary;
-  state.summaries = new Map(summary.symbols.map((entry) => [entry.symbol, entry]));
-  const unknown = summary.symbols.some(({ symbol }) => !state.symbols.includes(symbol));
-  if (unknown) setSymbols([...new Set([...state.symbols, ...state.summaries.keys()])].sort());
-  drawSummary();
-}
-
-function updateSymbol(summary) {
-  state.summaries.set(summary.symbol, summary);
-  chart.setDigits(summary.digits);
-  drawTiles(summary, now(), state.status?.feed === "replay");
-}
-
-function updateStatus(status) {
-  state.status = status;
-  state.skew = status.now - Date.now();
-  drawStatus();
-  drawNotices();
-  drawTiles(state.summaries.get(state.symbol), now(), status.feed === "replay");
-}
-
-function drawSummary() {
-  const summary = state.summaries.get(state.symbol);
+store.on(["symbol", "interval"], ({ symbol, interval }) => {
+  if (!symbol) return;
+  document.title = `${symbol} · Tickhouse`;
+  $("symbol").value = symbol;
+  chart.setView(chartView());
+  chart.show([]);
+  stream.open(symbol, interval);
+});
+store.on(["style", "overlays", "zone"], () => {
+  if (store.get("symbol")) chart.setView(chartView());
+});
+store.on(ADDRESS_KEYS, (state) => state.symbol && writeAddress(state));
+store.on(["symbols"], ({ symbols, symbol }) => {
+  $("symbol").replaceChildren(...symbols.map((name) => new Option(name, name, false, name === symbol)));
+});
+// `current` is the chosen symbol's summary, which comes with each change of its candles; `summaries`
+// are those of all symbols, each second.
+store.on(["current", "status", "zone"], ({ current: summary, status }) => {
   if (summary) chart.setDigits(summary.digits);
-  drawTiles(summary, now(), state.status?.feed === "replay");
+  drawTiles(summary, { now: now(), isReplay: status?.feed === "replay", zone: zone() });
   $("chart").setAttribute("aria-label", summary
     ? `Candlestick chart of ${summary.symbol}, price ${format.price(summary.price, summary.digits)}`
     : "Candlestick chart, no candle yet");
-  if (!state.summary) return;
-  treemap.draw(state.summary.symbols, state.symbol);
-  const gauges = state.summary.gauges;
-  for (const [suffix, key, name] of [["", state.symbol, state.symbol], ["-all", "*", "All symbols"]]) {
-    drawGauge($(`gauge-volume${suffix}`), `${name}: volume`, gauges[key]?.volume);
-    drawGauge($(`gauge-sales${suffix}`), `${name}: sales`, gauges[key]?.sales);
+});
+store.on(["summaries", "symbol", "sort"], ({ summaries, symbol, sort }) => watchlist.draw([...summaries.values()], symbol, sort));
+store.on(["summaries", "symbol", "size"], ({ summaries, symbol, size }) => treemap.draw([...summaries.values()], symbol, size));
+store.on(["gauges", "symbol"], drawGauges);
+store.on(["status", "notice"], drawNotices);
+store.on(["status"], ({ status }) => {
+  if (!status) return;
+  pipeline.draw(status.health, now());
+  drawStatus(status);
+});
+store.on(["lastEvent", "summaries", "status"], drawLink);
+
+function chartView() {
+  const { interval, style, overlays } = Object.fromEntries(["interval", "style", "overlays"].map((key) => [key, store.get(key)]));
+  return { interval, style, overlays: overlays.split(",").filter(Boolean), zone: zone() };
+}
+
+function drawGauges({ gauges, symbol, summaries }) {
+  for (const [suffix, key, name] of [["", symbol, symbol], ["-all", "*", "All symbols"]]) {
+    drawGauge($(`gauge-volume${suffix}`), `${name ?? ""}: volume`, gauges[key]?.volume);
+    drawGauge($(`gauge-sales${suffix}`), `${name ?? ""}: sales`, gauges[key]?.sales);
   }
-  $("gauges-hint").textContent = summary?.typical_days
-    ? `Today so far; the mark is the median of ${summary.typical_days} earlier days by this minute.`
-    : "Today so far. Without history, full scale is the largest value of any symbol.";
+  const days = summaries.get(symbol)?.typical_days;
+  $("gauges-hint").textContent = days
+    ? `Today so far. Mark: median of ${days} earlier ${days === 1 ? "day" : "days"} by now.`
+    : "Today so far, no history yet.";
 }
 
 function linkState() {
-  if (!state.lastEvent) return ["reconnecting", "bad"];
-  if (Date.now() - state.lastEvent > SILENCE_MS) return ["no data from the server", "bad"];
-  const newest = Math.max(...[...state.summaries.values()].map((summary) => summary.as_of));
-  const stale = state.status?.feed !== "replay" && state.summaries.size > 0 && now() - newest > STALE_MS;
+  const [lastEvent, summaries, status] = [store.get("lastEvent"), store.get("summaries"), store.get("status")];
+  if (!navigator.onLine) return ["offline: this device has no network", "bad"];
+  if (!lastEvent) return ["reconnecting", "bad"];
+  if (Date.now() - lastEvent > SILENCE_MS) return ["no data from the server", "bad"];
+  const newest = Math.max(...[...summaries.values()].map((summary) => summary.as_of));
+  const stale = status?.feed !== "replay" && summaries.size > 0 && now() - newest > STALE_MS;
   return stale ? [`stale: newest price ${format.age(now() - newest)}`, "loud"] : ["connected", "good"];
 }
 
@@ -129,18 +146,20 @@ function drawLink() {
   badge.className = `badge ${kind}`;
 }
 
-function drawStatus() {
-  const status = state.status;
-  const [word, kind] = FEEDS[status.feed] ?? [status.feed, "loud"];
-  $("feed").textContent = word;
-  $("feed").className = `badge ${kind}`;
-  $("feed").hidden = false;
+function drawStatus(status) {
+  const [word, kind, explanation] = FEEDS[status.feed] ?? [status.feed, "loud"];
+  const feed = $("feed");
+  feed.textContent = word;
+  feed.className = `badge ${kind}`;
+  feed.title = explanation ?? "";
+  feed.hidden = false;
   setStatus("status-kafka", [status.kafka.state], status.kafka.state === "away");
   const final = status.last_final_end;
-  setStatus("status-final", final ? [format.time(final, { now: now() }), status.feed === "replay" ? "" : ` (${format.age(now() - final)})`] : ["none yet"], false);
+  const moment = (ms, options = {}) => format.time(ms, { now: now(), zone: zone(), ...options });
+  setStatus("status-final", final ? [moment(final), status.feed === "replay" ? "" : ` (${format.age(now() - final)})`] : ["none yet"], false);
   const gold = status.gold;
   setStatus("status-gold", gold.built_at
-    ? [format.time(gold.built_at, { seconds: true, now: now() }), ` (${format.age(now() - gold.built_at)}), gold as of `, format.time(gold.as_of, { now: now() })]
+    ? [moment(gold.built_at, { seconds: true }), ` (${format.age(now() - gold.built_at)}), gold as of `, moment(gold.as_of)]
     : ["not built yet"], gold.state === "stuck");
   setStatus("status-version", [status.version + (status.namespace ? `, namespace ${status.namespace}` : "")], false);
 }
@@ -150,14 +169,13 @@ function setStatus(id, words, bad) {
   $(id).classList.toggle("bad", Boolean(bad));
 }
 
-function drawNotices() {
-  const status = state.status;
-  const words = [state.notice, status && FEED_NOTICES[status.feed], ...(status?.problems ?? [])];
-  if (status?.gold.state === "absent") words.push(`${status.gold.detail} Meanwhile all values are computed from live candles.`);
-  const shown = words.filter(Boolean);
+function drawNotices({ status, notice }) {
+  const words = [notice, ...(status?.problems ?? [])];
+  if (status?.gold.state === "absent") words.push(`${status.gold.detail.split(":")[0]}; figures are those of live candles.`);
+  const sentences = words.filter(Boolean);
   const box = $("notices");
-  if ([...box.children].map((line) => line.textContent).join("\n") === shown.join("\n")) return;
-  box.replaceChildren(...shown.map((sentence) => {
+  if ([...box.children].map((line) => line.textContent).join("\n") === sentences.join("\n")) return;
+  box.replaceChildren(...sentences.map((sentence) => {
     const line = document.createElement("p");
     line.textContent = sentence;
     return line;
@@ -169,7 +187,7 @@ function drawTable() {
   const rows = chart.newest(20).reverse().map((candle) => {
     const row = document.createElement("tr");
     const prices = ["open", "high", "low", "close"].map((key) => format.price(candle[key], chart.digits));
-    const cells = [format.time(candle.start), ...prices, format.compact(candle.volume), format.exact(candle.trade_count), statusOf(candle)];
+    const cells = [format.time(candle.start, { zone: zone() }), ...prices, format.compact(candle.volume), format.exact(candle.trade_count), statusOf(candle)];
     row.append(...cells.map((content) => {
       const cell = document.createElement("td");
       cell.append(content);
@@ -180,39 +198,74 @@ function drawTable() {
   document.querySelector("#table tbody").replaceChildren(...rows);
 }
 
-function setSymbols(symbols) {
-  state.symbols = symbols;
-  $("symbol").replaceChildren(...symbols.map((symbol) => new Option(symbol, symbol, false, symbol === state.symbol)));
+// A group of buttons of which one, or with `several` any number, is pressed.
+function choices(id, key, several = false) {
+  const buttons = [...$(id).querySelectorAll("button")];
+  for (const button of buttons) {
+    button.addEventListener("click", () => {
+      const held = new Set(several ? store.get(key).split(",").filter(Boolean) : []);
+      if (!held.delete(button.value)) held.add(button.value);
+      store.set({ [key]: [...held].join(",") });
+    });
+  }
+  store.on([key], (state) => {
+    const pressed = state[key].split(",");
+    for (const button of buttons) button.setAttribute("aria-pressed", pressed.includes(button.value));
+  });
+}
+
+function select(id, key) {
+  $(id).addEventListener("change", (event) => store.set({ [key]: event.target.value }));
+  store.on([key], (state) => { $(id).value = state[key]; });
+}
+
+async function drawSparklines() {
+  try {
+    watchlist.drawSparklines((await getJson("/api/sparklines")).closes);
+  } catch {
+    // the server does not answer, which the badge shows; tried again in a minute
+  }
 }
 
 async function start() {
-  const asked = new URL(location.href).searchParams.get("symbol");
   let symbols = [];
   while (symbols.length === 0) {
     try {
-      const [found, status] = await Promise.all(["/api/symbols", "/api/status"].map(async (path) => (await fetch(path)).json()));
+      const [found, status] = await Promise.all(["/api/symbols", "/api/status"].map(getJson));
       symbols = found.symbols;
-      updateStatus(status);
+      store.set({ status, skew: status.now - Date.now() });
     } catch {
       drawLink(); // the server does not answer; the badge shows it
     }
     if (symbols.length === 0) {
-      state.notice = "No candle has been seen yet.";
-      drawNotices();
+      store.set({ notice: "No candle has been seen yet." });
       await new Promise((done) => setTimeout(done, RETRY_MS));
     }
   }
-  state.notice = null;
-  setSymbols(symbols);
-  const known = symbols.includes(asked);
-  choose(known ? asked : symbols[0]);
-  if (asked && !known) {
-    state.notice = `No candle of “${asked}” has been seen; this is ${symbols[0]}. Choose another from the list.`;
-    drawNotices();
-  }
+  store.set({ notice: null, symbols });
+  const known = symbols.includes(asked.symbol);
+  choose(known ? asked.symbol : symbols[0]);
+  if (asked.symbol && !known) store.set({ notice: `No candle of “${asked.symbol}” has been seen; this is ${symbols[0]}. Choose another from the list.` });
+  drawSparklines();
+  setInterval(drawSparklines, SPARKLINES_MS);
 }
 
+choices("interval", "interval");
+choices("style", "style");
+choices("overlays", "overlays", true);
+select("zone", "zone");
+select("size", "size");
 $("symbol").addEventListener("change", (event) => choose(event.target.value));
 $("table").addEventListener("toggle", drawTable);
+document.addEventListener("keydown", (event) => {
+  if (event.key !== "/" || /** @type {Element} */ (event.target).closest("input, select, textarea") || event.ctrlKey || event.metaKey) return;
+  event.preventDefault();
+  watchlist.focusSearch();
+});
+new RejectionList($("rejections"), { load: async () => (await getJson("/api/rejections")).rejections, zone });
+drawLegend($("scale"));
+applyTheme($("theme"), $("palette"));
+onThemeChange(() => chart.paint());
 setInterval(drawLink, 1000);
+for (const change of ["online", "offline"]) addEventListener(change, drawLink);
 start();

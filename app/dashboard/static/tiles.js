@@ -4,38 +4,55 @@ import * as format from "./format.js";
 
 const FROM = { live: "live candles", gold: "warehouse" };
 
-function fill(id, value, note, change) {
+function fill(id, value, note, title = "") {
   const tile = document.getElementById(id);
+  /** @type {HTMLElement} */
   const field = tile.querySelector(".value");
   if (value instanceof Node) field.replaceChildren(value);
   else field.textContent = value;
+  field.title = title;
   tile.querySelector(".note").textContent = note;
   return tile;
 }
 
-export function drawTiles(summary, now, isReplay) {
+/**
+ * @param {SymbolSummary | undefined} summary
+ * @param {{now: number, isReplay: boolean, zone: string | undefined}} options
+ */
+export function drawTiles(summary, { now, isReplay, zone }) {
   if (!summary) {
-    for (const name of ["price", "range", "volume", "vwap", "traded", "asof"]) fill(`tile-${name}`, "–", "no candle yet");
+    for (const tile of document.querySelectorAll("#tiles .tile")) fill(tile.id, "–", "");
+    fill("tile-price", "–", "no candle yet");
     document.querySelector("#tile-price .change").textContent = "";
     return;
   }
   const { totals, digits } = summary;
   const write = (value) => format.price(value, digits);
-  const since = totals.since == null ? "" : `, since ${format.dayAndMinute(totals.since)}`;
-  const from = `${FROM[totals.source]}${since}`;
-  const tile = fill("tile-price", write(summary.price), `${FROM[summary.price_source]} · ${summary.session ?? ""} ${summary.session_date}`);
+  const from = FROM[totals.source] + (totals.since == null ? "" : ` since ${format.minute(totals.since, zone)}`);
+  const basis = summary.change_basis ? `vs ${summary.change_basis}` : FROM[summary.price_source];
+  const tile = fill("tile-price", write(summary.price), `${basis} · ${summary.session ?? ""} ${summary.session_date}`);
   drawChange(tile.querySelector(".change"), summary, write);
-  fill("tile-range", `${write(totals.low)}\u00a0– ${write(totals.high)}`, from);
-  fill("tile-volume", format.compact(totals.volume), from).querySelector(".value").title = format.exact(totals.volume);
-  fill("tile-vwap", write(totals.vwap), from);
-  fill("tile-traded", format.compact(totals.traded_value), from).querySelector(".value").title = format.exact(totals.traded_value);
-  fill("tile-asof", format.time(summary.as_of, { seconds: true, now }), isReplay ? "recorded market time" : format.age(now - summary.as_of));
+  drawRange(fill("tile-range", `${write(totals.low)}\u00a0– ${write(totals.high)}`, from), summary);
+  fill("tile-volume", format.compact(totals.volume), against(totals.volume, summary.typical_volume), format.exact(totals.volume));
+  fill("tile-vwap", write(totals.vwap), totals.vwap ? `price ${format.percent((summary.price / totals.vwap - 1) * 100)}` : "");
+  fill("tile-traded", format.compact(totals.traded_value), against(totals.traded_value, summary.typical_sales), format.exact(totals.traded_value));
+  fill("tile-trades", format.compact(totals.trade_count), totals.trade_count ? `${format.compact(totals.volume / totals.trade_count)} a trade` : "", format.exact(totals.trade_count));
+  fill("tile-minute", summary.last_range_bp == null ? "–" : `${summary.last_range_bp.toFixed(1)} bp`, "of its close");
+  fill("tile-asof", format.time(summary.as_of, { seconds: true, now, zone }), isReplay ? "recorded market time" : format.age(now - summary.as_of));
+}
+
+function against(value, typical) {
+  return typical ? `${(value / typical).toFixed(2)}× typical` : "no history yet";
+}
+
+// A bar from the day's low to its high, with a mark at the price.
+function drawRange(tile, { price, totals: { low, high } }) {
+  const share = high > low ? (price - low) / (high - low) : 0.5;
+  tile.querySelector(".bar span").style.insetInlineStart = `${Math.min(1, Math.max(0, share)) * 100}%`;
 }
 
 function drawChange(element, summary, write) {
   const { change_amount: amount, change_percent: percent } = summary;
   element.className = `change ${format.direction(amount)}`;
   element.textContent = amount == null ? "" : `${format.arrow(amount)} ${format.signed(amount, write)} (${format.percent(percent)})`;
-  element.title = summary.change_basis ? `against the ${summary.change_basis}` : "";
-  if (summary.change_basis) element.append(` vs ${summary.change_basis}`);
 }

@@ -1,62 +1,112 @@
-// Squarified tree map in SVG: one rectangle per symbol, its area the traded value.
+// Tree map of all symbols, grouped by sector: area by a chosen measure, colour by change in percent.
 
 import * as format from "./format.js";
 
 const SVG = "http://www.w3.org/2000/svg";
-const STEPS = [0.05, 0.75, 2]; // percent, where the colour gets stronger
+const STEPS = [0.05, 0.75, 2]; // percent, where the colour gets stronger; the legend states them
+const HEADER = 17; // height of a sector's title
+const [SMALLEST, LARGEST] = [9, 30]; // font sizes; what does not fit in the smallest has its tooltip
+const LETTER = 0.66; // mean width of a letter, of the font size
+const CHANGE_SIZE = 0.62; // of the name's font size
+export const SIZES = {
+  traded_value: { title: "traded value", of: ({ totals }) => totals.traded_value },
+  volume: { title: "volume", of: ({ totals }) => totals.volume },
+  price: { title: "price", of: ({ price }) => price },
+};
 
 export class TreeMap {
   constructor(element, choose) {
     this.element = element;
     this.choose = choose;
     this.groups = new Map();
-    this.svg = document.createElementNS(SVG, "svg");
-    this.svg.setAttribute("role", "group");
-    this.svg.setAttribute("aria-label", "Symbols by traded value");
+    this.summaries = [];
+    this.chosen = null;
+    this.size = "traded_value";
+    this.svg = create("svg", { role: "group" });
+    this.sectors = create("g", {});
+    this.svg.append(this.sectors);
     element.append(this.svg);
-    new ResizeObserver(() => this.draw(this.summaries ?? [], this.chosen)).observe(element);
+    new ResizeObserver(() => this.draw(this.summaries, this.chosen, this.size)).observe(element);
   }
 
-  draw(summaries, chosen) {
-    [this.summaries, this.chosen] = [summaries, chosen];
-    const { clientWidth: width, clientHeight: height } = this.element;
-    const sized = summaries
-      .filter((summary) => summary.totals.traded_value > 0)
-      .sort((a, b) => b.totals.traded_value - a.totals.traded_value);
-    const rectangles = squarify(sized.map((summary) => summary.totals.traded_value), width, height);
+  /** @param {SymbolSummary[]} summaries */
+  draw(summaries, chosen, size) {
+    Object.assign(this, { summaries, chosen, size });
+    const measure = SIZES[size] ?? SIZES.traded_value;
+    this.svg.setAttribute("aria-label", `Symbols by ${measure.title}`);
+    const leaves = this.#layout(summaries.filter((summary) => measure.of(summary) > 0), measure);
     const gone = new Set(this.groups.keys());
-    sized.forEach((summary, index) => {
-      gone.delete(summary.symbol);
-      this.#draw(summary, rectangles[index]);
-    });
+    for (const leaf of leaves) {
+      gone.delete(leaf.data.symbol);
+      this.#drawSymbol(leaf, measure);
+    }
     for (const symbol of gone) {
       this.groups.get(symbol).remove();
       this.groups.delete(symbol);
     }
   }
 
-  #draw(summary, [x, y, width, height]) {
+  /** @param {SymbolSummary[]} summaries */
+  #layout(summaries, measure) {
+    const { clientWidth: width, clientHeight: height } = this.element;
+    const bySector = new Map();
+    for (const summary of summaries) {
+      const sector = summary.sector ?? "Other";
+      bySector.set(sector, [...(bySector.get(sector) ?? []), summary]);
+    }
+    const isGrouped = bySector.size > 1;
+    const children = isGrouped ? [...bySector].map(([sector, members]) => ({ sector, children: members })) : summaries;
+    /** @type {import("d3-hierarchy").HierarchyRectangularNode<any>} */
+    const root = d3.treemap().size([width, height]).paddingInner(2).paddingTop((node) => (isGrouped && node.depth === 1 ? HEADER : 0))(d3.hierarchy(/** @type {any} */ ({ children })).sum((node) => (node.symbol ? measure.of(node) : 0)).sort((a, b) => b.value - a.value));
+    this.#drawSectors(isGrouped ? root.children : []);
+    return summaries.length ? root.leaves() : [];
+  }
+
+  #drawSectors(sectors) {
+    while (this.sectors.children.length > sectors.length) this.sectors.lastChild.remove();
+    while (this.sectors.children.length < sectors.length) {
+      const title = create("text", { class: "sector" });
+      title.append(create("title", {}), document.createTextNode(""));
+      this.sectors.append(title);
+    }
+    sectors.forEach((sector, index) => {
+      const title = this.sectors.children[index];
+      title.setAttribute("x", sector.x0 + 3);
+      title.setAttribute("y", sector.y0 + 12);
+      title.firstChild.textContent = sector.data.sector;
+      title.lastChild.textContent = shorten(sector.data.sector, (sector.x1 - sector.x0) / 6.8);
+    });
+  }
+
+  #drawSymbol({ data: summary, x0, y0, x1, y1 }, measure) {
     const group = this.groups.get(summary.symbol) ?? this.#create(summary.symbol);
     const [title, rect, name, change] = group.children;
+    const [width, height] = [x1 - x0, y1 - y0];
     group.classList.toggle("chosen", summary.symbol === this.chosen);
-    const words = describe(summary);
+    const words = describe(summary, measure);
     if (title.textContent !== words.join("\n")) title.textContent = words.join("\n");
     group.setAttribute("aria-label", words.join(", "));
     rect.setAttribute("class", shade(summary.change_percent));
-    for (const [key, value] of Object.entries({ x, y, width, height })) rect.setAttribute(key, Math.max(0, value));
+    for (const [key, value] of Object.entries({ x: x0, y: y0, width, height })) rect.setAttribute(key, Math.max(0, value));
     const short = summary.symbol.split(":").at(-1);
-    write(name, short, x + 6, y + 17, short.length * 9.4 + 10 < width && height > 22);
     const text = `${format.arrow(summary.change_percent)} ${format.percent(summary.change_percent)}`;
-    write(change, text, x + 6, y + 34, text.length * 7.5 + 10 < width && height > 40);
+    const longest = Math.max(short.length, text.length * CHANGE_SIZE);
+    const size = Math.min(LARGEST, (width - 8) / (longest * LETTER), (height - 6) / (1.1 + CHANGE_SIZE * 1.3));
+    const [x, middle] = [(x0 + x1) / 2, (y0 + y1) / 2];
+    if (size * CHANGE_SIZE >= SMALLEST) {
+      write(name, short, x, middle - size * 0.05, size);
+      write(change, text, x, middle + size * 0.85, size * CHANGE_SIZE);
+    } else {
+      const alone = Math.min(14, (width - 6) / (short.length * LETTER), height - 4);
+      write(name, alone >= SMALLEST ? short : "", x, middle + alone * 0.35, Math.max(alone, SMALLEST));
+      write(change, "", x, middle, SMALLEST);
+    }
     if (summary.symbol === this.chosen) this.svg.append(group); // draws its frame over its neighbours'
   }
 
   #create(symbol) {
-    const group = document.createElementNS(SVG, "g");
-    for (const tag of ["title", "rect", "text", "text"]) group.append(document.createElementNS(SVG, tag));
-    group.children[2].setAttribute("class", "name");
-    group.setAttribute("tabindex", "0");
-    group.setAttribute("role", "button");
+    const group = create("g", { tabindex: "0", role: "button" });
+    group.append(create("title", {}), create("rect", {}), create("text", { class: "name" }), create("text", {}));
     group.dataset.symbol = symbol;
     group.addEventListener("click", () => this.choose(symbol));
     group.addEventListener("keydown", (event) => {
@@ -71,7 +121,20 @@ export class TreeMap {
   }
 }
 
-function describe(summary) {
+// Fills `element` with the colour scale: a swatch per step with the change it stands for.
+export function drawLegend(element) {
+  const classes = ["d3", "d2", "d1", "flat", "u1", "u2", "u3"];
+  const texts = ["−2 %", "", "", "0", "", "", "+2 %"];
+  element.replaceChildren(...classes.map((name, index) => {
+    const swatch = document.createElement("span");
+    swatch.className = name;
+    swatch.textContent = texts[index];
+    return swatch;
+  }));
+  element.title = `Change in percent; steps at ${STEPS.map((step) => `±${step}`).join(", ")} %`;
+}
+
+function describe(summary, measure) {
   const words = [
     summary.symbol,
     `price ${format.price(summary.price, summary.digits)}`,
@@ -79,6 +142,7 @@ function describe(summary) {
     `traded value ${format.compact(summary.totals.traded_value)}`,
     `relative volatility ${summary.relative_volatility == null ? "not known yet" : summary.relative_volatility.toFixed(2)}`,
   ];
+  if (measure === SIZES.volume) words.push(`volume ${format.compact(summary.totals.volume)}`);
   if (summary.sector) words.push(summary.sector);
   return words;
 }
@@ -88,40 +152,19 @@ function shade(change) {
   return step === 0 ? "flat" : (change > 0 ? "u" : "d") + step;
 }
 
-function write(text, words, x, y, fits) {
-  text.textContent = fits ? words : "";
-  text.setAttribute("x", x);
-  text.setAttribute("y", y);
+// As much of the text as fits; nothing when that is less than two characters.
+function shorten(text, room) {
+  if (text.length <= room) return text;
+  return room >= 3 ? `${text.slice(0, Math.floor(room) - 1)}…` : "";
 }
 
-// Rows of rectangles whose worst aspect ratio is smallest (Bruls, Huizing, van Wijk 2000).
-// `sizes` are in descending order; returns [x, y, width, height] of each.
-export function squarify(sizes, width, height) {
-  const total = sizes.reduce((sum, size) => sum + size, 0);
-  const areas = sizes.map((size) => (size / total) * width * height);
-  const rectangles = [];
-  let [x, y, w, h] = [0, 0, width, height];
-  let first = 0;
-  while (first < areas.length) {
-    const side = Math.min(w, h);
-    let last = first + 1;
-    while (last < areas.length && worst(areas.slice(first, last + 1), side) <= worst(areas.slice(first, last), side)) last += 1;
-    const row = areas.slice(first, last);
-    const depth = side > 0 ? row.reduce((sum, area) => sum + area, 0) / side : 0;
-    let along = 0;
-    for (const area of row) {
-      const length = depth > 0 ? area / depth : 0;
-      rectangles.push(w >= h ? [x, y + along, depth, length] : [x + along, y, length, depth]);
-      along += length;
-    }
-    if (w >= h) [x, w] = [x + depth, w - depth];
-    else [y, h] = [y + depth, h - depth];
-    first = last;
-  }
-  return rectangles;
+function write(text, words, x, y, size) {
+  text.textContent = words;
+  for (const [name, value] of [["x", x], ["y", y], ["font-size", size.toFixed(1)]]) text.setAttribute(name, value);
 }
 
-function worst(row, side) {
-  const sum = row.reduce((total, area) => total + area, 0);
-  return Math.max((side ** 2 * row[0]) / sum ** 2, sum ** 2 / (side ** 2 * row.at(-1)));
+function create(tag, attributes) {
+  const created = document.createElementNS(SVG, tag);
+  for (const [name, value] of Object.entries(attributes)) created.setAttribute(name, value);
+  return created;
 }

@@ -48,6 +48,7 @@ class PageTab:
     def __init__(self, tab: Any) -> None:
         self.tab = tab
         self.errors: list[str] = []
+        tab.set_default_timeout(120_000)  # only a page that hangs takes as long
         tab.on("pageerror", lambda error: self.errors.append(str(error)))
         tab.on(
             "console",

@@ -6,10 +6,20 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
+from app.contracts import REJECTED_TOPIC, STOCKS_TOPIC, Rejection, encode
 from app.embedded.kafka import KafkaServer
+from app.rejection_records import MessageOrigin, rejection_records
 from app.settings import Settings
 from app.topics import TOPICS, ensure_topics
-from tests.candle_maker import START, CandleProducer, candle, partial, publish_gold
+from app.warehouse.progress import (
+    AuditProgress,
+    BuildProgress,
+    LoadProgress,
+    record_audit,
+    record_build,
+    record_load,
+)
+from tests.candle_maker import MINUTE, START, CandleProducer, candle, partial, publish_gold
 from tests.integration.dashboard.conftest import PageTab, serving
 from tests.support import delete_topics
 
@@ -38,6 +48,8 @@ def test_the_candle_moves_when_a_partial_comes_and_stays_when_it_is_final(
     producer.send(partial(minute=1, close=101, last_offset=5))
     page_tab.expect_last_candle(101, "partial")
     page_tab.expect_text("101.00", "#tile-price")
+    page_tab.expect_text("Nov 14, 2023, 22:15:01", "#tile-asof")
+    page_tab.tab.select_option("#zone", "browser")
     page_tab.expect_text("Nov 14, 2023, 17:15:01", "#tile-asof")
     assert page_tab.tab.get_attribute("#tile-asof time", "title") == "2023-11-14 22:15:01 UTC"
     producer.send(partial(minute=1, close=102, last_offset=7))
@@ -154,7 +166,7 @@ def test_the_feed_is_named_in_plain_sight(
     )
     page_tab.open(serve(settings) + "/?symbol=AAPL").expect_last_candle(100, "final")
     page_tab.expect_text("SIMULATED", "#feed")
-    page_tab.expect_text("no price on this page is real", "#notices")
+    assert "no price on this page is real" in (page_tab.tab.get_attribute("#feed", "title") or "")
     page_tab.expect_candle_count(1)
 
 
@@ -165,10 +177,10 @@ def test_gold_appears_when_it_is_built(
     ensure_topics(settings)
     CandleProducer(settings).send(candle(close=100))
     page_tab.open(serve(settings)).expect_text("Gold has not been built yet", "#notices")
-    page_tab.expect_text("live candles", "#tile-volume")
+    page_tab.expect_text("live candles", "#tile-range")
     publish_gold(settings, "1.duckdb", **gold_of_a_day())
     page_tab.expect_no_text("Gold has not been built yet", "#notices")
-    page_tab.expect_text("warehouse", "#tile-volume")
+    page_tab.expect_text("warehouse", "#tile-range")
     page_tab.expect_text("+60.00", "#tile-price")
     page_tab.expect_text("vs previous close", "#tile-price")
     page_tab.expect_text("relative volatility 1.50", "#treemap")
@@ -257,3 +269,125 @@ def gold_of_a_day() -> dict[str, list[dict[str, Any]]]:
         "treechart": [own | {"relative_volatility": 1.5, "sector": "Technology"}],
         "gauge": [own | {"typical_volume": 40.0, "typical_sales": 4_000.0, "typical_days": 3}],
     }
+
+
+def test_the_strip_shows_each_stage_and_what_to_do_about_a_problem(
+    make_settings: MakeSettings, serve: Serve, page_tab: PageTab
+) -> None:
+    settings = make_settings()
+    ensure_topics(settings)
+    settings.warehouse_path.parent.mkdir(parents=True)
+    record_load(settings, LoadProgress(8, START))
+    record_build(settings, BuildProgress(7, START))
+    CandleProducer(settings).send(candle(minute=0, close=100))
+    page_tab.open(serve(settings)).expect_text("Kafka ok", "#pipeline ol")
+    page_tab.expect_text("Build problem", "#pipeline ol")
+    page_tab.tab.click("#pipeline summary")
+    page_tab.expect_text("check stock_transform in Airflow", "#pipeline tbody")
+    record_build(settings, BuildProgress(8, START))
+    page_tab.expect_text("Build ok", "#pipeline ol")
+    page_tab.expect_text("Audit waiting", "#pipeline ol")
+    record_audit(settings, AuditProgress(START, 20, "1 of 20 candles differ."))
+    page_tab.expect_text("Audit problem", "#pipeline ol")
+    page_tab.expect_text("The last audit failed: 1 of 20 candles differ.", "#pipeline tbody")
+    assert not page_tab.errors
+
+
+def test_minutes_without_a_candle_are_not_closed_up(
+    make_settings: MakeSettings, serve: Serve, page_tab: PageTab
+) -> None:
+    """Ten minutes of standstill leave ten empty slots; they are hatched, as coverage is missing."""
+    settings = make_settings()
+    ensure_topics(settings)
+    CandleProducer(settings).send(
+        *(candle(minute=m, close=100) for m in (0, 1)),
+        candle(minute=2, close=100, covered_ms=21_000),
+        candle(minute=13, close=101),
+        *(candle("MSFT", minute=m, close=200) for m in (0, 5)),
+    )
+    page_tab.open(serve(settings) + "/?symbol=AAPL").expect_last_candle(101, "final")
+    assert page_tab.tab.get_attribute("#chart", "data-gaps") == "10"
+    assert page_tab.tab.get_attribute("#chart", "data-hatched") == "11"
+    page_tab.tab.click("#watchlist tr[data-symbol=MSFT]")
+    page_tab.expect_last_candle(200, "final")
+    assert page_tab.tab.get_attribute("#chart", "data-gaps") == "4"  # nobody traded
+    assert page_tab.tab.get_attribute("#chart", "data-hatched") == "0"
+    assert not page_tab.errors
+
+
+def test_longer_intervals_have_the_open_minute_too_and_the_address_holds_the_view(
+    make_settings: MakeSettings, serve: Serve, page_tab: PageTab
+) -> None:
+    settings = make_settings()
+    ensure_topics(settings)
+    producer = CandleProducer(settings)
+    five = START + MINUTE  # 22:15 UTC
+    window = {"interval": "5m", "window_start": five, "window_end": five + 5 * MINUTE}
+    producer.send(
+        candle(minute=1, close=100),
+        candle(close=100, status="partial", revision=None, **window),
+        partial(minute=2, close=104, last_offset=7),
+    )
+    url = serve(settings)
+    page_tab.open(url).expect_last_candle(104, "partial")
+    page_tab.expect_candle_count(2)
+    page_tab.tab.click("#interval button[value='5m']")
+    page_tab.expect_candle_count(1)
+    page_tab.expect_last_candle(104, "partial")
+    page_tab.tab.click("#overlays button[value=vwap]")
+    page_tab.tab.click("#style button[value=line]")
+    page_tab.tab.select_option("#zone", "utc")
+    page_tab.tab.select_option("#size", "volume")
+    view = page_tab.tab.url
+    for part in ("interval=5m", "overlays=ma20%2Cvwap", "style=line", "zone=utc", "size=volume"):
+        assert part in view
+    page_tab.open(view).expect_candle_count(1)
+    assert page_tab.tab.get_attribute("#interval button[value='5m']", "aria-pressed") == "true"
+    page_tab.expect_text("22:15", "#legend")
+    assert not page_tab.errors
+
+
+def test_the_watch_list_is_searched_sorted_and_moved_through_by_keys(
+    make_settings: MakeSettings, serve: Serve, page_tab: PageTab
+) -> None:
+    settings = make_settings()
+    ensure_topics(settings)
+    symbols = ("AAPL", "AMZN", "MSFT")
+    for minute, closes in enumerate(((100, 100, 100), (101, 105, 99))):
+        made = zip(symbols, closes, strict=True)
+        CandleProducer(settings).send(*(candle(s, minute=minute, close=c) for s, c in made))
+    page_tab.open(serve(settings)).expect_last_candle(101, "final")
+    page_tab.expect_text("MSFT", "#watchlist tbody")
+    rows = page_tab.tab.locator("#watchlist tbody th")
+    assert rows.all_text_contents() == ["AAPL", "AMZN", "MSFT"]
+    page_tab.tab.click("#watchlist [data-sort=change]")
+    assert rows.all_text_contents() == ["AMZN", "AAPL", "MSFT"]
+    page_tab.tab.press("body", "/")
+    page_tab.tab.keyboard.type("ms")
+    assert rows.all_text_contents() == ["MSFT"]
+    page_tab.tab.keyboard.press("Enter")
+    page_tab.expect_last_candle(99, "final")
+    page_tab.tab.keyboard.press("Escape")
+    page_tab.tab.focus("#watchlist tr[data-symbol=MSFT]")
+    page_tab.tab.keyboard.press("ArrowUp")
+    page_tab.expect_last_candle(101, "final")
+    assert not page_tab.errors
+
+
+def test_rejected_messages_are_listed_with_reason_and_bytes(
+    make_settings: MakeSettings, serve: Serve, page_tab: PageTab
+) -> None:
+    settings = make_settings()
+    ensure_topics(settings)
+    origin = MessageOrigin(None, STOCKS_TOPIC, 2, 17)
+    rejection = Rejection("schema", "p is not a number")
+    bad = b'{"p": "<b>x</b>", \xff}'
+    (record,) = rejection_records(bad, [rejection], "replay", origin)
+    producer = CandleProducer(settings)
+    producer.send_raw(REJECTED_TOPIC, "AAPL", encode(record))
+    producer.send(candle(close=100))
+    page_tab.open(serve(settings)).expect_last_candle(100, "final")
+    page_tab.tab.click("#rejections-title")
+    for text in ("schema", "p is not a number", "stocks-topic 2:17", '{"p": "<b>x</b>", \\xff}'):
+        page_tab.expect_text(text, "#rejections tbody")
+    assert not page_tab.errors

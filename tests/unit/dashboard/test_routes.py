@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import gzip
+import re
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,46 +12,19 @@ from starlette.testclient import TestClient
 
 from app.contracts import CANDLES_TOPIC, LIVE_TOPIC, Candle, encode
 from app.dashboard.gold import GoldReader
-from app.dashboard.live import CandleRecord, LiveCandles
+from app.dashboard.live import CAPACITY, LiveCandles, TopicRecord
 from app.dashboard.page import Page
-from app.dashboard.routes import STATIC, create_app
-from app.dashboard.server import LOOPBACK_NAMES
+from app.dashboard.routes import STATIC
+from app.dashboard.store import CandleStore
+from app.health.monitor import Health
+from app.health.stages import Stage
 from app.settings import Settings
 from tests.candle_maker import MINUTE, START, candle, partial, publish_gold
-
-NOW = START + 10 * MINUTE
-
-
-class NoThreads:
-    def start(self) -> None: ...
-
-    def stop(self) -> None: ...
-
-
-@pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    return Settings(_env_file=None, tickhouse_data_dir=tmp_path, tickhouse_feed="replay")
-
-
-@pytest.fixture
-def live() -> LiveCandles:
-    return LiveCandles("replay", (CANDLES_TOPIC, LIVE_TOPIC))
-
-
-@pytest.fixture
-def page(settings: Settings, live: LiveCandles) -> Page:
-    return Page(settings, live, GoldReader(settings), lambda: NOW)
-
-
-@pytest.fixture
-def client(page: Page) -> Iterator[TestClient]:
-    app = create_app(page, NoThreads(), LOOPBACK_NAMES)
-    with TestClient(app, base_url="http://127.0.0.1") as client:
-        yield client
+from tests.unit.dashboard.conftest import NOW
 
 
 def apply(live: LiveCandles, *candles: Candle) -> None:
-    live.apply(CANDLES_TOPIC, [CandleRecord(encode(record), START) for record in candles])
+    live.apply(CANDLES_TOPIC, [TopicRecord(encode(record), START) for record in candles])
 
 
 def test_candles_come_oldest_first(client: TestClient, live: LiveCandles) -> None:
@@ -62,12 +35,15 @@ def test_candles_come_oldest_first(client: TestClient, live: LiveCandles) -> Non
     ]
     assert answer["candles"][0] == {
         "start": START + MINUTE,
+        "end": START + 2 * MINUTE,
         "open": 101.0,
         "high": 101.0,
         "low": 101.0,
         "close": 101.0,
         "volume": 10.0,
+        "vwap": 101.0,
         "trade_count": 1,
+        "covered_ms": 60_000,
         "session": "continuous",
         "session_date": "2023-11-14",
         "status": "final",
@@ -91,6 +67,25 @@ def test_minutes_that_kafka_no_longer_holds_come_from_gold(
     ]
 
 
+def test_older_candles_of_any_interval_come_from_gold_on_request(
+    client: TestClient, page: Page, settings: Settings
+) -> None:
+    rows = [gold_candle(5 * m, 50.0 + m) for m in range(4)]
+    publish_gold(settings, "1.duckdb", candlestick_5m=rows, kpi=[{"symbol": "AAPL"}])
+    page.gold.refresh()
+    query = {"symbol": "AAPL", "interval": "5m", "before": START + 15 * MINUTE, "limit": 2}
+    answer = client.get("/api/candles", params=query).json()
+    assert answer["interval"] == "5m"
+    assert [c["close"] for c in answer["candles"]] == [51, 52]
+
+
+def test_sparklines_have_the_last_closes(client: TestClient, live: LiveCandles) -> None:
+    apply(live, *(candle(minute=m, close=100 + m) for m in range(70)))
+    assert client.get("/api/sparklines").json() == {
+        "closes": {"AAPL": [float(close) for close in range(110, 170)]}
+    }
+
+
 @pytest.mark.parametrize(
     ("query", "status", "sentence"),
     [
@@ -101,6 +96,9 @@ def test_minutes_that_kafka_no_longer_holds_come_from_gold(
         ("symbol=AAPL&limit=-5", 400, "from 1 to 1500"),
         ("symbol=AAPL&limit=ten", 400, "The limit 'ten'"),
         ("symbol=AAPL&limit=%C2%B2", 400, "from 1 to 1500"),
+        ("symbol=AAPL&interval=2m", 400, "The interval '2m' is not one of 1m, 5m, 15m, 1h, 1d"),
+        ("symbol=AAPL&before=noon", 400, "must be a time in UNIX ms"),
+        ("symbol=AAPL&before=001700000000000999", 400, "must be a time in UNIX ms"),
     ],
 )
 def test_a_bad_request_is_answered_with_a_sentence(
@@ -152,9 +150,29 @@ def test_an_unknown_table_of_gold_is_a_404(client: TestClient) -> None:
     assert "kpi, treechart, gauge, candlestick" in answer.json()["error"]
 
 
+def test_a_row_that_gold_has_set_aside_is_a_problem(
+    client: TestClient, page: Page, settings: Settings
+) -> None:
+    row = {
+        "dataset": "candles",
+        "symbol": "AAPL",
+        "candle_interval": "1m",
+        "event_time": moment(0),
+        "reason": "low_is_lowest",
+        "content": "open 10, high 9",
+    }
+    publish_gold(settings, "1.duckdb", quarantine=[row, row | {"symbol": "MSFT"}])
+    page.gold.refresh()
+
+    (problem,) = client.get("/api/status").json()["problems"]
+
+    assert "the rule low_is_lowest: candles AAPL 1m 2023-11-14" in problem
+    assert "(open 10, high 9). 1 more" in problem
+
+
 def test_status_reports_how_fresh_the_data_is(client: TestClient, live: LiveCandles) -> None:
     apply(live, candle(minute=4))
-    live.apply(LIVE_TOPIC, [CandleRecord(b"{}", START), CandleRecord(None, START)])
+    live.apply(LIVE_TOPIC, [TopicRecord(b"{}", START), TopicRecord(None, START)])
     status = client.get("/api/status").json()
     assert status["feed"] == "replay"
     assert status["now"] == NOW
@@ -162,6 +180,27 @@ def test_status_reports_how_fresh_the_data_is(client: TestClient, live: LiveCand
     assert status["topics"][CANDLES_TOPIC]["newest_ms"] == START
     assert status["topics"][LIVE_TOPIC]["unusable"] == 2
     assert status["gold"]["state"] == "absent"
+
+
+@pytest.mark.parametrize(
+    ("newest_ms", "read_ms", "is_behind"),
+    [
+        (NOW - 20_000, NOW - 140_000, True),
+        (NOW - 20_000, NOW - 79_000, False),
+        (NOW - 140_000, NOW - 140_000, False),
+        (None, NOW - 140_000, False),
+    ],
+)
+def test_a_reader_that_is_behind_after_a_sleep_is_reported(
+    settings: Settings, newest_ms: int | None, read_ms: int, is_behind: bool
+) -> None:
+    health = Health(NOW, "", "replay", [Stage("candles", "ok", newest_ms, "processing")], [])
+    stores = {interval: CandleStore() for interval in CAPACITY}
+    stores["1m"].last_final_end = read_ms
+    live = LiveCandles("replay", stores=stores)
+    page = Page(settings, live, GoldReader(settings), lambda: NOW, lambda: health)
+    behind = [text for text in page.status()["problems"] if "This page is behind" in text]
+    assert bool(behind) == is_behind
 
 
 def test_the_summary_has_each_symbol_and_gauges(client: TestClient, live: LiveCandles) -> None:
@@ -184,11 +223,18 @@ def test_every_answer_forbids_foreign_scripts(client: TestClient) -> None:
 
 
 def test_the_page_loads_nothing_from_outside_and_is_small() -> None:
+    """At most 350 KB compressed, vendored libraries included."""
     files = [file for file in STATIC.rglob("*") if file.is_file()]
-    assert sum(file.stat().st_size for file in files) < 500_000
+    assert sum(len(gzip.compress(file.read_bytes(), 6)) for file in files) < 350_000
     html = (STATIC / "index.html").read_text()
     assert 'src="http' not in html
     assert "<script>" not in html
+
+
+def test_every_module_is_fetched_without_waiting_for_the_one_that_imports_it() -> None:
+    html = (STATIC / "index.html").read_text()
+    preloaded = re.findall(r'<link rel="modulepreload" href="/static/([^"]+)">', html)
+    assert preloaded == sorted(file.name for file in STATIC.glob("*.js"))
 
 
 def test_health(client: TestClient) -> None:
@@ -201,4 +247,5 @@ def moment(minute: int) -> datetime:
 
 def gold_candle(minute: int, price: float) -> dict[str, Any]:
     names = ("candle_open", "candle_high", "candle_low", "candle_close")
-    return {"symbol": "AAPL", "candle_time": moment(minute)} | dict.fromkeys(names, price)
+    times = {"candle_time": moment(minute), "candle_end": moment(minute + 1)}
+    return {"symbol": "AAPL"} | times | dict.fromkeys(names, price)

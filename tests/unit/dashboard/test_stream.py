@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,11 @@ import pytest
 
 from app.contracts import LIVE_TOPIC, encode
 from app.dashboard.gold import GoldReader
-from app.dashboard.live import CandleRecord, LiveCandles
+from app.dashboard.live import LiveCandles, TopicRecord
 from app.dashboard.page import Page
 from app.dashboard.stream import ChangeNotifier, stream
 from app.settings import Settings
-from tests.candle_maker import START, partial
+from tests.candle_maker import MINUTE, START, partial
 
 Events = AsyncIterator[bytes]
 
@@ -41,12 +42,12 @@ def reading(
 
 def move(live: LiveCandles, offset: int) -> None:
     record = partial(last_offset=offset, close=100 + offset)
-    live.apply(LIVE_TOPIC, [CandleRecord(encode(record), START)])
+    live.apply(LIVE_TOPIC, [TopicRecord(encode(record), START)])
 
 
 async def next_event(events: Events, name: str) -> Any:
     async for event in events:
-        if event.startswith(f"event: {name}\n".encode()):
+        if f"event: {name}\n".encode() in event:
             return json.loads(event.split(b"data: ", 1)[1])
     raise AssertionError(f"the stream ended without {name}")
 
@@ -90,7 +91,7 @@ def test_a_change_while_the_stream_paces_itself_is_not_missed(
         await next_event(events, "status")
         loop = asyncio.get_running_loop()
         waiting = asyncio.create_task(next_event(events, "candles"))
-        loop.call_later(0.05, move, live, 2)  # the stream sleeps its 0.1 s
+        loop.call_later(0.02, move, live, 2)  # the stream sleeps its 0.05 s
         assert (await asyncio.wait_for(waiting, 30))["candles"][0]["close"] == 102
 
     reading(tmp_path, test)
@@ -105,3 +106,39 @@ def test_a_stream_ends_when_the_server_ends(tmp_path: Path) -> None:
         assert [event async for event in events] == []
 
     reading(tmp_path, test)
+
+
+def test_a_client_that_reconnects_gets_what_has_changed_since_its_last_event(
+    tmp_path: Path,
+) -> None:
+    """Without a snapshot; an id of another server process is answered with one."""
+
+    async def run() -> None:
+        settings = Settings(_env_file=None, tickhouse_data_dir=tmp_path, tickhouse_feed="replay")
+        live = LiveCandles("replay", (LIVE_TOPIC,))
+        notifier = ChangeNotifier()
+        page = Page(settings, live, GoldReader(settings), lambda: START)
+        move(live, 1)
+        opened = stream(page, notifier, "AAPL")
+        await anext(opened)
+        first = await anext(opened)
+        last_id = re.findall(rb"^id: (.+)$", first, re.MULTILINE)[0].decode()
+        live.apply(LIVE_TOPIC, [record_of(minute=2), record_of(minute=1)])
+
+        resumed = stream(page, notifier, "AAPL", last_event_id=last_id)
+        assert await anext(resumed) == b"retry: 2000\n\n"
+        update = await anext(resumed)
+        assert b"event: candles\n" in update
+        candles = json.loads(update.split(b"data: ", 1)[1])["candles"]
+        assert [found["start"] for found in candles] == [START + MINUTE, START + 2 * MINUTE]
+
+        for foreign in ("0badcafe-1", "", f"{notifier.server_id}-x"):
+            fresh = stream(page, notifier, "AAPL", last_event_id=foreign)
+            await anext(fresh)
+            assert b"event: snapshot\n" in await anext(fresh)
+
+    asyncio.run(run())
+
+
+def record_of(minute: int) -> TopicRecord:
+    return TopicRecord(encode(partial(minute=minute, close=110, last_offset=9)), START)

@@ -97,7 +97,7 @@ def test_the_session_opens_with_the_regular_session() -> None:
 
 def test_full_scale_is_twice_the_typical_value_and_never_below_the_value() -> None:
     typical = summary([], gold_row(typical_volume=4.0, typical_sales=100.0))
-    found = gauges([typical], None)["AAPL"]
+    found = gauges([typical])["AAPL"]
     assert (found["volume"].max, found["volume"].typical) == (8, 4)
     assert (found["volume"].relative, found["sales"].relative) == (5 / 4, 250 / 100)
     assert found["sales"].max == 250
@@ -105,30 +105,40 @@ def test_full_scale_is_twice_the_typical_value_and_never_below_the_value() -> No
 
 def test_without_history_full_scale_is_the_largest_symbol() -> None:
     small, large = summary([], gold_row()), summary([], gold_row(symbol="MSFT", volume=70.0))
-    found = gauges([small, SymbolSummary(**{**_fields(large), "symbol": "MSFT"})], None)
+    found = gauges([small, SymbolSummary(**{**_fields(large), "symbol": "MSFT"})])
     assert found["AAPL"]["volume"].max == 70
     assert found["*"]["volume"].value == 75
 
 
 def test_a_typical_value_of_0_counts_as_unknown() -> None:
-    found = gauges([summary([], gold_row(typical_volume=0.0))], None)["AAPL"]["volume"]
+    found = gauges([summary([], gold_row(typical_volume=0.0))])["AAPL"]["volume"]
     assert (found.typical, found.relative, found.max) == (None, None, 5)
 
 
 def test_the_total_leaves_out_symbols_that_have_not_traded_for_long() -> None:
     today, old = summary([], gold_row()), summary([], gold_row(session_date=date(2023, 11, 9)))
-    assert gauges([today, old], None)["*"]["volume"].value == 5
+    assert gauges([today, old])["*"]["volume"].value == 5
 
 
 def test_the_gauge_of_all_symbols_leaves_that_of_allstate_alone() -> None:
     allstate = SymbolSummary(**{**_fields(summary([], gold_row())), "symbol": "ALL"})
-    found = gauges([allstate, summary([], gold_row(volume=70.0))], None)
+    found = gauges([allstate, summary([], gold_row(volume=70.0))])
     assert found["ALL"]["volume"].value == 5
     assert found["*"]["volume"].value == 75
 
 
+def test_the_total_compares_like_with_like() -> None:
+    known = summary([], gold_row(volume=50.0, typical_volume=40.0))
+    new = SymbolSummary(**{**_fields(summary([], gold_row(volume=150.0))), "symbol": "NEW"})
+    new = SymbolSummary(**{**_fields(new), "typical_volume": None})
+
+    volume = gauges([known, new])["*"]["volume"]
+
+    assert (volume.value, volume.typical, volume.relative) == (50, 40, 1.25)
+
+
 def test_without_symbols_there_are_no_gauges() -> None:
-    assert gauges([], None) == {}
+    assert gauges([]) == {}
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,66 @@
+// The pipeline strip: each stage's state and age in one line, and a table of them when opened.
+
+import * as format from "./format.js";
+
+const TITLES = { feed: "Feed", kafka: "Kafka", candles: "Candles", archive: "Archive", lake: "Lake", load: "Load", build: "Build", audit: "Audit" };
+
+export class PipelineStrip {
+  constructor(element) {
+    this.line = element.querySelector("ol");
+    this.rows = element.querySelector("tbody");
+    this.checked = element.querySelector(".checked");
+  }
+
+  // `health` as in /api/status: null before the first check.
+  /**
+   * @param {Health | null} health
+   * @param {number} now
+   */
+  draw(health, now) {
+    if (!health) return;
+    this.#drawLine(health, now);
+    this.#drawTable(health, now);
+    this.checked.textContent = `Checked ${format.age(now - health.at)}; tickhouse status prints the same.`;
+  }
+
+  #drawLine(health, now) {
+    while (this.line.children.length < health.stages.length) {
+      const item = document.createElement("li");
+      item.append(document.createElement("b"), " ", document.createElement("span"));
+      this.line.append(item);
+    }
+    health.stages.forEach((stage, index) => {
+      const item = this.line.children[index];
+      item.className = stage.state;
+      write(item.firstChild, TITLES[stage.name] ?? stage.name);
+      write(item.lastChild, stage.newest_ms == null ? stage.state : `${stage.state} · ${shortAge(now - stage.newest_ms)}`);
+    });
+  }
+
+  #drawTable(health, now) {
+    this.rows.replaceChildren(...health.stages.map((stage) => {
+      const row = document.createElement("tr");
+      row.className = stage.state;
+      const age = stage.newest_ms == null ? "–" : format.age(now - stage.newest_ms);
+      const lag = stage.lag == null ? "" : format.exact(stage.lag);
+      const cells = [TITLES[stage.name] ?? stage.name, stage.state, age, lag, stage.problem ?? stage.detail];
+      row.append(...cells.map((text) => {
+        const cell = document.createElement("td");
+        cell.textContent = text;
+        return cell;
+      }));
+      return row;
+    }));
+  }
+}
+
+function write(node, text) {
+  if (node.textContent !== text) node.textContent = text;
+}
+
+function shortAge(ms) {
+  const seconds = Math.max(0, Math.round(ms / 1000));
+  if (seconds < 100) return `${seconds} s`;
+  if (seconds < 100 * 60) return `${Math.round(seconds / 60)} min`;
+  return `${Math.round(seconds / 3600)} h`;
+}

@@ -1,0 +1,62 @@
+// The page's state. Panels render from it and subscribe to the keys they show; none knows another.
+
+export class Store {
+  #state;
+  #listeners = [];
+
+  constructor(initial) {
+    this.#state = { ...initial };
+  }
+
+  get(key) {
+    return this.#state[key];
+  }
+
+  // Sets several keys at once; calls each listener of a changed key once.
+  set(patch) {
+    const changed = Object.keys(patch).filter((key) => this.#state[key] !== patch[key]);
+    if (changed.length === 0) return;
+    Object.assign(this.#state, patch);
+    for (const { keys, listener } of this.#listeners) {
+      if (keys.some((key) => changed.includes(key))) listener(this.#state, changed);
+    }
+  }
+
+  // Calls `listener(state, changed keys)` after changes of `keys`, and once now.
+  on(keys, listener) {
+    this.#listeners.push({ keys, listener });
+    listener(this.#state, keys);
+  }
+}
+
+// What the address holds, so that a view can be sent to somebody: name in the store, in the URL,
+// default, and the values allowed (null: any).
+/** @type {[string, string, string | null, string[] | null][]} */
+const IN_ADDRESS = [
+  ["symbol", "symbol", null, null],
+  ["interval", "interval", "1m", ["1m", "5m", "15m", "1h", "1d"]],
+  ["style", "style", "candles", ["candles", "line"]],
+  ["overlays", "overlays", "ma20", null],
+  ["zone", "zone", "exchange", ["exchange", "browser", "utc"]],
+  ["size", "size", "traded_value", ["traded_value", "volume", "price"]],
+  ["sort", "sort", "symbol", ["symbol", "change", "volume", "relative"]],
+];
+
+export function readAddress() {
+  const asked = new URL(location.href).searchParams;
+  return Object.fromEntries(IN_ADDRESS.map(([key, name, fallback, allowed]) => {
+    const value = asked.get(name);
+    return [key, value == null || (allowed && !allowed.includes(value)) ? fallback : value];
+  }));
+}
+
+export function writeAddress(state) {
+  const address = new URL(location.href);
+  for (const [key, name, fallback] of IN_ADDRESS) {
+    if (state[key] == null || state[key] === fallback) address.searchParams.delete(name);
+    else address.searchParams.set(name, state[key]);
+  }
+  if (address.href !== location.href) history.replaceState(null, "", address);
+}
+
+export const ADDRESS_KEYS = IN_ADDRESS.map(([key]) => key);

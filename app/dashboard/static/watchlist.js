@@ -1,0 +1,141 @@
+// The watch list: a row per symbol with price, change, sparkline and relative volume.
+
+import * as format from "./format.js";
+
+const SVG = "http://www.w3.org/2000/svg";
+const [WIDTH, HEIGHT] = [72, 22];
+const ORDER = {
+  symbol: (a, b) => a.symbol.localeCompare(b.symbol),
+  change: (a, b) => (b.change_percent ?? -Infinity) - (a.change_percent ?? -Infinity),
+  volume: (a, b) => b.totals.traded_value - a.totals.traded_value,
+  relative: (a, b) => (relative(b) ?? -Infinity) - (relative(a) ?? -Infinity),
+};
+
+export class WatchList {
+  constructor(element, { choose, sort }) {
+    this.body = element.querySelector("tbody");
+    this.search = element.querySelector("input");
+    this.empty = element.querySelector(".empty");
+    this.choose = choose;
+    this.rows = new Map();
+    this.sparklines = {};
+    /** @type {SymbolSummary[]} */
+    this.summaries = [];
+    this.chosen = null;
+    this.sort = "symbol";
+    /** @type {string[]} */
+    this.order = [];
+    this.search.addEventListener("input", () => this.#arrange());
+    this.search.addEventListener("keydown", (event) => this.#searchKey(event));
+    this.body.addEventListener("keydown", (event) => this.#move(event));
+    for (const button of element.querySelectorAll("[data-sort]")) button.addEventListener("click", () => sort(button.dataset.sort));
+    this.buttons = element.querySelectorAll("[data-sort]");
+  }
+
+  draw(summaries, chosen, sort) {
+    Object.assign(this, { summaries, chosen, sort });
+    for (const button of this.buttons) button.closest("th").setAttribute("aria-sort", button.dataset.sort === sort ? (sort === "symbol" ? "ascending" : "descending") : "none");
+    for (const summary of summaries) this.#fill(this.rows.get(summary.symbol) ?? this.#create(summary.symbol), summary);
+    this.#arrange();
+  }
+
+  // `closes` by symbol, oldest first.
+  drawSparklines(closes) {
+    this.sparklines = closes;
+    for (const [symbol, row] of this.rows) drawSparkline(row.querySelector("path"), closes[symbol] ?? []);
+  }
+
+  focusSearch() {
+    this.search.focus();
+    this.search.select();
+  }
+
+  #create(symbol) {
+    const row = document.createElement("tr");
+    row.dataset.symbol = symbol;
+    row.tabIndex = -1;
+    const [name, price, change, spark, volume] = ["th", "td", "td", "td", "td"].map((tag) => document.createElement(tag));
+    name.setAttribute("scope", "row");
+    name.textContent = symbol.split(":").at(-1);
+    name.title = symbol;
+    const svg = document.createElementNS(SVG, "svg");
+    svg.setAttribute("viewBox", `0 0 ${WIDTH} ${HEIGHT}`);
+    svg.setAttribute("aria-hidden", "true");
+    svg.append(document.createElementNS(SVG, "path"));
+    spark.append(svg);
+    row.append(name, price, change, spark, volume);
+    row.addEventListener("click", () => this.choose(symbol));
+    this.rows.set(symbol, row);
+    drawSparkline(svg.firstChild, this.sparklines[symbol] ?? []);
+    return row;
+  }
+
+  #fill(row, summary) {
+    const [, price, change, spark, volume] = row.children;
+    write(price, format.price(summary.price, summary.digits));
+    write(change, format.percent(summary.change_percent));
+    change.className = format.direction(summary.change_percent);
+    spark.className = change.className;
+    const against = relative(summary);
+    write(volume, against == null ? format.compact(summary.totals.volume) : `${against.toFixed(2)}×`);
+    volume.title = against == null ? "Volume today; there is no history to compare it with" : `Volume today ${format.compact(summary.totals.volume)}, ${against.toFixed(2)} times the typical one by now`;
+    row.classList.toggle("chosen", summary.symbol === this.chosen);
+    if (summary.symbol === this.chosen) row.setAttribute("aria-current", "true");
+    else row.removeAttribute("aria-current");
+  }
+
+  #arrange() {
+    const wanted = this.search.value.trim().toUpperCase();
+    const shown = this.summaries.filter(({ symbol }) => symbol.includes(wanted)).sort(ORDER[this.sort] ?? ORDER.symbol);
+    this.order = shown.map(({ symbol }) => symbol);
+    const rows = this.order.map((symbol) => this.rows.get(symbol));
+    if (rows.some((row, index) => this.body.children[index] !== row) || this.body.children.length !== rows.length) {
+      const focused = this.body.contains(document.activeElement) ? /** @type {HTMLElement} */ (document.activeElement) : null;
+      this.body.replaceChildren(...rows);
+      focused?.focus();
+    }
+    const tabStop = this.order.includes(this.chosen) ? this.chosen : this.order[0];
+    for (const [symbol, row] of this.rows) row.tabIndex = symbol === tabStop ? 0 : -1;
+    this.empty.hidden = shown.length > 0;
+  }
+
+  #searchKey(event) {
+    if (event.key === "Escape") {
+      this.search.value = "";
+      this.#arrange();
+      this.search.blur();
+    } else if (event.key === "Enter" && this.order.length) this.choose(this.order[0]);
+    else if (event.key === "ArrowDown") this.body.firstElementChild?.focus();
+    else return;
+    event.preventDefault();
+  }
+
+  #move(event) {
+    const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+    const row = event.target.closest("tr");
+    if (step) {
+      const next = row[step > 0 ? "nextElementSibling" : "previousElementSibling"];
+      next?.focus();
+      if (next) this.choose(next.dataset.symbol);
+    } else if (event.key === "Enter" || event.key === " ") this.choose(row.dataset.symbol);
+    else return;
+    event.preventDefault();
+  }
+}
+
+/** @param {SymbolSummary} summary */
+function relative({ totals, typical_volume: typical }) {
+  return typical ? totals.volume / typical : null;
+}
+
+function drawSparkline(path, closes) {
+  if (closes.length < 2) return path.removeAttribute("d");
+  const [low, high] = [Math.min(...closes), Math.max(...closes)];
+  const x = (index) => 1 + (index * (WIDTH - 2)) / (closes.length - 1);
+  const y = (close) => (high === low ? HEIGHT / 2 : 2 + ((high - close) * (HEIGHT - 4)) / (high - low));
+  path.setAttribute("d", closes.map((close, index) => `${index ? "L" : "M"}${x(index).toFixed(1)} ${y(close).toFixed(1)}`).join(""));
+}
+
+function write(node, text) {
+  if (node.textContent !== text) node.textContent = text;
+}
