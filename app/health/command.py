@@ -1,0 +1,106 @@
+"""Print the health of the pipeline: the command `tickhouse status`."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+
+import msgspec
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from app.health.monitor import Health, check
+from app.health.observe import Observer
+from app.health.stages import Stage, problems, span
+from app.settings import Settings
+
+WATCH_S = 2.0
+STYLES = {"ok": "green", "waiting": "yellow", "problem": "bold red"}
+
+
+def run(settings: Settings, *, as_json: bool, watch: bool, stage: str | None = None) -> None:
+    """Print the health once, or with `watch` until Ctrl-C; exit with 1 when there is a problem.
+
+    :param stage: show and judge only this stage, one of `STAGE_NAMES`.
+    """
+    observer = Observer(settings)
+
+    def check_now() -> Health:
+        health = check(observer, _now_ms())
+        return health if stage is None else of_stage(health, stage)
+
+    if watch and as_json:
+        _watch_json(check_now)
+    if watch:
+        _watch(check_now)
+    health = check_now()
+    if as_json:
+        print(_json(health))
+    else:
+        Console(soft_wrap=True).print(render(health), highlight=False)
+    sys.exit(1 if health.problems else 0)
+
+
+def of_stage(health: Health, name: str) -> Health:
+    """The health of one stage."""
+    stages = [stage for stage in health.stages if stage.name == name]
+    return msgspec.structs.replace(health, stages=stages, problems=problems(stages))
+
+
+def _watch(check_now: Callable[[], Health]) -> None:
+    health = check_now()
+    try:
+        with Live(render(health), auto_refresh=False) as live:
+            while True:
+                time.sleep(WATCH_S)
+                health = check_now()
+                live.update(render(health), refresh=True)
+    except KeyboardInterrupt:
+        sys.exit(1 if health.problems else 0)
+
+
+def _watch_json(check_now: Callable[[], Health]) -> None:
+    found: list[str] = []
+    try:
+        while True:
+            health = check_now()
+            found = health.problems
+            print(_json(health), flush=True)
+            time.sleep(WATCH_S)
+    except KeyboardInterrupt:
+        sys.exit(1 if found else 0)
+
+
+def render(health: Health) -> RenderableType:
+    """A table of the stages, and the problems below it."""
+    table = Table("stage", "state", "newest", "lag", "", title=_title(health), title_justify="left")
+    table.columns[3].justify = "right"
+    for stage in health.stages:
+        state = Text(stage.state, style=STYLES[stage.state])
+        lag = "" if stage.lag is None else f"{stage.lag:,}"
+        table.add_row(stage.name, state, age(health.at, stage), lag, Text(stage.detail))
+    lines = [Text(f"{number}. {text}") for number, text in enumerate(health.problems, 1)]
+    return Group(table, *(lines or [Text("No problems.")]))
+
+
+def age(now: int, stage: Stage) -> str:
+    """How old the stage's newest output is, in words."""
+    if stage.newest_ms is None:
+        return "–"
+    return f"{span(max(0, now - stage.newest_ms))} ago"
+
+
+def _title(health: Health) -> str:
+    namespace = f", namespace {health.namespace}" if health.namespace else ""
+    return f"Pipeline of the {health.feed} feed{namespace}"
+
+
+def _json(health: Health) -> str:
+    return msgspec.json.encode(health).decode()
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

@@ -1,0 +1,92 @@
+"""Check the health of the pipeline once, or periodically for a page."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+
+from msgspec import Struct
+
+from app.health.observe import Observer
+from app.health.stages import (
+    WAREHOUSE_BEHIND_MS,
+    Limits,
+    Stage,
+    judge,
+    problems,
+)
+from app.settings import Settings
+
+log = logging.getLogger("tickhouse.health")
+
+INTERVAL_S = 10.0
+FLUSHES = 3
+"""The archive may be behind for this many of its flush intervals, and a minute at least."""
+
+
+class Health(Struct, frozen=True):
+    """The health of the pipeline at `at` (UNIX ms)."""
+
+    at: int
+    namespace: str
+    feed: str
+    stages: list[Stage]
+    problems: list[str]
+    """a sentence for each problem, with what to do about it"""
+
+
+def check(observer: Observer, now: int) -> Health:
+    """Observe every stage and judge it.
+
+    :param now: UNIX ms.
+    """
+    settings = observer.settings
+    stages = judge(observer.observe(now), limits(settings))
+    return Health(
+        now, settings.tickhouse_namespace, settings.tickhouse_feed, stages, problems(stages)
+    )
+
+
+def limits(settings: Settings) -> Limits:
+    """How long stages may be behind, which depends on the intervals in the settings."""
+    flushes_ms = int(settings.archive_flush_interval_s * 1000) * FLUSHES
+    load_ms = 60_000 * settings.warehouse_load_minutes
+    build_ms = 60_000 * max(settings.warehouse_load_minutes, settings.warehouse_build_minutes)
+    return Limits(
+        archive_ms=max(Limits().archive_ms, flushes_ms),
+        load_ms=load_ms + WAREHOUSE_BEHIND_MS,
+        build_ms=build_ms + WAREHOUSE_BEHIND_MS,
+    )
+
+
+class HealthMonitor:
+    """Checks the health every `INTERVAL_S` in a thread of its own; `newest` is the last result.
+
+    :param clock: returns the current time, UNIX ms.
+    """
+
+    def __init__(self, settings: Settings, clock: Callable[[], int]) -> None:
+        self._thread = threading.Thread(target=self._run, name="check health", daemon=True)
+        self._settings = settings
+        self._clock = clock
+        self._stopping = threading.Event()
+        self.newest: Health | None = None
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread after the check under way, without waiting for it."""
+        self._stopping.set()
+
+    def _run(self) -> None:
+        observer: Observer | None = None
+        while not self._stopping.is_set():
+            try:
+                observer = observer or Observer(self._settings)
+                self.newest = check(observer, self._clock())
+            except Exception:  # a page outlives any failure of its health check
+                log.exception("the health check failed; it is repeated in %.0f s", INTERVAL_S)
+            self._stopping.wait(INTERVAL_S)

@@ -1,0 +1,259 @@
+"""Judge the health of the pipeline's stages from what was observed of them.
+
+A stage has a problem when its input has moved on for longer than the stage's time limit and its
+output has not, so that a failure is reported where it is, not in every stage behind it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal, get_args
+
+from msgspec import Struct
+
+from app.contracts import CANDLES_TOPIC, LIVE_TOPIC, REJECTED_TOPIC, STOCKS_TOPIC
+
+StageName = Literal["feed", "kafka", "candles", "archive", "lake", "load", "build", "audit"]
+STAGE_NAMES: tuple[str, ...] = get_args(StageName)
+State = Literal["ok", "waiting", "problem"]
+
+FEED_SILENT_MS = 30_000
+"""The producer publishes watermarks every second, whatever the market does."""
+TRADES_SILENT_MS = 180_000
+CANDLES_BEHIND_MS = 180_000
+"""A final candle is at most a minute, its grace and the slowest symbol's watermark behind."""
+WAREHOUSE_BEHIND_MS = 60_000
+"""Beyond the interval between two loads or builds."""
+
+
+class TopicTail(Struct, frozen=True):
+    """The end of a topic. Times are UNIX ms, None where the tail has no such record."""
+
+    records: int
+    """records that the topic retains"""
+    newest_ms: int | None = None
+    """Kafka's timestamp of the newest record"""
+    newest_trade_ms: int | None = None
+    """in stocks-topic: when the newest trade arrived from the feed"""
+    newest_final_end_ms: int | None = None
+    """in candles-1m: the end of the newest minute with a final candle"""
+
+
+class Observation(Struct, frozen=True, kw_only=True):
+    """What was seen of the pipeline at `now` (UNIX ms); an error is a sentence with its remedy."""
+
+    now: int
+    feed: str
+    any_market_open: bool
+    kafka_error: str | None = None
+    topics: Mapping[str, TopicTail] = {}
+    """by name, without the namespace; topics that do not exist are absent"""
+    lag: Mapping[str, int | None] = {}
+    """messages that a consumer group has not committed yet; None: it has committed nothing"""
+    lake_configured: bool = True
+    lake_error: str | None = None
+    newest_object_ms: int | None = None
+    load_id: int | None = None
+    loaded_ms: int | None = None
+    rejected_objects: int = 0
+    built_load_id: int | None = None
+    built_ms: int | None = None
+    build_failure: str | None = None
+    audited_ms: int | None = None
+    audited_candles: int = 0
+    audit_failure: str | None = None
+    warehouse_error: str | None = None
+
+
+class Stage(Struct, frozen=True):
+    """The health of one stage, in the order in which data flows."""
+
+    name: StageName
+    state: State
+    newest_ms: int | None
+    """UNIX ms of its newest output"""
+    detail: str
+    """what was seen, in a few words"""
+    lag: int | None = None
+    """messages of its input that it has not processed yet"""
+    problem: str | None = None
+    """what is wrong and what to do about it"""
+
+
+class Limits(Struct, frozen=True):
+    """How long stages may be behind their inputs, in ms."""
+
+    archive_ms: int = 60_000
+    load_ms: int = 60_000 + WAREHOUSE_BEHIND_MS
+    build_ms: int = 60_000 + WAREHOUSE_BEHIND_MS
+
+
+def judge(seen: Observation, limits: Limits) -> list[Stage]:
+    """The health of every stage."""
+    return [
+        _feed(seen),
+        _kafka(seen),
+        _candles(seen),
+        _archive(seen, limits),
+        _lake(seen),
+        _load(seen, limits),
+        _build(seen, limits),
+        _audit(seen),
+    ]
+
+
+def problems(stages: Sequence[Stage]) -> list[str]:
+    """The problems of `stages`, a sentence each."""
+    return [stage.problem for stage in stages if stage.problem]
+
+
+def _feed(seen: Observation) -> Stage:
+    topic = seen.topics.get(STOCKS_TOPIC, TopicTail(0))
+    trade_ms = topic.newest_trade_ms
+    if seen.kafka_error:
+        return Stage("feed", "waiting", None, "not known while Kafka does not answer")
+    if topic.newest_ms is None:
+        return Stage(
+            "feed", "waiting", None, "no message yet: `tickhouse produce` publishes the first"
+        )
+    replay = seen.feed == "replay"
+    if not replay and _older(seen, topic.newest_ms, FEED_SILENT_MS):
+        sentence = (
+            f"The feed has published nothing for {span(seen.now - topic.newest_ms)}: check that "
+            "`tickhouse produce` is running, and its log."
+        )
+        return Stage("feed", "problem", trade_ms, "silent", problem=sentence)
+    silent = trade_ms is None or _older(seen, trade_ms, TRADES_SILENT_MS)
+    if not replay and seen.any_market_open and silent:
+        since = f"for {span(seen.now - trade_ms)}" if trade_ms else "among its newest messages"
+        sentence = (
+            f"The feed is connected, but had no trade {since} though a market is open: check the "
+            "producer's log and Finnhub's status."
+        )
+        return Stage("feed", "problem", trade_ms, "no trades", problem=sentence)
+    detail = "publishing" if seen.any_market_open or replay else "publishing; markets are closed"
+    return Stage("feed", "ok", trade_ms or topic.newest_ms, detail)
+
+
+def _kafka(seen: Observation) -> Stage:
+    if seen.kafka_error:
+        return Stage("kafka", "problem", None, "away", problem=seen.kafka_error)
+    newest = max((tail.newest_ms or 0 for tail in seen.topics.values()), default=0) or None
+    rejected = seen.topics.get(REJECTED_TOPIC, TopicTail(0)).records
+    return Stage("kafka", "ok", newest, f"{len(seen.topics)} topics, {rejected:,} rejections")
+
+
+def _candles(seen: Observation) -> Stage:
+    lag = seen.lag.get("candles")
+    topic = seen.topics.get(CANDLES_TOPIC, TopicTail(0))
+    live = seen.topics.get(LIVE_TOPIC, TopicTail(0))
+    newest = topic.newest_final_end_ms
+    if seen.kafka_error:
+        return Stage("candles", "waiting", None, "not known while Kafka does not answer")
+    if topic.newest_ms is None and live.newest_ms is None:
+        return Stage("candles", "waiting", None, "no candle yet", lag)
+    outputs = [moment for moment in (topic.newest_ms, live.newest_ms) if moment is not None]
+    inputs = seen.topics.get(STOCKS_TOPIC, TopicTail(0))
+    behind = (inputs.newest_trade_ms or 0) - max(outputs)
+    if lag and behind > CANDLES_BEHIND_MS:
+        sentence = (
+            f"Candles are {span(behind)} behind the trades, {lag:,} messages: check that "
+            "`tickhouse candles` is running, and its log."
+        )
+        return Stage("candles", "problem", newest, "behind", lag, sentence)
+    return Stage("candles", "ok", newest, "processing", lag)
+
+
+def _archive(seen: Observation, limits: Limits) -> Stage:
+    lag = seen.lag.get("archive")
+    if seen.kafka_error:
+        return Stage("archive", "waiting", None, "not known while Kafka does not answer")
+    if seen.newest_object_ms is None:
+        return Stage("archive", "waiting", None, "no object yet", lag)
+    behind = _newest_input(seen) - seen.newest_object_ms
+    if lag and behind > limits.archive_ms and seen.lake_error is None:
+        sentence = (
+            f"The archive is {span(behind)} behind its topics, {lag:,} messages: check that "
+            "`tickhouse archive` is running, and its log."
+        )
+        return Stage("archive", "problem", seen.newest_object_ms, "behind", lag, sentence)
+    return Stage("archive", "ok", seen.newest_object_ms, "writing", lag)
+
+
+def _lake(seen: Observation) -> Stage:
+    if seen.lake_error:
+        return Stage("lake", "problem", None, "away", problem=seen.lake_error)
+    if not seen.lake_configured:
+        return Stage("lake", "waiting", None, "not configured: no credentials are set")
+    if seen.newest_object_ms is None:
+        return Stage("lake", "waiting", None, "no object yet")
+    return Stage("lake", "ok", seen.newest_object_ms, "answers")
+
+
+def _load(seen: Observation, limits: Limits) -> Stage:
+    if seen.warehouse_error:
+        return Stage("load", "problem", None, "not known", problem=seen.warehouse_error)
+    if seen.loaded_ms is None:
+        return Stage("load", "waiting", None, "no load yet: Airflow or `tickhouse load` runs it")
+    behind = (seen.newest_object_ms or 0) - seen.loaded_ms
+    if behind > limits.load_ms:
+        sentence = (
+            f"The last load ended {span(seen.now - seen.loaded_ms)} ago, and the lake has newer "
+            "objects: check stock_pipeline in Airflow, or run `tickhouse load`."
+        )
+        return Stage("load", "problem", seen.loaded_ms, "behind", problem=sentence)
+    detail = f"load {seen.load_id}"
+    if seen.rejected_objects:
+        detail += f", {seen.rejected_objects} objects rejected"
+    return Stage("load", "ok", seen.loaded_ms, detail)
+
+
+def _build(seen: Observation, limits: Limits) -> Stage:
+    if seen.warehouse_error:
+        return Stage("build", "waiting", None, "not known")
+    if seen.build_failure:
+        sentence = (
+            f"The last build failed, and readers keep the gold of the one before: "
+            f"{seen.build_failure}"
+        )
+        return Stage("build", "problem", seen.built_ms, "failed", problem=sentence)
+    if seen.built_ms is None:
+        return Stage("build", "waiting", None, "gold is not built yet")
+    pending = seen.load_id is not None and (seen.built_load_id or 0) < seen.load_id
+    if pending and _older(seen, seen.built_ms, limits.build_ms):
+        sentence = (
+            f"Gold is {span(seen.now - seen.built_ms)} old, and newer loads are not in it: check "
+            "stock_transform in Airflow, or run `tickhouse load`."
+        )
+        return Stage("build", "problem", seen.built_ms, "behind", problem=sentence)
+    return Stage("build", "ok", seen.built_ms, f"gold has load {seen.built_load_id}")
+
+
+def _audit(seen: Observation) -> Stage:
+    if seen.audited_ms is None:
+        detail = "no audit yet: stock_quality in Airflow or `tickhouse audit` runs it"
+        return Stage("audit", "waiting", None, detail)
+    if seen.audit_failure:
+        sentence = f"The last audit failed: {seen.audit_failure} `tickhouse audit` repeats it."
+        return Stage("audit", "problem", seen.audited_ms, "failed", problem=sentence)
+    detail = f"{seen.audited_candles:,} candles equal to their trades"
+    return Stage("audit", "ok", seen.audited_ms, detail)
+
+
+def _newest_input(seen: Observation) -> int:
+    archived = (name for name in seen.topics if name != LIVE_TOPIC)
+    return max((seen.topics[name].newest_ms or 0 for name in archived), default=0)
+
+
+def _older(seen: Observation, moment: int, limit_ms: int) -> bool:
+    return seen.now - moment > limit_ms
+
+
+def span(ms: int) -> str:
+    """A span of time in its largest unit, rounded down."""
+    seconds = ms // 1000
+    if seconds < 120:
+        return f"{seconds} s"
+    if seconds < 2 * 3600:
+        return f"{seconds // 60} min"
+    return f"{seconds // 3600} h" if seconds < 48 * 3600 else f"{seconds // 86_400} days"
