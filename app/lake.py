@@ -7,6 +7,8 @@ its name is `<topic>.<time>-<id>`.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from datetime import datetime
 from typing import Any, NamedTuple
 
 import boto3
@@ -46,7 +48,7 @@ _ORIGIN = (("symbol", pa.string()), ("feed", pa.string()), ("source", pa.string(
 DATASETS: dict[str, pa.Schema] = {
     "trades": _schema(
         *_ORIGIN,
-        ("connection", pa.string()),
+        ("feed_connection", pa.string()),
         ("received_at", TIME),
         ("trade_time", TIME),
         ("price", PRICE),
@@ -85,7 +87,7 @@ DATASETS: dict[str, pa.Schema] = {
         ("candle_id", pa.string()),
         ("symbol", pa.string()),
         ("feed", pa.string()),
-        ("interval", pa.string()),
+        ("candle_interval", pa.string()),
         ("window_start", TIME),
         ("window_end", TIME),
         ("session", pa.string()),
@@ -137,8 +139,24 @@ DATASETS: dict[str, pa.Schema] = {
 }
 
 
+EVENT_TIME = {
+    "trades": "trade_time",
+    "quotes": "quote_time",
+    "coverage": "watermark",
+    "candles": "window_start",
+    "rejected": "_kafka_time",
+}
+"""The column of each dataset that decides which hour a row belongs to."""
+
 ADDED: dict[str, tuple[str, ...]] = {"candles": ("pre_volume", "post_volume")}
 """Columns that objects and tables of earlier versions lack; they are null there."""
+RENAMED: dict[str, dict[str, str]] = {
+    "candles": {"interval": "candle_interval"},
+    "trades": {"connection": "feed_connection"},
+}
+"""Columns by the names that they have in messages, and had in objects and tables of earlier
+versions. Those are keywords of SQL, which a statement would have to quote; and a quoted name in
+lower case is the same column as one in upper case in DuckDB, but not in Snowflake."""
 
 
 class ObjectKey(NamedTuple):
@@ -167,6 +185,17 @@ class ObjectKey(NamedTuple):
             return cls(parts[1], parts[2], int(parts[3]), int(first), int(last))
         except ValueError:
             return None
+
+    @classmethod
+    def of(cls, key: str) -> ObjectKey:
+        """Parse a key (without the namespace's prefix).
+
+        :raises ValueError: it is not the key of an object of a dataset.
+        """
+        parsed = cls.parse(key)
+        if parsed is None:
+            raise ValueError(f"{key!r} is not the name of an object of the lake")
+        return parsed
 
 
 def incarnation_name(topic: str, first_timestamp_ms: int, topic_id: str) -> str:
@@ -215,3 +244,50 @@ def _stay(request_dict: dict[str, Any], response: Any, **_: Any) -> None:
     """
     if response is not None and 300 <= response[0].status_code < 400:
         request_dict["context"].setdefault("s3_redirect", {})["redirected"] = True
+
+
+class ListedObject(NamedTuple):
+    """An object as a listing shows it; `name` is its key without the namespace's prefix."""
+
+    name: str
+    etag: str
+    size: int
+    modified: datetime
+
+
+def list_objects(
+    client: Any, settings: Settings, folder: str, start_after: str = ""
+) -> Iterator[ListedObject]:
+    """List the objects of this namespace under `folder`, in order of their names.
+
+    :param start_after: only those whose name sorts after this one.
+    :raises BotoCoreError, ClientError: the lake does not answer, or denies access.
+    """
+    prefix = settings.lake_prefix
+    pages = client.get_paginator("list_objects_v2").paginate(
+        Bucket=settings.lake_bucket,
+        Prefix=prefix + folder,
+        StartAfter=prefix + start_after if start_after else "",
+    )
+    for page in pages:
+        for item in page.get("Contents", ()):
+            yield ListedObject(
+                item["Key"].removeprefix(prefix),
+                item["ETag"].strip('"'),
+                item["Size"],
+                item["LastModified"],
+            )
+
+
+def list_folders(client: Any, settings: Settings, folder: str) -> Iterator[str]:
+    """List the folders of this namespace directly below `folder`; each ends with a slash.
+
+    :raises BotoCoreError, ClientError: the lake does not answer, or denies access.
+    """
+    prefix = settings.lake_prefix
+    pages = client.get_paginator("list_objects_v2").paginate(
+        Bucket=settings.lake_bucket, Prefix=prefix + folder, Delimiter="/"
+    )
+    for page in pages:
+        for common in page.get("CommonPrefixes", ()):
+            yield common["Prefix"].removeprefix(prefix)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -19,18 +20,28 @@ from app.market.symbols import SYMBOL_RULE, is_symbol
 Feed = Literal["live", "simulated", "replay"]
 
 PREFIXES = (
+    "ALERT_",
     "ARCHIVE_",
     "CANDLE_",
+    "DASHBOARD_",
     "DUCKDB_",
     "FINNHUB_",
     "KAFKA_",
     "LAKE_",
+    "RETENTION_",
     "SNOWFLAKE_",
     "STOCKS_",
     "TICKHOUSE_",
+    "WAREHOUSE_",
 )
+IDENTIFIER = r"^[A-Z_][A-Z0-9_$]*$"
+"""Snowflake's names that need no quotes, in upper case."""
 TEST_PREFIX = "TICKHOUSE_TEST_"
 """Prefix of variables that only the project's tests read."""
+AIRFLOW_PREFIX = "AIRFLOW__"
+"""Prefix of Airflow's own settings."""
+_FINALS_S = 5.0
+"""From the end of the grace to a final candle in Kafka: the next watermark and the next commit."""
 DEFAULT_SYMBOLS = "AAPL,MSFT,NVDA,AMZN,GOOGL,META,TSLA,AMD,SPY,QQQ,BINANCE:BTCUSDT"
 
 
@@ -45,7 +56,7 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(
         env_file=".env",
-        env_file_encoding="utf-8",
+        env_file_encoding="utf-8-sig",  # Windows editors begin it with a byte order mark
         extra="ignore",
         frozen=True,
         env_ignore_empty=True,
@@ -84,28 +95,61 @@ class Settings(BaseSettings):
     aws_access_key_id: str | None = None
     aws_secret_access_key: SecretStr | None = None
     aws_region: str = "us-east-1"
+    lake_root_user: str | None = None
+    lake_root_password: SecretStr | None = Field(None, min_length=8)
+    lake_reader_access_key_id: str | None = None
+    lake_reader_secret_access_key: SecretStr | None = None
 
     warehouse: Literal["duckdb", "snowflake"] = "duckdb"
+    warehouse_load_minutes: int = Field(1, ge=1, le=60)
+    warehouse_build_minutes: int = Field(1, ge=1, le=60)
+    alert_webhook_url: SecretStr | None = None
+    airflow_database_url: SecretStr | None = None
     duckdb_path: Path | None = None
     snowflake_account: str | None = None
     snowflake_user: str | None = None
-    snowflake_role: str | None = None
-    snowflake_warehouse: str | None = None
     snowflake_private_key_path: Path | None = None
+    snowflake_private_key_passphrase: SecretStr | None = None
+    snowflake_access_token: SecretStr | None = None
+    snowflake_oauth_token: SecretStr | None = None
+    snowflake_password: SecretStr | None = None
+    snowflake_database: str = Field("STOCKS", pattern=IDENTIFIER)
+    snowflake_warehouse: str = Field("TICKHOUSE", pattern=IDENTIFIER)
+    snowflake_loader_role: str = Field("TICKHOUSE_LOADER", pattern=IDENTIFIER)
+    snowflake_transformer_role: str = Field("TICKHOUSE_TRANSFORMER", pattern=IDENTIFIER)
+    snowflake_reporter_role: str = Field("TICKHOUSE_REPORTER", pattern=IDENTIFIER)
+    snowflake_host: str | None = None
+    snowflake_port: int | None = Field(None, ge=1, le=65_535)
+    snowflake_protocol: Literal["https", "http"] | None = None
 
     candle_grace_ms: int = Field(5_000, ge=0, le=60_000)
-    candle_horizon_ms: int = Field(900_000, ge=60_000, le=86_400_000)
+    candle_allowed_lateness_ms: int = Field(900_000, ge=60_000, le=86_400_000)
     candle_price_rule: Literal["sip", "all"] = "sip"
     candle_live: bool = True
     candle_commit_interval_s: float = Field(1.0, ge=0.1, le=5.0)
 
-    archive_flush_interval_s: float = Field(15.0, ge=1.0, le=300.0)
+    dashboard_token: SecretStr | None = Field(None, min_length=16)
+
+    archive_flush_interval_s: float = Field(60.0, ge=1.0, le=900.0)
+    archive_buffer_mib: int = Field(16, ge=1, le=1024)
+
+    retention_raw_days: int = Field(7, ge=0)
+    retention_trades_days: int = Field(90, ge=0)
+    retention_bronze_days: int = Field(0, ge=0)
+    retention_airflow_days: int = Field(3, ge=1)
 
     @field_validator("stocks_symbols", mode="before")
     @classmethod
     def _split_symbols(cls, value: Any) -> Any:
         parts = value.split(",") if isinstance(value, str) else value
         return parse_symbols(parts)
+
+    @field_validator("warehouse_load_minutes", "warehouse_build_minutes")
+    @classmethod
+    def _divides_an_hour(cls, value: int) -> int:
+        if 60 % value:
+            raise ValueError("it must divide an hour: 1, 2, 3, 4, 5, 6, 10, 12, 15, 20, 30 or 60")
+        return value
 
     @field_validator("finnhub_api_key")
     @classmethod
@@ -115,9 +159,9 @@ class Settings(BaseSettings):
         return value
 
     @model_validator(mode="after")
-    def _horizon_exceeds_grace(self) -> Settings:
-        if self.candle_horizon_ms <= self.candle_grace_ms:
-            raise ValueError("CANDLE_HORIZON_MS must be larger than CANDLE_GRACE_MS")
+    def _allowed_lateness_exceeds_grace(self) -> Settings:
+        if self.candle_allowed_lateness_ms <= self.candle_grace_ms:
+            raise ValueError("CANDLE_ALLOWED_LATENESS_MS must be larger than CANDLE_GRACE_MS")
         return self
 
     @classmethod
@@ -147,8 +191,17 @@ class Settings(BaseSettings):
 
     @property
     def warehouse_path(self) -> Path:
-        """The DuckDB file; its stem is the database's name, STOCKS."""
-        return (self.duckdb_path or self.home / "warehouse" / "STOCKS.duckdb").resolve()
+        """The DuckDB file; its stem is the database's name, STOCKS.
+
+        Lock, listing, progress and published gold are beside it. With Snowflake there is no such
+        file, only these, in a folder per account and database: the ledgers of two warehouses know
+        different objects.
+        """
+        file = (self.duckdb_path or self.home / "warehouse" / "STOCKS.duckdb").resolve()
+        if self.warehouse == "duckdb":
+            return file
+        database = self.snowflake_database
+        return file.parent / f"snowflake-{self.snowflake_account}-{database}" / database
 
     @property
     def protected_files(self) -> tuple[Path, ...]:
@@ -166,6 +219,14 @@ class Settings(BaseSettings):
     def lake_prefix(self) -> str:
         """Key prefix of this namespace's objects in the bucket: empty or `NAMESPACE/`."""
         return f"{self.tickhouse_namespace}/" if self.tickhouse_namespace else ""
+
+    @property
+    def finals_delay_s(self) -> float:
+        """Seconds after a minute's end at which its final candles are in Kafka: grace + 5 s.
+
+        The archive flushes then, and the load follows.
+        """
+        return self.candle_grace_ms / 1000 + _FINALS_S
 
     def kafka_client(self) -> dict[str, Any]:
         """librdkafka's connection settings, with secrets in plain text: never log them."""
@@ -222,21 +283,48 @@ def load_settings(**overrides: Any) -> Settings:
 
 
 def unknown_names() -> list[str]:
-    """A warning for each variable with a prefix of ours that is not a setting."""
-    known = {name.upper() for name in Settings.model_fields}
+    """A warning for each variable that is probably meant for Tickhouse and is not a setting.
+
+    Those are all names in `.env`, and in the environment the names with a prefix of ours and the
+    near misses of a setting under any prefix, such as FINHUB_API_KEY.
+    """
     in_file = dict.fromkeys(dotenv_values(".env", interpolate=False), ".env")
-    ours = {
-        name: "the environment"
-        for name in os.environ
-        if name.startswith(PREFIXES) and not name.startswith(TEST_PREFIX)
-    }
+    in_environment = dict.fromkeys(os.environ, "the environment")
     sentences = []
-    for name, source in sorted({**in_file, **ours}.items()):
-        if name.upper() not in known:
-            near = difflib.get_close_matches(name.upper(), known, n=1)
-            hint = f"; did you mean {near[0]}?" if near else ""
+    for name, source in sorted({**in_file, **in_environment}.items()):
+        if name.upper() in _KNOWN or name.startswith((TEST_PREFIX, AIRFLOW_PREFIX)):
+            continue
+        near = _nearest(name)
+        if near or name in in_file or name.upper().startswith(PREFIXES):
+            hint = f"; did you mean {near}?" if near else ""
             sentences.append(f"{name} in {source} is not a setting of Tickhouse{hint}")
     return sentences
+
+
+_KNOWN = frozenset(name.upper() for name in Settings.model_fields)
+_NEAR, _NEAR_AND_OURS = 0.8, 0.65
+"""Similarity from which a name counts as a misspelled setting: any name, and one with a prefix of
+ours. Other programs' variables, such as AWS_SESSION_TOKEN and DATABASE_URL, are below the first."""
+
+
+def _nearest(name: str) -> str | None:
+    """The setting that `name` is most similar to, ignoring case and separators.
+
+    A setting under another prefix counts as similar: KAFKA_GRACE_MS for CANDLE_GRACE_MS.
+    """
+    is_ours = name.upper().startswith(PREFIXES)
+    end = name.upper().partition("_")[2]
+    same_end = [known for known in _KNOWN if "_" in end and known.partition("_")[2] == end]
+    if is_ours and len(same_end) == 1:
+        return same_end[0]
+    plain = {_letters(known): known for known in sorted(_KNOWN)}
+    cutoff = _NEAR_AND_OURS if is_ours else _NEAR
+    found = difflib.get_close_matches(_letters(name), plain, n=1, cutoff=cutoff)
+    return plain[found[0]] if found else None
+
+
+def _letters(name: str) -> str:
+    return re.sub("[^A-Z0-9]", "", name.upper())
 
 
 def _sentence(error: ValidationError) -> str:

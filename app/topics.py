@@ -30,6 +30,9 @@ from app.settings import Settings
 logger = logging.getLogger(__name__)
 
 TOPICS = (STOCKS_TOPIC, CANDLES_TOPIC, *ROLLUP_TOPICS.values(), LIVE_TOPIC, REJECTED_TOPIC)
+CANDLES_GROUP = "candles"
+ARCHIVE_GROUP = "archive"
+"""The consumer groups of the topologies, without the namespace."""
 MAX_MESSAGE_BYTES = 8 * 1024 * 1024
 """The limit of brokers and clients; contracts keep valid messages far below it."""
 

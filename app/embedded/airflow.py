@@ -1,26 +1,31 @@
 """Run Airflow on one machine: SQLite, few processes, loopback only.
 
-`airflow standalone` listens on every interface, as do the log servers of scheduler and triggerer;
-so the four components are started separately, without log servers.
+`airflow standalone` listens on every interface, as does the scheduler's log server; so the three
+components are started separately, without it. There is no triggerer, as no task defers.
 """
 
 from __future__ import annotations
 
 import json
 import secrets
+import shlex
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from app.embedded.ports import LOOPBACK, get_json
 from app.embedded.process import ChildProcess
 from app.embedded.supervisor import Part
+from app.hosts import keep_loopback_direct
 from app.outputs import write_atomically
 
 USER = "admin"
 REPOSITORY = Path(__file__).resolve().parents[2]
 DAGS = REPOSITORY / "airflow" / "dags"
+POOL = "warehouse 1 'Tasks that write the warehouse, one at a time'"
+"""Arguments of `airflow pools set`."""
 _SETUP_S = 180
 _SECRETS = ("fernet_key", "jwt_secret", "secret_key")
 
@@ -40,6 +45,7 @@ class Airflow:
         self.password = _password(self.folder / "passwords.json")
         keys = _keys(self.folder / "secrets.json")
         self._environment = dict(variables) | airflow_variables(self.folder, port, keys)
+        keep_loopback_direct(self._environment)  # its parts talk to each other on loopback
 
     @property
     def url(self) -> str:
@@ -47,8 +53,14 @@ class Airflow:
         return f"http://{LOOPBACK}:{self.port}/"
 
     def migrate(self) -> ChildProcess:
-        """Start creating or upgrading the metadata database."""
-        return self._airflow("airflow-setup", ("db", "migrate"))
+        """Start creating or upgrading the metadata database, with the pool of the DAGs."""
+        airflow = f"{shlex.quote(sys.executable)} -m airflow"
+        return ChildProcess(
+            ["/bin/sh", "-c", f"{airflow} db migrate && {airflow} pools set {POOL}"],
+            log=self.logs / "airflow-setup.log",
+            env=self._environment,
+            cwd=self.folder,
+        )
 
     def wait_migrated(self, setup: ChildProcess, watch: Callable[[], None]) -> None:
         """Return when the database is ready.
@@ -72,10 +84,12 @@ class Airflow:
 
     def last_parts(self) -> list[Part]:
         """The other parts, to be started once the first parts are ready."""
-        quiet = "--skip-serve-logs"
         return [
-            self._part("airflow-scheduler", "scheduler", quiet, is_ready=self._is_scheduling),
-            self._part("airflow-triggerer", "triggerer", quiet),
+            self._part(
+                "airflow-scheduler",
+                *("scheduler", "--skip-serve-logs"),
+                is_ready=self._is_scheduling,
+            )
         ]
 
     def _health(self) -> dict[str, Any] | None:
@@ -109,6 +123,7 @@ class Airflow:
 def airflow_variables(folder: Path, port: int, keys: Mapping[str, str]) -> dict[str, str]:
     """Airflow's settings: few processes, fast detection of changes, loopback only."""
     api = f"http://{LOOPBACK}:{port}"
+    database = f"sqlite:///{quote(str(folder / 'airflow.db'))}"
     options = {
         "API__BASE_URL": api,
         "API__HOST": LOOPBACK,
@@ -129,7 +144,7 @@ def airflow_variables(folder: Path, port: int, keys: Mapping[str, str]) -> dict[
         "DAG_PROCESSOR__PARSING_PROCESSES": 1,
         "DAG_PROCESSOR__PRINT_STATS_INTERVAL": 0,
         "DAG_PROCESSOR__REFRESH_INTERVAL": 120,
-        "DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{folder / 'airflow.db'}",
+        "DATABASE__SQL_ALCHEMY_CONN": database,
         "LOGGING__BASE_LOG_FOLDER": folder / "logs",
         "SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": 30,
         "SCHEDULER__SCHEDULER_HEALTH_CHECK_THRESHOLD": 30,
@@ -138,8 +153,8 @@ def airflow_variables(folder: Path, port: int, keys: Mapping[str, str]) -> dict[
         "USAGE_DATA_COLLECTION__ENABLED": False,
     }
     return {
+        "AIRFLOW_DATABASE_URL": database,  # for `airflow db clean`
         "AIRFLOW_HOME": str(folder),
-        "NO_PROXY": "*",  # parts talk to each other on loopback
     } | {f"AIRFLOW__{name}": str(value) for name, value in options.items()}
 
 

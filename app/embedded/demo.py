@@ -11,15 +11,17 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from types import FrameType
 
 from rich.console import Console
+from rich.markup import escape
 
 from app.embedded.airflow import USER, Airflow
 from app.embedded.environment import child_environment
 from app.embedded.jars import KAFKA_VERSION
 from app.embedded.kafka import KafkaServer
-from app.embedded.leftovers import single_run
+from app.embedded.orphans import single_run
 from app.embedded.plan import (
     DEFAULT_PORTS,
     PORTS,
@@ -29,14 +31,19 @@ from app.embedded.plan import (
     with_servers,
 )
 from app.embedded.ports import remembered_ports
+from app.embedded.process import ChildProcess
+from app.embedded.running_demo import announced
 from app.embedded.s3 import S3Server
 from app.embedded.server import EmbeddedServer
 from app.embedded.supervisor import Part, Supervisor
+from app.folders import check_data_folder
 from app.settings import Settings, load_settings
 from app.topics import ensure_topics
 
 _SERVERS_S = 120
 _PARTS_S = 60
+_HISTORY_S = 300
+"""A few seconds on a quiet machine; an incomplete history would leave a gap before the present."""
 _FIRST_CANDLE_S = 45
 """How long to wait for candles before starting Airflow, which takes the most resources."""
 _AIRFLOW_S = 180
@@ -49,6 +56,8 @@ def run() -> None:
     :raises TickhouseError: a part cannot be started; the others are stopped.
     """
     given = load_settings()
+    check_data_folder(given.tickhouse_data_dir)
+    check_data_folder(demo_settings(given).home)
     with single_run(given.tickhouse_data_dir):
         demo = Demo(demo_settings(given), simulated=not is_live(given), console=Console())
         with _stopped_by_signals(demo):
@@ -72,29 +81,41 @@ class Demo:
         self._logs = self._home / "logs"
         self._began = time.monotonic()
         self.supervisor = Supervisor(self.report)
+        self._announcement = contextlib.ExitStack()
         self._ports = remembered_ports(self._home / "ports.json", PORTS, DEFAULT_PORTS)
         self._s3: S3Server | None = None
+        self._parts: PipelineParts | None = None
+        self._candles_move = False
         self.stop_requested = threading.Event()
 
     def report(self, sentence: str) -> None:
         """Print a line with the seconds since the start."""
         elapsed = f"{time.monotonic() - self._began:5.0f} s"
-        self._console.print(f"[dim]{elapsed}[/dim]  {sentence}", highlight=False, soft_wrap=True)
+        line = f"[dim]{elapsed}[/dim]  {escape(sentence)}"
+        self._console.print(line, highlight=False, soft_wrap=True)
 
     def start(self) -> None:
         """Start all parts; candles first, Airflow last."""
         what = "SIMULATED market" if self._simulated else "live feed of Finnhub"
         self.report(f"Tickhouse demo: {what}, data in {self._home}")
+        if self._simulated:
+            self.report(
+                "It is simulated because FINNHUB_API_KEY is set neither in the environment nor in "
+                f"{Path('.env').resolve()}"
+            )
         self._settings = self._start_servers()
+        self._announcement.enter_context(announced(self._settings))
         ensure_topics(self._settings)
         parts = PipelineParts(self._settings, self._logs, self._ports)
         self._start_pipeline(parts)
-        self._await_candles(parts)
+        self._parts = parts
+        self._await_candles()
         airflow = self._start_airflow()
         self._console.print(
             f"\n  The page   {parts.dashboard_url}\n"
             f"  Airflow    {airflow.url}   user {USER}, password {airflow.password}\n"
             f"  Logs       {self._logs}\n"
+            "  Health     .venv/bin/tickhouse status\n"
             "  Ctrl-C stops all of it.\n",
             highlight=False,
             markup=False,
@@ -105,10 +126,11 @@ class Demo:
     def watch(self) -> None:
         """Restart parts that end, until the demo is stopped."""
         while not self.stop_requested.wait(_WATCH_S):
-            self.supervisor.check()
+            self._watch_once()
 
     def stop(self) -> None:
         """Stop every part: sources, then topologies and pages, then servers."""
+        self._announcement.close()
         self.supervisor.stop()
         if self._s3:
             self._s3.stop()
@@ -149,32 +171,54 @@ class Demo:
         return KafkaServer(self._home / "kafka", log=self._logs / "kafka.log", progress=progress)
 
     def _start_pipeline(self, parts: PipelineParts) -> None:
-        if self._simulated:
-            self.supervisor.start(parts.simulator())
+        history = parts.history() if self._simulated else None
         self.supervisor.start(parts.candles(), parts.dashboard())
-        if self._simulated:
+        if history:
+            self.supervisor.start(parts.simulator())
             with self._waiting("Waiting for the simulator"):
                 self.supervisor.wait_ready(["simulate"], _PARTS_S)
+            with self._waiting("Publishing earlier simulated days"):
+                self._finish(history)
         self.supervisor.start(parts.producer(), parts.archive())
         with self._waiting("Waiting for the page"):
             self.supervisor.wait_ready(["dashboard"], _PARTS_S)
         self.report(f"The page: {parts.dashboard_url}")
 
-    def _await_candles(self, parts: PipelineParts) -> None:
+    def _finish(self, history: ChildProcess) -> None:
+        """Wait for the simulated history: its trades must be in the topic before the present ones.
+
+        Without it the demo works, so a failure is only reported.
+        """
+        deadline = time.monotonic() + _HISTORY_S
+        try:
+            while (code := history.exit_code()) is None and time.monotonic() < deadline:
+                self._check()
+        finally:
+            history.kill()
+        if code != 0:
+            self.report(f"The simulated history is incomplete; see {history.log}")
+
+    def _await_candles(self) -> None:
         with self._waiting("Waiting for the first candle"):
             deadline = time.monotonic() + _FIRST_CANDLE_S
-            while time.monotonic() < deadline:
-                if symbols := parts.live_symbol_count():
-                    self.report(f"Candles move on the page; symbols so far: {symbols}")
-                    return
+            while not self._candles_move and time.monotonic() < deadline:
                 self._check()
-        self.report("No candle yet; the page shows them as soon as trades arrive.")
+        if not self._candles_move:
+            self.report("No candle yet; the page shows them as soon as trades arrive.")
+
+    def _report_first_candle(self) -> None:
+        """Report once that candles move, however late they begin to."""
+        if self._parts is None or self._candles_move:
+            return
+        if symbols := self._parts.live_symbol_count():
+            self._candles_move = True
+            self.report(f"Candles move on the page; symbols so far: {symbols}")
 
     def _start_airflow(self) -> Airflow:
         variables = child_environment(self._settings)
         airflow = Airflow(self._home / "airflow", self._ports["airflow"], variables, self._logs)
         with self._waiting("Preparing Airflow's database"):
-            airflow.wait_migrated(airflow.migrate(), self.supervisor.check)
+            airflow.wait_migrated(airflow.migrate(), self._watch_once)
         for parts in (airflow.first_parts(), airflow.last_parts()):
             self.supervisor.start(*parts)
             with self._waiting("Waiting for Airflow"):
@@ -191,8 +235,12 @@ class Demo:
                 return
             self._check()
 
-    def _check(self) -> None:
+    def _watch_once(self) -> None:
         self.supervisor.check()
+        self._report_first_candle()
+
+    def _check(self) -> None:
+        self._watch_once()
         time.sleep(_WATCH_S)
 
     @contextlib.contextmanager

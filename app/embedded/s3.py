@@ -50,7 +50,7 @@ class S3Server(EmbeddedServer):
     """
 
     name = "The S3 server"
-    start_s = 60
+    start_s = 180
     grace_s = 3  # at shutdown weed waits for its own streams, which never end
 
     def __init__(
@@ -167,12 +167,12 @@ class S3Server(EmbeddedServer):
             weed_program(),
             "-logtostderr=true",
             "server",
-            f"-dir={self.folder / 'data'}",
+            "-dir=data",  # of the working directory: a comma in the path would separate folders
             f"-ip={LOOPBACK}",
             f"-ip.bind={LOOPBACK}",
             "-filer",
             "-s3",
-            f"-s3.config={credentials}",
+            f"-s3.config={credentials.name}",
             "-s3.port.iceberg=0",
             "-s3.port.lance=0",
             "-master.telemetry=false",

@@ -49,6 +49,11 @@ NAMES: dict[str, str] = {
     "whole": "full, complete or atomic",
     "look": "read, list or check",
     "looks": "reads, lists or checks",
+    "horizon": "allowed_lateness",
+    "joiner": "coalescer",
+    "fence": "last_object_offset",
+    "leftovers": "orphans",
+    "marathon": "soak test",
 }
 """Words of an identifier, and what to use instead."""
 
@@ -91,5 +96,10 @@ DOCSTRINGS: dict[str, str] = {
     r"lets? go": "release",
     r"of now": "current",
     r"tally": "counters",
+    r"horizons?": "allowed lateness",
+    r"joiner": "coalescer",
+    r"leftovers?": "orphan processes",
+    r"marathon": "soak test",
+    r"(a|one) (row|trade|message|record|watermark) a (symbol|message|minute|second|day)": "per",
 }
 """Phrases of a docstring, and what to use instead."""

@@ -53,10 +53,10 @@ def test_an_invalid_symbol_is_an_error_with_the_rule(monkeypatch):
         load_settings()
 
 
-def test_a_horizon_below_the_grace_is_a_sentence(monkeypatch):
+def test_a_allowed_lateness_below_the_grace_is_a_sentence(monkeypatch):
     monkeypatch.setenv("CANDLE_GRACE_MS", "60000")
-    monkeypatch.setenv("CANDLE_HORIZON_MS", "60000")
-    with pytest.raises(SettingsError, match="CANDLE_HORIZON_MS must be larger"):
+    monkeypatch.setenv("CANDLE_ALLOWED_LATENESS_MS", "60000")
+    with pytest.raises(SettingsError, match="CANDLE_ALLOWED_LATENESS_MS must be larger"):
         load_settings()
 
 
@@ -71,12 +71,63 @@ def test_unknown_names_are_reported_with_the_nearest_known_name(monkeypatch, tmp
     assert load_settings().candle_grace_ms == 4000
 
 
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("FINHUB_API_KEY", "FINNHUB_API_KEY"),
+        ("finhub_api_key", "FINNHUB_API_KEY"),
+        ("FINNHUBAPIKEY", "FINNHUB_API_KEY"),
+        ("FINNHUB_TOKEN", "FINNHUB_API_KEY"),
+        ("CANDLES_GRACE_MS", "CANDLE_GRACE_MS"),
+        ("KAFKA_GRACE_MS", "CANDLE_GRACE_MS"),
+        ("STOCK_SYMBOLS", "STOCKS_SYMBOLS"),
+        ("TICK_HOUSE_FEED", "TICKHOUSE_FEED"),
+        ("LAKE_ACCESS_KEY_ID", "AWS_ACCESS_KEY_ID"),
+        ("AWS_SECRET_KEY", "AWS_SECRET_ACCESS_KEY"),
+        ("AWS_ENDPOINT_URL", "LAKE_ENDPOINT_URL"),
+        ("DASHBORD_TOKEN", "DASHBOARD_TOKEN"),
+    ],
+)
+def test_a_near_miss_of_a_setting_is_named_under_any_prefix(monkeypatch, name, meant):
+    monkeypatch.setenv(name, "x")
+    [warning] = [sentence for sentence in unknown_names() if sentence.startswith(f"{name} in ")]
+    assert f"did you mean {meant}?" in warning
+
+
+@pytest.mark.parametrize("name", [name.upper() for name in Settings.model_fields])
+def test_a_letter_that_is_missing_from_a_setting_is_noticed(monkeypatch, name):
+    monkeypatch.setenv(name[0] + name[2:], "x")
+    assert f"did you mean {name}?" in "\n".join(unknown_names())
+
+
+def test_variables_of_other_programs_are_not_reported(monkeypatch):
+    others = (
+        *("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_DEFAULT_REGION", "AWS_S3_BUCKET"),
+        *("DATABASE_URL", "REDIS_URL", "POSTGRES_PASSWORD", "AIRFLOW_HOME", "DBT_PROFILES_DIR"),
+        *("AIRFLOW__CORE__DAGS_FOLDER", "POLYGON_API_KEY", "GITHUB_TOKEN", "XDG_CACHE_HOME"),
+        *("VIRTUAL_ENV", "LANG", "HTTPS_PROXY", "SSH_AUTH_SOCK", "JAVA_HOME", "DATA_DIR"),
+    )
+    for name in others:
+        monkeypatch.setenv(name, "x")
+    assert [warning for warning in unknown_names() if warning.startswith(others)] == []
+
+
 def test_a_namespace_prefixes_names_and_folders():
     settings = Settings(_env_file=None, tickhouse_namespace="x")
     assert settings.named("stocks-topic") == "x-stocks-topic"
     assert settings.lake_prefix == "x/"
     assert settings.home.name == "x"
     assert settings.warehouse_path.stem == "STOCKS"
+
+
+def test_each_warehouse_has_a_folder_of_its_own():
+    duckdb = Settings(_env_file=None)
+    snowflake = Settings(_env_file=None, warehouse="snowflake", snowflake_account="org-one")
+    other = snowflake.model_copy(update={"snowflake_account": "org-two"})
+    folders = [each.warehouse_path.parent for each in (duckdb, snowflake, other)]
+
+    assert len(set(folders)) == 3
+    assert {folder.parent for folder in folders[1:]} == {folders[0]}
 
 
 def test_secrets_are_in_no_representation_and_no_log_line():
@@ -110,10 +161,19 @@ def test_the_names_of_keys_and_accounts_are_no_secrets_in_log_lines():
 
 def test_what_is_secret():
     assert Settings.secret_names() == {
+        "airflow_database_url",
+        "alert_webhook_url",
         "finnhub_api_key",
         "aws_secret_access_key",
+        "dashboard_token",
         "kafka_sasl_password",
         "kafka_ssl_key_password",
+        "lake_reader_secret_access_key",
+        "lake_root_password",
+        "snowflake_access_token",
+        "snowflake_oauth_token",
+        "snowflake_password",
+        "snowflake_private_key_passphrase",
     }
 
 

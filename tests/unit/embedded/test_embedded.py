@@ -26,7 +26,7 @@ def test_the_pinned_list_names_each_jar_once_with_its_checksum() -> None:
 
 
 def test_kafka_listens_on_loopback_and_keeps_topics_for_ever() -> None:
-    lines = server_properties(Path("/data"), 20000, 20001).splitlines()
+    lines = server_properties(20000, 20001).splitlines()
     properties = dict(line.split("=", 1) for line in lines)
     hosts = [part.split("//")[1] for part in properties["listeners"].split(",")]
     assert hosts == ["127.0.0.1:20000", "127.0.0.1:20001"]

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from app.embedded.leftovers import end_run, processes_of_run, single_run
+from app.embedded.orphans import end_run, processes_of_run, single_run
 from app.embedded.process import ChildProcess, EmbeddedError
 from app.embedded.supervisor import Part, Supervisor, restart_delay_s
 
@@ -108,7 +108,7 @@ def test_a_child_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
 
 def test_a_second_run_in_the_same_folder_is_a_sentence(tmp_path: Path) -> None:
     program = (
-        "from pathlib import Path; from app.embedded.leftovers import single_run\n"
+        "from pathlib import Path; from app.embedded.orphans import single_run\n"
         f"with single_run(Path({str(tmp_path)!r})): print('held', flush=True); input()"
     )
     first = subprocess.Popen(

@@ -17,11 +17,11 @@ from examples.session_vwap import Point, SessionStates
 from tests.candle_maker import START, candle
 from tests.conftest import ROOT
 
-MINUTE, HORIZON = 60_000, 900_000
+MINUTE, LATENESS = 60_000, 900_000
 
 
 def apply_candle(sessions: SessionStates, candle: Candle) -> list[Point]:
-    return session_vwap.apply_candle(sessions, candle, HORIZON)
+    return session_vwap.apply_candle(sessions, candle, LATENESS)
 
 
 def minute(n: int, notional: str, volume: str, revision: int = 0, **fields: object) -> Candle:
@@ -107,10 +107,24 @@ def test_what_can_be_revised_no_more_is_kept_as_a_sum_and_gives_the_same_points(
         revised = minute(max(0, n - 14), str(random.randint(1800, 2200)), "20", revision=n + 1)
         for item in (new, revised):
             points = apply_candle(folding, item)
-            assert points == session_vwap.apply_candle(keeping, item, 1_000 * HORIZON)
+            assert points == session_vwap.apply_candle(keeping, item, 1_000 * LATENESS)
             assert points
     assert [len(session.minutes) for session in folding.values()] == [15]
     assert [len(session.minutes) for session in keeping.values()] == [60]
+
+
+def test_candles_that_are_written_a_second_time_change_nothing():
+    candles = [minute(n, str(10 * n), str(n), session="regular") for n in range(1, 30)]
+    candles += [minute(n, str(10 * n), str(n)) for n in range(30, 60)]
+    candles += [minute(n, str(10 * n), str(n), session="closed") for n in range(60, 90)]
+    sessions: SessionStates = {}
+    once, again = (
+        {point.window_start: point for item in candles for point in apply_candle(sessions, item)}
+        for _ in range(2)
+    )
+    assert len(once) == 89
+    assert len(again) == 15
+    assert once | again == once
 
 
 def test_candles_of_any_order_end_in_the_same_points():

@@ -115,7 +115,7 @@ def rejected(**fields: Any) -> RejectionRecord:
     values: dict[str, Any] = {
         "stage": "candles",
         "reason": "late",
-        "detail": "older than the horizon",
+        "detail": "older than the allowed lateness",
         "feed": "replay",
         "topic": "stocks-topic",
         "partition": 2,

@@ -26,9 +26,9 @@ TOPIC = [
 ]
 
 
-def objects(rows: list[Row], fence: int) -> dict[str, bytes]:
+def objects(rows: list[Row], last_object_offset: int) -> dict[str, bytes]:
     found = {}
-    for chunk in cuts(rows, fence, SPAN):
+    for chunk in cuts(rows, last_object_offset, SPAN):
         key = ObjectKey("trades", "incarnation", 0, chunk[0][OFFSET], chunk[-1][OFFSET])
         found[str(key)] = parquet(build("trades", chunk, PLACE).table)
     return found
@@ -58,11 +58,11 @@ ends = st.lists(st.integers(0, 60), min_size=1, max_size=4)
 @settings(max_examples=25, deadline=None)
 @given(ends, st.integers(0, 60), st.booleans())
 def test_an_object_is_a_function_of_its_key_whatever_the_batches(
-    cut_at: list[int], fence: int, fenced: bool
+    cut_at: list[int], last_object_offset: int, bounded: bool
 ) -> None:
     bounds = sorted({0, 60, *cut_at})
     for first, end in pairwise(bounds):
-        for name, body in objects(part(first, end), fence if fenced else 0).items():
+        for name, body in objects(part(first, end), last_object_offset if bounded else 0).items():
             key = ObjectKey.parse(name)
             assert key is not None
             rows = part(key.first_offset, key.last_offset + 1)
@@ -81,9 +81,9 @@ def test_a_reader_who_lists_behind_its_newest_object_misses_nothing(
     repeats it, or landing only after that one listed; or all committed offsets are forgotten."""
     lake: dict[str, list[Row]] = {}
     seen: set[int] = set()
-    newest, position, fence = "", 0, 0
+    newest, position, last_object_offset = "", 0, 0
     for size, fate in [*batches, (60, "commit")]:
-        for chunk in cuts(part(position, position + size), fence, SPAN):
+        for chunk in cuts(part(position, position + size), last_object_offset, SPAN):
             key = ObjectKey("trades", "incarnation", 0, chunk[0][OFFSET], chunk[-1][OFFSET])
             lake[str(key)] = chunk
             for name in sorted(name for name in lake if name > newest):
@@ -95,6 +95,6 @@ def test_a_reader_who_lists_behind_its_newest_object_misses_nothing(
             position = 0
         if fate in ("crash", "clear"):
             keys = [ObjectKey.parse(name) for name in lake]
-            fence = max((key.first_offset for key in keys if key), default=0)
+            last_object_offset = max((key.first_offset for key in keys if key), default=0)
     assert seen == {row[OFFSET] for chunk in lake.values() for row in chunk}
     assert {row[OFFSET] for row in part(0, position)} <= seen

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.contracts import MessageRejectedError
 from app.lake import DATASETS
+from app.message_parser import MessageRejectedError
 from sinks.parquet import SourcePartition, build
 from sinks.rows import ROW_COLUMNS, Converter, candle_rows, rejection_rows, stocks_rows
 from tests.unit.sinks.records import (
@@ -56,7 +56,7 @@ def test_every_kind_of_message_fills_its_dataset_column_for_column(
 @pytest.mark.parametrize(
     ("dataset", "converter", "message", "renamed"),
     [
-        ("candles", candle_rows, candle(), {}),
+        ("candles", candle_rows, candle(), {"candle_interval": "interval"}),
         (
             "rejected",
             rejection_rows,
@@ -82,7 +82,7 @@ def test_fields_keep_their_values(
 def test_rollups_are_candles_too_and_partials_are_no_rows() -> None:
     day = candle(interval="1d", pre_volume=Decimal(3), post_volume=Decimal(0))
     (row,) = rows_of(candle_rows, day)
-    assert (row["interval"], row["pre_volume"], row["post_volume"]) == ("1d", 3, 0)
+    assert (row["candle_interval"], row["pre_volume"], row["post_volume"]) == ("1d", 3, 0)
     partial = candle(interval="5m", revision=None, status="partial")
     assert candle_rows(record(partial), "replay") == ("candles", [], {})
 

@@ -11,7 +11,8 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
-from app.contracts import MessageRejectedError, decode, encode
+from app.contracts import encode
+from app.message_parser import MessageRejectedError, decode
 from benchmarks._workload import Workload
 from tests.integration.topologies import workload
 from tests.unit.topologies.disk import Disk

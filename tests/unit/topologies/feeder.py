@@ -10,14 +10,14 @@ from topologies.core.candle import Outcome, Rules, SymbolCandles
 
 BASE = 1_381_239_000_000  # 2013-10-08 09:30 in New York
 MINUTE = 60_000
-GRACE, HORIZON = 5_000, 900_000
+GRACE, LATENESS = 5_000, 900_000
 
 
 class Feeder:
     """Feeds one symbol and numbers the messages."""
 
     def __init__(self, price_rule="sip", symbol="SPY", feed="live"):
-        rules = Rules(feed, price_rule, GRACE, HORIZON)
+        rules = Rules(feed, price_rule, GRACE, LATENESS)
         self.candles = SymbolCandles(symbol, rules, Counter())
         self.symbol, self.feed, self.offset = symbol, feed, -1
 

@@ -15,7 +15,7 @@ MINUTE = 60_000
 times = st.one_of(
     st.integers(0, 6 * MINUTE),
     st.sampled_from([0, 1, MINUTE - 1, MINUTE, MINUTE + 1, 2 * MINUTE, 3 * MINUTE, 4 * MINUTE]),
-    st.sampled_from([149_999, 150_000]),  # end + horizon, where that is 90 s
+    st.sampled_from([149_999, 150_000]),  # end + allowed lateness, where that is 90 s
 ).map(lambda ms: BASE + ms)
 prices = st.sampled_from(["1", "1.5", "2", "100.01", "99.999999999999"]).map(Decimal)
 sizes = st.sampled_from(["0", "1", "2", "0.000000000001", "100"]).map(Decimal)

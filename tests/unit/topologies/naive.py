@@ -54,7 +54,7 @@ class NaiveCandles:
         self.coverage_second = -1
 
     def past(self, start: int) -> bool:
-        return self.watermark >= start + MINUTE + self.rules.horizon_ms
+        return self.watermark >= start + MINUTE + self.rules.allowed_lateness_ms
 
     def apply(self, message: Any, offset: int) -> tuple[list[Candle], list[Candle], list[Any]]:
         rejections: list[Any] = []
@@ -106,7 +106,9 @@ class NaiveCandles:
         first = last if message.gap_since is None else minute_of(message.gap_since)
         for start in range(min(first, last), last + 1, MINUTE):
             unopened = start not in self.touches
-            if self.past(start) or (unopened and start < minute_of(last - self.rules.horizon_ms)):
+            if self.past(start) or (
+                unopened and start < minute_of(last - self.rules.allowed_lateness_ms)
+            ):
                 continue
             before = self._covered(start)
             self.coverage.setdefault(start, {})[message.source] = covered_ms
@@ -174,7 +176,7 @@ class NaiveCandles:
         if t > quote.received_at + 60_000:
             rejections.append(("future", None))
             return
-        old_news = quote.received_at >= start + MINUTE + self.rules.horizon_ms
+        old_news = quote.received_at >= start + MINUTE + self.rules.allowed_lateness_ms
         if quote.c <= 0 or old_news or self.past(start):
             return
         if any(known["t"] == t for known in self.quotes):

@@ -9,13 +9,15 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 
 from app.contracts import Candle
 from app.errors import TickhouseError
-from app.feeds.replay.trade_file_batches import TradeFileError
+from app.feeds.replay.trade_files.options import TradeFileError
 from app.settings import Settings
 from tests.support import TICKHOUSE
 from topologies import backfill
@@ -32,8 +34,9 @@ def trades(tmp_path: Path) -> Path:
     return path
 
 
-def _run(out: Path, *files: Path, settings: Settings | None = None) -> None:
-    backfill.run(settings or Settings(_env_file=None), list(files), out, price_rule="all")
+def _run(out: Path, *files: Path, settings: Settings | None = None, force: bool = False) -> None:
+    settings = settings or Settings(_env_file=None)
+    backfill.run(settings, list(files), out, price_rule="all", force=force)
 
 
 def _spelled_the_same(trades: Path) -> Path:
@@ -116,7 +119,7 @@ def test_another_kind_of_file_is_not_overwritten(trades: Path) -> None:
     pq.write_table(pq.read_table(_candles(trades)).select(["symbol", "close"]), parquet)
     for out in (other, parquet):
         before = out.read_bytes()
-        with pytest.raises(TickhouseError, match="holds no candles; it is not overwritten") as no:
+        with pytest.raises(TickhouseError, match="exists; it is not overwritten") as no:
             _run(out, trades)
         assert no.value.exit_code == 2
         assert out.read_bytes() == before
@@ -152,11 +155,14 @@ def _candles(trades: Path) -> Path:
     return out
 
 
-def test_candles_of_a_former_run_are_replaced_and_keep_their_permissions(trades: Path) -> None:
+def test_force_replaces_candles_of_a_former_run_and_keeps_their_permissions(
+    trades: Path,
+) -> None:
     out = _candles(trades)
     out.chmod(0o640)
     trades.write_text(TRADES + "AAPL,1731600120000,12,3\n")
-    assert pq.read_table(_candles(trades)).num_rows == 3
+    _run(out, trades, force=True)
+    assert pq.read_table(out).num_rows == 3
     assert out.stat().st_mode & 0o777 == 0o640
 
 
@@ -191,16 +197,16 @@ def test_an_input_that_breaks_while_it_is_read_leaves_the_old_file_and_no_other(
 ) -> None:
     out = _candles(trades)
     before, there = out.read_bytes(), sorted(out.parent.iterdir())
-    check = backfill.read_trades
+    check = backfill.open_files
 
-    def breaks_once_checked(path: Path):
-        file = check(path)
-        path.write_bytes(b"PAR1 and no more")
-        return file
+    def breaks_once_checked(paths: list[Path], *how: Any):
+        files = check(paths, *how)
+        trades.write_bytes(b"\x1f\x8b and no more")
+        return files
 
-    monkeypatch.setattr(backfill, "read_trades", breaks_once_checked)
-    with pytest.raises(TradeFileError, match="not a sound Parquet file") as no:
-        _run(out, trades)
+    monkeypatch.setattr(backfill, "open_files", breaks_once_checked)
+    with pytest.raises(TradeFileError, match="cannot be read to its end") as no:
+        _run(out, trades, force=True)
     assert no.value.exit_code == 1
     assert out.read_bytes() == before
     assert sorted(out.parent.iterdir()) == there
@@ -210,7 +216,7 @@ def test_a_disk_without_room_leaves_the_old_file_and_no_other(trades: Path) -> N
     out = _candles(trades)
     before, there = out.read_bytes(), sorted(out.parent.iterdir())
     done = subprocess.run(
-        [TICKHOUSE, "backfill", str(trades), "--out", str(out)],
+        [TICKHOUSE, "backfill", str(trades), "--out", str(out), "--force"],
         cwd=trades.parent,
         capture_output=True,
         text=True,
@@ -246,8 +252,9 @@ def _only_ignore(ignored: signal.Signals | None) -> None:
 
 def _half_way(trades: Path, out: Path, ignored: signal.Signals | None = None) -> Running:
     """A backfill that has begun to write and goes on when it reads a line."""
+    command = ["backfill", "--force"]
     process = subprocess.Popen(
-        [sys.executable, "-c", STOPPED_HALF_WAY, "backfill", str(trades), "--out", str(out)],
+        [sys.executable, "-c", STOPPED_HALF_WAY, *command, str(trades), "--out", str(out)],
         cwd=ROOT,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -281,6 +288,40 @@ def test_under_nohup_the_end_of_the_terminal_ends_nothing(trades: Path) -> None:
         process.communicate("\n", timeout=60)
     assert process.returncode == 0
     assert pq.read_table(out).num_rows == 2
+
+
+def test_the_ending_decides_the_format_and_times_state_that_they_are_utc(trades: Path) -> None:
+    table, text = trades.with_name("c.parquet"), trades.with_name("c.CSV")
+    _run(table, trades)
+    _run(text, trades)
+    assert str(pq.read_schema(table).field("window_start").type) == "timestamp[ms, tz=UTC]"
+    rows = pyarrow.csv.read_csv(text).to_pylist()
+    starts = pq.read_table(table)["window_start"].to_pylist()
+    assert [row["window_start"] for row in rows] == starts
+    assert "2024-11-14 16:00:00.000Z" in text.read_text()
+    with pytest.raises(
+        TickhouseError, match=r"the ending decides .* it is \.parquet or \.csv"
+    ) as no:
+        _run(trades.with_name("c.txt"), trades)
+    assert no.value.exit_code == 2
+
+
+def test_many_late_trades_fail_after_the_candles_are_written(
+    trades: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The order of a file with `seq` is known only when it has been read."""
+    rows = [f"AAPL,{1731600000000 + i * 60_000},10,1,{-i}\n" for i in range(100)]
+    trades.write_text("symbol,t,p,v,seq\n" + "".join(rows))
+    out = trades.with_name("candles.parquet")
+    with pytest.raises(TickhouseError, match=r"8\d of 100 trades were rejected as late.*--sort"):
+        _run(out, trades)
+    assert out.exists()
+
+
+def test_rounded_numbers_are_counted(trades: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    trades.write_text("symbol,t,p,v\nAAPL,1731600000000,10.0000000000001,1\n")
+    _run(trades.with_name("candles.parquet"), trades)
+    assert "counted: 1 rounded_number" in capsys.readouterr().out
 
 
 def test_the_command_exits_2_with_a_sentence(trades: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from app.contracts import Watermark
 from app.market.sessions import NEW_YORK
-from tests.unit.topologies.feeder import BASE, GRACE, HORIZON, MINUTE, Feeder, only, trade
+from tests.unit.topologies.feeder import BASE, GRACE, LATENESS, MINUTE, Feeder, only, trade
 from topologies.core.candle import NO_OUTPUT
 
 
@@ -20,19 +20,19 @@ def test_a_watermark_exactly_at_the_end_makes_the_minute_final():
     assert only(feeder.watermark(BASE + MINUTE).records).status == "final"
 
 
-def test_a_trade_while_the_watermark_is_one_ms_below_end_and_horizon_is_a_revision():
+def test_a_trade_while_the_watermark_is_one_ms_below_end_and_allowed_lateness_is_a_revision():
     feeder = Feeder()
     feeder.trades(trade(0))
-    feeder.watermark(BASE + MINUTE + HORIZON - 1)
+    feeder.watermark(BASE + MINUTE + LATENESS - 1)
     revised = only(feeder.trades(trade(1, p="11")).records)
     assert (revised.status, revised.revision, revised.late_count) == ("revised", 1, 1)
 
 
-def test_a_trade_while_the_watermark_is_exactly_at_end_and_horizon_is_late():
+def test_a_trade_while_the_watermark_is_exactly_at_end_and_allowed_lateness_is_late():
     feeder = Feeder()
     feeder.trades(trade(0))
-    feeder.watermark(BASE + MINUTE + HORIZON)
-    outcome = feeder.trades(trade(1), trade(HORIZON + MINUTE))
+    feeder.watermark(BASE + MINUTE + LATENESS)
+    outcome = feeder.trades(trade(1), trade(LATENESS + MINUTE))
     assert [(r.reason, r.indices) for r in outcome.rejections] == [("late", (0,))]
     assert outcome.records == []
 
@@ -60,7 +60,7 @@ def test_a_trade_ahead_of_its_arrival_moves_the_watermark_only_as_far_as_its_arr
 
 def test_all_trades_of_a_message_are_applied_before_the_watermark_moves():
     feeder = Feeder()
-    candle = only(feeder.trades(trade(HORIZON * 2), trade(0)).records)
+    candle = only(feeder.trades(trade(LATENESS * 2), trade(0)).records)
     assert (candle.window_start, candle.trade_count) == (BASE, 1)
 
 
@@ -108,9 +108,9 @@ def test_what_comes_after_a_lone_source_was_one_hour_ahead_is_rejected_and_recor
     feeder, hour = Feeder(), 3_600_000
     feeder.trades(trade(0))
     feeder.watermark(BASE + hour)
-    outcome = feeder.trades(trade(1), trade(hour - HORIZON), received_at=BASE + hour)
+    outcome = feeder.trades(trade(1), trade(hour - LATENESS), received_at=BASE + hour)
     assert [(r.reason, r.indices) for r in outcome.rejections] == [("late", (0,))]
-    assert only(outcome.records).window_start == BASE + hour - HORIZON
+    assert only(outcome.records).window_start == BASE + hour - LATENESS
 
 
 @pytest.mark.parametrize(("moved_on_ms", "waits"), [(149_999, True), (150_000, False)])
@@ -378,7 +378,7 @@ def test_coverage_is_written_before_its_minute_can_change_no_more():
     final_minutes(feeder, 1)
     covered(feeder, 300_000, 10_000)
     covered(feeder, 300_100, 20_000)
-    last = feeder.watermark(BASE + MINUTE + HORIZON, received_at=BASE + 300_200).records
+    last = feeder.watermark(BASE + MINUTE + LATENESS, received_at=BASE + 300_200).records
     assert (only(last).covered_ms, only(last).revision) == (20_000, 2)
     assert not feeder.candles.windows
 
@@ -402,8 +402,8 @@ def test_a_source_that_was_away_long_covered_nothing_of_the_minutes_it_names():
 
 def test_a_source_that_was_away_for_years_is_no_endless_work():
     feeder = Feeder()
-    feeder.send(Watermark("SPY", "live", "a", BASE, BASE - HORIZON, BASE, 0, 631_152_000_000))
-    assert len(feeder.candles.coverage) == HORIZON // MINUTE + 1
+    feeder.send(Watermark("SPY", "live", "a", BASE, BASE - LATENESS, BASE, 0, 631_152_000_000))
+    assert len(feeder.candles.coverage) == LATENESS // MINUTE + 1
 
 
 def test_at_most_one_revision_per_candle_and_message():
@@ -442,12 +442,12 @@ def test_a_watermark_leaves_no_trade_for_the_next_one_to_show():
 def test_a_symbol_that_left_and_comes_back_keeps_its_watermark():
     feeder = Feeder()
     feeder.trades(trade(0))
-    feeder.watermark(BASE + MINUTE + HORIZON)
+    feeder.watermark(BASE + MINUTE + LATENESS)
     assert not feeder.candles.windows
-    outcome = feeder.trades(trade(0), received_at=BASE + 2 * HORIZON)
+    outcome = feeder.trades(trade(0), received_at=BASE + 2 * LATENESS)
     assert [r.reason for r in outcome.rejections] == ["late"]
-    feeder.trades(trade(2 * HORIZON))
-    assert only(feeder.watermark(BASE + 2 * HORIZON + MINUTE).records).trade_count == 1
+    feeder.trades(trade(2 * LATENESS))
+    assert only(feeder.watermark(BASE + 2 * LATENESS + MINUTE).records).trade_count == 1
 
 
 @pytest.mark.parametrize(
@@ -494,7 +494,7 @@ def test_a_quote_that_changes_nothing_is_saved_as_received_all_the_same():
     assert feeder.candles.touched == {BASE}
 
 
-@pytest.mark.parametrize(("after_ms", "candles"), [(HORIZON - 1, 1), (HORIZON, 0)])
+@pytest.mark.parametrize(("after_ms", "candles"), [(LATENESS - 1, 1), (LATENESS, 0)])
 def test_a_quote_that_was_old_when_it_came_opens_no_candle(after_ms, candles):
     feeder = Feeder()
     feeder.quote(BASE, "10", received_at=BASE + MINUTE + after_ms)

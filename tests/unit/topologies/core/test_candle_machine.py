@@ -39,10 +39,10 @@ class SymbolHistory(RuleBasedStateMachine):
 
     @initialize(
         price_rule=st.sampled_from(["sip", "all"]),
-        horizon_ms=st.sampled_from([MINUTE, 90_000, 900_000]),
+        allowed_lateness_ms=st.sampled_from([MINUTE, 90_000, 900_000]),
     )
-    def begin(self, price_rule, horizon_ms):
-        self.rules = Rules("live", price_rule, GRACE_MS, horizon_ms)
+    def begin(self, price_rule, allowed_lateness_ms):
+        self.rules = Rules("live", price_rule, GRACE_MS, allowed_lateness_ms)
         self.candles = SymbolCandles("SPY", self.rules, Counter())
         self.naive = NaiveCandles("SPY", self.rules)
         self.naive_rollups = NaiveRollups("SPY", self.rules)
@@ -112,7 +112,7 @@ class SymbolHistory(RuleBasedStateMachine):
     def a_source_stands_where_a_minute_ends_or_can_change_no_more(self, source, nth, past, off_ms):
         starts = sorted(self.candles.windows)
         end = starts[nth % len(starts)] + MINUTE
-        t = end + (self.rules.horizon_ms if past else 0) + off_ms
+        t = end + (self.rules.allowed_lateness_ms if past else 0) + off_ms
         self.send(Watermark("SPY", "live", source, self.now, t))
 
     @precondition(lambda self: self.candles.sources.t)

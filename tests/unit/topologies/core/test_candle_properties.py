@@ -26,8 +26,8 @@ from topologies.core import state_codec
 from topologies.core.candle import Rules, SymbolCandles
 from topologies.core.window import market_fields, newest
 
-RULES = Rules("live", "sip", grace_ms=5_000, horizon_ms=90_000)
-WIDE = Rules("live", "sip", grace_ms=5_000, horizon_ms=900_000)
+RULES = Rules("live", "sip", grace_ms=5_000, allowed_lateness_ms=90_000)
+WIDE = Rules("live", "sip", grace_ms=5_000, allowed_lateness_ms=900_000)
 
 
 def run(messages: list[Message], rules: Rules = RULES) -> tuple[list[Candle], list[Candle]]:
@@ -51,7 +51,7 @@ def last_market_fields(messages: list[Message], rules: Rules = WIDE) -> dict[str
 @examples(400)
 @given(data=st.data())
 def test_every_record_equals_that_of_a_model_which_keeps_every_trade(price_rule, data):
-    rules = Rules("live", price_rule, grace_ms=5_000, horizon_ms=90_000)
+    rules = Rules("live", price_rule, grace_ms=5_000, allowed_lateness_ms=90_000)
     candles, naive = SymbolCandles("SPY", rules, Counter()), NaiveCandles("SPY", rules)
     for offset, message in enumerate(data.draw(messages())):
         outcome = candles.apply(copy.deepcopy(message), offset, None)

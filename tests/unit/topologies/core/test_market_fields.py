@@ -12,7 +12,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.contracts import Candle, Message, Quote, Trade, Trades, Watermark, decode, encode
+from app.contracts import (
+    Candle,
+    Message,
+    Quote,
+    Trade,
+    Trades,
+    Watermark,
+    encode,
+)
+from app.message_parser import decode
 from tests.unit.topologies.disk import Disk
 from tests.unit.topologies.examples import examples
 from tests.unit.topologies.messages import BASE, MINUTE, messages, number_repeats, prices, trades
@@ -24,10 +33,10 @@ from topologies.core.sums import CandleSums, merge
 from topologies.core.window import MARKET_FIELDS, market_fields, newest
 
 SYMBOLS = ("SPY", "BINANCE:BTCUSDT")
-GRACE, HORIZON = 5_000, 900_000
+GRACE, LATENESS = 5_000, 900_000
 LAST = BASE + 7 * MINUTE
 """No trade is younger."""
-NOTHING_LATE = BASE + MINUTE + HORIZON - 1
+NOTHING_LATE = BASE + MINUTE + LATENESS - 1
 """A watermark up to here leaves every minute open to revisions."""
 
 
@@ -119,7 +128,7 @@ def sent(events: list[Event], random: Random) -> list[Message]:
 def last_market_fields(messages: list[Message], rules: Rules) -> dict[str, str]:
     """Return the exact market fields of each candle's last revision once all are closed."""
     backfill = Backfill(rules)
-    end = LAST + HORIZON
+    end = LAST + LATENESS
     closing = [
         Watermark(symbol, "live", source, end, end) for symbol in SYMBOLS for source in "abc"
     ]
@@ -134,7 +143,7 @@ def last_market_fields(messages: list[Message], rules: Rules) -> dict[str, str]:
 def test_any_order_split_repeats_sources_lateness_and_watermarks_give_the_same_market_fields(
     price_rule, events, random
 ):
-    rules = Rules("live", price_rule, GRACE, HORIZON)
+    rules = Rules("live", price_rule, GRACE, LATENESS)
     plain = [
         event.what
         if isinstance(event.what, Quote)
@@ -151,7 +160,7 @@ MERGED = ("price_class", *(name for name in CandleSums.__struct_fields__ if name
 
 def output_of(trades: list[Trade]) -> CandleSums:
     """The sums of the candle of `trades`, all of one minute."""
-    candles = SymbolCandles("SPY", Rules("live", "sip", GRACE, HORIZON), Counter())
+    candles = SymbolCandles("SPY", Rules("live", "sip", GRACE, LATENESS), Counter())
     candles.apply(Trades("SPY", "live", "a", "x", LAST, copy.deepcopy(trades)), 0, None)
     windows = list(candles.windows.values())
     return sums_of(windows[0]) if windows else CandleSums()

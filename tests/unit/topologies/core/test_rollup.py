@@ -9,9 +9,10 @@ from decimal import Decimal
 import pytest
 
 from app.contracts import Candle, Trade, Trades, Watermark
+from app.market.rollup_periods import rollup_periods
 from app.market.sessions import NEW_YORK, Session, session_of
 from topologies.core.candle import Rules, SymbolCandles
-from topologies.core.rollup import INTERVALS, rollup_periods
+from topologies.core.rollup import INTERVALS
 from topologies.core.sums import NO_TRADES, CandleSums, merge
 
 MINUTE = 60_000
@@ -103,7 +104,7 @@ def test_a_minute_past_when_first_received_of_makes_its_rollup_final_at_once():
 def test_what_a_minute_that_can_change_no_more_gave_stays_in_its_hour():
     day = Day()
     day.trade("10:00:01", "50")
-    day.until("10:30")  # 10:00 is past the horizon
+    day.until("10:30")  # 10:00 is past the allowed lateness
     day.trade("10:40:01", "10")
     day.until("10:41")
     made = day.trade("10:40:02", "11")
@@ -112,7 +113,7 @@ def test_what_a_minute_that_can_change_no_more_gave_stays_in_its_hour():
     assert set(day.candles.windows) == {at("2024-07-02 10:40")}
 
 
-def test_rollups_are_dropped_at_their_end_and_the_horizon():
+def test_rollups_are_dropped_at_their_end_and_the_allowed_lateness():
     day = Day()
     day.trade("10:00:01")
     day.until("10:19:59.999")

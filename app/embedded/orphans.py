@@ -1,6 +1,6 @@
-"""Allow one demo per folder, and end processes left behind by a killed one.
+"""Allow one demo per folder, and end orphan processes of a killed one.
 
-Every process of a run has the run's id in its environment; the next run finds leftovers by that id,
+Every process of a run has the run's id in its environment; the next run finds orphans by that id,
 not by name or process id.
 """
 
@@ -23,7 +23,7 @@ _GRACE_S = 5.0
 
 @contextlib.contextmanager
 def single_run(folder: Path) -> Iterator[str]:
-    """Lock `folder` for a run and yield the run's id; end leftovers of the previous run.
+    """Lock `folder` for a run and yield the run's id; end orphans of the previous run.
 
     :raises EmbeddedError: another run holds the lock.
     """
@@ -50,6 +50,15 @@ def single_run(folder: Path) -> Iterator[str]:
         finally:
             end_run(run_id)
             os.environ.pop(RUN_ID_VARIABLE)
+
+
+def is_running(folder: Path) -> bool:
+    """Whether a run holds the lock of `folder`."""
+    try:
+        with (folder / "demo.lock").open("r+") as lock:
+            return not try_lock(lock)
+    except OSError:
+        return False
 
 
 def processes_of_run(run_id: str) -> list[psutil.Process]:
