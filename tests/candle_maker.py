@@ -18,7 +18,7 @@ from typing import Any
 import duckdb
 from confluent_kafka import Producer
 
-from app.contracts import CANDLES_TOPIC, LIVE_TOPIC, Candle, encode
+from app.contracts import CANDLES_TOPIC, LIVE_TOPIC, ROLLUP_TOPICS, Candle, encode
 from app.settings import Settings
 from app.topics import ensure_topics
 from app.warehouse.published import POINTER, TABLES, folder
@@ -85,7 +85,8 @@ class CandleProducer:
 
     def send(self, *candles: Candle, flush: bool = True) -> None:
         for each in candles:
-            topic = LIVE_TOPIC if each.revision is None else CANDLES_TOPIC
+            minutes = LIVE_TOPIC if each.revision is None else CANDLES_TOPIC
+            topic = minutes if each.interval == "1m" else ROLLUP_TOPICS[each.interval]
             self.send_raw(topic, each.symbol, encode(each))
         if flush:
             assert self._producer.flush(10) == 0
@@ -115,8 +116,11 @@ def publish_gold(settings: Settings, name: str, **tables: list[dict[str, Any]]) 
     return path
 
 
-_TEXTS = {"symbol", "sector", "session", "status", "feed", "price_source"}
-_TIMES = {"as_of", "candle_time", "candle_end", "watermark"}
+_TEXTS = {
+    *("symbol", "sector", "session", "status", "feed", "price_source"),
+    *("dataset", "candle_interval", "reason", "content", "object_key"),
+}
+_TIMES = {"as_of", "candle_time", "candle_end", "watermark", "event_time", "loaded_at"}
 
 
 def _type(column: str) -> str:
@@ -124,7 +128,7 @@ def _type(column: str) -> str:
         return "varchar"
     if column in _TIMES:
         return "timestamp"
-    return {"session_date": "date", "is_filled": "boolean"}.get(column, "double")
+    return "date" if column == "session_date" else "double"
 
 
 class Walk:

@@ -22,14 +22,17 @@ from app.embedded.s3 import S3Server
 from app.settings import Settings
 from scripts.compile import what_is_missing
 from tests.recording_host import RecordingHost
+from tests.snowflake_local.process import LocalSnowflake
 from tests.support import settings_on
 
 settings.register_profile("gate", derandomize=True, database=None, deadline=None, print_blob=True)
-settings.register_profile("soak", database=None, deadline=None, print_blob=True)
+settings.register_profile("fuzz", database=None, deadline=None, print_blob=True)
 settings.load_profile(os.environ.get("TICKHOUSE_TEST_PROFILE", "gate"))
 
 ROOT = Path(__file__).resolve().parent.parent
 TEST_BUCKET = "tickhouse-tests"
+QUICK_JAVA = "-XX:TieredStopAtLevel=1"
+"""The embedded Kafka's own options compile for long runs; a test's broker lives for seconds."""
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 BROWSER_FLAGS = [
     "--no-sandbox",
@@ -48,6 +51,7 @@ def own_environment() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         for name in Settings.model_fields:
             patch.delenv(name.upper(), raising=False)
+        patch.setenv("JDK_JAVA_OPTIONS", QUICK_JAVA)
         yield
 
 
@@ -93,9 +97,11 @@ def test_data() -> Path:
 
 
 @pytest.fixture(scope="session")
-def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaServer]:
+def kafka(tmp_path_factory: pytest.TempPathFactory, formatted_kafka: Path) -> Iterator[KafkaServer]:
     """The session's Kafka. Do not stop it: who restarts or kills takes `private_kafka`."""
-    with KafkaServer(tmp_path_factory.mktemp("kafka")) as server:
+    folder = tmp_path_factory.mktemp("kafka")
+    shutil.copytree(formatted_kafka, folder / "data")
+    with KafkaServer(folder) as server:
         yield server
 
 
@@ -109,9 +115,18 @@ def kafka_brokers(request: pytest.FixtureRequest) -> str:
     return server.brokers
 
 
+@pytest.fixture(scope="session")
+def formatted_kafka(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The data folder of a Kafka that was formatted but never started, to be copied."""
+    folder = tmp_path_factory.mktemp("formatted-kafka")
+    KafkaServer(folder).prepare()
+    return folder / "data"
+
+
 @pytest.fixture
-def private_kafka(tmp_path: Path) -> Iterator[KafkaServer]:
+def private_kafka(tmp_path: Path, formatted_kafka: Path) -> Iterator[KafkaServer]:
     """A Kafka for one test alone, which may stop, kill and start it."""
+    shutil.copytree(formatted_kafka, tmp_path / "kafka" / "data")
     with KafkaServer(tmp_path / "kafka") as server:
         yield server
 
@@ -121,6 +136,19 @@ def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
     """The session's S3 server: `endpoint_url`, `access_key`, `secret_key`, `client()`."""
     with S3Server(tmp_path_factory.mktemp("s3"), bucket=TEST_BUCKET) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def local_snowflake(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalSnowflake]:
+    """The session's stand-in for Snowflake: `connect()`, `statements()`. Do not stop it."""
+    with LocalSnowflake(tmp_path_factory.mktemp("snowflake")) as server:
+        yield server
+
+
+@pytest.fixture
+def snowflake_database(local_snowflake: LocalSnowflake) -> str:
+    """The name of an empty database of the stand-in."""
+    return local_snowflake.new_database()
 
 
 @pytest.fixture

@@ -34,12 +34,16 @@ from app.topics import topic_ids
 TICKHOUSE = str(Path(sys.executable).with_name("tickhouse"))
 """The console script of the environment that runs the tests."""
 
+HANG_S = 600.0
+"""How long a test waits for an event before it counts as hung; no test passes by this time-out."""
+
 T = TypeVar("T")
 
 
 def settings_on(s3: S3Server, data_dir: Path, **overrides: Any) -> Settings:
     """Settings of feed replay with a new namespace, their lake on `s3`; any field by keyword."""
     values: dict[str, Any] = {
+        "_env_file": None,
         "tickhouse_namespace": f"t-{uuid.uuid4().hex[:10]}",
         "tickhouse_feed": "replay",
         "tickhouse_data_dir": data_dir,
@@ -48,7 +52,7 @@ def settings_on(s3: S3Server, data_dir: Path, **overrides: Any) -> Settings:
         "aws_access_key_id": s3.access_key,
         "aws_secret_access_key": SecretStr(s3.secret_key),
     }
-    return Settings(_env_file=None, **(values | overrides))
+    return Settings(**(values | overrides))
 
 
 def start(
@@ -86,7 +90,7 @@ def running(
         stop(process)
 
 
-def stop(process: subprocess.Popen[bytes], timeout_s: float = 30) -> int:
+def stop(process: subprocess.Popen[bytes], timeout_s: float = 120) -> int:
     """End a child by SIGTERM; its exit code."""
     if process.poll() is None:
         process.send_signal(signal.SIGTERM)
@@ -97,7 +101,7 @@ def stop(process: subprocess.Popen[bytes], timeout_s: float = 30) -> int:
         return process.wait()
 
 
-def await_(condition: Callable[[], T], timeout_s: float = 180, what: str = "it") -> T:
+def await_(condition: Callable[[], T], timeout_s: float = HANG_S, what: str = "it") -> T:
     """The first true value of `condition`, asked again until the time is up."""
     deadline = time.monotonic() + timeout_s
     while True:
@@ -119,7 +123,7 @@ def listening(processes: Iterable[psutil.Process]) -> set[str]:
 
 
 def send(
-    settings: Settings, topic: str, messages: Iterable[tuple[Any, Any]], timeout_s: float = 180
+    settings: Settings, topic: str, messages: Iterable[tuple[Any, Any]], timeout_s: float = HANG_S
 ) -> int:
     """Produce (key, value) pairs to a topic of the namespace, in their order; how many."""
     producer = Producer(
@@ -165,7 +169,7 @@ def read_topic(
     settings: Settings,
     topic: str,
     isolation: str = "read_committed",
-    timeout_s: float = 180,
+    timeout_s: float = HANG_S,
     until: Callable[[Any], bool] | None = None,
 ) -> list[Any]:
     """Every Kafka message of a topic, partition by partition in order.
@@ -204,8 +208,8 @@ def delete_topics(settings: Settings, names: Iterable[str]) -> None:
     doomed = list(names)
     admin = AdminClient(settings.kafka_client())
     for done in admin.delete_topics(doomed).values():
-        done.result(30)
-    await_(lambda: not topic_ids(settings, doomed), 30, "the topics to be gone")
+        done.result(HANG_S)
+    await_(lambda: not topic_ids(settings, doomed), what="the topics to be gone")
 
 
 def end_offsets(
@@ -226,7 +230,7 @@ def end_offsets(
         except KafkaException:  # a topic just made or a broker just back: leaders are new
             return {}
 
-    found = await_(ends, 60, f"the ends of {name}")
+    found = await_(ends, what=f"the ends of {name}")
     reader.close()
     return found
 
@@ -235,7 +239,7 @@ def committed_offsets(settings: Settings, topic: str, group: str) -> dict[int, i
     """By partition, the committed offset of a group of the namespace (0 without a commit)."""
     reader = consumer(settings, **{"group.id": settings.named(group)})
     name = settings.named(topic)
-    partitions = reader.list_topics(name, timeout=10).topics[name].partitions
+    partitions = reader.list_topics(name, timeout=60).topics[name].partitions
     asked = [TopicPartition(name, number) for number in partitions]
     try:
         return {p.partition: max(p.offset, 0) for p in reader.committed(asked, timeout=10)}
@@ -246,7 +250,7 @@ def committed_offsets(settings: Settings, topic: str, group: str) -> dict[int, i
 
 
 def await_consumed(
-    settings: Settings, topic: str, group: str, timeout_s: float = 300
+    settings: Settings, topic: str, group: str, timeout_s: float = HANG_S
 ) -> dict[int, int]:
     """Wait until `group` has committed all of `topic`; its end offsets."""
     ends = end_offsets(settings, topic)

@@ -2,76 +2,24 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import duckdb
 import pyarrow.parquet as pq
+import pytest
 from confluent_kafka.admin import AdminClient
 
-from app.contracts import CANDLES_TOPIC, STOCKS_TOPIC
 from app.settings import Settings
-from app.topics import ensure_topics, topic_ids
-from app.warehouse import commands, published
-from tests.published import (
-    bar,
-    gold_bars,
-    matches,
-    pre_market_bars,
-    regular_bars,
-    volume_matches,
+from app.topics import ensure_topics
+from tests.published import gold_bars, matches, pre_market_bars, regular_bars, volume_matches
+from tests.replay_to_gold import (
+    AS_PUBLISHED,
+    GOLD_TRADES,
+    gold_candles,
+    load_all,
+    replay,
+    warehouse,
 )
-from tests.support import await_, await_consumed, delete_topics, read_topic, running, start
+from tests.support import delete_topics, running
 
-GOLD_TRADES, EQUITY_TRADES = 40_192, 654_140
-AS_PUBLISHED = {
-    "candle_price_rule": "all",
-    "archive_flush_interval_s": 2,
-    "kafka_partitions": 2,
-}
-"""Settings under which candles are the bars of vendors."""
-
-
-def replay(settings: Settings, file: Path, log: Path) -> None:
-    replaying = start(settings, "replay", str(file), log=log)
-    assert replaying.wait(240) == 0, log.read_text()
-
-
-def load_all(settings: Settings) -> None:
-    """Wait until the lake holds every candle of the topic, and bring gold up to it."""
-    await_consumed(settings, STOCKS_TOPIC, "candles", 240)
-    await_consumed(settings, STOCKS_TOPIC, "archive", 240)
-    incarnation = topic_ids(settings, [settings.named(CANDLES_TOPIC)])[
-        settings.named(CANDLES_TOPIC)
-    ]
-    expected = len(read_topic(settings, CANDLES_TOPIC))
-
-    def loaded() -> bool:
-        commands.load(settings)
-        (count,) = warehouse(
-            settings, f"select count(*) from RAW.CANDLES where _topic_id = '{incarnation}'"
-        )[0]
-        return count >= expected
-
-    await_(loaded, 60, "all candles to be loaded")
-    assert commands.build(settings).built
-
-
-def warehouse(settings: Settings, sql: str) -> list[tuple]:
-    with duckdb.connect(str(settings.warehouse_path), read_only=True) as connection:
-        return connection.execute(sql).fetchall()
-
-
-def gold_candles(settings: Settings):
-    """gold_candlestick as the page reads it, in the form of published bars."""
-    path = published.current_path(settings)
-    assert path is not None
-    with duckdb.connect(str(path), read_only=True) as connection:
-        rows = connection.execute(
-            "select symbol, epoch_ms(candle_time), candle_open, candle_high, candle_low,"
-            " candle_close, volume from gold.gold_candlestick"
-        ).fetchall()
-    assert len({row[:2] for row in rows}) == len(rows), "a candle is there twice"
-    return {(symbol, t): bar(*fields) for symbol, t, *fields in rows}
+EQUITY_TRADES = 654_140
 
 
 def trades_kept(settings: Settings) -> int:
@@ -105,6 +53,7 @@ def test_recorded_trades_come_out_of_gold_as_the_published_bars_over_two_incarna
     assert trades_kept(settings) == GOLD_TRADES
 
 
+@pytest.mark.drill
 def test_recorded_prints_of_the_tape_come_out_of_gold_as_the_published_bars(
     make_settings, tmp_path, test_data, utc
 ):

@@ -90,7 +90,9 @@ def test_each_point_is_written_once_though_the_worker_was_ended(
     expected: dict[str, list[Point]] = defaultdict(list)
     kept: dict[str, SessionStates] = defaultdict(dict)
     for item in sent:
-        expected[item.symbol] += apply_candle(kept[item.symbol], item, settings.candle_horizon_ms)
+        expected[item.symbol] += apply_candle(
+            kept[item.symbol], item, settings.candle_allowed_lateness_ms
+        )
     written: dict[str, list[Point]] = defaultdict(list)
     for message in read_topic(settings, POINTS_TOPIC):
         written[message.key().decode()].append(msgspec.json.decode(message.value(), type=Point))

@@ -32,7 +32,7 @@ from confluent_kafka import TopicPartition
 from app.contracts import LIVE_TOPIC, STOCKS_TOPIC
 from app.embedded.kafka import KafkaServer
 from app.settings import Settings
-from app.topics import TOPICS, ensure_topics
+from app.topics import CANDLES_GROUP, TOPICS, ensure_topics
 from tests.integration.feeder import Feeder, Pair
 from tests.integration.topologies.workload import messages, shares
 from tests.support import (
@@ -46,7 +46,6 @@ from tests.support import (
     stop,
     values,
 )
-from topologies.candles import GROUP
 
 OUTPUTS = tuple(topic for topic in TOPICS if topic != STOCKS_TOPIC)
 MAX_WORKERS = 3
@@ -124,7 +123,7 @@ class Workers:
         worker = self._running.pop(number)
         worker.kill()
         worker.wait()
-        state = self._settings.state_dir / GROUP / str(number)
+        state = self._settings.state_dir / CANDLES_GROUP / str(number)
         if wipe and state.exists():  # one that was killed at its start has none
             shutil.rmtree(state)
         self._start(number)
@@ -214,7 +213,7 @@ def undisturbed(settings: Settings, sent: list[Pair], log: Path) -> Output:
     ensure_topics(settings)
     send(settings, STOCKS_TOPIC, sent)
     with running(settings, "candles", log=log):
-        await_consumed(settings, STOCKS_TOPIC, GROUP, PATIENCE_S)
+        await_consumed(settings, STOCKS_TOPIC, CANDLES_GROUP, PATIENCE_S)
     return outputs(settings)
 
 
@@ -233,7 +232,7 @@ def disturbed(
     trouble = Trouble(settings, kafka, rng, log, report)
     try:
         trouble.play(acts, feeder)
-        await_consumed(settings, STOCKS_TOPIC, GROUP, PATIENCE_S)
+        await_consumed(settings, STOCKS_TOPIC, CANDLES_GROUP, PATIENCE_S)
     finally:
         feeder.finish()
         trouble.end()

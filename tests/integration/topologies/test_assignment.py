@@ -66,7 +66,7 @@ def test_a_changelog_whose_pause_was_lost_is_paused_again(settings, caplog):
     def watch(app: BatchedApplication) -> None:
         await_consumed(settings, STOCKS_TOPIC, GROUP, 30)
         app._consumer.resume([partition])
-        await_(lambda: "paused again" in caplog.text, 30, "a look at the changelog")
+        await_(lambda: "paused again" in caplog.text, what="a look at the changelog")
         send(settings, STOCKS_TOPIC, [(b"SPY", b"")])
         await_consumed(settings, STOCKS_TOPIC, GROUP, 30)
 

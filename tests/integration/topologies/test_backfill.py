@@ -65,7 +65,14 @@ def test_gold_futures_equal_all_complete_published_bars(gold_data, tmp_path, lat
     assert matches(published, ours) == 1490
 
 
-@pytest.mark.parametrize("late_ms", [0, 4_000, 30_000])
+@pytest.mark.parametrize(
+    "late_ms",
+    [
+        pytest.param(0, marks=pytest.mark.drill),
+        4_000,
+        pytest.param(30_000, marks=pytest.mark.drill),
+    ],
+)
 def test_us_equities_equal_the_published_bars(test_data, tmp_path, late_ms):
     trades = arrived(test_data / "us_equities_trades.parquet", late_ms, tmp_path)
     ours = candles_of(trades, tmp_path / "candles.parquet")
@@ -109,7 +116,7 @@ def shuffled_within_grace(messages: list[Message], rng: random.Random, grace_ms:
 def test_repeated_messages_and_trades_out_of_order_change_no_market_field(gold_data, arrival):
     rules = Rules("replay", "all")
     trades = read_trades(gold_data / "gold_futures_trades.parquet")
-    sent = list(messages(trades, "replay", rules.grace_ms, rules.horizon_ms))
+    sent = list(messages(trades, "replay", rules.grace_ms, rules.allowed_lateness_ms))
     undisturbed = newest(backfill.Backfill(rules).records(copy.deepcopy(sent)))
     more = (rules.grace_ms,) if arrival is shuffled_within_grace else ()
     disturbed = newest(backfill.Backfill(rules).records(arrival(sent, random.Random(1), *more)))

@@ -23,6 +23,7 @@ from app.contracts import (
 from app.topics import ensure_topics, topic_ids
 from tests.integration.topologies.workload import messages
 from tests.support import (
+    HANG_S,
     await_,
     await_consumed,
     end_offsets,
@@ -110,7 +111,7 @@ def test_a_topic_with_other_partitions_than_set_stops_the_worker_with_a_sentence
     ensure_topics(settings)
     other = settings.model_copy(update={"kafka_partitions": 3})
     log = tmp_path / "log"
-    assert start(other, "candles", log=log).wait(60) == 1
+    assert start(other, "candles", log=log).wait(HANG_S) == 1
     assert "has 2 partitions, KAFKA_PARTITIONS is 3" in log.read_text()
 
 
@@ -121,17 +122,17 @@ def test_a_broker_that_does_not_answer_is_logged_and_waited_for(
     private_kafka.stop()
     log = tmp_path / "log"
     with running(settings, "candles", log=log) as worker:
-        await_(lambda: "(KAFKA_BROKERS) does not answer" in log.read_text(), 60, "the sentence")
+        await_(lambda: "(KAFKA_BROKERS) does not answer" in log.read_text(), what="the sentence")
         assert worker.poll() is None
         private_kafka.start()
-        await_(lambda: "reads" in log.read_text(), 60, "the worker to go on")
+        await_(lambda: "reads" in log.read_text(), what="the worker to go on")
 
 
 def test_a_worker_that_gets_a_stop_signal_while_it_starts_stops(make_settings, tmp_path):
     settings = make_settings()
     log = tmp_path / "log"
     worker = start(settings, "candles", log=log)
-    await_(lambda: "Starting the Application" in log.read_text(), 60, "Quix to take the signals")
+    await_(lambda: "Starting the Application" in log.read_text(), what="Quix to take the signals")
     assert stop(worker) == 0
 
 
@@ -143,6 +144,6 @@ def test_a_worker_that_gets_a_stop_signal_while_its_broker_is_away_stops(
     ensure_topics(settings)
     send(settings, STOCKS_TOPIC, messages(1, 20_000))
     with running(settings, "candles", log=tmp_path / "log") as worker:
-        await_(lambda: sum(end_offsets(settings, LIVE_TOPIC).values()), 60, "its first commit")
+        await_(lambda: sum(end_offsets(settings, LIVE_TOPIC).values()), what="its first commit")
         private_kafka.kill()
-        assert stop(worker, timeout_s=120) == 0
+        assert stop(worker) == 0

@@ -20,7 +20,7 @@ from tests.integration.topologies.crash_driver import (
     undisturbed,
 )
 from tests.integration.topologies.workload import messages
-from tests.support import await_, await_consumed, end_offsets, running, start
+from tests.support import HANG_S, await_, await_consumed, end_offsets, running, start
 
 GROWTH = 64 * 1024 * 1024
 """Bytes by which a worker may grow while it waits."""
@@ -30,8 +30,8 @@ def test_a_second_worker_with_the_same_number_stops_with_an_error(make_settings,
     settings = make_settings(tickhouse_instance=3)
     first, second = tmp_path / "first", tmp_path / "second"
     with running(settings, "candles", log=first) as worker:
-        await_(lambda: "instance 3 reads" in first.read_text(), 60, "the first worker")
-        assert start(settings, "candles", log=second).wait(60) == 1
+        await_(lambda: "instance 3 reads" in first.read_text(), what="the first worker")
+        assert start(settings, "candles", log=second).wait(HANG_S) == 1
         assert worker.poll() is None
     assert "Another worker runs as instance 3" in second.read_text()
     assert "Traceback" not in second.read_text()
@@ -57,13 +57,13 @@ def test_a_worker_that_never_returns_holds_readers_up_no_longer_than_its_transac
         try:
             nothing = end_offsets(settings, LIVE_TOPIC)
             feeder.release(2)
-            await_(lambda: all_read_on(nothing), 120, "commits in both partitions")
+            await_(lambda: all_read_on(nothing), what="commits in both partitions")
             feeder.release(2)
-            await_(held_up, 60, "an open transaction")
+            await_(held_up, what="an open transaction")
             stuck.send_signal(signal.SIGSTOP)
             began, then = time.monotonic(), end_offsets(settings, LIVE_TOPIC)
             feeder.release(2)
-            await_(lambda: all_read_on(then), 60, "committed records in both partitions")
+            await_(lambda: all_read_on(then), what="committed records in both partitions")
             print(f"all partitions were read on after {time.monotonic() - began:.1f} s")
             feeder.finish()
             await_consumed(settings, STOCKS_TOPIC, "candles")

@@ -44,7 +44,7 @@ def test_records_linger_until_they_are_flushed(topic):
         producer.flush_soon()
         return end_offsets(settings, LIVE_TOPIC) == {0: 1}
 
-    await_(delivered, 10, "the record")
+    await_(delivered, what="the record")
     (record,) = read_topic(settings, LIVE_TOPIC)
     assert (record.key(), record.value(), record.headers()) == (b"AAPL", b"first", None)
     assert record.timestamp()[1] == 1_700_000_000_000

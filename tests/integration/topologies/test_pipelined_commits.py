@@ -12,7 +12,15 @@ from confluent_kafka import KafkaError, KafkaException
 from app.contracts import LIVE_TOPIC, STOCKS_TOPIC
 from app.settings import Settings
 from tests.integration.topologies.counting import GROUP, beside, counting
-from tests.support import await_, await_consumed, committed_offsets, end_offsets, read_topic, send
+from tests.support import (
+    HANG_S,
+    await_,
+    await_consumed,
+    committed_offsets,
+    end_offsets,
+    read_topic,
+    send,
+)
 from topologies.runtime.application import IncarnationProducer, TopicIncarnations
 from topologies.runtime.pipelined_commits import AlternatingProducer
 
@@ -29,7 +37,7 @@ class HeldCommit:
     def _commit_transaction(self) -> Callable[..., None]:
         def commit_transaction(producer: IncarnationProducer, *args, **kwargs) -> None:
             self.stands.set()
-            assert self.go_on.wait(30)
+            assert self.go_on.wait(HANG_S)
             if self.fails:
                 self.fails = False
                 raise KafkaException(KafkaError(KafkaError._FAIL))
@@ -71,10 +79,10 @@ def uncommitted(settings: Settings) -> int:
 
 def second_is_answered(settings: Settings, held: HeldCommit) -> None:
     """Send a second message while the commit of the first is blocked; wait for its reply."""
-    assert held.stands.wait(30)
+    assert held.stands.wait(HANG_S)
     before = uncommitted(settings)
     send(settings, STOCKS_TOPIC, [(b"SPY", b"second")])
-    await_(lambda: uncommitted(settings) > before, 10, "the answer to the second message")
+    await_(lambda: uncommitted(settings) > before, what="the answer to the second message")
 
 
 def test_messages_are_processed_while_a_commit_is_in_progress(settings, monkeypatch):
@@ -97,7 +105,7 @@ def test_reading_state_waits_for_the_commit_that_writes_it(settings, monkeypatch
     send(settings, STOCKS_TOPIC, [(b"SPY", b"")])
 
     def watch() -> None:
-        assert held.stands.wait(30)
+        assert held.stands.wait(HANG_S)
         before = uncommitted(settings)
         send(settings, STOCKS_TOPIC, [(b"SPY", b"")])
         time.sleep(1)
@@ -118,7 +126,7 @@ def test_a_commit_that_fails_aborts_the_next_checkpoint_too(settings, monkeypatc
         second_is_answered(settings, held)
         held.fails = True
         held.go_on.set()
-        await_(lambda: not app._run_tracker.running, 30, "the application's end")
+        await_(lambda: not app._run_tracker.running, what="the application's end")
 
     with counting(settings, stateful=False) as app, pytest.raises(KafkaException):
         beside(app, watch)

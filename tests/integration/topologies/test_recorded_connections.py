@@ -37,7 +37,7 @@ class DelayedConnection:
     """One connection to the feed: numbers its trades and drops the frames that are repeated."""
 
     def __init__(self, name: str) -> None:
-        keep_ms = RULES.horizon_ms + RULES.grace_ms
+        keep_ms = RULES.allowed_lateness_ms + RULES.grace_ms
         self._messages = ConnectionMessages("replay", name, name, keep_ms)
 
     def hear(self, symbol: str, prints: list[Trade], received_at: int) -> list[Trades]:
@@ -99,7 +99,7 @@ def framed_by(
 def received(arrival, path: Path, until: int) -> tuple[dict[tuple[str, int], Bar], list[Candle]]:
     """The bars of a trade file up to `until`, received as `arrival` defines, and their candles."""
     trades = (trade for trade in read_trades(path) if trade.t < until)
-    sent = list(messages(trades, "replay", RULES.grace_ms, RULES.horizon_ms))
+    sent = list(messages(trades, "replay", RULES.grace_ms, RULES.allowed_lateness_ms))
     backfill = Backfill(RULES)
     candles = list(newest(backfill.records(arrival(sent, random.Random(7)))).values())
     assert not backfill.rejections

@@ -78,7 +78,7 @@ def records(test_data: Path, tmp_path_factory: pytest.TempPathFactory) -> list[C
     arriving_late(test_data / "us_equities_trades.parquet", late, 30_000, seed=30)
     rules = Rules("replay", "sip")
     backfill = Backfill(rules)
-    sent = messages(read_trades(late), "replay", rules.grace_ms, rules.horizon_ms)
+    sent = messages(read_trades(late), "replay", rules.grace_ms, rules.allowed_lateness_ms)
     made = list(backfill.records(sent))
     assert not backfill.rejections
     return made

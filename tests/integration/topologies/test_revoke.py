@@ -13,7 +13,7 @@ from confluent_kafka import Consumer
 
 from app.contracts import STOCKS_TOPIC
 from app.settings import Settings
-from app.topics import ensure_topics
+from app.topics import CANDLES_GROUP, ensure_topics
 from tests.integration.feeder import Pair
 from tests.integration.topologies.counting import beside
 from tests.integration.topologies.crash_driver import difference, outputs, undisturbed
@@ -26,7 +26,7 @@ from tests.support import (
     end_offsets,
     send,
 )
-from topologies.candles import GROUP, build
+from topologies.candles import build
 from topologies.runtime import worker
 from topologies.runtime.batched_polling import BatchedApplication
 from topologies.runtime.incarnations import StateIncarnations, TopicRecreatedError
@@ -35,6 +35,7 @@ from topologies.runtime.worker import application
 
 PARTITIONS = 4
 NEVER_S = 3_600.0
+ROUNDS = 25
 """A commit interval so long that only rebalances commit."""
 
 
@@ -58,8 +59,8 @@ def prepared(make_settings, tmp_path, monkeypatch) -> Callable[..., Settings]:
 @contextmanager
 def candles(settings: Settings) -> Iterator[BatchedApplication]:
     """The candles worker's application, for the test's own process."""
-    group, stocks = settings.named(GROUP), settings.named(STOCKS_TOPIC)
-    with claim_instance(settings.state_dir / GROUP, None) as instance:
+    group, stocks = settings.named(CANDLES_GROUP), settings.named(STOCKS_TOPIC)
+    with claim_instance(settings.state_dir / CANDLES_GROUP, None) as instance:
         incarnations = StateIncarnations(settings, instance.folder, group, stocks)
         app = application(settings, instance, group)
         build(app, settings, incarnations)
@@ -77,7 +78,7 @@ class Rebalances:
         self._settings = settings
         self._app = app
         self._topic = settings.named(STOCKS_TOPIC)
-        self._changelog = f"changelog__{settings.named(GROUP)}--{self._topic}--default"
+        self._changelog = f"changelog__{settings.named(CANDLES_GROUP)}--{self._topic}--default"
         self._watch(app)
 
     def _watch(self, app: BatchedApplication) -> None:
@@ -104,32 +105,32 @@ class Rebalances:
 
     def await_all(self) -> None:
         """Wait for the first assignment: all partitions."""
-        await_(lambda: len(self.partitions) == PARTITIONS, 60, "the first assignment")
+        await_(lambda: len(self.partitions) == PARTITIONS, what="the first assignment")
 
     def await_read(self) -> None:
         """Wait until all that was sent to the assigned partitions is read."""
         ends = end_offsets(self._settings, STOCKS_TOPIC)
         wanted = {number: ends[number] for number in self.partitions if ends[number]}
-        await_(lambda: wanted.items() <= self._read.items(), 60, "all to be read")
+        await_(lambda: wanted.items() <= self._read.items(), what="all to be read")
 
     def join(self) -> Consumer:
         """Let another member take its share of the partitions, unless the application ends."""
         before = self._count
-        member = consumer(self._settings, **{"group.id": self._settings.named(GROUP)})
+        member = consumer(self._settings, **{"group.id": self._settings.named(CANDLES_GROUP)})
         member.subscribe([self._topic, self._changelog])
 
         def done() -> bool:
             member.poll(0.05)
             return self._count > before or not self._app._run_tracker.running
 
-        await_(done, 60, "a rebalance")
+        await_(done, what="a rebalance")
         return member
 
     def leave(self, member: Consumer) -> None:
         """Let the other member leave."""
         before = self._count
         member.close()
-        await_(lambda: self._count > before, 60, "a rebalance")
+        await_(lambda: self._count > before, what="a rebalance")
         assert len(self.partitions) == PARTITIONS
 
 
@@ -138,15 +139,14 @@ def parts_of(sent: list[Pair], count: int) -> list[list[Pair]]:
     return [sent[first : first + size] for first in range(0, len(sent), size)]
 
 
-@pytest.mark.timeout(900)
-@pytest.mark.parametrize("rounds", [4, pytest.param(25, marks=pytest.mark.drill)])
+@pytest.mark.drill
 def test_after_many_rebalances_memory_holds_the_symbols_of_the_assigned_partitions_alone(
-    prepared, tmp_path, rounds
+    prepared, tmp_path
 ):
-    sent = list(messages(8, 200 * (2 * rounds + 1)))
+    sent = list(messages(8, 200 * (2 * ROUNDS + 1)))
     expected = undisturbed(prepared("undisturbed"), sent, tmp_path / "undisturbed.log")
     settings = prepared("rebalanced")
-    coming = iter(parts_of(sent, 2 * rounds + 1))
+    coming = iter(parts_of(sent, 2 * ROUNDS + 1))
 
     def read_a_part() -> list[tuple[int, bytes]]:
         send(settings, STOCKS_TOPIC, next(coming))
@@ -157,14 +157,14 @@ def test_after_many_rebalances_memory_holds_the_symbols_of_the_assigned_partitio
         rebalances.await_all()
         every = read_a_part()
         assert {partition for partition, _ in every} == set(range(PARTITIONS))
-        for _ in range(rounds):
+        for _ in range(ROUNDS):
             member = rebalances.join()
             assert 0 < len(rebalances.partitions) < PARTITIONS
             mine = [place for place in every if place[0] in rebalances.partitions]
             assert read_a_part() == mine
             rebalances.leave(member)
             assert read_a_part() == every
-        await_consumed(settings, STOCKS_TOPIC, GROUP)
+        await_consumed(settings, STOCKS_TOPIC, CANDLES_GROUP)
 
     with candles(settings) as app:
         rebalances = Rebalances(settings, app)
@@ -195,10 +195,10 @@ def test_a_save_that_fails_as_partitions_are_revoked_ends_the_application_uncomm
         rebalances = Rebalances(settings, app)
         with pytest.raises(TopicRecreatedError):
             beside(app, watch)
-    assert set(committed_offsets(settings, STOCKS_TOPIC, GROUP).values()) == {0}
+    assert set(committed_offsets(settings, STOCKS_TOPIC, CANDLES_GROUP).values()) == {0}
     assert not any(map(len, outputs(settings).values()))
     with candles(settings) as again:
-        beside(again, lambda: await_consumed(settings, STOCKS_TOPIC, GROUP))
+        beside(again, lambda: await_consumed(settings, STOCKS_TOPIC, CANDLES_GROUP))
     assert difference(expected, outputs(settings)) == ""
 
 
@@ -222,7 +222,7 @@ def test_a_save_that_takes_long_as_partitions_are_revoked_is_waited_for(
         send(settings, STOCKS_TOPIC, sent)
         rebalances.await_read()
         member = rebalances.join()
-        committed = committed_offsets(settings, STOCKS_TOPIC, GROUP)
+        committed = committed_offsets(settings, STOCKS_TOPIC, CANDLES_GROUP)
         assert committed == end_offsets(settings, STOCKS_TOPIC)
         rebalances.leave(member)
 

@@ -75,7 +75,9 @@ def test_rollups_equal_those_of_the_published_bars_wherever_all_their_minutes_do
     data = request.getfixturevalue(folder)
     rules = Rules("replay", "all")
     trades = read_trades(data / f"{file}_trades.parquet")
-    made, rollups = run(messages(trades, "replay", rules.grace_ms, rules.horizon_ms), rules)
+    made, rollups = run(
+        messages(trades, "replay", rules.grace_ms, rules.allowed_lateness_ms), rules
+    )
     minutes = {(c.symbol, c.window_start): c for c in newest(made).values()}
     published = published_bars(data)
     compared: Counter[str] = Counter()

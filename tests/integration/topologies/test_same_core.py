@@ -14,11 +14,10 @@ from app.contracts import (
     ROLLUP_TOPICS,
     STOCKS_TOPIC,
     Candle,
-    MessageRejectedError,
-    decode,
     decode_candle,
 )
 from app.feeds.replay import command as replay
+from app.message_parser import MessageRejectedError, decode
 from app.topics import ensure_topics
 from tests.integration.topologies.workload import messages
 from tests.published import arriving_late

@@ -9,14 +9,13 @@ from decimal import Decimal
 
 from app.contracts import (
     Message,
-    MessageRejectedError,
     Quote,
     Trade,
     Trades,
     Watermark,
-    decode,
     encode,
 )
+from app.message_parser import MessageRejectedError, decode
 from tests.integration.feeder import Pair
 
 BASE = 1_699_993_800_000  # half past three in New York, regular session

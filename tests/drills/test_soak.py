@@ -21,13 +21,13 @@ from app.feeds.simulator.faults.seeded import seeded_script
 from app.feeds.simulator.market.quotes import DAY_MS
 from app.settings import Settings
 from app.topics import ensure_topics
-from tests.drills.marathon import (
+from tests.drills.soak import (
     LENGTH_S,
     MINUTE,
     SILENCE_S,
     START_MS,
     SYMBOLS,
-    MarathonResult,
+    SoakResult,
     candles,
     candles_of,
     coverage_errors,
@@ -35,7 +35,7 @@ from tests.drills.marathon import (
     final_watermarks,
     rejected_as_future,
     rejected_frames,
-    run_marathon,
+    run_soak,
     runs_with_clock_set_back,
 )
 from tests.integration.feeds.simulator_process import TOKEN, simulator_process
@@ -45,7 +45,7 @@ from tests.virtual_time import run
 
 pytestmark = pytest.mark.drill
 
-SEEDS = int(os.environ.get("MARATHON_SEEDS", "6"))
+SEEDS = int(os.environ.get("SOAK_SEEDS", "6"))
 RATE = 100.0
 BEHIND_MS = (0, 45_000, 300_000, -300_000)
 """How far the machine's clock is behind, by seed; ahead if negative."""
@@ -58,7 +58,7 @@ STARTS_MS = (
 
 
 def judged(
-    deliveries_of: MarathonResult,
+    deliveries_of: SoakResult,
     got: dict[str, tuple[object, ...]],
     record_property: Callable[[str, object], None],
 ) -> None:
@@ -82,12 +82,11 @@ def _clocks(seed: int) -> tuple[int, int]:
     return BEHIND_MS[seed % len(BEHIND_MS)], STARTS_MS[seed % len(STARTS_MS)]
 
 
-def _run_seed(seed: int, folder: Path, patch: pytest.MonkeyPatch) -> MarathonResult:
+def _run_seed(seed: int, folder: Path, patch: pytest.MonkeyPatch) -> SoakResult:
     behind_ms, start_ms = _clocks(seed)
-    return run(run_marathon(seed, folder, RATE, patch, behind_ms=behind_ms, start_ms=start_ms))
+    return run(run_soak(seed, folder, RATE, patch, behind_ms=behind_ms, start_ms=start_ms))
 
 
-@pytest.mark.timeout(1_200)
 @pytest.mark.parametrize("seed", range(SEEDS))
 def test_candles_and_coverage_are_what_was_delivered(
     seed: int,
@@ -106,18 +105,17 @@ def test_candles_and_coverage_are_what_was_delivered(
     began_ms = start_ms - min(behind_ms, 0)
     assert coverage_errors(result, began_ms, start_ms + int(LENGTH_S * 1000)) == []
     assert not (behind_ms > 0 and runs_with_clock_set_back(result.runs)), (
-        "a restart went by the machine's clock"
+        "a restart used the machine's clock"
     )
 
 
-@pytest.mark.timeout(1_200)
 def test_stalls_that_end_by_themselves_are_reported_to_the_second(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With the default FINNHUB_SILENCE_S, which no stall reaches; each ends in a later minute."""
     lengths_s = {70: 12, 110: 40, 180: 80, 300: 25}
     stalls = [StallFault(at_s=at_s, length_s=for_s) for at_s, for_s in lengths_s.items()]
-    running_producers = run_marathon(
+    running_producers = run_soak(
         1, tmp_path, RATE, monkeypatch, length_s=380, faults=[*stalls], silence_s=90
     )
     result = run(running_producers)
@@ -128,7 +126,6 @@ def test_stalls_that_end_by_themselves_are_reported_to_the_second(
     assert coverage_errors(result, START_MS, START_MS + 360_000) == []
 
 
-@pytest.mark.timeout(1_200)
 def test_the_same_seed_is_the_same_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Down to the last message: a failure can be reproduced."""
     folder = tmp_path / "home"
@@ -141,7 +138,6 @@ def test_the_same_seed_is_the_same_run(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 @pytest.mark.soak
-@pytest.mark.timeout(1_200)
 def test_in_real_time(
     make_settings: Callable[..., Settings],
     tmp_path: Path,
@@ -167,7 +163,7 @@ def test_in_real_time(
         send_messages(settings, STOCKS_TOPIC, final_watermarks(began_ms + int(LENGTH_S * 1000)))
         await_consumed(settings, STOCKS_TOPIC, "candles")
 
-    result = MarathonResult([*stocks(settings)], read_deliveries(log), runs=[])
+    result = SoakResult([*stocks(settings)], read_deliveries(log), runs=[])
     records = [decode_candle(item.value()) for item in read_topic(settings, CANDLES_TOPIC)]
     judged(result, candles(records), record_property)
     end_ms = began_ms + int(LENGTH_S * 1000)

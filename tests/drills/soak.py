@@ -10,12 +10,12 @@ import asyncio
 import base64
 import hashlib
 import json
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Collection, Iterable
 from decimal import Decimal
 from itertools import pairwise
 from pathlib import Path
 from random import Random
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pytest
 
@@ -42,7 +42,8 @@ from app.feeds.simulator.rest import RestResponse
 from app.feeds.vendor import BadKeyError
 from app.settings import Settings
 from tests.integration.feeds.simulated import START_MS, TOKEN, simulated
-from tests.virtual_time import LoopClock, VirtualTimeLoop
+from tests.virtual_rest import in_thread, virtual_loop
+from tests.virtual_time import LoopClock
 from topologies.backfill import Backfill
 from topologies.core.candle import Rules
 from topologies.core.window import market_fields, newest
@@ -80,7 +81,7 @@ class ProducerRun(NamedTuple):
         return self.ended_ms + self.ahead[-1][1]
 
 
-class MarathonResult(NamedTuple):
+class SoakResult(NamedTuple):
     """The messages for Kafka, the simulator's deliveries, and the runs of the producer."""
 
     messages: list[Message | RejectionRecord]
@@ -122,7 +123,7 @@ class ListOutbox:
         pass
 
 
-async def run_marathon(
+async def run_soak(
     seed: int,
     folder: Path,
     rate: float,
@@ -132,8 +133,8 @@ async def run_marathon(
     start_ms: int = START_MS,
     faults: list[AnyFault] | None = None,
     silence_s: float = SILENCE_S,
-) -> MarathonResult:
-    """Run a complete marathon; a producer that a bad key has stopped is started again.
+) -> SoakResult:
+    """Run a complete soak test; a producer that a bad key has stopped is started again.
 
     :param faults: what goes wrong; by default the script of the seed.
     :param silence_s: how long the producer bears an open market that brings nothing.
@@ -143,7 +144,7 @@ async def run_marathon(
     messages: list[Message | RejectionRecord] = []
     patch.setattr(producing, "Outbox", lambda *_: ListOutbox(messages))
     patch.setattr(producing, "await_topics", lambda *_: True)
-    patch.setattr(rest, "_in_thread", _call)
+    patch.setattr(rest, "_in_thread", in_thread)
     patch.setattr(rest, "TIMEOUT_S", 600)  # of real time: on a busy machine 4 s are not many
     patch.setattr(RestFaults, "answer", _answer)
     runs: list[ProducerRun] = []
@@ -167,29 +168,14 @@ async def run_marathon(
         await asyncio.sleep(ARRIVED_S)
         stop.set()
         await running
-        return MarathonResult(messages, simulator.deliveries, runs)
+        return SoakResult(messages, simulator.deliveries, runs)
 
 
-def _loop() -> VirtualTimeLoop:
-    loop = asyncio.get_running_loop()
-    assert isinstance(loop, VirtualTimeLoop)
-    return loop
-
-
-_in_thread, _answers = rest._in_thread, RestFaults.answer
-
-
-async def _call(call: Callable[[], Any]) -> Any:
-    """A call over REST: it takes the time that the simulator takes over it.
-
-    It begins when all else of its moment is done: whose turn comes first is no matter of chance.
-    """
-    await asyncio.sleep(0.001)
-    return await _loop().run_in_thread(_in_thread(call))
+_answers = RestFaults.answer
 
 
 async def _answer(self: RestFaults, target: str, header_token: str | None) -> RestResponse | None:
-    with _loop().awaited():
+    with virtual_loop().awaited():
         return await _answers(self, target, header_token)
 
 
@@ -251,7 +237,7 @@ def candles_of(messages: Iterable[Message]) -> dict[str, tuple[object, ...]]:
 def expected_candles(
     found: ExpectedTrades, quotes: Iterable[Quote]
 ) -> dict[str, tuple[object, ...]]:
-    """The candles of what was delivered, by the identity rules, each trade a message.
+    """The candles of what was delivered, by the identity rules, each trade as a message of its own.
 
     Quotes come first: the first of a day may be of the day before, and would be late behind
     the trades.
@@ -379,12 +365,12 @@ def emitted_coverage(messages: Iterable[Message | RejectionRecord]) -> dict[tupl
     emitted: dict[tuple[str, int], int] = {}
     for message in messages:
         if isinstance(message, Watermark) and message.minute_start is not None:
-            assert message.gap_since is None, "no gap in a marathon is longer than the horizon"
+            assert message.gap_since is None, "no gap is longer than the allowed lateness"
             emitted[message.symbol, message.minute_start] = message.covered_ms or 0
     return emitted
 
 
-def coverage_errors(result: MarathonResult, start_ms: int, end_ms: int) -> list[str]:
+def coverage_errors(result: SoakResult, start_ms: int, end_ms: int) -> list[str]:
     """Return each minute whose coverage differs from what was received by more than a second per
     edge.
 
