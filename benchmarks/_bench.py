@@ -24,9 +24,8 @@ from app.contracts import STOCKS_TOPIC, Candle, Message, decode_candle
 from app.embedded.kafka import KafkaServer
 from app.errors import TickhouseError
 from app.settings import Settings
-from app.topics import ensure_topics
+from app.topics import CANDLES_GROUP, ensure_topics
 from tests.support import await_, consumer, delete_topics, end_offsets, send_messages
-from topologies.candles import GROUP
 
 CHECK_INTERVAL_S = 0.1
 """The polling interval; polling more often would take CPU from what is measured."""
@@ -110,7 +109,9 @@ def _groups_are_gone(admin: AdminClient, prefix: str) -> bool:
 class Group:
     """A consumer group of the namespace, queried through one client."""
 
-    def __init__(self, settings: Settings, partitions: Iterable[int], name: str = GROUP) -> None:
+    def __init__(
+        self, settings: Settings, partitions: Iterable[int], name: str = CANDLES_GROUP
+    ) -> None:
         self._log = worker_log(settings)
         self._name = settings.named(name)
         self._admin = AdminClient(settings.kafka_client() | {"log_level": 0})

@@ -19,9 +19,15 @@ from typing import Any, NamedTuple, TypeVar
 from quixstreams import Application, State
 from quixstreams.dataframe.windows import Count, Earliest, Latest, Max, Min, Sum
 
-from app.contracts import CANDLES_TOPIC, LIVE_TOPIC, STOCKS_TOPIC, Candle, decode
+from app.contracts import (
+    CANDLES_TOPIC,
+    LIVE_TOPIC,
+    STOCKS_TOPIC,
+    Candle,
+)
 from app.exact import EXACT
 from app.market.sessions import load_calendar
+from app.message_parser import decode
 from app.settings import Settings
 from benchmarks._bench import Cost, Input, WorkerError, batches, candles, measured, worker_log
 from benchmarks._reference import Key, ReferenceBar, full

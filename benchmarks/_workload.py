@@ -12,6 +12,7 @@ from app.contracts import Message, Trade, Trades, Watermark
 from app.feeds.clock import ManualClock
 from app.feeds.finnhub.frames import parse_frame
 from app.feeds.live.session import FeedSession
+from app.feeds.live.session_config import SessionConfig
 from app.feeds.simulator.market.exchange import Exchange
 from app.feeds.simulator.market.listing import KNOWN_PRICES
 from app.feeds.simulator.protocol import trade_frames
@@ -43,12 +44,9 @@ def simulator_framing(rate: float = 20_000, seconds: int = 5) -> Framing:
     clock = ManualClock(BASE)
     exchange = Exchange(7, rate, BASE)
     session = FeedSession(
+        SessionConfig(feed="simulated", source="b", grace_ms=GRACE_MS, allowed_lateness_ms=900_000),
         parse_frame=parse_frame,
-        feed="simulated",
-        source="b",
         symbols=symbols,
-        grace_ms=GRACE_MS,
-        horizon_ms=900_000,
         clock=clock,
     )
     session.connected("c")
@@ -65,7 +63,7 @@ class Workload:
     """Messages in the order of the topic; each iteration regenerates the same messages.
 
     Zipf-distributed symbols at an even pace of `received_at`; t up to 0.4 s before it, as it comes;
-    1 % of the messages repeated soon after; a watermark a symbol and minute; at the end a last
+    1 % of the messages repeated soon after; a watermark per symbol and minute; at the end a last
     trade of each symbol two minutes later, and a watermark that makes all candles final.
 
     :param trades: without the repeated and the last ones; 2 million are an hour.

@@ -71,7 +71,7 @@ exactly-once, commits each second, on the first {stock_trades:,} trades of the s
 would take minutes.
 
 Input: {trades:,} trades of 50 symbols, Zipf-distributed, 2 million an hour of `t` and of
-`received_at`; 1 % of the messages repeated; a watermark a symbol and minute. *simulator*: as many
+`received_at`; 1 % of the messages repeated; a watermark per symbol and minute. *simulator*: as many
 trades a message as the producer makes of the simulator's frames at 20,000 trades a second
 ({simulated:.2f} on average). {runs} interleaved runs; the candles of each were compared, field by
 field, with those of SQL before its figure counted. trades/s is wall time from the first message to

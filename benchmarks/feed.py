@@ -30,13 +30,14 @@ from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 
 import app.feeds.outbox.publisher
-from app.contracts import STOCKS_TOPIC, Trades, decode
+from app.contracts import STOCKS_TOPIC, Trades
 from app.feeds.clock import SteadyClock
 from app.feeds.finnhub.vendor import Finnhub
 from app.feeds.finnhub.websocket import FinnhubSocket
 from app.feeds.live.producer import Producer
 from app.feeds.simulator.market.exchange import Exchange
 from app.feeds.simulator.protocol import trade_frames
+from app.message_parser import decode
 from app.settings import Settings
 from app.topics import ensure_topics
 from benchmarks._bench import bench

@@ -34,6 +34,7 @@ from app.contracts import (
 from app.feeds.clock import SteadyClock
 from app.feeds.finnhub.frames import parse_frame
 from app.feeds.live.session import FeedSession
+from app.feeds.live.session_config import SessionConfig
 from app.feeds.outbox.publisher import producer_settings
 from app.settings import Settings
 from app.topics import ensure_topics
@@ -107,12 +108,14 @@ def feed(settings: Settings, rate: int, seconds: float) -> list[SentMessage]:
         producer.poll(0)
 
     session = FeedSession(
+        SessionConfig(
+            feed="replay",
+            source="bench",
+            grace_ms=settings.candle_grace_ms,
+            allowed_lateness_ms=settings.candle_allowed_lateness_ms,
+        ),
         parse_frame=parse_frame,
-        feed="replay",
-        source="bench",
         symbols=SYMBOLS,
-        grace_ms=settings.candle_grace_ms,
-        horizon_ms=settings.candle_horizon_ms,
         clock=clock,
     )
     session.connected("bench-1")

@@ -1,4 +1,4 @@
-"""Compare two workers with one, at one trade a message, exactly-once and at-least-once.
+"""Compare two workers with one, at one trade per message, exactly-once and at-least-once.
 
 The workers stand assigned and idle before the input becomes visible, all at once, by the commit of
 a transaction: so both are active from the first message on.

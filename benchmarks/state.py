@@ -3,9 +3,9 @@
     many   5,000 symbols that trade each minute
     one    one symbol with 6,000 trades a minute, for six hours of event time
 
-Both must be flat once the horizon (15 minutes) has passed. Then, on the state of `many`: from the
-start of the process to its first commit, beside a worker with next to no state, with the state on
-disk, and with the state folder wiped, so that it comes back from the changelog.
+Both must be flat once the allowed lateness (15 minutes) has passed. Then, on the state of `many`:
+from the start of the process to its first commit, beside a worker with next to no state, with the
+state on disk, and with the state folder wiped, so that it comes back from the changelog.
 
     python -m benchmarks.state [--symbols 5000] [--minutes 60] [--busy-minutes 360] [--starts 3]
 """
@@ -27,11 +27,10 @@ import psutil
 
 from app.contracts import STOCKS_TOPIC, Message, Trade, Trades
 from app.settings import Settings
-from app.topics import ensure_topics
+from app.topics import CANDLES_GROUP, ensure_topics
 from benchmarks._bench import bench
 from benchmarks._report import report, spread
 from tests.support import await_consumed, running, send_messages
-from topologies.candles import GROUP
 
 BASE = 1_700_000_040_000
 MINUTE = 60_000
@@ -90,7 +89,7 @@ def over_time(
         for minute in range(minutes):
             send_messages(settings, STOCKS_TOPIC, minute_of(minute))
             if (minute + 1) * SAMPLES % minutes < SAMPLES:
-                await_consumed(settings, STOCKS_TOPIC, GROUP, 600)
+                await_consumed(settings, STOCKS_TOPIC, CANDLES_GROUP, 600)
                 memory = psutil.Process(process.pid).memory_info().rss
                 found.append(Held(minute + 1, memory / MB, disk_bytes(settings) / MB))
                 print(found[-1], file=sys.stderr)
@@ -106,7 +105,7 @@ def start_s(settings: Settings, first: Message) -> float:
     send_messages(settings, STOCKS_TOPIC, [first])
     began = time.perf_counter()
     with running(settings, "candles", log=settings.tickhouse_data_dir / "log"):
-        await_consumed(settings, STOCKS_TOPIC, GROUP, 600)
+        await_consumed(settings, STOCKS_TOPIC, CANDLES_GROUP, 600)
         return time.perf_counter() - began
 
 
@@ -115,7 +114,7 @@ def drain(settings: Settings, minutes: int) -> None:
     time.sleep(65)
     with running(settings, "candles", log=settings.tickhouse_data_dir / "log"):
         send_messages(settings, STOCKS_TOPIC, many(100, minutes))  # closes the changelogs' segments
-        await_consumed(settings, STOCKS_TOPIC, GROUP, 600)
+        await_consumed(settings, STOCKS_TOPIC, CANDLES_GROUP, 600)
     time.sleep(30)
 
 
@@ -125,9 +124,9 @@ def starts(settings: Settings, tiny: Settings, count: int, minutes: int) -> dict
     ensure_topics(tiny)
     for number in range(count + 1):
         last = next(many(1, minutes))
-        shutil.rmtree(tiny.state_dir / GROUP, ignore_errors=True)
+        shutil.rmtree(tiny.state_dir / CANDLES_GROUP, ignore_errors=True)
         none, disk = start_s(tiny, last), start_s(settings, last)
-        shutil.rmtree(settings.state_dir / GROUP)
+        shutil.rmtree(settings.state_dir / CANDLES_GROUP)
         wiped = start_s(settings, last)
         if number:  # the first makes the topics
             for kind, took in (("none", none), ("disk", disk), ("wiped", wiped)):

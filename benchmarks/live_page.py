@@ -1,0 +1,280 @@
+"""Measure the live page in Chromium: message to paint, first candle, weight, CPU, heap, readers.
+
+The page is served by `tickhouse dashboard`. A process of its own sends partial candles to
+`candles-live` at a steady rate. The chart names its newest close in `data-last-close`, and each
+close of the watched symbol is sent once, so a painted close names its message.
+"""
+
+from __future__ import annotations
+
+import argparse
+import socket
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import psutil
+from playwright.sync_api import Browser, CDPSession, Page, sync_playwright
+
+from app.embedded.ports import free_ports, listens
+from app.settings import Settings
+from app.topics import ensure_topics
+from benchmarks._bench import bench
+from benchmarks._report import percentile, report
+from tests.candle_maker import MINUTE, CandleProducer, candle, partial
+from tests.conftest import BROWSER_FLAGS, chromium_path
+from tests.support import await_, start, stop
+
+WATCHED = "AAPL"
+SYMBOLS = [WATCHED, *(f"S{number:03d}" for number in range(1, 50))]
+HISTORY_MINUTES = 120
+WARM_UP_S = 5
+PAINTED = """
+window.painted = [];
+document.addEventListener("DOMContentLoaded", () => {
+  const chart = document.querySelector("#chart");
+  new MutationObserver(() => {
+    const close = Number(chart.dataset.lastClose);
+    requestAnimationFrame(() => {
+      const after = new MessageChannel();
+      const now = () => performance.timeOrigin + performance.now();
+      after.port1.onmessage = () => painted.push([close, now()]);
+      after.port2.postMessage(0);
+    });
+  }).observe(chart, { attributes: true, attributeFilter: ["data-last-close"] });
+});
+"""
+PROSE = """
+{rate:,} partial candles a second of 50 symbols, {seconds} s, over {minutes} minutes of history;
+Kafka, server, feeder and headless Chromium (software rendering) on the same machine. *message →
+paint*: from the feeder's call of its Kafka client to the frame that shows that close; closes that a
+newer one replaced before they were drawn are left out. *first candle*: from the start of the
+navigation, without a cache. *Page's CPU*: the main thread of the tab, from Chromium's durations of
+tasks. *Heap*: JavaScript's, after a collection, at the end against the beginning. *Readers*: event
+streams of the same symbol, all of which are read; CPU and memory (PSS) of the server's process.
+"""
+ROWS = [
+    ("message → paint, p50", "–", "{p50_ms:.0f} ms"),
+    ("message → paint, p99", "100 ms", "{p99_ms:.0f} ms"),
+    ("first candle, median of 5 loads", "500 ms", "{first_ms:.0f} ms"),
+    ("page, compressed", "350 KB", "{page_kb:.0f} KB"),
+    ("page's CPU, of a core", "5 %", "{client_cpu:.1%}"),
+    ("heap, end − beginning", "flat", "{heap_mb:+.1f} MB of {heap_at_start_mb:.1f}"),
+    ("server's CPU with {readers} readers, of a core", "50 %", "{server_cpu:.0%}"),
+    ("server's memory with {readers} readers", "250 MB", "{server_mb:.0f} MB"),
+]
+
+
+class Tab(NamedTuple):
+    page: Page
+    devtools: CDPSession
+
+
+def feed(settings: Settings, minute_start: int, rate: int, stopped: Connection) -> None:
+    """Send `rate` partial candles a second until told to stop; then send back when each went."""
+    producer, sent = CandleProducer(settings), {}
+    began, number = time.monotonic(), 0
+    while not stopped.poll():
+        if (ahead := began + number / rate - time.monotonic()) > 0:
+            time.sleep(ahead)
+        symbol, step = SYMBOLS[number % len(SYMBOLS)], number // len(SYMBOLS)
+        close = round(200 + step / 100, 2)
+        made = partial(symbol, close=close, window_start=minute_start, last_offset=number)
+        if symbol == WATCHED:
+            sent[close] = time.time() * 1000
+        producer.send(made, flush=False)
+        number += 1
+    stopped.send(sent)
+
+
+@contextmanager
+def feeding(settings: Settings, minute_start: int, rate: int) -> Iterator[Callable[[], Any]]:
+    """Run the feeder; the yielded function ends it and returns the sending time of each close."""
+    context = get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=feed, args=(settings, minute_start, rate, theirs))
+    process.start()
+
+    def finish() -> Any:
+        ours.send(None)
+        return ours.recv()
+
+    try:
+        yield finish
+    finally:
+        process.join(10)
+        process.kill()
+
+
+def open_tab(browser: Browser, url: str) -> Tab:
+    """Open the page in a context of its own and wait for its first candle."""
+    page = browser.new_context(viewport={"width": 1440, "height": 900}).new_page()
+    page.add_init_script(PAINTED)
+    devtools = page.context.new_cdp_session(page)
+    devtools.send("Performance.enable")
+    page.goto(url)
+    page.wait_for_function("() => painted.length > 0")
+    return Tab(page, devtools)
+
+
+def first_candle_ms(browser: Browser, url: str) -> float:
+    tab = open_tab(browser, url)
+    found: float = tab.page.evaluate("painted[0][1] - performance.timeOrigin")
+    tab.page.context.close()
+    return found
+
+
+def page_bytes(browser: Browser, url: str) -> int:
+    """Bytes on the wire until the first candle, event streams left out."""
+    page = browser.new_context().new_page()
+    devtools = page.context.new_cdp_session(page)
+    devtools.send("Network.enable")
+    sizes: list[int] = []
+    devtools.on("Network.loadingFinished", lambda event: sizes.append(event["encodedDataLength"]))
+    page.goto(url)
+    page.wait_for_function("() => document.querySelector('#chart').dataset.lastClose")
+    page.context.close()
+    return int(sum(sizes))
+
+
+def heap_bytes(tab: Tab) -> int:
+    tab.devtools.send("HeapProfiler.collectGarbage")
+    return int(tab.devtools.send("Runtime.getHeapUsage")["usedSize"])
+
+
+def task_s(tab: Tab) -> float:
+    """Seconds that the tab's main thread has worked."""
+    metrics = tab.devtools.send("Performance.getMetrics")["metrics"]
+    return float(next(m["value"] for m in metrics if m["name"] == "TaskDuration"))
+
+
+def read_events(port: int, count: int, ready: Connection) -> None:
+    """Read `count` event streams until this process is ended."""
+    request = f"GET /events?symbol={WATCHED}&interval=1m HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n"
+    streams = []
+    for _ in range(count):
+        stream = socket.create_connection(("127.0.0.1", port))
+        stream.sendall(request.encode())
+        streams.append(stream)
+    ready.send(None)
+    while True:
+        for stream in streams:
+            stream.setblocking(False)
+            try:
+                while stream.recv(1 << 16):
+                    pass
+            except BlockingIOError:
+                continue
+        time.sleep(0.05)
+
+
+def with_readers(
+    server: psutil.Process, port: int, count: int, seconds: float
+) -> tuple[float, int]:
+    """CPU share and memory of the server while `count` streams are read."""
+    context = get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=read_events, args=(port, count, theirs))
+    process.start()
+    try:
+        ours.recv()
+        time.sleep(WARM_UP_S)
+        before, began = sum(server.cpu_times()[:2]), time.monotonic()
+        time.sleep(seconds)
+        share = (sum(server.cpu_times()[:2]) - before) / (time.monotonic() - began)
+        return share, int(server.memory_full_info().pss)
+    finally:
+        process.kill()
+        process.join()
+
+
+def measure(settings: Settings, browser: Browser, args: argparse.Namespace) -> dict[str, float]:
+    """Serve the page, feed it, and measure."""
+    now_ms = time.time_ns() // 1_000_000
+    minute_start = now_ms // MINUTE * MINUTE
+    history = CandleProducer(settings)
+    for back in range(HISTORY_MINUTES, 0, -1):
+        start_ms = minute_start - back * MINUTE
+        history.send(*(candle(s, window_start=start_ms, close=150 + back % 7) for s in SYMBOLS))
+    (port,) = free_ports(1)
+    url = f"http://127.0.0.1:{port}/?symbol={WATCHED}"
+    log = settings.tickhouse_data_dir / "dashboard.log"
+    server = start(settings, "dashboard", "--port", str(port), log=log)
+    try:
+        await_(lambda: listens(port), 60, "the page")
+        with feeding(settings, minute_start, args.rate) as finish:
+            found = _measure_tab(browser, url, args.seconds)
+            streams = with_readers(psutil.Process(server.pid), port, args.readers, 20)
+            sent = finish()
+    finally:
+        stop(server)
+    shown = found.pop("painted")
+    latencies = [at - sent[close] for close, at in shown if close in sent]
+    assert len(latencies) > args.seconds, "the chart hardly moved"
+    return found | {
+        "p50_ms": percentile(latencies, 50),
+        "p99_ms": percentile(latencies, 99),
+        "frames": len(latencies),
+        "server_cpu": streams[0],
+        "server_mb": streams[1] / 1e6,
+    }
+
+
+def _measure_tab(browser: Browser, url: str, seconds: float) -> dict[str, Any]:
+    loads = sorted(first_candle_ms(browser, url) for _ in range(5))
+    weight = page_bytes(browser, url)
+    tab = open_tab(browser, url)
+    tab.page.wait_for_function("() => painted.length > 10")
+    tab.page.wait_for_timeout(WARM_UP_S * 1000)
+    tab.page.evaluate("painted.length = 0")
+    heap, worked, began = heap_bytes(tab), task_s(tab), time.monotonic()
+    tab.page.wait_for_timeout(seconds * 1000)
+    client_cpu = (task_s(tab) - worked) / (time.monotonic() - began)
+    painted = tab.page.evaluate("painted")
+    heap_end = heap_bytes(tab)
+    tab.page.context.close()
+    return {
+        "first_ms": loads[2],
+        "page_kb": weight / 1000,
+        "client_cpu": client_cpu,
+        "heap_at_start_mb": heap / 1e6,
+        "heap_mb": (heap_end - heap) / 1e6,
+        "painted": painted,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rate", type=int, default=1_000)
+    parser.add_argument("--seconds", type=int, default=60)
+    parser.add_argument("--readers", type=int, default=200)
+    parser.add_argument("--keep", action="store_true")
+    args = parser.parse_args()
+    with ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory())
+        settings = stack.enter_context(bench(Path(folder)))
+        ensure_topics(settings)
+        playwright = stack.enter_context(sync_playwright())
+        browser = playwright.chromium.launch(executable_path=chromium_path(), args=BROWSER_FLAGS)
+        found = measure(settings, browser, args)
+        browser.close()
+    values = found | {"readers": args.readers}
+    rows = [[what.format(**values), aim, got.format(**values)] for what, aim, got in ROWS]
+    report(
+        "live_page",
+        "The live page",
+        ["what", "aim", "measured"],
+        rows,
+        found,
+        PROSE.format(rate=args.rate, seconds=args.seconds, minutes=HISTORY_MINUTES),
+        keep=args.keep or vars(args) == vars(parser.parse_args([])),
+    )
+
+
+if __name__ == "__main__":
+    main()
