@@ -82,8 +82,11 @@ _encode = msgspec.msgpack.Encoder(decimal_format="string").encode
 _decode = msgspec.msgpack.Decoder(SessionStates).decode
 
 
-def apply_candle(sessions: SessionStates, candle: Candle, horizon_ms: int) -> list[Point]:
+def apply_candle(sessions: SessionStates, candle: Candle, allowed_lateness_ms: int) -> list[Point]:
     """Apply a candle; return the points of its minute and of every later one of its session."""
+    newest = max((kept.last for kept in sessions.values()), default=0)
+    if candle.window_start + allowed_lateness_ms <= newest:
+        return []  # written a second time: no longer revised, and part of a sum already
     session = sessions.setdefault(f"{candle.session_date} {candle.session}", SessionState())
     known = session.minutes.get(candle.window_start)
     revision = candle.revision or 0
@@ -96,7 +99,7 @@ def apply_candle(sessions: SessionStates, candle: Candle, horizon_ms: int) -> li
         sums = sums.plus(minute)
         if start >= candle.window_start and sums.volume:
             points.append(_point(candle, start, sums))
-        if start + horizon_ms <= session.last:
+        if start + allowed_lateness_ms <= session.last:
             session.past = sums
             del session.minutes[start]
     for past in sorted(sessions, key=lambda name: sessions[name].last)[:-SESSIONS_KEPT]:
@@ -111,11 +114,11 @@ def _point(candle: Candle, start: int, sums: Sums) -> Point:
     return Point(*key, vwap=mean, lower=mean - band, upper=mean + band)
 
 
-def update(candle: Candle, state: State[str, bytes], horizon_ms: int) -> list[bytes]:
+def update(candle: Candle, state: State[str, bytes], allowed_lateness_ms: int) -> list[bytes]:
     """Update a symbol's state with a candle; return the points it adds or corrects."""
     stored = state.get_bytes("sessions")
     sessions = _decode(stored) if stored else {}
-    points = apply_candle(sessions, candle, horizon_ms)
+    points = apply_candle(sessions, candle, allowed_lateness_ms)
     state.set_bytes("sessions", _encode(sessions))
     return [msgspec.json.encode(point) for point in points]
 
@@ -135,7 +138,7 @@ def build(app: Application, settings: Settings) -> None:
         config=config,
     )
     stream = app.dataframe(candles).apply(decode_candle)
-    step = partial(update, horizon_ms=settings.candle_horizon_ms)
+    step = partial(update, allowed_lateness_ms=settings.candle_allowed_lateness_ms)
     stream.apply(step, stateful=True, expand=True).to_topic(points)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 
-from app.lake import s3_client
+from app.lake import list_objects, s3_client
 from app.lake_errors import LakeError, explain, status_of
 from app.settings import Settings
 
@@ -62,14 +62,8 @@ class Bucket:
 
     def keys(self, prefix: str, start_after: str = "") -> Iterator[str]:
         """List the keys under `prefix` after `start_after`, in order."""
-        pages = self._client.get_paginator("list_objects_v2").paginate(
-            Bucket=self._name,
-            Prefix=self._prefix + prefix,
-            StartAfter=self._prefix + start_after if start_after else "",
-        )
-        for page in pages:
-            for found in page.get("Contents", ()):
-                yield found["Key"].removeprefix(self._prefix)
+        for found in list_objects(self._client, self._settings, prefix, start_after):
+            yield found.name
 
     def await_access(self, retry_s: float = 10) -> None:
         """Wait until the bucket is accessible; log a warning while the server does not answer.

@@ -31,16 +31,18 @@ class SourcePartition(NamedTuple):
     partition: int
 
 
-def cuts(rows: list[Row], fence: int, span: int = OBJECT_SPAN) -> Iterator[list[Row]]:
+def cuts(rows: list[Row], last_object_offset: int, span: int = OBJECT_SPAN) -> Iterator[list[Row]]:
     """Divide the rows of a partition, in order of offset, into those of one object each.
 
     A reader lists what comes after the newest object it knows, and must find there all rows that it
     does not have yet. This also holds for a batch that is repeated with other bounds, because no
-    object crosses a multiple of `span` or the offset `fence`.
+    object crosses a multiple of `span` or the offset `last_object_offset`.
 
-    :param fence: the largest first offset of the existing objects; 0 when there are none.
+    :param last_object_offset: the largest first offset of the existing objects, 0 without any.
     """
-    for _, group in groupby(rows, lambda row: (row[OFFSET] // span, row[OFFSET] >= fence)):
+    for _, group in groupby(
+        rows, lambda row: (row[OFFSET] // span, row[OFFSET] >= last_object_offset)
+    ):
         yield list(group)
 
 

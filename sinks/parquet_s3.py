@@ -19,11 +19,12 @@ from quixstreams.models import HeadersTuples
 from quixstreams.sinks.base import BatchingSink, SinkBackpressureError, SinkBatch
 from quixstreams.sinks.base.item import SinkItem
 
-from app.contracts import MessageRejectedError
 from app.errors import TickhouseError
 from app.lake import ObjectKey
 from app.lake_errors import S3_ERRORS
+from app.message_parser import MessageRejectedError
 from sinks.bucket import Bucket
+from sinks.coverage import latest_reports
 from sinks.incarnations import IncarnationNames
 from sinks.parquet import OBJECT_SPAN, OFFSET, SourcePartition, build, cuts, parquet
 from sinks.rows import Converter, Row
@@ -127,8 +128,8 @@ class ParquetS3Sink(BatchingSink):
         self._feed = feed
         self._incarnations = incarnations
         self._held: list[IncarnationBatch] = []
-        self._fences: dict[tuple[str, str, int], int] = {}
-        self._fences_of = -1
+        self._last_object_offsets: dict[tuple[str, str, int], int] = {}
+        self._offsets_of_assignment = -1
 
     def add(
         self,
@@ -214,7 +215,7 @@ class ParquetS3Sink(BatchingSink):
         for _, records in groupby(batch, lambda record: record.offset // OBJECT_SPAN):
             by_dataset = self._convert(converter, records, skipped)
             for dataset, rows in by_dataset.items():
-                for chunk in cuts(rows, self._fence(dataset, source, rows[0][OFFSET])):
+                for chunk in cuts(rows, self._last_object_offset(dataset, source, rows[0][OFFSET])):
                     written = self._put(dataset, chunk, source, skipped)
                     objects += written > 0
                     count += written
@@ -272,22 +273,24 @@ class ParquetS3Sink(BatchingSink):
                 continue
             by_dataset[dataset] += rows
             skipped.update(rejected)
+        if "coverage" in by_dataset:
+            by_dataset["coverage"] = latest_reports(by_dataset["coverage"])
         return {dataset: rows for dataset, rows in by_dataset.items() if rows}
 
-    def _fence(self, dataset: str, source: SourcePartition, first: int) -> int:
+    def _last_object_offset(self, dataset: str, source: SourcePartition, first: int) -> int:
         """The largest first offset of the existing objects from the offset `first` on."""
-        if self._fences_of != self._incarnations.assignments:
-            self._fences_of = self._incarnations.assignments
-            self._fences = {}
+        if self._offsets_of_assignment != self._incarnations.assignments:
+            self._offsets_of_assignment = self._incarnations.assignments
+            self._last_object_offsets = {}
         where = (dataset, source.incarnation, source.partition)
-        if where not in self._fences:
+        if where not in self._last_object_offsets:
             folder = f"bronze/{dataset}/{source.incarnation}/{source.partition:05d}/"
             newest = 0
             for name in self._bucket.keys(folder, f"{folder}{first:019d}"):
                 key = ObjectKey.parse(name)
                 newest = max(newest, key.first_offset if key else 0)
-            self._fences[where] = newest
-        return self._fences[where]
+            self._last_object_offsets[where] = newest
+        return self._last_object_offsets[where]
 
     def _put(
         self, dataset: str, rows: list[Row], source: SourcePartition, skipped: Counter[str]

@@ -15,19 +15,18 @@ import msgspec
 
 from app.contracts import (
     Candle,
-    MessageRejectedError,
     Quote,
     RejectionRecord,
     Trades,
     Watermark,
     conditions_of,
-    decode,
     decode_candle,
     decode_rejection,
 )
 from app.exact import notional
-from app.lake import DATASETS
+from app.lake import DATASETS, RENAMED
 from app.market.sessions import END_MS, FIRST_MS, SessionOf, session_of
+from app.message_parser import MessageRejectedError, decode
 
 MINUTE_MS = 60_000
 OBJECT_COLUMNS = ("_topic_id", "_incarnation", "_partition")
@@ -51,7 +50,7 @@ class ConsumedRecord(Protocol):
     offset: int
 
 
-class Rows(NamedTuple):
+class MessageRows(NamedTuple):
     """The rows of one message, and the number of its rejected trades by reason."""
 
     dataset: str
@@ -59,11 +58,11 @@ class Rows(NamedTuple):
     rejected: dict[str, int]
 
 
-Converter = Callable[[ConsumedRecord, str], Rows]
+Converter = Callable[[ConsumedRecord, str], MessageRows]
 """Converts a record, given the namespace's feed; raises `MessageRejectedError`."""
 
 
-def stocks_rows(record: ConsumedRecord, feed: str) -> Rows:
+def stocks_rows(record: ConsumedRecord, feed: str) -> MessageRows:
     """Convert a message of `stocks-topic`: trades, a quote, or a watermark.
 
     :raises MessageRejectedError: the parser rejects it; the candles topology records that.
@@ -72,13 +71,13 @@ def stocks_rows(record: ConsumedRecord, feed: str) -> Rows:
     rejected = {rejection.reason: len(rejection.indices or ()) for rejection in parsed.rejections}
     message = parsed.message
     if isinstance(message, Trades):
-        return Rows("trades", _trade_rows(message, parsed.original_index, record), rejected)
+        return MessageRows("trades", _trade_rows(message, parsed.original_index, record), rejected)
     if isinstance(message, Quote):
-        return Rows("quotes", [_quote_row(message, record)], rejected)
-    return Rows("coverage", [_coverage_row(message, record)], rejected)
+        return MessageRows("quotes", [_quote_row(message, record)], rejected)
+    return MessageRows("coverage", [_coverage_row(message, record)], rejected)
 
 
-def candle_rows(record: ConsumedRecord, feed: str) -> Rows:
+def candle_rows(record: ConsumedRecord, feed: str) -> MessageRows:
     """Convert a final or revised candle of any interval; partial candles have no row.
 
     :raises MessageRejectedError: it is not a candle of this feed.
@@ -89,11 +88,11 @@ def candle_rows(record: ConsumedRecord, feed: str) -> Rows:
     if not FIRST_MS <= candle.window_start < candle.window_end <= END_MS:
         raise MessageRejectedError("range", "the candle's window is not within 1990 to 2050")
     if candle.revision is None:
-        return Rows("candles", [], {})
-    return Rows("candles", [(*_candle_fields(candle), *_position(record))], {})
+        return MessageRows("candles", [], {})
+    return MessageRows("candles", [(*_candle_fields(candle), *_position(record))], {})
 
 
-def rejection_rows(record: ConsumedRecord, feed: str) -> Rows:
+def rejection_rows(record: ConsumedRecord, feed: str) -> MessageRows:
     """Convert a rejection record.
 
     :raises MessageRejectedError: it is not a rejection record of this feed.
@@ -101,7 +100,7 @@ def rejection_rows(record: ConsumedRecord, feed: str) -> Rows:
     rejection = _decoded(decode_rejection, record, "rejection")
     if rejection.feed != feed:
         raise MessageRejectedError("feed", f"the rejection is of feed {rejection.feed}, not {feed}")
-    return Rows("rejected", [_rejection_row(rejection, record)], {})
+    return MessageRows("rejected", [_rejection_row(rejection, record)], {})
 
 
 def _decoded(decoder: Callable[[bytes], Any], record: ConsumedRecord, kind: str) -> Any:
@@ -187,7 +186,10 @@ def _rejection_row(rejection: RejectionRecord, record: ConsumedRecord) -> Row:
     )
 
 
-_candle_fields: Callable[[Candle], Row] = attrgetter(*ROW_COLUMNS["candles"][:-3])
+_CANDLE_FIELD = {column: field for field, column in RENAMED["candles"].items()}
+_candle_fields: Callable[[Candle], Row] = attrgetter(
+    *(_CANDLE_FIELD.get(column, column) for column in ROW_COLUMNS["candles"][:-3])
+)
 
 
 @lru_cache(maxsize=65_536)

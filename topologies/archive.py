@@ -19,7 +19,7 @@ from quixstreams.kafka import ConnectionConfig
 
 from app.contracts import CANDLES_TOPIC, REJECTED_TOPIC, ROLLUP_TOPICS, STOCKS_TOPIC
 from app.settings import Settings
-from app.topics import BrokerUnreachableError, await_topics
+from app.topics import ARCHIVE_GROUP, BrokerUnreachableError, await_topics
 from sinks.bucket import Bucket
 from sinks.parquet_s3 import IncarnationEndedError, ParquetS3Sink
 from sinks.rows import Converter, candle_rows, rejection_rows, stocks_rows
@@ -35,8 +35,6 @@ ARCHIVED: dict[str, Converter] = {
 }
 """The archived topics, and the function that converts the messages of each to rows."""
 
-MAX_WAITING_BYTES = 16 * 1024 * 1024
-"""Buffered bytes above which they are written before the flush interval has passed."""
 RESTART_S = (1, 2, 5, 10, 30)
 """Delays before restarts when Kafka fails; the last one repeats."""
 STEADY_S = 60
@@ -56,10 +54,12 @@ def build(
     """Build the application: from each archived topic to the lake."""
     app = ArchiveApplication(
         ConnectionConfig.from_librdkafka_dict(settings.kafka_client()),
-        consumer_group=settings.named("archive"),
+        consumer_group=settings.named(ARCHIVE_GROUP),
         auto_offset_reset="earliest",
         processing_guarantee="at-least-once",
-        commit_interval=settings.archive_flush_interval_s,
+        seconds_to_flush=lambda: seconds_to_flush(
+            time.time(), settings.archive_flush_interval_s, settings.finals_delay_s
+        ),
         consumer_extra_config=CONSUMER,
         auto_create_topics=False,
         use_changelog_topics=False,
@@ -71,7 +71,7 @@ def build(
         incarnations=incarnations,
         before_assign=lake.rescue,
         waiting_bytes=lambda: lake.size_bytes,
-        max_bytes=MAX_WAITING_BYTES,
+        max_bytes=settings.archive_buffer_mib * 1024 * 1024,
     )
     for name in ARCHIVED:
         topic = app.topic(
@@ -79,6 +79,18 @@ def build(
         )
         app.dataframe(topic).sink(lake)
     return app
+
+
+def seconds_to_flush(now_s: float, interval_s: float, offset_s: float) -> float:
+    """Seconds until the next flush: after `interval_s`, or earlier to follow the final candles.
+
+    One flush of each minute (of each interval, if that is longer) is `offset_s` after its
+    beginning, when the finals of the previous minute are in Kafka. So a load right after it finds
+    them, and a long interval does not delay gold.
+    """
+    period_s = max(60.0, interval_s)
+    to_finals_s = (offset_s - now_s) % period_s or period_s
+    return min(interval_s, to_finals_s)
 
 
 def run(settings: Settings) -> None:

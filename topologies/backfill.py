@@ -5,21 +5,31 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from itertools import chain
+from contextlib import contextmanager
 from operator import attrgetter
 from pathlib import Path
-from typing import Literal
+from typing import Any, BinaryIO, Literal, Protocol
 
 import pyarrow as pa
+import pyarrow.csv
 import pyarrow.parquet as pq
 from rich.console import Console
 from rich.progress import track
 
 from app.contracts import ROLLUP_TOPICS, Candle, FeedName, Interval, Message, Rejection
 from app.errors import TickhouseError
+from app.feeds.replay.file_set import (
+    MAX_BAD_SHARE,
+    MAX_LATE_SHARE,
+    bad_share,
+    describe,
+    open_files,
+    warn_of_sessions,
+)
 from app.feeds.replay.messages import messages
-from app.feeds.replay.trade_file import TradeFile, read_trades
-from app.lake import DATASETS
+from app.feeds.replay.trade_file import TradeFile, all_trades
+from app.feeds.replay.trade_files.options import ReadOptions
+from app.lake import DATASETS, RENAMED
 from app.outputs import OutputError, check_output, replacing
 from app.settings import Settings
 from topologies.core.candle import Rules, SymbolCandles
@@ -28,10 +38,21 @@ from topologies.runtime.counters import format_counters
 logger = logging.getLogger(__name__)
 
 FEED: FeedName = "replay"
-SCHEMA = pa.schema([field for field in DATASETS["candles"] if not field.name.startswith("_")])
-"""One row per revision: the candle's columns of the lake, with the same types."""
-KEY_COLUMNS = {"symbol", "interval", "window_start", "revision"}
-"""Columns by which a file is recognized as one of candles."""
+_FIELD = {column: field for field, column in RENAMED["candles"].items()}
+_UTC = pa.timestamp("ms", "UTC")
+SCHEMA = pa.schema(
+    [
+        pa.field(
+            _FIELD.get(column.name, column.name),
+            _UTC if pa.types.is_timestamp(column.type) else column.type,
+        )
+        for column in DATASETS["candles"]
+        if not column.name.startswith("_")
+    ]
+)
+"""One row per revision: the candle's columns of the lake; unlike there, times are marked to be in
+UTC."""
+ENDINGS = (".parquet", ".csv")
 ROWS_A_WRITE = 10_000
 INTERVALS: tuple[Interval, ...] = ("1m", *ROLLUP_TOPICS)
 
@@ -76,39 +97,61 @@ def run(
     out: Path,
     price_rule: str | None,
     interval: str = "1m",
+    options: ReadOptions | None = None,
+    force: bool = False,
 ) -> None:
     """Write the candles of `files`, read one after the other, to `out`.
 
+    :param out: a name that ends in .parquet or .csv, which decides the format.
     :param interval: of the candles; a file of rollups contains partials too, as their topic does.
-    :raises TickhouseError: a file cannot be read, `out` is one of them, contains something else
-        than candles or cannot be written, or rule or interval are unknown. `out` is unchanged then.
+    :param options: how to read the files; by default all of it is detected.
+    :param force: replace an existing file.
+    :raises TickhouseError: a file cannot be read or is not ordered by time, `out` is one of them,
+        exists or cannot be written, or rule or interval are unknown; `out` is unchanged then. Also,
+        after `out` was written, if a large share of the trades was rejected as late or a large
+        share of the rows was unreadable.
     """
-    check_output("--out", out, [*files, *settings.protected_files])
-    _check_holds_candles(out)
     wanted = _interval(interval)
+    check_output("--out", out, [*files, *settings.protected_files])
+    _check_may_write(out, force)
     rules = Rules(
         FEED,
         _checked(price_rule or settings.candle_price_rule),
         settings.candle_grace_ms,
-        settings.candle_horizon_ms,
+        settings.candle_allowed_lateness_ms,
     )
-    read = [read_trades(path) for path in files]
-    for file in read:
-        for bad in file.bad_rows:
-            logger.warning("%s: %s; the row is left out", file.path, bad.reason)
-    trades = chain.from_iterable(read)
+    grace_ms, lateness_ms = settings.candle_grace_ms, settings.candle_allowed_lateness_ms
+    read = open_files(files, options or ReadOptions(), grace_ms, lateness_ms)
+    warn_of_sessions(read)
     backfill = Backfill(rules)
-    records = backfill.records(
-        messages(trades, FEED, settings.candle_grace_ms, settings.candle_horizon_ms), wanted
-    )
-    written = write(_shown(records, read), out)
-    left_out = sum(file.bad_count for file in read)
+    backfill.counters["rounded_number"] += sum(file.counts.rounded for file in read)
+    trades = messages(all_trades(read), FEED, grace_ms, lateness_ms)
+    written = write(_shown(backfill.records(trades, wanted), read), out)
+    _summarize(backfill, read, out, written)
+
+
+def _summarize(backfill: Backfill, read: list[TradeFile], out: Path, written: int) -> None:
+    rows = sum(file.rows for file in read)
     rejected = sum(backfill.rejections.values())
+    counters = +backfill.counters
+    for file in read:
+        print(describe(file))
     print(
-        f"{out}: {written} records of candles from {sum(file.rows for file in read)} trades; "
-        f"{rejected} trades rejected as late, {left_out} rows were not trades"
-        + (f"; counted: {format_counters(backfill.counters)}" if backfill.counters else "")
+        f"{out}: {written} records of candles from {rows} trades; "
+        f"{rejected} trades rejected as late, {sum(file.bad_count for file in read)} rows were not "
+        "trades" + (f"; counted: {format_counters(counters)}" if counters else "")
     )
+    if rejected > MAX_LATE_SHARE * rows:
+        raise TickhouseError(
+            f"{rejected} of {rows} trades were rejected as late: they are more than "
+            f"CANDLE_ALLOWED_LATENESS_MS behind the newest of their symbol. {out} lacks them. Sort "
+            "the trades by time with --sort."
+        )
+    if bad_share(read) > MAX_BAD_SHARE:
+        raise TickhouseError(
+            f"Most rows of {', '.join(str(file.path) for file in read)} were not trades; {out} "
+            "lacks them. Name the right columns with --map, or the --format."
+        )
 
 
 def write(records: Iterable[Candle], out: Path) -> int:
@@ -118,10 +161,7 @@ def write(records: Iterable[Candle], out: Path) -> int:
     """
     count = 0
     try:
-        with (
-            replacing(out) as temporary,
-            pq.ParquetWriter(temporary, SCHEMA, compression="zstd") as file,
-        ):
+        with replacing(out) as temporary, _writer(out, temporary) as file:
             for rows in _batches(records):
                 columns = [list(column) for column in zip(*rows, strict=True)]
                 arrays = [
@@ -138,18 +178,32 @@ def write(records: Iterable[Candle], out: Path) -> int:
     return count
 
 
-def _check_holds_candles(out: Path) -> None:
-    """Check that `out` does not exist, is empty, or was written by this command."""
-    if not out.exists() or out.stat().st_size == 0:
-        return
-    try:
-        is_ours = set(pq.read_schema(out).names) >= KEY_COLUMNS
-    except (pa.ArrowException, OSError):
-        is_ours = False
-    if not is_ours:
+class _Writer(Protocol):
+    def write_table(self, table: pa.Table) -> None: ...
+
+
+@contextmanager
+def _writer(out: Path, file: BinaryIO) -> Iterator[_Writer]:
+    writer: Any = (
+        pa.csv.CSVWriter(file, SCHEMA)
+        if out.suffix.lower() == ".csv"
+        else pq.ParquetWriter(file, SCHEMA, compression="zstd")
+    )
+    with writer:
+        yield writer
+
+
+def _check_may_write(out: Path, force: bool) -> None:
+    """Check that the ending of `out` names a format, and that it may be replaced if it exists."""
+    if out.suffix.lower() not in ENDINGS:
         raise OutputError(
-            f"--out {out} exists and holds no candles; it is not overwritten. Remove it, or name "
-            "another file."
+            f"--out {out}: the ending decides the format of the candles; it is "
+            f"{' or '.join(ENDINGS)}."
+        )
+    if not force and out.exists() and out.stat().st_size > 0:
+        raise OutputError(
+            f"--out {out} exists; it is not overwritten. Name another file, or replace it with "
+            "--force."
         )
 
 

@@ -27,15 +27,16 @@ from app.contracts import (
     STOCKS_TOPIC,
     Candle,
     Message,
-    MessageRejectedError,
     Rejection,
-    decode,
     encode,
 )
 from app.exact import EXACT, rounded_count
 from app.market.sessions import load_calendar
+from app.message_parser import MessageRejectedError, decode
+from app.rejection_log import RejectionLog
 from app.rejection_records import MessageOrigin, rejection_records
 from app.settings import Settings
+from app.topics import CANDLES_GROUP
 from topologies.core import candle as core
 from topologies.core.candle import NO_OUTPUT, Outcome, Rules
 from topologies.core.state_codec import CandleCodec
@@ -49,8 +50,6 @@ from topologies.runtime.pipelined_commits import PipelinedContext
 from topologies.runtime.symbol_cache import CheckpointSink, StateStores, SymbolCache
 
 logger = logging.getLogger(__name__)
-
-GROUP = "candles"
 
 
 class ParsedValue(NamedTuple):
@@ -81,11 +80,12 @@ class Steps:
         self._stores = StateStores(stocks)
         self._open = self._stores.open
         self.counters: Counter[str] = Counter()
+        self.rejections = RejectionLog()
         rules = Rules(
             settings.tickhouse_feed,
             settings.candle_price_rule,
             settings.candle_grace_ms,
-            settings.candle_horizon_ms,
+            settings.candle_allowed_lateness_ms,
             settings.candle_live,
         )
         codec = CandleCodec(rules, self.counters)
@@ -129,6 +129,7 @@ class Steps:
         origin = MessageOrigin(self._incarnation, context.topic, context.partition, context.offset)
         for record in rejection_records(value, rejections, self._feed, origin):
             self.counters[f"rejected_{record.reason}"] += 1
+            self.rejections.add([record])
             self._producer.send(self._rejected_topic, encode(record), key, context.partition)
 
     def release(self, partitions: Collection[int]) -> None:
@@ -168,7 +169,9 @@ def build(app: BatchedApplication, settings: Settings, incarnations: StateIncarn
 
     def check() -> Callable[[], None]:
         steps.counters["rounded_number"] = rounded_count()
-        counter_log.log_if_due(time.monotonic())
+        now_s = time.monotonic()
+        counter_log.log_if_due(now_s)
+        steps.rejections.log_if_due(int(now_s * 1000))
         return incarnations.check()
 
     # registered instead of `candles.sink(...)`, which would call it for each candle
@@ -180,7 +183,7 @@ def prepare(settings: Settings, instance: Instance) -> BatchedApplication:
     """Prepare the worker's application."""
     if settings.tickhouse_feed != "simulated":  # whose market never closes
         load_calendar()
-    app = worker.prepare(settings, instance, GROUP, STOCKS_TOPIC, build)
+    app = worker.prepare(settings, instance, CANDLES_GROUP, STOCKS_TOPIC, build)
     logger.info("candle core: %s", "plain" if core.__file__.endswith(".py") else "compiled")
     setcontext(EXACT)  # the core's context, so that it need not be set for each message
     return app
@@ -188,4 +191,4 @@ def prepare(settings: Settings, instance: Instance) -> BatchedApplication:
 
 def run(settings: Settings) -> None:
     """Run a worker until SIGINT or SIGTERM; restart it from the last commit when Kafka fails."""
-    worker.run(settings, GROUP, prepare)
+    worker.run(settings, CANDLES_GROUP, prepare)

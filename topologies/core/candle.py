@@ -53,7 +53,7 @@ class Rules:
     feed: Literal["live", "simulated", "replay"]
     price_rule: Literal["sip", "all"] = "sip"
     grace_ms: int = 5_000
-    horizon_ms: int = 900_000
+    allowed_lateness_ms: int = 900_000
     live: bool = True
     """Whether partial candles are emitted."""
 
@@ -116,7 +116,7 @@ class SymbolCandles:
         self.coverage_slot = -1
         """Largest received_at // 1000 of the messages that revised candles only for coverage."""
         self.series = CandleSeries(symbol, rules.feed, rules.price_rule)
-        self.rollups = Rollups(self.series, rules.horizon_ms)
+        self.rollups = Rollups(self.series, rules.allowed_lateness_ms)
         self.sources = Sources()
         self.largest_t = 0
         self.moved_t = 0
@@ -262,7 +262,7 @@ class SymbolCandles:
             return
         start = t - t % MINUTE_MS
         window = None
-        if quote.c > 0 and quote.received_at < start + MINUTE_MS + self.rules.horizon_ms:
+        if quote.c > 0 and quote.received_at < start + MINUTE_MS + self.rules.allowed_lateness_ms:
             window = self.windows.get(start) or self._open(start, offset)
         if window is None:
             self.counters["unusable_quote"] += 1
@@ -292,7 +292,7 @@ class SymbolCandles:
             return
         before = self._covered(start)
         self.coverage.setdefault(start, {})[source] = covered_ms
-        self.next_due_ms = min(self.next_due_ms, start + MINUTE_MS + self.rules.horizon_ms)
+        self.next_due_ms = min(self.next_due_ms, start + MINUTE_MS + self.rules.allowed_lateness_ms)
         window = self.windows.get(start)
         if window is None or window.revision < 0 or (covered := self._covered(start)) == before:
             return
@@ -328,11 +328,11 @@ class SymbolCandles:
                 self.coverage_pending.add(start)
 
     def _gap_minutes(self, since: int, last: int) -> set[int]:
-        """Minutes of a gap from `since` to before `last`: open ones, and those of the last horizon.
+        """Minutes of a gap from `since` to before `last`: open ones, and those within the lateness.
 
         Older minutes that are not open are past, except on the clock of a source far behind.
         """
-        first = max(since, last - self.rules.horizon_ms)
+        first = max(since, last - self.rules.allowed_lateness_ms)
         opened = {start for start in self.windows if since < start + MINUTE_MS <= last}
         return opened.union(range(first - first % MINUTE_MS, last, MINUTE_MS))
 
@@ -342,7 +342,7 @@ class SymbolCandles:
 
     def _is_past(self, start: int) -> bool:
         """Whether the minute from `start` can no longer change."""
-        return self.watermark >= start + MINUTE_MS + self.rules.horizon_ms
+        return self.watermark >= start + MINUTE_MS + self.rules.allowed_lateness_ms
 
     def _open(self, start: int, offset: int) -> Window | None:
         """Open the minute from `start`; return None when it is past."""
@@ -404,7 +404,7 @@ class SymbolCandles:
 
     def schedule(self) -> None:
         """Compute the watermark at which the next window or rollup becomes final or is dropped."""
-        past = MINUTE_MS + self.rules.horizon_ms
+        past = MINUTE_MS + self.rules.allowed_lateness_ms
         self.next_due_ms = min(
             (s + (past if w.revision >= 0 else MINUTE_MS) for s, w in self.windows.items()),
             default=NEVER,
@@ -427,7 +427,7 @@ class SymbolCandles:
         return candle_of(window, period, self.series, status, window.revision, covered_ms)
 
 
-_LATE = "the watermark had passed the end of the trade's minute by the horizon"
+_LATE = "the watermark had passed the end of the trade's minute by the allowed lateness"
 _FUTURE = f"the time lies more than {FUTURE_MS // 1000} s ahead of received_at"
 
 

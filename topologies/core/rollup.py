@@ -8,59 +8,21 @@ rules are in `docs/topology.md`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from functools import lru_cache
-from typing import NamedTuple
 
 from msgspec import Struct
 
 from app.contracts import ROLLUP_TOPICS, Candle, Interval
 from app.exact import canonical
-from app.market.sessions import Session, session_bounds, trading_day
+from app.market.rollup_periods import RollupPeriod, rollup_periods
+from app.market.sessions import Session
 from topologies.core.sums import NO_PRICE, NO_TRADES, CandleSums, merge
 from topologies.core.window import CandlePeriod, CandleSeries, Status, Window, candle_of
 
 INTERVALS: tuple[Interval, ...] = tuple(ROLLUP_TOPICS)
-DAY_MS = 86_400_000
 NEVER = 1 << 62
-
-_WIDTHS_MS = (300_000, 900_000, 3_600_000)
-"""Of 5m, 15m and 1h. New York is whole hours from UTC, so hours begin at its full hours too."""
-_DAY = len(_WIDTHS_MS)
 
 Key = tuple[int, int]
 """Identifies a rollup of a symbol: the index of its interval in `INTERVALS`, and its start."""
-
-
-class RollupPeriod(NamedTuple):
-    """The period of a rollup: [start, end) of one session, or of a day."""
-
-    interval_index: int
-    start: int
-    end: int
-    session: Session
-    """Regular for a stock's day; minutes of other sessions only contribute their volume to it."""
-
-
-@lru_cache(maxsize=4096)
-def rollup_periods(minute: int, session: Session, session_date: str) -> tuple[RollupPeriod, ...]:
-    """The rollups that contain the minute from `minute`, shortest first; none crosses sessions.
-
-    A clock bucket in which a session begins or ends is cut there. A stock's day reaches from its
-    pre-market to the end of its post-market; days without trading have none.
-    """
-    begins, ends = session_bounds(session, session_date)
-    periods = []
-    for interval_index, width in enumerate(_WIDTHS_MS):
-        bucket = minute - minute % width
-        periods.append(
-            RollupPeriod(interval_index, max(begins, bucket), min(ends, bucket + width), session)
-        )
-    if session is Session.CONTINUOUS:
-        midnight = minute - minute % DAY_MS
-        periods.append(RollupPeriod(_DAY, midnight, midnight + DAY_MS, session))
-    elif session is not Session.CLOSED and (day := trading_day(session_date)) is not None:
-        periods.append(RollupPeriod(_DAY, day.pre, day.end, Session.REGULAR))
-    return tuple(periods)
 
 
 def sums_of(window: Window) -> CandleSums:
@@ -119,11 +81,11 @@ class Rollup(Struct, array_like=True, gc=False):
 class Rollups:
     """The open rollups of one symbol, updated with each new record of one of its minutes."""
 
-    __slots__ = ("gone", "horizon_ms", "open", "series", "touched")
+    __slots__ = ("allowed_lateness_ms", "gone", "open", "series", "touched")
 
-    def __init__(self, series: CandleSeries, horizon_ms: int) -> None:
+    def __init__(self, series: CandleSeries, allowed_lateness_ms: int) -> None:
         self.series = series
-        self.horizon_ms = horizon_ms
+        self.allowed_lateness_ms = allowed_lateness_ms
         self.open: dict[Key, Rollup] = {}
         self.touched: set[Key] = set()
         """Rollups that changed since the last save."""
@@ -205,7 +167,9 @@ class Rollups:
 
     def drop_past(self, watermark: int) -> None:
         """Drop rollups that can no longer change, before their last minutes are folded."""
-        for key in [k for k, r in self.open.items() if watermark >= r.end + self.horizon_ms]:
+        for key in [
+            k for k, r in self.open.items() if watermark >= r.end + self.allowed_lateness_ms
+        ]:
             del self.open[key]
             self.touched.discard(key)
             self.gone.append(key)
@@ -213,7 +177,10 @@ class Rollups:
     def next_due_ms(self, watermark: int) -> int:
         """The watermark at which the next rollup becomes final or is dropped."""
         return min(
-            (r.end if watermark < r.end else r.end + self.horizon_ms for r in self.open.values()),
+            (
+                r.end if watermark < r.end else r.end + self.allowed_lateness_ms
+                for r in self.open.values()
+            ),
             default=NEVER,
         )
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Consumer, TopicPartition
+from quixstreams.processing import ProcessingContext
 from quixstreams.sinks.base.item import SinkItem
 
+from app.kafka_reads import read_to_end
 from app.settings import Settings
 from sinks.parquet_s3 import IncarnationBatch
 from topologies.runtime.application import (
@@ -50,22 +53,16 @@ class ArchiveIncarnations(TopicIncarnations):
         found: dict[int, Any] = {}
         consumer = Consumer(client)
         try:
-            consumer.assign([TopicPartition(topic, partition, first)])
-            while True:
-                message = consumer.poll(REQUEST_TIMEOUT_S)
-                if message is None:
-                    raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
-                if message.error():
-                    if message.error().code() == KafkaError._PARTITION_EOF:
-                        return found
-                    raise KafkaException(message.error())
+            start = TopicPartition(topic, partition, first)
+            for message in read_to_end(consumer, [start], REQUEST_TIMEOUT_S):
                 if message.offset() > last:
-                    return found
+                    break
                 found[message.offset()] = (
                     message.timestamp()[1],
                     message.key(),
                     message.value(),
                 )
+            return found
         finally:
             consumer.close()
 
@@ -74,18 +71,43 @@ def _content(record: SinkItem) -> tuple[int, Any, Any]:
     return (record.timestamp, record.key, record.value)
 
 
-class ArchiveApplication(IncarnationApplication):
-    """Commits before the interval has passed when many bytes are buffered.
+@dataclasses.dataclass
+class TimedContext(ProcessingContext):
+    """A Quix processing context that asks for the interval to the next commit after each one."""
 
+    seconds_to_commit: Callable[[], float] = lambda: 0.0
+
+    @classmethod
+    def of(cls, context: ProcessingContext, seconds_to_commit: Callable[[], float]) -> TimedContext:
+        """Copy `context`, which must not be in use yet."""
+        given = [field.name for field in dataclasses.fields(ProcessingContext) if field.init]
+        values = {name: getattr(context, name) for name in given}
+        return cls(**values, seconds_to_commit=seconds_to_commit)
+
+    def init_checkpoint(self) -> None:
+        self.commit_interval = self.seconds_to_commit()
+        super().init_checkpoint()  # type: ignore[no-untyped-call]
+
+
+class ArchiveApplication(IncarnationApplication):
+    """Commits at given times, and earlier when many bytes are buffered.
+
+    :param seconds_to_flush: returns the seconds to the next commit, which writes the objects.
     :param waiting_bytes: returns how many bytes are buffered.
     :param max_bytes: that may be buffered before a commit.
     """
 
     def __init__(
-        self, *args: Any, waiting_bytes: Callable[[], int], max_bytes: int, **kwargs: Any
+        self,
+        *args: Any,
+        seconds_to_flush: Callable[[], float],
+        waiting_bytes: Callable[[], int],
+        max_bytes: int,
+        **kwargs: Any,
     ) -> None:
         def commit_when_large(_topic: str, _partition: int, _offset: int) -> None:
             if waiting_bytes() >= max_bytes:
                 self._processing_context.commit_checkpoint(force=True)
 
         super().__init__(*args, on_message_processed=commit_when_large, **kwargs)
+        self._processing_context = TimedContext.of(self._processing_context, seconds_to_flush)
