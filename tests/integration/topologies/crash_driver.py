@@ -51,6 +51,7 @@ OUTPUTS = tuple(topic for topic in TOPICS if topic != STOCKS_TOPIC)
 MAX_WORKERS = 3
 PATIENCE_S = 180
 """How long the workers may take to resume after a failure."""
+TAIL_CHARACTERS = 5_000
 STOPPED = (0, -signal.SIGTERM)
 """Exit codes of a stopped worker: while it works, and while it starts or waits for Kafka."""
 
@@ -107,13 +108,15 @@ class Workers:
     def check(self) -> None:
         """Assert that no worker has ended by itself."""
         for number, worker in self._running.items():
-            assert worker.poll() is None, f"worker {number} ended by itself, see {self._log}*"
+            if (code := worker.poll()) is not None:
+                raise AssertionError(f"worker {number} ended with {code}:\n{self._tail(number)}")
 
     def set_count(self, count: int) -> None:
         """Start or stop (SIGTERM) workers until `count` run."""
         while len(self._running) > count:
-            code = stop(self._running.pop(max(self._running)), PATIENCE_S)
-            assert code in STOPPED, f"a worker ended with {code}, see {self._log}*"
+            number = max(self._running)
+            code = stop(self._running.pop(number), PATIENCE_S)
+            assert code in STOPPED, f"worker {number} ended with {code}:\n{self._tail(number)}"
         while len(self._running) < count:
             self._start(next(n for n in range(MAX_WORKERS) if n not in self._running))
 
@@ -138,8 +141,13 @@ class Workers:
 
     def _start(self, number: int) -> None:
         mine = self._settings.model_copy(update={"tickhouse_instance": number})
-        log = self._log.with_suffix(f".{number}.log")
-        self._running[number] = start(mine, "candles", log=log)
+        self._running[number] = start(mine, "candles", log=self._log_of(number))
+
+    def _log_of(self, number: int) -> Path:
+        return self._log.with_suffix(f".{number}.log")
+
+    def _tail(self, number: int) -> str:
+        return self._log_of(number).read_text(errors="replace")[-TAIL_CHARACTERS:]
 
 
 class Trouble:
