@@ -76,12 +76,15 @@ def _watch_json(check_now: Callable[[], Health]) -> None:
 
 def render(health: Health) -> RenderableType:
     """A table of the stages, and the problems below it."""
-    table = Table("stage", "state", "newest", "lag", "", title=_title(health), title_justify="left")
-    table.columns[3].justify = "right"
+    table = Table("stage", "state", "newest", title=_title(health), title_justify="left")
+    for figure in ("lag", "per s"):
+        table.add_column(figure, justify="right")
+    table.add_column("")
     for stage in health.stages:
         state = Text(stage.state, style=STYLES[stage.state])
         lag = "" if stage.lag is None else f"{stage.lag:,}"
-        table.add_row(stage.name, state, age(health.at, stage), lag, Text(stage.detail))
+        rate = "" if stage.rate is None else f"{stage.rate:,.1f}"
+        table.add_row(stage.name, state, age(health.at, stage), lag, rate, Text(stage.detail))
     lines = [Text(f"{number}. {text}") for number, text in enumerate(health.problems, 1)]
     return Group(table, *(lines or [Text("No problems.")]))
 

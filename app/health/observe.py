@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from botocore.exceptions import NoCredentialsError
@@ -31,9 +30,11 @@ from app.contracts import (
     STOCKS_TOPIC,
     decode_candle,
 )
+from app.health.newest_object import newest_object_ms
+from app.health.rates import Counts, rates
 from app.health.stages import Observation, TopicTail
 from app.kafka_reads import read_to_end
-from app.lake import DATASETS, list_folders, list_objects, s3_client
+from app.lake import s3_client
 from app.lake_errors import S3_ERRORS, explain
 from app.market.sessions import Session, session_of
 from app.settings import Settings
@@ -44,9 +45,6 @@ TIMEOUT_S = 5.0
 TAIL_RECORDS = {STOCKS_TOPIC: 400, CANDLES_TOPIC: 100, LIVE_TOPIC: 50}
 MINIMUM_TAIL = 3
 """How many records at the end of each partition are read; a transaction's marker counts as one."""
-RECENT_OFFSETS = 20_000
-"""Objects whose first offset is further before the end of their partition are not listed."""
-THREADS = 8
 ELECTION_RETRIES_S = (0.5, 1.0, 2.0)
 _ELECTION = (
     KafkaError.NOT_LEADER_FOR_PARTITION,
@@ -66,6 +64,7 @@ class Observer:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self._kafka = _Kafka(settings)
+        self._counts: Counts | None = None
         self._lake = s3_client(settings)
 
     def observe(self, now: int) -> Observation:
@@ -79,7 +78,10 @@ class Observer:
         found: dict[str, Any] = {}
         ends: dict[TopicPartition, int] = {}
         try:
-            found["topics"], found["lag"], ends = self._tails()
+            found["topics"], found["lag"], ends, messages = self._tails()
+            counts = Counts(now, messages)
+            found["rates"] = rates(self._counts, counts)
+            self._counts = counts
         except KafkaException as error:
             found["kafka_error"] = str(unreachable(settings, error))
         try:
@@ -96,14 +98,15 @@ class Observer:
             **_warehouse(settings),
         )
 
-    def _tails(
-        self,
-    ) -> tuple[dict[str, TopicTail], dict[str, int | None], dict[TopicPartition, int]]:
-        """Tails, lags and end offsets; repeated while leaders of new topics are being elected."""
+    def _tails(self) -> _Tails:
+        """Repeats the reads while leaders of new topics are being elected."""
         for delay_s in (*ELECTION_RETRIES_S, None):
             try:
                 tails, ends = self._kafka.topics()
-                return tails, self._kafka.lag(ends), ends
+                lag, processed = self._kafka.groups(ends)
+                stocks = self.settings.named(STOCKS_TOPIC)
+                published = sum(end for part, end in ends.items() if part.topic == stocks)
+                return _Tails(tails, lag, ends, {"feed": published} | processed)
             except KafkaException as error:
                 if delay_s is None or error.args[0].code() not in _ELECTION:
                     raise
@@ -133,6 +136,15 @@ def _warehouse(settings: Settings) -> dict[str, Any]:
         "audited_candles": audit.compared if audit else 0,
         "audit_failure": audit and audit.failure,
     }
+
+
+class _Tails(NamedTuple):
+    """Tails, lags and end offsets, and the messages that each stage has sent or processed."""
+
+    topics: dict[str, TopicTail]
+    lag: dict[str, int | None]
+    ends: dict[TopicPartition, int]
+    messages: dict[str, int]
 
 
 class _Kafka:
@@ -211,19 +223,25 @@ class _Kafka:
         }
         return Consumer(self._settings.kafka_client() | own | more)
 
-    def lag(self, ends: dict[TopicPartition, int]) -> dict[str, int | None]:
-        """Messages of its topics that each group has not committed; None before its first commit.
+    def groups(
+        self, ends: dict[TopicPartition, int]
+    ) -> tuple[dict[str, int | None], dict[str, int]]:
+        """Messages of its topics that each group has not committed, and those that it has.
 
-        Markers of transactions count as messages, so candle topics keep a lag of a few.
+        A group without a commit has the lag None and no count. Markers of transactions count as
+        messages, so candle topics keep a lag of a few.
         """
-        found: dict[str, int | None] = {}
+        lag: dict[str, int | None] = {}
+        processed: dict[str, int] = {}
         for group, topics in _INPUTS.items():
             names = {self._settings.named(topic) for topic in topics}
             inputs = [partition for partition in ends if partition.topic in names]
             committed = self._committed(group, inputs)
             lags = [max(0, ends[partition] - committed.get(partition, 0)) for partition in inputs]
-            found[group] = sum(lags) if committed else None
-        return found
+            lag[group] = sum(lags) if committed else None
+            if committed:
+                processed[group] = sum(committed.values())
+        return lag, processed
 
     def _committed(self, group: str, partitions: list[TopicPartition]) -> dict[TopicPartition, int]:
         """The offset that `group` has committed, of those partitions that have one.
@@ -251,11 +269,13 @@ class _MessageHead(msgspec.Struct):
 
     type: str
     received_at: int
+    t: int = 0
+    """of a watermark, the watermark"""
 
 
 def summarize(topic: str, records: int, messages: Iterable[Message]) -> TopicTail:
     """Summarize the tail of `topic`; records that are not of its contract only count as records."""
-    newest_ms = newest_trade_ms = newest_final_end_ms = None
+    newest_ms = newest_trade_ms = newest_final_end_ms = watermark_ms = None
     for message in messages:
         newest_ms = max(newest_ms or 0, message.timestamp()[1])
         value = message.value() or b""
@@ -264,46 +284,10 @@ def summarize(topic: str, records: int, messages: Iterable[Message]) -> TopicTai
                 head = msgspec.json.decode(value, type=_MessageHead)
                 if head.type == "trades":
                     newest_trade_ms = max(newest_trade_ms or 0, head.received_at)
+                elif head.type == "watermark":
+                    watermark_ms = max(watermark_ms or 0, head.t)
             elif topic == CANDLES_TOPIC:
                 newest_final_end_ms = max(newest_final_end_ms or 0, decode_candle(value).window_end)
         except (msgspec.DecodeError, UnicodeDecodeError):
             continue
-    return TopicTail(records, newest_ms, newest_trade_ms, newest_final_end_ms)
-
-
-def newest_object_ms(
-    settings: Settings, client: Any, ends: dict[TopicPartition, int]
-) -> int | None:
-    """The time at which the newest object of the lake was written, UNIX ms.
-
-    :param client: boto3's for the lake.
-    :param ends: end offsets; objects far before the end of their partition are not listed. Without
-        them (Kafka is away) whole folders are listed.
-    :raises BotoCoreError, ClientError: the lake does not answer, or denies access.
-    """
-    ends_by_name = {(end.topic, end.partition): offset for end, offset in ends.items()}
-
-    def below(folder: str) -> list[str]:
-        return list(list_folders(client, settings, folder))
-
-    def newest(folder: str) -> list[int]:
-        *_, incarnation, number, _ = folder.split("/")
-        topic = settings.named(incarnation.rpartition(".")[0])
-        end = ends_by_name.get((topic, int(number)), 0) if number.isdecimal() else 0
-        after = f"{folder}{max(0, end - RECENT_OFFSETS):019d}"
-        found = list_objects(client, settings, folder, after)
-        return [int(item.modified.timestamp() * 1000) for item in found]
-
-    with ThreadPoolExecutor(THREADS) as pool:
-        datasets = [f"bronze/{dataset}/" for dataset in DATASETS]
-        incarnations = [name for names in pool.map(below, datasets) for name in _newest_of(names)]
-        folders = [name for names in pool.map(below, incarnations) for name in names]
-        return max((ms for times in pool.map(newest, folders) for ms in times), default=None)
-
-
-def _newest_of(incarnations: list[str]) -> list[str]:
-    """The newest incarnation of each topic; its name is the topic's with a time that sorts."""
-    newest: dict[str, str] = {}
-    for name in sorted(incarnations):
-        newest[name.rpartition(".")[0]] = name
-    return list(newest.values())
+    return TopicTail(records, newest_ms, newest_trade_ms, newest_final_end_ms, watermark_ms)

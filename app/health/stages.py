@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Literal, get_args
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from app.contracts import CANDLES_TOPIC, LIVE_TOPIC, REJECTED_TOPIC, STOCKS_TOPIC
 
@@ -37,6 +37,8 @@ class TopicTail(Struct, frozen=True):
     """in stocks-topic: when the newest trade arrived from the feed"""
     newest_final_end_ms: int | None = None
     """in candles-1m: the end of the newest minute with a final candle"""
+    watermark_ms: int | None = None
+    """in stocks-topic: the newest watermark"""
 
 
 class Observation(Struct, frozen=True, kw_only=True):
@@ -50,6 +52,8 @@ class Observation(Struct, frozen=True, kw_only=True):
     """by name, without the namespace; topics that do not exist are absent"""
     lag: Mapping[str, int | None] = {}
     """messages that a consumer group has not committed yet; None: it has committed nothing"""
+    rates: Mapping[str, float] = {}
+    """by stage: messages per second since the observation before"""
     lake_configured: bool = True
     lake_error: str | None = None
     newest_object_ms: int | None = None
@@ -78,6 +82,8 @@ class Stage(Struct, frozen=True):
     """messages of its input that it has not processed yet"""
     problem: str | None = None
     """what is wrong and what to do about it"""
+    rate: float | None = None
+    """messages per second since the check before: published by the feed, processed by the others"""
 
 
 class Limits(Struct, frozen=True):
@@ -90,7 +96,7 @@ class Limits(Struct, frozen=True):
 
 def judge(seen: Observation, limits: Limits) -> list[Stage]:
     """The health of every stage."""
-    return [
+    stages = [
         _feed(seen),
         _kafka(seen),
         _candles(seen),
@@ -100,6 +106,7 @@ def judge(seen: Observation, limits: Limits) -> list[Stage]:
         _build(seen, limits),
         _audit(seen),
     ]
+    return [structs.replace(stage, rate=seen.rates.get(stage.name)) for stage in stages]
 
 
 def problems(stages: Sequence[Stage]) -> list[str]:
@@ -132,6 +139,8 @@ def _feed(seen: Observation) -> Stage:
         )
         return Stage("feed", "problem", trade_ms, "no trades", problem=sentence)
     detail = "publishing" if seen.any_market_open or replay else "publishing; markets are closed"
+    if topic.watermark_ms is not None and not replay:
+        detail += f"; watermark {span(max(0, seen.now - topic.watermark_ms))} old"
     return Stage("feed", "ok", trade_ms or topic.newest_ms, detail)
 
 

@@ -68,3 +68,16 @@ export function age(ms) {
   if (seconds < 36 * 3600) return `${Math.round(seconds / 3600)} h ago`;
   return `${Math.round(seconds / 86400)} days ago`;
 }
+
+/**
+ * Text with names of commands in backquotes, as nodes.
+ * @param {string} text
+ */
+export function sentence(text) {
+  return text.split("`").map((part, index) => {
+    if (index % 2 === 0) return part;
+    const code = document.createElement("code");
+    code.textContent = part;
+    return code;
+  });
+}

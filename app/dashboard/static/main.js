@@ -3,6 +3,7 @@
 import { CandleChart, statusOf } from "./chart.js";
 import * as format from "./format.js";
 import { drawGauge } from "./gauges.js";
+import { Notices } from "./notices.js";
 import { PipelineStrip } from "./pipeline.js";
 import { RejectionList } from "./rejections.js";
 import { ADDRESS_KEYS, Store, readAddress, writeAddress } from "./store.js";
@@ -104,7 +105,8 @@ store.on(["current", "status", "zone"], ({ current: summary, status }) => {
 store.on(["summaries", "symbol", "sort"], ({ summaries, symbol, sort }) => watchlist.draw([...summaries.values()], symbol, sort));
 store.on(["summaries", "symbol", "size"], ({ summaries, symbol, size }) => treemap.draw([...summaries.values()], symbol, size));
 store.on(["gauges", "symbol"], drawGauges);
-store.on(["status", "notice"], drawNotices);
+const notices = new Notices($("notices"));
+store.on(["status", "notice"], ({ status, notice }) => notices.draw(notice, status));
 store.on(["status"], ({ status }) => {
   if (!status) return;
   pipeline.draw(status.health, now());
@@ -167,19 +169,6 @@ function drawStatus(status) {
 function setStatus(id, words, bad) {
   $(id).replaceChildren(...words);
   $(id).classList.toggle("bad", Boolean(bad));
-}
-
-function drawNotices({ status, notice }) {
-  const words = [notice, ...(status?.problems ?? [])];
-  if (status?.gold.state === "absent") words.push(`${status.gold.detail.split(":")[0]}; figures are those of live candles.`);
-  const sentences = words.filter(Boolean);
-  const box = $("notices");
-  if ([...box.children].map((line) => line.textContent).join("\n") === sentences.join("\n")) return;
-  box.replaceChildren(...sentences.map((sentence) => {
-    const line = document.createElement("p");
-    line.textContent = sentence;
-    return line;
-  }));
 }
 
 function drawTable() {

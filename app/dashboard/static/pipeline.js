@@ -20,7 +20,7 @@ export class PipelineStrip {
     if (!health) return;
     this.#drawLine(health, now);
     this.#drawTable(health, now);
-    this.checked.textContent = `Checked ${format.age(now - health.at)}; tickhouse status prints the same.`;
+    this.checked.replaceChildren(...format.sentence(`Checked ${format.age(now - health.at)}; \`tickhouse status --watch\` prints the same.`));
   }
 
   #drawLine(health, now) {
@@ -43,10 +43,11 @@ export class PipelineStrip {
       row.className = stage.state;
       const age = stage.newest_ms == null ? "–" : format.age(now - stage.newest_ms);
       const lag = stage.lag == null ? "" : format.exact(stage.lag);
-      const cells = [TITLES[stage.name] ?? stage.name, stage.state, age, lag, stage.problem ?? stage.detail];
+      const rate = stage.rate == null ? "" : stage.rate.toFixed(1);
+      const cells = [TITLES[stage.name] ?? stage.name, stage.state, age, rate, lag, stage.problem ?? stage.detail];
       row.append(...cells.map((text) => {
         const cell = document.createElement("td");
-        cell.textContent = text;
+        cell.append(...format.sentence(text));
         return cell;
       }));
       return row;

@@ -284,6 +284,9 @@ def test_the_strip_shows_each_stage_and_what_to_do_about_a_problem(
     page_tab.expect_text("Build problem", "#pipeline ol")
     page_tab.tab.click("#pipeline summary")
     page_tab.expect_text("check stock_transform in Airflow", "#pipeline tbody")
+    commands = page_tab.tab.locator("#pipeline td code").all_text_contents()
+    assert "tickhouse produce" in commands
+    assert "`" not in page_tab.tab.inner_text("body")
     record_build(settings, BuildProgress(8, START))
     page_tab.expect_text("Build ok", "#pipeline ol")
     page_tab.expect_text("Audit waiting", "#pipeline ol")

@@ -63,11 +63,13 @@ def test_tails_lags_and_the_newest_object_are_observed(
     commit(settings, CANDLES_GROUP, STOCKS_TOPIC, 3)
     put_object(settings, s3_server, STOCKS_TOPIC, 30_000)
 
-    seen = Observer(settings).observe(now_ms())
+    observer = Observer(settings)
+    seen = observer.observe(now_ms())
 
     assert (seen.kafka_error, seen.lake_error) == (None, None)
     stocks = seen.topics[STOCKS_TOPIC]
     assert (stocks.records, stocks.newest_trade_ms) == (4, START + 7_000)
+    assert stocks.watermark_ms == START
     assert stocks.newest_ms is not None
     assert began < stocks.newest_ms
     assert seen.topics["candles-1m"].newest_final_end_ms == START + 2 * MINUTE
@@ -76,6 +78,10 @@ def test_tails_lags_and_the_newest_object_are_observed(
     assert seen.lag == {CANDLES_GROUP: 1, ARCHIVE_GROUP: None}
     assert seen.newest_object_ms is not None
     assert began < seen.newest_object_ms
+
+    send_messages(settings, STOCKS_TOPIC, messages)
+    commit(settings, CANDLES_GROUP, STOCKS_TOPIC, 5)
+    assert observer.observe(seen.now + 1_000).rates == {"feed": 3, "candles": 2}
 
 
 def test_progress_of_load_and_build_is_part_of_the_health(make_settings: MakeSettings) -> None:

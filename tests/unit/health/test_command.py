@@ -21,14 +21,15 @@ def printed(*stages: Stage) -> str:
     return output.getvalue()
 
 
-def test_each_stage_is_a_row_with_its_age_and_lag() -> None:
-    text = printed(Stage("candles", "ok", NOW - 5_000, "processing", lag=1_234))
+def test_each_stage_is_a_row_with_its_age_lag_and_rate() -> None:
+    text = printed(Stage("candles", "ok", NOW - 5_000, "processing", lag=1_234, rate=20.25))
     (row,) = [line for line in text.splitlines() if "candles" in line]
     assert [cell.strip() for cell in row.strip("│").split("│")] == [
         "candles",
         "ok",
         "5 s ago",
         "1,234",
+        "20.2",
         "processing",
     ]
     assert "Pipeline of the live feed, namespace mine" in text

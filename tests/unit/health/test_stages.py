@@ -18,12 +18,13 @@ WELL = Observation(
     feed="live",
     any_market_open=True,
     topics={
-        "stocks-topic": TopicTail(90_000, NOW - S, NOW - 2 * S),
+        "stocks-topic": TopicTail(90_000, NOW - S, NOW - 2 * S, watermark_ms=NOW - 6 * S),
         "candles-1m": TopicTail(900, NOW - 8 * S, None, NOW - 20 * S),
         "candles-live": TopicTail(5_000, NOW - S),
         "trades-rejected": TopicTail(3, NOW - 90 * MIN),
     },
     lag={"candles": 12, "archive": 900},
+    rates={"feed": 40.0, "candles": 39.5},
     newest_object_ms=NOW - 14 * S,
     load_id=7,
     loaded_ms=NOW - 31 * S,
@@ -59,6 +60,8 @@ def test_a_pipeline_that_runs_has_no_problem() -> None:
     assert stages["candles"].lag == 12
     assert stages["candles"].newest_ms == NOW - 20 * S
     assert stages["kafka"].detail == "4 topics, 3 rejections"
+    assert stages["feed"].detail == "publishing; watermark 6 s old"
+    assert [stages[name].rate for name in ("feed", "candles", "archive")] == [40, 39.5, None]
     assert problems(list(stages.values())) == []
 
 
