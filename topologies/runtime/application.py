@@ -80,35 +80,68 @@ class TopicIncarnations:
         ]
 
 
+class FailureKeepingConsumer(Consumer):  # type: ignore[misc]
+    """A Kafka consumer that keeps the error of a rebalance callback instead of raising it.
+
+    confluent-kafka calls further callbacks while an error is being raised, and each of them fails
+    with SystemError (confluent-kafka-python#729). Raised during a close, in which librdkafka
+    revokes partitions that Quix no longer knows, the error would break the close.
+
+    :ivar failure: the error; to be raised after each `poll`.
+    """
+
+    failure: Exception | None = None
+
+    def subscribe(self, topics: list[str], **callbacks: Any) -> None:
+        kept = {name: self._keeping_failure(callback) for name, callback in callbacks.items()}
+        super().subscribe(topics, **kept)
+
+    def _keeping_failure(self, callback: Callable[..., None]) -> Callable[..., None]:
+        def call(consumer: Consumer, partitions: list[TopicPartition]) -> None:
+            try:
+                callback(consumer, partitions)
+            except Exception as error:
+                logger.warning("a rebalance failed: %s", error.__cause__ or error)
+                self.failure = error
+
+        return call
+
+
 class IncarnationConsumer(InternalConsumer):
     """A Quix consumer that commits offsets with the id of the topic's incarnation."""
 
     incarnations: TopicIncarnations
     before_assign: Callable[[], None]
     before_poll: Callable[[], None]
-    _failure: Exception | None = None
-    """Of a rebalance callback, raised by the next `poll`. Raised in the callback it would break the
-    following close, in which librdkafka revokes partitions that Quix no longer knows."""
+
+    @property
+    def _consumer(self) -> FailureKeepingConsumer:
+        if self._inner_consumer is None:
+            self._inner_consumer = FailureKeepingConsumer(self._consumer_config)
+        return self._inner_consumer
 
     def poll(self, timeout: float | None = None) -> Any:
         """Poll one message, as Quix does.
 
         :raises AssignmentLostError: partitions were lost. What was read from them must be neither
             committed nor kept, and Quix would do both.
-        :raises Exception: the error of the commit when partitions were revoked.
+        :raises Exception: the error of a rebalance callback, such as that of the commit when
+            partitions were revoked.
         """
         self.before_poll()
         message = super().poll(timeout)
-        if self._failure is not None:
-            raise self._failure
+        self._raise_failure()
         return message
 
     def poll_now(self) -> Any:
         """Poll one message without waiting and without calling `before_poll`."""
         message = self._consumer.poll(0)
-        if self._failure is not None:
-            raise self._failure
+        self._raise_failure()
         return message
+
+    def _raise_failure(self) -> None:
+        if self._consumer.failure is not None:
+            raise self._consumer.failure
 
     def subscribe(
         self,
@@ -129,11 +162,11 @@ class IncarnationConsumer(InternalConsumer):
                 on_revoke(consumer, partitions)
             except Exception as error:
                 logger.warning("messages of revoked partitions are not committed: %s", error)
-                self._failure = error
+                self._consumer.failure = error
 
         def lost(consumer: Consumer, partitions: list[TopicPartition]) -> None:
             on_lost(consumer, partitions)
-            self._failure = AssignmentLostError("its partitions were given to another worker")
+            raise AssignmentLostError("its partitions were given to another worker")
 
         super().subscribe(topics, on_assign=assign, on_revoke=revoke, on_lost=lost)
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from quixstreams.exceptions import PartitionAssignmentError
 
 from app.contracts import LIVE_TOPIC, STOCKS_TOPIC
 from app.settings import Settings
+from app.topics import BrokerUnreachableError
 from tests.integration.topologies.counting import GROUP, beside, counting
 from tests.support import await_, await_consumed, read_topic, send
 from topologies.runtime.application import IncarnationConsumer
@@ -47,15 +50,17 @@ def test_nothing_is_read_while_it_is_not_known_what_is_committed(settings, monke
     with counting(settings, stateful=True) as app:
         beside(app, lambda: await_consumed(settings, STOCKS_TOPIC, GROUP, 30))
     asked = IncarnationConsumer.committed
+    failed = threading.Event()
 
     def committed(consumer, partitions, *args, **kwargs):
         if len(partitions) == 2:  # of input and changelog, before they are assigned
+            failed.set()
             raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
         return asked(consumer, partitions, *args, **kwargs)
 
     monkeypatch.setattr(IncarnationConsumer, "committed", committed)
     with counting(settings, stateful=True) as app, pytest.raises(PartitionAssignmentError):
-        beside(app, lambda: await_(lambda: not app._run_tracker.running, 30))
+        beside(app, failed.wait)
     assert [item.value() for item in read_topic(settings, LIVE_TOPIC)] == [b"1"]
 
 
@@ -74,3 +79,22 @@ def test_a_changelog_whose_pause_was_lost_is_paused_again(settings, caplog):
         beside(app, lambda: watch(app))
     assert [item.value() for item in read_topic(settings, LIVE_TOPIC)] == [b"1", b"2"]
     assert caplog.text.count("paused again") == 1
+
+
+def test_a_failed_assignment_is_raised_as_what_it_is_whatever_callbacks_follow(settings, caplog):
+    """While an error leaves a callback, confluent-kafka calls others, as for log lines."""
+    caplog.set_level("DEBUG", "quixstreams.kafka.consumer")
+    send(settings, STOCKS_TOPIC, [(b"SPY", b"")])
+    with counting(settings, stateful=True) as app:
+        app._consumer._consumer_config["debug"] = "all"
+        failed = threading.Event()
+
+        def fail() -> None:
+            failed.set()
+            raise BrokerUnreachableError("the broker is away")
+
+        app._consumer.before_assign = fail
+        with pytest.raises(PartitionAssignmentError) as raised:
+            beside(app, failed.wait)
+    assert isinstance(raised.value.__cause__, BrokerUnreachableError)
+    assert "a rebalance failed: the broker is away" in caplog.text

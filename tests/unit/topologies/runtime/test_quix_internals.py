@@ -42,7 +42,7 @@ DIGESTS = [
     (
         InternalConsumer.subscribe,
         "8708a6152881",
-        "IncarnationConsumer keeps what its callback for revokes raises, and raises it from poll",
+        "FailureKeepingConsumer keeps what its callbacks raise, and IncarnationConsumer raises it",
     ),
     (InternalConsumer.poll_row, "5fc6f77dab1f", "BatchedApplication polls instead"),
     (InternalProducer.produce_row, "998ef49ad1b1", "IncarnationProducer.produce_row does its work"),
