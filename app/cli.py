@@ -317,7 +317,11 @@ def replay(
     ],
     speed: Annotated[
         float | None,
-        typer.Option(min=0.001, help="Multiple of real time; default: as fast as possible."),
+        typer.Option(
+            min=0.001,
+            max=1_000_000,
+            help="Multiple of real time, which the page can change; default: as fast as possible.",
+        ),
     ] = None,
     format: FormatOption = None,
     map: MapOption = None,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hmac
 from http.cookies import CookieError, SimpleCookie
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from starlette.datastructures import Headers
 from starlette.responses import PlainTextResponse, RedirectResponse
@@ -52,6 +52,18 @@ class RequireToken:
 
     def _is_token(self, given: str) -> bool:
         return hmac.compare_digest(given.encode("utf-8", "replace"), self._token)
+
+
+def is_same_origin(headers: Headers) -> bool:
+    """Whether a request that changes something is of the page itself, or of no browser.
+
+    Without a token any page that the browser shows could send it otherwise. Old browsers send no
+    Sec-Fetch-Site, and programs no Origin either.
+    """
+    site, origin = headers.get("sec-fetch-site"), headers.get("origin")
+    if site is not None:
+        return site == "same-origin"
+    return origin is None or urlsplit(origin).netloc == headers.get("host")
 
 
 def _bearer(headers: Headers) -> str:

@@ -12,10 +12,21 @@ from app.dashboard.live import ConnectionState, TopicStatus
 from app.dashboard.rejections import ShownRejection
 from app.dashboard.shown import ShownCandle
 from app.dashboard.summary import Gauge, SymbolSummary
+from app.feeds.replay.control import ReplayCommand, ReplayState
 from app.health.monitor import Health
 
 INTERVALS: tuple[Interval, ...] = ("1m", *ROLLUP_TOPICS)
-_STRUCTS = (ConnectionState, Gauge, Health, ShownCandle, ShownRejection, SymbolSummary, TopicStatus)
+_STRUCTS = (
+    ConnectionState,
+    Gauge,
+    Health,
+    ReplayCommand,
+    ReplayState,
+    ShownCandle,
+    ShownRejection,
+    SymbolSummary,
+    TopicStatus,
+)
 
 Schema = dict[str, Any]
 
@@ -43,6 +54,7 @@ def openapi(version: str, max_candles: int, default_candles: int) -> Schema:
         {"type": "string"},
         "for clients that cannot set the header Last-Event-ID: send what has changed since",
     )
+    replay = {"anyOf": [ref["ReplayState"], {"type": "null"}]}
     gauges = _map(_map(ref["Gauge"]))
     summary = {
         "symbols": _list(ref["SymbolSummary"]),
@@ -68,7 +80,15 @@ def openapi(version: str, max_candles: int, default_candles: int) -> Schema:
         "/api/rejections": _get(
             "The newest rejections, newest first", {"rejections": _list(ref["ShownRejection"])}
         ),
-        "/api/status": _get("Freshness, health and problems", _status(ref)),
+        "/api/replay": {
+            **_get("The replay that runs; null: none that can be steered", {"replay": replay}),
+            "post": _post(
+                "Pause or resume the replay, change its speed, or move it forward",
+                ref["ReplayCommand"],
+                {"replay": ref["ReplayState"]},
+            ),
+        },
+        "/api/status": _get("Freshness, health and problems", _status(ref) | {"replay": replay}),
         "/api/gold/{table}": _get(
             "Rows of the last build; a candlestick needs a symbol. 503 before the first build",
             {"built_at": {"type": "integer"}, "rows": _list({"type": "object"})},
@@ -139,9 +159,18 @@ def _parameter(
 def _get(
     summary: str, properties: dict[str, Schema], parameters: list[Schema] | None = None
 ) -> Schema:
+    return {"get": _operation(summary, properties) | {"parameters": parameters or []}}
+
+
+def _post(summary: str, body: Schema, properties: dict[str, Schema]) -> Schema:
+    sent = {"required": True, "content": {"application/json": {"schema": body}}}
+    return _operation(summary, properties) | {"requestBody": sent}
+
+
+def _operation(summary: str, properties: dict[str, Schema]) -> Schema:
     content = {"application/json": {"schema": _object(properties)}}
     answers = {"200": {"description": summary, "content": content}, **_ERRORS}
-    return {"get": {"summary": summary, "parameters": parameters or [], "responses": answers}}
+    return {"summary": summary, "responses": answers}
 
 
 def _object(properties: dict[str, Schema]) -> Schema:

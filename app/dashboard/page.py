@@ -21,6 +21,7 @@ from app.dashboard.summary import (
     summarize_symbol,
     unix_ms,
 )
+from app.feeds.replay.control import ReplayState, read_state, replay_folder
 from app.health.monitor import Health
 from app.health.stages import span
 from app.settings import Settings
@@ -58,6 +59,7 @@ class Page:
         self._clock = clock
         self._health = health
         self.rejections = rejections
+        self.replay_folder = replay_folder(settings)
         self._lock = threading.Lock()
         self._symbol_summaries: dict[str, tuple[_Versions, SymbolSummary | None]] = {}
         self._summary: tuple[_Versions, bytes] | None = None
@@ -180,8 +182,15 @@ class Page:
             "dropped_count": live.dropped_count,
             "gold": self._gold_status(),
             "health": self._health(),
+            "replay": self.replay(),
             "problems": self._problems(),
         }
+
+    def replay(self) -> ReplayState | None:
+        """The replay that runs and can be steered."""
+        if self._settings.tickhouse_feed != "replay":
+            return None
+        return read_state(self.replay_folder, self._clock())
 
     def _gold_status(self) -> dict[str, Any]:
         try:

@@ -26,6 +26,7 @@ from app.dashboard.access import RequireToken
 from app.dashboard.gold import TABLES, GoldNotBuilt, as_json
 from app.dashboard.openapi import INTERVALS, openapi
 from app.dashboard.page import Page, installed_version
+from app.dashboard.replay import ReplayRemote
 from app.dashboard.stream import ChangeNotifier, stream
 from app.market.sessions import END_MS, FIRST_MS
 
@@ -94,6 +95,8 @@ def create_app(
             Route("/api/sparklines", routes.sparklines),
             Route("/api/rejections", routes.rejections),
             Route("/api/gold/{table}", routes.gold),
+            Route("/api/replay", routes.replay, methods=["GET"]),
+            Route("/api/replay", routes.steer, methods=["POST"]),
             Route("/api/status", routes.status),
             Route("/api/openapi.json", routes.openapi),
             Mount("/static", StaticFiles(directory=STATIC)),
@@ -123,6 +126,7 @@ class Routes:
 
     def __init__(self, page: Page) -> None:
         self._page = page
+        self._remote = ReplayRemote(page.replay_folder, page.replay)
         self.notifier: ChangeNotifier | None = None
 
     def stop_streams(self) -> None:
@@ -141,6 +145,12 @@ class Routes:
 
     async def status(self, request: Request) -> Response:
         return _json(self._page.status())
+
+    async def replay(self, request: Request) -> Response:
+        return _json({"replay": self._page.replay()})
+
+    async def steer(self, request: Request) -> Response:
+        return _json({"replay": await self._remote.command(request)})
 
     async def openapi(self, request: Request) -> Response:
         return _json(openapi(installed_version(), MAX_CANDLES, DEFAULT_CANDLES))

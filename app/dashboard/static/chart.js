@@ -2,8 +2,10 @@
 
 import { Backdrop } from "./backdrop.js";
 import * as format from "./format.js";
+import { movedByKey } from "./keys.js";
+import { legendOf } from "./legend.js";
 import { OVERLAYS } from "./overlays.js";
-import { isCut, runs, withGaps } from "./sessions.js";
+import { isCut, newestSession, runs, withGaps } from "./sessions.js";
 
 const MAX_CANDLES = 6000; // a page that stays open for days drops its oldest candles
 const KEPT_CANDLES = 5000;
@@ -57,7 +59,7 @@ export class CandleChart {
       latest.hidden = !range || range.to > this.slots.length - 2;
       this.#loadWhenNear(range);
     });
-    latest.addEventListener("click", () => this.#showLatest());
+    latest.addEventListener("click", () => this.showLatest());
     element.addEventListener("keydown", (event) => this.#key(event));
     this.paint();
   }
@@ -142,20 +144,13 @@ export class CandleChart {
     this.volumes.update(this.#volume(candle));
     const replaced = this.slots.at(-1)?.start === candle.start ? this.slots.pop() : null;
     this.slots.push(candle);
+    const candles = [...this.candles.values()];
+    const session = this.view.interval === "1d" ? candles : newestSession(candles);
     for (const [name, series] of Object.entries(this.overlays)) {
-      const value = OVERLAYS[name].values(this.#session()).at(-1);
+      const value = OVERLAYS[name].values(session).at(-1);
       if (value?.value != null) series.update({ time: seconds(value.start), value: value.value });
     }
     if (!replaced || "empty" in replaced || isCut(replaced) !== isCut(candle)) this.#drawBackdrop();
-  }
-
-  // The candles of the newest one's session, which its overlays are computed from.
-  #session() {
-    const all = [...this.candles.values()];
-    const last = all.at(-1);
-    let first = all.length - 1;
-    while (first > 0 && all[first - 1].session === last.session && all[first - 1].session_date === last.session_date) first -= 1;
-    return all.slice(this.view.interval === "1d" ? 0 : first);
   }
 
   #redraw() {
@@ -217,16 +212,21 @@ export class CandleChart {
     return { time: seconds(start), value: volume ?? 0, color: close >= open ? this.colours.upVolume : this.colours.downVolume };
   }
 
-  async #loadWhenNear(range) {
-    const [first] = this.candles.values();
-    if (!range || !first || this.loading || !this.hasOlder || range.from > LOAD_AHEAD) return;
+  #loadWhenNear(range) {
+    if (range && this.candles.size && range.from <= LOAD_AHEAD) this.#load();
+  }
+
+  // Adds older candles on the left; false: none.
+  async #load() {
+    if (this.loading || !this.hasOlder || !this.candles.size) return false;
     this.loading = true;
     const { interval } = this.view;
+    const [first] = this.candles.values();
     try {
       const older = await this.loadOlder(first.start);
-      if (interval !== this.view.interval || first !== this.candles.values().next().value) return;
+      if (interval !== this.view.interval || first !== this.candles.values().next().value) return false;
       this.hasOlder = older.length > 0;
-      if (older.length === 0) return;
+      if (older.length === 0) return false;
       const scale = this.chart.timeScale();
       const view = scale.getVisibleLogicalRange();
       const before = this.slots.length;
@@ -234,11 +234,23 @@ export class CandleChart {
       this.#redraw();
       const added = this.slots.length - before;
       if (view) scale.setVisibleLogicalRange({ from: view.from + added, to: view.to + added });
+      return true;
     } catch {
       this.hasOlder = true; // the server does not answer; the next move tries again
+      return false;
     } finally {
       this.loading = false;
     }
+  }
+
+  // Moves the view to a time in the past, for which older candles are loaded.
+  async showTime(ms) {
+    while (this.candles.values().next().value?.start > ms && await this.#load());
+    const { from, to } = this.chart.timeScale().getVisibleLogicalRange() ?? {};
+    if (from === undefined) return;
+    const found = this.slots.findIndex((slot) => slot.start > ms);
+    const end = (found < 0 ? this.slots.length : found) + 3;
+    this.chart.timeScale().setVisibleLogicalRange({ from: end - (to - from), to: end });
   }
 
   #tick(seconds) {
@@ -261,23 +273,21 @@ export class CandleChart {
   }
 
   // At once: an animation, as of scrollToRealTime, ends early when the chart is redrawn meanwhile.
-  #showLatest() {
+  showLatest() {
     const scale = this.chart.timeScale();
     const { from, to } = scale.getVisibleLogicalRange();
     const end = this.slots.length + 3;
     scale.setVisibleLogicalRange({ from: end - (to - from), to: end });
+    this.element.dispatchEvent(new CustomEvent("latest"));
   }
 
   #key(event) {
     const scale = this.chart.timeScale();
     const range = scale.getVisibleLogicalRange();
     if (!range || event.ctrlKey || event.metaKey || event.altKey) return;
-    const step = (range.to - range.from) / 8;
-    const moves = {
-      ArrowLeft: [-step, -step], ArrowRight: [step, step], "+": [step, 0], "=": [step, 0], "-": [-step, 0],
-    };
-    if (event.key === "End") this.#showLatest();
-    else if (moves[event.key]) scale.setVisibleLogicalRange({ from: range.from + moves[event.key][0], to: range.to + moves[event.key][1] });
+    const moved = movedByKey(range, event.key);
+    if (event.key === "End") this.showLatest();
+    else if (moved) scale.setVisibleLogicalRange(moved);
     else return;
     event.preventDefault();
   }
@@ -292,43 +302,6 @@ export class CandleChart {
     this.element.dataset.lastStart = last.start;
     this.element.dataset.lastClose = last.close;
     this.element.dataset.lastStatus = last.status;
-    const price = (value) => format.price(value, this.digits);
-    const moment = document.createElement("b");
-    moment.append(this.view.interval === "1d" ? format.day(shown.start, this.view.zone) : format.time(shown.start, { zone: this.view.zone }));
-    const words = [["O", price(shown.open)], ["H", price(shown.high)], ["L", price(shown.low)], ["C", price(shown.close)],
-      ["Volume", format.compact(shown.volume)], ["VWAP", price(shown.vwap)], ["Trades", format.exact(shown.trade_count)]];
-    if (shown.covered_ms != null && shown.status !== "partial" && this.view.interval === "1m") words.push(["Covered", `${Math.round(shown.covered_ms / 600)} %`]);
-    const changes = changed(this.earlier.get(shown.start), shown, price);
-    this.legend.replaceChildren(moment, ...words.flatMap(([name, text]) => [`  ${name} `, bold(text)]), `  ${describe(shown)}${changes}`);
+    this.legend.replaceChildren(...legendOf(shown, this.earlier.get(shown.start), this.view, this.digits));
   }
-}
-
-const STATUS = { partial: "forming", final: "final", revised: "revised" };
-
-/** @param {ShownCandle} candle */
-export function statusOf(candle) {
-  const revision = candle.status === "revised" ? ` (${candle.revision})` : "";
-  const origin = candle.source === "gold" ? ", from the warehouse" : "";
-  return (STATUS[candle.status] ?? candle.status) + revision + origin;
-}
-
-const describe = (candle) => statusOf(candle) + (candle.session === "continuous" ? "" : ` · ${candle.session}`);
-
-/**
- * What a revision changed: " · before: close 101.20, volume 1.2K, 5 trades".
- * @param {ShownCandle | undefined} before
- * @param {ShownCandle} candle
- */
-function changed(before, candle, price) {
-  if (!before) return "";
-  const words = ["open", "high", "low", "close"].filter((key) => before[key] !== candle[key]).map((key) => `${key} ${price(before[key])}`);
-  if (before.volume !== candle.volume) words.push(`volume ${format.compact(before.volume)}`);
-  if (before.trade_count !== candle.trade_count) words.push(`${format.exact(before.trade_count)} trades`);
-  return words.length ? ` · before: ${words.join(", ")}` : "";
-}
-
-function bold(text) {
-  const element = document.createElement("b");
-  element.textContent = text;
-  return element;
 }

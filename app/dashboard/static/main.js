@@ -1,11 +1,13 @@
 // The page: connects the event stream, the store and the panels.
 
-import { CandleChart, statusOf } from "./chart.js";
+import { CandleChart } from "./chart.js";
 import * as format from "./format.js";
 import { drawGauge } from "./gauges.js";
+import { statusOf } from "./legend.js";
 import { Notices } from "./notices.js";
 import { PipelineStrip } from "./pipeline.js";
 import { RejectionList } from "./rejections.js";
+import { ReplayScrubber } from "./replay.js";
 import { ADDRESS_KEYS, Store, readAddress, writeAddress } from "./store.js";
 import { Stream } from "./stream.js";
 import { applyTheme, onThemeChange } from "./theme.js";
@@ -27,12 +29,18 @@ const FEEDS = {
 /** @returns {any} an element of index.html, of whatever kind */
 const $ = (id) => document.getElementById(id);
 const asked = readAddress();
-const store = new Store({ ...asked, symbol: null, symbols: [], summaries: new Map(), current: undefined, gauges: {}, status: null, lastEvent: 0, skew: 0, notice: null });
+const store = new Store({ ...asked, symbol: null, symbols: [], summaries: new Map(), current: undefined, gauges: {}, status: null, replay: null, lastEvent: 0, skew: 0, notice: null });
 const now = () => Date.now() + store.get("skew");
 const getJson = async (path) => {
   const answer = await fetch(path);
   if (!answer.ok) throw new Error(`${path}: ${answer.status}`);
   return answer.json();
+};
+const postJson = async (path, value) => {
+  const answer = await fetch(path, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(value) });
+  const read = await answer.json();
+  if (!answer.ok) throw new Error(read.error);
+  return read;
 };
 const zone = () => ({ exchange: exchangeZone(), utc: "UTC" })[store.get("zone")];
 
@@ -72,10 +80,11 @@ const stream = new Stream({
   },
   status: (status) => {
     received();
-    store.set({ status, skew: status.now - Date.now() });
+    showStatus(status);
   },
   error: () => store.set({ lastEvent: 0 }),
 });
+const showStatus = (status) => store.set({ status, replay: status.replay, skew: status.now - Date.now() });
 const received = () => store.set({ lastEvent: Date.now() });
 
 store.on(["symbol", "interval"], ({ symbol, interval }) => {
@@ -97,6 +106,7 @@ store.on(["symbols"], ({ symbols, symbol }) => {
 // are those of all symbols, each second.
 store.on(["current", "status", "zone"], ({ current: summary, status }) => {
   if (summary) chart.setDigits(summary.digits);
+  if (store.get("symbol") && chart.view.zone !== zone()) chart.setView(chartView()); // known with the first summary
   drawTiles(summary, { now: now(), isReplay: status?.feed === "replay", zone: zone() });
   $("chart").setAttribute("aria-label", summary
     ? `Candlestick chart of ${summary.symbol}, price ${format.price(summary.price, summary.digits)}`
@@ -105,6 +115,14 @@ store.on(["current", "status", "zone"], ({ current: summary, status }) => {
 store.on(["summaries", "symbol", "sort"], ({ summaries, symbol, sort }) => watchlist.draw([...summaries.values()], symbol, sort));
 store.on(["summaries", "symbol", "size"], ({ summaries, symbol, size }) => treemap.draw([...summaries.values()], symbol, size));
 store.on(["gauges", "symbol"], drawGauges);
+const scrubber = new ReplayScrubber($("replay"), {
+  send: async (command) => store.set({ replay: (await postJson("/api/replay", command)).replay }),
+  view: (ms) => chart.showTime(ms),
+  follow: () => chart.showLatest(),
+  zone,
+});
+store.on(["replay", "zone"], ({ replay }) => scrubber.draw(replay));
+$("chart").addEventListener("latest", () => scrubber.follow());
 const notices = new Notices($("notices"));
 store.on(["status", "notice"], ({ status, notice }) => notices.draw(notice, status));
 store.on(["status"], ({ status }) => {
@@ -222,7 +240,7 @@ async function start() {
     try {
       const [found, status] = await Promise.all(["/api/symbols", "/api/status"].map(getJson));
       symbols = found.symbols;
-      store.set({ status, skew: status.now - Date.now() });
+      showStatus(status);
     } catch {
       drawLink(); // the server does not answer; the badge shows it
     }

@@ -55,3 +55,11 @@ export function runs(slots, kind) {
   }
   return found;
 }
+
+// The candles of the newest one's session.
+export function newestSession(candles) {
+  const last = candles.at(-1);
+  let first = candles.length - 1;
+  while (first > 0 && candles[first - 1].session === last.session && candles[first - 1].session_date === last.session_date) first -= 1;
+  return candles.slice(first);
+}

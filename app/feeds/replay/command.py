@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TypeVar
 
@@ -25,12 +26,14 @@ from app.contracts import (
     Watermark,
 )
 from app.feeds.finnhub.vendor import FinnhubParser
-from app.feeds.live.recording_file import Event, RecordingError
+from app.feeds.live.recording_file import RecordingError
 from app.feeds.live.session_config import SessionConfig
 from app.feeds.live.source import SourceError, check_feed, only_one
 from app.feeds.outbox.publisher import Publisher
+from app.feeds.replay.control import replay_folder, steered
 from app.feeds.replay.file_set import describe, late_rows, open_files, warn_of_sessions
 from app.feeds.replay.messages import SOURCE, messages
+from app.feeds.replay.pacing import Pacer
 from app.feeds.replay.playback import play_back, summarize
 from app.feeds.replay.recording import is_recording, read_recording
 from app.feeds.replay.trade_file import FileTrade, RowSpan
@@ -64,7 +67,8 @@ def run(
 ) -> None:
     """Publish the trades of `path`, as fast as Kafka accepts them or at `speed` times real time.
 
-    A recording of `tickhouse produce` is played back with its coverage and restarts.
+    A recording of `tickhouse produce` is played back with its coverage and restarts. A replay with
+    a speed can be paused, sped up and moved forward meanwhile.
 
     :param options: how to read a trade file; by default all of it is detected.
     :raises TickhouseError: the file cannot be read, the namespace holds another feed, its
@@ -99,11 +103,12 @@ def _send_recording(
     ensure_topics(settings)
     spans = dict.fromkeys(recorded.symbols, recorded.frames)
     check_not_past(path, spans, newest_watermarks(settings), settings)
-    events: Iterable[Event] = read_recording(path)
-    if speed is not None:
-        events = paced(events, speed, lambda event: event.at, time.monotonic, time.sleep)
+    recording = read_recording(path)
     sent = 0
-    with _progress("frames") as progress:
+    with (
+        _paced(settings, path, recorded.frames, speed, recording, lambda event: event.at) as events,
+        _progress("frames") as progress,
+    ):
         task = progress.add_task(path.name, total=recorded.frames.rows)
         for event, messages in play_back(
             events,
@@ -139,11 +144,17 @@ def _send_trades(
         )
     ensure_topics(settings)
     check_not_past(path, file.spans, newest_watermarks(settings), settings)
-    trades: Iterable[FileTrade] = file
-    if speed is not None:
-        trades = paced(file.interleaved(), speed, lambda trade: trade.t, time.monotonic, time.sleep)
+    span = RowSpan(
+        file.rows,
+        min(own.first_t for own in file.spans.values()),
+        max(own.last_t for own in file.spans.values()),
+    )
+    ordered: Iterable[FileTrade] = file if speed is None else file.interleaved()
     sent = shown = 0
-    with _progress("trades") as progress:
+    with (
+        _paced(settings, path, span, speed, ordered, lambda trade: trade.t) as trades,
+        _progress("trades") as progress,
+    ):
         task = progress.add_task(file.path.name, total=file.rows)
         for message in messages(trades, "replay", grace_ms, lateness_ms):
             publisher.send((message,))
@@ -167,23 +178,18 @@ def _progress(what: str) -> Progress:
     )
 
 
-def paced(
+def _paced(
+    settings: Settings,
+    path: Path,
+    span: RowSpan,
+    speed: float | None,
     happened: Iterable[T],
-    speed: float,
     at_ms: Callable[[T], int],
-    monotonic_s: Callable[[], float],
-    sleep_s: Callable[[float], None],
-) -> Iterator[T]:
-    """Yield each event when it is due, `speed` times as fast as it happened."""
-    start_s: float | None = None
-    start_ms = 0
-    for event in happened:
-        if start_s is None:
-            start_s, start_ms = monotonic_s(), at_ms(event)
-        wait_s = start_s + (at_ms(event) - start_ms) / 1000 / speed - monotonic_s()
-        if wait_s > 0:
-            sleep_s(wait_s)
-        yield event
+) -> AbstractContextManager[Iterable[T]]:
+    if speed is None:
+        return nullcontext(happened)
+    pacer = Pacer(span.first_t, span.last_t, speed)
+    return steered(replay_folder(settings), path.name, pacer, happened, at_ms)
 
 
 def check_not_past(

@@ -35,6 +35,10 @@ def test_without_the_token_nothing_is_shown(client: TestClient, path: str) -> No
     assert "DASHBOARD_TOKEN" in answer.text
 
 
+def test_without_the_token_nothing_is_changed(client: TestClient) -> None:
+    assert client.post("/api/replay", json={"paused": True}).status_code == 401
+
+
 def test_a_program_sends_the_token_in_a_header(client: TestClient) -> None:
     answer = client.get("/api/status", headers={"authorization": f"Bearer {TOKEN}"})
     assert answer.status_code == 200

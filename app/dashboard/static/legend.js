@@ -1,0 +1,47 @@
+// The legend over the chart: one candle in words.
+
+import * as format from "./format.js";
+
+const STATUS = { partial: "forming", final: "final", revised: "revised" };
+
+/** @param {ShownCandle} candle */
+export function statusOf(candle) {
+  const revision = candle.status === "revised" ? ` (${candle.revision})` : "";
+  const origin = candle.source === "gold" ? ", from the warehouse" : "";
+  return (STATUS[candle.status] ?? candle.status) + revision + origin;
+}
+
+const describe = (candle) => statusOf(candle) + (candle.session === "continuous" ? "" : ` · ${candle.session}`);
+
+/**
+ * What a revision changed: " · before: close 101.20, volume 1.2K, 5 trades".
+ * @param {ShownCandle | undefined} before
+ * @param {ShownCandle} candle
+ */
+function changed(before, candle, price) {
+  if (!before) return "";
+  const words = ["open", "high", "low", "close"].filter((key) => before[key] !== candle[key]).map((key) => `${key} ${price(before[key])}`);
+  if (before.volume !== candle.volume) words.push(`volume ${format.compact(before.volume)}`);
+  if (before.trade_count !== candle.trade_count) words.push(`${format.exact(before.trade_count)} trades`);
+  return words.length ? ` · before: ${words.join(", ")}` : "";
+}
+
+/**
+ * @param {ShownCandle} candle
+ * @param {ShownCandle | undefined} before the version before a revision
+ */
+export function legendOf(candle, before, { interval, zone }, digits) {
+  const price = (value) => format.price(value, digits);
+  const moment = document.createElement("b");
+  moment.append(interval === "1d" ? format.day(candle.start, zone) : format.time(candle.start, { zone }));
+  const words = [["O", price(candle.open)], ["H", price(candle.high)], ["L", price(candle.low)], ["C", price(candle.close)],
+    ["Volume", format.compact(candle.volume)], ["VWAP", price(candle.vwap)], ["Trades", format.exact(candle.trade_count)]];
+  if (candle.covered_ms != null && candle.status !== "partial" && interval === "1m") words.push(["Covered", `${Math.round(candle.covered_ms / 600)} %`]);
+  return [moment, ...words.flatMap(([name, text]) => [`  ${name} `, bold(text)]), `  ${describe(candle)}${changed(before, candle, price)}`];
+}
+
+function bold(text) {
+  const element = document.createElement("b");
+  element.textContent = text;
+  return element;
+}

@@ -1,0 +1,181 @@
+"""Steer a running replay through files in the data folder.
+
+The replay writes `replay/state.json` each second and after each command. A command is a file of
+its own beside it, which the replay deletes once its state shows the effect.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+import msgspec
+from msgspec import Meta, Struct
+
+from app.feeds.replay.pacing import Pacer
+from app.outputs import write_atomically
+from app.settings import Settings
+
+log = logging.getLogger(__name__)
+
+POLL_S = 0.2
+STATE_EVERY_S = 1.0
+GONE_MS = 5_000
+"""A state that is older is of a replay that was killed."""
+MAX_SPEED = 1_000_000.0
+
+T = TypeVar("T")
+
+
+class ReplayState(Struct, frozen=True):
+    """A replay as of `at`; times in UNIX ms."""
+
+    at: int
+    file: str
+    first_ms: int
+    last_ms: int
+    position_ms: int
+    """up to here the replay has published"""
+    speed: float
+    """multiple of real time"""
+    paused: bool
+
+
+class ReplayCommand(Struct, frozen=True, forbid_unknown_fields=True):
+    """What a replay is to change; what is null stays as it is."""
+
+    paused: bool | None = None
+    speed: Annotated[float, Meta(ge=0.001, le=MAX_SPEED)] | None = None
+    position_ms: int | None = None
+    """publish what is before this time at once"""
+
+
+def replay_folder(settings: Settings) -> Path:
+    """The folder of state and commands."""
+    return settings.home / "replay"
+
+
+def read_state(folder: Path, now: int) -> ReplayState | None:
+    """The state of the replay that runs at `now` (UNIX ms), if one does."""
+    try:
+        state = msgspec.json.decode((folder / "state.json").read_bytes(), type=ReplayState)
+    except (OSError, msgspec.DecodeError):
+        return None
+    return state if now - state.at < GONE_MS else None
+
+
+def send_command(folder: Path, command: ReplayCommand) -> Path:
+    """Write a command; its file is gone as soon as the replay has obeyed it.
+
+    :raises OSError: the folder cannot be written to.
+    """
+    path = folder / f"{time.time_ns():020d}-{uuid.uuid4().hex}.command"
+    write_atomically(path, msgspec.json.encode(command))
+    return path
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+class ReplayControl:
+    """Obeys commands and publishes the state of one replay.
+
+    :param now_ms: returns the current time, UNIX ms.
+    """
+
+    def __init__(
+        self, folder: Path, file: str, pacer: Pacer, now_ms: Callable[[], int] = _now_ms
+    ) -> None:
+        self._folder = folder
+        self._file = file
+        self._pacer = pacer
+        self._now_ms = now_ms
+        self._written_ms = 0
+
+    def begin(self) -> None:
+        """Delete commands to an earlier replay, and write the first state.
+
+        :raises OSError: the folder cannot be written to.
+        """
+        self._folder.mkdir(parents=True, exist_ok=True)
+        for path in self._commands():
+            path.unlink()
+        self._write_state()
+
+    def poll(self) -> None:
+        """Obey the commands that have come; write the state after them, or when it is old.
+
+        :raises OSError: the folder cannot be written to.
+        """
+        commands = self._commands()
+        for path in commands:
+            try:
+                self._obey(msgspec.json.decode(path.read_bytes(), type=ReplayCommand))
+            except msgspec.DecodeError as error:
+                log.warning("the command %s to the replay is ignored: %s", path, error)
+        if commands or self._now_ms() - self._written_ms >= STATE_EVERY_S * 1000:
+            self._write_state()
+        for path in commands:
+            path.unlink()
+
+    def end(self) -> None:
+        """Delete the state: the replay is over."""
+        (self._folder / "state.json").unlink(missing_ok=True)
+
+    def _commands(self) -> list[Path]:
+        return sorted(self._folder.glob("*.command"))
+
+    def _obey(self, command: ReplayCommand) -> None:
+        if command.speed is not None:
+            self._pacer.set_speed(command.speed)
+        if command.paused is not None:
+            self._pacer.set_paused(command.paused)
+        if command.position_ms is not None:
+            self._pacer.skip_to(command.position_ms)
+
+    def _write_state(self) -> None:
+        pacer = self._pacer
+        self._written_ms = self._now_ms()
+        state = ReplayState(
+            at=self._written_ms,
+            file=self._file,
+            first_ms=pacer.first_ms,
+            last_ms=pacer.last_ms,
+            position_ms=pacer.position_ms(),
+            speed=pacer.speed,
+            paused=pacer.paused,
+        )
+        write_atomically(self._folder / "state.json", msgspec.json.encode(state))
+
+
+@contextmanager
+def steered(
+    folder: Path, file: str, pacer: Pacer, happened: Iterable[T], at_ms: Callable[[T], int]
+) -> Iterator[Iterator[T]]:
+    """Yield the events of `happened`, each when it is due; obey commands meanwhile."""
+    control = ReplayControl(folder, file, pacer)
+    control.begin()
+    ended = threading.Event()
+
+    def run() -> None:
+        while not ended.wait(POLL_S):
+            try:
+                control.poll()
+            except OSError as error:  # a full disk: the replay goes on, steered again later
+                log.warning("the replay cannot be steered: %s", error)
+
+    thread = threading.Thread(target=run, name="steer the replay", daemon=True)
+    thread.start()
+    try:
+        yield pacer.due(happened, at_ms)
+    finally:
+        ended.set()
+        thread.join()
+        control.end()
