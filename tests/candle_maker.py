@@ -117,7 +117,7 @@ def publish_gold(settings: Settings, name: str, **tables: list[dict[str, Any]]) 
 
 
 _TEXTS = {
-    *("symbol", "sector", "session", "status", "feed", "price_source"),
+    *("symbol", "symbol_class", "sector", "session", "status", "feed", "price_source"),
     *("dataset", "candle_interval", "reason", "content", "object_key"),
 }
 _TIMES = {"as_of", "candle_time", "candle_end", "watermark", "event_time", "loaded_at"}

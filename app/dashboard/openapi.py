@@ -59,6 +59,7 @@ def openapi(version: str, max_candles: int, default_candles: int) -> Schema:
     summary = {
         "symbols": _list(ref["SymbolSummary"]),
         "gauges": gauges,
+        "class_gauges": gauges,
         "has_gold": {"type": "boolean"},
     }
     paths = {
@@ -72,7 +73,9 @@ def openapi(version: str, max_candles: int, default_candles: int) -> Schema:
             },
             [symbol, interval, limit, before],
         ),
-        "/api/summary": _get("Figures of each symbol, and the gauges; * is all symbols", summary),
+        "/api/summary": _get(
+            "Figures and gauges of each symbol, and gauges of all symbols of each class", summary
+        ),
         "/api/sparklines": _get(
             "The last 60 closes of each symbol, oldest first",
             {"closes": _map(_list({"type": "number"}))},

@@ -17,6 +17,7 @@ from app.dashboard.rejections import ShownRejection
 from app.dashboard.shown import ShownCandle, shown_bar, shown_row
 from app.dashboard.summary import (
     SymbolSummary,
+    class_gauges,
     gauges,
     summarize_symbol,
     unix_ms,
@@ -144,9 +145,12 @@ class Page:
         if self._summary is None or self._summary[0] != key:
             found = map(self.symbol_summary, sorted(self._with_prices()))
             symbols = [summary for summary in found if summary]
-            gold = self.gold.gold
-            meters = gauges(symbols)
-            summary = {"symbols": symbols, "gauges": meters, "has_gold": gold is not None}
+            summary = {
+                "symbols": symbols,
+                "gauges": gauges(symbols),
+                "class_gauges": class_gauges(symbols),
+                "has_gold": self.gold.gold is not None,
+            }
             self._summary = (key, msgspec.json.encode(summary))
         return self._summary[1]
 

@@ -16,12 +16,11 @@ from msgspec import Struct
 
 from app.dashboard.bar import Bar
 from app.dashboard.day import DayTotals
+from app.market.symbols import SymbolClass, symbol_class
 
 GoldRow = Mapping[str, Any]
 LIVE, GOLD = "live", "gold"
 SESSION_OPEN = "session open"
-ALL_SYMBOLS = "*"
-"""Key of the total of all symbols in gold_gauge and among the gauges; not a valid symbol."""
 _LONG_WEEKEND = timedelta(days=4)
 
 
@@ -42,6 +41,7 @@ class SymbolSummary(Struct, frozen=True, kw_only=True):
     """Figures of one symbol for tiles, tree map and gauges; times in UNIX ms."""
 
     symbol: str
+    symbol_class: SymbolClass
     digits: int
     price: float
     as_of: int
@@ -94,6 +94,7 @@ def summarize_symbol(
     reference, basis = _reference(gold, day)
     return SymbolSummary(
         symbol=symbol,
+        symbol_class=symbol_class(symbol),
         digits=display_digits(closes or [newest.price]),
         price=newest.price,
         as_of=newest.as_of,
@@ -183,34 +184,46 @@ def _reference(gold: GoldRow, day: DayTotals | None) -> tuple[float | None, str 
 
 
 def gauges(symbols: Iterable[SymbolSummary]) -> dict[str, dict[str, Gauge]]:
-    """Gauges of volume and sales for each symbol, and under `ALL_SYMBOLS` for their total.
+    """Gauges of volume and sales for each symbol.
 
-    Full scale is twice the typical value; without history, the largest value of any symbol. The
-    total leaves out symbols that have not traded for longer than a long weekend and, unless none
-    has a typical value, those without one: it compares like with like.
+    Full scale is twice the typical value; without history, the largest value of any symbol of the
+    class.
+    """
+    found = {}
+    for members in _by_class(symbols).values():
+        most_volume = max(each.totals.volume for each in members)
+        most_sales = max(each.totals.traded_value for each in members)
+        for each in members:
+            found[each.symbol] = {
+                "volume": _gauge(each.totals.volume, each.typical_volume, most_volume),
+                "sales": _gauge(each.totals.traded_value, each.typical_sales, most_sales),
+            }
+    return found
+
+
+def class_gauges(symbols: Iterable[SymbolSummary]) -> dict[SymbolClass, dict[str, Gauge]]:
+    """Gauges of volume and sales for all symbols of each class: shares are not added to coins.
+
+    A total leaves out symbols that have not traded for longer than a long weekend and, unless none
+    of the class has a typical value, those without one: it compares like with like.
     """
     symbols = list(symbols)
-    if not symbols:
-        return {}
-    newest = max(date.fromisoformat(symbol.session_date) for symbol in symbols)
-    trading = [
-        symbol
-        for symbol in symbols
-        if newest - date.fromisoformat(symbol.session_date) <= _LONG_WEEKEND
-    ]
-    most_volume = max(symbol.totals.volume for symbol in symbols)
-    most_sales = max(symbol.totals.traded_value for symbol in symbols)
-    found = {
-        summary.symbol: {
-            "volume": _gauge(summary.totals.volume, summary.typical_volume, most_volume),
-            "sales": _gauge(summary.totals.traded_value, summary.typical_sales, most_sales),
+    dates = {each.symbol: date.fromisoformat(each.session_date) for each in symbols}
+    newest = max(dates.values(), default=date.min)
+    trading = [each for each in symbols if newest - dates[each.symbol] <= _LONG_WEEKEND]
+    return {
+        of: {
+            "volume": _total([(each.totals.volume, each.typical_volume) for each in members]),
+            "sales": _total([(each.totals.traded_value, each.typical_sales) for each in members]),
         }
-        for summary in symbols
+        for of, members in _by_class(trading).items()
     }
-    found[ALL_SYMBOLS] = {
-        "volume": _total([(each.totals.volume, each.typical_volume) for each in trading]),
-        "sales": _total([(each.totals.traded_value, each.typical_sales) for each in trading]),
-    }
+
+
+def _by_class(symbols: Iterable[SymbolSummary]) -> dict[SymbolClass, list[SymbolSummary]]:
+    found: dict[SymbolClass, list[SymbolSummary]] = {}
+    for each in symbols:
+        found.setdefault(each.symbol_class, []).append(each)
     return found
 
 

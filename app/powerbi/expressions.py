@@ -163,6 +163,29 @@ class IfSingle:
 
 
 @dataclass(frozen=True)
+class IfSame:
+    """The inner expression where all rows have the same value of a column, else blank."""
+
+    column: ColumnRef
+    inner: Expression
+
+    @property
+    def dax(self) -> str:
+        lowest, highest = self._ends()
+        return f"IF({lowest.dax} = {highest.dax}, {self.inner.dax})"
+
+    def parts(self) -> tuple[Expression, ...]:
+        return *self._ends(), self.inner
+
+    def value(self, context: Context) -> Value:
+        lowest, highest = (end.value(context) for end in self._ends())
+        return self.inner.value(context) if lowest == highest else None
+
+    def _ends(self) -> tuple[Aggregate, Aggregate]:
+        return Aggregate("MIN", self.column), Aggregate("MAX", self.column)
+
+
+@dataclass(frozen=True)
 class IfFiltered:
     """One expression where a table is filtered, another where it is not."""
 

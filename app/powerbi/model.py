@@ -16,6 +16,7 @@ from app.powerbi.expressions import (
     Expression,
     IfFiltered,
     IfRising,
+    IfSame,
     IfSingle,
     MeasureRef,
     Percent,
@@ -23,7 +24,7 @@ from app.powerbi.expressions import (
 from app.powerbi.semantic_model import Column, Measure, Model, Relationship, Role, Table
 
 ALL_SYMBOLS = "*"
-"""Symbol of gold_gauge's row for all symbols together."""
+"""Symbol of gold_gauge's row for all symbols of a class."""
 
 PRICE = "#,0.00"
 INTEGER = "#,0"
@@ -80,6 +81,7 @@ VIEWS: dict[str, tuple[str, tuple[Column, ...]]] = {
         "gold_gauge",
         (
             Column("symbol", "Symbol Key", "string"),
+            Column("symbol_class", "Class", "string", visible=True),
             Column("volume", "Volume So Far", "double", INTEGER),
             Column("sales", "Sales So Far", "double", INTEGER),
             Column("typical_volume", "Volume Typically", "double", INTEGER),
@@ -164,12 +166,18 @@ def _candle(function: Literal["MIN", "MAX", "SUM"], column: str) -> Expression:
 
 
 def _gauge(column: str) -> Expression:
-    """Of the chosen symbols; of gold's row for all symbols where none is chosen."""
+    """Of the chosen symbols; of gold's row for all symbols of the class where none is chosen.
+
+    Blank where classes would be mixed: shares are not added to coins.
+    """
     symbol, amount = ColumnRef("Gauges", "Symbol Key"), ColumnRef("Gauges", column)
-    return IfFiltered(
-        "Symbols",
-        filtered=Aggregate("SUM", amount, Comparison(symbol, "<>", ALL_SYMBOLS)),
-        unfiltered=Aggregate("SUM", amount, Comparison(symbol, "=", ALL_SYMBOLS)),
+    return IfSame(
+        ColumnRef("Gauges", "Class"),
+        IfFiltered(
+            "Symbols",
+            filtered=Aggregate("SUM", amount, Comparison(symbol, "<>", ALL_SYMBOLS)),
+            unfiltered=Aggregate("SUM", amount, Comparison(symbol, "=", ALL_SYMBOLS)),
+        ),
     )
 
 
@@ -449,7 +457,7 @@ MODEL = Model(
     ),
     relationships=(
         _to(SYMBOL, "Prices", "Symbol Key"),
-        _to(SYMBOL, "Gauges", "Symbol Key", complete=False),  # the row of all symbols has none
+        _to(SYMBOL, "Gauges", "Symbol Key", complete=False),  # rows of all symbols have none
         _to(SYMBOL, "Market", "Symbol Key"),
         _to(SYMBOL, "Candles", "Symbol Key"),
         _to(SYMBOL, "Quality", "Symbol Key"),

@@ -97,9 +97,10 @@ TABLES: dict[str, tuple[str, ...]] = {
         "session_date",
         "feed",
     ),
-    # one row per symbol, and one with symbol * (not a valid symbol) for all symbols
+    # one row per symbol, and one with symbol * (not a valid symbol) for all symbols of each class
     "gold_gauge": (
         "symbol",
+        "symbol_class",  # us_stock, crypto, forex, future, other
         "volume",
         "sales",  # traded value
         "typical_volume",  # median of up to 20 earlier session dates up to the same minute, or null
@@ -228,7 +229,8 @@ def selection(table: str, columns: tuple[str, ...], database: str | None = None)
         shown = _SHOWN_QUARANTINE.format(schema=schema)
         return f"{select}{source}{shown} order by {_NEWEST_FIRST}"
     moment = "candle_time" if "candle_time" in columns else "session_date"
-    order = f" order by rows_of.symbol, rows_of.{moment}"
+    keys = [column for column in ("symbol", "symbol_class", moment) if column in columns]
+    order = f" order by {', '.join(f'rows_of.{column}' for column in keys)}"
     if table not in KEPT_SESSION_DATES:
         return select + source + order
     kept = _KEPT_SINCE.format(schema=schema, count=KEPT_SESSION_DATES[table])

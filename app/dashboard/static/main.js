@@ -26,10 +26,13 @@ const FEEDS = {
   replay: ["REPLAY", "loud", "Recorded trades, not the current market."],
 };
 
+/** @type {Record<SymbolClass, string>} */
+const CLASSES = { us_stock: "All stocks", crypto: "All crypto", forex: "All forex", future: "All futures", other: "All other symbols" };
+
 /** @returns {any} an element of index.html, of whatever kind */
 const $ = (id) => document.getElementById(id);
 const asked = readAddress();
-const store = new Store({ ...asked, symbol: null, symbols: [], summaries: new Map(), current: undefined, gauges: {}, status: null, replay: null, lastEvent: 0, skew: 0, notice: null });
+const store = new Store({ ...asked, symbol: null, symbols: [], summaries: new Map(), current: undefined, gauges: {}, classGauges: {}, status: null, replay: null, lastEvent: 0, skew: 0, notice: null });
 const now = () => Date.now() + store.get("skew");
 const getJson = async (path) => {
   const answer = await fetch(path);
@@ -76,7 +79,7 @@ const stream = new Stream({
     received();
     const summaries = new Map(summary.symbols.map((entry) => [entry.symbol, entry]));
     const symbols = [...new Set([...store.get("symbols"), ...summaries.keys()])].sort();
-    store.set({ summaries, current: summaries.get(store.get("symbol")), gauges: summary.gauges, ...(symbols.length > store.get("symbols").length ? { symbols } : {}) });
+    store.set({ summaries, current: summaries.get(store.get("symbol")), gauges: summary.gauges, classGauges: summary.class_gauges, ...(symbols.length > store.get("symbols").length ? { symbols } : {}) });
   },
   status: (status) => {
     received();
@@ -114,7 +117,7 @@ store.on(["current", "status", "zone"], ({ current: summary, status }) => {
 });
 store.on(["summaries", "symbol", "sort"], ({ summaries, symbol, sort }) => watchlist.draw([...summaries.values()], symbol, sort));
 store.on(["summaries", "symbol", "size"], ({ summaries, symbol, size }) => treemap.draw([...summaries.values()], symbol, size));
-store.on(["gauges", "symbol"], drawGauges);
+store.on(["gauges", "classGauges", "symbol"], drawGauges);
 const scrubber = new ReplayScrubber($("replay"), {
   send: async (command) => store.set({ replay: (await postJson("/api/replay", command)).replay }),
   view: (ms) => chart.showTime(ms),
@@ -137,10 +140,11 @@ function chartView() {
   return { interval, style, overlays: overlays.split(",").filter(Boolean), zone: zone() };
 }
 
-function drawGauges({ gauges, symbol, summaries }) {
-  for (const [suffix, key, name] of [["", symbol, symbol], ["-all", "*", "All symbols"]]) {
-    drawGauge($(`gauge-volume${suffix}`), `${name ?? ""}: volume`, gauges[key]?.volume);
-    drawGauge($(`gauge-sales${suffix}`), `${name ?? ""}: sales`, gauges[key]?.sales);
+function drawGauges({ gauges, classGauges, symbol, summaries }) {
+  const symbolClass = summaries.get(symbol)?.symbol_class;
+  for (const [suffix, name, both] of [["", symbol, gauges[symbol]], ["-class", CLASSES[symbolClass], classGauges[symbolClass]]]) {
+    drawGauge($(`gauge-volume${suffix}`), `${name ?? ""}: volume`, both?.volume);
+    drawGauge($(`gauge-sales${suffix}`), `${name ?? ""}: sales`, both?.sales);
   }
   const days = summaries.get(symbol)?.typical_days;
   $("gauges-hint").textContent = days

@@ -11,6 +11,12 @@ silver_typical as (
 
 ),
 
+gold_symbols as (
+
+    select * from {{ ref('gold_symbols') }}
+
+),
+
 newest_days as (
 
     select * from silver_symbol_days
@@ -22,6 +28,7 @@ symbols as (
 
     select
         newest_days.symbol,
+        gold_symbols.symbol_class,
         cast(newest_days.volume as double) as volume,
         cast(newest_days.notional as double) as sales,
         silver_typical.typical_volume,
@@ -35,6 +42,7 @@ symbols as (
         on
             newest_days.symbol = silver_typical.symbol
             and newest_days.session_date = silver_typical.session_date
+    left join gold_symbols on newest_days.symbol = gold_symbols.symbol
 
 ),
 
@@ -48,7 +56,9 @@ newest as (
 
 trading as (
 
-    select symbols.*
+    select
+        symbols.*,
+        max(symbols.typical_days) over (partition by symbols.symbol_class) > 0 as class_has_history
     from symbols
     cross join newest
     where {{ elapsed_ms(
@@ -57,32 +67,34 @@ trading as (
 
 ),
 
--- the total compares like with like: symbols without history count only where none has any
-all_symbols as (
+-- the total of a class compares like with like: symbols without history count only where no symbol
+-- of the class has any
+classes as (
 
     select
         '*' as symbol,
-        sum(symbols.volume) as volume,
-        sum(symbols.sales) as sales,
-        sum(symbols.typical_volume) as typical_volume,
-        sum(symbols.typical_sales) as typical_sales,
-        max(symbols.typical_days) as typical_days,
-        max(symbols.as_of) as as_of,
-        max(symbols.session_date) as session_date,
-        min(symbols.feed) as feed
-    from trading as symbols
-    where symbols.typical_days > 0 or (select max(trading.typical_days) from trading) = 0
-    having count(*) > 0
+        symbol_class,
+        sum(volume) as volume,
+        sum(sales) as sales,
+        sum(typical_volume) as typical_volume,
+        sum(typical_sales) as typical_sales,
+        max(typical_days) as typical_days,
+        max(as_of) as as_of,
+        max(session_date) as session_date,
+        min(feed) as feed
+    from trading
+    where typical_days > 0 or not class_has_history
+    group by symbol_class
 
 ),
 
 -- rows in the lake may carry any symbol, '*' among them
-symbols_and_total as (
+symbols_and_classes as (
 
     select * from symbols
     where symbol <> '*'
     union all
-    select * from all_symbols
+    select * from classes
 
 ),
 
@@ -90,6 +102,7 @@ final as (
 
     select
         symbol,
+        symbol_class,
         volume,
         sales,
         typical_volume,
@@ -98,16 +111,16 @@ final as (
         case when typical_volume > 0 then volume / typical_volume end as relative_volume,
         case
             when typical_volume > 0 then 2 * typical_volume
-            else max(volume) over (partition by case when symbol = '*' then 1 else 0 end)
+            else max(volume) over (partition by symbol_class, symbol = '*')
         end as gauge_max,
         case
             when typical_sales > 0 then 2 * typical_sales
-            else max(sales) over (partition by case when symbol = '*' then 1 else 0 end)
+            else max(sales) over (partition by symbol_class, symbol = '*')
         end as gauge_max_sales,
         as_of,
         session_date,
         feed
-    from symbols_and_total
+    from symbols_and_classes
 
 )
 

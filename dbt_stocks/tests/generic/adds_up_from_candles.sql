@@ -1,7 +1,7 @@
-{# Each row of the gauge equals the sums of silver's candles of its session date, and the row * the
-   sums over symbols whose newest session date is at most four days old and that have history, or over
-   all of them where none has. Older rows are checked only
-   with `full_table: true`, so that the cost does not grow with history. #}
+{# Each row of the gauge equals the sums of silver's candles of its session date, and the row * of a
+   class the sums over its symbols whose newest session date is at most four days old and that have
+   history, or over all of them where none has. Older rows are checked only with `full_table: true`,
+   so that the cost does not grow with history. #}
 {% test adds_up_from_candles(model) %}
 with newest as (
 
@@ -45,8 +45,10 @@ with_history as (
 
     select
         symbols.*,
+        gold_symbols.symbol_class,
         coalesce(silver_typical.typical_days, 0) as typical_days
     from symbols
+    left join {{ ref('gold_symbols') }} as gold_symbols on symbols.symbol = gold_symbols.symbol
     left join {{ ref('silver_typical') }} as silver_typical
         on
             symbols.symbol = silver_typical.symbol
@@ -54,13 +56,21 @@ with_history as (
 
 ),
 
+classes_with_history as (
+
+    select distinct symbol_class from with_history
+    where is_recent and typical_days > 0
+
+),
+
 expected as (
 
-    select symbol, session_date, volume, sales, as_of from symbols
+    select symbol, symbol_class, session_date, volume, sales, as_of from with_history
     where symbol <> '*'
     union all
     select
         '*' as symbol,
+        symbol_class,
         max(session_date) as session_date,
         sum(volume) as volume,
         sum(sales) as sales,
@@ -70,9 +80,9 @@ expected as (
         is_recent
         and (
             typical_days > 0
-            or not exists (select 1 from with_history where is_recent and typical_days > 0)
+            or symbol_class not in (select symbol_class from classes_with_history)
         )
-    having count(*) > 0
+    group by symbol_class
 
 ),
 
@@ -90,6 +100,7 @@ gauge as (
 
 select
     coalesce(gauge.symbol, expected.symbol) as symbol,
+    coalesce(gauge.symbol_class, expected.symbol_class) as symbol_class,
     gauge.session_date,
     expected.session_date as expected_session_date,
     gauge.volume,
@@ -99,7 +110,8 @@ select
     gauge.as_of,
     expected.as_of as expected_as_of
 from gauge
-full outer join expected on gauge.symbol = expected.symbol
+full outer join expected
+    on gauge.symbol = expected.symbol and gauge.symbol_class = expected.symbol_class
 where
     not coalesce(
         gauge.session_date = expected.session_date

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 
 from app.contracts import REJECTED_TOPIC, STOCKS_TOPIC, Rejection, encode
@@ -185,6 +186,26 @@ def test_gold_appears_when_it_is_built(
     page_tab.expect_text("vs previous close", "#tile-price")
     page_tab.expect_text("relative volatility 1.50", "#treemap")
     page_tab.expect_text("typical by now: 40 (12.50×)", "#gauge-volume")
+    assert not page_tab.errors
+
+
+def test_the_gauges_of_all_symbols_are_those_of_the_class_of_the_chosen_one(
+    make_settings: MakeSettings, serve: Serve, page_tab: PageTab
+) -> None:
+    settings = make_settings()
+    ensure_topics(settings)
+    CandleProducer(settings).send(
+        candle("AAPL", volume=Decimal(300)),
+        candle("MSFT", volume=Decimal(200)),
+        candle("BINANCE:BTCUSDT", volume=Decimal(7)),
+    )
+    page_tab.open(serve(settings) + "/?symbol=AAPL")
+    page_tab.expect_text("All stocks: volume", "#gauge-volume-class figcaption")
+    page_tab.expect_text("500", "#gauge-volume-class text")
+    page_tab.tab.select_option("#symbol", "BINANCE:BTCUSDT")
+    page_tab.expect_text("All crypto: volume", "#gauge-volume-class figcaption")
+    page_tab.expect_text("All crypto: sales", "#gauge-sales-class figcaption")
+    page_tab.expect_text("7", "#gauge-volume-class text")
     assert not page_tab.errors
 
 

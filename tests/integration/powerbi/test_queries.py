@@ -7,6 +7,7 @@ account.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,9 @@ import duckdb
 import pytest
 import sqlglot
 
+from app.powerbi.expressions import ColumnRef
 from app.powerbi.gold import published_gold, rows_of, view_sql
-from app.powerbi.layout import ReportPage, Visual
+from app.powerbi.layout import Choice, ReportPage, Visual
 from app.powerbi.model import ALL_SYMBOLS, MODEL
 from app.powerbi.queries import VisualData, answer, chosen, queries
 from app.powerbi.report import LIVE_CANDLES, PAGES
@@ -158,15 +160,30 @@ def test_candles_of_several_symbols_are_blank(gold: duckdb.DuckDBPyConnection) -
     assert answer(page, visual, {}, lambda sql: rows_of(gold, sql)).rows == []
 
 
-def test_gauges_show_one_symbol_or_the_row_of_all(gold: duckdb.DuckDBPyConnection) -> None:
-    ((page, visual),) = [each for each in VISUALS if each[1].key == "live-volume"]
+def test_gauges_show_one_symbol_or_the_row_of_all_of_a_class(
+    gold: duckdb.DuckDBPyConnection,
+) -> None:
     (item,) = asked(gold, "live-volume").rows
-    (every,) = answer(page, visual, {}, lambda sql: rows_of(gold, sql)).rows
-    rows = {row["symbol"]: row for row in rows_of(gold, "from gold.gold_gauge")}
+    rows = {
+        (row["symbol"], row["symbol_class"]): row for row in rows_of(gold, "from gold.gold_gauge")
+    }
+    of_item = rows["NVDA", "us_stock"]
 
-    assert item["Volume"] == rows["NVDA"]["volume"]
-    assert item["Volume Scale"] == rows["NVDA"]["gauge_max"] == 2 * item["Typical Volume"]
-    assert every["Volume"] == rows[ALL_SYMBOLS]["volume"]
+    assert item["Volume"] == of_item["volume"]
+    assert item["Volume Scale"] == of_item["gauge_max"] == 2 * item["Typical Volume"]
+    for of in ("us_stock", "crypto"):
+        (every,) = gauge_without_symbol(gold, Choice(ColumnRef("Gauges", "Class"), of))
+        assert every["Volume"] == rows[ALL_SYMBOLS, of]["volume"]
+
+
+def test_gauges_of_several_classes_are_blank(gold: duckdb.DuckDBPyConnection) -> None:
+    assert gauge_without_symbol(gold) == []
+
+
+def gauge_without_symbol(gold: duckdb.DuckDBPyConnection, *filters: Choice) -> list[Any]:
+    ((page, visual),) = [each for each in VISUALS if each[1].key == "live-volume"]
+    page = replace(page, filters=filters)
+    return answer(page, visual, {}, lambda sql: rows_of(gold, sql)).rows
 
 
 def test_tree_map_has_every_symbol_whichever_is_chosen(gold: duckdb.DuckDBPyConnection) -> None:

@@ -5,6 +5,7 @@ Rows may have entered the lake without the parser; silver takes them unchanged.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 from decimal import Decimal
 from pathlib import Path
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from app.contracts import CANDLES_TOPIC, REJECTED_TOPIC, STOCKS_TOPIC, Trade, Trades, Watermark
-from app.market.symbols import is_symbol
+from app.market.symbols import is_symbol, symbol_class
 from app.settings import Settings
 from app.topics import ensure_topics
 from app.warehouse import published
@@ -99,14 +100,17 @@ def test_symbols_whose_rows_are_the_same_have_the_same_gold(odd: Filled, table: 
     assert len(rows) == len({tuple(row.values()) for row in rows}) * len(SYMBOLS)
 
 
-def test_gauge_has_a_row_per_symbol_and_a_total(odd: Filled) -> None:
-    rows = odd.gold("select symbol, volume, gauge_max, as_of from gold.gold_gauge")
+def test_gauge_has_a_row_per_symbol_and_a_total_of_each_class(odd: Filled) -> None:
+    rows = odd.gold("select symbol, symbol_class, volume, gauge_max, as_of from gold.gold_gauge")
     totals = [row for row in rows if row["symbol"] == "*"]
     of_symbols = [row for row in rows if row["symbol"] != "*"]
+    counts = Counter(symbol_class(symbol) for symbol in SYMBOLS)
 
     assert {row["symbol"] for row in of_symbols} == {*SYMBOLS} - {"*"}
-    assert len({tuple(row.values())[1:] for row in of_symbols}) == 1
-    assert [row["volume"] for row in totals] == [of_symbols[0]["volume"] * len(SYMBOLS)]
+    assert len({(row["volume"], row["gauge_max"], row["as_of"]) for row in of_symbols}) == 1
+    assert {
+        row["symbol_class"]: row["volume"] / of_symbols[0]["volume"] for row in totals
+    } == counts
 
 
 def test_gold_holds_what_later_builds_brought(odd: Filled) -> None:

@@ -244,7 +244,9 @@ def test_tree_map_has_volatility_from_ten_returns_on_and_a_sector(filled: Filled
 
 
 def test_gauge_compares_with_earlier_days_up_to_the_same_minute(filled: Filled) -> None:
-    rows = {row["symbol"]: row for row in filled.gold("select * from gold.gold_gauge")}
+    found = filled.gold("select * from gold.gold_gauge")
+    rows = {row["symbol"]: row for row in found if row["symbol"] != "*"}
+    totals = {row["symbol_class"]: row for row in found if row["symbol"] == "*"}
 
     assert rows["AAPL"]["typical_days"] == 1  # the Friday of quotes alone is none
     assert rows["AAPL"]["typical_volume"] == 30 * 100  # of the 60 minutes of the day before
@@ -253,7 +255,8 @@ def test_gauge_compares_with_earlier_days_up_to_the_same_minute(filled: Filled) 
     assert rows["MSFT"]["typical_volume"] is None
     assert rows["MSFT"]["relative_volume"] is None
     assert rows["MSFT"]["gauge_max"] == rows["AAPL"]["volume"]
-    assert rows["*"]["volume"] == rows["AAPL"]["volume"]  # the only symbol with a typical volume
+    assert totals["us_stock"]["volume"] == rows["AAPL"]["volume"]  # the one with a typical volume
+    assert totals["crypto"]["volume"] == rows[BTC]["volume"]
 
 
 def test_load_and_build_again_change_nothing(filled: Filled) -> None:

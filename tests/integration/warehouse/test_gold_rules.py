@@ -118,15 +118,40 @@ def test_the_gauge_passes_its_tests(broken: Broken, test: str) -> None:
     assert broken(test) == []
 
 
-def test_the_total_compares_the_volume_of_symbols_with_history_with_their_history(
+def test_each_symbol_of_the_gauge_has_the_class_that_it_has_elsewhere(markets: Filled) -> None:
+    found = markets.gold("select symbol, symbol_class from gold.gold_gauge where symbol <> '*'")
+
+    assert {row["symbol"]: row["symbol_class"] for row in found} == {
+        symbol: symbol_class(symbol) for symbol in {*symbols_of_all(), "AAPL", "OLD"}
+    }
+
+
+def test_the_total_of_a_class_compares_the_volume_of_symbols_with_history_with_their_history(
     markets: Filled,
 ) -> None:
-    rows = {row["symbol"]: row for row in markets.gold("select * from gold.gold_gauge")}
+    rows = {
+        (row["symbol"], row["symbol_class"]): row
+        for row in markets.gold("select * from gold.gold_gauge")
+    }
+    total, members = rows["*", "us_stock"], [rows[each, "us_stock"] for each in ("AAPL", "ZZZZ")]
 
-    assert rows["*"]["volume"] == rows["AAPL"]["volume"] + rows["ZZZZ"]["volume"]
-    assert rows["*"]["relative_volume"] == rows["*"]["volume"] / (
-        rows["AAPL"]["typical_volume"] + rows["ZZZZ"]["typical_volume"]
+    assert total["volume"] == sum(each["volume"] for each in members)
+    assert total["relative_volume"] == total["volume"] / sum(
+        each["typical_volume"] for each in members
     )
+
+
+def test_the_total_of_a_class_without_history_is_that_of_all_its_symbols(markets: Filled) -> None:
+    (total,) = markets.gold(
+        "select * from gold.gold_gauge where symbol = '*' and symbol_class = 'crypto'"
+    )
+    (members,) = markets.gold(
+        "select sum(volume) as volume, max(volume) as most from gold.gold_gauge "
+        "where symbol <> '*' and symbol_class = 'crypto'"
+    )
+
+    assert total["volume"] == members["volume"] > members["most"]
+    assert total["typical_volume"] is None
 
 
 DAYS, TYPICAL = "update silver.silver_symbol_days set", "update silver.silver_typical set"
@@ -161,8 +186,12 @@ def test_a_gauge_that_is_not_what_its_candles_make_fails_its_test(
         ("then 2 * typical_sales", "then 2 * typical_volume", "gold_gauge_rules_hold"),
         ("else max(volume)", "else min(volume)", "gold_gauge_rules_hold"),
         ("else max(sales)", "else 0 * max(sales)", "gold_gauge_rules_hold"),
-        ("sum(symbols.volume)", "max(symbols.volume)", "gold_gauge_adds_up"),
-        ("sum(symbols.sales)", "sum(symbols.volume)", "gold_gauge_adds_up"),
+        ("sum(volume)", "max(volume)", "gold_gauge_adds_up"),
+        ("sum(sales)", "sum(volume)", "gold_gauge_adds_up"),
+        ("partition by symbols.symbol_class", "partition by 1", "gold_gauge_adds_up"),
+        ("group by symbol_class", "group by symbol_class, symbol", "gold_gauge_adds_up"),
+        ("gold_symbols.symbol_class,", "'us_stock' as symbol_class,", "gold_gauge_adds_up"),
+        ("gold_symbols.symbol_class,", "'share' as symbol_class,", "gold_gauge_rules_hold"),
         ("<= 4 * 86400000", "<= 20 * 86400000", "gold_gauge_adds_up"),
         ("order by session_date desc", "order by session_date", "gold_gauge_adds_up"),
         ("'*' as symbol", "'+' as symbol", "gold_gauge_adds_up"),

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from app.dashboard.gold import GoldNotBuilt, GoldReader, as_json
+from app.market.symbols import SymbolClass
 from app.settings import Settings
 from app.warehouse.published import POINTER, folder
 from tests.candle_maker import START, publish_gold
@@ -40,7 +41,10 @@ def test_rows_of_the_three_tables_are_merged_by_symbol(settings: Settings) -> No
         "1.duckdb",
         kpi=[KPI],
         treechart=[{"symbol": "AAPL", "relative_volatility": 2.0, "current_price": 9.0}],
-        gauge=[{"symbol": "AAPL", "typical_volume": 3.0}, {"symbol": "*", "typical_volume": 4.0}],
+        gauge=[
+            {"symbol": "AAPL", "typical_volume": 3.0},
+            *({"symbol": "*", "symbol_class": of, "typical_volume": 4.0} for of in SymbolClass),
+        ],
     )
     reader = GoldReader(settings)
     assert reader.refresh()

@@ -204,10 +204,12 @@ def test_a_reader_that_is_behind_after_a_sleep_is_reported(
 
 
 def test_the_summary_has_each_symbol_and_gauges(client: TestClient, live: LiveCandles) -> None:
-    apply(live, candle("AAPL", close=10), candle("MSFT", close=20))
+    apply(live, candle("AAPL", close=10), candle("MSFT", close=20), candle("OANDA:EUR_USD"))
     summary = client.get("/api/summary").json()
-    assert [entry["symbol"] for entry in summary["symbols"]] == ["AAPL", "MSFT"]
-    assert set(summary["gauges"]) == {"AAPL", "MSFT", "*"}
+    classes = {entry["symbol"]: entry["symbol_class"] for entry in summary["symbols"]}
+    assert classes == {"AAPL": "us_stock", "MSFT": "us_stock", "OANDA:EUR_USD": "forex"}
+    assert set(summary["gauges"]) == set(classes)
+    assert set(summary["class_gauges"]) == {"us_stock", "forex"}
     apply(live, candle("AAPL", minute=1, close=11))
     assert client.get("/api/summary").json()["symbols"][0]["price"] == 11
 

@@ -9,10 +9,19 @@ import pytest
 
 from app.dashboard.bar import Bar, bar_of
 from app.dashboard.day import day_totals
-from app.dashboard.summary import SymbolSummary, display_digits, gauges, summarize_symbol
+from app.dashboard.summary import (
+    SymbolSummary,
+    class_gauges,
+    display_digits,
+    gauges,
+    summarize_symbol,
+)
+from app.market.symbols import SymbolClass
 from tests.candle_maker import MINUTE, START, candle
 
 DAY = "2023-11-14"
+BTC = "BINANCE:BTCUSDT"
+US_STOCK, CRYPTO = SymbolClass.US_STOCK, SymbolClass.CRYPTO
 
 
 def bars(*prices: float, **fields: Any) -> list[Bar]:
@@ -39,8 +48,8 @@ def gold_row(as_of: int = START, **columns: Any) -> dict[str, Any]:
     } | columns
 
 
-def summary(session: list[Bar], gold: dict[str, Any] | None) -> SymbolSummary:
-    found = summarize_symbol("AAPL", day_totals(session), gold, [])
+def summary(session: list[Bar], gold: dict[str, Any] | None, symbol: str = "AAPL") -> SymbolSummary:
+    found = summarize_symbol(symbol, day_totals(session), gold, [])
     assert found
     return found
 
@@ -103,11 +112,11 @@ def test_full_scale_is_twice_the_typical_value_and_never_below_the_value() -> No
     assert found["sales"].max == 250
 
 
-def test_without_history_full_scale_is_the_largest_symbol() -> None:
-    small, large = summary([], gold_row()), summary([], gold_row(symbol="MSFT", volume=70.0))
-    found = gauges([small, SymbolSummary(**{**_fields(large), "symbol": "MSFT"})])
+def test_without_history_full_scale_is_the_largest_symbol_of_the_class() -> None:
+    small, large = summary([], gold_row()), summary([], gold_row(volume=70.0), "MSFT")
+    found = gauges([small, large, summary([], gold_row(volume=9_000.0), BTC)])
     assert found["AAPL"]["volume"].max == 70
-    assert found["*"]["volume"].value == 75
+    assert found[BTC]["volume"].max == 9_000
 
 
 def test_a_typical_value_of_0_counts_as_unknown() -> None:
@@ -115,30 +124,40 @@ def test_a_typical_value_of_0_counts_as_unknown() -> None:
     assert (found.typical, found.relative, found.max) == (None, None, 5)
 
 
+def test_each_class_has_a_gauge_of_its_symbols() -> None:
+    shares = [summary([], gold_row()), summary([], gold_row(volume=70.0), "MSFT")]
+    coins = summary([], gold_row(volume=0.25), BTC)
+    found = class_gauges([*shares, coins])
+    assert {of: each["volume"].value for of, each in found.items()} == {
+        US_STOCK: 75,
+        CRYPTO: 0.25,
+    }
+    assert found[US_STOCK]["sales"].value == 500
+
+
 def test_the_total_leaves_out_symbols_that_have_not_traded_for_long() -> None:
-    today, old = summary([], gold_row()), summary([], gold_row(session_date=date(2023, 11, 9)))
-    assert gauges([today, old])["*"]["volume"].value == 5
-
-
-def test_the_gauge_of_all_symbols_leaves_that_of_allstate_alone() -> None:
-    allstate = SymbolSummary(**{**_fields(summary([], gold_row())), "symbol": "ALL"})
-    found = gauges([allstate, summary([], gold_row(volume=70.0))])
-    assert found["ALL"]["volume"].value == 5
-    assert found["*"]["volume"].value == 75
+    long_ago = gold_row(session_date=date(2023, 11, 9))
+    old = [summary([], long_ago, symbol) for symbol in ("OLD", BTC)]
+    found = class_gauges([summary([], gold_row()), *old])
+    assert set(found) == {US_STOCK}
+    assert found[US_STOCK]["volume"].value == 5
 
 
 def test_the_total_compares_like_with_like() -> None:
     known = summary([], gold_row(volume=50.0, typical_volume=40.0))
-    new = SymbolSummary(**{**_fields(summary([], gold_row(volume=150.0))), "symbol": "NEW"})
-    new = SymbolSummary(**{**_fields(new), "typical_volume": None})
+    new = summary([], gold_row(volume=150.0), "NEW")
+    coin = summary([], gold_row(volume=3.0), BTC)
 
-    volume = gauges([known, new])["*"]["volume"]
+    found = class_gauges([known, new, coin])
 
+    volume = found[US_STOCK]["volume"]
     assert (volume.value, volume.typical, volume.relative) == (50, 40, 1.25)
+    assert found[CRYPTO]["volume"].value == 3
 
 
 def test_without_symbols_there_are_no_gauges() -> None:
     assert gauges([]) == {}
+    assert class_gauges([]) == {}
 
 
 @pytest.mark.parametrize(
@@ -155,7 +174,3 @@ def test_without_symbols_there_are_no_gauges() -> None:
 )
 def test_prices_show_the_decimals_that_most_of_them_need(prices: list[float], digits: int) -> None:
     assert display_digits(prices) == digits
-
-
-def _fields(found: SymbolSummary) -> dict[str, Any]:
-    return {name: getattr(found, name) for name in SymbolSummary.__struct_fields__}

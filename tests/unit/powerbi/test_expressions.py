@@ -13,6 +13,7 @@ from app.powerbi.expressions import (
     Expression,
     IfFiltered,
     IfRising,
+    IfSame,
     IfSingle,
     MeasureRef,
     Percent,
@@ -36,6 +37,7 @@ def value(expression: Expression, a: object, b: object, single: bool = True) -> 
         (Divide(A, MeasureRef("M")), "DIVIDE(SUM('T'[A]), [M])"),
         (Percent(B), "DIVIDE(MAX('T'[B]), 100)"),
         (IfSingle((KEY,), B), "IF(HASONEVALUE('S'[Key]), MAX('T'[B]))"),
+        (IfSame(KEY, B), "IF(MIN('S'[Key]) = MAX('S'[Key]), MAX('T'[B]))"),
         (IfFiltered("S", A, B), "IF(ISFILTERED('S'), SUM('T'[A]), MAX('T'[B]))"),
         (IfRising(A, B, False, A), "IF(SUM('T'[A]) < MAX('T'[B]), SUM('T'[A]))"),
         (
@@ -57,6 +59,16 @@ def test_division_by_nothing_is_blank() -> None:
 def test_value_of_one_is_blank_where_several_are_mixed() -> None:
     assert value(IfSingle((KEY,), B), 1, 5) == 5
     assert value(IfSingle((KEY,), B), 1, 5, single=False) is None
+
+
+def test_value_of_rows_that_are_alike_is_blank_where_they_differ() -> None:
+    lowest, highest = Aggregate("MIN", KEY), Aggregate("MAX", KEY)
+    expression = IfSame(KEY, B)
+
+    assert set(aggregates_of(expression, {})) == {lowest, highest, B}
+    for last, expected in (("x", 5), ("y", None)):
+        context = Context({lowest: "x", highest: last, B: 5}, frozenset(), {})
+        assert expression.value(context) == expected
 
 
 def test_filtered_table_takes_the_first_expression() -> None:

@@ -110,6 +110,7 @@ def test_keys_and_what_measures_aggregate_are_hidden(tables: dict[str, Node]) ->
         "Dates.Month",
         "Dates.Recency",
         "Prices.Price Time",
+        "Gauges.Class",
         "Candles.Interval",
         "Candles.Candle Time",
         "Candles.Session",

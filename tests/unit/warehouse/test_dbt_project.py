@@ -28,11 +28,8 @@ Nodes = dict[str, dict[str, Any]]
 
 USED_BY_MACROS = {"build_ledger", "load_ledger"}
 """Sources that no model reads: the loader writes them, macros and the audit read them."""
-REJOINED = {
-    ("silver_symbol_days", "silver_typical", "gold_gauge"),
-    ("gold_kpi", "gold_symbols", "gold_treechart"),
-}
-"""Both fetch a column that has a model of its own, which is tested for itself."""
+REJOINED = {("silver_symbol_days", "silver_typical", "gold_gauge")}
+"""It fetches columns that have a model of their own, which is tested for itself."""
 GRAIN_TESTED_BELOW = {
     "bronze_trades": "its rows may repeat by design; silver_trades merges them",
     "bronze_quotes": "its rows may repeat by design; silver_quotes merges them",
