@@ -151,12 +151,14 @@ class Walk:
             self._offset += 1
             final = tick == ticks
             close_time = start + tick * MINUTE // ticks - 1
+            prices = _prices(opened, high, low, self.price)
+            fields: dict[str, Any] = {name: Decimal(f"{price:.2f}") for name, price in prices}
             yield candle(
                 self.symbol,
                 feed=feed,
                 window_start=start,
                 session_date=datetime.fromtimestamp(start / 1000, UTC).date().isoformat(),
-                **{k: Decimal(f"{v:.2f}") for k, v in _prices(opened, high, low, self.price)},
+                **fields,
                 volume=Decimal(f"{volume:.3f}"),
                 notional=Decimal(f"{notional:.5f}"),
                 trade_count=tick * 7,
@@ -207,7 +209,7 @@ def keep_moving(settings: Settings, history: int = 400) -> None:
 if __name__ == "__main__":
     keep_moving(
         Settings(
-            _env_file=None,
+            _env_file=None,  # type: ignore[call-arg]
             kafka_brokers=sys.argv[1],
             tickhouse_namespace=sys.argv[2],
             tickhouse_feed="simulated",
