@@ -38,7 +38,7 @@ export class CandleChart {
     this.loading = false;
     this.chart = createChart(element, {
       autoSize: true,
-      layout: { attributionLogo: false }, // notice and link are in the footer
+      layout: { attributionLogo: false, fontFamily: getComputedStyle(element).fontFamily }, // notice and link are in the footer
       timeScale: { timeVisible: true, rightOffset: 3, tickMarkFormatter: (seconds) => this.#tick(seconds) },
       localization: { timeFormatter: (seconds) => this.#time(seconds) },
     });

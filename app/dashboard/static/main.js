@@ -143,8 +143,8 @@ function chartView() {
 function drawGauges({ gauges, classGauges, symbol, summaries }) {
   const symbolClass = summaries.get(symbol)?.symbol_class;
   for (const [suffix, name, both] of [["", symbol, gauges[symbol]], ["-class", CLASSES[symbolClass], classGauges[symbolClass]]]) {
-    drawGauge($(`gauge-volume${suffix}`), `${name ?? ""}: volume`, both?.volume);
-    drawGauge($(`gauge-sales${suffix}`), `${name ?? ""}: sales`, both?.sales);
+    drawGauge($(`gauge-volume${suffix}`), `${name ?? "No symbol"}: volume`, both?.volume);
+    drawGauge($(`gauge-sales${suffix}`), `${name ?? "No symbol"}: sales`, both?.sales);
   }
   const days = summaries.get(symbol)?.typical_days;
   $("gauges-hint").textContent = days
@@ -244,6 +244,7 @@ async function start() {
     try {
       const [found, status] = await Promise.all(["/api/symbols", "/api/status"].map(getJson));
       symbols = found.symbols;
+      received();
       showStatus(status);
     } catch {
       drawLink(); // the server does not answer; the badge shows it

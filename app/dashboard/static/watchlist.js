@@ -96,7 +96,7 @@ export class WatchList {
     }
     const tabStop = this.order.includes(this.chosen) ? this.chosen : this.order[0];
     for (const [symbol, row] of this.rows) row.tabIndex = symbol === tabStop ? 0 : -1;
-    this.empty.hidden = shown.length > 0;
+    this.empty.hidden = shown.length > 0 || !this.search.value;
   }
 
   #searchKey(event) {

@@ -269,6 +269,7 @@ def test_a_broker_that_never_was_leaves_the_page_up(
     settings = make_settings(kafka_brokers="127.0.0.1:1", tickhouse_feed="live")
     page_tab.open(serve(settings)).expect_text("KAFKA_BROKERS", "#notices")
     page_tab.expect_text("no candle yet", "#tile-price")
+    assert page_tab.tab.is_hidden("#watchlist .empty")
 
 
 def gold_of_a_day() -> dict[str, list[dict[str, Any]]]:
