@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import uvicorn
+from starlette.applications import Starlette
 
 from app.dashboard.server import DashboardServer, address, build, listen
 from app.settings import Settings
@@ -21,8 +22,14 @@ HOST = "127.0.0.1"
 @contextmanager
 def serving(settings: Settings, port: int = 0) -> Iterator[str]:
     """Serve the page of `settings` within the block; yields its address."""
+    with serving_app(build(settings, HOST, lambda: time.time_ns() // 1_000_000), port) as url:
+        yield url
+
+
+@contextmanager
+def serving_app(app: Starlette, port: int = 0) -> Iterator[str]:
+    """Serve `app` within the block; yields its address."""
     listener = listen(HOST, port)
-    app = build(settings, HOST, lambda: time.time_ns() // 1_000_000)
     config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=5)
     server = DashboardServer(config, app)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
