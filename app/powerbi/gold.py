@@ -1,7 +1,8 @@
 """Gold as the report reads it, from the file that the last build published.
 
-That file holds the tables which the live page reads. Three views are the report's own; here they
-are made from the SQL of their dbt models, whose only macro is `ref`, and from the seeds.
+That file holds the tables which the live page reads. Three views are the report's own, one of them
+over `gold_candles`; here they are made from the SQL of their dbt models, whose only macro is `ref`,
+and from the seeds.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from app.warehouse.transform import PROJECT
 
 SEEDS = ("symbols", "symbol_classes")
 """Those that gold_symbols reads; dbt builds them in another schema."""
+OWN_VIEWS = ("gold_candles", *(table.view for table in MODEL.tables if table.view not in TABLES))
+"""The report's own views, each after those that it reads."""
 _JINJA = jinja2.Environment(undefined=jinja2.StrictUndefined)
 
 
@@ -41,7 +44,7 @@ def create_views(connection: duckdb.DuckDBPyConnection) -> None:
     for seed in SEEDS:
         path = PROJECT / "seeds" / f"{seed}.csv"
         connection.read_csv(str(path), all_varchar=True).create(f"gold.{seed}")
-    for view in (table.view for table in MODEL.tables if table.view not in TABLES):
+    for view in OWN_VIEWS:
         connection.execute(f"create view gold.{view} as {view_sql(view)}")
 
 

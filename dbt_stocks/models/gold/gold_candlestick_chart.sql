@@ -1,42 +1,16 @@
--- interval, its minutes, how many of a symbol's newest session dates are kept, and the view of it
-{%- set intervals = [
-    ('1m', 1, 2, 'gold_candlestick'),
-    ('5m', 5, 5, 'gold_candlestick_5m'),
-    ('15m', 15, 10, 'gold_candlestick_15m'),
-    ('1h', 60, 30, 'gold_candlestick_1h'),
-    ('1d', 1440, 260, 'gold_candlestick_1d'),
-] %}
+-- how many of a symbol's newest session dates are kept
+{%- set kept_dates = {'1m': 2, '5m': 5, '15m': 10, '1h': 30, '1d': 260} %}
 
-with gold_data_quality as (
+with gold_candles as (
 
-    select * from {{ ref('gold_data_quality') }}
+    select * from {{ ref('gold_candles') }}
 
 ),
 
-candles as (
-    {% for candle_interval, interval_minutes, kept_dates, view in intervals %}
-    select
-        '{{ candle_interval }}' as candle_interval,
-        {{ interval_minutes }} as interval_minutes,
-        {{ kept_dates }} as kept_dates,
-        symbol,
-        candle_time,
-        candle_open,
-        candle_high,
-        candle_low,
-        candle_close,
-        trend_line,
-        volume,
-        traded_value,
-        session,
-        session_date,
-        revision,
-        status
-    from {{ ref(view) }}
-    {% if not loop.last %}
-    union all
-    {% endif %}
-    {% endfor %}
+gold_data_quality as (
+
+    select * from {{ ref('gold_data_quality') }}
+
 ),
 
 -- 1 is a symbol's newest session date with candles
@@ -54,30 +28,36 @@ recent_dates as (
 final as (
 
     select
-        candles.candle_interval,
-        candles.interval_minutes,
-        candles.symbol,
-        candles.candle_time,
-        candles.candle_open,
-        candles.candle_high,
-        candles.candle_low,
-        candles.candle_close,
-        candles.trend_line,
-        candles.volume,
-        candles.traded_value,
-        candles.session,
-        candles.session_date,
-        candles.revision,
-        candles.status,
+        gold_candles.candle_interval,
+        gold_candles.interval_minutes,
+        gold_candles.symbol,
+        gold_candles.candle_time,
+        gold_candles.candle_open,
+        gold_candles.candle_high,
+        gold_candles.candle_low,
+        gold_candles.candle_close,
+        gold_candles.trend_line,
+        gold_candles.volume,
+        gold_candles.traded_value,
+        gold_candles.session,
+        gold_candles.session_date,
+        gold_candles.revision,
+        gold_candles.status,
         row_number() over (
-            partition by candles.symbol, candles.candle_interval order by candles.candle_time desc
+            partition by gold_candles.symbol, gold_candles.candle_interval
+            order by gold_candles.candle_time desc
         ) as recency
-    from candles
+    from gold_candles
     inner join recent_dates
         on
-            candles.symbol = recent_dates.symbol
-            and candles.session_date = recent_dates.session_date
-    where recent_dates.recency <= candles.kept_dates
+            gold_candles.symbol = recent_dates.symbol
+            and gold_candles.session_date = recent_dates.session_date
+    where
+        recent_dates.recency <= case gold_candles.candle_interval
+            {% for candle_interval, dates in kept_dates.items() -%}
+            when '{{ candle_interval }}' then {{ dates }}
+            {% endfor -%}
+        end
 
 )
 

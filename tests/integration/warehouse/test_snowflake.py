@@ -250,7 +250,7 @@ def test_a_build_reads_gold_once_as_the_reporter(built: Built) -> None:
 def test_every_statement_is_allowed_and_every_privilege_needed(
     built: Built, local_snowflake: LocalSnowflake
 ) -> None:
-    """The roles of setup.sql, what the pipeline sent, and what the report would ask."""
+    """The roles of setup.sql, what the pipeline sent, the report would ask, and all candles."""
     snowflake_setup.check(built.settings)
     with opened(built.settings, "retention") as warehouse:
         later = datetime.now(UTC) + timedelta(days=built.settings.retention_trades_days)
@@ -265,6 +265,7 @@ def test_every_statement_is_allowed_and_every_privilege_needed(
                 for query in queries(page, visual, chosen("AAPL")):
                     (translated,) = sqlglot.transpile(query.sql, read="duckdb", write="snowflake")
                     connection.cursor().execute(translated)
+        connection.cursor().execute("select count(*) from GOLD.gold_candles")
     account = Account()
     sent = sorted([*built.statements(), *built.statements("POWERBI")], key=lambda s: s["number"])
     not_allowed = [

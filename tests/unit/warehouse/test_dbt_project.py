@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter, defaultdict
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -41,7 +42,7 @@ GRAIN_TESTED_BELOW = {
     "gold_candlestick_15m": "one row per row of silver_rollups, whose grain is tested",
     "gold_candlestick_1h": "one row per row of silver_rollups, whose grain is tested",
     "gold_candlestick_1d": "one row per row of silver_rollups, whose grain is tested",
-    "gold_candlestick_chart": "a selection of the candlestick views",
+    "gold_candlestick_chart": "a selection of gold_candles, whose grain is tested",
     "gold_data_quality": "one row per row of silver_symbol_days, whose grain is tested",
     "gold_quarantine": "one row per row of silver_quarantine, whose grain is tested",
 }
@@ -85,11 +86,22 @@ def layer_of(model: dict[str, Any]) -> str:
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """As every build sees it."""
+    return parsed(tmp_path_factory.mktemp("dbt"))
+
+
+@pytest.fixture(scope="module")
+def checked(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """As the data tests over all rows see it."""
+    return parsed(tmp_path_factory.mktemp("dbt"), "--vars", "full_table: true")
+
+
+def parsed(home: Path, *arguments: str) -> Project:
     settings = Settings(
         _env_file=None,  # type: ignore[call-arg]
-        tickhouse_data_dir=tmp_path_factory.mktemp("dbt"),
+        tickhouse_data_dir=home,
     )
-    done = run_dbt(settings, "parse")
+    done = run_dbt(settings, "parse", *arguments)
     assert done.returncode == 0, done.stdout + done.stderr
     return Project(json.loads((folder(settings) / "manifest.json").read_text()))
 
@@ -185,19 +197,27 @@ def test_views_are_not_chained(project: Project) -> None:
     assert max(map(depth, project.models)) < CHAINED_VIEWS
 
 
-def test_every_model_has_a_test_of_its_grain(project: Project) -> None:
+def test_every_model_has_a_test_of_its_grain(checked: Project) -> None:
     """fct_missing_primary_key_tests and fct_test_coverage. No key is declared in the database: on
     Snowflake it is not enforced, and a report would trust it."""
     tested = {
         test["attached_node"].split(".")[-1]
-        for test in project.tests
+        for test in checked.tests
         if test["attached_node"] and test["test_metadata"]["name"] in ("unique_grain", "unique")
     }
-    assert set(project.models) | set(project.seeds) == tested | set(GRAIN_TESTED_BELOW)
+    assert set(checked.models) | set(checked.seeds) == tested | set(GRAIN_TESTED_BELOW)
     assert not tested & set(GRAIN_TESTED_BELOW)
-    for node in [*project.models.values(), *project.seeds.values()]:
+    for node in [*checked.models.values(), *checked.seeds.values()]:
         assert node.get("constraints", []) == [], node["name"]
         assert all(column.get("constraints", []) == [] for column in node["columns"].values())
+
+
+def test_builds_leave_out_the_test_that_reads_all_candles(
+    project: Project, checked: Project
+) -> None:
+    left_out = {test["name"] for test in checked.tests} - {test["name"] for test in project.tests}
+
+    assert left_out == {"gold_candles_grain_is_unique"}
 
 
 def test_descriptions_are_complete_models_by_their_grain_and_numbers_by_their_unit(
