@@ -75,7 +75,7 @@ class Stage(Struct, frozen=True):
     name: StageName
     state: State
     newest_ms: int | None
-    """UNIX ms of its newest output"""
+    """UNIX ms of its newest output; None where that has the times of a replay"""
     detail: str
     """what was seen, in a few words"""
     lag: int | None = None
@@ -141,7 +141,7 @@ def _feed(seen: Observation) -> Stage:
     detail = "publishing" if seen.any_market_open or replay else "publishing; markets are closed"
     if topic.watermark_ms is not None and not replay:
         detail += f"; watermark {span(max(0, seen.now - topic.watermark_ms))} old"
-    return Stage("feed", "ok", trade_ms or topic.newest_ms, detail)
+    return Stage("feed", "ok", None if replay else trade_ms or topic.newest_ms, detail)
 
 
 def _kafka(seen: Observation) -> Stage:
@@ -156,7 +156,7 @@ def _candles(seen: Observation) -> Stage:
     lag = seen.lag.get("candles")
     topic = seen.topics.get(CANDLES_TOPIC, TopicTail(0))
     live = seen.topics.get(LIVE_TOPIC, TopicTail(0))
-    newest = topic.newest_final_end_ms
+    newest = None if seen.feed == "replay" else topic.newest_final_end_ms
     if seen.kafka_error:
         return Stage("candles", "waiting", None, "not known while Kafka does not answer")
     if topic.newest_ms is None and live.newest_ms is None:

@@ -109,6 +109,11 @@ def test_the_end_of_a_replay_is_no_problem() -> None:
     assert judged(ended, feed="replay", lag={"candles": 0})["feed"].state == "ok"
 
 
+def test_the_times_of_a_replay_have_no_age() -> None:
+    stages = judged(feed="replay")
+    assert [stages[name].newest_ms for name in ("feed", "candles")] == [None, None]
+
+
 def test_without_kafka_what_rests_on_it_is_not_known_and_only_kafka_has_a_problem() -> None:
     away = "Kafka at 127.0.0.1:1 (KAFKA_BROKERS) does not answer: refused. Start it."
     stages = judged(topics={}, lag={}, kafka_error=away)
