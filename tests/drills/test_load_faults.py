@@ -8,10 +8,9 @@ from __future__ import annotations
 import io
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -19,7 +18,6 @@ import pyarrow.parquet as pq
 import pytest
 
 from app.embedded.environment import child_environment
-from app.embedded.s3 import S3Server
 from app.lake import DATASETS, ROW_IDENTITY, ObjectKey, s3_client
 from app.lake_errors import LakeError
 from app.warehouse.commands import build, extract, load
@@ -30,7 +28,6 @@ from tests.drills.warehouses import (
     AFTER_COMMIT,
     BEFORE_COMMIT,
     DrillWarehouse,
-    OnDuckDB,
     OnSnowflake,
 )
 from tests.integration.warehouse.lake_writer import (
@@ -40,8 +37,7 @@ from tests.integration.warehouse.lake_writer import (
     trade,
     watermark,
 )
-from tests.snowflake_local.process import LocalSnowflake
-from tests.support import HANG_S, TICKHOUSE, settings_on
+from tests.support import HANG_S, TICKHOUSE
 
 pytestmark = pytest.mark.drill
 
@@ -94,18 +90,6 @@ class Pipeline:
 
 
 Fault = Callable[[Pipeline], None]
-
-
-@pytest.fixture(params=["duckdb", "snowflake"])
-def warehouse(
-    request: pytest.FixtureRequest, s3_server: S3Server, tmp_path: Path
-) -> Iterator[DrillWarehouse]:
-    settings = settings_on(s3_server, tmp_path / "data")
-    if request.param == "duckdb":
-        yield OnDuckDB(settings)
-    else:
-        with LocalSnowflake(tmp_path / "snowflake") as server:
-            yield OnSnowflake(server, settings)
 
 
 def test_silver_equals_the_topic_after_every_fault(warehouse: DrillWarehouse) -> None:

@@ -11,15 +11,18 @@ from typing import Any, ClassVar, Protocol
 
 import duckdb
 import pytest
+from snowflake.connector.errors import ProgrammingError
 
 from app.errors import TickhouseError
 from app.settings import Settings
 from app.warehouse import snowflake_connection, snowflake_setup
 from app.warehouse.interface import WarehouseError
+from app.warehouse.published import current_path
 from app.warehouse.snowflake_connection import SnowflakeUnavailable
 from tests.drills.steps import Step
 from tests.snowflake_local.process import LocalSnowflake
 
+DOES_NOT_EXIST = 2003
 BEFORE_COMMIT, AFTER_COMMIT = Step("before", "commit"), Step("after", "commit")
 
 
@@ -32,6 +35,12 @@ class DrillWarehouse(Protocol):
 
     def query(self, sql: str) -> list[tuple[Any, ...]]:
         """The rows of a query that both warehouses understand."""
+
+    def gold(self, sql: str) -> list[tuple[Any, ...]]:
+        """The rows of a query of gold as its readers see it; none before the first build.
+
+        :param sql: with `{candlestick}` for the table of candles.
+        """
 
     def away(self) -> Any:
         """Context manager: no other process can open the warehouse."""
@@ -63,6 +72,13 @@ class OnDuckDB:
     def query(self, sql: str) -> list[tuple[Any, ...]]:
         with duckdb.connect(str(self._path), read_only=True) as db:
             return db.execute(sql).fetchall()
+
+    def gold(self, sql: str) -> list[tuple[Any, ...]]:
+        path = current_path(self.settings)
+        if path is None:
+            return []
+        with duckdb.connect(str(path), read_only=True) as db:
+            return db.execute(sql.format(candlestick="gold.gold_candlestick")).fetchall()
 
     @contextmanager
     def away(self) -> Iterator[None]:
@@ -106,6 +122,14 @@ class OnSnowflake:
     def query(self, sql: str) -> list[tuple[Any, ...]]:
         with self._server.connect(database=self.settings.snowflake_database) as connection:
             return connection.cursor().execute(sql).fetchall()
+
+    def gold(self, sql: str) -> list[tuple[Any, ...]]:
+        try:
+            return self.query(sql.format(candlestick="GOLD.GOLD_CANDLESTICK"))
+        except ProgrammingError as error:
+            if error.errno != DOES_NOT_EXIST:
+                raise
+            return []
 
     @contextmanager
     def away(self) -> Iterator[None]:
