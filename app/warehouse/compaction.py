@@ -213,7 +213,7 @@ def _merged(hour: Hour, files: list[Path], folder: Path) -> Iterator[pa.RecordBa
     with duckdb.connect(config=config) as db:
         template = folder / "schema.parquet"  # with the columns that older objects lack
         pq.write_table(schema.empty_table(), template)
-        result = db.execute(
+        result = db.sql(
             f"select {names} from read_parquet([{text_literal(str(template))}, {listed}], "
             "union_by_name => true) "
             f"where {column} >= {timestamp_literal(hour.start)} and {column} < "
