@@ -1,4 +1,4 @@
-"""Candles for tests of the page: one at a time, or a small random market.
+"""Candles for tests of the page and of examples: one at a time, or a small random market.
 
 `python -m tests.candle_maker BROKERS NAMESPACE` keeps a market moving, to inspect the page by hand.
 """
