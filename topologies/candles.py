@@ -41,12 +41,12 @@ from topologies.core import candle as core
 from topologies.core.candle import NO_OUTPUT, Outcome, Rules
 from topologies.core.state_codec import CandleCodec
 from topologies.runtime import worker
-from topologies.runtime.application import IncarnationProducer
 from topologies.runtime.batched_polling import BatchedApplication
 from topologies.runtime.counters import CounterLog
 from topologies.runtime.incarnations import StateIncarnations
 from topologies.runtime.instance import Instance
 from topologies.runtime.pipelined_commits import PipelinedContext
+from topologies.runtime.producer import IncarnationProducer
 from topologies.runtime.symbol_cache import CheckpointSink, StateStores, SymbolCache
 
 logger = logging.getLogger(__name__)

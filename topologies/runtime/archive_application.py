@@ -13,11 +13,8 @@ from quixstreams.sinks.base.item import SinkItem
 from app.kafka_reads import read_to_end
 from app.settings import Settings
 from sinks.parquet_s3 import IncarnationBatch
-from topologies.runtime.application import (
-    REQUEST_TIMEOUT_S,
-    IncarnationApplication,
-    TopicIncarnations,
-)
+from topologies.runtime.application import IncarnationApplication
+from topologies.runtime.topic_incarnations import REQUEST_TIMEOUT_S, TopicIncarnations
 
 
 class ArchiveIncarnations(TopicIncarnations):

@@ -16,12 +16,10 @@ from quixstreams.context import set_message_context
 from quixstreams.kafka.consumer import raise_for_msg_error
 from quixstreams.models.messagecontext import MessageContext
 
-from topologies.runtime.application import (
-    IncarnationApplication,
-    IncarnationConsumer,
-    IncarnationProducer,
-)
+from topologies.runtime.application import IncarnationApplication
+from topologies.runtime.consumer import IncarnationConsumer
 from topologies.runtime.pipelined_commits import AlternatingProducer, PipelinedContext
+from topologies.runtime.producer import IncarnationProducer
 
 logger = logging.getLogger(__name__)
 

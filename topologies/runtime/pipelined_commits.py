@@ -26,7 +26,7 @@ from quixstreams.kafka.producer import Producer
 from quixstreams.processing import ProcessingContext
 from quixstreams.sinks.base import BaseSink
 
-from topologies.runtime.application import IncarnationProducer
+from topologies.runtime.producer import IncarnationProducer
 
 
 class AlternatingProducer(IncarnationProducer):

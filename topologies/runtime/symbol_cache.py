@@ -24,8 +24,8 @@ from quixstreams import State
 from quixstreams.dataframe import StreamingDataFrame
 from quixstreams.sinks.base import BaseSink
 
-from topologies.runtime.application import IncarnationProducer
 from topologies.runtime.pipelined_commits import PipelinedContext
+from topologies.runtime.producer import IncarnationProducer
 
 logger = logging.getLogger(__name__)
 

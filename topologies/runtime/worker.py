@@ -14,10 +14,10 @@ from quixstreams.state.rocksdb import RocksDBOptions
 
 from app.settings import Settings
 from app.topics import MAX_MESSAGE_BYTES, BrokerUnreachableError, await_topics, compact_soon
-from topologies.runtime.application import TopicIncarnations
 from topologies.runtime.batched_polling import BatchedApplication
 from topologies.runtime.incarnations import StateIncarnations, TopicRecreatedError
 from topologies.runtime.instance import Instance, claim_instance
+from topologies.runtime.topic_incarnations import TopicIncarnations
 
 logger = logging.getLogger(__name__)
 

@@ -23,7 +23,7 @@ from app.log import set_up_logging
 from app.settings import load_settings
 from topologies import candles
 from topologies.runtime import worker
-from topologies.runtime.application import IncarnationProducer
+from topologies.runtime.producer import IncarnationProducer
 from topologies.runtime.symbol_cache import CheckpointSink, SymbolCache
 
 logger = logging.getLogger("faults")

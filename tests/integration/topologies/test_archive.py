@@ -156,7 +156,7 @@ def test_poison_is_skipped_with_a_count_and_the_worker_goes_on(
 
 KILL_AT_COMMIT = """
 import os, signal
-from topologies.runtime.application import IncarnationConsumer
+from topologies.runtime.consumer import IncarnationConsumer
 IncarnationConsumer.commit = lambda *a, **k: os.kill(os.getpid(), signal.SIGKILL)
 from app.cli import main
 main()

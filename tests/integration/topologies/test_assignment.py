@@ -13,8 +13,8 @@ from app.settings import Settings
 from app.topics import BrokerUnreachableError
 from tests.integration.topologies.counting import GROUP, beside, counting
 from tests.support import await_, await_consumed, read_topic, send
-from topologies.runtime.application import IncarnationConsumer
 from topologies.runtime.batched_polling import BatchedApplication
+from topologies.runtime.consumer import IncarnationConsumer
 
 
 def changelog(settings: Settings) -> str:

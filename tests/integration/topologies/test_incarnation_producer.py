@@ -10,7 +10,7 @@ from quixstreams.models import MessageContext, Row, Topic
 from app.contracts import LIVE_TOPIC
 from app.topics import ensure_topics
 from tests.support import await_, end_offsets, read_topic
-from topologies.runtime.application import IncarnationProducer
+from topologies.runtime.producer import IncarnationProducer
 
 WAIT_MS = 60_000
 

@@ -21,8 +21,9 @@ from tests.support import (
     read_topic,
     send,
 )
-from topologies.runtime.application import IncarnationProducer, TopicIncarnations
 from topologies.runtime.pipelined_commits import AlternatingProducer
+from topologies.runtime.producer import IncarnationProducer
+from topologies.runtime.topic_incarnations import TopicIncarnations
 
 _commit = IncarnationProducer.commit_transaction
 
