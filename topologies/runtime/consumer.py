@@ -69,18 +69,17 @@ class IncarnationConsumer(InternalConsumer):
         """
         self.before_poll()
         message = super().poll(timeout)
-        self._raise_failure()
+        if self._consumer.failure is not None:
+            raise self._consumer.failure
         return message
 
     def poll_now(self) -> Any:
         """Poll one message without waiting and without calling `before_poll`."""
-        message = self._consumer.poll(0)
-        self._raise_failure()
+        consumer = self._consumer
+        message = consumer.poll(0)
+        if consumer.failure is not None:
+            raise consumer.failure
         return message
-
-    def _raise_failure(self) -> None:
-        if self._consumer.failure is not None:
-            raise self._consumer.failure
 
     def subscribe(
         self,
