@@ -18,7 +18,6 @@ installed after the loop has ended. This application honours the first and remov
 
 from __future__ import annotations
 
-import logging
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -31,8 +30,6 @@ from topologies.runtime.consumer import IncarnationConsumer
 from topologies.runtime.producer import IncarnationProducer
 from topologies.runtime.quix_version import check_quix
 from topologies.runtime.topic_incarnations import TopicIncarnations
-
-logger = logging.getLogger(__name__)
 
 
 class IncarnationApplication(Application):
