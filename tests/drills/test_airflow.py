@@ -112,7 +112,7 @@ def test_scheduled_minutes_reach_gold_and_a_killed_airflow_goes_on(
     lake = Lake(warehouse.settings)
 
     def gold_is_complete() -> bool:
-        return len(warehouse.gold("select candle_time from {candlestick}")) == lake.minutes
+        return warehouse.candles_in_gold() == lake.minutes
 
     with RunningAirflow(warehouse.settings, tmp_path) as airflow:
         for _ in range(MINUTES):

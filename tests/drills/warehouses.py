@@ -36,11 +36,8 @@ class DrillWarehouse(Protocol):
     def query(self, sql: str) -> list[tuple[Any, ...]]:
         """The rows of a query that both warehouses understand."""
 
-    def gold(self, sql: str) -> list[tuple[Any, ...]]:
-        """The rows of a query of gold as its readers see it; none before the first build.
-
-        :param sql: with `{candlestick}` for the table of candles.
-        """
+    def candles_in_gold(self) -> int:
+        """The number of one-minute candles that readers of gold see; 0 before the first build."""
 
     def away(self) -> Any:
         """Context manager: no other process can open the warehouse."""
@@ -73,12 +70,12 @@ class OnDuckDB:
         with duckdb.connect(str(self._path), read_only=True) as db:
             return db.execute(sql).fetchall()
 
-    def gold(self, sql: str) -> list[tuple[Any, ...]]:
+    def candles_in_gold(self) -> int:
         path = current_path(self.settings)
         if path is None:
-            return []
+            return 0
         with duckdb.connect(str(path), read_only=True) as db:
-            return db.execute(sql.format(candlestick="gold.gold_candlestick")).fetchall()
+            return len(db.execute("select candle_time from gold.gold_candlestick").fetchall())
 
     @contextmanager
     def away(self) -> Iterator[None]:
@@ -123,13 +120,13 @@ class OnSnowflake:
         with self._server.connect(database=self.settings.snowflake_database) as connection:
             return connection.cursor().execute(sql).fetchall()
 
-    def gold(self, sql: str) -> list[tuple[Any, ...]]:
+    def candles_in_gold(self) -> int:
         try:
-            return self.query(sql.format(candlestick="GOLD.GOLD_CANDLESTICK"))
+            return len(self.query("select candle_time from GOLD.GOLD_CANDLESTICK"))
         except ProgrammingError as error:
             if error.errno != DOES_NOT_EXIST:
                 raise
-            return []
+            return 0
 
     @contextmanager
     def away(self) -> Iterator[None]:
