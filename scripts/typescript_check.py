@@ -47,11 +47,15 @@ def type_of(schema: dict[str, Any]) -> str:
     if "enum" in schema:
         return " | ".join(f'"{value}"' for value in schema["enum"])
     kind = schema.get("type")
+    if isinstance(kind, list):
+        return " | ".join(type_of({"type": name}) for name in kind)
     if kind == "array":
         return f"({type_of(schema['items'])})[]"
     if kind == "object" and "properties" in schema:
         fields = (f"{name}: {type_of(field)}" for name, field in schema["properties"].items())
         return f"{{ {'; '.join(fields)} }}"
+    if kind == "object" and isinstance(schema.get("additionalProperties"), dict):
+        return f"Record<string, {type_of(schema['additionalProperties'])}>"
     return "null" if kind == "null" else _PRIMITIVES.get(kind or "", "unknown")
 
 

@@ -111,6 +111,23 @@ def openapi(version: str, max_candles: int, default_candles: int) -> Schema:
             }
         },
     }
+    components |= {
+        "Interval": {"enum": list(INTERVALS)},
+        "Status": _object(_status(ref) | {"replay": replay}),
+        "Summary": _object(summary),
+        "FirstView": _object(
+            {
+                "symbols": _list({"type": "string"}),
+                "status": {"$ref": "#/components/schemas/Status"},
+                "symbol": {"type": ["string", "null"]},
+                "interval": {"$ref": "#/components/schemas/Interval"},
+                "summary": {"anyOf": [ref["SymbolSummary"], {"type": "null"}]},
+                "candles": _list(ref["ShownCandle"]),
+                "event_id": {"type": "string"},
+            }
+        ),
+        "Problem": _object({"error": {"type": "string"}}),
+    }
     return {
         "openapi": "3.1.0",
         "info": {
@@ -119,7 +136,7 @@ def openapi(version: str, max_candles: int, default_candles: int) -> Schema:
             "description": "Volume is the feed's own, not the consolidated volume of all venues.",
         },
         "paths": paths,
-        "components": {"schemas": components | {"Problem": _object({"error": {"type": "string"}})}},
+        "components": {"schemas": components},
     }
 
 

@@ -16,17 +16,18 @@ from starlette.middleware import Middleware
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
-from starlette.responses import FileResponse, PlainTextResponse, Response, StreamingResponse
+from starlette.responses import HTMLResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Mount, Route
-from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.contracts import Interval
 from app.dashboard.access import RequireToken
+from app.dashboard.document import first_view, with_first_view
 from app.dashboard.gold import TABLES, GoldNotBuilt, as_json
 from app.dashboard.openapi import INTERVALS, openapi
 from app.dashboard.page import Page, installed_version
 from app.dashboard.replay import ReplayRemote
+from app.dashboard.static_files import StaticFile, StaticFiles
 from app.dashboard.stream import ChangeNotifier, stream
 from app.market.sessions import END_MS, FIRST_MS
 
@@ -99,7 +100,7 @@ def create_app(
             Route("/api/replay", routes.steer, methods=["POST"]),
             Route("/api/status", routes.status),
             Route("/api/openapi.json", routes.openapi),
-            Mount("/static", StaticFiles(directory=STATIC)),
+            Mount("/static", routes=[Route("/{path:path}", StaticFiles(STATIC).answer)]),
         ],
         lifespan=lifespan,
         middleware=[
@@ -127,6 +128,7 @@ class Routes:
     def __init__(self, page: Page) -> None:
         self._page = page
         self._remote = ReplayRemote(page.replay_folder, page.replay)
+        self._html = StaticFile(STATIC / "index.html")
         self.notifier: ChangeNotifier | None = None
 
     def stop_streams(self) -> None:
@@ -135,7 +137,11 @@ class Routes:
             self.notifier.stop()
 
     async def index(self, request: Request) -> Response:
-        return FileResponse(STATIC / "index.html")
+        server_id = self.notifier.server_id if self.notifier else ""
+        asked = request.query_params.get("symbol")
+        interval = _known_interval(request) or "1m"
+        view = await asyncio.to_thread(first_view, self._page, asked, interval, server_id)
+        return HTMLResponse(with_first_view(self._html.read().content, view))
 
     async def healthz(self, request: Request) -> Response:
         return PlainTextResponse("ok\n")
@@ -227,11 +233,15 @@ def _limit(request: Request) -> int:
 
 
 def _interval(request: Request) -> Interval:
-    text = request.query_params.get("interval", "1m")
-    for interval in INTERVALS:
-        if interval == text:
-            return interval
+    if interval := _known_interval(request):
+        return interval
+    text = request.query_params["interval"]
     raise HTTPException(400, f"The interval {text[:20]!r} is not one of {', '.join(INTERVALS)}.")
+
+
+def _known_interval(request: Request) -> Interval | None:
+    text = request.query_params.get("interval", "1m")
+    return next((interval for interval in INTERVALS if interval == text), None)
 
 
 def _before(request: Request) -> int | None:

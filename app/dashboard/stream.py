@@ -85,7 +85,7 @@ async def stream(
     if resumed is None:
         bars, version = await asyncio.to_thread(page.candles, symbol, SNAPSHOT_BARS, interval)
         snapshot = {"symbol": symbol, "interval": interval, "candles": bars}
-        yield event("snapshot", snapshot, f"{notifier.server_id}-{version}")
+        yield event("snapshot", snapshot, event_id(notifier.server_id, version))
     sent_summary, sent_forming = b"", None
     next_status = loop.time()
     while not notifier.stopped:
@@ -98,7 +98,7 @@ async def stream(
         if candles:
             summary_of_symbol = page.symbol_summary(symbol)
             update = {"symbol": symbol, "candles": candles, "summary": summary_of_symbol}
-            yield event("candles", update, f"{notifier.server_id}-{version}")
+            yield event("candles", update, event_id(notifier.server_id, version))
         if loop.time() >= next_status:
             next_status = loop.time() + STATUS_S
             summary = await asyncio.to_thread(page.summary)
@@ -114,6 +114,11 @@ def _interval_s(streams: int) -> float:
     return EVENT_INTERVAL_S if streams <= FEW_STREAMS else 2 * EVENT_INTERVAL_S
 
 
+def event_id(server_id: str, version: int) -> str:
+    """The id of an event: what the client has after it."""
+    return f"{server_id}-{version}"
+
+
 def resumed_version(server_id: str, last_event_id: str | None) -> int | None:
     """The version that an event's id stands for; None when this process did not send the event."""
     sender, _, version = (last_event_id or "").partition("-")
@@ -121,12 +126,12 @@ def resumed_version(server_id: str, last_event_id: str | None) -> int | None:
     return int(version) if sender == server_id and is_number else None
 
 
-def event(name: str, value: Any, event_id: str = "") -> bytes:
+def event(name: str, value: Any, id_: str = "") -> bytes:
     """Encode an event whose value becomes one line of JSON."""
-    return raw_event(name, msgspec.json.encode(value), event_id)
+    return raw_event(name, msgspec.json.encode(value), id_)
 
 
-def raw_event(name: str, value: bytes, event_id: str = "") -> bytes:
+def raw_event(name: str, value: bytes, id_: str = "") -> bytes:
     """Encode an event whose value is JSON already."""
-    number = b"id: " + event_id.encode() + b"\n" if event_id else b""
+    number = b"id: " + id_.encode() + b"\n" if id_ else b""
     return number + b"event: " + name.encode() + b"\ndata: " + value + b"\n\n"

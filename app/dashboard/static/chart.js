@@ -77,7 +77,7 @@ export class CandleChart {
     this.prices.applyOptions({ upColor: up, downColor: down, borderUpColor: up, borderDownColor: down, wickUpColor: up, wickDownColor: down });
     this.line.applyOptions({ color: accent });
     for (const [name, series] of Object.entries(this.overlays)) series.applyOptions({ color: css(OVERLAYS[name].colour) });
-    this.#redraw();
+    if (this.candles.size) this.#redraw();
   }
 
   // `view`: {style, overlays (names), zone (IANA name, undefined for the browser's), interval}.
@@ -86,7 +86,7 @@ export class CandleChart {
     this.prices.applyOptions({ visible: view.style === "candles" });
     this.line.applyOptions({ visible: view.style === "line" });
     for (const [name, series] of Object.entries(this.overlays)) series.applyOptions({ visible: view.overlays.includes(name) });
-    this.#redraw();
+    if (this.candles.size) this.#redraw();
   }
 
   setDigits(digits) {

@@ -1,52 +1,94 @@
 // Formats of numbers and times. Times are UNIX ms; `zone` is an IANA name, undefined the viewer's.
 
 const NONE = "–";
-const compactFormat = new Intl.NumberFormat("en", { notation: "compact", maximumSignificantDigits: 4 });
 
-// Formats of one time zone (an IANA name; undefined: the viewer's), made once each.
-const FORMATS = {
+// A formatter takes long to make, so each is made when it is first needed, and once.
+/** @type {Map<string, Intl.NumberFormat>} */
+const numbers = new Map();
+/** @type {Map<string, Intl.DateTimeFormat>} */
+const times = new Map();
+
+/** @type {Record<"day" | "year" | "minute" | "second", Intl.DateTimeFormatOptions>} */
+const TIMES = {
   day: { month: "short", day: "numeric" },
   year: { year: "numeric", month: "short", day: "numeric" },
   minute: { hour: "2-digit", minute: "2-digit", hourCycle: "h23" },
   second: { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" },
 };
-const made = new Map();
 
-function formatter(kind, timeZone) {
+/**
+ * @param {keyof typeof TIMES} kind
+ * @param {string | undefined} timeZone
+ */
+function timeFormat(kind, timeZone) {
   const key = `${kind} ${timeZone}`;
-  if (!made.has(key)) made.set(key, new Intl.DateTimeFormat(undefined, { ...FORMATS[kind], timeZone }));
-  return made.get(key);
+  const held = times.get(key) ?? new Intl.DateTimeFormat(undefined, { ...TIMES[kind], timeZone });
+  times.set(key, held);
+  return held;
 }
 
+/**
+ * @param {string} key
+ * @param {Intl.NumberFormatOptions} options
+ */
+function numberFormat(key, options) {
+  const held = numbers.get(key) ?? new Intl.NumberFormat("en", options);
+  numbers.set(key, held);
+  return held;
+}
+
+/**
+ * @param {number | null | undefined} value
+ * @param {number} digits
+ */
 export const price = (value, digits) =>
-  value == null ? NONE : value.toLocaleString("en", { minimumFractionDigits: digits, maximumFractionDigits: digits });
+  value == null ? NONE : numberFormat(`price ${digits}`, { minimumFractionDigits: digits, maximumFractionDigits: digits }).format(value);
 
-export const compact = (value) => (value == null ? NONE : compactFormat.format(value));
+/** @param {number | null | undefined} value */
+export const compact = (value) => (value == null ? NONE : numberFormat("compact", { notation: "compact", maximumSignificantDigits: 4 }).format(value));
 
-export const exact = (value) => (value == null ? NONE : value.toLocaleString("en", { maximumFractionDigits: 8 }));
+/** @param {number | null | undefined} value */
+export const exact = (value) => (value == null ? NONE : numberFormat("exact", { maximumFractionDigits: 8 }).format(value));
 
+/**
+ * @param {number | null | undefined} value
+ * @param {(size: number) => string} write
+ */
 export function signed(value, write) {
   if (value == null) return NONE;
   return (value > 0 ? "+" : value < 0 ? "−" : "") + write(Math.abs(value));
 }
 
+/** @param {number | null | undefined} value */
 export const percent = (value) => signed(value, (size) => `${size.toFixed(2)}\u00a0%`);
 
-export const arrow = (value) => (value > 0 ? "▲" : value < 0 ? "▼" : "");
+/** @param {number | null | undefined} value */
+export const arrow = (value) => ["▼", "", "▲"][Math.sign(value ?? 0) + 1];
 
-export const direction = (value) => (value > 0 ? "up" : value < 0 ? "down" : "");
+/** @param {number | null | undefined} value */
+export const direction = (value) => ["down", "", "up"][Math.sign(value ?? 0) + 1];
 
-const yearOf = (ms, zone) => formatter("year", zone).formatToParts(ms).find(({ type }) => type === "year").value;
+/** @typedef {string | undefined} Zone */
 
-export const day = (ms, zone) => formatter(yearOf(ms, zone) === yearOf(Date.now(), zone) ? "day" : "year", zone).format(ms);
-export const minute = (ms, zone) => formatter("minute", zone).format(ms);
+/** @type {(ms: number, zone: Zone) => string} */
+const date = (ms, zone) => timeFormat("year", zone).format(ms);
+/** @type {(ms: number, zone: Zone) => string | undefined} */
+const yearOf = (ms, zone) => timeFormat("year", zone).formatToParts(ms).find(({ type }) => type === "year")?.value;
+
+/** @type {(ms: number, zone: Zone) => string} */
+export const day = (ms, zone) => (yearOf(ms, zone) === yearOf(Date.now(), zone) ? timeFormat("day", zone).format(ms) : date(ms, zone));
+/** @type {(ms: number, zone: Zone) => string} */
+export const minute = (ms, zone) => timeFormat("minute", zone).format(ms);
+/** @type {(ms: number, zone: Zone) => string} */
 export const dayAndMinute = (ms, zone) => `${day(ms, zone)}, ${minute(ms, zone)}`;
+/** @type {(ms: number, zone: Zone) => boolean} */
 export const isMidnight = (ms, zone) => minute(ms, zone) === "00:00";
+/** @param {number} ms */
 export const utc = (ms) => `${new Date(ms).toISOString().slice(0, 19).replace("T", " ")} UTC`;
 
 /**
- * @param {number} ms
- * @param {{seconds?: boolean, now?: number, zone?: string}} options
+ * @param {number | null | undefined} ms
+ * @param {{seconds?: boolean, now?: number, zone?: Zone}} options
  */
 export function time(ms, { seconds = false, now = Date.now(), zone } = {}) {
   const element = document.createElement("time");
@@ -54,13 +96,14 @@ export function time(ms, { seconds = false, now = Date.now(), zone } = {}) {
     element.textContent = NONE;
     return element;
   }
-  const clock = formatter(seconds ? "second" : "minute", zone).format(ms);
-  element.textContent = day(ms, zone) === day(now, zone) ? clock : `${day(ms, zone)}, ${clock}`;
+  const clock = timeFormat(seconds ? "second" : "minute", zone).format(ms);
+  element.textContent = date(ms, zone) === date(now, zone) ? clock : `${day(ms, zone)}, ${clock}`;
   element.dateTime = new Date(ms).toISOString();
   element.title = utc(ms);
   return element;
 }
 
+/** @param {number} ms */
 export function age(ms) {
   const seconds = Math.max(0, Math.round(ms / 1000));
   if (seconds < 90) return `${seconds} s ago`;

@@ -1,9 +1,37 @@
 // Half-circle gauges in SVG: the value so far today, with a mark at the typical value by this minute.
 
+import { byId } from "./elements.js";
 import * as format from "./format.js";
 
 const SVG = "http://www.w3.org/2000/svg";
 const ARC = "M 14 84 A 66 66 0 0 1 146 84";
+
+/** @type {Record<SymbolClass, string>} */
+const CLASSES = { us_stock: "All stocks", crypto: "All crypto", forex: "All forex", future: "All futures", other: "All other symbols" };
+
+/**
+ * Those of the chosen symbol, and of all symbols of its class.
+ * @param {import("./store.js").State} state
+ */
+export function drawGauges({ gauges, classGauges, symbol, summaries }) {
+  const symbolClass = summaries.get(symbol)?.symbol_class;
+  drawPair("", symbol, gauges[symbol]);
+  drawPair("-class", CLASSES[symbolClass], classGauges[symbolClass]);
+  const days = summaries.get(symbol)?.typical_days;
+  byId("gauges-hint").textContent = days
+    ? `Today so far. Mark: median of ${days} earlier ${days === 1 ? "day" : "days"} by now.`
+    : "Today so far, no history yet.";
+}
+
+/**
+ * @param {string} suffix of the elements' ids
+ * @param {string | null} name
+ * @param {Record<string, Gauge> | undefined} both
+ */
+function drawPair(suffix, name, both) {
+  drawGauge(byId(`gauge-volume${suffix}`), `${name ?? "No symbol"}: volume`, both?.volume);
+  drawGauge(byId(`gauge-sales${suffix}`), `${name ?? "No symbol"}: sales`, both?.sales);
+}
 
 function element(tag, attributes) {
   const created = document.createElementNS(SVG, tag);
@@ -30,7 +58,7 @@ function create(figure) {
  * @param {string} name
  * @param {Gauge | undefined} gauge
  */
-export function drawGauge(figure, name, gauge) {
+function drawGauge(figure, name, gauge) {
   if (!figure.firstChild) create(figure);
   const [, fill, mark, text] = figure.querySelector("svg").children;
   const share = gauge?.typical ? Math.min(1, gauge.value / gauge.max) : 0; // without history there is no scale

@@ -1,32 +1,69 @@
 // The page's state. Panels render from it and subscribe to the keys they show; none knows another.
 
+/**
+ * @typedef {object} State
+ * @property {string | null} symbol null until the first one is known
+ * @property {Interval} interval
+ * @property {string} style
+ * @property {string} overlays names, with commas between
+ * @property {string} zone
+ * @property {string} size
+ * @property {string} sort
+ * @property {string[]} symbols
+ * @property {Map<string, SymbolSummary>} summaries of all symbols, by symbol
+ * @property {SymbolSummary | undefined} current the chosen symbol's
+ * @property {Summary["gauges"]} gauges
+ * @property {Summary["class_gauges"]} classGauges
+ * @property {Status | null} status
+ * @property {ReplayState | null} replay
+ * @property {number} lastEvent when the server last sent something; 0: the connection is broken
+ * @property {number} skew ms that the server's clock is ahead of this one
+ * @property {string | null} notice
+ */
+
 export class Store {
-  #state;
   #listeners = [];
 
+  /** @param {State} initial */
   constructor(initial) {
-    this.#state = { ...initial };
+    this.state = { ...initial };
   }
 
+  /**
+   * @template {keyof State} Key
+   * @param {Key} key
+   * @returns {State[Key]}
+   */
   get(key) {
-    return this.#state[key];
+    return this.state[key];
   }
 
   // Sets several keys at once; calls each listener of a changed key once.
   set(patch) {
-    const changed = Object.keys(patch).filter((key) => this.#state[key] !== patch[key]);
+    const changed = Object.keys(patch).filter((key) => this.state[key] !== patch[key]);
     if (changed.length === 0) return;
-    Object.assign(this.#state, patch);
+    Object.assign(this.state, patch);
     for (const { keys, listener } of this.#listeners) {
-      if (keys.some((key) => changed.includes(key))) listener(this.#state, changed);
+      if (keys.some((key) => changed.includes(key))) listener(this.state, changed);
     }
   }
 
   // Calls `listener(state, changed keys)` after changes of `keys`, and once now.
   on(keys, listener) {
     this.#listeners.push({ keys, listener });
-    listener(this.#state, keys);
+    listener(this.state, keys);
   }
+}
+
+// Stocks trade in New York; what trades around the clock has UTC days.
+/**
+ * @param {State} state
+ * @returns {string | undefined} an IANA name; undefined: the browser's
+ */
+export function shownZone({ zone, summaries, symbol }) {
+  if (zone === "utc") return "UTC";
+  if (zone === "browser") return undefined;
+  return summaries.get(symbol)?.session === "continuous" ? "UTC" : "America/New_York";
 }
 
 // What the address holds, so that a view can be sent to somebody: name in the store, in the URL,
@@ -42,12 +79,13 @@ const IN_ADDRESS = [
   ["sort", "sort", "symbol", ["symbol", "change", "volume", "relative"]],
 ];
 
+/** @returns {Pick<State, "symbol" | "interval" | "style" | "overlays" | "zone" | "size" | "sort">} */
 export function readAddress() {
   const asked = new URL(location.href).searchParams;
-  return Object.fromEntries(IN_ADDRESS.map(([key, name, fallback, allowed]) => {
+  return /** @type {any} */ (Object.fromEntries(IN_ADDRESS.map(([key, name, fallback, allowed]) => {
     const value = asked.get(name);
     return [key, value == null || (allowed && !allowed.includes(value)) ? fallback : value];
-  }));
+  })));
 }
 
 export function writeAddress(state) {

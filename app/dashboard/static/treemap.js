@@ -1,6 +1,7 @@
 // Tree map of all symbols, grouped by sector: area by a chosen measure, colour by change in percent.
 
 import * as format from "./format.js";
+import "./vendor/d3-hierarchy.min.js"; // defines d3
 
 const SVG = "http://www.w3.org/2000/svg";
 const STEPS = [0.05, 0.75, 2]; // percent, where the colour gets stronger; the legend states them

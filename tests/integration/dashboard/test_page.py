@@ -153,7 +153,7 @@ def test_symbols_and_sectors_of_gold_that_are_html_or_urls_are_shown_as_text(
         answer = page_tab.tab.request.get(f"{url}/api/candles", params={"symbol": symbol})
         assert answer.headers["content-type"] == "application/json"
         assert answer.json()["symbol"] == symbol
-    assert page_tab.tab.locator("img, body script").count() == 0
+    assert page_tab.tab.locator("img, body script:not(#first-view)").count() == 0
     assert not page_tab.errors
 
 

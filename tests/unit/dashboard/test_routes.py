@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import gzip
+import json
 import re
 from datetime import UTC, datetime
 from typing import Any
 
+import jsonschema
 import pytest
 from starlette.testclient import TestClient
 
@@ -235,8 +237,47 @@ def test_the_page_loads_nothing_from_outside_and_is_small() -> None:
 
 def test_every_module_is_fetched_without_waiting_for_the_one_that_imports_it() -> None:
     html = (STATIC / "index.html").read_text()
-    preloaded = re.findall(r'<link rel="modulepreload" href="/static/([^"]+)">', html)
-    assert preloaded == sorted(file.name for file in STATIC.glob("*.js"))
+    preloaded = re.findall(r'<link rel="modulepreload" href="/static/(\w+\.js)"', html)
+    assert sorted(preloaded) == sorted(file.name for file in STATIC.glob("*.js"))
+
+
+def first_view(client: TestClient, **query: str) -> Any:
+    html = client.get("/", params=query).text
+    found = re.search(r'<script type="application/json" id="first-view">(.*?)</script>', html)
+    assert found
+    return json.loads(found[1])
+
+
+def test_the_page_comes_with_the_candles_that_it_shows_first(
+    client: TestClient, live: LiveCandles
+) -> None:
+    apply(live, candle("AAPL", close=10), candle("MSFT", close=20))
+    view = first_view(client, symbol="MSFT", interval="1m")
+    asked = client.get("/api/candles", params={"symbol": "MSFT"}).json()
+    assert {name: view[name] for name in asked} == asked
+    assert view["summary"]["price"] == 20
+    assert view["symbols"] == ["AAPL", "MSFT"]
+    document = client.get("/api/openapi.json").json()
+    schema = document["components"]["schemas"]["FirstView"]
+    jsonschema.validate(view, schema | {"components": document["components"]})
+
+
+def test_the_first_view_of_what_is_not_known_is_the_first_symbol_by_the_minute(
+    client: TestClient, live: LiveCandles
+) -> None:
+    assert first_view(client, symbol="MSFT")["symbol"] is None
+    apply(live, candle("AAPL", close=10))
+    view = first_view(client, symbol="MSFT", interval="2m")
+    assert (view["symbol"], view["interval"]) == ("AAPL", "1m")
+
+
+def test_a_symbol_does_not_end_the_element_that_holds_the_first_view(
+    client: TestClient, live: LiveCandles
+) -> None:
+    evil = "</script><script>alert(1)</script>"
+    apply(live, candle(evil))
+    assert first_view(client)["symbol"] == evil
+    assert "<script>alert" not in client.get("/").text
 
 
 def test_health(client: TestClient) -> None:

@@ -1,0 +1,80 @@
+// Everything around the chart. Drawn from the store, after the first candle.
+
+import { byId } from "./elements.js";
+import { drawGauges } from "./gauges.js";
+import { drawLink } from "./link.js";
+import { Notices } from "./notices.js";
+import { PipelineStrip } from "./pipeline.js";
+import { RejectionList } from "./rejections.js";
+import { ReplayScrubber } from "./replay.js";
+import { getJson, postJson } from "./server.js";
+import { drawStatus } from "./status.js";
+import { shownZone } from "./store.js";
+import { drawTiles } from "./tiles.js";
+import { TreeMap, drawLegend } from "./treemap.js";
+import { WatchList } from "./watchlist.js";
+
+const SPARKLINES_MS = 60000;
+const LINK_MS = 1000;
+
+/**
+ * @param {import("./store.js").Store} store
+ * @param {import("./chart.js").CandleChart} chart
+ * @param {(symbol: string) => void} choose
+ */
+export function showPanels(store, chart, choose) {
+  const zone = () => shownZone(store.state);
+  const now = () => Date.now() + store.get("skew");
+  const pipeline = new PipelineStrip(byId("pipeline"));
+  const treemap = new TreeMap(byId("treemap"), choose);
+  const watchlist = new WatchList(byId("watchlist"), { choose, sort: (sort) => store.set({ sort }) });
+  const notices = new Notices(byId("notices"));
+  const scrubber = new ReplayScrubber(byId("replay"), {
+    send: async (command) => store.set({ replay: (await postJson("/api/replay", command)).replay }),
+    view: (ms) => chart.showTime(ms),
+    follow: () => chart.showLatest(),
+    zone,
+  });
+  byId("chart").addEventListener("latest", () => scrubber.follow());
+  new RejectionList(byId("rejections"), { load: async () => (await getJson("/api/rejections")).rejections, zone });
+  drawLegend(byId("scale"));
+
+  store.on(["current", "status", "zone"], ({ current, status }) => drawTiles(current, { now: now(), isReplay: status?.feed === "replay", zone: zone() }));
+  store.on(["summaries", "symbol", "sort"], ({ summaries, symbol, sort }) => watchlist.draw([...summaries.values()], symbol, sort));
+  store.on(["summaries", "symbol", "size"], ({ summaries, symbol, size }) => treemap.draw([...summaries.values()], symbol, size));
+  store.on(["gauges", "classGauges", "symbol"], drawGauges);
+  store.on(["replay", "zone"], ({ replay }) => scrubber.draw(replay));
+  store.on(["status", "notice"], ({ status, notice }) => notices.draw(notice, status));
+  store.on(["status"], ({ status }) => {
+    if (!status) return;
+    pipeline.draw(status.health, now());
+    drawStatus(status, { now: now(), zone: zone() });
+  });
+  const link = () => drawLink(store.state);
+  store.on(["lastEvent", "summaries", "status"], link);
+  setInterval(link, LINK_MS);
+  for (const change of ["online", "offline"]) addEventListener(change, link);
+
+  document.addEventListener("keydown", (event) => {
+    if (event.key !== "/" || /** @type {Element} */ (event.target).closest("input, select, textarea") || event.ctrlKey || event.metaKey) return;
+    event.preventDefault();
+    watchlist.focusSearch();
+  });
+  followSparklines(store, watchlist);
+}
+
+/**
+ * @param {import("./store.js").Store} store
+ * @param {WatchList} watchlist
+ */
+function followSparklines(store, watchlist) {
+  const load = async () => {
+    try {
+      watchlist.drawSparklines((await getJson("/api/sparklines")).closes);
+    } catch {
+      // the server does not answer, which the badge shows; tried again in a minute
+    }
+  };
+  store.on(["symbols"], load);
+  setInterval(load, SPARKLINES_MS);
+}

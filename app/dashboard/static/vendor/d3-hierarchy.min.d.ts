@@ -1,0 +1,2 @@
+// The script defines the global `d3`; see scripts/typescript/globals.d.ts.
+export {};
