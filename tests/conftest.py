@@ -139,9 +139,14 @@ def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
 
 
 @pytest.fixture(scope="session")
-def local_snowflake(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalSnowflake]:
-    """The session's stand-in for Snowflake: `connect()`, `statements()`. Do not stop it."""
-    with LocalSnowflake(tmp_path_factory.mktemp("snowflake")) as server:
+def local_snowflake(
+    s3_server: S3Server, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[LocalSnowflake]:
+    """The session's stand-in for Snowflake: `connect()`, `statements()`. Do not stop it.
+
+    External stages read the session's S3 server.
+    """
+    with LocalSnowflake.beside(s3_server, tmp_path_factory.mktemp("snowflake")) as server:
         yield server
 
 

@@ -1,4 +1,4 @@
-"""COPY INTO: what fakesnow's lacks of FILES, PATTERN, INCLUDE_METADATA and external stages."""
+"""COPY INTO: what fakesnow's lacks of FILES, PATTERN, metadata, `$1:column` and external stages."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def copy_into(
             column.replace(exp.column(METADATA[column.name.upper()]))
     with _lock:
         fakesnow_copy._source_glob = _matching(pattern) if pattern else _all_files
-        fakesnow_copy._inserts = _with_metadata(metadata)
+        fakesnow_copy._inserts = _with_metadata(metadata, duck)
         try:
             return _fakesnow_copy_into(duck, database, schema, statement, *rest)
         finally:
@@ -116,9 +116,11 @@ def _local_literal(url: str) -> Any:
     return _file_literal(url)
 
 
-def _with_metadata(metadata: dict[str, str]) -> Any:
+def _with_metadata(metadata: dict[str, str], duck: DuckDBPyConnection) -> Any:
     def inserts(statement: Any, parameters: Any, urls: list[str], info: Any = None) -> Any:
         made = _insert_statements(statement, parameters, urls, info)
+        if isinstance(statement.args["files"][0], exp.Subquery):
+            return [_of_file(insert, url, duck) for insert, url in zip(made, urls, strict=True)]
         for insert, url in zip(made, urls, strict=True):
             for selected in insert.expression.expressions:
                 value = metadata.get(selected.alias.upper())
@@ -129,3 +131,20 @@ def _with_metadata(metadata: dict[str, str]) -> Any:
         return made
 
     return inserts
+
+
+def _of_file(insert: exp.Insert, url: str, duck: DuckDBPyConnection) -> exp.Insert:
+    """The insert of a COPY that selects `$1:column`, which is null where the file has no such one.
+
+    fakesnow has the same expressions in the inserts of all files, and the name of a local file.
+    """
+    own = insert.copy()
+    known = fakesnow_copy._get_parquet_column_names(url, duck)
+    for selected in own.expression.expressions:
+        for name in list(selected.find_all(exp.Identifier)):
+            if isinstance(name.parent, exp.Column):
+                if name.name == METADATA["METADATA$FILENAME"]:
+                    name.parent.replace(exp.Literal.string(stages.name_in_stage(url)))
+            elif name.name not in known:
+                name.replace(exp.Null())
+    return own

@@ -26,3 +26,13 @@ def missing_object(name: str) -> ProgrammingError:
         errno=2003,
         sqlstate="02000",
     )
+
+
+def missing_file(url: str) -> ProgrammingError:
+    """The error of COPY for a file that FILES names and the stage does not have."""
+    return ProgrammingError(
+        msg=f"Remote file '{url}' was not found. If you are running a copy command, please make "
+        "sure files are not deleted when they are being loaded.",
+        errno=91016,
+        sqlstate="22000",
+    )

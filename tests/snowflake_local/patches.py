@@ -7,6 +7,7 @@ from typing import Any
 
 import duckdb
 import fakesnow.arrow as fakesnow_arrow
+import fakesnow.checks as fakesnow_checks
 import fakesnow.cursor as fakesnow_cursor
 import fakesnow.server as fakesnow_server
 import pyarrow as pa
@@ -22,6 +23,7 @@ _struct_of_timestamps = fakesnow_arrow.timestamp_to_sf_struct
 _execute = FakeSnowflakeCursor._execute
 _cast_numeric_aggregate = fakesnow_cursor.transforms.numeric_agg_implicit_cast
 _stage_info = fakesnow_server.gcs_stage_info
+_is_unqualified = fakesnow_checks.is_unqualified_table_expression
 
 
 def install() -> None:
@@ -31,6 +33,7 @@ def install() -> None:
     fakesnow_cursor.transforms.numeric_agg_implicit_cast = sum_keeps_numbers
     fakesnow_cursor.copy_into = copy_into.copy_into
     fakesnow_server.gcs_stage_info = stage_info
+    fakesnow_checks.is_unqualified_table_expression = is_unqualified
     FakeSnowflakeCursor._execute = execute
     copy_into.install()
 
@@ -76,6 +79,13 @@ def stage_info(request: Any, statement: Any, data: dict[str, Any]) -> dict[str, 
         "useVirtualUrl": False,
         "volumeHash": None,
     }
+
+
+def is_unqualified(expression: Any) -> tuple[bool, bool]:
+    """Whether a table lacks database or schema; fakesnow takes the stage of a COPY for a table."""
+    if isinstance(expression, exp.Copy):
+        return _is_unqualified(exp.Insert(this=expression.this))
+    return _is_unqualified(expression)
 
 
 def execute(cursor: FakeSnowflakeCursor, statement: Any, params: Any = None) -> None:

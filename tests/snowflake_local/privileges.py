@@ -31,6 +31,7 @@ _STAGE = re.compile(r"(?i)@(?P<name>[\w$]+\.[\w$]+\.[\w$]+)")
 _CREATED = re.compile(
     r"(?is)create\s+(?P<replace>or\s+replace\s+)?(?:(?:transient|temporary|secure)\s+)*"
     r"(?P<kind>\w+)\s+(?P<exists>if\s+not\s+exists\s+)?(?P<name>[\w.$]+)"
+    r"(?P<external>\s+url\s*=)?"
 )
 _OWNED = re.compile(
     r"(?is)(?P<word>alter|drop|truncate|comment\s+on)\s+(?:table|view)\s+"
@@ -63,6 +64,7 @@ class Account:
         self.grants: set[Grant] = set()
         self.used: set[Grant] = set()
         self._owners: dict[str, str] = {}
+        self._external_stages: set[str] = set()
         self._views: set[str] = set()
 
     def missing_privileges(self, role: str, warehouse: str, database: str, sql: str) -> list[Need]:
@@ -90,6 +92,8 @@ class Account:
             owned = need.name if need.kind == "SCHEMA" else schema
             if self._uses(Grant(role, "OWNERSHIP", "SCHEMA", owned)):
                 return True
+        if need.name in self._external_stages:
+            need = need._replace(privilege="USAGE")
         kind = "VIEW" if need.name in self._views else need.kind
         names = (need.name, f"{schema}.*")
         return any(self._uses(Grant(role, need.privilege, kind, name)) for name in names)
@@ -123,6 +127,8 @@ class Account:
 
     def _create(self, role: str, created: re.Match[str], database: str) -> None:
         name = full_name(created["name"], database)
+        if created["kind"].upper() == "STAGE" and created["external"]:
+            self._external_stages.add(name)
         if created["kind"].upper() not in ("TABLE", "VIEW"):
             return
         if created["exists"] and name in self._owners:

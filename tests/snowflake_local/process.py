@@ -14,6 +14,7 @@ from pydantic import SecretStr
 from snowflake.connector import SnowflakeConnection
 
 from app.embedded.ports import LOOPBACK, remembered_ports
+from app.embedded.s3 import S3Server
 from app.embedded.server import EmbeddedServer
 from app.settings import Settings
 
@@ -52,6 +53,18 @@ class LocalSnowflake(EmbeddedServer):
             return bool(self._get("/healthz")["success"])
         except httpx2.HTTPError:
             return False
+
+    @classmethod
+    def beside(cls, s3: S3Server, folder: Path) -> LocalSnowflake:
+        """A stand-in whose external stages read the buckets of `s3`."""
+        return cls(
+            folder,
+            {
+                "AWS_ENDPOINT_URL": s3.endpoint_url,
+                "AWS_ACCESS_KEY_ID": s3.access_key,
+                "AWS_SECRET_ACCESS_KEY": s3.secret_key,
+            },
+        )
 
     @property
     def login(self) -> dict[str, Any]:

@@ -9,7 +9,6 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from snowflake.connector import SnowflakeConnection
 from snowflake.connector.errors import ProgrammingError
 
 from app.embedded.s3 import S3Server
@@ -101,28 +100,90 @@ def test_remove_takes_only_the_files_of_its_path(cursor: Any, tmp_path: Path) ->
     ]
 
 
-def test_an_external_stage_reads_objects_of_the_bucket(s3_server: S3Server, tmp_path: Path) -> None:
-    pq.write_table(pa.table({"id": [1, 2]}), tmp_path / "object.parquet")
-    key = "external/bronze/0-1.parquet"
-    s3_server.client().upload_file(str(tmp_path / "object.parquet"), s3_server.bucket, key)
-    environment = {
-        "AWS_ENDPOINT_URL": s3_server.endpoint_url,
-        "AWS_ACCESS_KEY_ID": s3_server.access_key,
-        "AWS_SECRET_ACCESS_KEY": s3_server.secret_key,
-    }
-    with LocalSnowflake(tmp_path / "server", environment) as server:
-        database = server.new_database()
-        connection: SnowflakeConnection
-        with server.connect(database=database, schema="PUBLIC") as connection:
-            cursor = connection.cursor()
-            cursor.execute("create table ids (id int, _object varchar, _row int)")
-            cursor.execute("create storage integration lake type = external_stage")
-            cursor.execute(
-                f"create stage landing url = 's3://{s3_server.bucket}/external/' "
-                "storage_integration = lake"
-            )
-            names = "files = ('bronze/0-1.parquet')"
-            loaded = copied(cursor, names, path="/")
-            assert loaded == [(f"s3://{s3_server.bucket}/{key}", "LOADED")]
-            assert content(cursor) == [(1, key, 0), (2, key, 1)]
-            assert copied(cursor, names, path="/")[0][1] == "LOAD_SKIPPED"
+@pytest.fixture
+def on_lake(
+    local_snowflake: LocalSnowflake, snowflake_database: str, s3_server: S3Server, tmp_path: Path
+) -> Iterator[Any]:
+    """A cursor in a database with table IDS and the external stage LAKE, which has two objects."""
+    prefix = f"external/{snowflake_database}"
+    for name, column in (("0-1", "id"), ("2-3", "other")):
+        pq.write_table(pa.table({column: [1, 2]}), tmp_path / name)
+        key = f"{prefix}/bronze/{name}.parquet"
+        s3_server.client().upload_file(str(tmp_path / name), s3_server.bucket, key)
+    with local_snowflake.connect(database=snowflake_database, schema="PUBLIC") as connection:
+        opened = connection.cursor()
+        opened.execute("create table ids (id int, _object varchar, _row int)")
+        opened.execute("create storage integration lake type = external_stage")
+        opened.execute(
+            f"create stage landing url = 's3://{s3_server.bucket}/{prefix}/' "
+            "storage_integration = lake"
+        )
+        yield opened
+
+
+def of_bucket(s3_server: S3Server, database: str, name: str) -> str:
+    return f"s3://{s3_server.bucket}/external/{database}/bronze/{name}.parquet"
+
+
+def test_an_external_stage_reads_objects_of_the_bucket(
+    on_lake: Any, snowflake_database: str, s3_server: S3Server
+) -> None:
+    names = "files = ('bronze/0-1.parquet')"
+    url = of_bucket(s3_server, snowflake_database, "0-1")
+    key = url.removeprefix(f"s3://{s3_server.bucket}/")
+
+    assert copied(on_lake, names, path="/") == [(url, "LOADED")]
+    assert content(on_lake) == [(1, key, 0), (2, key, 1)]
+    assert copied(on_lake, names, path="/")[0][1] == "LOAD_SKIPPED"
+
+
+TRANSFORMING = (
+    "copy into ids (id, _object, _row) from (select $1:id::int, METADATA$FILENAME, 7::int "
+    "from @landing/bronze/) files = ({files}) file_format = (type = parquet) force = true"
+)
+
+
+def test_a_copy_selects_columns_metadata_and_constants(
+    on_lake: Any, snowflake_database: str, s3_server: S3Server
+) -> None:
+    """A column that a file lacks is null."""
+    names = ("0-1", "2-3")
+    files = ", ".join(f"'{name}.parquet'" for name in names)
+    for _ in range(2):
+        on_lake.execute(TRANSFORMING.format(files=files))
+        assert [(row[1], row[3]) for row in on_lake.fetchall()] == [("LOADED", 2)] * 2
+
+    found = [
+        of_bucket(s3_server, snowflake_database, name).removeprefix(f"s3://{s3_server.bucket}/")
+        for name in names
+    ]
+    assert sorted(content(on_lake), key=str) == sorted(
+        2 * [(1, found[0], 7), (2, found[0], 7), (None, found[1], 7), (None, found[1], 7)], key=str
+    )
+
+
+def test_a_copy_with_qualified_names_needs_no_schema_of_the_session(
+    on_lake: Any, local_snowflake: LocalSnowflake, snowflake_database: str
+) -> None:
+    qualified = TRANSFORMING.replace("ids", f"{snowflake_database}.PUBLIC.ids").replace(
+        "@landing", f"@{snowflake_database}.PUBLIC.landing"
+    )
+    with local_snowflake.connect(database=snowflake_database) as connection:
+        connection.cursor().execute(qualified.format(files="'0-1.parquet'"))
+    assert len(content(on_lake)) == 2
+
+
+def test_a_file_that_the_stage_does_not_have_is_an_error(on_lake: Any) -> None:
+    with pytest.raises(ProgrammingError, match=r"Remote file .* was not found") as raised:
+        on_lake.execute(TRANSFORMING.format(files="'0-1.parquet', '4-5.parquet'"))
+    assert raised.value.errno == 91016
+    assert content(on_lake) == []
+
+
+def test_an_external_stage_is_listed(
+    on_lake: Any, snowflake_database: str, s3_server: S3Server
+) -> None:
+    rows = on_lake.execute("list @landing/bronze/2").fetchall()
+
+    assert [row[0] for row in rows] == [of_bucket(s3_server, snowflake_database, "2-3")]
+    assert on_lake.execute("list @landing/silver/").fetchall() == []
