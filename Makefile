@@ -52,7 +52,8 @@ connector-tests: install ## The tests of the Snowflake loader with version 5 of 
 	$$(bash scripts/uv.sh "$(PYTHON)") pip install --quiet --python $(BIN)/python \
 		--target $(CONNECTOR_5) "snowflake-connector-python>=5,<6"
 	PYTHONPATH=$(CONNECTOR_5) $(BIN)/python -c "import snowflake.connector as c; print(c.__version__)"
-	PYTHONPATH=$(CONNECTOR_5) $(PYTEST) -n 0 tests/integration/warehouse/test_snowflake_load.py $(PYTEST_OPTIONS)
+	PYTHONPATH=$(CONNECTOR_5) $(PYTEST) -n 0 tests/integration/warehouse/test_snowflake_load.py \
+		tests/integration/warehouse/test_snowflake_external.py $(PYTEST_OPTIONS)
 
 # Others by path: make python-tests PYTHONS="python3.12 /opt/python3.13/bin/python3.13"
 PYTHONS ?= python3.11 python3.12 python3.13

@@ -36,6 +36,8 @@ PREFIXES = (
 )
 IDENTIFIER = r"^[A-Z_][A-Z0-9_$]*$"
 """Snowflake's names that need no quotes, in upper case."""
+ROLE_ARN = r"^arn:aws[a-z-]*:iam::\d{12}:role/\S+$"
+"""A role of AWS, by its Amazon resource name."""
 TEST_PREFIX = "TICKHOUSE_TEST_"
 """Prefix of variables that only the project's tests read."""
 AIRFLOW_PREFIX = "AIRFLOW__"
@@ -118,6 +120,9 @@ class Settings(BaseSettings):
     snowflake_loader_role: str = Field("TICKHOUSE_LOADER", pattern=IDENTIFIER)
     snowflake_transformer_role: str = Field("TICKHOUSE_TRANSFORMER", pattern=IDENTIFIER)
     snowflake_reporter_role: str = Field("TICKHOUSE_REPORTER", pattern=IDENTIFIER)
+    snowflake_stage: Literal["internal", "external"] = "internal"
+    snowflake_storage_integration: str = Field("TICKHOUSE_LAKE", pattern=IDENTIFIER)
+    snowflake_storage_role_arn: str | None = Field(None, pattern=ROLE_ARN)
     snowflake_host: str | None = None
     snowflake_port: int | None = Field(None, ge=1, le=65_535)
     snowflake_protocol: Literal["https", "http"] | None = None
@@ -219,6 +224,11 @@ class Settings(BaseSettings):
     def lake_prefix(self) -> str:
         """Key prefix of this namespace's objects in the bucket: empty or `NAMESPACE/`."""
         return f"{self.tickhouse_namespace}/" if self.tickhouse_namespace else ""
+
+    @property
+    def lake_url(self) -> str:
+        """The bucket's address in S3, where all namespaces are."""
+        return f"s3://{self.lake_bucket}/"
 
     @property
     def finals_delay_s(self) -> float:

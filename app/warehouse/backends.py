@@ -15,6 +15,8 @@ def open_warehouse(settings: Settings) -> Warehouse:
     if settings.warehouse == "snowflake":
         # The connector takes a second to import, which only this backend should cost.
         from app.warehouse.snowflake import SnowflakeWarehouse
+        from app.warehouse.snowflake_external import SnowflakeOnLake
 
-        return SnowflakeWarehouse(settings)
+        is_external = settings.snowflake_stage == "external"
+        return SnowflakeOnLake(settings) if is_external else SnowflakeWarehouse(settings)
     return DuckDBWarehouse(settings.warehouse_path)

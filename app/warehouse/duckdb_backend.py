@@ -106,7 +106,7 @@ class DuckDBWarehouse:
         try:
             for dataset, tables in _by_dataset(batch).items():
                 self._insert(dataset, pa.concat_tables(tables), load_id, loaded_at)
-            ledger = pa.Table.from_pylist([ledger_row(f, load_id, loaded_at) for f in batch])
+            ledger = pa.Table.from_pylist([ledger_row(f.entry, load_id, loaded_at) for f in batch])
             self._db.register("batch", ledger)
             self._db.execute(
                 "delete from RAW.LOAD_LEDGER where status = 'rejected' "

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import pyarrow as pa
 
@@ -43,6 +43,14 @@ class LakeObject(NamedTuple):
     size: int
 
 
+class LedgerEntry(NamedTuple):
+    """What the ledger has of an object: its number of rows, or the reason it is rejected for."""
+
+    object: LakeObject
+    row_count: int
+    reason: str | None = None
+
+
 class FetchedObject(NamedTuple):
     """An object with its rows, or with the reason it is rejected for."""
 
@@ -50,12 +58,24 @@ class FetchedObject(NamedTuple):
     rows: pa.Table | None
     reason: str | None = None
 
+    @property
+    def entry(self) -> LedgerEntry:
+        count = 0 if self.rows is None else self.rows.num_rows
+        return LedgerEntry(self.object, count, self.reason)
+
 
 class RejectedObject(NamedTuple):
     """An object that the ledger has as rejected, as it was then, and the reason."""
 
     object: LakeObject
     reason: str
+
+
+class Loaded(NamedTuple):
+    """What a load has written into the ledger."""
+
+    load_id: int
+    entries: list[LedgerEntry]
 
 
 class Build(NamedTuple):
@@ -126,3 +146,11 @@ class Warehouse(Protocol):
 
     def close(self) -> None:
         """Close the connection."""
+
+
+@runtime_checkable
+class LakeReader(Protocol):
+    """A warehouse that reads the lake's objects itself, so that nobody downloads them for it."""
+
+    def load_from_lake(self, objects: Sequence[LakeObject], loaded_at: datetime) -> Loaded:
+        """Like `Warehouse.load`; objects that cannot be read, or lack values, are rejected."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from app.warehouse.interface import Build, FetchedObject
+from app.warehouse.interface import Build, LedgerEntry
 
 
-def ledger_row(fetched: FetchedObject, load_id: int, loaded_at: datetime) -> dict[str, Any]:
+def ledger_row(entry: LedgerEntry, load_id: int, loaded_at: datetime) -> dict[str, Any]:
     """The row of RAW.LOAD_LEDGER of an object, by column."""
-    key, etag, size = fetched.object
+    key, etag, size = entry.object
     return {
         "object_key": str(key),
         "dataset": key.dataset,
@@ -20,9 +20,9 @@ def ledger_row(fetched: FetchedObject, load_id: int, loaded_at: datetime) -> dic
         "last_offset": key.last_offset,
         "etag": etag,
         "size_bytes": size,
-        "row_count": 0 if fetched.rows is None else fetched.rows.num_rows,
-        "status": "loaded" if fetched.rows is not None else "rejected",
-        "reason": fetched.reason,
+        "row_count": entry.row_count,
+        "status": "loaded" if entry.reason is None else "rejected",
+        "reason": entry.reason,
         "load_id": load_id,
         "loaded_at": loaded_at,
     }

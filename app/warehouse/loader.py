@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
-from app.warehouse.interface import FetchedObject, LakeObject, Warehouse
+from app.warehouse.interface import FetchedObject, LakeObject, LakeReader, Loaded, Warehouse
 from app.warehouse.objects import Lake
 from app.warehouse.raw import RETRY_COMMAND
 
@@ -44,22 +44,31 @@ def load_objects(
     """
     wanted = warehouse.not_loaded(list(objects), retry_rejected=retry_rejected)
     count, rows, rejected = 0, Counter[str](), dict[str, str]()
-    for batch in batches(lake.fetch(wanted)):
-        for fetched in batch:
-            key = fetched.object.key
-            if fetched.rows is None:
-                rejected[str(key)] = fetched.reason or ""
-                log.error(
-                    "%s is rejected, the load continues: %s. It is tried again when it changes, "
-                    "and by `%s`.",
-                    *(key, (fetched.reason or "").rstrip("."), RETRY_COMMAND),
-                )
-            else:
-                rows[key.dataset] += fetched.rows.num_rows
-        count += len(batch)
-        load_id = warehouse.load(batch, now)
-        log.info("load %d: %d objects", load_id, len(batch))
+    for load_id, entries in _loads(warehouse, lake, wanted, now):
+        for item, row_count, reason in entries:
+            if reason is None:
+                rows[item.key.dataset] += row_count
+                continue
+            rejected[str(item.key)] = reason
+            log.error(
+                "%s is rejected, the load continues: %s. It is tried again when it changes, and "
+                "by `%s`.",
+                *(item.key, reason.rstrip("."), RETRY_COMMAND),
+            )
+        count += len(entries)
+        log.info("load %d: %d objects", load_id, len(entries))
     return LoadResult(count, dict(rows), rejected)
+
+
+def _loads(
+    warehouse: Warehouse, lake: Lake, wanted: Sequence[LakeObject], now: datetime
+) -> Iterator[Loaded]:
+    if isinstance(warehouse, LakeReader):
+        for start in range(0, len(wanted), BATCH_OBJECTS):
+            yield warehouse.load_from_lake(wanted[start : start + BATCH_OBJECTS], now)
+    else:
+        for batch in batches(lake.fetch(wanted)):
+            yield Loaded(warehouse.load(batch, now), [fetched.entry for fetched in batch])
 
 
 def batches(

@@ -187,9 +187,18 @@ def schema_reason(found: pa.Schema, wanted: pa.Schema) -> str | None:
 
 def null_reason(rows: pa.Table, dataset: str) -> str | None:
     """Name the required columns that contain nulls, as part of a sentence; None if none does."""
-    needed = (*REQUIRED[dataset], *ROW_IDENTITY, "_incarnation")
-    empty = [name for name in needed if rows.column(name).null_count]
-    return f"columns must not be null and are: {', '.join(empty)}" if empty else None
+    return nulls_reason(n for n in required_columns(dataset) if rows.column(n).null_count)
+
+
+def required_columns(dataset: str) -> tuple[str, ...]:
+    """The columns that have a value in every row."""
+    return (*REQUIRED[dataset], *ROW_IDENTITY, "_incarnation")
+
+
+def nulls_reason(empty: Iterable[str]) -> str | None:
+    """A part of a sentence on required columns with nulls; None if there are none."""
+    names = ", ".join(empty)
+    return f"columns must not be null and are: {names}" if names else None
 
 
 def _reason(error: Any) -> str:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 import tempfile
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from app.warehouse.interface import (
     Build,
     FetchedObject,
     LakeObject,
+    LedgerEntry,
     PartitionFolder,
     RejectedObject,
     WarehouseError,
@@ -105,17 +106,24 @@ class SnowflakeWarehouse:
 
     def load(self, batch: Sequence[FetchedObject], loaded_at: datetime) -> int:
         load_id = self.newest_load() + 1
+        self._try(lambda: self._load(batch, load_id, utc(loaded_at)), load_id, batch[0].object)
+        return load_id
+
+    def _try(self, load: Callable[[], None], load_id: int, first: LakeObject) -> None:
+        """Load, again in a new session if that may help.
+
+        :param first: an object of the load, whose row of the ledger shows that it was committed.
+        """
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                self._load(batch, load_id, utc(loaded_at))
-                return load_id
+                return load()
             except errors.Error as error:
                 if attempt == ATTEMPTS or not is_retryable(error):
                     raise explained(self._settings, error, f"Load {load_id} failed") from None
                 log.warning("load %d failed and is tried again: %s", load_id, error)
                 self._reconnect()
-                if self._is_committed(batch, load_id):
-                    return load_id
+                if self._is_committed(first, load_id):
+                    return None
         raise AssertionError
 
     def _load(self, batch: Sequence[FetchedObject], load_id: int, loaded_at: datetime) -> None:
@@ -126,31 +134,33 @@ class SnowflakeWarehouse:
             try:
                 for dataset in sent:
                     cursor.execute(stage.put_statement(self._database, run, dataset, Path(folder)))
-                self._commit(cursor, run, sent, batch, load_id, loaded_at)
+
+                def copy(cursor: Any) -> list[LedgerEntry]:
+                    self._copy(cursor, run, sent)
+                    return [fetched.entry for fetched in batch]
+
+                self._commit(copy, load_id, loaded_at)
             finally:
                 self._remove(run, bool(sent))
 
+    def _copy(self, cursor: Any, run: str, sent: dict[str, list[FetchedObject]]) -> None:
+        for dataset, objects in sent.items():
+            for start in range(0, len(objects), stage.MAX_FILES):
+                part = objects[start : start + stage.MAX_FILES]
+                names = [stage.staged_name(fetched) for fetched in part]
+                cursor.execute(stage.copy_statement(self._database, run, dataset, names))
+                stage.require_loaded(dataset, part, stage.copied_files(cursor))
+
     def _commit(
-        self,
-        cursor: Any,
-        run: str,
-        sent: dict[str, list[FetchedObject]],
-        batch: Sequence[FetchedObject],
-        load_id: int,
-        loaded_at: datetime,
+        self, copy: Callable[[Any], list[LedgerEntry]], load_id: int, loaded_at: datetime
     ) -> None:
+        """Run `copy` with a cursor, and write its result into the ledger, in one transaction."""
+        cursor = self._connection.cursor()
         cursor.execute("begin")
         try:
-            for dataset, objects in sent.items():
-                for start in range(0, len(objects), stage.MAX_FILES):
-                    part = objects[start : start + stage.MAX_FILES]
-                    names = [stage.staged_name(fetched) for fetched in part]
-                    cursor.execute(stage.copy_statement(self._database, run, dataset, names))
-                    columns = [column[0] for column in cursor.description]
-                    copied = stage.copied_files(columns, cursor.fetchall())
-                    stage.require_loaded(dataset, part, copied)
+            entries = copy(cursor)
             self._require_free(cursor, load_id)
-            self._write_ledger(cursor, batch, load_id, loaded_at)
+            self._write_ledger(cursor, entries, load_id, loaded_at)
             cursor.execute("commit")
         except BaseException:
             self._roll_back()
@@ -169,12 +179,12 @@ class SnowflakeWarehouse:
             )
 
     def _write_ledger(
-        self, cursor: Any, batch: Sequence[FetchedObject], load_id: int, loaded_at: datetime
+        self, cursor: Any, entries: Sequence[LedgerEntry], load_id: int, loaded_at: datetime
     ) -> None:
-        for start in range(0, len(batch), stage.MAX_FILES):
-            part = batch[start : start + stage.MAX_FILES]
-            self._delete_rejected(cursor, [str(fetched.object.key) for fetched in part])
-            rows = [ledger_row(fetched, load_id, loaded_at) for fetched in part]
+        for start in range(0, len(entries), stage.MAX_FILES):
+            part = entries[start : start + stage.MAX_FILES]
+            self._delete_rejected(cursor, [str(entry.object.key) for entry in part])
+            rows = [ledger_row(entry, load_id, loaded_at) for entry in part]
             row_values = f"({', '.join(['%s'] * len(LOAD_LEDGER))})"
             cursor.execute(
                 f"insert into {self._ledger} ({', '.join(LOAD_LEDGER)}) "
@@ -193,11 +203,11 @@ class SnowflakeWarehouse:
         if cursor.execute(f"select 1 from {rows} limit 1", keys).fetchone():
             cursor.execute(f"delete from {rows}", keys)
 
-    def _is_committed(self, batch: Sequence[FetchedObject], load_id: int) -> bool:
+    def _is_committed(self, first: LakeObject, load_id: int) -> bool:
         """Whether a commit whose answer was lost has happened."""
         (row,) = self._query(
             f"select count(*) from {self._ledger} where object_key = %s and load_id = %s",
-            [str(batch[0].object.key), load_id],
+            [str(first.key), load_id],
         )
         return bool(row[0])
 

@@ -128,7 +128,7 @@ def connect(settings: Settings, role: str, **arguments: Any) -> Any:
 
 def explained(settings: Settings, error: Exception, what: str) -> TickhouseError:
     """The error as a sentence: what failed, why, and what to do."""
-    reason = _first_line(error)
+    reason = first_line(error)
     account = f"{what} (account {settings.snowflake_account}, user {settings.snowflake_user})"
     if is_retryable(error) and errno(error) not in LOGIN_REJECTED:
         return SnowflakeUnavailable(
@@ -151,7 +151,8 @@ def errno(error: Exception) -> int:
     return number if isinstance(number, int) else 0
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """Snowflake's message: its first line has the number, the second what is wrong."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
     line = " ".join(lines[:2]).strip()
     return line if line.endswith(".") else f"{line}."

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
+
+from snowflake.connector import DictCursor
 
 import app
 from app.errors import TickhouseError
+from app.lake import incarnation_note_key
 from app.settings import Settings
 from app.warehouse.interface import WarehouseError
 from app.warehouse.raw import table_statements
 from app.warehouse.snowflake_connection import connect, explained
+from app.warehouse.snowflake_external import STAGE as LAKE_STAGE
 from app.warehouse.snowflake_stage import STAGE, STAGED_COLUMNS
 
-SETUP = Path(app.__file__).resolve().parents[1] / "snowflake" / "setup.sql"
+FOLDER = Path(app.__file__).resolve().parents[1] / "snowflake"
+SETUP = FOLDER / "setup.sql"
+EXTERNAL_STAGE = FOLDER / "external_stage.sql"
 ADMIN_ROLE = "ACCOUNTADMIN"
 NAMES = {
     "STOCKS": "snowflake_database",
@@ -22,8 +29,11 @@ NAMES = {
     "TICKHOUSE_LOADER": "snowflake_loader_role",
     "TICKHOUSE_TRANSFORMER": "snowflake_transformer_role",
     "TICKHOUSE_REPORTER": "snowflake_reporter_role",
+    "TICKHOUSE_LAKE": "snowflake_storage_integration",
+    "s3://tickhouse/": "lake_url",
+    "arn:aws:iam::123456789012:role/tickhouse-lake": "snowflake_storage_role_arn",
 }
-"""Settings by the names of their defaults in setup.sql."""
+"""Settings by the names of their defaults, or examples, in setup.sql and external_stage.sql."""
 
 
 def init_statements(settings: Settings) -> list[str]:
@@ -34,13 +44,30 @@ def init_statements(settings: Settings) -> list[str]:
 
 
 def setup_statements(settings: Settings) -> list[str]:
-    """The statements of setup.sql with the names of the settings."""
-    lines = [line for line in SETUP.read_text().splitlines() if not line.startswith("--")]
+    """The statements of setup.sql, and of an external stage, with the names of the settings.
+
+    :raises WarehouseError: the stage is external, and its role of AWS is not set.
+    """
+    files = [SETUP]
+    if settings.snowflake_stage == "external":
+        files.append(EXTERNAL_STAGE)
+        if settings.snowflake_storage_role_arn is None:
+            raise WarehouseError(
+                "SNOWFLAKE_STAGE=external needs SNOWFLAKE_STORAGE_ROLE_ARN, the role of AWS that "
+                "may read the lake's bucket; docs/snowflake.md has the steps."
+            )
+    lines = [
+        line
+        for file in files
+        for line in file.read_text().splitlines()
+        if not line.startswith("--")
+    ]
 
     def named(word: re.Match[str]) -> str:
         return str(getattr(settings, NAMES[word[0]]))
 
-    text = re.sub(rf"\b({'|'.join(NAMES)})\b", named, "\n".join(lines))
+    names = "|".join(map(re.escape, NAMES))
+    text = re.sub(rf"(?<![\w-])(?:{names})(?![\w-])", named, "\n".join(lines))
     return [part.strip() for part in text.split(";\n") if part.strip(" \n;")]
 
 
@@ -86,9 +113,13 @@ def check(settings: Settings) -> None:
 
 def _problems(settings: Settings) -> Iterator[str]:
     database = settings.snowflake_database
+    is_external = settings.snowflake_stage == "external"
+    stage = f"{database}.{LAKE_STAGE if is_external else STAGE}"
+    # A folder of the bucket with few objects: what is asked is only whether it can be listed.
+    path = f"/{settings.lake_prefix}{incarnation_note_key('')}" if is_external else ""
     needs = {
         settings.snowflake_loader_role: {
-            f"The stage {database}.{STAGE}": f"list @{database}.{STAGE}",
+            f"The stage {stage}": f"list @{stage}{path.removesuffix('.json')}",
             **{
                 f"The table {database}.{table}": f"select * from {database}.{table} limit 0"
                 for table in _tables()
@@ -117,6 +148,38 @@ def _problems(settings: Settings) -> Iterator[str]:
                     yield f"{thing} is missing or not granted to {role}: {reason}"
         finally:
             connection.close()
+    if is_external:
+        yield from _problems_of_lake(settings)
+
+
+def _problems_of_lake(settings: Settings) -> Iterator[str]:
+    """Whether the external stage has the bucket that the settings name."""
+    unreachable = unreachable_lake(settings)
+    if unreachable is not None:
+        yield unreachable
+    schema, stage = LAKE_STAGE.split(".")
+    asked = f"show stages in schema {settings.snowflake_database}.{schema}"
+    with closing(connect(settings, settings.snowflake_loader_role)) as connection:
+        cursor = connection.cursor(DictCursor)
+        urls = [row["url"] for row in cursor.execute(asked).fetchall() if row["name"] == stage]
+    for url in urls:
+        if url.rstrip("/") != settings.lake_url.rstrip("/"):
+            yield (
+                f"The stage {settings.snowflake_database}.{LAKE_STAGE} reads {url}, and the lake "
+                f"(LAKE_BUCKET) is {settings.lake_url}: drop the stage, and allow the bucket in "
+                f"the integration {settings.snowflake_storage_integration}."
+            )
+
+
+def unreachable_lake(settings: Settings) -> str | None:
+    """A sentence on a lake that an account cannot read by an external stage, or None."""
+    if settings.lake_endpoint_url is None or settings.snowflake_host is not None:
+        return None
+    return (
+        f"SNOWFLAKE_STAGE is external, and the lake is at {settings.lake_endpoint_url} "
+        "(LAKE_ENDPOINT_URL): Snowflake reads buckets of Amazon S3 only. Leave LAKE_ENDPOINT_URL "
+        "empty, or set SNOWFLAKE_STAGE=internal."
+    )
 
 
 def _tables() -> list[str]:

@@ -91,16 +91,16 @@ def remove_statement(database: str, run: str) -> str:
     return f"remove @{database}.{STAGE}/{run}/"
 
 
-def copied_files(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[Copied]:
-    """Read the answer of COPY INTO.
+def copied_files(cursor: Any) -> list[Copied]:
+    """Read the answer of the COPY INTO that `cursor` has executed.
 
     It is a row per file, or, when there was none to load, one row with only a status: "Copy
     executed with 0 files processed." The list is empty then.
 
     :raises WarehouseError: the answer has neither form.
     """
-    names = [column.lower() for column in columns]
-    answers = [dict(zip(names, row, strict=True)) for row in rows]
+    names = [column[0].lower() for column in cursor.description]
+    answers = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
     if len(answers) == 1 and NOTHING_DONE in str(answers[0].get("status")):
         return []
     if not all({"file", "status", "rows_loaded"} <= set(answer) for answer in answers):

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from app.embedded.s3 import S3Server
-from tests.drills.warehouses import DrillWarehouse, OnDuckDB, OnSnowflake
+from tests.drills.warehouses import DrillWarehouse, OnDuckDB, OnLake, OnSnowflake
 from tests.snowflake_local.process import LocalSnowflake
 from tests.support import settings_on
 
@@ -21,5 +21,6 @@ def warehouse(
     if request.param == "duckdb":
         yield OnDuckDB(settings)
     else:
-        with LocalSnowflake(tmp_path / "snowflake") as server:
-            yield OnSnowflake(server, settings)
+        kind = OnSnowflake if request.param == "snowflake" else OnLake
+        with LocalSnowflake.beside(s3_server, tmp_path / "snowflake") as server:
+            yield kind(server, settings)

@@ -92,6 +92,7 @@ class Pipeline:
 Fault = Callable[[Pipeline], None]
 
 
+@pytest.mark.parametrize("warehouse", ["duckdb", "snowflake", "snowflake-external"], indirect=True)
 def test_silver_equals_the_topic_after_every_fault(warehouse: DrillWarehouse) -> None:
     pipeline, settings = Pipeline(warehouse), warehouse.settings
     pipeline.lake.put("candles", [candle("AAPL", 0, "10 12 9 11")])
@@ -185,7 +186,8 @@ def another_machine_loads(pipeline: Pipeline) -> None:
 
 def lake_is_away(pipeline: Pipeline) -> None:
     away = pipeline.settings.model_copy(update={"lake_endpoint_url": "http://127.0.0.1:1"})
-    for listed in (None, extract(pipeline.settings)):
+    listings = [None, extract(pipeline.settings)] if pipeline.warehouse.downloads else [None]
+    for listed in listings:
         with pytest.raises(LakeError, match="does not answer"):
             load(away, listed)
 
@@ -248,6 +250,9 @@ def backlog(pipeline: Pipeline) -> None:
 
 def put_bad_objects(pipeline: Pipeline) -> dict[ObjectKey, str]:
     """Objects that are rejected, each with a part of the reason."""
+    downloads = pipeline.warehouse.downloads
+    unreadable = "not a readable Parquet file" if downloads else "COPY INTO cannot read it"
+    lacking = "columns are missing: price" if downloads else "must not be null and are: price"
     table = pa.Table.from_pylist([trade("AAPL", 1, "10")], schema=DATASETS["trades"])
     written = io.BytesIO()
     pq.write_table(table, written)
@@ -257,9 +262,9 @@ def put_bad_objects(pipeline: Pipeline) -> dict[ObjectKey, str]:
     for offset, (content, reason) in enumerate(
         [
             (b"", "not a readable Parquet file"),
-            (b"PAR1 corrupt PAR1", "not a readable Parquet file"),
-            (pages_lost, "not a readable Parquet file"),
-            (table.drop_columns(["price"]), "columns are missing: price"),
+            (b"PAR1 corrupt PAR1", unreadable),
+            (pages_lost, unreadable),
+            (table.drop_columns(["price"]), lacking),
             (table, "must not be null and are: _topic_id"),
         ]
     ):
@@ -277,7 +282,8 @@ def assert_quarantine(pipeline: Pipeline, bad: dict[ObjectKey, str]) -> None:
     reasons = {key: reason for key, reason, _ in rows}
     assert len(rows) == len(bad)
     assert reasons.keys() == {str(key) for key in bad}
-    assert all(bad[key] in reasons[str(key)] for key in bad)
+    for key, reason in bad.items():
+        assert reason in reasons[str(key)]
 
     ((_, *command),) = {tuple(command.split()) for *_, command in rows}
     tried = "select min(load_id) from RAW.LOAD_LEDGER where status = 'rejected'"

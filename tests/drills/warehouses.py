@@ -30,6 +30,8 @@ class DrillWarehouse(Protocol):
     settings: Settings
     steps: dict[str, Step]
     """the steps of a load, each by what is done when it is reached"""
+    downloads: bool
+    """whether a load fetches the objects from the lake"""
     unavailable: tuple[type[TickhouseError], str]
     """what a load raises while the warehouse is away, and a part of the message"""
 
@@ -52,6 +54,7 @@ class DrillWarehouse(Protocol):
 class OnDuckDB:
     """A DuckDB file, which is away while another process has it open."""
 
+    downloads = True
     steps: ClassVar = {
         "listed": Step("before", "GetObject"),
         "downloaded": Step("before", "insert into RAW.TRADES"),
@@ -100,6 +103,7 @@ def _hold_open(path: str) -> None:
 class OnSnowflake:
     """A database of a stand-in of its own, which is away after a SIGKILL."""
 
+    downloads = True
     steps: ClassVar = {
         "listed": Step("before", "GetObject"),
         "downloaded": Step("before", "put"),
@@ -110,8 +114,8 @@ class OnSnowflake:
     }
     unavailable = (SnowflakeUnavailable, "Try again")
 
-    def __init__(self, server: LocalSnowflake, settings: Settings) -> None:
-        self.settings = server.as_warehouse(settings)
+    def __init__(self, server: LocalSnowflake, settings: Settings, **more: Any) -> None:
+        self.settings = server.as_warehouse(settings, **more)
         self._server = server
         self._data = server.folder / "data"
         snowflake_setup.init(self.settings, dry_run=False)
@@ -151,3 +155,22 @@ class OnSnowflake:
         shutil.rmtree(self._data)
         self._data.with_name("copy").rename(self._data)
         self._server.start()
+
+
+class OnLake(OnSnowflake):
+    """The same, with an external stage: the stand-in reads the lake itself."""
+
+    downloads = False
+    steps: ClassVar = {
+        "listed": Step("before", "begin"),
+        "copied": Step("after", "copy into"),
+        "counted": Step("before", "insert into"),
+        "before commit": BEFORE_COMMIT,
+        "after commit": AFTER_COMMIT,
+    }
+
+    def __init__(self, server: LocalSnowflake, settings: Settings) -> None:
+        arn = "arn:aws:iam::123456789012:role/lake"
+        super().__init__(
+            server, settings, snowflake_stage="external", snowflake_storage_role_arn=arn
+        )

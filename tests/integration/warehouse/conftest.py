@@ -24,6 +24,8 @@ from tests.integration.warehouse.lake_writer import (
     trade,
     watermark,
 )
+from tests.integration.warehouse.on_snowflake import OnSnowflake
+from tests.snowflake_local.process import LocalSnowflake
 from tests.support import settings_on
 
 Rows = list[dict[str, Any]]
@@ -42,6 +44,13 @@ def lake_settings(
         return settings_on(s3_server, tmp_path_factory.mktemp("data"), **overrides)
 
     return make
+
+
+@pytest.fixture
+def on_snowflake(
+    local_snowflake: LocalSnowflake, lake_settings: Callable[..., Settings]
+) -> OnSnowflake:
+    return OnSnowflake(local_snowflake, lake_settings())
 
 
 class Filled:

@@ -197,6 +197,13 @@ class LakeWriter:
         self.put_table(key, pa.Table.from_pylist(complete, schema=DATASETS[dataset]))
         return key
 
+    def table(self, key: ObjectKey) -> pa.Table:
+        """The rows of the object `key`."""
+        body = self._client.get_object(
+            Bucket=self._settings.lake_bucket, Key=self._settings.lake_prefix + str(key)
+        )["Body"].read()
+        return pq.read_table(io.BytesIO(body))
+
     def put_table(self, key: ObjectKey, table: pa.Table) -> None:
         """Write `table` as the object `key`, whatever its columns."""
         buffer = io.BytesIO()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -11,7 +10,6 @@ import pytest
 from snowflake.connector import errors
 
 from app.lake import DATASETS, ObjectKey
-from app.settings import Settings
 from app.warehouse import published, snowflake_connection, snowflake_setup
 from app.warehouse.commands import build, extract, load
 from app.warehouse.compaction import loaded_hours
@@ -30,39 +28,7 @@ from tests.integration.warehouse.lake_writer import (
     trade,
     watermark,
 )
-from tests.snowflake_local.process import LocalSnowflake
-
-MakeSettings = Callable[..., Settings]
-_databases = itertools.count(1)
-
-
-class OnSnowflake:
-    """Settings with a database of their own, set up, and what was sent since."""
-
-    def __init__(self, server: LocalSnowflake, settings: Settings) -> None:
-        self.server, self.settings = server, settings
-        self.lake = LakeWriter(settings)
-
-    def rows(self, query: str) -> list[Any]:
-        database = self.settings.snowflake_database
-        with self.server.connect(database=database, schema="RAW") as connection:
-            return connection.cursor().execute(query).fetchall()
-
-    def sent(self) -> list[dict[str, Any]]:
-        """The statements of the pipeline's user since the set-up, and their roles."""
-        return [s for s in self.server.statements(self.first) if s["user"] == "TICKHOUSE"]
-
-    first = 0
-
-
-@pytest.fixture
-def on_snowflake(local_snowflake: LocalSnowflake, lake_settings: MakeSettings) -> OnSnowflake:
-    database = f"STOCKS_{next(_databases)}"
-    settings = local_snowflake.as_warehouse(lake_settings(), snowflake_database=database)
-    snowflake_setup.init(settings, dry_run=False)
-    ready = OnSnowflake(local_snowflake, settings)
-    ready.first = len(local_snowflake.statements())
-    return ready
+from tests.integration.warehouse.on_snowflake import OnSnowflake
 
 
 def fill(lake: LakeWriter) -> None:
