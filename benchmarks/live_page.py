@@ -34,6 +34,10 @@ WATCHED = "AAPL"
 SYMBOLS = [WATCHED, *(f"S{number:03d}" for number in range(1, 50))]
 HISTORY_MINUTES = 120
 WARM_UP_S = 5
+OPENED_S = 3
+LOADS = 5
+EMPTIED_S = 10
+"""How often the list of paints is taken out of the page, whose heap is measured."""
 PAINTED = """
 window.painted = [];
 document.addEventListener("DOMContentLoaded", () => {
@@ -50,23 +54,41 @@ document.addEventListener("DOMContentLoaded", () => {
 });
 """
 PROSE = """
-{rate:,} partial candles a second of 50 symbols, {seconds} s, over {minutes} minutes of history;
+{rate:,} partial candles a second of 50 symbols, {seconds:,} s, over {minutes} minutes of history;
 Kafka, server, feeder and headless Chromium (software rendering) on the same machine. *message →
 paint*: from the feeder's call of its Kafka client to the frame that shows that close; closes that a
-newer one replaced before they were drawn are left out. *first candle*: from the start of the
-navigation, without a cache. *Page's CPU*: the main thread of the tab, from Chromium's durations of
-tasks. *Heap*: JavaScript's, after a collection, at the end against the beginning. *Readers*: event
-streams of the same symbol, all of which are read; CPU and memory (PSS) of the server's process.
+newer one replaced before they were drawn are left out: the page draws the newest, eight times a
+second. *first candle*: from the start of the navigation, without a cache, in a window that has been
+open for {opened} s (Chromium loads pages of its own when it opens one). *Page's CPU*: time that the
+tab's main thread is on a core. *of it, JavaScript*: the page's scripts and the chart library, with
+its calls that draw on canvases; the rest is Chromium's layout, and painting without a graphics
+processor. *Heap*: JavaScript's, after a collection, at the end against the beginning. *Readers*:
+event streams of the same symbol, all of which are read; CPU and memory (PSS) of the server's
+process.
 """
+LONG_PROSE = """
+As above, for {seconds:,} s: a tab that stays open. Each minute begins a new candle of each symbol.
+*Heap*: JavaScript's, after a collection; between the first and the last figure every five minutes.
+"""
+LONG_S = 1_800
+HEAP_EVERY_S = 300
 ROWS = [
     ("message → paint, p50", "–", "{p50_ms:.0f} ms"),
     ("message → paint, p99", "100 ms", "{p99_ms:.0f} ms"),
     ("first candle, median of 5 loads", "500 ms", "{first_ms:.0f} ms"),
     ("page, compressed", "350 KB", "{page_kb:.0f} KB"),
     ("page's CPU, of a core", "5 %", "{client_cpu:.1%}"),
-    ("heap, end − beginning", "flat", "{heap_mb:+.1f} MB of {heap_at_start_mb:.1f}"),
+    ("of it, JavaScript", "–", "{script_cpu:.1%}"),
+    ("heap, beginning → end, MB", "flat", "{heaps}"),
     ("server's CPU with {readers} readers, of a core", "50 %", "{server_cpu:.0%}"),
     ("server's memory with {readers} readers", "250 MB", "{server_mb:.0f} MB"),
+]
+LONG_ROWS = [
+    ("message → paint, p50", "–", "{p50_ms:.0f} ms"),
+    ("message → paint, p99", "100 ms", "{p99_ms:.0f} ms"),
+    ("page's CPU, of a core", "5 %", "{client_cpu:.1%}"),
+    ("of it, JavaScript", "–", "{script_cpu:.1%}"),
+    ("heap, MB", "flat", "{heaps}"),
 ]
 
 
@@ -76,7 +98,10 @@ class Tab(NamedTuple):
 
 
 def feed(settings: Settings, minute_start: int, rate: int, stopped: Connection) -> None:
-    """Send `rate` partial candles a second until told to stop; then send back when each went."""
+    """Send `rate` partial candles a second until told to stop; then send back when each went.
+
+    Each minute has its own: the chart gets longer, as on a day.
+    """
     producer, sent = CandleProducer(settings), {}
     began, number = time.monotonic(), 0
     while not stopped.poll():
@@ -84,7 +109,8 @@ def feed(settings: Settings, minute_start: int, rate: int, stopped: Connection) 
             time.sleep(ahead)
         symbol, step = SYMBOLS[number % len(SYMBOLS)], number // len(SYMBOLS)
         close = round(200 + step / 100, 2)
-        made = partial(symbol, close=close, window_start=minute_start, last_offset=number)
+        minute = minute_start + int(time.monotonic() - began) // 60 * MINUTE
+        made = partial(symbol, close=close, window_start=minute, last_offset=number)
         if symbol == WATCHED:
             sent[close] = time.time() * 1000
         producer.send(made, flush=False)
@@ -116,7 +142,8 @@ def open_tab(browser: Browser, url: str) -> Tab:
     page = browser.new_context(viewport={"width": 1440, "height": 900}).new_page()
     page.add_init_script(PAINTED)
     devtools = page.context.new_cdp_session(page)
-    devtools.send("Performance.enable")
+    devtools.send("Performance.enable", {"timeDomain": "threadTicks"})
+    page.wait_for_timeout(OPENED_S * 1000)
     page.goto(url)
     page.wait_for_function("() => painted.length > 0")
     return Tab(page, devtools)
@@ -147,10 +174,17 @@ def heap_bytes(tab: Tab) -> int:
     return int(tab.devtools.send("Runtime.getHeapUsage")["usedSize"])
 
 
-def task_s(tab: Tab) -> float:
-    """Seconds that the tab's main thread has worked."""
-    metrics = tab.devtools.send("Performance.getMetrics")["metrics"]
-    return float(next(m["value"] for m in metrics if m["name"] == "TaskDuration"))
+class Work(NamedTuple):
+    """Seconds that the tab's main thread has been on a core."""
+
+    tasks: float
+    script: float
+
+    @classmethod
+    def of(cls, tab: Tab) -> Work:
+        found = tab.devtools.send("Performance.getMetrics")["metrics"]
+        metrics = {metric["name"]: metric["value"] for metric in found}
+        return cls(metrics["TaskDuration"], metrics["ScriptDuration"])
 
 
 def read_events(port: int, count: int, ready: Connection) -> None:
@@ -173,9 +207,7 @@ def read_events(port: int, count: int, ready: Connection) -> None:
         time.sleep(0.05)
 
 
-def with_readers(
-    server: psutil.Process, port: int, count: int, seconds: float
-) -> tuple[float, int]:
+def with_readers(server: psutil.Process, port: int, count: int, seconds: float) -> dict[str, float]:
     """CPU share and memory of the server while `count` streams are read."""
     context = get_context("spawn")
     ours, theirs = context.Pipe()
@@ -187,13 +219,13 @@ def with_readers(
         before, began = sum(server.cpu_times()[:2]), time.monotonic()
         time.sleep(seconds)
         share = (sum(server.cpu_times()[:2]) - before) / (time.monotonic() - began)
-        return share, int(server.memory_full_info().pss)
+        return {"server_cpu": share, "server_mb": server.memory_full_info().pss / 1e6}
     finally:
         process.kill()
         process.join()
 
 
-def measure(settings: Settings, browser: Browser, args: argparse.Namespace) -> dict[str, float]:
+def measure(settings: Settings, browser: Browser, args: argparse.Namespace) -> dict[str, Any]:
     """Serve the page, feed it, and measure."""
     now_ms = time.time_ns() // 1_000_000
     minute_start = now_ms // MINUTE * MINUTE
@@ -208,8 +240,10 @@ def measure(settings: Settings, browser: Browser, args: argparse.Namespace) -> d
     try:
         await_(lambda: listens(port), 60, "the page")
         with feeding(settings, minute_start, args.rate) as finish:
-            found = _measure_tab(browser, url, args.seconds)
-            streams = with_readers(psutil.Process(server.pid), port, args.readers, 20)
+            found = {} if args.long else _measure_loads(browser, url)
+            found |= _measure_tab(browser, url, LONG_S if args.long else args.seconds)
+            if not args.long:
+                found |= with_readers(psutil.Process(server.pid), port, args.readers, 20)
             sent = finish()
     finally:
         stop(server)
@@ -220,30 +254,33 @@ def measure(settings: Settings, browser: Browser, args: argparse.Namespace) -> d
         "p50_ms": percentile(latencies, 50),
         "p99_ms": percentile(latencies, 99),
         "frames": len(latencies),
-        "server_cpu": streams[0],
-        "server_mb": streams[1] / 1e6,
     }
 
 
+def _measure_loads(browser: Browser, url: str) -> dict[str, Any]:
+    loads = sorted(first_candle_ms(browser, url) for _ in range(LOADS))
+    return {"first_ms": loads[LOADS // 2], "page_kb": page_bytes(browser, url) / 1000}
+
+
 def _measure_tab(browser: Browser, url: str, seconds: float) -> dict[str, Any]:
-    loads = sorted(first_candle_ms(browser, url) for _ in range(5))
-    weight = page_bytes(browser, url)
     tab = open_tab(browser, url)
     tab.page.wait_for_function("() => painted.length > 10")
     tab.page.wait_for_timeout(WARM_UP_S * 1000)
     tab.page.evaluate("painted.length = 0")
-    heap, worked, began = heap_bytes(tab), task_s(tab), time.monotonic()
-    tab.page.wait_for_timeout(seconds * 1000)
-    client_cpu = (task_s(tab) - worked) / (time.monotonic() - began)
-    painted = tab.page.evaluate("painted")
-    heap_end = heap_bytes(tab)
+    heaps, worked, began = [heap_bytes(tab)], Work.of(tab), time.monotonic()
+    painted = []
+    while (left := began + seconds - time.monotonic()) > 0:
+        tab.page.wait_for_timeout(min(left, EMPTIED_S) * 1000)
+        painted += tab.page.evaluate("painted.splice(0)")
+        if time.monotonic() - began > len(heaps) * HEAP_EVERY_S:
+            heaps.append(heap_bytes(tab))
+    done, took = Work.of(tab), time.monotonic() - began
+    heaps.append(heap_bytes(tab))
     tab.page.context.close()
     return {
-        "first_ms": loads[2],
-        "page_kb": weight / 1000,
-        "client_cpu": client_cpu,
-        "heap_at_start_mb": heap / 1e6,
-        "heap_mb": (heap_end - heap) / 1e6,
+        "client_cpu": (done.tasks - worked.tasks) / took,
+        "script_cpu": (done.script - worked.script) / took,
+        "heaps_mb": [heap / 1e6 for heap in heaps],
         "painted": painted,
     }
 
@@ -253,6 +290,9 @@ def main() -> None:
     parser.add_argument("--rate", type=int, default=1_000)
     parser.add_argument("--seconds", type=int, default=60)
     parser.add_argument("--readers", type=int, default=200)
+    parser.add_argument(
+        "--long", action="store_true", help="30 minutes: heap, CPU and latency only"
+    )
     parser.add_argument("--keep", action="store_true")
     args = parser.parse_args()
     with ExitStack() as stack:
@@ -263,16 +303,21 @@ def main() -> None:
         browser = playwright.chromium.launch(executable_path=chromium_path(), args=BROWSER_FLAGS)
         found = measure(settings, browser, args)
         browser.close()
-    values = found | {"readers": args.readers}
-    rows = [[what.format(**values), aim, got.format(**values)] for what, aim, got in ROWS]
+    heaps = " → ".join(f"{heap:.1f}" for heap in found["heaps_mb"])
+    values = found | {"readers": args.readers, "heaps": heaps}
+    chosen = LONG_ROWS if args.long else ROWS
+    rows = [[what.format(**values), aim, got.format(**values)] for what, aim, got in chosen]
+    seconds = LONG_S if args.long else args.seconds
     report(
-        "live_page",
-        "The live page",
+        "live_page_long" if args.long else "live_page",
+        "The live page for 30 minutes" if args.long else "The live page",
         ["what", "aim", "measured"],
         rows,
         found,
-        PROSE.format(rate=args.rate, seconds=args.seconds, minutes=HISTORY_MINUTES),
-        keep=args.keep or vars(args) == vars(parser.parse_args([])),
+        (LONG_PROSE if args.long else PROSE).format(
+            rate=args.rate, seconds=seconds, minutes=HISTORY_MINUTES, opened=OPENED_S
+        ),
+        keep=args.keep or args.long or vars(args) == vars(parser.parse_args([])),
     )
 
 
