@@ -1,4 +1,4 @@
-"""Server-sent events: a snapshot, then changed candles, at most twenty times a second.
+"""Server-sent events: a snapshot, then changed candles, at most eight times a second.
 
 A stream has no queue. It keeps the version it last sent and reads newer changes from the live
 candles, so a slow client gets fewer updates, not a backlog. The version is also the event's id: a
@@ -18,9 +18,8 @@ import msgspec
 from app.contracts import Interval
 from app.dashboard.page import Page
 
-EVENT_INTERVAL_S = 0.05
-FEW_STREAMS = 50
-"""With more of them the interval between events is twice as long: they share one core."""
+EVENT_INTERVAL_S = 0.125
+"""A browser draws the whole chart at each event: how often decides what an open page costs."""
 MIN_INTERVAL_S = 0.02
 """Changes of other symbols wake a stream too: this limits how often it checks."""
 STATUS_S = 1.0
@@ -106,12 +105,8 @@ async def stream(
                 sent_summary = summary
                 yield raw_event("summary", summary)
             yield event("status", page.status())
-        await asyncio.sleep(_interval_s(notifier.streams) if candles else MIN_INTERVAL_S)
+        await asyncio.sleep(EVENT_INTERVAL_S if candles else MIN_INTERVAL_S)
         await _wait(change, next_status - loop.time())
-
-
-def _interval_s(streams: int) -> float:
-    return EVENT_INTERVAL_S if streams <= FEW_STREAMS else 2 * EVENT_INTERVAL_S
 
 
 def event_id(server_id: str, version: int) -> str:

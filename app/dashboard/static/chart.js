@@ -3,8 +3,9 @@
 import { Backdrop } from "./backdrop.js";
 import * as format from "./format.js";
 import { movedByKey } from "./keys.js";
-import { legendOf } from "./legend.js";
+import { drawLegend } from "./legend.js";
 import { OVERLAYS } from "./overlays.js";
+import { PACE_MS, paced } from "./pace.js";
 import { isCut, newestSession, runs, withGaps } from "./sessions.js";
 
 const MAX_CANDLES = 6000; // a page that stays open for days drops its oldest candles
@@ -19,10 +20,12 @@ const seconds = (ms) => /** @type {any} */ (ms / 1000);
 const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
 export class CandleChart {
+  #legendOfNewest;
+
   // `latest`: the button that returns to the newest candle, shown while that is out of view.
   // `loadOlder(before ms)` returns a promise of the candles that start before, oldest first.
   constructor(element, legend, latest, loadOlder) {
-    const { createChart, createSeriesMarkers, CandlestickSeries, HistogramSeries, LineSeries } = window.LightweightCharts;
+    const { createChart, CandlestickSeries, HistogramSeries, LineSeries } = window.LightweightCharts;
     this.element = element;
     this.legend = legend;
     this.loadOlder = loadOlder;
@@ -53,8 +56,15 @@ export class CandleChart {
     this.chart.panes()[1].setHeight(90);
     this.backdrop = new Backdrop();
     this.prices.attachPrimitive(this.backdrop);
-    this.markers = createSeriesMarkers(this.prices, []);
-    this.chart.subscribeCrosshairMove((move) => this.#drawLegend(move.time ? this.candles.get(Number(move.time) * 1000) : null));
+    /** @type {number | null} the start of the candle under the crosshair */
+    this.pointed = null;
+    this.#legendOfNewest = paced(() => this.#drawLegend(), PACE_MS);
+    this.chart.subscribeCrosshairMove((move) => { // also after each frame
+      const pointed = move.time ? Number(move.time) * 1000 : null;
+      if (pointed === this.pointed) return;
+      this.pointed = pointed;
+      this.#drawLegend();
+    });
     this.chart.timeScale().subscribeVisibleLogicalRangeChange((range) => {
       latest.hidden = !range || range.to > this.slots.length - 2;
       this.#loadWhenNear(range);
@@ -94,7 +104,7 @@ export class CandleChart {
     this.digits = digits;
     const written = { type: /** @type {const} */ ("price"), precision: digits, minMove: 10 ** -digits };
     for (const series of [this.prices, this.line, ...Object.values(this.overlays)]) series.applyOptions({ priceFormat: written });
-    this.#drawLegend(null);
+    this.#drawLegend();
   }
 
   // Replaces all candles. A chart that already shows the symbol and interval keeps its view.
@@ -126,7 +136,8 @@ export class CandleChart {
       this.#redraw();
     } else for (const candle of candles) this.#append(candle);
     if (revised.length) this.#flash(revised);
-    this.#drawLegend(null);
+    this.#markLast();
+    this.#legendOfNewest();
   }
 
   last() {
@@ -139,16 +150,16 @@ export class CandleChart {
 
   /** @param {ShownCandle} candle */
   #append(candle) {
-    this.prices.update(this.#bar(candle));
-    this.line.update({ time: seconds(candle.start), value: candle.close });
+    if (this.view.style === "candles") this.prices.update(this.#bar(candle));
+    else this.line.update({ time: seconds(candle.start), value: candle.close });
     this.volumes.update(this.#volume(candle));
     const replaced = this.slots.at(-1)?.start === candle.start ? this.slots.pop() : null;
     this.slots.push(candle);
     const candles = [...this.candles.values()];
     const session = this.view.interval === "1d" ? candles : newestSession(candles);
-    for (const [name, series] of Object.entries(this.overlays)) {
-      const value = OVERLAYS[name].values(session).at(-1);
-      if (value?.value != null) series.update({ time: seconds(value.start), value: value.value });
+    for (const name of this.view.overlays) { // the hidden series follow with setView
+      const value = OVERLAYS[name]?.values(session).at(-1);
+      if (value?.value != null) this.overlays[name].update({ time: seconds(value.start), value: value.value });
     }
     if (!replaced || "empty" in replaced || isCut(replaced) !== isCut(candle)) this.#drawBackdrop();
   }
@@ -170,8 +181,8 @@ export class CandleChart {
       }));
     }
     this.#drawBackdrop();
-    this.#drawMarkers();
-    this.#drawLegend(null);
+    this.#markLast();
+    this.#drawLegend();
   }
 
   #drawBackdrop() {
@@ -180,14 +191,8 @@ export class CandleChart {
     const hatched = runs(this.slots, (slot) => (isHatched(slot) ? "hatch" : null));
     this.element.dataset.gaps = this.slots.filter((slot) => slot.empty).length;
     this.element.dataset.hatched = this.slots.filter(isHatched).length;
-    this.backdrop.set([...shaded, ...hatched], { shade: css("--shade"), hatch: css("--hatch") });
-  }
-
-  #drawMarkers() {
-    const revised = [...this.candles.values()].filter(({ status }) => status === "revised");
-    this.markers.setMarkers(this.view.style !== "candles" ? [] : revised.map((candle) => ({
-      time: seconds(candle.start), position: "aboveBar", shape: "circle", size: 0.6, color: css("--accent"),
-    })));
+    const revised = this.view.style === "candles" ? this.slots.filter((slot) => "status" in slot && slot.status === "revised") : [];
+    this.backdrop.set([...shaded, ...hatched], /** @type {ShownCandle[]} */ (revised), { shade: css("--shade"), hatch: css("--hatch"), dot: css("--accent") });
   }
 
   // A revised candle is drawn in the accent colour for a moment.
@@ -266,10 +271,18 @@ export class CandleChart {
 
   // The last price on the axis, in the colour of its candle. The series' own mark takes the colour of
   // the candle's body, which a forming one does not have.
-  /** @param {ShownCandle} last */
-  #markLast(last) {
+  #markLast() {
+    const last = this.last();
+    const price = last?.close ?? 0;
     const color = last && last.close < last.open ? this.colours.down : this.colours.up;
-    for (const line of this.lastLines) line.applyOptions({ price: last?.close ?? 0, color, lineVisible: Boolean(last), axisLabelVisible: Boolean(last) });
+    const line = this.lastLines[this.view.style === "candles" ? 0 : 1];
+    const drawn = line.options();
+    if (drawn.price !== price || drawn.color !== color || drawn.lineVisible !== Boolean(last)) line.applyOptions({ price, color, lineVisible: Boolean(last), axisLabelVisible: Boolean(last) });
+    this.element.dataset.candles = this.candles.size;
+    if (!last) return;
+    this.element.dataset.lastStart = last.start;
+    this.element.dataset.lastClose = last.close;
+    this.element.dataset.lastStatus = last.status;
   }
 
   // At once: an animation, as of scrollToRealTime, ends early when the chart is redrawn meanwhile.
@@ -292,16 +305,11 @@ export class CandleChart {
     event.preventDefault();
   }
 
-  /** @param {ShownCandle | null} candle */
-  #drawLegend(candle) {
-    const shown = candle ?? this.last();
-    const last = this.last();
-    this.element.dataset.candles = this.candles.size;
-    this.#markLast(last);
-    if (!shown) return this.legend.replaceChildren();
-    this.element.dataset.lastStart = last.start;
-    this.element.dataset.lastClose = last.close;
-    this.element.dataset.lastStatus = last.status;
-    this.legend.replaceChildren(...legendOf(shown, this.earlier.get(shown.start), this.view, this.digits));
+  // That of the candle under the crosshair, or of the newest.
+  #drawLegend() {
+    const shown = this.candles.get(this.pointed) ?? this.last();
+    if (shown) return drawLegend(this.legend, shown, this.earlier.get(shown.start), this.view, this.digits);
+    this.legend.replaceChildren();
+    delete this.legend.dataset.shown;
   }
 }

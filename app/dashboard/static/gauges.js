@@ -1,6 +1,6 @@
 // Half-circle gauges in SVG: the value so far today, with a mark at the typical value by this minute.
 
-import { byId } from "./elements.js";
+import { byId, setAttribute, setText } from "./elements.js";
 import * as format from "./format.js";
 
 const SVG = "http://www.w3.org/2000/svg";
@@ -18,9 +18,9 @@ export function drawGauges({ gauges, classGauges, symbol, summaries }) {
   drawPair("", symbol, gauges[symbol]);
   drawPair("-class", CLASSES[symbolClass], classGauges[symbolClass]);
   const days = summaries.get(symbol)?.typical_days;
-  byId("gauges-hint").textContent = days
+  setText(byId("gauges-hint"), days
     ? `Today so far. Mark: median of ${days} earlier ${days === 1 ? "day" : "days"} by now.`
-    : "Today so far, no history yet.";
+    : "Today so far, no history yet.");
 }
 
 /**
@@ -62,16 +62,15 @@ function drawGauge(figure, name, gauge) {
   if (!figure.firstChild) create(figure);
   const [, fill, mark, text] = figure.querySelector("svg").children;
   const share = gauge?.typical ? Math.min(1, gauge.value / gauge.max) : 0; // without history there is no scale
-  fill.setAttribute("stroke-dasharray", `${share * 100} 200`);
-  text.textContent = format.compact(gauge?.value);
+  setAttribute(fill, "stroke-dasharray", `${(share * 100).toFixed(1)} 200`);
+  setText(text, format.compact(gauge?.value));
   const typical = gauge?.typical == null ? "no history yet" : `typical by now: ${format.compact(gauge.typical)} (${gauge.relative.toFixed(2)}×)`;
-  if (gauge?.typical) mark.setAttribute("d", markAt(gauge.typical / gauge.max));
-  else mark.removeAttribute("d");
-  figure.querySelector("figcaption").textContent = `${name} · ${typical}`;
-  figure.setAttribute("aria-label", name);
-  figure.setAttribute("aria-valuemax", String(gauge?.max ?? 0));
-  figure.setAttribute("aria-valuenow", String(gauge?.value ?? 0));
-  figure.setAttribute("aria-valuetext", `${format.compact(gauge?.value)}, ${typical}`);
+  setAttribute(mark, "d", gauge?.typical ? markAt(gauge.typical / gauge.max) : null);
+  setText(figure.querySelector("figcaption"), `${name} · ${typical}`);
+  setAttribute(figure, "aria-label", name);
+  setAttribute(figure, "aria-valuemax", gauge?.max ?? 0);
+  setAttribute(figure, "aria-valuenow", gauge?.value ?? 0);
+  setAttribute(figure, "aria-valuetext", `${format.compact(gauge?.value)}, ${typical}`);
 }
 
 function markAt(share) {

@@ -1,5 +1,6 @@
 // The legend over the chart: one candle in words.
 
+import { setText } from "./elements.js";
 import * as format from "./format.js";
 
 const STATUS = { partial: "forming", final: "final", revised: "revised" };
@@ -27,21 +28,24 @@ function changed(before, candle, price) {
 }
 
 /**
+ * Writes the legend; where only figures have changed, into the nodes that are there.
+ * @param {HTMLElement} legend
  * @param {ShownCandle} candle
  * @param {ShownCandle | undefined} before the version before a revision
  */
-export function legendOf(candle, before, { interval, zone }, digits) {
+export function drawLegend(legend, candle, before, { interval, zone }, digits) {
   const price = (value) => format.price(value, digits);
-  const moment = document.createElement("b");
-  moment.append(interval === "1d" ? format.day(candle.start, zone) : format.time(candle.start, { zone }));
   const words = [["O", price(candle.open)], ["H", price(candle.high)], ["L", price(candle.low)], ["C", price(candle.close)],
     ["Volume", format.compact(candle.volume)], ["VWAP", price(candle.vwap)], ["Trades", format.exact(candle.trade_count)]];
   if (candle.covered_ms != null && candle.status !== "partial" && interval === "1m") words.push(["Covered", `${Math.round(candle.covered_ms / 600)} %`]);
-  return [moment, ...words.flatMap(([name, text]) => [`  ${name} `, bold(text)]), `  ${describe(candle)}${changed(before, candle, price)}`];
-}
-
-function bold(text) {
-  const element = document.createElement("b");
-  element.textContent = text;
-  return element;
+  const texts = [...words.flatMap(([name, text]) => [`  ${name} `, text]), `  ${describe(candle)}${changed(before, candle, price)}`];
+  const shown = `${candle.start} ${interval} ${zone} ${words.length}`;
+  if (legend.dataset.shown !== shown) {
+    const moment = interval === "1d" ? format.day(candle.start, zone) : format.time(candle.start, { zone });
+    const nodes = texts.map((_, index) => (index % 2 ? document.createElement("b") : document.createTextNode("")));
+    legend.replaceChildren(document.createElement("b"), ...nodes);
+    legend.firstElementChild.append(moment);
+    legend.dataset.shown = shown;
+  }
+  texts.forEach((text, index) => setText(legend.childNodes[index + 1], text));
 }

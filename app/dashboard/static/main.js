@@ -4,7 +4,7 @@
 import { CandleTable } from "./candletable.js";
 import { CandleChart } from "./chart.js";
 import { choices, select } from "./controls.js";
-import { byId } from "./elements.js";
+import { byId, setAttribute } from "./elements.js";
 import * as format from "./format.js";
 import { getJson } from "./server.js";
 import { ADDRESS_KEYS, Store, readAddress, shownZone, writeAddress } from "./store.js";
@@ -82,10 +82,10 @@ store.on(ADDRESS_KEYS, (state) => state.symbol && writeAddress(state));
 store.on(["current"], ({ current: summary, symbol }) => {
   if (summary) chart.setDigits(summary.digits);
   if (symbol && chart.view.zone !== shownZone(store.state)) chart.setView(chartView()); // known with the first summary
-  byId("chart").setAttribute("aria-label", summary
-    ? `Candlestick chart of ${summary.symbol}, price ${format.price(summary.price, summary.digits)}`
-    : "Candlestick chart, no candle yet");
 });
+store.onPaced(["current"], ({ current: summary }) => setAttribute(byId("chart"), "aria-label", summary
+  ? `Candlestick chart of ${summary.symbol}, price ${format.price(summary.price, summary.digits)}`
+  : "Candlestick chart, no candle yet"));
 
 function chartView() {
   const { interval, style, overlays } = store.state;

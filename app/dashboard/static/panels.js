@@ -16,6 +16,7 @@ import { WatchList } from "./watchlist.js";
 
 const SPARKLINES_MS = 60000;
 const LINK_MS = 1000;
+const TREEMAP_MS = 5000; // areas and colours of a day's totals move slowly
 
 /**
  * @param {import("./store.js").Store} store
@@ -39,9 +40,13 @@ export function showPanels(store, chart, choose) {
   new RejectionList(byId("rejections"), { load: async () => (await getJson("/api/rejections")).rejections, zone });
   drawLegend(byId("scale"));
 
-  store.on(["current", "status", "zone"], ({ current, status }) => drawTiles(current, { now: now(), isReplay: status?.feed === "replay", zone: zone() }));
+  const tiles = () => drawTiles(store.get("current"), { now: now(), isReplay: store.get("status")?.feed === "replay", zone: zone() });
+  store.on(["symbol", "zone"], tiles);
+  store.onPaced(["current", "status"], tiles);
   store.on(["summaries", "symbol", "sort"], ({ summaries, symbol, sort }) => watchlist.draw([...summaries.values()], symbol, sort));
-  store.on(["summaries", "symbol", "size"], ({ summaries, symbol, size }) => treemap.draw([...summaries.values()], symbol, size));
+  const map = ({ summaries, symbol, size }) => treemap.draw([...summaries.values()], symbol, size);
+  store.on(["symbols", "symbol", "size"], map);
+  store.onPaced(["summaries"], map, TREEMAP_MS);
   store.on(["gauges", "classGauges", "symbol"], drawGauges);
   store.on(["replay", "zone"], ({ replay }) => scrubber.draw(replay));
   store.on(["status", "notice"], ({ status, notice }) => notices.draw(notice, status));
@@ -51,7 +56,8 @@ export function showPanels(store, chart, choose) {
     drawStatus(status, { now: now(), zone: zone() });
   });
   const link = () => drawLink(store.state);
-  store.on(["lastEvent", "summaries", "status"], link);
+  store.on(["summaries", "status"], link);
+  store.onPaced(["lastEvent"], link);
   setInterval(link, LINK_MS);
   for (const change of ["online", "offline"]) addEventListener(change, link);
 

@@ -1,14 +1,20 @@
 // The pipeline strip: each stage's state and age in one line, and a table of them when opened.
 
+import { setText } from "./elements.js";
 import * as format from "./format.js";
 
 const TITLES = { feed: "Feed", kafka: "Kafka", candles: "Candles", archive: "Archive", lake: "Lake", load: "Load", build: "Build", audit: "Audit" };
 
 export class PipelineStrip {
   constructor(element) {
+    this.element = element;
     this.line = element.querySelector("ol");
     this.rows = element.querySelector("tbody");
     this.checked = element.querySelector(".checked");
+    /** @type {Health | null} */
+    this.health = null;
+    this.now = 0;
+    element.addEventListener("toggle", () => this.draw(this.health, this.now));
   }
 
   // `health` as in /api/status: null before the first check.
@@ -18,7 +24,9 @@ export class PipelineStrip {
    */
   draw(health, now) {
     if (!health) return;
+    Object.assign(this, { health, now });
     this.#drawLine(health, now);
+    if (!this.element.open) return;
     this.#drawTable(health, now);
     this.checked.replaceChildren(...format.sentence(`Checked ${format.age(now - health.at)}; \`tickhouse status --watch\` prints the same.`));
   }
@@ -31,9 +39,9 @@ export class PipelineStrip {
     }
     health.stages.forEach((stage, index) => {
       const item = this.line.children[index];
-      item.className = stage.state;
-      write(item.firstChild, TITLES[stage.name] ?? stage.name);
-      write(item.lastChild, stage.newest_ms == null ? stage.state : `${stage.state} · ${shortAge(now - stage.newest_ms)}`);
+      if (item.className !== stage.state) item.className = stage.state;
+      setText(item.firstChild, TITLES[stage.name] ?? stage.name);
+      setText(item.lastChild, stage.newest_ms == null ? stage.state : `${stage.state} · ${shortAge(now - stage.newest_ms)}`);
     });
   }
 
@@ -53,10 +61,6 @@ export class PipelineStrip {
       return row;
     }));
   }
-}
-
-function write(node, text) {
-  if (node.textContent !== text) node.textContent = text;
 }
 
 function shortAge(ms) {

@@ -1,5 +1,7 @@
 // The page's state. Panels render from it and subscribe to the keys they show; none knows another.
 
+import { PACE_MS, paced } from "./pace.js";
+
 /**
  * @typedef {object} State
  * @property {string | null} symbol null until the first one is known
@@ -44,14 +46,20 @@ export class Store {
     if (changed.length === 0) return;
     Object.assign(this.state, patch);
     for (const { keys, listener } of this.#listeners) {
-      if (keys.some((key) => changed.includes(key))) listener(this.state, changed);
+      if (keys.some((key) => changed.includes(key))) listener(this.state);
     }
   }
 
-  // Calls `listener(state, changed keys)` after changes of `keys`, and once now.
+  // Calls `listener(state)` after changes of `keys`, and once now.
   on(keys, listener) {
     this.#listeners.push({ keys, listener });
-    listener(this.state, keys);
+    listener(this.state);
+  }
+
+  // Calls `listener(state)` after changes of `keys`, at most once in `ms`.
+  onPaced(keys, listener, ms = PACE_MS) {
+    const request = paced(() => listener(this.state), ms);
+    this.#listeners.push({ keys, listener: request });
   }
 }
 

@@ -1,17 +1,26 @@
 // Key figures of the chosen symbol, each with its source.
 
+import { setAttribute, setText } from "./elements.js";
 import * as format from "./format.js";
 
 const FROM = { live: "live candles", gold: "warehouse" };
 
+/** @param {string} id */
+function find(id) {
+  const tile = /** @type {HTMLElement} */ (document.getElementById(id));
+  const part = (name) => /** @type {HTMLElement} */ (tile.querySelector(name));
+  return { id, value: part(".value"), note: part(".note"), change: part(".change"), mark: part(".bar span") };
+}
+
+/** @type {ReturnType<typeof find>[]} */
+const tiles = [...document.querySelectorAll("#tiles .tile")].map(({ id }) => find(id));
+
 function fill(id, value, note, title = "") {
-  const tile = document.getElementById(id);
-  /** @type {HTMLElement} */
-  const field = tile.querySelector(".value");
-  if (value instanceof Node) field.replaceChildren(value);
-  else field.textContent = value;
-  field.title = title;
-  tile.querySelector(".note").textContent = note;
+  const tile = tiles.find((each) => each.id === id);
+  if (!(value instanceof HTMLElement)) setText(tile.value, value);
+  else if (tile.value.innerHTML !== value.outerHTML) tile.value.replaceChildren(value);
+  setAttribute(tile.value, "title", title || null);
+  setText(tile.note, note);
   return tile;
 }
 
@@ -21,18 +30,16 @@ function fill(id, value, note, title = "") {
  */
 export function drawTiles(summary, { now, isReplay, zone }) {
   if (!summary) {
-    for (const tile of document.querySelectorAll("#tiles .tile")) fill(tile.id, "–", "");
-    fill("tile-price", "–", "no candle yet");
-    document.querySelector("#tile-price .change").textContent = "";
-    return;
+    for (const { id } of tiles) fill(id, "–", id === "tile-price" ? "no candle yet" : "");
+    return setText(find("tile-price").change, "");
   }
   const { totals, digits } = summary;
   const write = (value) => format.price(value, digits);
   const from = FROM[totals.source] + (totals.since == null ? "" : ` since ${format.minute(totals.since, zone)}`);
   const basis = summary.change_basis ? `vs ${summary.change_basis}` : FROM[summary.price_source];
-  const tile = fill("tile-price", write(summary.price), `${basis} · ${summary.session ?? ""} ${summary.session_date}`);
-  drawChange(tile.querySelector(".change"), summary, write);
-  drawRange(fill("tile-range", `${write(totals.low)}\u00a0– ${write(totals.high)}`, from), summary);
+  const { change } = fill("tile-price", write(summary.price), `${basis} · ${summary.session ?? ""} ${summary.session_date}`);
+  drawChange(change, summary, write);
+  drawRange(fill("tile-range", `${write(totals.low)}\u00a0– ${write(totals.high)}`, from).mark, summary);
   fill("tile-volume", format.compact(totals.volume), against(totals.volume, summary.typical_volume), format.exact(totals.volume));
   fill("tile-vwap", write(totals.vwap), totals.vwap ? `price ${format.percent((summary.price / totals.vwap - 1) * 100)}` : "");
   fill("tile-traded", format.compact(totals.traded_value), against(totals.traded_value, summary.typical_sales), format.exact(totals.traded_value));
@@ -46,13 +53,13 @@ function against(value, typical) {
 }
 
 // A bar from the day's low to its high, with a mark at the price.
-function drawRange(tile, { price, totals: { low, high } }) {
+function drawRange(mark, { price, totals: { low, high } }) {
   const share = high > low ? (price - low) / (high - low) : 0.5;
-  tile.querySelector(".bar span").style.insetInlineStart = `${Math.min(1, Math.max(0, share)) * 100}%`;
+  mark.style.insetInlineStart = `${(Math.min(1, Math.max(0, share)) * 100).toFixed(1)}%`;
 }
 
 function drawChange(element, summary, write) {
   const { change_amount: amount, change_percent: percent } = summary;
-  element.className = `change ${format.direction(amount)}`;
-  element.textContent = amount == null ? "" : `${format.arrow(amount)} ${format.signed(amount, write)} (${format.percent(percent)})`;
+  setAttribute(element, "class", `change ${format.direction(amount)}`);
+  setText(element, amount == null ? "" : `${format.arrow(amount)} ${format.signed(amount, write)} (${format.percent(percent)})`);
 }

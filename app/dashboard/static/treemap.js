@@ -1,5 +1,6 @@
 // Tree map of all symbols, grouped by sector: area by a chosen measure, colour by change in percent.
 
+import { setAttribute, setText } from "./elements.js";
 import * as format from "./format.js";
 import "./vendor/d3-hierarchy.min.js"; // defines d3
 
@@ -27,14 +28,19 @@ export class TreeMap {
     this.sectors = create("g", {});
     this.svg.append(this.sectors);
     element.append(this.svg);
-    new ResizeObserver(() => this.draw(this.summaries, this.chosen, this.size)).observe(element);
+    this.area = { width: 0, height: 0 }; // known of the observer: to ask the element makes the browser lay out the page
+    new ResizeObserver(([{ contentRect }]) => {
+      this.area = contentRect;
+      this.draw(this.summaries, this.chosen, this.size);
+    }).observe(element);
   }
 
   /** @param {SymbolSummary[]} summaries */
   draw(summaries, chosen, size) {
     Object.assign(this, { summaries, chosen, size });
     const measure = SIZES[size] ?? SIZES.traded_value;
-    this.svg.setAttribute("aria-label", `Symbols by ${measure.title}`);
+    setAttribute(this.svg, "aria-label", `Symbols by ${measure.title}`);
+    if (!this.area.width) return; // it is drawn when the observer has measured it
     const leaves = this.#layout(summaries.filter((summary) => measure.of(summary) > 0), measure);
     const gone = new Set(this.groups.keys());
     for (const leaf of leaves) {
@@ -49,7 +55,7 @@ export class TreeMap {
 
   /** @param {SymbolSummary[]} summaries */
   #layout(summaries, measure) {
-    const { clientWidth: width, clientHeight: height } = this.element;
+    const { width, height } = this.area;
     const bySector = new Map();
     for (const summary of summaries) {
       const sector = summary.sector ?? "Other";
@@ -58,7 +64,7 @@ export class TreeMap {
     const isGrouped = bySector.size > 1;
     const children = isGrouped ? [...bySector].map(([sector, members]) => ({ sector, children: members })) : summaries;
     /** @type {import("d3-hierarchy").HierarchyRectangularNode<any>} */
-    const root = d3.treemap().size([width, height]).paddingInner(2).paddingTop((node) => (isGrouped && node.depth === 1 ? HEADER : 0))(d3.hierarchy(/** @type {any} */ ({ children })).sum((node) => (node.symbol ? measure.of(node) : 0)).sort((a, b) => b.value - a.value));
+    const root = d3.treemap().round(true).size([width, height]).paddingInner(2).paddingTop((node) => (isGrouped && node.depth === 1 ? HEADER : 0))(d3.hierarchy(/** @type {any} */ ({ children })).sum((node) => (node.symbol ? measure.of(node) : 0)).sort((a, b) => b.value - a.value));
     this.#drawSectors(isGrouped ? root.children : []);
     return summaries.length ? root.leaves() : [];
   }
@@ -72,10 +78,10 @@ export class TreeMap {
     }
     sectors.forEach((sector, index) => {
       const title = this.sectors.children[index];
-      title.setAttribute("x", sector.x0 + 3);
-      title.setAttribute("y", sector.y0 + 12);
-      title.firstChild.textContent = sector.data.sector;
-      title.lastChild.textContent = shorten(sector.data.sector, (sector.x1 - sector.x0) / 6.8);
+      setAttribute(title, "x", sector.x0 + 3);
+      setAttribute(title, "y", sector.y0 + 12);
+      setText(title.firstChild, sector.data.sector);
+      setText(title.lastChild, shorten(sector.data.sector, (sector.x1 - sector.x0) / 6.8));
     });
   }
 
@@ -85,10 +91,10 @@ export class TreeMap {
     const [width, height] = [x1 - x0, y1 - y0];
     group.classList.toggle("chosen", summary.symbol === this.chosen);
     const words = describe(summary, measure);
-    if (title.textContent !== words.join("\n")) title.textContent = words.join("\n");
-    group.setAttribute("aria-label", words.join(", "));
-    rect.setAttribute("class", shade(summary.change_percent));
-    for (const [key, value] of Object.entries({ x: x0, y: y0, width, height })) rect.setAttribute(key, Math.max(0, value));
+    setText(title, words.join("\n"));
+    setAttribute(group, "aria-label", words.join(", "));
+    setAttribute(rect, "class", shade(summary.change_percent));
+    for (const [key, value] of Object.entries({ x: x0, y: y0, width, height })) setAttribute(rect, key, Math.max(0, value));
     const short = summary.symbol.split(":").at(-1);
     const text = `${format.arrow(summary.change_percent)} ${format.percent(summary.change_percent)}`;
     const longest = Math.max(short.length, text.length * CHANGE_SIZE);
@@ -102,7 +108,7 @@ export class TreeMap {
       write(name, alone >= SMALLEST ? short : "", x, middle + alone * 0.35, Math.max(alone, SMALLEST));
       write(change, "", x, middle, SMALLEST);
     }
-    if (summary.symbol === this.chosen) this.svg.append(group); // draws its frame over its neighbours'
+    if (summary.symbol === this.chosen && group !== this.svg.lastChild) this.svg.append(group); // draws its frame over its neighbours'
   }
 
   #create(symbol) {
@@ -160,8 +166,8 @@ function shorten(text, room) {
 }
 
 function write(text, words, x, y, size) {
-  text.textContent = words;
-  for (const [name, value] of [["x", x], ["y", y], ["font-size", size.toFixed(1)]]) text.setAttribute(name, value);
+  setText(text, words);
+  for (const [name, value] of [["x", x.toFixed(1)], ["y", y.toFixed(1)], ["font-size", size.toFixed(1)]]) setAttribute(text, name, value);
 }
 
 function create(tag, attributes) {

@@ -1,5 +1,6 @@
 // The watch list: a row per symbol with price, change, sparkline and relative volume.
 
+import { setAttribute, setText } from "./elements.js";
 import * as format from "./format.js";
 
 const SVG = "http://www.w3.org/2000/svg";
@@ -17,7 +18,11 @@ export class WatchList {
     this.search = element.querySelector("input");
     this.empty = element.querySelector(".empty");
     this.choose = choose;
+    /** @type {Map<string, HTMLTableRowElement>} */
     this.rows = new Map();
+    /** @type {Set<HTMLTableRowElement>} those in view, which alone follow the prices */
+    this.inView = new Set();
+    this.observer = new IntersectionObserver((entries) => entries.forEach(({ target, isIntersecting }) => this.#follow(target, isIntersecting)));
     this.sparklines = {};
     /** @type {SymbolSummary[]} */
     this.summaries = [];
@@ -34,9 +39,24 @@ export class WatchList {
 
   draw(summaries, chosen, sort) {
     Object.assign(this, { summaries, chosen, sort });
-    for (const button of this.buttons) button.closest("th").setAttribute("aria-sort", button.dataset.sort === sort ? (sort === "symbol" ? "ascending" : "descending") : "none");
-    for (const summary of summaries) this.#fill(this.rows.get(summary.symbol) ?? this.#create(summary.symbol), summary);
+    for (const button of this.buttons) setAttribute(button.closest("th"), "aria-sort", button.dataset.sort === sort ? (sort === "symbol" ? "ascending" : "descending") : "none");
+    for (const summary of summaries) {
+      const row = this.rows.get(summary.symbol);
+      if (!row) this.#fill(this.#create(summary.symbol), summary);
+      else if (this.inView.has(row)) this.#fill(row, summary);
+    }
+    for (const [symbol, row] of this.rows) {
+      row.classList.toggle("chosen", symbol === chosen);
+      setAttribute(row, "aria-current", symbol === chosen ? "true" : null);
+    }
     this.#arrange();
+  }
+
+  #follow(row, isInView) {
+    if (!isInView) return this.inView.delete(row);
+    this.inView.add(row);
+    const summary = this.summaries.find(({ symbol }) => symbol === row.dataset.symbol);
+    if (summary) this.#fill(row, summary);
   }
 
   // `closes` by symbol, oldest first.
@@ -66,22 +86,19 @@ export class WatchList {
     row.append(name, price, change, spark, volume);
     row.addEventListener("click", () => this.choose(symbol));
     this.rows.set(symbol, row);
+    this.observer.observe(row);
     drawSparkline(svg.firstChild, this.sparklines[symbol] ?? []);
     return row;
   }
 
   #fill(row, summary) {
     const [, price, change, spark, volume] = row.children;
-    write(price, format.price(summary.price, summary.digits));
-    write(change, format.percent(summary.change_percent));
-    change.className = format.direction(summary.change_percent);
-    spark.className = change.className;
+    setText(price, format.price(summary.price, summary.digits));
+    setText(change, format.percent(summary.change_percent));
+    for (const cell of [change, spark]) setAttribute(cell, "class", format.direction(summary.change_percent));
     const against = relative(summary);
-    write(volume, against == null ? format.compact(summary.totals.volume) : `${against.toFixed(2)}×`);
-    volume.title = against == null ? "Volume today; there is no history to compare it with" : `Volume today ${format.compact(summary.totals.volume)}, ${against.toFixed(2)} times the typical one by now`;
-    row.classList.toggle("chosen", summary.symbol === this.chosen);
-    if (summary.symbol === this.chosen) row.setAttribute("aria-current", "true");
-    else row.removeAttribute("aria-current");
+    setText(volume, against == null ? format.compact(summary.totals.volume) : `${against.toFixed(2)}×`);
+    setAttribute(volume, "title", against == null ? "Volume today; there is no history to compare it with" : `Volume today ${format.compact(summary.totals.volume)}, ${against.toFixed(2)} times the typical one by now`);
   }
 
   #arrange() {
@@ -95,7 +112,7 @@ export class WatchList {
       focused?.focus();
     }
     const tabStop = this.order.includes(this.chosen) ? this.chosen : this.order[0];
-    for (const [symbol, row] of this.rows) row.tabIndex = symbol === tabStop ? 0 : -1;
+    for (const [symbol, row] of this.rows) setAttribute(row, "tabindex", symbol === tabStop ? 0 : -1);
     this.empty.hidden = shown.length > 0 || !this.search.value;
   }
 
@@ -134,8 +151,4 @@ function drawSparkline(path, closes) {
   const x = (index) => 1 + (index * (WIDTH - 2)) / (closes.length - 1);
   const y = (close) => (high === low ? HEIGHT / 2 : 2 + ((high - close) * (HEIGHT - 4)) / (high - low));
   path.setAttribute("d", closes.map((close, index) => `${index ? "L" : "M"}${x(index).toFixed(1)} ${y(close).toFixed(1)}`).join(""));
-}
-
-function write(node, text) {
-  if (node.textContent !== text) node.textContent = text;
 }
