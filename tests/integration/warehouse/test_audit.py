@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
+from typing import NamedTuple
 
 import duckdb
 import pytest
@@ -17,30 +18,61 @@ from app.warehouse.transform import BuildFailed
 from tests.integration.warehouse.lake_writer import LakeWriter
 from tests.integration.warehouse.trade_stream import TradeStream, put
 
-SYMBOLS = ("AIG", "IBM")
+
+class Sample(NamedTuple):
+    """Recorded trades, and where the tests plant differences."""
+
+    folder: str
+    """the fixture that has it"""
+    file: str
+    trades: int
+    wrong: str
+    missing: str
+    """symbols"""
+    night_hour: int
+    """when nothing is traded, UTC"""
+    most: int
+    """the number of candles that are surely compared"""
+
+
+EQUITIES = Sample("test_data", "us_equities_trades.parquet", 60_000, "IBM", "AIG", 5, 600)
+GOLD = Sample("gold_data", "gold_futures_trades.parquet", 3_000, "GC201312", "GC201312", 2, 100)
+on_either = pytest.mark.parametrize(
+    "audited", [GOLD, EQUITIES], ids=["gold", "equities"], indirect=True
+)
+"""On the recorded day of gold, which everybody has, and on that of equities."""
+
+
+class Audited(NamedTuple):
+    settings: Settings
+    sample: Sample
 
 
 @pytest.fixture(scope="module")
-def audited(lake_settings: Callable[..., Settings], test_data: Path) -> Settings:
-    """A warehouse of real trades and the candles that the application makes of them."""
+def audited(request: pytest.FixtureRequest, lake_settings: Callable[..., Settings]) -> Audited:
+    """A warehouse of real trades, and the candles that the application makes of them."""
+    sample: Sample = getattr(request, "param", EQUITIES)
     settings = lake_settings()
     lake = LakeWriter(settings)
-    file = test_data / "us_equities_trades.parquet"
-    for name, found in TradeStream(file, SYMBOLS, 60_000).rows().items():
+    file: Path = request.getfixturevalue(sample.folder) / sample.file
+    symbols = {sample.wrong, sample.missing}
+    for name, found in TradeStream(file, symbols, sample.trades).rows().items():
         put(lake, name, found)
     load(settings)
     build(settings)
-    return settings
+    return Audited(settings, sample)
 
 
-def test_audit_confirms_candles_of_real_trades(audited: Settings) -> None:
-    report = audit(audited)
+@on_either
+def test_audit_confirms_candles_of_real_trades(audited: Audited) -> None:
+    settings, sample = audited
+    report = audit(settings)
 
     assert report.differences == []
     assert report.differing == 0
-    assert report.compared > 600
-    assert report.rollups > 200
-    with duckdb.connect(str(audited.warehouse_path)) as warehouse:
+    assert report.compared > sample.most
+    assert report.rollups > sample.most // 3
+    with duckdb.connect(str(settings.warehouse_path)) as warehouse:
         (revised,) = warehouse.sql(
             "select count(*) from silver.silver_candles where revision > 0"
         ).fetchall()[0]
@@ -50,44 +82,50 @@ def test_audit_confirms_candles_of_real_trades(audited: Settings) -> None:
 PLANTED = """
     create table kept as select * from silver.silver_candles;
     update silver.silver_candles set high = high + 1000, close = high + 1000
-    where symbol = 'IBM' and window_start = {wrong};
-    delete from silver.silver_candles where symbol = 'AIG' and window_start = {missing};
+    where symbol = '{of_wrong}' and window_start = {wrong};
+    delete from silver.silver_candles where symbol = '{of_missing}' and window_start = {missing};
     insert into silver.silver_candles by name
     select * replace ({surplus} as window_start, {surplus} + interval 1 minute as window_end)
-    from kept where symbol = 'IBM' and window_start = {wrong};
+    from kept where symbol = '{of_wrong}' and window_start = {wrong};
 """
 
 
+@on_either
 def test_audit_shows_a_row_for_a_wrong_a_missing_and_a_surplus_candle(
-    audited: Settings, capsys: pytest.CaptureFixture[str]
+    audited: Audited, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with duckdb.connect(str(audited.warehouse_path)) as warehouse:
+    settings, sample = audited
+    symbols = {"of_wrong": sample.wrong, "of_missing": sample.missing}
+    with duckdb.connect(str(settings.warehouse_path)) as warehouse:
         (wrong,), (missing,) = (
             warehouse.execute(
-                "select window_start from silver.silver_candles where symbol = ? "
-                "and session = 'regular' order by window_start limit 1 offset 20",
+                "select window_start from silver.silver_candles where symbol = ? and session in "
+                "('regular', 'continuous') and trade_count > 0 order by window_start "
+                f"limit 1 offset {number}",
                 [symbol],
             ).fetchall()[0]
-            for symbol in SYMBOLS[::-1]
+            for symbol, number in ((sample.wrong, 20), (sample.missing, 30))
         )
-        surplus = wrong.replace(hour=5)  # the middle of the night
+        surplus = wrong.replace(hour=sample.night_hour)
         planted = {"wrong": wrong, "missing": missing, "surplus": surplus}
         literals = {name: f"timestamp '{moment}'" for name, moment in planted.items()}
-        warehouse.execute(PLANTED.format(**literals))
+        warehouse.execute(PLANTED.format(**literals, **symbols))
     try:
-        with pytest.raises(AuditFailed, match=r"^3 of [\d,]+ candles differ .* AIG 1m"):
-            run(audited, since=wrong.date(), until=wrong.date())
-        found = audit(audited)
+        with pytest.raises(
+            AuditFailed, match=rf"^3 of [\d,]+ candles differ .* {sample.missing} 1m"
+        ):
+            run(settings, since=wrong.date(), until=wrong.date())
+        found = audit(settings)
     finally:
-        with duckdb.connect(str(audited.warehouse_path)) as warehouse:
+        with duckdb.connect(str(settings.warehouse_path)) as warehouse:
             warehouse.execute("delete from silver.silver_candles")
             warehouse.execute("insert into silver.silver_candles select * from kept")
             warehouse.execute("drop table kept")
 
-    assert [d[:5] for d in found.differences] == [
-        ("missing", "AIG", "1m", str(missing), None),
-        ("surplus", "IBM", "1m", str(surplus), None),
-        ("wrong", "IBM", "1m", str(wrong), "high"),
+    assert sorted((d[:5] for d in found.differences), key=str) == [
+        ("missing", sample.missing, "1m", str(missing), None),
+        ("surplus", sample.wrong, "1m", str(surplus), None),
+        ("wrong", sample.wrong, "1m", str(wrong), "high"),
     ]
     output = capsys.readouterr().out
     assert all(kind in output for kind in ("missing", "surplus", "wrong"))
@@ -101,10 +139,10 @@ ROLLUP_FIELDS = """
 """
 
 
-def test_finished_rollups_are_the_streams_in_every_field(audited: Settings) -> None:
+def test_finished_rollups_are_the_streams_in_every_field(audited: Audited) -> None:
     day = "case when candle_interval = '1d' then session_date::timestamp else window_start end"
     newest = "row_number() over (partition by symbol, candle_interval, window_start"
-    with duckdb.connect(str(audited.warehouse_path)) as warehouse:
+    with duckdb.connect(str(audited.settings.warehouse_path)) as warehouse:
         streamed = warehouse.sql(
             f"select {ROLLUP_FIELDS}, {day} as label from bronze.bronze_candles "
             f"where candle_interval <> '1m' qualify {newest} order by revision desc) = 1 "
@@ -137,13 +175,13 @@ PLANTED_ROLLUPS = """
 
 
 @pytest.mark.timeout(900)
-def test_audit_shows_a_row_for_a_wrong_a_missing_and_a_surplus_rollup(audited: Settings) -> None:
-    with duckdb.connect(str(audited.warehouse_path)) as warehouse:
+def test_audit_shows_a_row_for_a_wrong_a_missing_and_a_surplus_rollup(audited: Audited) -> None:
+    with duckdb.connect(str(audited.settings.warehouse_path)) as warehouse:
         warehouse.execute(PLANTED_ROLLUPS)
     try:
-        found = audit(audited)
+        found = audit(audited.settings)
     finally:
-        with duckdb.connect(str(audited.warehouse_path)) as warehouse:
+        with duckdb.connect(str(audited.settings.warehouse_path)) as warehouse:
             warehouse.execute("delete from silver.silver_rollups")
             warehouse.execute("insert into silver.silver_rollups select * from kept")
             warehouse.execute("drop table kept; drop table planted")
@@ -156,19 +194,22 @@ def test_audit_shows_a_row_for_a_wrong_a_missing_and_a_surplus_rollup(audited: S
     ]
 
 
-def test_an_audit_up_to_the_newest_date_is_part_of_the_health(audited: Settings) -> None:
-    report = audit(audited)
-    recorded = read_progress(audited).audit
+@on_either
+def test_an_audit_up_to_the_newest_date_is_part_of_the_health(audited: Audited) -> None:
+    settings = audited.settings
+    report = audit(settings)
+    recorded = read_progress(settings).audit
     assert recorded is not None
     assert recorded.compared == report.compared + report.rollups > 0
     assert recorded.failure == report.failure
-    audit(audited, until=date(2001, 1, 1))
-    assert read_progress(audited).audit == recorded
+    audit(settings, until=date(2001, 1, 1))
+    assert read_progress(settings).audit == recorded
 
 
-def test_an_audit_that_compared_nothing_fails(audited: Settings) -> None:
+@on_either
+def test_an_audit_that_compared_nothing_fails(audited: Audited) -> None:
     with pytest.raises(AuditFailed, match="no candle to compare"):
-        run(audited, since=date(2001, 1, 1), until=date(2001, 1, 1))
+        run(audited.settings, since=date(2001, 1, 1), until=date(2001, 1, 1))
 
 
 def test_audit_without_a_warehouse_is_an_error(lake_settings: Callable[..., Settings]) -> None:
