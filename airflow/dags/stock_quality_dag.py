@@ -2,7 +2,8 @@
 
 Each build tests only what it changed; this DAG runs all data tests on all rows, and the audit,
 which computes every candle of the session dates anew, in SQL. A failure names what differs; the
-same on a command line: `tickhouse audit`.
+same on a command line: `tickhouse audit`. Before the first build there is nothing to test, and the
+run is skipped.
 
 Parameter `since`: the first session date to audit, for example of a past day; by default the last
 four days, which have a trading day at any time.
@@ -13,6 +14,7 @@ from __future__ import annotations
 from datetime import UTC, date, datetime, timedelta
 
 from airflow.sdk import Param, dag, task
+from airflow.sdk.exceptions import AirflowSkipException
 
 from app.warehouse.alerts import CALLBACKS
 
@@ -37,6 +39,15 @@ AUDITED_DAYS = 4
     tags=["tickhouse"],
 )
 def stock_quality() -> None:
+    # Without the pool: the first runs of load and build are not to wait for it.
+    @task(execution_timeout=timedelta(minutes=1))
+    def require_build() -> None:
+        """Skip the run until a build has ended, well or not."""
+        from app.warehouse.tasks import is_build_recorded
+
+        if not is_build_recorded():
+            raise AirflowSkipException("Nothing has been built yet.")
+
     @task(pool="warehouse", execution_timeout=timedelta(minutes=20))
     def data_tests() -> int:
         """Run all data tests on all rows; return their number."""
@@ -53,8 +64,7 @@ def stock_quality() -> None:
         recent = datetime.now(UTC).date() - timedelta(days=AUDITED_DAYS)
         return audit(date.fromisoformat(since) if since else recent).compared
 
-    data_tests()
-    audit()
+    require_build() >> [data_tests(), audit()]
 
 
 stock_quality()

@@ -15,6 +15,8 @@ from app.warehouse import airflow_cleanup, commands, maintenance
 from app.warehouse import audit as auditing
 from app.warehouse.audit import AuditReport
 from app.warehouse.compaction import CompactionReport
+from app.warehouse.progress import read_progress
+from app.warehouse.published import current_path
 from app.warehouse.reports import BuildReport, LoadReport
 from app.warehouse.transform import DbtResult
 
@@ -77,6 +79,19 @@ def clean_airflow_database() -> None:
 def remove_airflow_logs(folder: str) -> int:
     """Remove old log files under `folder`; return their number."""
     return airflow_cleanup.remove_logs(Path(folder), load_settings(), datetime.now(UTC))
+
+
+def is_build_recorded() -> bool:
+    """Whether a build has ended, well or not; asked without opening the warehouse."""
+    settings = load_settings()
+    progress = read_progress(settings)
+    if progress.build or progress.failed_build or current_path(settings):
+        return True
+    log.info(
+        "Nothing has been built yet, so there is nothing to test. stock_transform builds after the "
+        "first load; the next run tests what it built."
+    )
+    return False
 
 
 def data_tests() -> DbtResult:

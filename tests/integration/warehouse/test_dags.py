@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from ast import literal_eval
 from collections.abc import Callable
 from pathlib import Path
 
@@ -70,20 +71,33 @@ def test_minute_in_airflow_loads_builds_and_then_has_nothing_to_do(
 
     output = run_in_airflow(
         environment,
+        "early = bag.dags['stock_quality'].test()\n"
+        "print('EARLY', {t.task_id: str(t.state) for t in early.get_task_instances()})\n"
         "load = bag.dags['stock_pipeline'].test()\n"
         "print('LOAD', {t.task_id: str(t.state) for t in load.get_task_instances()})\n"
         "build = bag.dags['stock_transform'].test()\n"
         "print('BUILD', {t.task_id: str(t.state) for t in build.get_task_instances()})\n"
         "again = bag.dags['stock_pipeline'].test()\n"
-        "print('AGAIN', {t.task_id: str(t.state) for t in again.get_task_instances()})\n",
+        "print('AGAIN', {t.task_id: str(t.state) for t in again.get_task_instances()})\n"
+        "tested = bag.dags['stock_quality'].test()\n"
+        "print('TESTED', {t.task_id: str(t.state) for t in tested.get_task_instances()})\n",
     )
 
     states = dict(
-        line.split(" ", 1) for line in output.splitlines() if line.startswith(("LO", "BU", "AG"))
+        line.split(" ", 1)
+        for line in output.splitlines()
+        if line.startswith(("EARLY ", "LOAD ", "BUILD ", "AGAIN ", "TESTED "))
     )
+    assert set(literal_eval(states["EARLY"]).values()) == {"skipped"}
     assert states["LOAD"] == "{'extract': 'success', 'load': 'success'}"
     assert states["BUILD"] == "{'dbt_build': 'success'}"
     assert states["AGAIN"] == "{'extract': 'success', 'load': 'skipped'}"
+    # Candles are loaded, but the last four days have none, and nothing compared is a failure.
+    assert literal_eval(states["TESTED"]) == {
+        "require_build": "success",
+        "data_tests": "success",
+        "audit": "failed",
+    }
     assert published.current_path(settings) is not None
 
 
