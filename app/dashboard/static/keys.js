@@ -1,5 +1,9 @@
 // The view of a chart after a key: arrows move it by an eighth, + and − zoom.
 
+/**
+ * @param {{from: number, to: number}} range of slots
+ * @param {string} key
+ */
 export function movedByKey({ from, to }, key) {
   const step = (to - from) / 8;
   switch (key) {
