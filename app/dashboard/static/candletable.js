@@ -1,15 +1,20 @@
 // The last candles as a table under the chart, while it is open.
 
+import { inside, tableRow } from "./elements.js";
 import * as format from "./format.js";
 import { statusOf } from "./legend.js";
 
 const ROWS = 20;
 
 export class CandleTable {
-  // `chart` holds the candles; `zone()` is the time zone shown.
+  /**
+   * @param {HTMLDetailsElement} details
+   * @param {import("./chart.js").CandleChart} chart
+   * @param {() => string | undefined} zone the time zone shown
+   */
   constructor(details, chart, zone) {
     this.details = details;
-    this.body = details.querySelector("tbody");
+    this.body = inside(details, "tbody");
     this.chart = chart;
     this.zone = zone;
     details.addEventListener("toggle", () => this.draw());
@@ -23,12 +28,6 @@ export class CandleTable {
   #row(candle) {
     const prices = [candle.open, candle.high, candle.low, candle.close].map((price) => format.price(price, this.chart.digits));
     const cells = [format.time(candle.start, { zone: this.zone() }), ...prices, format.compact(candle.volume), format.exact(candle.trade_count), statusOf(candle)];
-    const row = document.createElement("tr");
-    row.append(...cells.map((content) => {
-      const cell = document.createElement("td");
-      cell.append(content);
-      return cell;
-    }));
-    return row;
+    return tableRow(cells.map((content) => [content]));
   }
 }

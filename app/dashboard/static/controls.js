@@ -18,7 +18,7 @@ export function choices(store, key, several = false) {
   }
   store.on([key], (state) => {
     const pressed = state[key].split(",");
-    for (const button of buttons) button.setAttribute("aria-pressed", pressed.includes(button.value));
+    for (const button of buttons) button.setAttribute("aria-pressed", String(pressed.includes(button.value)));
   });
 }
 
@@ -27,7 +27,7 @@ export function choices(store, key, several = false) {
  * @param {"zone" | "size"} key also the select's id
  */
 export function select(store, key) {
-  const element = byId(key);
+  const element = byId(key, HTMLSelectElement);
   element.addEventListener("change", () => store.set({ [key]: element.value }));
   store.on([key], (state) => { element.value = state[key]; });
 }

@@ -2,10 +2,60 @@
 // write costs the browser a layout.
 
 /**
- * @param {string} id
- * @returns {any} of whatever kind the id has
+ * @template {Element} Kind
+ * @typedef {new () => Kind} KindOf its class
  */
-export const byId = (id) => document.getElementById(id);
+
+const ANY = /** @type {KindOf<any>} */ (HTMLElement);
+
+/**
+ * The element with an id.
+ * @template {Element} [Kind=HTMLElement]
+ * @param {string} id
+ * @param {KindOf<Kind>} kind
+ * @returns {Kind}
+ */
+export function byId(id, kind = ANY) {
+  return inside(document, `#${id}`, kind);
+}
+
+/**
+ * The first element in `parent` that the selector matches.
+ * @template {Element} [Kind=HTMLElement]
+ * @param {ParentNode} parent
+ * @param {string} selector
+ * @param {KindOf<Kind>} kind
+ * @returns {Kind}
+ */
+export function inside(parent, selector, kind = ANY) {
+  const found = parent.querySelector(selector);
+  if (found instanceof kind) return found;
+  throw new Error(`There is no ${kind.name} ${selector}.`);
+}
+
+/**
+ * @param {string} tag
+ * @param {Record<string, string | number>} attributes
+ */
+export function createSvg(tag, attributes) {
+  const created = document.createElementNS("http://www.w3.org/2000/svg", tag);
+  for (const [name, value] of Object.entries(attributes)) created.setAttribute(name, String(value));
+  return created;
+}
+
+/**
+ * A row of a table.
+ * @param {(Node | string)[][]} cells the content of each
+ */
+export function tableRow(cells) {
+  const row = document.createElement("tr");
+  row.append(...cells.map((content) => {
+    const cell = document.createElement("td");
+    cell.append(...content);
+    return cell;
+  }));
+  return row;
+}
 
 /**
  * @param {Node} node

@@ -1,9 +1,8 @@
 // Half-circle gauges in SVG: the value so far today, with a mark at the typical value by this minute.
 
-import { byId, setAttribute, setText } from "./elements.js";
+import { byId, createSvg, inside, setAttribute, setText } from "./elements.js";
 import * as format from "./format.js";
 
-const SVG = "http://www.w3.org/2000/svg";
 const ARC = "M 14 84 A 66 66 0 0 1 146 84";
 
 /** @type {Record<SymbolClass, string>} */
@@ -14,10 +13,11 @@ const CLASSES = { us_stock: "All stocks", crypto: "All crypto", forex: "All fore
  * @param {import("./store.js").State} state
  */
 export function drawGauges({ gauges, classGauges, symbol, summaries }) {
-  const symbolClass = summaries.get(symbol)?.symbol_class;
-  drawPair("", symbol, gauges[symbol]);
-  drawPair("-class", CLASSES[symbolClass], classGauges[symbolClass]);
-  const days = summaries.get(symbol)?.typical_days;
+  const summary = summaries.get(symbol ?? "");
+  const days = summary?.typical_days;
+  drawPair("", symbol, gauges[symbol ?? ""]);
+  if (summary) drawPair("-class", CLASSES[summary.symbol_class], classGauges[summary.symbol_class]);
+  else drawPair("-class", null, undefined);
   setText(byId("gauges-hint"), days
     ? `Today so far. Mark: median of ${days} earlier ${days === 1 ? "day" : "days"} by now.`
     : "Today so far, no history yet.");
@@ -33,24 +33,18 @@ function drawPair(suffix, name, both) {
   drawGauge(byId(`gauge-sales${suffix}`), `${name ?? "No symbol"}: sales`, both?.sales);
 }
 
-function element(tag, attributes) {
-  const created = document.createElementNS(SVG, tag);
-  for (const [name, value] of Object.entries(attributes)) created.setAttribute(name, value);
-  return created;
-}
-
+/** @param {HTMLElement} figure */
 function create(figure) {
-  const svg = element("svg", { viewBox: "0 0 160 100", "aria-hidden": "true" });
+  const svg = createSvg("svg", { viewBox: "0 0 160 100", "aria-hidden": "true" });
   svg.append(
-    element("path", { d: ARC, class: "track" }),
-    element("path", { d: ARC, class: "fill", pathLength: "100" }),
-    element("path", { class: "typical" }),
-    element("text", { x: "80", y: "80" }),
+    createSvg("path", { d: ARC, class: "track" }),
+    createSvg("path", { d: ARC, class: "fill", pathLength: 100 }),
+    createSvg("path", { class: "typical" }),
+    createSvg("text", { x: 80, y: 80 }),
   );
-  const caption = document.createElement("figcaption");
-  figure.setAttribute("role", "meter");
-  figure.setAttribute("aria-valuemin", "0");
-  figure.append(svg, caption);
+  setAttribute(figure, "role", "meter");
+  setAttribute(figure, "aria-valuemin", 0);
+  figure.append(svg, document.createElement("figcaption"));
 }
 
 /**
@@ -60,21 +54,22 @@ function create(figure) {
  */
 function drawGauge(figure, name, gauge) {
   if (!figure.firstChild) create(figure);
-  const [, fill, mark, text] = figure.querySelector("svg").children;
+  const [, fill, mark, text] = inside(figure, "svg", SVGElement).children;
   const share = gauge?.typical ? Math.min(1, gauge.value / gauge.max) : 0; // without history there is no scale
+  const typical = gauge?.typical == null ? "no history yet" : `typical by now: ${format.compact(gauge.typical)} (${(gauge.relative ?? 0).toFixed(2)}×)`;
   setAttribute(fill, "stroke-dasharray", `${(share * 100).toFixed(1)} 200`);
   setText(text, format.compact(gauge?.value));
-  const typical = gauge?.typical == null ? "no history yet" : `typical by now: ${format.compact(gauge.typical)} (${gauge.relative.toFixed(2)}×)`;
   setAttribute(mark, "d", gauge?.typical ? markAt(gauge.typical / gauge.max) : null);
-  setText(figure.querySelector("figcaption"), `${name} · ${typical}`);
+  setText(inside(figure, "figcaption"), `${name} · ${typical}`);
   setAttribute(figure, "aria-label", name);
   setAttribute(figure, "aria-valuemax", gauge?.max ?? 0);
   setAttribute(figure, "aria-valuenow", gauge?.value ?? 0);
   setAttribute(figure, "aria-valuetext", `${format.compact(gauge?.value)}, ${typical}`);
 }
 
+/** @param {number} share of the scale */
 function markAt(share) {
   const angle = Math.PI * (1 - Math.min(1, share));
-  const at = (radius) => `${80 + radius * Math.cos(angle)} ${84 - radius * Math.sin(angle)}`;
+  const at = (/** @type {number} */ radius) => `${80 + radius * Math.cos(angle)} ${84 - radius * Math.sin(angle)}`;
   return `M ${at(56)} L ${at(76)}`;
 }

@@ -16,9 +16,9 @@ const HISTORY = 500;
 const HIDDEN_MS = 500; // no frame is drawn in a tab in the background
 
 /** @type {FirstView} */
-const first = JSON.parse(byId("first-view").textContent);
+const first = JSON.parse(byId("first-view").textContent ?? "");
 const asked = readAddress();
-applyTheme(byId("theme"), byId("palette"));
+applyTheme(byId("theme", HTMLSelectElement), byId("palette", HTMLSelectElement));
 /** @type {import("./store.js").State} */
 const empty = {
   ...asked, symbol: null, symbols: [], summaries: new Map(), current: undefined, gauges: {}, classGauges: {}, status: null, replay: null, lastEvent: Date.now(), skew: 0, notice: null,
@@ -28,10 +28,11 @@ const chart = new CandleChart(byId("chart"), byId("legend"), byId("latest"), asy
   const query = new URLSearchParams({ symbol: store.get("symbol") ?? "", interval: store.get("interval"), limit: String(HISTORY), before: String(before) });
   return (await getJson(`/api/candles?${query}`)).candles;
 });
-const table = new CandleTable(byId("table"), chart, () => shownZone(store.state));
-const choose = (symbol) => store.set({ symbol, current: store.get("summaries").get(symbol), notice: null });
+const symbolSelect = byId("symbol", HTMLSelectElement);
+const table = new CandleTable(byId("table", HTMLDetailsElement), chart, () => shownZone(store.state));
+const choose = (/** @type {string} */ symbol) => store.set({ symbol, current: store.get("summaries").get(symbol), notice: null });
 const received = () => store.set({ lastEvent: Date.now() });
-const showStatus = (status) => store.set({ status, replay: status.replay, skew: status.now - Date.now() });
+const showStatus = (/** @type {Status} */ status) => store.set({ status, replay: status.replay, skew: status.now - Date.now() });
 
 let shown = ""; // symbol and interval on the chart
 const stream = new Stream({
@@ -51,7 +52,7 @@ const stream = new Stream({
     received();
     const summaries = new Map(summary.symbols.map((entry) => [entry.symbol, entry]));
     const symbols = [...new Set([...store.get("symbols"), ...summaries.keys()])].sort();
-    store.set({ summaries, current: summaries.get(store.get("symbol")), gauges: summary.gauges, classGauges: summary.class_gauges, ...(symbols.length > store.get("symbols").length ? { symbols } : {}) });
+    store.set({ summaries, current: summaries.get(store.get("symbol") ?? ""), gauges: summary.gauges, classGauges: summary.class_gauges, ...(symbols.length > store.get("symbols").length ? { symbols } : {}) });
   },
   status: (status) => {
     received();
@@ -61,12 +62,12 @@ const stream = new Stream({
 });
 
 store.on(["symbols"], ({ symbols, symbol }) => {
-  byId("symbol").replaceChildren(...symbols.map((name) => new Option(name, name, false, name === symbol)));
+  symbolSelect.replaceChildren(...symbols.map((name) => new Option(name, name, false, name === symbol)));
 });
 store.on(["symbol", "interval"], ({ symbol, interval }) => {
   if (!symbol) return;
   document.title = `${symbol} · Tickhouse`;
-  byId("symbol").value = symbol;
+  symbolSelect.value = symbol;
   const isFirst = !shown && symbol === first.symbol && interval === first.interval && first.candles.length > 0;
   shown = isFirst ? `${symbol} ${interval}` : "nothing";
   chart.setView(chartView());
@@ -112,7 +113,7 @@ async function waitForSymbols() {
     }
   }
   const { symbols } = store.state;
-  begin(symbols.includes(asked.symbol) ? asked.symbol : symbols[0]);
+  begin(symbols.find((symbol) => symbol === asked.symbol) ?? symbols[0]);
 }
 
 function afterFrame() {
@@ -127,7 +128,7 @@ choices(store, "style");
 choices(store, "overlays", true);
 select(store, "zone");
 select(store, "size");
-byId("symbol").addEventListener("change", (event) => choose(event.target.value));
+symbolSelect.addEventListener("change", () => choose(symbolSelect.value));
 onThemeChange(() => chart.paint());
 if (first.summary) store.set({ summaries: new Map([[first.summary.symbol, first.summary]]) });
 store.set({ symbols: first.symbols });

@@ -26,13 +26,13 @@ const TREEMAP_MS = 5000; // areas and colours of a day's totals move slowly
 export function showPanels(store, chart, choose) {
   const zone = () => shownZone(store.state);
   const now = () => Date.now() + store.get("skew");
-  const pipeline = new PipelineStrip(byId("pipeline"));
+  const pipeline = new PipelineStrip(byId("pipeline", HTMLDetailsElement));
   const treemap = new TreeMap(byId("treemap"), choose);
-  const watchlist = new WatchList(byId("watchlist"), { choose, sort: (sort) => store.set({ sort }) });
+  const watchlist = new WatchList(byId("watchlist"), { choose, sort: (/** @type {string} */ sort) => store.set({ sort }) });
   const notices = new Notices(byId("notices"));
   const scrubber = new ReplayScrubber(byId("replay"), {
-    send: async (command) => store.set({ replay: (await postJson("/api/replay", command)).replay }),
-    view: (ms) => chart.showTime(ms),
+    send: async (/** @type {Partial<ReplayCommand>} */ command) => store.set({ replay: (await postJson("/api/replay", command)).replay }),
+    view: (/** @type {number} */ ms) => chart.showTime(ms),
     follow: () => chart.showLatest(),
     zone,
   });
@@ -44,7 +44,7 @@ export function showPanels(store, chart, choose) {
   store.on(["symbol", "zone"], tiles);
   store.onPaced(["current", "status"], tiles);
   store.on(["summaries", "symbol", "sort"], ({ summaries, symbol, sort }) => watchlist.draw([...summaries.values()], symbol, sort));
-  const map = ({ summaries, symbol, size }) => treemap.draw([...summaries.values()], symbol, size);
+  const map = (/** @type {import("./store.js").State} */ { summaries, symbol, size }) => treemap.draw([...summaries.values()], symbol, size);
   store.on(["symbols", "symbol", "size"], map);
   store.onPaced(["summaries"], map, TREEMAP_MS);
   store.on(["gauges", "classGauges", "symbol"], drawGauges);

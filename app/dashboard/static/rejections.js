@@ -1,15 +1,19 @@
 // The newest rejected messages and trades, requested while the list is open.
 
+import { inside, tableRow } from "./elements.js";
 import * as format from "./format.js";
 
 const REFRESH_MS = 5000;
 
 export class RejectionList {
-  // `load()` returns a promise of the rejections, newest first; `zone()` the time zone shown.
+  /**
+   * @param {HTMLElement} element
+   * @param {{load: () => Promise<ShownRejection[]>, zone: () => string | undefined}} page the rejections, newest first; the time zone shown
+   */
   constructor(element, { load, zone }) {
-    this.details = element.querySelector("details");
-    this.rows = element.querySelector("tbody");
-    this.hint = element.querySelector(".hint");
+    this.details = inside(element, "details", HTMLDetailsElement);
+    this.rows = inside(element, "tbody");
+    this.hint = inside(element, ".hint");
     this.load = load;
     this.zone = zone;
     this.details.addEventListener("toggle", () => this.#refresh());
@@ -33,14 +37,8 @@ export class RejectionList {
       const where = rejection.topic == null ? rejection.stage : `${rejection.topic} ${rejection.partition}:${rejection.offset}`;
       const payload = document.createElement("code");
       payload.textContent = rejection.payload ?? "in an earlier record";
-      const row = document.createElement("tr");
       const cells = [format.time(rejection.at, { seconds: true, zone: this.zone() }), rejection.reason, rejection.detail, where, format.exact(rejection.size), payload];
-      row.append(...cells.map((content) => {
-        const cell = document.createElement("td");
-        cell.append(content);
-        return cell;
-      }));
-      return row;
+      return tableRow(cells.map((content) => [content]));
     }));
   }
 }

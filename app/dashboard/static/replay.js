@@ -1,6 +1,7 @@
 // The replay: pause, speed, and its day as a range. Left of the replay's time the range moves the
 // chart's view; right of it, it offers to skip there, which cannot be undone.
 
+import { inside } from "./elements.js";
 import * as format from "./format.js";
 
 const STEP_MS = 60000;
@@ -9,24 +10,33 @@ const SPEEDS = [0.5, 1, 2, 5, 10, 30, 60, 300, 1000];
 export class ReplayScrubber {
   /** @type {ReplayState | null} */
   #state = null;
-  #chosen = null; // a time in the past that the chart shows, or one ahead that may be skipped to
+  /** @type {number | null} a time in the past that the chart shows, or ahead, which may be skipped to */
+  #chosen = null;
 
-  // `send(command)` returns a promise; `view(ms)` moves the chart, `follow()` to the newest candle.
+  /**
+   * @param {HTMLElement} element
+   * @param {Page} page
+   *
+   * @typedef {object} Page
+   * @property {(command: Partial<ReplayCommand>) => Promise<void>} send
+   * @property {(ms: number) => void} view moves the chart there
+   * @property {() => void} follow moves the chart to the newest candle
+   * @property {() => string | undefined} zone the time zone shown
+   */
   constructor(element, { send, view, follow, zone }) {
     this.element = element;
-    const part = (selector) => element.querySelector(selector);
-    this.pause = part(".pause");
-    this.speed = part(".speed");
-    this.position = part(".position");
-    this.range = part("input");
-    this.end = part(".end");
-    this.skip = part(".skip-ahead");
-    this.hint = part("[role=status]");
+    this.pause = inside(element, ".pause");
+    this.speed = inside(element, ".speed", HTMLSelectElement);
+    this.position = inside(element, ".position");
+    this.range = inside(element, "input", HTMLInputElement);
+    this.end = inside(element, ".end");
+    this.skip = inside(element, ".skip-ahead");
+    this.hint = inside(element, "[role=status]");
     this.send = send;
     this.view = view;
     this.zone = zone;
     this.returnToLatest = follow;
-    this.pause.addEventListener("click", () => this.#send({ paused: !this.#state.paused }));
+    this.pause.addEventListener("click", () => this.#send({ paused: !this.#state?.paused }));
     this.speed.addEventListener("change", () => this.#send({ speed: Number(this.speed.value) }));
     this.skip.addEventListener("click", () => this.#skip());
     this.range.addEventListener("input", () => this.#choose(Number(this.range.value)));
@@ -42,7 +52,7 @@ export class ReplayScrubber {
     this.element.hidden = !state;
     if (!state) return;
     if (this.#chosen !== null && !this.#isAhead() && this.#chosen >= this.#reached()) this.#chosen = null;
-    const time = (ms, seconds = false) => format.time(ms, { seconds, zone: this.zone() });
+    const time = (/** @type {number | null} */ ms, seconds = false) => format.time(ms, { seconds, zone: this.zone() });
     this.pause.textContent = state.paused ? "Resume" : "Pause";
     this.#drawSpeeds(state.speed);
     this.position.replaceChildren(time(state.position_ms, true), state.paused ? " · paused" : "");
@@ -63,6 +73,7 @@ export class ReplayScrubber {
     this.draw(this.#state);
   }
 
+  /** @param {number} ms */
   #choose(ms) {
     this.#chosen = ms;
     if (ms === this.#reached()) this.returnToLatest();
@@ -76,15 +87,17 @@ export class ReplayScrubber {
     this.range.focus();
   }
 
+  /** @param {Partial<ReplayCommand>} command */
   async #send(command) {
     this.hint.textContent = "";
     try {
       await this.send(command);
-    } catch (/** @type {any} */ error) {
-      this.hint.textContent = error.message;
+    } catch (error) {
+      this.hint.textContent = error instanceof Error ? error.message : String(error);
     }
   }
 
+  /** @param {number} speed */
   #drawSpeeds(speed) {
     const speeds = [...new Set([...SPEEDS, speed])].sort((a, b) => a - b);
     if (speeds.length !== this.speed.options.length || !speeds.every((value, index) => Number(this.speed.options[index].value) === value)) {
@@ -99,8 +112,8 @@ export class ReplayScrubber {
 
   // The minute that the replay is in.
   #reached() {
-    return floor(this.#state.position_ms);
+    return floor(this.#state?.position_ms ?? 0);
   }
 }
 
-const floor = (ms) => Math.floor(ms / STEP_MS) * STEP_MS;
+const floor = (/** @type {number} */ ms) => Math.floor(ms / STEP_MS) * STEP_MS;

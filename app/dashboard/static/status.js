@@ -18,7 +18,7 @@ export function drawStatus(status, { now, zone }) {
   drawFeed(status.feed);
   write("kafka", [status.kafka.state], status.kafka.state === "away");
   const final = status.last_final_end;
-  const moment = (ms, options = {}) => format.time(ms, { now, zone, ...options });
+  const moment = (/** @type {number | null} */ ms, options = {}) => format.time(ms, { now, zone, ...options });
   write("final", final ? [moment(final), status.feed === "replay" ? "" : ` (${format.age(now - final)})`] : ["none yet"], false);
   const gold = status.gold;
   write("gold", gold.built_at
@@ -37,6 +37,11 @@ function drawFeed(name) {
   feed.hidden = false;
 }
 
+/**
+ * @param {string} name
+ * @param {(Node | string)[]} words
+ * @param {boolean} bad
+ */
 function write(name, words, bad) {
   const element = byId(`status-${name}`);
   element.replaceChildren(...words);

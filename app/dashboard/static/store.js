@@ -23,7 +23,10 @@ import { PACE_MS, paced } from "./pace.js";
  * @property {string | null} notice
  */
 
+/** @typedef {(state: State) => void} Listener */
+
 export class Store {
+  /** @type {{keys: (keyof State)[], listener: Listener}[]} */
   #listeners = [];
 
   /** @param {State} initial */
@@ -41,8 +44,9 @@ export class Store {
   }
 
   // Sets several keys at once; calls each listener of a changed key once.
+  /** @param {Partial<State>} patch */
   set(patch) {
-    const changed = Object.keys(patch).filter((key) => this.state[key] !== patch[key]);
+    const changed = /** @type {(keyof State)[]} */ (Object.keys(patch)).filter((key) => this.state[key] !== patch[key]);
     if (changed.length === 0) return;
     Object.assign(this.state, patch);
     for (const { keys, listener } of this.#listeners) {
@@ -51,12 +55,20 @@ export class Store {
   }
 
   // Calls `listener(state)` after changes of `keys`, and once now.
+  /**
+   * @param {(keyof State)[]} keys
+   * @param {Listener} listener
+   */
   on(keys, listener) {
     this.#listeners.push({ keys, listener });
     listener(this.state);
   }
 
   // Calls `listener(state)` after changes of `keys`, at most once in `ms`.
+  /**
+   * @param {(keyof State)[]} keys
+   * @param {Listener} listener
+   */
   onPaced(keys, listener, ms = PACE_MS) {
     const request = paced(() => listener(this.state), ms);
     this.#listeners.push({ keys, listener: request });
@@ -71,12 +83,13 @@ export class Store {
 export function shownZone({ zone, summaries, symbol }) {
   if (zone === "utc") return "UTC";
   if (zone === "browser") return undefined;
-  return summaries.get(symbol)?.session === "continuous" ? "UTC" : "America/New_York";
+  return summaries.get(symbol ?? "")?.session === "continuous" ? "UTC" : "America/New_York";
 }
 
 // What the address holds, so that a view can be sent to somebody: name in the store, in the URL,
 // default, and the values allowed (null: any).
-/** @type {[string, string, string | null, string[] | null][]} */
+/** @typedef {"symbol" | "interval" | "style" | "overlays" | "zone" | "size" | "sort"} AddressKey */
+/** @type {[AddressKey, string, string | null, string[] | null][]} */
 const IN_ADDRESS = [
   ["symbol", "symbol", null, null],
   ["interval", "interval", "1m", ["1m", "5m", "15m", "1h", "1d"]],
@@ -87,15 +100,17 @@ const IN_ADDRESS = [
   ["sort", "sort", "symbol", ["symbol", "change", "volume", "relative"]],
 ];
 
-/** @returns {Pick<State, "symbol" | "interval" | "style" | "overlays" | "zone" | "size" | "sort">} */
+/** @returns {Pick<State, AddressKey>} */
 export function readAddress() {
   const asked = new URL(location.href).searchParams;
-  return /** @type {any} */ (Object.fromEntries(IN_ADDRESS.map(([key, name, fallback, allowed]) => {
+  const found = Object.fromEntries(IN_ADDRESS.map(([key, name, fallback, allowed]) => {
     const value = asked.get(name);
     return [key, value == null || (allowed && !allowed.includes(value)) ? fallback : value];
-  })));
+  }));
+  return /** @type {Pick<State, AddressKey>} */ (found);
 }
 
+/** @param {State} state */
 export function writeAddress(state) {
   const address = new URL(location.href);
   for (const [key, name, fallback] of IN_ADDRESS) {

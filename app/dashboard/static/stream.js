@@ -3,16 +3,32 @@
 
 const RETRY_MS = 2000;
 
+/** @typedef {{symbol: string, interval: Interval, candles: ShownCandle[]}} Snapshot */
+/** @typedef {{symbol: string, candles: ShownCandle[], summary: SymbolSummary | null}} Update */
+/**
+ * @typedef {object} Handlers by the name of the event
+ * @property {(snapshot: Snapshot) => void} snapshot
+ * @property {(update: Update) => void} candles
+ * @property {(summary: Summary) => void} summary
+ * @property {(status: Status) => void} status
+ * @property {() => void} error the connection broke
+ */
+
 export class Stream {
+  /** @type {EventSource | null} */
   #source = null;
 
-  // `handlers` by event name; `error` is called when the connection breaks.
+  /** @param {Handlers} handlers */
   constructor(handlers) {
     this.handlers = handlers;
   }
 
   // `lastEventId`: continue after this event. Browsers send it by themselves while they reconnect, not
   // after an HTTP error, which ends an EventSource.
+  /**
+   * @param {string} symbol
+   * @param {Interval} interval
+   */
   open(symbol, interval, lastEventId = "") {
     this.#source?.close();
     const query = new URLSearchParams({ symbol, interval });

@@ -1,17 +1,23 @@
 // Theme and palette: chosen by the viewer, kept in this browser.
 
+/** @type {(() => void)[]} */
 const listeners = [];
 
 // Connects the two selects, and applies what was chosen before.
+/**
+ * @param {HTMLSelectElement} theme
+ * @param {HTMLSelectElement} palette
+ */
 export function applyTheme(theme, palette) {
-  for (const [select, name, fallback] of [[theme, "theme", "auto"], [palette, "palette", "green-red"]]) {
-    const apply = (value) => {
+  const choices = /** @type {const} */ ([[theme, "theme", "auto"], [palette, "palette", "green-red"]]);
+  for (const [select, name, fallback] of choices) {
+    const apply = (/** @type {string} */ value) => {
       select.value = value;
       document.documentElement.dataset[name] = value;
       for (const listener of listeners) listener();
     };
     const kept = read(name);
-    apply([...select.options].some((option) => option.value === kept) ? kept : fallback);
+    apply(kept !== null && [...select.options].some((option) => option.value === kept) ? kept : fallback);
     select.addEventListener("change", () => {
       keep(name, select.value);
       apply(select.value);
@@ -20,8 +26,10 @@ export function applyTheme(theme, palette) {
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => listeners.forEach((listener) => listener()));
 }
 
+/** @param {() => void} listener */
 export const onThemeChange = (listener) => listeners.push(listener);
 
+/** @param {string} name */
 function read(name) {
   try {
     return localStorage.getItem(`tickhouse-${name}`);
@@ -30,6 +38,10 @@ function read(name) {
   }
 }
 
+/**
+ * @param {string} name
+ * @param {string} value
+ */
 function keep(name, value) {
   try {
     localStorage.setItem(`tickhouse-${name}`, value);
