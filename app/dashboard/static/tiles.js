@@ -44,7 +44,10 @@ export function drawTiles(summary, { now, isReplay, zone }) {
   fill("tile-traded", format.compact(totals.traded_value), against(totals.traded_value, summary.typical_sales), format.exact(totals.traded_value));
   fill("tile-trades", format.compact(totals.trade_count), totals.trade_count ? `${format.compact(totals.volume / totals.trade_count)} a trade` : "", format.exact(totals.trade_count));
   fill("tile-minute", summary.last_range_bp == null ? "–" : `${summary.last_range_bp.toFixed(1)} bp`, "of its close");
-  fill("tile-asof", format.time(summary.as_of, { seconds: true, now, zone }), isReplay ? "recorded market time" : format.age(now - summary.as_of));
+  const age = isReplay ? "recorded market time" : format.age(now - summary.as_of);
+  const isToday = format.day(summary.as_of, zone) === format.day(now, zone);
+  const clock = format.time(summary.as_of, { seconds: true, now: summary.as_of, zone }); // without its day, for which the tile is too narrow
+  fill("tile-asof", clock, isToday ? age : `${format.day(summary.as_of, zone)} · ${age}`);
 }
 
 /**

@@ -49,9 +49,10 @@ def test_the_candle_moves_when_a_partial_comes_and_stays_when_it_is_final(
     producer.send(partial(minute=1, close=101, last_offset=5))
     page_tab.expect_last_candle(101, "partial")
     page_tab.expect_text("101.00", "#tile-price")
-    page_tab.expect_text("Nov 14, 2023, 22:15:01", "#tile-asof")
+    page_tab.expect_text("22:15:01", "#tile-asof .value")
+    page_tab.expect_text("Nov 14, 2023 · recorded", "#tile-asof .note")
     page_tab.tab.select_option("#zone", "browser")
-    page_tab.expect_text("Nov 14, 2023, 17:15:01", "#tile-asof")
+    page_tab.expect_text("17:15:01", "#tile-asof .value")
     assert page_tab.tab.get_attribute("#tile-asof time", "title") == "2023-11-14 22:15:01 UTC"
     producer.send(partial(minute=1, close=102, last_offset=7))
     page_tab.expect_last_candle(102, "partial")
