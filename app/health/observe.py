@@ -104,14 +104,20 @@ class Observer:
             try:
                 tails, ends = self._kafka.topics()
                 lag, processed = self._kafka.groups(ends)
-                stocks = self.settings.named(STOCKS_TOPIC)
-                published = sum(end for part, end in ends.items() if part.topic == stocks)
-                return _Tails(tails, lag, ends, {"feed": published} | processed)
+                sent = {
+                    "feed": self._sent(ends, STOCKS_TOPIC),
+                    LIVE_TOPIC: self._sent(ends, LIVE_TOPIC),
+                }
+                return _Tails(tails, lag, ends, sent | processed)
             except KafkaException as error:
                 if delay_s is None or error.args[0].code() not in _ELECTION:
                     raise
                 time.sleep(delay_s)
         raise AssertionError("the last try returns or raises")
+
+    def _sent(self, ends: dict[TopicPartition, int], topic: str) -> int:
+        name = self.settings.named(topic)
+        return sum(end for partition, end in ends.items() if partition.topic == name)
 
 
 def _any_market_open(settings: Settings, now: int) -> bool:
@@ -139,7 +145,10 @@ def _warehouse(settings: Settings) -> dict[str, Any]:
 
 
 class _Tails(NamedTuple):
-    """Tails, lags and end offsets, and the messages that each stage has sent or processed."""
+    """Tails, lags and end offsets, and the messages that each stage has sent or processed.
+
+    Those of `candles-live` are by the topic's name: how many candles came of them.
+    """
 
     topics: dict[str, TopicTail]
     lag: dict[str, int | None]

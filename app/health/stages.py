@@ -53,7 +53,7 @@ class Observation(Struct, frozen=True, kw_only=True):
     lag: Mapping[str, int | None] = {}
     """messages that a consumer group has not committed yet; None: it has committed nothing"""
     rates: Mapping[str, float] = {}
-    """by stage: messages per second since the observation before"""
+    """by stage: messages per second since the observation before; of candles-live, by its name"""
     lake_configured: bool = True
     lake_error: str | None = None
     newest_object_ms: int | None = None
@@ -170,7 +170,9 @@ def _candles(seen: Observation) -> Stage:
             "`tickhouse candles` is running, and its log."
         )
         return Stage("candles", "problem", newest, "behind", lag, sentence)
-    return Stage("candles", "ok", newest, "processing", lag)
+    rate = seen.rates.get(LIVE_TOPIC)
+    detail = "processing" if rate is None else f"processing, {rate:,.1f} partial candles/s"
+    return Stage("candles", "ok", newest, detail, lag)
 
 
 def _archive(seen: Observation, limits: Limits) -> Stage:

@@ -81,7 +81,8 @@ def test_tails_lags_and_the_newest_object_are_observed(
 
     send_messages(settings, STOCKS_TOPIC, messages)
     commit(settings, CANDLES_GROUP, STOCKS_TOPIC, 5)
-    assert observer.observe(seen.now + 1_000).rates == {"feed": 3, "candles": 2}
+    rates = observer.observe(seen.now + 1_000).rates
+    assert rates == {"feed": 3, "candles": 2, "candles-live": 0}
 
 
 def test_progress_of_load_and_build_is_part_of_the_health(make_settings: MakeSettings) -> None:

@@ -24,7 +24,7 @@ WELL = Observation(
         "trades-rejected": TopicTail(3, NOW - 90 * MIN),
     },
     lag={"candles": 12, "archive": 900},
-    rates={"feed": 40.0, "candles": 39.5},
+    rates={"feed": 40.0, "candles": 39.5, "candles-live": 1_210.04},
     newest_object_ms=NOW - 14 * S,
     load_id=7,
     loaded_ms=NOW - 31 * S,
@@ -59,6 +59,8 @@ def test_a_pipeline_that_runs_has_no_problem() -> None:
     assert stages["audit"].detail == "1,490 candles equal to their trades"
     assert stages["candles"].lag == 12
     assert stages["candles"].newest_ms == NOW - 20 * S
+    assert stages["candles"].detail == "processing, 1,210.0 partial candles/s"
+    assert judged(rates={})["candles"].detail == "processing"
     assert stages["kafka"].detail == "4 topics, 3 rejections"
     assert stages["feed"].detail == "publishing; watermark 6 s old"
     assert [stages[name].rate for name in ("feed", "candles", "archive")] == [40, 39.5, None]
