@@ -7,10 +7,12 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from decimal import Decimal
 from multiprocessing import get_context
+from typing import Any
 
 import duckdb
 import pyarrow as pa
 import pytest
+from botocore.client import BaseClient
 from pydantic import SecretStr
 
 from app.lake import DATASETS, ObjectKey, s3_client
@@ -231,17 +233,30 @@ def test_files_that_are_not_objects_are_ignored(lake_settings: MakeSettings) -> 
     assert load(settings).objects == 1
 
 
-def test_more_objects_than_a_listing_holds(lake_settings: MakeSettings) -> None:
+def test_more_objects_than_a_listing_holds_cost_one_request_a_folder(
+    lake_settings: MakeSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     settings = lake_settings()
     lake = LakeWriter(settings)
     for offset in range(1_100):
         lake.put_bytes(ObjectKey("trades", STOCKS_INCARNATION, 0, offset, offset), b"")
     load(settings)
     lake.put("trades", [trade("AAPL", 1, "10")], first_offset=5_000)
+    prefixes: list[str] = []
+    request = BaseClient._make_api_call
 
+    def recorded(self: Any, name: str, given: Any) -> Any:
+        if name == "ListObjectsV2":
+            prefixes.append(given["Prefix"].removeprefix(settings.lake_prefix))
+        return request(self, name, given)
+
+    monkeypatch.setattr(BaseClient, "_make_api_call", recorded)
     report = load(settings)
 
     assert (report.objects, report.rows) == (1, {"trades": 1})
+    incarnation = f"bronze/trades/{STOCKS_INCARNATION}/"
+    folders = [*(f"bronze/{dataset}/" for dataset in DATASETS), incarnation, f"{incarnation}00000/"]
+    assert sorted(prefixes) == sorted(folders)
 
 
 def test_concurrent_loads_are_serialized(lake_settings: MakeSettings) -> None:

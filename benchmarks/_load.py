@@ -1,0 +1,62 @@
+"""Load what is new with the settings of the process, and print what that costs."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from botocore.client import BaseClient
+
+from app.settings import load_settings
+from app.warehouse.commands import load
+
+
+def count_calls(owner: type, method: str, calls: Counter[str], name_of: Callable[..., str]) -> None:
+    """Count the calls of a method, by a name made of its arguments."""
+    real = getattr(owner, method)
+
+    def call(self: Any, *given: Any, **more: Any) -> Any:
+        calls[name_of(*given)] += 1
+        return real(self, *given, **more)
+
+    setattr(owner, method, call)
+
+
+def peak_memory_mb() -> float:
+    """The largest memory of this program; getrusage would have that of its parent, if larger."""
+    found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    assert found
+    return int(found[1]) / 1000
+
+
+def main() -> None:
+    settings = load_settings()
+    calls: Counter[str] = Counter()
+    count_calls(BaseClient, "_make_api_call", calls, lambda name, *_: name)
+    if settings.warehouse == "snowflake":
+        from snowflake.connector.cursor import SnowflakeCursor
+
+        from app.warehouse import snowflake_external  # noqa: F401
+
+        count_calls(SnowflakeCursor, "execute", calls, lambda *_: "statements")
+    before, started = time.process_time(), time.monotonic()
+    done = load(settings)
+    cost = {
+        "cpu_s": time.process_time() - before,
+        "wall_s": time.monotonic() - started,
+        "memory_mb": peak_memory_mb(),
+        "objects": done.objects,
+        "list_requests": calls["ListObjectsV2"],
+        "get_requests": calls["GetObject"],
+        "statements": calls["statements"],
+    }
+    print(json.dumps(cost))
+
+
+if __name__ == "__main__":
+    main()
