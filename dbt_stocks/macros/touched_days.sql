@@ -13,7 +13,7 @@
         {%- set queries = [] -%}
         {%- for relation in relations -%}
             {%- do queries.append(
-                "select cast(session_date as varchar) from " ~ relation
+                "select distinct cast(session_date as varchar) from " ~ relation
                 ~ " where _load_id > " ~ built_load()
             ) -%}
         {%- endfor -%}

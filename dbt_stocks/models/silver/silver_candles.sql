@@ -13,17 +13,10 @@
     '_load_id', '_loaded_at'
 ] %}
 
-with bronze_candles as (
+with fresh as (
 
-    select * from {{ ref('bronze_candles') }}
-    where candle_interval = '1m' and broken_rule is null
-
-),
-
-fresh as (
-
-    select {{ columns | join(', ') }} from bronze_candles
-    where {{ is_new('bronze_candles') }}
+    select {{ columns | join(', ') }} from {{ ref('bronze_candles') }} as bronze_candles
+    where candle_interval = '1m' and broken_rule is null and {{ is_new('bronze_candles') }}
 
 ),
 
@@ -114,3 +107,7 @@ final as (
 )
 
 select * from final
+{%- if not is_incremental() %}
+-- a merge and a reader of some days then skip the others
+order by session_date
+{%- endif %}

@@ -9,17 +9,10 @@
     '_incarnation', '_offset', '_load_id'
 ] %}
 
-with bronze_coverage as (
+with fresh as (
 
-    select * from {{ ref('bronze_coverage') }}
-    where broken_rule is null
-
-),
-
-fresh as (
-
-    select {{ columns | join(', ') }} from bronze_coverage
-    where {{ is_new('bronze_coverage') }}
+    select {{ columns | join(', ') }} from {{ ref('bronze_coverage') }} as bronze_coverage
+    where broken_rule is null and {{ is_new('bronze_coverage') }}
 
 ),
 

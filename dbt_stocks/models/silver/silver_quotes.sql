@@ -5,8 +5,8 @@
 
 with bronze_quotes as (
 
-    select * from {{ ref('bronze_quotes') }}
-    where broken_rule is null
+    select * from {{ ref('bronze_quotes') }} as bronze_quotes
+    where broken_rule is null and {{ is_new('bronze_quotes') }}
 
 ),
 
@@ -36,7 +36,6 @@ final as (
         _load_id,
         _loaded_at
     from bronze_quotes
-    where {{ is_new('bronze_quotes') }}
     qualify
         row_number() over (
             partition by _topic_id, _partition, _offset, _index

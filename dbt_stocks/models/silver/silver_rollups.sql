@@ -12,16 +12,13 @@
     '_incarnation', '_offset', '_load_id'
 ] %}
 
-with silver_candles as (
+with bronze_rollups as (
 
-    select * from {{ ref('silver_candles') }}
-
-),
-
-bronze_rollups as (
-
-    select * from {{ ref('bronze_candles') }}
-    where candle_interval in ('5m', '15m', '1h', '1d') and broken_rule is null
+    select * from {{ ref('bronze_candles') }} as bronze_rollups
+    where
+        candle_interval in ('5m', '15m', '1h', '1d')
+        and broken_rule is null
+        and {{ is_new('bronze_rollups') }}
 
 ),
 
@@ -42,14 +39,13 @@ fresh as (
         end as window_end,
         {{ archived_columns[5:] | join(',\n        ') }}
     from bronze_rollups
-    where {{ is_new('bronze_rollups') }}
 
 ),
 
 fresh_minutes as (
 
     select symbol, session, session_date, day_minute, window_start
-    from silver_candles
+    from {{ ref('silver_candles') }} as silver_candles
     where {{ is_new('silver_candles') }}
 
 ),
@@ -83,7 +79,7 @@ seen as (
 
 minutes as (
 
-    select * from silver_candles
+    select * from {{ ref('silver_candles') }}
     {%- if is_incremental() %}
     where {{ in_touched_days([ref('silver_candles'), ref('bronze_candles')]) }}
     {%- endif %}
@@ -265,3 +261,7 @@ final as (
 )
 
 select * from final
+{%- if not is_incremental() %}
+-- a merge and a reader of some days then skip the others
+order by session_date
+{%- endif %}

@@ -5,8 +5,8 @@
 
 with bronze_trades as (
 
-    select * from {{ ref('bronze_trades') }}
-    where broken_rule is null
+    select * from {{ ref('bronze_trades') }} as bronze_trades
+    where broken_rule is null and {{ is_new('bronze_trades') }}
 
 ),
 
@@ -21,7 +21,6 @@ bronze_rejected as (
 fresh as (
 
     select * from bronze_trades
-    where {{ is_new('bronze_trades') }}
     qualify
         row_number() over (
             partition by _topic_id, _partition, _offset, _index
@@ -147,3 +146,7 @@ final as (
 )
 
 select * from final
+{%- if not is_incremental() %}
+-- a merge and a reader of some days then skip the others
+order by session_date
+{%- endif %}

@@ -2,14 +2,14 @@
 
 with silver_coverage as (
 
-    select * from {{ ref('silver_coverage') }}
+    select * from {{ ref('silver_coverage') }} as silver_coverage
+    where {{ is_new('silver_coverage') }}
 
 ),
 
 reported as (
 
     select symbol, feed, watermark, _load_id from silver_coverage
-    where {{ is_new('silver_coverage') }}
     {%- if is_incremental() %}
     union all
     select symbol, feed, watermark, _load_id from {{ this }}
