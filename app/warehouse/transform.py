@@ -27,6 +27,9 @@ FULL_BUILD, MINUTE_BUILD, SILVER_BUILD = "full_build", "minute_build", "silver_b
 """Names of selections in dbt_stocks/selectors.yml."""
 BUILT_LOAD, REBUILD_DATES = "BUILT_LOAD", "REBUILD_DATES"
 """Variables of dbt's environment for the macros `built_load` and `rebuilt_dates`."""
+LEAN = ("--no-write-json", "--log-level-file", "info")
+"""Options of the build of each minute, which the last full build has left a manifest for. Without
+the manifest and the text of each statement in the log it takes a fifth less CPU time."""
 FAILED = ("error", "fail", "runtime error")
 
 
@@ -94,9 +97,10 @@ def dbt_build(
     """
     selector = FULL_BUILD if full or full_refresh else MINUTE_BUILD
     refresh = ["--full-refresh"] if full_refresh else []
+    lean = LEAN if selector == MINUTE_BUILD else ()
     return _run_nodes(
         settings,
-        *("build", "--selector", selector, *refresh),
+        *("build", "--selector", selector, *lean, *refresh),
         keep_open=keep_open,
         more={BUILT_LOAD: str(built_load)},
     )
@@ -171,7 +175,7 @@ def run_dbt(
     :param more: variables of its environment.
     """
     command = [
-        *(sys.executable, "-c", "from dbt.cli.main import cli; cli()"),
+        *(sys.executable, "-m", "app.warehouse.dbt_process"),
         *("--quiet", "--no-use-colors", *arguments, "--target", settings.warehouse),
     ]
     folder(settings).mkdir(parents=True, exist_ok=True)
