@@ -6,8 +6,9 @@ import json
 import re
 import shutil
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pytest
@@ -15,7 +16,7 @@ import pytest
 from app.settings import Settings
 from app.warehouse import published
 from app.warehouse.commands import build, load, opened
-from app.warehouse.transform import PROJECT, BuildFailed, folder, run_dbt
+from app.warehouse.transform import BUILT_LOAD, PROJECT, BuildFailed, folder, run_dbt
 from scripts.dbt_docs import write_site
 from tests.integration.warehouse.conftest import BTC, Filled, Rows
 from tests.integration.warehouse.lake_writer import START, LakeWriter, at, candle
@@ -302,6 +303,38 @@ def test_a_full_refresh_gives_the_same_while_a_reader_has_gold_open(
     assert after.name > before.name
     assert report.full
     assert silver() == by_the_minute
+
+
+def test_a_minutes_build_scans_raw_for_new_rows_alone(filled: Filled, tmp_path: Path) -> None:
+    """A scan that has the load as its own filter skips the parts of the table that have no such
+    row. Rejections of earlier loads may be of new trades, so that all are looked up."""
+    path = tmp_path / "STOCKS.duckdb"
+    shutil.copy(filled.settings.warehouse_path, path)
+    before = {BUILT_LOAD: "1"}  # a plan without new rows has no scan
+    done = run_dbt(filled.settings, "compile", "--select", "tag:silver", more=before)
+    assert done.returncode == 0, done.stdout
+    compiled = folder(filled.settings) / "compiled" / "stocks" / "models" / "silver"
+    scans = dict[str, list[str]]()
+    with duckdb.connect(str(path)) as db:
+        for file in sorted(compiled.glob("*.sql")):
+            (row,) = db.execute(f"explain (format json) {file.read_text()}").fetchall()
+            for scan in raw_scans(json.loads(row[1])):
+                scans.setdefault(scan["Table"].split(".")[-1], []).append(
+                    f"{file.stem}: {scan.get('Filters', '')}"
+                )
+
+    scans.pop("REJECTED", None)
+    assert set(scans) >= {"CANDLES", "TRADES"}
+    assert [each for found in scans.values() for each in found if "_load_id > 1" not in each] == []
+
+
+def raw_scans(nodes: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """What a plan of DuckDB says of each of its scans of RAW."""
+    for node in nodes:
+        found = node["extra_info"]
+        if ".RAW." in str(found.get("Table", "")):
+            yield found
+        yield from raw_scans(node["children"])
 
 
 def test_times_are_utc(filled: Filled) -> None:
