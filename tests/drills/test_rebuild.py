@@ -72,9 +72,9 @@ def test_killed_rebuild_is_continued_and_equals_a_build_in_one_go(
     assert build(settings).full
     at_once = tables(settings)
     assert len(at_once["silver.silver_candles"]) > 100
-    with duckdb.connect(str(settings.warehouse_path)) as db:  # the rebuild does not build on this
-        db.execute("update silver.silver_candles set close = 1")
-        db.execute("delete from silver.silver_trades")
+    with duckdb.connect(str(settings.warehouse_path)) as db:  # as if it had never been built
+        for schema in ("gold", "silver", "bronze"):
+            db.execute(f"drop schema {schema} cascade")
 
     passes = kill_after(settings, passes=2)
     assert passes == 2
