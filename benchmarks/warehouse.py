@@ -213,7 +213,7 @@ def measured(settings: Settings, step: str) -> dict[str, float]:
 
 
 def build_first(folder: str) -> None:
-    """Build everything in passes, and print the cost."""
+    """Build all of RAW in passes, and print the cost."""
     build_once(folder, rebuild=True)
 
 
