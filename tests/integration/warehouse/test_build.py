@@ -307,7 +307,7 @@ def test_a_full_refresh_gives_the_same_while_a_reader_has_gold_open(
 
 def test_a_minutes_build_scans_raw_for_new_rows_alone(filled: Filled, tmp_path: Path) -> None:
     """A scan that has the load as its own filter skips the parts of the table that have no such
-    row. Rejections of earlier loads may be of new trades, so that all are looked up."""
+    row. Rejections of earlier loads may be of new trades, so that all are read."""
     path = tmp_path / "STOCKS.duckdb"
     shutil.copy(filled.settings.warehouse_path, path)
     before = {BUILT_LOAD: "1"}  # a plan without new rows has no scan
@@ -329,7 +329,7 @@ def test_a_minutes_build_scans_raw_for_new_rows_alone(filled: Filled, tmp_path: 
 
 
 def raw_scans(nodes: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """What a plan of DuckDB says of each of its scans of RAW."""
+    """The details of each scan of RAW in a plan of DuckDB."""
     for node in nodes:
         found = node["extra_info"]
         if ".RAW." in str(found.get("Table", "")):
