@@ -73,11 +73,19 @@ def fill(settings: Settings, objects: int, partitions: int) -> list[LakeObject]:
 
 def record(settings: Settings, objects: list[LakeObject]) -> None:
     """Write the objects into the ledger, as loads of objects without rows."""
-    warehouse = open_warehouse(settings.model_copy(update={"snowflake_stage": "internal"}))
+    warehouse = open_warehouse(settings)
     for start in range(0, len(objects), LEDGER_BATCH):
         part = objects[start : start + LEDGER_BATCH]
         batch = [FetchedObject(item, DATASETS[item.key.dataset].empty_table()) for item in part]
         warehouse.load(batch, datetime.now(UTC))
+    warehouse.close()
+
+
+def copy_ledger(source: Settings, target: Settings) -> None:
+    """Copy the ledger of one database of Snowflake to another."""
+    warehouse = open_warehouse(source)
+    ledgers = [f"{each.snowflake_database}.RAW.LOAD_LEDGER" for each in (target, source)]
+    warehouse.query("insert into {} select * from {}".format(*ledgers))
     warehouse.close()
 
 
@@ -130,8 +138,10 @@ def costs(s3: S3Server, folder: Path, given: Any, objects: int) -> dict[str, lis
     print(f"{len(known)} objects are in the lake", file=sys.stderr)
     found: dict[str, list[dict[str, Any]]] = {name: [] for name in STAGES}
     with warehouses(folder, s3, lake) as settings:
-        for own in settings.values():
-            record(own, known)
+        in_duckdb, internal, external = settings.values()
+        record(in_duckdb, known)
+        record(internal, known)
+        copy_ledger(internal, external)
         offsets = itertools.count(10 * objects, ROWS)
         for minute, offset in enumerate(itertools.islice(offsets, given.minutes + 1)):
             write_minute(lake, offset, given.partitions)
@@ -153,6 +163,11 @@ def main() -> None:
             objects: costs(s3, Path(name) / str(objects), given, objects)
             for objects in (FEW, given.objects)
         }
+    show(found, given)
+
+
+def show(found: dict[int, dict[str, list[dict[str, Any]]]], given: Any) -> None:
+    """Report the costs, by number of objects and by warehouse."""
     rows = []
     for objects, by_warehouse in found.items():
         for warehouse, minutes in by_warehouse.items():
