@@ -26,7 +26,6 @@ from tests.integration.warehouse.conftest import first_load, second_load
 from tests.integration.warehouse.lake_writer import candle, trade
 from tests.integration.warehouse.on_snowflake import OnSnowflake
 from tests.integration.warehouse.trade_stream import TradeStream, put
-from tests.snowflake_local.privileges import Account
 from tests.snowflake_local.process import LocalSnowflake
 
 EXTERNAL = {
@@ -220,33 +219,6 @@ def test_a_lost_answer_of_commit_does_not_load_twice(
     report = load(on_lake.settings)
     assert report.load_id == 1
     assert on_lake.rows("select count(*) from TRADES") == [(report.rows["trades"],)]
-
-
-def test_the_loader_may_do_what_it_sends_and_needs_each_privilege(on_lake: OnSnowflake) -> None:
-    first_load(on_lake.lake)
-    key = on_lake.lake.put("trades", [trade("AAPL", 1, "10")])
-    on_lake.lake.put_table(key, on_lake.lake.table(key).drop_columns(["price"]))
-    snowflake_setup.check(on_lake.settings)
-    load(on_lake.settings)
-    settings, account = on_lake.settings, Account()
-    sent = [s for s in on_lake.server.statements(on_lake.before) if s["user"] == "TICKHOUSE"]
-    lacking = {
-        statement["sql"]: found
-        for statement in sent
-        if (
-            found := account.missing_privileges(
-                statement["role"],
-                statement["warehouse"],
-                settings.snowflake_database,
-                statement["sql"],
-            )
-        )
-    }
-
-    assert lacking == {}
-    on_stage = {g for g in account.grants if g.name == f"{settings.snowflake_database}.RAW.LAKE"}
-    assert {(g.role, g.privilege) for g in on_stage} == {("TICKHOUSE_LOADER", "USAGE")}
-    assert on_stage <= account.used
 
 
 def test_check_reports_what_is_wrong_with_the_stage(
