@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import json
 import secrets
 from pathlib import Path
@@ -87,7 +88,7 @@ def application(folder: Path) -> Starlette:
         Route("/queries/v1/query-request", query, methods=["POST"]),
         Route("/session/token-request", _succeed, methods=["POST"]),
         Route("/telemetry/send", _succeed, methods=["POST"]),
-        Route("/fs_bucket/{path:path}", _upload, methods=["PUT"]),
+        Route("/fs_bucket/{path:path}", Uploads().store, methods=["PUT"]),
         Route("/healthz", _succeed),
         Route("/journal/statements", recorded),
         Route("/journal/logins", lambda _: JSONResponse(journal.logins)),
@@ -100,14 +101,30 @@ async def _succeed(request: Request) -> JSONResponse:
     return JSONResponse({"data": None, "code": None, "message": None, "success": True})
 
 
-async def _upload(request: Request) -> Response:
-    """Store a file of PUT, but not under the wildcard's name.
+class Uploads:
+    """Files of PUT, each stored at the address of its own name only.
 
-    Connector 4 asks for the address of each file beforehand, connector 5 after such an answer.
+    The address of a PUT with a wildcard has the wildcard for a name. Connector 4 requests the
+    address of each file beforehand; connector 5 does once its upload was refused, and sends files
+    whose turn comes later to the address of another. Where a wildcard was refused, a content is
+    therefore refused once, too.
     """
-    if "*" in request.path_params["path"]:
-        return Response(status_code=400)
-    return await fakesnow_server.bucket_upload(request)
+
+    def __init__(self) -> None:
+        self._refused: set[tuple[str, bytes]] = set()
+        """folder, and the digest of a content; an empty one for a wildcard"""
+
+    async def store(self, request: Request) -> Response:
+        path = request.path_params["path"]
+        folder = path.rpartition("/")[0]
+        content = (folder, hashlib.sha256(await request.body()).digest())
+        if "*" in path:
+            self._refused |= {content, (folder, b"")}
+            return Response(status_code=400)
+        if (folder, b"") in self._refused and content not in self._refused:
+            self._refused.add(content)
+            return Response(status_code=400)
+        return await fakesnow_server.bucket_upload(request)
 
 
 async def _login(request: Request, journal: Journal) -> JSONResponse:

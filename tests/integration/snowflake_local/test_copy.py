@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -89,6 +90,23 @@ def test_a_file_that_is_no_parquet_is_an_sql_error(cursor: Any, tmp_path: Path) 
     cursor.execute(f"put 'file://{tmp_path}/broken.parquet' @landing/bad auto_compress = false")
     with pytest.raises(ProgrammingError):
         copied(cursor, "", path="/bad/")
+
+
+def test_a_file_of_a_wildcard_is_stored_at_its_own_address_only(
+    local_snowflake: LocalSnowflake, snowflake_database: str
+) -> None:
+    """The order of uploads of connector 5, of which the third has the address of another file."""
+    folder = f"fs_bucket/{snowflake_database}/PUBLIC/LANDING/run-7"
+    login = local_snowflake.login
+    with httpx2.Client(
+        base_url=f"{login['protocol']}://{login['host']}:{login['port']}", trust_env=False
+    ) as client:
+        answers = [
+            client.put(f"/{folder}/{name}.parquet", content=content).status_code
+            for name, content in [("*", b"a"), ("a", b"a"), ("a", b"b"), ("b", b"b")]
+        ]
+
+    assert answers == [400, 200, 400, 200]
 
 
 def test_remove_takes_only_the_files_of_its_path(cursor: Any, tmp_path: Path) -> None:
