@@ -105,13 +105,13 @@ class Uploads:
     """Files of PUT, each stored at the address of its own name only.
 
     The address of a PUT with a wildcard has the wildcard for a name. Connector 4 requests the
-    address of each file beforehand; connector 5 does once its upload was refused, and sends files
-    whose turn comes later to the address of another. Where a wildcard was refused, a content is
-    therefore refused once, too.
+    address of each file beforehand; connector 5 does once its upload was rejected, and sends files
+    whose turn comes later to the address of another. Where a wildcard was rejected, a content is
+    therefore rejected once, too.
     """
 
     def __init__(self) -> None:
-        self._refused: set[tuple[str, bytes]] = set()
+        self._rejected: set[tuple[str, bytes]] = set()
         """folder, and the digest of a content; an empty one for a wildcard"""
 
     async def store(self, request: Request) -> Response:
@@ -119,10 +119,10 @@ class Uploads:
         folder = path.rpartition("/")[0]
         content = (folder, hashlib.sha256(await request.body()).digest())
         if "*" in path:
-            self._refused |= {content, (folder, b"")}
+            self._rejected |= {content, (folder, b"")}
             return Response(status_code=400)
-        if (folder, b"") in self._refused and content not in self._refused:
-            self._refused.add(content)
+        if (folder, b"") in self._rejected and content not in self._rejected:
+            self._rejected.add(content)
             return Response(status_code=400)
         return await fakesnow_server.bucket_upload(request)
 
