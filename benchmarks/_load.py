@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import json
-import re
 import time
 from collections import Counter
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from botocore.client import BaseClient
 
 from app.settings import load_settings
 from app.warehouse.commands import load
+from benchmarks._memory import peak_memory_mb
 
 
 def count_calls(owner: type, method: str, calls: Counter[str], name_of: Callable[..., str]) -> None:
@@ -25,13 +24,6 @@ def count_calls(owner: type, method: str, calls: Counter[str], name_of: Callable
         return real(self, *given, **more)
 
     setattr(owner, method, call)
-
-
-def peak_memory_mb() -> float:
-    """The largest memory of this program; getrusage would have that of its parent, if larger."""
-    found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
-    assert found
-    return int(found[1]) / 1000
 
 
 def main() -> None:

@@ -72,24 +72,24 @@ As above, for {seconds:,} s: a tab that stays open. Each minute begins a new can
 """
 LONG_S = 1_800
 HEAP_EVERY_S = 300
-ROWS = [
+LATENCY_ROWS = [
     ("message → paint, p50", "–", "{p50_ms:.0f} ms"),
     ("message → paint, p99", "100 ms", "{p99_ms:.0f} ms"),
-    ("first candle, median of 5 loads", "500 ms", "{first_ms:.0f} ms"),
-    ("page, compressed", "350 KB", "{page_kb:.0f} KB"),
+]
+CPU_ROWS = [
     ("page's CPU, of a core", "5 %", "{client_cpu:.1%}"),
     ("of it, JavaScript", "–", "{script_cpu:.1%}"),
+]
+ROWS = [
+    *LATENCY_ROWS,
+    ("first candle, median of 5 loads", "500 ms", "{first_ms:.0f} ms"),
+    ("page, compressed", "350 KB", "{page_kb:.0f} KB"),
+    *CPU_ROWS,
     ("heap, beginning → end, MB", "flat", "{heaps}"),
     ("server's CPU with {readers} readers, of a core", "50 %", "{server_cpu:.0%}"),
     ("server's memory with {readers} readers", "250 MB", "{server_mb:.0f} MB"),
 ]
-LONG_ROWS = [
-    ("message → paint, p50", "–", "{p50_ms:.0f} ms"),
-    ("message → paint, p99", "100 ms", "{p99_ms:.0f} ms"),
-    ("page's CPU, of a core", "5 %", "{client_cpu:.1%}"),
-    ("of it, JavaScript", "–", "{script_cpu:.1%}"),
-    ("heap, MB", "flat", "{heaps}"),
-]
+LONG_ROWS = [*LATENCY_ROWS, *CPU_ROWS, ("heap, MB", "flat", "{heaps}")]
 
 
 class Tab(NamedTuple):

@@ -27,6 +27,7 @@ from app.settings import Settings
 from app.warehouse import published
 from app.warehouse.commands import build
 from app.warehouse.duckdb_backend import DuckDBWarehouse
+from benchmarks._memory import peak_memory_mb
 from benchmarks._report import report, spread
 
 DEFAULTS = {"days": 250, "symbols": 50, "trades": 10_000_000, "minutes": 3, "then": 0}
@@ -226,17 +227,10 @@ def build_once(folder: str, *, rebuild: bool = False) -> None:
     cost = {
         "cpu_s": own.ru_utime + own.ru_stime + dbt.ru_utime + dbt.ru_stime,
         "wall_s": time.monotonic() - started,
-        "memory_mb": max(_largest_kb(), dbt.ru_maxrss) / 1000,
+        "memory_mb": max(peak_memory_mb(), dbt.ru_maxrss / 1000),
         "tests": done.tests,
     }
     print(json.dumps(cost))
-
-
-def _largest_kb() -> int:
-    """The largest memory of this process; `ru_maxrss` may be that of the one it was forked from."""
-    status = Path("/proc/self/status").read_text(encoding="ascii")
-    (line,) = (line for line in status.splitlines() if line.startswith("VmHWM:"))
-    return int(line.split()[1])
 
 
 def publish_once(folder: str) -> None:
