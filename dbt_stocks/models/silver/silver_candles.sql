@@ -107,7 +107,4 @@ final as (
 )
 
 select * from final
-{%- if not is_incremental() %}
--- a merge and a reader of some days then skip the others
-order by session_date
-{%- endif %}
+{{ in_date_order() }}

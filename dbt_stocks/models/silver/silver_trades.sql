@@ -3,14 +3,7 @@
     bounded_by='session_date'
 ) }}
 
-with bronze_trades as (
-
-    select * from {{ ref('bronze_trades') }} as bronze_trades
-    where broken_rule is null and {{ is_new('bronze_trades') }}
-
-),
-
-bronze_rejected as (
+with bronze_rejected as (
 
     select * from {{ ref('bronze_rejected') }}
     where stage = 'candles' and source_topic_id is not null
@@ -20,7 +13,8 @@ bronze_rejected as (
 -- rows added since the last build; of duplicates, that of the newest load
 fresh as (
 
-    select * from bronze_trades
+    select * from {{ ref('bronze_trades') }} as bronze_trades
+    where broken_rule is null and {{ is_new('bronze_trades') }}
     qualify
         row_number() over (
             partition by _topic_id, _partition, _offset, _index
@@ -146,7 +140,4 @@ final as (
 )
 
 select * from final
-{%- if not is_incremental() %}
--- a merge and a reader of some days then skip the others
-order by session_date
-{%- endif %}
+{{ in_date_order() }}
