@@ -5,12 +5,27 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
+import pytest
+from snowflake.connector import errors
+
 from app.settings import Settings
 from app.warehouse import snowflake_setup
+from app.warehouse.snowflake import SnowflakeWarehouse
 from tests.integration.warehouse.lake_writer import LakeWriter
 from tests.snowflake_local.process import LocalSnowflake
 
 _databases = itertools.count(1)
+
+
+def lose_answers_of_commit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each commit happens, and the connection breaks before its answer arrives."""
+    commit = SnowflakeWarehouse._commit
+
+    def lose_the_answer(self: SnowflakeWarehouse, *arguments: Any) -> None:
+        commit(self, *arguments)
+        raise errors.OperationalError(msg="connection reset", errno=250001)
+
+    monkeypatch.setattr(SnowflakeWarehouse, "_commit", lose_the_answer)
 
 
 class OnSnowflake:

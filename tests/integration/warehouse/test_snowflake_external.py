@@ -13,7 +13,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from botocore.client import BaseClient
-from snowflake.connector import errors
 
 from app.lake import ADDED, DATASETS, RENAMED, ObjectKey
 from app.settings import Settings
@@ -24,7 +23,7 @@ from app.warehouse.raw import columns_of, table_of
 from app.warehouse.snowflake_external import SnowflakeOnLake
 from tests.integration.warehouse.conftest import first_load, second_load
 from tests.integration.warehouse.lake_writer import candle, trade
-from tests.integration.warehouse.on_snowflake import OnSnowflake
+from tests.integration.warehouse.on_snowflake import OnSnowflake, lose_answers_of_commit
 from tests.integration.warehouse.trade_stream import TradeStream, put
 from tests.snowflake_local.process import LocalSnowflake
 
@@ -209,13 +208,7 @@ def test_a_lost_answer_of_commit_does_not_load_twice(
     on_lake: OnSnowflake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first_load(on_lake.lake)
-    commit = SnowflakeOnLake._commit
-
-    def lose_the_answer(self: SnowflakeOnLake, *arguments: Any) -> None:
-        commit(self, *arguments)
-        raise errors.OperationalError(msg="connection reset", errno=250001)
-
-    monkeypatch.setattr(SnowflakeOnLake, "_commit", lose_the_answer)
+    lose_answers_of_commit(monkeypatch)
     report = load(on_lake.settings)
     assert report.load_id == 1
     assert on_lake.rows("select count(*) from TRADES") == [(report.rows["trades"],)]

@@ -28,7 +28,7 @@ from tests.integration.warehouse.lake_writer import (
     trade,
     watermark,
 )
-from tests.integration.warehouse.on_snowflake import OnSnowflake
+from tests.integration.warehouse.on_snowflake import OnSnowflake, lose_answers_of_commit
 
 
 def fill(lake: LakeWriter) -> None:
@@ -125,13 +125,7 @@ def test_a_lost_answer_of_commit_does_not_load_twice(
     on_snowflake: OnSnowflake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fill(on_snowflake.lake)
-    commit = SnowflakeWarehouse._commit
-
-    def lose_the_answer(self: SnowflakeWarehouse, *arguments: Any) -> None:
-        commit(self, *arguments)
-        raise errors.OperationalError(msg="connection reset", errno=250001)
-
-    monkeypatch.setattr(SnowflakeWarehouse, "_commit", lose_the_answer)
+    lose_answers_of_commit(monkeypatch)
     assert load(on_snowflake.settings).load_id == 1
     assert on_snowflake.rows("select count(*) from TRADES") == [(3,)]
 
