@@ -67,15 +67,19 @@ class PageTab:
         return self
 
     def expect_text(self, text: str, within: str = "body") -> None:
-        """Wait until the element contains `text`."""
+        """Wait until the element is there and contains `text`."""
         self._until(
-            "([text, within]) => document.querySelector(within).textContent.includes(text)",
+            "([text, within]) => document.querySelector(within)?.textContent.includes(text)",
             [text, within],
         )
 
     def expect_no_text(self, text: str, within: str = "body") -> None:
+        """Wait until the element is there and does not contain `text`."""
         self._until(
-            "([text, within]) => !document.querySelector(within).textContent.includes(text)",
+            """([text, within]) => {
+                const element = document.querySelector(within);
+                return element !== null && !element.textContent.includes(text);
+            }""",
             [text, within],
         )
 
