@@ -5,14 +5,13 @@ from __future__ import annotations
 import shutil
 import signal
 import sys
-import time
 from typing import Any
 
 import pytest
 from confluent_kafka import ConsumerGroupState
 from confluent_kafka.admin import AdminClient
 
-from app.contracts import CANDLES_TOPIC, REJECTED_TOPIC, STOCKS_TOPIC
+from app.contracts import CANDLES_TOPIC, LIVE_TOPIC, REJECTED_TOPIC, STOCKS_TOPIC
 from app.settings import Settings
 from app.topics import ensure_topics
 from tests.integration.feeder import Feeder
@@ -31,6 +30,7 @@ from tests.support import (
     committed_offsets,
     end_offsets,
     running,
+    send,
     start,
     stop,
 )
@@ -52,25 +52,36 @@ def prepared(make_settings, tmp_path):
     return make
 
 
-def await_mid_work(settings, feeder) -> None:
-    """Wait until the workers have committed part of the input and process the next."""
-    for _ in range(2):
-        feeder.release()
-        await_commit(settings)
-    time.sleep(0.07)  # into the next transaction
-
-    def is_under_way() -> bool:
-        committed = committed_offsets(settings, STOCKS_TOPIC, "candles")
-        return committed != end_offsets(settings, STOCKS_TOPIC)
-
-    await_(is_under_way, 5, "input that is not committed: too late to show anything")
+def has_open_transaction(settings) -> bool:
+    """Whether `candles-live` has records behind its last stable offset."""
+    written = end_offsets(settings, LIVE_TOPIC, "read_uncommitted")
+    return end_offsets(settings, LIVE_TOPIC) != written
 
 
-def kill_in_mid_work(settings, feeder, log) -> None:
-    """Start a worker and kill -9 it while its input still arrives."""
+def pause_in_transaction(worker, settings, feeder, log) -> None:
+    """Pause (SIGSTOP) a worker that has committed input and written into its next transaction."""
+    feeder.release()
+    await_commit(settings)
+    feeder.release()
+
+    def is_paused() -> bool:
+        assert worker.poll() is None, log.read_text()
+        worker.send_signal(signal.SIGSTOP)
+        if has_open_transaction(settings):
+            return True
+        worker.send_signal(signal.SIGCONT)
+        ends = end_offsets(settings, STOCKS_TOPIC)
+        if committed_offsets(settings, STOCKS_TOPIC, "candles") == ends:
+            feeder.release()
+        return False
+
+    await_(is_paused, what=f"a transaction with records, which is not committed; see {log}")
+
+
+def kill_in_transaction(settings, feeder, log) -> None:
+    """Start a worker and kill -9 it while its transaction is open."""
     worker = start(settings, "candles", log=log)
-    await_mid_work(settings, feeder)
-    assert worker.poll() is None, log.read_text()
+    pause_in_transaction(worker, settings, feeder, log)
     worker.kill()
     worker.wait()
 
@@ -87,8 +98,8 @@ def test_kill_9_with_and_without_local_state_leaves_the_output_as_undisturbed(pr
     killed = prepared("killed")
     feeder = Feeder(killed, sent, parts=5)
     log = tmp_path / "killed.log"
-    kill_in_mid_work(killed, feeder, log)
-    kill_in_mid_work(killed, feeder, log)
+    kill_in_transaction(killed, feeder, log)
+    kill_in_transaction(killed, feeder, log)
     shutil.rmtree(killed.state_dir)
     with running(killed, "candles", log=log):
         feeder.finish()
@@ -104,17 +115,17 @@ def test_a_worker_that_slept_past_its_session_commits_nothing_of_what_it_lost(pr
 
     slept = prepared("slept")
     log = tmp_path / "slept.log"
-    feeder = Feeder(slept, sent, parts=5)
+    feeder = Feeder(slept, sent[:-1_000], parts=5)
     with running(slept, "candles", log=log) as sleeper:
-        await_mid_work(slept, feeder)
-        sleeper.send_signal(signal.SIGSTOP)
+        pause_in_transaction(sleeper, slept, feeder, log)
         with running(slept, "candles", log=tmp_path / "other.log"):
             await_commit(slept)  # the other's
             sleeper.send_signal(signal.SIGCONT)
             feeder.finish()
             await_consumed(slept, STOCKS_TOPIC, "candles")
-        await_(lambda: log.read_text().count(" reads ") == 2, what="the sleeper to begin anew")
-        assert sleeper.poll() is None
+        send(slept, STOCKS_TOPIC, sent[-1_000:])  # for the sleeper, now the only worker
+        await_consumed(slept, STOCKS_TOPIC, "candles")
+        assert sleeper.poll() is None, log.read_text()
     assert difference(expected, outputs(slept)) == ""
 
 
