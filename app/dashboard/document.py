@@ -8,9 +8,10 @@ import msgspec
 from msgspec import Struct
 
 from app.contracts import Interval
+from app.dashboard.broadcast import event_id
 from app.dashboard.page import Page
 from app.dashboard.shown import ShownCandle
-from app.dashboard.stream import SNAPSHOT_BARS, event_id
+from app.dashboard.stream import SNAPSHOT_BARS
 from app.dashboard.summary import SymbolSummary
 
 PLACE = b"</body>"

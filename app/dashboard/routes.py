@@ -22,13 +22,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.contracts import Interval
 from app.dashboard.access import RequireToken
+from app.dashboard.broadcast import Broadcaster
 from app.dashboard.document import first_view, with_first_view
 from app.dashboard.gold import TABLES, GoldNotBuilt, as_json
 from app.dashboard.openapi import INTERVALS, openapi
 from app.dashboard.page import Page, installed_version
 from app.dashboard.replay import ReplayRemote
 from app.dashboard.static_files import StaticFile, StaticFiles
-from app.dashboard.stream import ChangeNotifier, stream
+from app.dashboard.stream import stream
 from app.market.sessions import END_MS, FIRST_MS
 
 STATIC = Path(__file__).parent / "static"
@@ -72,15 +73,15 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        notifier = routes.notifier = ChangeNotifier()
-        page.live.on_change(notifier.notify)
-        gold = asyncio.create_task(_follow_gold(page, notifier))
+        broadcaster = routes.broadcaster = Broadcaster(page)
+        page.live.on_change(broadcaster.notify)
+        gold = asyncio.create_task(_follow_gold(page, broadcaster))
         for thread in threads:
             thread.start()
         try:
             yield
         finally:
-            notifier.stop()
+            broadcaster.stop()
             gold.cancel()
             for thread in threads:
                 await asyncio.to_thread(thread.stop)
@@ -115,10 +116,10 @@ def create_app(
     return app
 
 
-async def _follow_gold(page: Page, notifier: ChangeNotifier) -> None:
+async def _follow_gold(page: Page, broadcaster: Broadcaster) -> None:
     while True:
         if await asyncio.to_thread(page.gold.refresh):
-            notifier.notify()
+            broadcaster.notify()
         await asyncio.sleep(GOLD_INTERVAL_S)
 
 
@@ -129,15 +130,15 @@ class Routes:
         self._page = page
         self._remote = ReplayRemote(page.replay_folder, page.replay)
         self._html = StaticFile(STATIC / "index.html")
-        self.notifier: ChangeNotifier | None = None
+        self.broadcaster: Broadcaster | None = None
 
     def stop_streams(self) -> None:
         """End every open stream, so that the server can shut down."""
-        if self.notifier:
-            self.notifier.stop()
+        if self.broadcaster:
+            self.broadcaster.stop()
 
     async def index(self, request: Request) -> Response:
-        server_id = self.notifier.server_id if self.notifier else ""
+        server_id = self.broadcaster.server_id if self.broadcaster else ""
         asked = request.query_params.get("symbol")
         interval = _known_interval(request) or "1m"
         view = await asyncio.to_thread(first_view, self._page, asked, interval, server_id)
@@ -193,23 +194,13 @@ class Routes:
 
     async def events(self, request: Request) -> Response:
         symbol, interval = self._symbol(request), _interval(request)
-        if self.notifier and self.notifier.streams >= MAX_STREAMS:
+        assert self.broadcaster is not None
+        if self.broadcaster.streams >= MAX_STREAMS:
             raise HTTPException(503, f"{MAX_STREAMS} pages are open already; close one of them.")
         last_id = request.headers.get("last-event-id") or request.query_params.get("last_event_id")
         return StreamingResponse(
-            self._counted(symbol, interval, last_id), media_type="text/event-stream"
+            stream(self.broadcaster, symbol, interval, last_id), media_type="text/event-stream"
         )
-
-    async def _counted(
-        self, symbol: str, interval: Interval, last_event_id: str | None
-    ) -> AsyncIterator[bytes]:
-        assert self.notifier is not None
-        self.notifier.streams += 1
-        try:
-            async for event in stream(self._page, self.notifier, symbol, interval, last_event_id):
-                yield event
-        finally:
-            self.notifier.streams -= 1
 
     def _symbol(self, request: Request) -> str:
         symbol = request.query_params.get("symbol", "")

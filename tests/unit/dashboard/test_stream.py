@@ -5,37 +5,38 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections import Counter
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from app.contracts import LIVE_TOPIC, encode
+from app.dashboard.broadcast import Broadcaster
 from app.dashboard.gold import GoldReader
 from app.dashboard.live import LiveCandles, TopicRecord
 from app.dashboard.page import Page
-from app.dashboard.stream import ChangeNotifier, stream
+from app.dashboard.stream import stream
 from app.settings import Settings
 from tests.candle_maker import MINUTE, START, partial
 
-Events = AsyncIterator[bytes]
+Events = AsyncGenerator[bytes]
 
 
 def reading(
     tmp_path: Path,
-    test: Callable[[LiveCandles, ChangeNotifier, Events], Coroutine[Any, Any, None]],
+    test: Callable[[LiveCandles, Broadcaster, Events], Coroutine[Any, Any, None]],
 ) -> None:
     """Run `test` with live candles that hold one candle, and a stream of its symbol."""
 
     async def run() -> None:
         settings = Settings(_env_file=None, tickhouse_data_dir=tmp_path, tickhouse_feed="replay")
         live = LiveCandles("replay", (LIVE_TOPIC,))
-        notifier = ChangeNotifier()
-        live.on_change(notifier.notify)
+        broadcaster = Broadcaster(Page(settings, live, GoldReader(settings), lambda: START))
+        live.on_change(broadcaster.notify)
         move(live, 1)
-        page = Page(settings, live, GoldReader(settings), lambda: START)
-        await test(live, notifier, stream(page, notifier, "AAPL"))
+        await test(live, broadcaster, stream(broadcaster, "AAPL"))
 
     asyncio.run(run())
 
@@ -46,16 +47,15 @@ def move(live: LiveCandles, offset: int) -> None:
 
 
 async def next_event(events: Events, name: str) -> Any:
-    async for event in events:
-        if f"event: {name}\n".encode() in event:
-            return json.loads(event.split(b"data: ", 1)[1])
+    async for piece in events:
+        for event in piece.split(b"\n\n"):
+            if f"event: {name}\n".encode() in event:
+                return json.loads(event.split(b"data: ", 1)[1])
     raise AssertionError(f"the stream ended without {name}")
 
 
 def test_a_reader_gets_a_snapshot_then_summary_and_status(tmp_path: Path) -> None:
-    async def test(
-        live: LiveCandles, notifier: ChangeNotifier, events: AsyncIterator[bytes]
-    ) -> None:
+    async def test(live: LiveCandles, broadcaster: Broadcaster, events: Events) -> None:
         assert await anext(events) == b"retry: 2000\n\n"
         assert (await next_event(events, "snapshot"))["candles"][0]["close"] == 101
         assert (await next_event(events, "summary"))["symbols"][0]["symbol"] == "AAPL"
@@ -65,9 +65,7 @@ def test_a_reader_gets_a_snapshot_then_summary_and_status(tmp_path: Path) -> Non
 
 
 def test_a_slow_reader_gets_the_newest_state_and_no_backlog(tmp_path: Path) -> None:
-    async def test(
-        live: LiveCandles, notifier: ChangeNotifier, events: AsyncIterator[bytes]
-    ) -> None:
+    async def test(live: LiveCandles, broadcaster: Broadcaster, events: Events) -> None:
         await next_event(events, "status")
         for offset in range(2, 1_000):
             move(live, offset)
@@ -83,11 +81,9 @@ def test_a_slow_reader_gets_the_newest_state_and_no_backlog(tmp_path: Path) -> N
 def test_a_change_while_the_stream_paces_itself_is_not_missed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.dashboard.stream.STATUS_S", 3_600.0)  # nothing else wakes it
+    monkeypatch.setattr("app.dashboard.broadcast.STATUS_S", 3_600.0)  # nothing else wakes it
 
-    async def test(
-        live: LiveCandles, notifier: ChangeNotifier, events: AsyncIterator[bytes]
-    ) -> None:
+    async def test(live: LiveCandles, broadcaster: Broadcaster, events: Events) -> None:
         await next_event(events, "status")
         loop = asyncio.get_running_loop()
         waiting = asyncio.create_task(next_event(events, "candles"))
@@ -98,12 +94,12 @@ def test_a_change_while_the_stream_paces_itself_is_not_missed(
 
 
 def test_a_stream_ends_when_the_server_ends(tmp_path: Path) -> None:
-    async def test(
-        live: LiveCandles, notifier: ChangeNotifier, events: AsyncIterator[bytes]
-    ) -> None:
+    async def test(live: LiveCandles, broadcaster: Broadcaster, events: Events) -> None:
         await next_event(events, "status")
-        notifier.stop()
+        broadcaster.stop()
         assert [event async for event in events] == []
+        opened_late = [event async for event in stream(broadcaster, "AAPL")]
+        assert b"event: snapshot" in opened_late[-1]
 
     reading(tmp_path, test)
 
@@ -116,28 +112,85 @@ def test_a_client_that_reconnects_gets_what_has_changed_since_its_last_event(
     async def run() -> None:
         settings = Settings(_env_file=None, tickhouse_data_dir=tmp_path, tickhouse_feed="replay")
         live = LiveCandles("replay", (LIVE_TOPIC,))
-        notifier = ChangeNotifier()
-        page = Page(settings, live, GoldReader(settings), lambda: START)
+        broadcaster = Broadcaster(Page(settings, live, GoldReader(settings), lambda: START))
         move(live, 1)
-        opened = stream(page, notifier, "AAPL")
+        opened = stream(broadcaster, "AAPL")
         await anext(opened)
         first = await anext(opened)
         last_id = re.findall(rb"^id: (.+)$", first, re.MULTILINE)[0].decode()
         live.apply(LIVE_TOPIC, [record_of(minute=2), record_of(minute=1)])
 
-        resumed = stream(page, notifier, "AAPL", last_event_id=last_id)
+        resumed = stream(broadcaster, "AAPL", last_event_id=last_id)
         assert await anext(resumed) == b"retry: 2000\n\n"
         update = await anext(resumed)
         assert b"event: candles\n" in update
         candles = json.loads(update.split(b"data: ", 1)[1])["candles"]
         assert [found["start"] for found in candles] == [START + MINUTE, START + 2 * MINUTE]
 
-        for foreign in ("0badcafe-1", "", f"{notifier.server_id}-x"):
-            fresh = stream(page, notifier, "AAPL", last_event_id=foreign)
+        for foreign in ("0badcafe-1", "", f"{broadcaster.server_id}-x"):
+            fresh = stream(broadcaster, "AAPL", last_event_id=foreign)
             await anext(fresh)
             assert b"event: snapshot\n" in await anext(fresh)
 
     asyncio.run(run())
+
+
+def test_a_change_is_read_and_encoded_once_for_all_who_watch_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: Counter[str] = Counter()
+    for name in ("changes", "summary", "status"):
+        monkeypatch.setattr(Page, name, counted(getattr(Page, name), calls))
+
+    async def test(live: LiveCandles, broadcaster: Broadcaster, events: Events) -> None:
+        streams = [events, *(stream(broadcaster, "AAPL") for _ in range(9))]
+        for each in streams:
+            await next_event(each, "status")
+        move(live, 2)
+        updates = [await next_event(each, "candles") for each in streams]
+        assert [update["candles"][0]["close"] for update in updates] == [102] * len(streams)
+
+    reading(tmp_path, test)
+    assert calls == {"changes": 1, "summary": 1, "status": 1}
+
+
+def counted(method: Callable[..., Any], calls: Counter[str]) -> Callable[..., Any]:
+    def call(*args: Any) -> Any:
+        calls[method.__name__] += 1
+        return method(*args)
+
+    return call
+
+
+def test_a_reader_that_missed_updates_gets_what_the_others_have_and_it_lacks(
+    tmp_path: Path,
+) -> None:
+    async def test(live: LiveCandles, broadcaster: Broadcaster, events: Events) -> None:
+        slow = stream(broadcaster, "AAPL")
+        for each in (events, slow):
+            await next_event(each, "status")
+        for minute in (1, 2):
+            live.apply(LIVE_TOPIC, [record_of(minute)])
+            assert len((await next_event(events, "candles"))["candles"]) == 1
+        starts = [found["start"] for found in (await next_event(slow, "candles"))["candles"]]
+        assert starts == [START + MINUTE, START + 2 * MINUTE]
+
+    reading(tmp_path, test)
+
+
+def test_an_error_ends_the_streams_so_that_browsers_connect_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def test(live: LiveCandles, broadcaster: Broadcaster, events: Events) -> None:
+        await next_event(events, "status")
+        monkeypatch.setattr(live, "series_version", lambda *_: 1 / 0)
+        move(live, 2)
+        with pytest.raises(ZeroDivisionError):
+            await next_event(events, "candles")
+        await events.aclose()
+        assert broadcaster.streams == 0
+
+    reading(tmp_path, test)
 
 
 def record_of(minute: int) -> TopicRecord:
