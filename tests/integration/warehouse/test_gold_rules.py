@@ -66,7 +66,8 @@ def markets(lake_settings: Callable[..., Settings]) -> Filled:
         ]
         lake.put("candles", rows)
     filled.load_and_build()
-    selection = ("gold_gauge", RELATIVE)  # the test as it checks all symbols, not a sample
+    # the tests as they check all symbols, not a sample
+    selection = ("gold_gauge", "silver_candles", RELATIVE)
     run_dbt(filled.settings, "compile", "--select", *selection, "--vars", "full_table: true")
     return filled
 
@@ -88,20 +89,20 @@ def test_a_sector_is_the_well_known_sector_or_that_of_the_symbols_class(markets:
 
 
 def compiled(filled: Filled, name: str) -> str:
-    """SQL of the gauge, or of one of its data tests, as dbt runs it."""
+    """SQL of the gauge, or of a data test, as dbt runs it."""
     (path,) = (folder(filled.settings) / "compiled").rglob(f"{name}.sql")
     return path.read_text()
 
 
-Broken = Callable[..., list[object]]
+Broken = Callable[..., list[tuple[object, ...]]]
 
 
 @pytest.fixture(scope="module")
 def broken(markets: Filled) -> Iterator[Broken]:
-    """The rows that fail a data test of the gauge once statements have been run, for that once."""
+    """The rows that fail a data test once statements have been run, for that once."""
     with duckdb.connect(str(markets.settings.warehouse_path)) as warehouse:
 
-        def rows(test: str, *statements: str) -> list[object]:
+        def rows(test: str, *statements: str) -> list[tuple[object, ...]]:
             warehouse.begin()
             try:
                 for statement in statements:
@@ -116,6 +117,28 @@ def broken(markets: Filled) -> Iterator[Broken]:
 @pytest.mark.parametrize("test", ["gold_gauge_rules_hold", "gold_gauge_adds_up", RELATIVE])
 def test_the_gauge_passes_its_tests(broken: Broken, test: str) -> None:
     assert broken(test) == []
+
+
+CANDLES = "update silver.silver_candles set"
+
+
+@pytest.mark.parametrize(
+    ("statement", "rule"),
+    [
+        (
+            "insert into silver.silver_candles from silver.silver_candles where symbol = 'ZZZZ'",
+            "grain_is_unique",
+        ),
+        (f"{CANDLES} close = null where symbol = 'ZZZZ'", "close_is_present"),
+        (f"{CANDLES} low = high + 1 where symbol = 'ZZZZ'", "low_is_lowest"),
+    ],
+)
+def test_a_row_that_fails_is_named_with_the_rule_it_breaks(
+    broken: Broken, statement: str, rule: str
+) -> None:
+    found = broken("silver_candles_rules_hold", statement)
+
+    assert {(row[0], row[-1]) for row in found} == {("ZZZZ", rule)}
 
 
 def test_each_symbol_of_the_gauge_has_the_class_that_it_has_elsewhere(markets: Filled) -> None:

@@ -46,6 +46,7 @@ GRAIN_TESTED_BELOW = {
     "gold_data_quality": "one row per row of silver_symbol_days, whose grain is tested",
     "gold_quarantine": "one row per row of silver_quarantine, whose grain is tested",
 }
+GRAIN_TESTS = ("always", "unique_grain", "unique")
 UNIT = re.compile(
     r"currency|shares|percent|seconds|milliseconds|minutes?\b|number of|index|offset|version|year"
     r"|unit of|share of|1 is|sum of the|sum of its|adds one|1 for|divided by",
@@ -203,7 +204,7 @@ def test_every_model_has_a_test_of_its_grain(checked: Project) -> None:
     tested = {
         test["attached_node"].split(".")[-1]
         for test in checked.tests
-        if test["attached_node"] and test["test_metadata"]["name"] in ("unique_grain", "unique")
+        if test["attached_node"] and test["test_metadata"]["name"] in GRAIN_TESTS
     }
     assert set(checked.models) | set(checked.seeds) == tested | set(GRAIN_TESTED_BELOW)
     assert not tested & set(GRAIN_TESTED_BELOW)
