@@ -202,7 +202,9 @@ def gauges(symbols: Iterable[SymbolSummary]) -> dict[str, dict[str, Gauge]]:
 
 
 def class_gauges(symbols: Iterable[SymbolSummary]) -> dict[SymbolClass, dict[str, Gauge]]:
-    """Gauges of volume and sales for all symbols of each class: shares are not added to coins.
+    """Gauges of volume and sales for all symbols of each class; of volume, only for stocks.
+
+    Sizes of other classes are not added up: each coin, currency and contract is a unit of its own.
 
     A total leaves out symbols that have not traded for longer than a long weekend and, unless none
     of the class has a typical value, those without one: it compares like with like.
@@ -211,13 +213,14 @@ def class_gauges(symbols: Iterable[SymbolSummary]) -> dict[SymbolClass, dict[str
     dates = {each.symbol: date.fromisoformat(each.session_date) for each in symbols}
     newest = max(dates.values(), default=date.min)
     trading = [each for each in symbols if newest - dates[each.symbol] <= _LONG_WEEKEND]
-    return {
-        of: {
-            "volume": _total([(each.totals.volume, each.typical_volume) for each in members]),
-            "sales": _total([(each.totals.traded_value, each.typical_sales) for each in members]),
-        }
-        for of, members in _by_class(trading).items()
-    }
+    found: dict[SymbolClass, dict[str, Gauge]] = {}
+    for of, members in _by_class(trading).items():
+        sales = _total([(each.totals.traded_value, each.typical_sales) for each in members])
+        found[of] = {"sales": sales}
+        if of == SymbolClass.US_STOCK:
+            volume = _total([(each.totals.volume, each.typical_volume) for each in members])
+            found[of]["volume"] = volume
+    return found
 
 
 def _by_class(symbols: Iterable[SymbolSummary]) -> dict[SymbolClass, list[SymbolSummary]]:

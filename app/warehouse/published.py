@@ -101,7 +101,7 @@ TABLES: dict[str, tuple[str, ...]] = {
     "gold_gauge": (
         "symbol",
         "symbol_class",  # us_stock, crypto, forex, future, other
-        "volume",
+        "volume",  # null of a class other than us_stock: units differ
         "sales",  # traded value
         "typical_volume",  # median of up to 20 earlier session dates up to the same minute, or null
         "typical_sales",

@@ -29,7 +29,7 @@ export function drawGauges({ gauges, classGauges, symbol, summaries }) {
  * @param {Record<string, Gauge> | undefined} both
  */
 function drawPair(suffix, name, both) {
-  drawGauge(byId(`gauge-volume${suffix}`), `${name ?? "No symbol"}: volume`, both?.volume);
+  drawGauge(byId(`gauge-volume${suffix}`), `${name ?? "No symbol"}: volume`, both?.volume, both ? "not added up: units differ" : undefined);
   drawGauge(byId(`gauge-sales${suffix}`), `${name ?? "No symbol"}: sales`, both?.sales);
 }
 
@@ -51,12 +51,13 @@ function create(figure) {
  * @param {HTMLElement} figure
  * @param {string} name
  * @param {Gauge | undefined} gauge
+ * @param {string} withoutGauge what the caption has in its place
  */
-function drawGauge(figure, name, gauge) {
+function drawGauge(figure, name, gauge, withoutGauge = "no history yet") {
   if (!figure.firstChild) create(figure);
   const [, fill, mark, text] = inside(figure, "svg", SVGElement).children;
   const share = gauge?.typical ? Math.min(1, gauge.value / gauge.max) : 0; // without history there is no scale
-  const typical = gauge?.typical == null ? "no history yet" : `typical by now: ${format.compact(gauge.typical)} (${(gauge.relative ?? 0).toFixed(2)}×)`;
+  const typical = !gauge ? withoutGauge : gauge.typical == null ? "no history yet" : `typical by now: ${format.compact(gauge.typical)} (${(gauge.relative ?? 0).toFixed(2)}×)`;
   setAttribute(fill, "stroke-dasharray", `${(share * 100).toFixed(1)} 200`);
   setText(text, format.compact(gauge?.value));
   setAttribute(mark, "d", gauge?.typical ? markAt(gauge.typical / gauge.max) : null);

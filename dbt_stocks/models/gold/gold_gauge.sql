@@ -68,15 +68,16 @@ trading as (
 ),
 
 -- the total of a class compares like with like: symbols without history count only where no symbol
--- of the class has any
+-- of the class has any, and sizes are added only of shares: coins, currencies and contracts of
+-- different symbols are different units
 classes as (
 
     select
         '*' as symbol,
         symbol_class,
-        sum(volume) as volume,
+        case when symbol_class = 'us_stock' then sum(volume) end as volume,
         sum(sales) as sales,
-        sum(typical_volume) as typical_volume,
+        case when symbol_class = 'us_stock' then sum(typical_volume) end as typical_volume,
         sum(typical_sales) as typical_sales,
         max(typical_days) as typical_days,
         max(as_of) as as_of,

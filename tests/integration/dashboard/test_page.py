@@ -204,9 +204,11 @@ def test_the_gauges_of_all_symbols_are_those_of_the_class_of_the_chosen_one(
     page_tab.expect_text("All stocks: volume", "#gauge-volume-class figcaption")
     page_tab.expect_text("500", "#gauge-volume-class text")
     page_tab.tab.select_option("#symbol", "BINANCE:BTCUSDT")
-    page_tab.expect_text("All crypto: volume", "#gauge-volume-class figcaption")
-    page_tab.expect_text("All crypto: sales", "#gauge-sales-class figcaption")
-    page_tab.expect_text("7", "#gauge-volume-class text")
+    page_tab.expect_text(
+        "All crypto: volume · not added up: units differ", "#gauge-volume-class figcaption"
+    )
+    page_tab.expect_text("All crypto: sales · no history yet", "#gauge-sales-class figcaption")
+    page_tab.expect_text("–", "#gauge-volume-class text")
     assert not page_tab.errors
 
 

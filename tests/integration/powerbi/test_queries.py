@@ -171,18 +171,25 @@ def test_gauges_show_one_symbol_or_the_row_of_all_of_a_class(
 
     assert item["Volume"] == of_item["volume"]
     assert item["Volume Scale"] == of_item["gauge_max"] == 2 * item["Typical Volume"]
+    (shares,) = gauge_without_symbol(gold, "live-volume", "us_stock")
+    assert shares["Volume"] == rows[ALL_SYMBOLS, "us_stock"]["volume"] > 0
     for of in ("us_stock", "crypto"):
-        (every,) = gauge_without_symbol(gold, Choice(ColumnRef("Gauges", "Class"), of))
-        assert every["Volume"] == rows[ALL_SYMBOLS, of]["volume"]
+        (every,) = gauge_without_symbol(gold, "live-sales", of)
+        assert every["Sales"] == rows[ALL_SYMBOLS, of]["sales"]
+
+
+def test_the_gauge_of_volume_of_all_coins_is_blank(gold: duckdb.DuckDBPyConnection) -> None:
+    assert gauge_without_symbol(gold, "live-volume", "crypto") == []
 
 
 def test_gauges_of_several_classes_are_blank(gold: duckdb.DuckDBPyConnection) -> None:
-    assert gauge_without_symbol(gold) == []
+    assert gauge_without_symbol(gold, "live-volume") == []
 
 
-def gauge_without_symbol(gold: duckdb.DuckDBPyConnection, *filters: Choice) -> list[Any]:
-    ((page, visual),) = [each for each in VISUALS if each[1].key == "live-volume"]
-    page = replace(page, filters=filters)
+def gauge_without_symbol(gold: duckdb.DuckDBPyConnection, key: str, *classes: str) -> list[Any]:
+    ((page, visual),) = [each for each in VISUALS if each[1].key == key]
+    choices = tuple(Choice(ColumnRef("Gauges", "Class"), each) for each in classes)
+    page = replace(page, filters=choices)
     return answer(page, visual, {}, lambda sql: rows_of(gold, sql)).rows
 
 

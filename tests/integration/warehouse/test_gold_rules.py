@@ -164,17 +164,27 @@ def test_the_total_of_a_class_compares_the_volume_of_symbols_with_history_with_t
     )
 
 
-def test_the_total_of_a_class_without_history_is_that_of_all_its_symbols(markets: Filled) -> None:
+def test_the_sales_of_a_class_without_history_are_those_of_all_its_symbols(markets: Filled) -> None:
     (total,) = markets.gold(
         "select * from gold.gold_gauge where symbol = '*' and symbol_class = 'crypto'"
     )
     (members,) = markets.gold(
-        "select sum(volume) as volume, max(volume) as most from gold.gold_gauge "
+        "select sum(sales) as sales, max(sales) as most from gold.gold_gauge "
         "where symbol <> '*' and symbol_class = 'crypto'"
     )
 
-    assert total["volume"] == members["volume"] > members["most"]
-    assert total["typical_volume"] is None
+    assert total["sales"] == members["sales"] > members["most"]
+    assert total["typical_sales"] is None
+
+
+def test_only_sizes_of_shares_are_added_up(markets: Filled) -> None:
+    totals = markets.gold("select * from gold.gold_gauge where symbol = '*'")
+
+    of_volume = ("volume", "typical_volume", "relative_volume", "gauge_max")
+    assert len(totals) == 5
+    for row in totals:
+        found = {column for column in of_volume if row[column] is not None}
+        assert found == ({*of_volume} if row["symbol_class"] == "us_stock" else set())
 
 
 DAYS, TYPICAL = "update silver.silver_symbol_days set", "update silver.silver_typical set"
@@ -218,6 +228,8 @@ def test_a_gauge_that_is_not_what_its_candles_make_fails_its_test(
         ("<= 4 * 86400000", "<= 20 * 86400000", "gold_gauge_adds_up"),
         ("order by session_date desc", "order by session_date", "gold_gauge_adds_up"),
         ("'*' as symbol", "'+' as symbol", "gold_gauge_adds_up"),
+        ("= 'us_stock' then sum(volume)", "<> '' then sum(volume)", "gold_gauge_rules_hold"),
+        ("= 'us_stock' then sum(volume)", "<> '' then sum(volume)", "gold_gauge_adds_up"),
         ("then volume / typical_volume", "then 1 + volume / typical_volume", RELATIVE),
         ("then volume / typical_volume", "then 0 * volume", "gold_gauge_rules_hold"),
     ],
