@@ -11,6 +11,7 @@ import argparse
 import socket
 import tempfile
 import time
+from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from multiprocessing import get_context
@@ -40,25 +41,23 @@ EMPTIED_S = 10
 """How often the list of paints is taken out of the page, whose heap is measured."""
 PAINTED = """
 window.painted = [];
-document.addEventListener("DOMContentLoaded", () => {
-  const chart = document.querySelector("#chart");
-  new MutationObserver(() => {
-    const close = Number(chart.dataset.lastClose);
-    requestAnimationFrame(() => {
-      const after = new MessageChannel();
-      const now = () => performance.timeOrigin + performance.now();
-      after.port1.onmessage = () => painted.push([close, now()]);
-      after.port2.postMessage(0);
-    });
-  }).observe(chart, { attributes: true, attributeFilter: ["data-last-close"] });
-});
+new MutationObserver(([{ target: chart }]) => {
+  const close = Number(chart.dataset.lastClose);
+  requestAnimationFrame(() => {
+    const after = new MessageChannel();
+    const now = () => performance.timeOrigin + performance.now();
+    after.port1.onmessage = () => painted.push([close, now()]);
+    after.port2.postMessage(0);
+  });
+}).observe(document, { subtree: true, attributes: true, attributeFilter: ["data-last-close"] });
 """
 PROSE = """
 {rate:,} partial candles a second of 50 symbols, {seconds:,} s, over {minutes} minutes of history;
 Kafka, server, feeder and headless Chromium (software rendering) on the same machine. *message →
-paint*: from the feeder's call of its Kafka client to the frame that shows that close; closes that a
-newer one replaced before they were drawn are left out: the page draws the newest, eight times a
-second. *first candle*: from the start of the navigation, without a cache, in a window that has been
+paint*: from the feeder's call of its Kafka client to the frame that shows that close or a newer
+one, over all messages of the symbol on the chart: the page draws the newest, eight times a second.
+*its own paint*: the same without closes that a newer one replaced before they were drawn.
+*first candle*: from the start of the navigation, without a cache, in a window that has been
 open for {opened} s (Chromium loads pages of its own when it opens one). *Page's CPU*: time that the
 tab's main thread is on a core. *of it, JavaScript*: the page's scripts and the chart library, with
 its calls that draw on canvases; the rest is Chromium's layout, and painting without a graphics
@@ -75,6 +74,8 @@ HEAP_EVERY_S = 300
 LATENCY_ROWS = [
     ("message → paint, p50", "–", "{p50_ms:.0f} ms"),
     ("message → paint, p99", "100 ms", "{p99_ms:.0f} ms"),
+    ("message → its own paint, p50", "–", "{own_p50_ms:.0f} ms"),
+    ("message → its own paint, p99", "–", "{own_p99_ms:.0f} ms"),
 ]
 CPU_ROWS = [
     ("page's CPU, of a core", "5 %", "{client_cpu:.1%}"),
@@ -247,14 +248,33 @@ def measure(settings: Settings, browser: Browser, args: argparse.Namespace) -> d
             sent = finish()
     finally:
         stop(server)
-    shown = found.pop("painted")
-    latencies = [at - sent[close] for close, at in shown if close in sent]
-    assert len(latencies) > args.seconds, "the chart hardly moved"
+    painted = found.pop("painted")
+    own = [at - sent[close] for close, at in painted if close in sent]
+    assert len(own) > args.seconds, "the chart hardly moved"
+    waits = paint_waits(sent, painted)
     return found | {
-        "p50_ms": percentile(latencies, 50),
-        "p99_ms": percentile(latencies, 99),
-        "frames": len(latencies),
+        "p50_ms": percentile(waits, 50),
+        "p99_ms": percentile(waits, 99),
+        "own_p50_ms": percentile(own, 50),
+        "own_p99_ms": percentile(own, 99),
+        "messages": len(waits),
+        "frames": len(own),
     }
+
+
+def paint_waits(sent: dict[float, float], painted: list[tuple[float, float]]) -> list[float]:
+    """How long each message waited for the paint of its close or a newer one, ms.
+
+    :param sent: when each close was sent; later ones are higher.
+    :param painted: each close that was painted, and when. Messages before the first and after the
+        last are left out.
+    """
+    closes = [close for close, _ in painted]
+    return [
+        painted[bisect_left(closes, close)][1] - at
+        for close, at in sent.items()
+        if closes[0] <= close <= closes[-1]
+    ]
 
 
 def _measure_loads(browser: Browser, url: str) -> dict[str, Any]:
