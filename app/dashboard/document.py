@@ -27,6 +27,8 @@ class FirstView(Struct, frozen=True):
     interval: Interval
     summary: SymbolSummary | None
     candles: list[ShownCandle]
+    has_older: bool
+    """whether there are candles before these"""
     event_id: str
 
 
@@ -45,6 +47,7 @@ def first_view(page: Page, asked: str | None, interval: Interval, server_id: str
         interval=interval,
         summary=page.symbol_summary(symbol) if symbol else None,
         candles=candles,
+        has_older=len(candles) == SNAPSHOT_BARS,
         event_id=event_id(server_id, version),
     )
 

@@ -123,6 +123,7 @@ def openapi(version: str, max_candles: int, default_candles: int) -> Schema:
                 "interval": {"$ref": "#/components/schemas/Interval"},
                 "summary": {"anyOf": [ref["SymbolSummary"], {"type": "null"}]},
                 "candles": _list(ref["ShownCandle"]),
+                "has_older": {"type": "boolean"},
                 "event_id": {"type": "string"},
             }
         ),

@@ -40,7 +40,12 @@ async def stream(
             candles, version = await asyncio.to_thread(
                 broadcaster.page.candles, symbol, SNAPSHOT_BARS, interval
             )
-            snapshot = {"symbol": symbol, "interval": interval, "candles": candles}
+            snapshot = {
+                "symbol": symbol,
+                "interval": interval,
+                "candles": candles,
+                "has_older": len(candles) == SNAPSHOT_BARS,
+            }
             yield event("snapshot", snapshot, event_id(broadcaster.server_id, version))
         while not channel.task.done():
             next_step = channel.next_step()

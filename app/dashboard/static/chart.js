@@ -2,7 +2,7 @@
 
 import { drawLegend } from "./legend.js";
 import { Navigation } from "./navigation.js";
-import { PACE_MS, paced } from "./pace.js";
+import { PACE_MS, afterFrame, paced } from "./pace.js";
 import { Plot } from "./plot.js";
 import { isCandle, isCut, withGaps } from "./sessions.js";
 
@@ -20,7 +20,7 @@ export class CandleChart {
   #earlier = new Map();
   /** @type {import("./sessions.js").Slot[]} */
   #slots = [];
-  #hasOlder = true;
+  #hasOlder = false;
   #isLoading = false;
   /** @type {number | null} the start of the candle under the crosshair */
   #pointed = null;
@@ -29,17 +29,17 @@ export class CandleChart {
   /** @type {number | undefined} */
   #flashEnd;
   #legendOfNewest = paced(() => this.#drawLegend(), PACE_MS);
+  /** @type {((before: number) => Promise<ShownCandle[]>) | null} the candles that start before, oldest first */
+  loadOlder = null;
 
   /**
    * @param {HTMLElement} element
    * @param {HTMLElement} legend
    * @param {HTMLElement} latest the button that returns to the newest candle
-   * @param {(before: number) => Promise<ShownCandle[]>} loadOlder the candles that start before, oldest first
    */
-  constructor(element, legend, latest, loadOlder) {
+  constructor(element, legend, latest) {
     this.element = element;
     this.legend = legend;
-    this.loadOlder = loadOlder;
     this.digits = 2;
     /** @type {import("./plot.js").View} */
     this.view = { interval: "1m", style: "candles", overlays: [], zone: undefined };
@@ -74,11 +74,14 @@ export class CandleChart {
     this.#drawLegend();
   }
 
-  // Replaces all candles. A chart that already shows the symbol and interval keeps its view.
-  /** @param {ShownCandle[]} candles */
-  show(candles, { keepView = false } = {}) {
+  /**
+   * Replaces all candles.
+   * @param {ShownCandle[]} candles
+   * @param {{has_older: boolean, keepView?: boolean}} options whether there are older ones; `keepView`: the chart already shows the symbol and interval
+   */
+  show(candles, { has_older, keepView = false }) {
     if (!keepView) {
-      this.#hasOlder = true;
+      this.#hasOlder = has_older;
       this.#earlier.clear();
     }
     const older = keepView && candles.length ? [...this.#candles.values()].filter(({ start }) => start < candles[0].start) : [];
@@ -151,7 +154,7 @@ export class CandleChart {
     this.#slots = withGaps([...this.#candles.values()], this.view.interval);
     this.plot.draw(this.#slots, this.#flashing);
     this.#announce();
-    this.#drawLegend();
+    afterFrame().then(() => this.#drawLegend()); // formatters of numbers take as long to make as the plot
   }
 
   // A revised candle is drawn in the accent colour for a moment.
@@ -170,7 +173,7 @@ export class CandleChart {
   // Adds older candles on the left; false: none.
   async #load() {
     const first = this.#first();
-    if (this.#isLoading || !this.#hasOlder || !first) return false;
+    if (this.#isLoading || !this.#hasOlder || !first || !this.loadOlder) return false;
     this.#isLoading = true;
     const { interval } = this.view;
     try {

@@ -22,7 +22,8 @@ const TIMES = {
  */
 function timeFormat(kind, timeZone) {
   const key = `${kind} ${timeZone}`;
-  const held = times.get(key) ?? new Intl.DateTimeFormat(undefined, { ...TIMES[kind], timeZone });
+  const locale = kind === "minute" || kind === "second" ? "en" : undefined; // clocks are written as numbers are
+  const held = times.get(key) ?? new Intl.DateTimeFormat(locale, { ...TIMES[kind], timeZone });
   times.set(key, held);
   return held;
 }
@@ -78,7 +79,7 @@ const yearOf = (ms, zone) => timeFormat("year", zone).formatToParts(ms).find(({ 
 /** @type {(ms: number, zone: Zone) => string} */
 export const day = (ms, zone) => (yearOf(ms, zone) === yearOf(Date.now(), zone) ? timeFormat("day", zone).format(ms) : date(ms, zone));
 /** @type {(ms: number, zone: Zone) => string} */
-export const minute = (ms, zone) => timeFormat("minute", zone).format(ms);
+export const minute = (ms, zone) => (zone === "UTC" ? utc(ms).slice(11, 16) : timeFormat("minute", zone).format(ms));
 /** @type {(ms: number, zone: Zone) => string} */
 export const dayAndMinute = (ms, zone) => `${day(ms, zone)}, ${minute(ms, zone)}`;
 /** @type {(ms: number, zone: Zone) => boolean} */

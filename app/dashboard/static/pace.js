@@ -1,7 +1,8 @@
-// Calls at a bounded rate.
+// Calls at a bounded rate, and after a frame.
 
 export const PACE_MS = 500; // more figures a second than that nobody reads
 const SLACK_MS = 150;
+const HIDDEN_MS = 500; // no frame is drawn in a tab in the background
 
 /**
  * A function that calls `draw`: at once, but at most once in `ms`. The last of several calls is not lost.
@@ -27,4 +28,12 @@ export function paced(draw, ms) {
     draw();
   }
   return request;
+}
+
+// Resolves when what has changed until now is drawn.
+export function afterFrame() {
+  return new Promise((done) => {
+    requestAnimationFrame(() => setTimeout(done));
+    setTimeout(done, HIDDEN_MS);
+  });
 }

@@ -25,6 +25,15 @@ function themeColours() {
   };
 }
 
+// Hidden series hold nothing: each takes part in every layout of the time axis.
+/**
+ * @param {import("lightweight-charts").ISeriesApi<"Line">} series
+ * @param {(import("lightweight-charts").LineData | import("lightweight-charts").WhitespaceData)[]} points
+ */
+function fill(series, points) {
+  if (points.length || series.data().length) series.setData(points);
+}
+
 export class Plot {
   /**
    * @param {HTMLElement} element
@@ -102,12 +111,12 @@ export class Plot {
     const beforeGap = new Set(slots.filter((slot, index) => isCandle(slot) && index + 1 < slots.length && !isCandle(slots[index + 1])).map(({ start }) => start));
     const noLine = (/** @type {number} */ start) => (beforeGap.has(start) ? { color: "transparent" } : {});
     this.prices.setData(slots.map((slot) => (isCandle(slot) ? this.#bar(slot, flashing.has(slot.start)) : { time: seconds(slot.start) })));
-    this.line.setData(slots.map((slot) => (isCandle(slot) ? { time: seconds(slot.start), value: slot.close, ...noLine(slot.start) } : { time: seconds(slot.start) })));
+    fill(this.line, this.view.style === "line" ? slots.map((slot) => (isCandle(slot) ? { time: seconds(slot.start), value: slot.close, ...noLine(slot.start) } : { time: seconds(slot.start) })) : []);
     this.volumes.setData(slots.map((slot) => (isCandle(slot) ? this.#volume(slot) : { time: seconds(slot.start) })));
     const candles = slots.filter(isCandle);
     for (const name of this.#overlayNames()) {
-      this.overlays[name].setData(OVERLAYS[name].values(candles).map(({ start, value }) =>
-        (value == null ? { time: seconds(start) } : { time: seconds(start), value, ...noLine(start) })));
+      const points = this.view.overlays.includes(name) ? OVERLAYS[name].values(candles) : [];
+      fill(this.overlays[name], points.map(({ start, value }) => (value == null ? { time: seconds(start) } : { time: seconds(start), value, ...noLine(start) })));
     }
     this.drawBackdrop(slots);
   }

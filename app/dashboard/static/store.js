@@ -86,6 +86,15 @@ export function shownZone({ zone, summaries, symbol }) {
   return summaries.get(symbol ?? "")?.session === "continuous" ? "UTC" : "America/New_York";
 }
 
+/**
+ * @param {State} state
+ * @returns {import("./plot.js").View}
+ */
+export function chartView(state) {
+  const { interval, style, overlays } = state;
+  return { interval, style, overlays: overlays.split(",").filter(Boolean), zone: shownZone(state) };
+}
+
 // What the address holds, so that a view can be sent to somebody: name in the store, in the URL,
 // default, and the values allowed (null: any).
 /** @typedef {"symbol" | "interval" | "style" | "overlays" | "zone" | "size" | "sort"} AddressKey */

@@ -3,7 +3,7 @@
 
 const RETRY_MS = 2000;
 
-/** @typedef {{symbol: string, interval: Interval, candles: ShownCandle[]}} Snapshot */
+/** @typedef {{symbol: string, interval: Interval, candles: ShownCandle[], has_older: boolean}} Snapshot */
 /** @typedef {{symbol: string, candles: ShownCandle[], summary: SymbolSummary | null}} Update */
 /**
  * @typedef {object} Handlers by the name of the event

@@ -18,6 +18,7 @@ from app.dashboard.live import CAPACITY, LiveCandles, TopicRecord
 from app.dashboard.page import Page
 from app.dashboard.routes import STATIC
 from app.dashboard.store import CandleStore
+from app.dashboard.stream import SNAPSHOT_BARS
 from app.health.monitor import Health
 from app.health.stages import Stage
 from app.settings import Settings
@@ -241,6 +242,23 @@ def test_every_module_is_fetched_without_waiting_for_the_one_that_imports_it() -
     assert sorted(preloaded) == sorted(file.name for file in STATIC.glob("*.js"))
 
 
+def test_modules_that_the_first_frame_does_not_need_come_after_those_it_needs() -> None:
+    html = (STATIC / "index.html").read_text()
+    first = re.findall(r'<link rel="modulepreload" href="/static/(\w+\.js)">', html)
+    assert set(first) == imported_by("main.js")
+
+
+def imported_by(module: str) -> set[str]:
+    """The module and what it imports, and what they import; not what they load later."""
+    found: set[str] = set()
+    left = {module}
+    while left:
+        found.add(name := left.pop())
+        imports = re.findall(r'^import .* from "\./(\w+\.js)"', (STATIC / name).read_text(), re.M)
+        left |= set(imports) - found
+    return found
+
+
 def first_view(client: TestClient, **query: str) -> Any:
     html = client.get("/", params=query).text
     found = re.search(r'<script type="application/json" id="first-view">(.*?)</script>', html)
@@ -257,9 +275,18 @@ def test_the_page_comes_with_the_candles_that_it_shows_first(
     assert {name: view[name] for name in asked} == asked
     assert view["summary"]["price"] == 20
     assert view["symbols"] == ["AAPL", "MSFT"]
+    assert view["has_older"] is False
     document = client.get("/api/openapi.json").json()
     schema = document["components"]["schemas"]["FirstView"]
     jsonschema.validate(view, schema | {"components": document["components"]})
+
+
+def test_the_first_view_has_whether_there_are_older_candles(
+    client: TestClient, live: LiveCandles
+) -> None:
+    apply(live, *(candle(minute=minute) for minute in range(SNAPSHOT_BARS + 1)))
+    view = first_view(client)
+    assert (len(view["candles"]), view["has_older"]) == (SNAPSHOT_BARS, True)
 
 
 def test_the_first_view_of_what_is_not_known_is_the_first_symbol_by_the_minute(

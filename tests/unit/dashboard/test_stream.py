@@ -57,7 +57,8 @@ async def next_event(events: Events, name: str) -> Any:
 def test_a_reader_gets_a_snapshot_then_summary_and_status(tmp_path: Path) -> None:
     async def test(live: LiveCandles, broadcaster: Broadcaster, events: Events) -> None:
         assert await anext(events) == b"retry: 2000\n\n"
-        assert (await next_event(events, "snapshot"))["candles"][0]["close"] == 101
+        snapshot = await next_event(events, "snapshot")
+        assert (snapshot["candles"][0]["close"], snapshot["has_older"]) == (101, False)
         assert (await next_event(events, "summary"))["symbols"][0]["symbol"] == "AAPL"
         assert (await next_event(events, "status"))["feed"] == "replay"
 
