@@ -21,6 +21,7 @@ from app.warehouse.loader import load_objects
 from app.warehouse.lock import exclusive
 from app.warehouse.objects import Lake
 from app.warehouse.progress import BuildProgress, LoadProgress, now_ms, record_build, record_load
+from app.warehouse.published_basis import basis_of, clear_basis, record_basis
 from app.warehouse.rebuild import (
     REBUILDING,
     ROWS_PER_PASS,
@@ -167,6 +168,9 @@ def build(
         if last and last.load_id >= newest and not full and published.current_path(settings):
             seconds = time.monotonic() - started
             return BuildReport(False, newest, False, 0, 0, None, seconds)
+        basis = None if full else basis_of(settings, last)
+        if full:
+            clear_basis(settings)
         try:
             done = dbt_build(
                 settings,
@@ -178,7 +182,7 @@ def build(
         except BuildFailed as failure:
             _record_failure(settings, newest, began, "failed", str(project), str(failure))
             raise
-        path = _publish(settings, newest, began, str(project), done)
+        path = _publish(settings, newest, began, str(project), done, basis)
     seconds = time.monotonic() - started
     return BuildReport(True, newest, full, done.models, done.tests, path, seconds, outdated)
 
@@ -207,6 +211,7 @@ def _rebuild(settings: Settings, rebuild: bool, rows_per_pass: int) -> int | Non
             todo = passes(dates, found.last, rows_per_pass)
             if not todo:
                 return load_id
+            clear_basis(settings)
             is_first = found.last is None
             dates_of_pass = todo[0].dates(is_first=is_first)
             try:
@@ -279,14 +284,21 @@ def _open(settings: Settings) -> Iterator[Warehouse]:
 
 
 def _publish(
-    settings: Settings, load_id: int, began: datetime, project: str, done: DbtResult
+    settings: Settings,
+    load_id: int,
+    began: datetime,
+    project: str,
+    done: DbtResult,
+    basis: published.Basis | None,
 ) -> Path:
     path = published.next_path(settings)
     with _open(settings) as warehouse:
-        warehouse.publish(path)
+        warehouse.publish(path, basis)
         published.point_to(path)
         detail = f"{done.models} models, {done.tests} tests"
-        warehouse.record_build(Build(load_id, began, datetime.now(UTC), "built", project, detail))
+        built = Build(load_id, began, datetime.now(UTC), "built", project, detail)
+        warehouse.record_build(built)
+    record_basis(settings, path, built, basis)
     record_build(settings, BuildProgress(load_id, now_ms()))
     return path
 

@@ -24,7 +24,7 @@ from app.warehouse.interface import (
     WarehouseError,
 )
 from app.warehouse.ledger import build_of, ledger_row, utc
-from app.warehouse.published import write_tables
+from app.warehouse.published import Basis, write_tables
 from app.warehouse.raw import (
     BUILDS_AFTER_LAST,
     LAST_BUILD,
@@ -157,8 +157,8 @@ class DuckDBWarehouse:
     def query(self, sql: str, *, of_dbt: bool = False) -> list[tuple[Any, ...]]:
         return self._db.execute(sql).fetchall()
 
-    def publish(self, path: Path) -> None:
-        write_tables(self._db, path)
+    def publish(self, path: Path, basis: Basis | None = None) -> None:
+        write_tables(self._db, path, basis)
 
     def close(self) -> None:
         self._db.close()

@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from app.errors import TickhouseError
 from app.lake import ObjectKey
+from app.warehouse.published import Basis
 
 RELISTED_KEYS = 50
 """Number of the last loaded keys of a folder from which listing starts again. A listing returns up
@@ -141,8 +142,11 @@ class Warehouse(Protocol):
             can neither read nor change.
         """
 
-    def publish(self, path: Path) -> None:
-        """Write the tables that readers need into a new file at `path`."""
+    def publish(self, path: Path, basis: Basis | None = None) -> None:
+        """Write the tables that readers need into a new file at `path`.
+
+        :param basis: a published file to start from, which a backend may leave unused.
+        """
 
     def close(self) -> None:
         """Close the connection."""

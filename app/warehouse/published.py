@@ -4,7 +4,8 @@ DuckDB allows one process to have a database open for writing, so readers never 
 itself. Each build writes a new file to `published/` beside the warehouse, and then replaces the
 one-line pointer `current`, which holds the file's name. Readers open that file read-only, and
 reopen when the pointer names another. The last two files are kept; on Linux and macOS an open file
-stays readable even after it is deleted.
+stays readable even after it is deleted. A file that starts as a copy of the one before it
+(`app.warehouse.published_basis`) has the same rows as one that is written anew, in another order.
 
 The file holds one schema, `gold`, with the tables and columns of `TABLES`. Times are TIMESTAMP in
 UTC without a zone, `session_date` is a DATE, numbers are DOUBLE or BIGINT.
@@ -12,12 +13,18 @@ UTC without a zone, `session_date` is a DATE, numbers are DOUBLE or BIGINT.
 
 from __future__ import annotations
 
+import logging
+import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+import duckdb
 
 from app.outputs import write_atomically
 from app.settings import Settings
 from app.warehouse.sql import text_literal
+
+log = logging.getLogger("tickhouse.build")
 
 POINTER = "current"
 KEPT = 2
@@ -168,6 +175,28 @@ left join kept on rows_of.symbol = kept.symbol
 where rows_of.session_date >= coalesce(kept.since, date '1970-01-01')
     and rows_of.session_date >= coalesce((select min(since) from kept), date '1970-01-01')
 """
+_SESSION_DATES = """
+create or replace temporary table session_dates as
+select
+    symbol,
+    session_date,
+    row_number() over (partition by symbol order by session_date desc) as age
+from GOLD.gold_data_quality
+where candle_count > 0
+"""
+_DELETE_PAST = """
+with kept as (
+    select symbol, min(session_date) as since from session_dates
+    where age <= {count} group by symbol
+)
+delete from {target}
+where rows_of.session_date < coalesce(
+    (select kept.since from kept where kept.symbol = rows_of.symbol),
+    (select min(since) from kept),
+    date '1970-01-01'
+)
+"""
+_IS_CHANGED = "rows_of.symbol = changed.symbol and rows_of.candle_time >= changed.first_time"
 _NEWEST_FIRST = "loaded_at desc, symbol, event_time"
 _SHOWN_QUARANTINE = (
     " where not is_resolved and coalesce(session_date >="
@@ -196,28 +225,83 @@ def current_path(settings: Settings) -> Path | None:
     return path if name and path.exists() else None
 
 
-def write_tables(warehouse: Any, path: Path) -> None:
+class Basis(NamedTuple):
+    """A published file that the next one starts from."""
+
+    path: Path
+    load_id: int
+    """Gold has changed since by what later loads brought, and by nothing else."""
+
+
+def write_tables(warehouse: Any, path: Path, basis: Basis | None = None) -> None:
     """Write the tables of gold to a new, checkpointed DuckDB file at `path`.
 
     :param warehouse: an open DuckDB connection.
+    :param basis: a file to copy, of whose candles only the changed ones are written; without it,
+        or if DuckDB cannot read it, all tables are written anew.
     """
+    if basis is not None:
+        try:
+            shutil.copyfile(basis.path, path)
+            _write(warehouse, path, basis)
+            return
+        except (OSError, duckdb.Error) as error:
+            log.warning("%s is no basis for %s: %s Writing it anew.", basis.path, path.name, error)
     path.unlink(missing_ok=True)
+    _write(warehouse, path, None)
+
+
+def _write(warehouse: Any, path: Path, basis: Basis | None) -> None:
     try:
-        _write_tables(warehouse, path)
+        warehouse.execute(f"attach {text_literal(str(path))} as published")
+        try:
+            warehouse.execute("create schema if not exists published.gold")
+            if basis is not None:
+                warehouse.execute(_SESSION_DATES)
+            for table, columns in TABLES.items():
+                if basis is not None and table in KEPT_SESSION_DATES:
+                    _update_candles(warehouse, table, columns, basis.load_id)
+                else:
+                    warehouse.execute(
+                        f"create or replace table published.gold.{table} as "
+                        f"{selection(table, columns)}"
+                    )
+            warehouse.execute("checkpoint published")
+        finally:
+            warehouse.execute("detach published")
     except BaseException:
         path.unlink(missing_ok=True)
         raise
 
 
-def _write_tables(warehouse: Any, path: Path) -> None:
-    warehouse.execute(f"attach {text_literal(str(path))} as published")
-    try:
-        warehouse.execute("create schema published.gold")
-        for table, columns in TABLES.items():
-            warehouse.execute(f"create table published.gold.{table} as {selection(table, columns)}")
-        warehouse.execute("checkpoint published")
-    finally:
-        warehouse.execute("detach published")
+def _update_candles(warehouse: Any, table: str, columns: tuple[str, ...], load_id: int) -> None:
+    """Bring a table of candles up to date with the loads after `load_id`.
+
+    In silver a row that changed has the number of a later load, or, if only its trend line did,
+    follows such a row of its symbol. So each symbol's candles are replaced from its first new one.
+    """
+    interval = table.removeprefix("gold_candlestick").removeprefix("_")
+    silver = (
+        f"silver_rollups where candle_interval = '{interval}'"
+        if interval
+        else ("silver_candles where true")
+    )
+    warehouse.execute(
+        "create or replace temporary table changed as select symbol, min(window_start) as "
+        "first_time, min(session_date) as first_date "
+        f"from SILVER.{silver} and _load_id > {load_id} group by symbol"
+    )
+    target = f"published.gold.{table} as rows_of"
+    (first_date,) = warehouse.execute("select min(first_date) from changed").fetchall()[0]
+    if first_date is not None:
+        warehouse.execute(f"delete from {target} using changed where {_IS_CHANGED}")
+        listed = ", ".join(f"rows_of.{column}" for column in columns)
+        # the bound lets the scan skip history
+        warehouse.execute(
+            f"insert into published.gold.{table} select {listed} from GOLD.{table} as rows_of "
+            f"inner join changed on {_IS_CHANGED} where rows_of.session_date >= date '{first_date}'"
+        )
+    warehouse.execute(_DELETE_PAST.format(target=target, count=KEPT_SESSION_DATES[table]))
 
 
 def selection(table: str, columns: tuple[str, ...], database: str | None = None) -> str:

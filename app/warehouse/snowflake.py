@@ -33,6 +33,7 @@ from app.warehouse.interface import (
     WarehouseError,
 )
 from app.warehouse.ledger import build_of, ledger_row, utc
+from app.warehouse.published import Basis
 from app.warehouse.raw import (
     BUILD_LEDGER,
     BUILDS_AFTER_LAST,
@@ -262,7 +263,7 @@ class SnowflakeWarehouse:
         finally:
             connection.close()
 
-    def publish(self, path: Path) -> None:
+    def publish(self, path: Path, basis: Basis | None = None) -> None:
         write_gold(self._settings, path)
 
     def close(self) -> None:
