@@ -9,11 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime
+from functools import cache
 from typing import Any, NamedTuple
 
-import boto3
 import pyarrow as pa
-from botocore.config import Config
 
 from app.exact import NOTIONAL_DECIMALS, PRICE_DECIMALS
 from app.hosts import takes_proxy
@@ -215,9 +214,11 @@ def s3_client(settings: Settings) -> Any:
     redirect of the former, reads no endpoint from other variables or files, and uses a proxy of the
     environment only for https://, never for an address of this machine.
     """
+    from botocore.config import Config
+
     secret = settings.aws_secret_access_key
     endpoint_url = settings.lake_endpoint_url
-    client = boto3.client(
+    client = _session().client(
         "s3",
         endpoint_url=endpoint_url,
         aws_access_key_id=settings.aws_access_key_id,
@@ -235,6 +236,28 @@ def s3_client(settings: Settings) -> Any:
     if endpoint_url:
         client.meta.events.register_first("needs-retry.s3", _stay)
     return client
+
+
+@cache
+def _session() -> Any:
+    """The session of all clients of this process, whose first one loads the definition of S3."""
+    # A build of gold imports this module, and needs no client.
+    import boto3
+    import botocore.session
+
+    session = botocore.session.get_session()
+    factory = session.get_component("response_parser_factory")
+    factory.set_parser_defaults(timestamp_parser=_parse_time)
+    return boto3.Session(botocore_session=session)
+
+
+def _parse_time(value: Any) -> datetime:
+    """The time of an object in a listing, which botocore's own parser takes 35 µs for."""
+    from botocore.utils import parse_timestamp
+
+    if isinstance(value, str) and value.endswith("Z"):
+        return datetime.fromisoformat(value)
+    return parse_timestamp(value)
 
 
 def _stay(request_dict: dict[str, Any], response: Any, **_: Any) -> None:

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
+import boto3  # noqa: F401 - the load imports it when it needs it
 from botocore.client import BaseClient
 
 from app.settings import load_settings

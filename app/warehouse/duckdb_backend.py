@@ -13,7 +13,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from app.lake import DATASETS, ObjectKey
+from app.lake import DATASETS, RENAMED, ObjectKey
 from app.warehouse.interface import (
     RELISTED_KEYS,
     Build,
@@ -164,12 +164,20 @@ class DuckDBWarehouse:
         self._db.close()
 
     def _columns(self) -> dict[str, list[str]]:
-        """The columns of each table of RAW, all names in lower case."""
-        rows = self._db.execute(
-            "select lower(table_name), list(lower(column_name)) from duckdb_columns() "
-            "where schema_name ilike 'raw' group by all"
-        ).fetchall()
-        return dict(rows)
+        """The columns of each table that has renamed ones, in lower case.
+
+        Not of `duckdb_columns()`, which binds every view of the database: 20 ms.
+        """
+        found = {}
+        for dataset in RENAMED:
+            try:
+                described = self._db.execute(
+                    f"select * from {table_of(dataset)} limit 0"
+                ).description
+            except duckdb.CatalogException:  # a new database
+                continue
+            found[dataset] = [name.lower() for name, *_ in described or ()]
+        return found
 
     def _fetch_row(self, query: str) -> tuple[Any, ...]:
         (row,) = self._db.execute(query).fetchall()

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from botocore.exceptions import BotoCoreError, ClientError
 from pydantic import SecretStr
 
-from app.lake import s3_client
+from app.lake import list_objects, s3_client
 from app.lake_errors import S3_ERRORS, explain
 from app.settings import Settings
 from tests.recording_host import RecordingHost
@@ -108,3 +109,19 @@ def test_a_region_that_the_lake_names_is_signed_for_at_the_same_server() -> None
         first, second = lake.received()
     assert b"/us-east-1/s3/" in first
     assert b"/eu-west-1/s3/" in second
+
+
+def test_times_of_listings_and_of_headers_are_read() -> None:
+    listed = (
+        b"<ListBucketResult><Contents><Key>a</Key><LastModified>2024-03-05T14:30:00.250Z"
+        b'</LastModified><ETag>"e"</ETag><Size>1</Size></Contents></ListBucketResult>'
+    )
+    head = b"HTTP/1.1 200 OK\r\nLast-Modified: Tue, 05 Mar 2024 14:30:00 GMT\r\n"
+    answer = head + b"Content-Length: %d\r\n\r\n" % len(listed) + listed
+    moment = datetime(2024, 3, 5, 14, 30, tzinfo=UTC)
+    with RecordingHost(answer=answer) as lake:
+        config = settings(f"http://{lake.address}")
+        (found,) = list_objects(s3_client(config), config, "")
+        assert found.modified == moment + timedelta(milliseconds=250)
+        got = s3_client(config).get_object(Bucket="bars", Key="a")
+    assert got["LastModified"] == moment
