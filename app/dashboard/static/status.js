@@ -31,6 +31,7 @@ export function drawStatus(status, { now, zone }) {
 function drawFeed(name) {
   const [word, kind, explanation] = FEEDS[name];
   const feed = byId("feed");
+  if (feed.textContent === word) return;
   feed.textContent = word;
   feed.className = `badge ${kind}`;
   feed.title = explanation;
@@ -44,6 +45,8 @@ function drawFeed(name) {
  */
 function write(name, words, bad) {
   const element = byId(`status-${name}`);
-  element.replaceChildren(...words);
+  const line = document.createElement("dd");
+  line.append(...words);
+  if (element.innerHTML !== line.innerHTML) element.replaceChildren(...line.childNodes);
   element.classList.toggle("bad", bad);
 }

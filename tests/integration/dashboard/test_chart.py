@@ -1,4 +1,4 @@
-"""What the page does for its first frame, and what it leaves for later. No Kafka."""
+"""The chart: its first frame, older candles, the crosshair. No Kafka."""
 
 from __future__ import annotations
 
@@ -82,3 +82,29 @@ def test_the_chart_is_drawn_before_anything_else_is_loaded(
         page_tab.tab.route(f"**/static/{name}.js", lambda route: route.abort())
     with serving_app(app) as url:
         page_tab.open(url).expect_last_candle(105, "final")
+
+
+def test_the_crosshair_is_painted_while_the_pointer_is_on_the_chart(
+    app: Any, live: LiveCandles, page_tab: PageTab
+) -> None:
+    hold(live, 60)
+    with serving_app(app) as url:
+        page_tab.open(url).expect_text("connected", "#link")
+        assert page_tab.tab.evaluate(CROSSHAIR) == {"isShown": False, "isDrawn": False}
+        page_tab.tab.hover("#chart")
+        page_tab.tab.wait_for_function(
+            f"() => {{ const found = ({CROSSHAIR})(); return found.isShown && found.isDrawn; }}"
+        )
+        page_tab.tab.hover("h1")
+        page_tab.tab.wait_for_function(f"() => !({CROSSHAIR})().isShown")
+
+
+CROSSHAIR = """() => {
+    const upper = document.querySelectorAll("#chart td:nth-child(2) canvas")[1];
+    const pixels = upper.getContext("2d").getImageData(0, 0, upper.width, upper.height).data;
+    return {
+        isShown: getComputedStyle(upper).visibility === "visible",
+        isDrawn: pixels.some((value) => value > 0),
+    };
+}"""
+"""Whether the upper canvas of the prices is visible, and anything is drawn on it."""
