@@ -139,6 +139,7 @@ def test_a_client_that_reconnects_gets_what_has_changed_since_its_last_event(
 def test_a_change_is_read_and_encoded_once_for_all_who_watch_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("app.dashboard.broadcast.STATUS_S", 3_600.0)  # one heartbeat in the test
     calls: Counter[str] = Counter()
     for name in ("changes", "summary", "status"):
         monkeypatch.setattr(Page, name, counted(getattr(Page, name), calls))
