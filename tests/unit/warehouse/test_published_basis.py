@@ -10,7 +10,7 @@ from typing import Any
 
 import duckdb
 import pytest
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from app.settings import Settings
@@ -136,7 +136,7 @@ def rows_of(path: Path) -> Rows:
 
 
 @given(loads=loads)
-@settings(max_examples=12)
+@settings(max_examples=12, phases=[Phase.explicit, Phase.generate])  # shrinking takes minutes
 def test_a_file_from_the_one_before_equals_one_that_is_written_anew(
     loads: list[list[Candle]], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
