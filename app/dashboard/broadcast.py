@@ -14,7 +14,7 @@ from msgspec import Struct
 from app.contracts import Interval
 from app.dashboard.page import Page
 
-EVENT_INTERVAL_S = 0.125
+EVENT_INTERVAL_S = 0.2
 """A browser draws the whole chart at each event: how often decides what an open page costs."""
 MIN_INTERVAL_S = 0.02
 """Changes of other symbols wake a channel too: this limits how often it checks."""

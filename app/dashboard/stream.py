@@ -1,4 +1,4 @@
-"""Server-sent events: a snapshot, then changed candles, at most eight times a second.
+"""Server-sent events: a snapshot, then changed candles, at most five times a second.
 
 A stream has no queue. It keeps the version it last sent and gets what is newer from its channel, so
 a slow client gets fewer updates, not a backlog. The version is also the event's id: a client that

@@ -88,7 +88,7 @@ def test_a_change_while_the_stream_paces_itself_is_not_missed(
         await next_event(events, "status")
         loop = asyncio.get_running_loop()
         waiting = asyncio.create_task(next_event(events, "candles"))
-        loop.call_later(0.02, move, live, 2)  # the stream sleeps its 0.125 s
+        loop.call_later(0.02, move, live, 2)  # the stream sleeps its 0.2 s
         assert (await asyncio.wait_for(waiting, 30))["candles"][0]["close"] == 102
 
     reading(tmp_path, test)
