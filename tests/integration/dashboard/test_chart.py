@@ -92,9 +92,9 @@ def test_the_crosshair_is_painted_while_the_pointer_is_on_the_chart(
         page_tab.open(url).expect_text("connected", "#link")
         assert page_tab.tab.evaluate(CROSSHAIR) == {"isShown": False, "isDrawn": False}
         page_tab.tab.hover("#chart")
-        page_tab.tab.wait_for_function(
-            f"() => {{ const found = ({CROSSHAIR})(); return found.isShown && found.isDrawn; }}"
-        )
+        page_tab.tab.wait_for_function(f"() => ({CROSSHAIR})().isShown")
+        page_tab.tab.hover("#chart", position={"x": 200, "y": 100})  # a pointer moves on
+        page_tab.tab.wait_for_function(f"() => ({CROSSHAIR})().isDrawn")
         page_tab.tab.hover("h1")
         page_tab.tab.wait_for_function(f"() => !({CROSSHAIR})().isShown")
 

@@ -7,6 +7,8 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
+import pytest
+
 from app.contracts import REJECTED_TOPIC, STOCKS_TOPIC, Rejection, encode
 from app.embedded.kafka import KafkaServer
 from app.rejection_records import MessageOrigin, rejection_records
@@ -233,6 +235,7 @@ def test_the_page_waits_for_topics_and_continues_when_they_are_recreated(
     page_tab.expect_text("111.00", "#table tbody")
 
 
+@pytest.mark.drill
 def test_the_broker_goes_away_and_comes_back(
     make_settings: MakeSettings, private_kafka: KafkaServer, serve: Serve, page_tab: PageTab
 ) -> None:

@@ -29,6 +29,7 @@ def read(brokers: str, topic: str, count: int) -> list[bytes]:
     return [bytes(message.value() or b"") for message in found]
 
 
+@pytest.mark.drill
 def test_keeps_port_and_messages_through_a_restart_and_a_kill(private_kafka: KafkaServer) -> None:
     brokers = private_kafka.brokers
     admin = AdminClient({"bootstrap.servers": brokers})

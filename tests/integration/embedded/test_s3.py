@@ -13,6 +13,7 @@ from app.embedded.s3 import S3Server
 from tests.support import listening
 
 
+@pytest.mark.drill
 def test_objects_and_credentials_outlive_a_restart_and_a_kill(tmp_path: Path) -> None:
     with S3Server(tmp_path / "s3", bucket="lake") as server:
         server.client().put_object(Bucket="lake", Key="a/b", Body=b"kept")

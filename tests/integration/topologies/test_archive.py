@@ -175,6 +175,7 @@ def kill_at_commit(settings: Settings) -> None:
     assert killed.returncode == -9, killed.stderr[-2000:]
 
 
+@pytest.mark.drill
 def test_rows_written_again_after_a_kill_have_the_same_identity(settings: Settings) -> None:
     reader = LakeReader(settings)
     for first, end in ((0, 200), (200, 500)):
@@ -190,6 +191,7 @@ def test_rows_written_again_after_a_kill_have_the_same_identity(settings: Settin
     assert frames(LakeReader(settings).read()) == full_tape((0, 600))
 
 
+@pytest.mark.drill
 def test_nothing_is_lost_while_the_lake_is_away(
     make_settings: Make, tmp_path: Path, kafka_brokers: str
 ) -> None:

@@ -57,6 +57,7 @@ def fill_and_stop(settings, log) -> None:
         await_consumed(settings, STOCKS_TOPIC, "candles")
 
 
+@pytest.mark.drill
 @pytest.mark.parametrize("lost", ["all", "input", "changelog"])
 def test_a_worker_that_starts_on_recreated_topics_starts_over(settings, tmp_path, lost):
     log = tmp_path / "log"

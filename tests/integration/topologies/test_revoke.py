@@ -172,6 +172,7 @@ def test_after_many_rebalances_memory_holds_the_symbols_of_the_assigned_partitio
     assert difference(expected, outputs(settings)) == ""
 
 
+@pytest.mark.drill
 def test_a_save_that_fails_as_partitions_are_revoked_ends_the_application_uncommitted(
     prepared, tmp_path, monkeypatch
 ):
@@ -202,6 +203,7 @@ def test_a_save_that_fails_as_partitions_are_revoked_ends_the_application_uncomm
     assert difference(expected, outputs(settings)) == ""
 
 
+@pytest.mark.drill
 def test_a_save_that_takes_long_as_partitions_are_revoked_is_waited_for(
     prepared, tmp_path, monkeypatch
 ):

@@ -37,10 +37,12 @@ class Sample(NamedTuple):
 
 EQUITIES = Sample("test_data", "us_equities_trades.parquet", 60_000, "IBM", "AIG", 5, 600)
 GOLD = Sample("gold_data", "gold_futures_trades.parquet", 3_000, "GC201312", "GC201312", 2, 100)
+on_equities = pytest.mark.parametrize("audited", [EQUITIES], ids=["equities"], indirect=True)
+on_gold = pytest.mark.parametrize("audited", [GOLD], ids=["gold"], indirect=True)
+"""On the recorded day that everybody has."""
 on_either = pytest.mark.parametrize(
-    "audited", [GOLD, EQUITIES], ids=["gold", "equities"], indirect=True
+    "audited", [EQUITIES, GOLD], ids=["equities", "gold"], indirect=True
 )
-"""On the recorded day of gold, which everybody has, and on that of equities."""
 
 
 class Audited(NamedTuple):
@@ -51,7 +53,7 @@ class Audited(NamedTuple):
 @pytest.fixture(scope="module")
 def audited(request: pytest.FixtureRequest, lake_settings: Callable[..., Settings]) -> Audited:
     """A warehouse of real trades, and the candles that the application makes of them."""
-    sample: Sample = getattr(request, "param", EQUITIES)
+    sample: Sample = request.param
     settings = lake_settings()
     lake = LakeWriter(settings)
     file: Path = request.getfixturevalue(sample.folder) / sample.file
@@ -90,7 +92,7 @@ PLANTED = """
 """
 
 
-@on_either
+@on_gold
 def test_audit_shows_a_row_for_a_wrong_a_missing_and_a_surplus_candle(
     audited: Audited, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -139,6 +141,7 @@ ROLLUP_FIELDS = """
 """
 
 
+@on_equities
 def test_finished_rollups_are_the_streams_in_every_field(audited: Audited) -> None:
     day = "case when candle_interval = '1d' then session_date::timestamp else window_start end"
     newest = "row_number() over (partition by symbol, candle_interval, window_start"
@@ -175,6 +178,7 @@ PLANTED_ROLLUPS = """
 
 
 @pytest.mark.timeout(900)
+@on_equities
 def test_audit_shows_a_row_for_a_wrong_a_missing_and_a_surplus_rollup(audited: Audited) -> None:
     with duckdb.connect(str(audited.settings.warehouse_path)) as warehouse:
         warehouse.execute(PLANTED_ROLLUPS)
@@ -194,7 +198,7 @@ def test_audit_shows_a_row_for_a_wrong_a_missing_and_a_surplus_rollup(audited: A
     ]
 
 
-@on_either
+@on_gold
 def test_an_audit_up_to_the_newest_date_is_part_of_the_health(audited: Audited) -> None:
     settings = audited.settings
     report = audit(settings)
@@ -206,7 +210,7 @@ def test_an_audit_up_to_the_newest_date_is_part_of_the_health(audited: Audited) 
     assert read_progress(settings).audit == recorded
 
 
-@on_either
+@on_gold
 def test_an_audit_that_compared_nothing_fails(audited: Audited) -> None:
     with pytest.raises(AuditFailed, match="no candle to compare"):
         run(audited.settings, since=date(2001, 1, 1), until=date(2001, 1, 1))

@@ -319,6 +319,7 @@ def test_a_full_refresh_gives_the_same_while_a_reader_has_gold_open(
     assert published_rows(after) == published_rows(before)  # which started from the one before it
 
 
+@pytest.mark.drill
 def test_a_full_refresh_that_was_killed_before_it_published_is_in_the_next_file(
     lake_settings: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -431,6 +432,7 @@ def test_documentation_is_one_file_that_needs_no_network(filled: Filled, tmp_pat
     assert not re.search(r"""(?:src|href)=["']?(?:https?:)?//[a-z]|url\(["']?https?:""", text)
 
 
+@pytest.mark.drill
 def test_rule_that_a_model_breaks_fails_the_build_and_readers_keep_the_last_good_gold(
     lake_settings: Callable[..., Settings],
 ) -> None:
