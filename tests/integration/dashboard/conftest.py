@@ -63,7 +63,9 @@ class PageTab:
         )
 
     def open(self, url: str) -> PageTab:
+        """Open the page and wait until its controls work, which is after the first frame."""
         self.tab.goto(url)
+        self.tab.wait_for_selector("#interval button[aria-pressed='true']")
         return self
 
     def expect_text(self, text: str, within: str = "body") -> None:

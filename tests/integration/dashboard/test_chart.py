@@ -81,7 +81,8 @@ def test_the_chart_is_drawn_before_anything_else_is_loaded(
     for name in ("live", "panels", "stream"):
         page_tab.tab.route(f"**/static/{name}.js", lambda route: route.abort())
     with serving_app(app) as url:
-        page_tab.open(url).expect_last_candle(105, "final")
+        page_tab.tab.goto(url)  # not open(): there are no controls
+        page_tab.expect_last_candle(105, "final")
 
 
 def test_the_crosshair_is_painted_while_the_pointer_is_on_the_chart(
