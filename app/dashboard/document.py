@@ -11,7 +11,7 @@ from app.contracts import Interval
 from app.dashboard.broadcast import event_id
 from app.dashboard.page import Page
 from app.dashboard.shown import ShownCandle
-from app.dashboard.stream import SNAPSHOT_BARS
+from app.dashboard.stream import newest_candles
 from app.dashboard.summary import SymbolSummary
 
 PLACE = b"</body>"
@@ -28,7 +28,7 @@ class FirstView(Struct, frozen=True):
     summary: SymbolSummary | None
     candles: list[ShownCandle]
     has_older: bool
-    """whether there are candles before these"""
+    """whether there may be candles before these"""
     event_id: str
 
 
@@ -39,7 +39,9 @@ def first_view(page: Page, asked: str | None, interval: Interval, server_id: str
     """
     symbols = page.symbols()
     symbol = asked if asked in symbols else next(iter(symbols), None)
-    candles, version = page.candles(symbol, SNAPSHOT_BARS, interval) if symbol else ([], 0)
+    candles, has_older, version = (
+        newest_candles(page, symbol, interval) if symbol else ([], False, 0)
+    )
     return FirstView(
         symbols=symbols,
         status=page.status(),
@@ -47,7 +49,7 @@ def first_view(page: Page, asked: str | None, interval: Interval, server_id: str
         interval=interval,
         summary=page.symbol_summary(symbol) if symbol else None,
         candles=candles,
-        has_older=len(candles) == SNAPSHOT_BARS,
+        has_older=has_older,
         event_id=event_id(server_id, version),
     )
 

@@ -12,6 +12,8 @@ from collections.abc import AsyncGenerator
 
 from app.contracts import Interval
 from app.dashboard.broadcast import Broadcaster, Heartbeat, event, event_id
+from app.dashboard.page import Page
+from app.dashboard.shown import ShownCandle
 
 SNAPSHOT_BARS = 500
 RETRY_MS = 2_000
@@ -37,14 +39,14 @@ async def stream(
         version, step, heartbeat = resumed or 0, -1, Heartbeat()
         if resumed is None:
             step = channel.step
-            candles, version = await asyncio.to_thread(
-                broadcaster.page.candles, symbol, SNAPSHOT_BARS, interval
+            candles, has_older, version = await asyncio.to_thread(
+                newest_candles, broadcaster.page, symbol, interval
             )
             snapshot = {
                 "symbol": symbol,
                 "interval": interval,
                 "candles": candles,
-                "has_older": len(candles) == SNAPSHOT_BARS,
+                "has_older": has_older,
             }
             yield event("snapshot", snapshot, event_id(broadcaster.server_id, version))
         while not channel.task.done():
@@ -62,6 +64,14 @@ async def stream(
             await next_step.wait()
         if not channel.task.cancelled():
             await channel.task
+
+
+def newest_candles(
+    page: Page, symbol: str, interval: Interval
+) -> tuple[list[ShownCandle], bool, int]:
+    """The candles a view begins with, whether there may be older ones, and the live version."""
+    candles, version = page.candles(symbol, SNAPSHOT_BARS, interval)
+    return candles, len(candles) == SNAPSHOT_BARS, version
 
 
 def resumed_version(server_id: str, last_event_id: str | None) -> int | None:

@@ -284,7 +284,7 @@ def _update_candles(warehouse: Any, table: str, columns: tuple[str, ...], load_i
     silver = (
         f"silver_rollups where candle_interval = '{interval}'"
         if interval
-        else ("silver_candles where true")
+        else "silver_candles where true"
     )
     warehouse.execute(
         "create or replace temporary table changed as select symbol, min(window_start) as "

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +45,14 @@ def hold(live: LiveCandles, minutes: int) -> None:
     live.apply(CANDLES_TOPIC, [TopicRecord(encode(record), START) for record in records])
 
 
+@contextmanager
+def opened(app: Any, page_tab: PageTab) -> Iterator[None]:
+    """The page of `app` in the tab, connected, within the block."""
+    with serving_app(app) as url:
+        page_tab.open(url).expect_text("connected", "#link")
+        yield
+
+
 def requests(page_tab: PageTab) -> list[str]:
     """The paths that the tab asks for from now on."""
     paths: list[str] = []
@@ -55,8 +65,7 @@ def test_older_candles_are_not_asked_for_when_there_are_none(
 ) -> None:
     hold(live, 20)
     paths = requests(page_tab)
-    with serving_app(app) as url:
-        page_tab.open(url).expect_text("connected", "#link")
+    with opened(app, page_tab):
         page_tab.tab.focus("#chart")
         page_tab.tab.keyboard.press("ArrowLeft")
         page_tab.tab.wait_for_function("() => !document.querySelector('#latest').hidden")
@@ -67,8 +76,7 @@ def test_older_candles_come_when_the_chart_is_moved_to_them(
     app: Any, live: LiveCandles, page_tab: PageTab
 ) -> None:
     hold(live, 620)
-    with serving_app(app) as url:
-        page_tab.open(url).expect_text("connected", "#link")
+    with opened(app, page_tab):
         page_tab.expect_candle_count(500)
         page_tab.tab.wait_for_function(MOVE_LEFT, arg=620)
 
@@ -89,8 +97,7 @@ def test_the_crosshair_is_painted_while_the_pointer_is_on_the_chart(
     app: Any, live: LiveCandles, page_tab: PageTab
 ) -> None:
     hold(live, 60)
-    with serving_app(app) as url:
-        page_tab.open(url).expect_text("connected", "#link")
+    with opened(app, page_tab):
         assert page_tab.tab.evaluate(CROSSHAIR) == {"isShown": False, "isDrawn": False}
         page_tab.tab.hover("#chart")
         page_tab.tab.wait_for_function(f"() => ({CROSSHAIR})().isShown")
