@@ -7,10 +7,12 @@ writing.
 
 from __future__ import annotations
 
+import atexit
 import gc
 import os
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 # The process ends with its command, so that collecting what its imports and the manifest made is
 # work without use: 0.5 of 7 CPU seconds with Python's default of 700.
@@ -33,7 +35,16 @@ def main(arguments: list[str]) -> int:
     return SUCCESS if done.success else FAILED_NODES
 
 
+def end(code: int) -> NoReturn:
+    """End the process as `sys.exit` does, but leave its memory to the operating system.
+
+    To free each object first takes 0.6 CPU seconds.
+    """
+    atexit._run_exitfuncs()  # dbt closes the database in one
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
 if __name__ == "__main__":
-    code = main(sys.argv[1:])
-    gc.freeze()  # else the interpreter collects all of it before it ends: 0.6 CPU seconds
-    sys.exit(code)
+    end(main(sys.argv[1:]))

@@ -158,7 +158,7 @@ def _run_nodes(
     log.error("output of dbt:\n%s", output[-8000:])
     last = output.splitlines()[-1] if output else "it printed nothing"
     raise BuildFailed(
-        f"dbt {name} ended with exit code {done.returncode} before any node: {last}. "
+        f"dbt {name} ended with exit code {done.returncode} before any node: {last.rstrip('.!')}. "
         f"Its log: {target}/dbt.log."
     )
 

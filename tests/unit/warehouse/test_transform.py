@@ -12,7 +12,9 @@ from app.settings import Settings
 from app.warehouse.reports import BuildReport
 from app.warehouse.transform import (
     PROJECT,
+    BuildFailed,
     Fingerprint,
+    dbt_build,
     environment,
     fingerprint,
     read_results,
@@ -99,3 +101,16 @@ def test_results_count_models_and_tests_and_name_failures(
     assert (found.models, found.tests) == (2, 2)
     assert found.failures == ("rules_hold (Got 1 result)",)
     assert "a_warning" in caplog.text
+
+
+def test_failure_before_any_node_ends_with_what_dbt_printed_last(tmp_path: Path) -> None:
+    settings = Settings(
+        _env_file=None,  # type: ignore[call-arg]
+        tickhouse_data_dir=tmp_path,
+        tickhouse_feed="replay",
+    )
+    settings.warehouse_path.parent.mkdir(parents=True)
+    settings.warehouse_path.write_bytes(b"a text file" * 1000)
+
+    with pytest.raises(BuildFailed, match="before any node: .*not a valid DuckDB database file"):
+        dbt_build(settings, built_load=0, full=True)
