@@ -61,27 +61,33 @@ COLUMNS = [
     "partials",
 ]
 PROSE = """\
-*parse* is a bare consumer loop with the same parser; *core* the same loop with the same candle core
-in memory, which loses everything in a crash; *topology* is `tickhouse candles` without partial
-candles: exactly-once, commits each second, state in RocksDB with changelog; *live* the same with
-partial candles, the default settings; *compiled* and *compiled-live* are these two with the core of
-`make compile`, measured where there is one; *stock* is Quix Streams as its documentation teaches it
-(state with a time to live against repeats, tumbling window with aggregations, no sale conditions),
-exactly-once, commits each second, on the first {stock_trades:,} trades of the same input, as it
-would take minutes.
+The contestants:
 
-Input: {trades:,} trades of 50 symbols, Zipf-distributed, 2 million an hour of `t` and of
-`received_at`; 1 % of the messages repeated; a watermark per symbol and minute. *simulator*: as many
-trades a message as the producer makes of the simulator's frames at 20,000 trades a second
-({simulated:.2f} on average). {runs} interleaved runs; the candles of each were compared, field by
-field, with those of SQL before its figure counted. trades/s is wall time from the first message to
-the commit of the last; CPU is that of the contestant's process, all threads, without its start-up
-and without Kafka.
+- *parse* is a bare consumer loop with the same parser.
+- *core* is the same loop with the same candle core in memory. It loses its state in a crash.
+- *topology* is `tickhouse candles` without partial candles: exactly-once, a commit each second,
+  state in RocksDB with a changelog.
+- *live* is the same with partial candles: the default settings.
+- *compiled* and *compiled-live* are these two with the core of `make compile`, measured where it is
+  available.
+- *stock* is Quix Streams as its documentation teaches it: state with a time to live to detect
+  repeats, a tumbling window with aggregations, no sale conditions, exactly-once, a commit each
+  second. It reads only the first {stock_trades:,} trades of the same input, because all of them
+  would take minutes.
+
+Input: {trades:,} trades of 50 symbols, Zipf-distributed, 2 million per hour of `t` and of
+`received_at`; 1 % of the messages are repeated; there is a watermark per symbol and minute.
+*simulator*: messages have as many trades as those that the producer makes from the simulator's
+frames at 20,000 trades a second ({simulated:.2f} on average).
+
+There were {runs} interleaved runs. A run counts only if its candles equal those of SQL in every
+field. *trades/s* is wall time from the first message to the commit of the last. *CPU* is that of
+the contestant's process with all threads, without its start-up and without Kafka.
 """
 MORE = """\
 Contestants, input and figures are those of *The candles worker and its limits* above: {runs}
-interleaved runs of {trades:,} trades, *stock* on {stock_trades:,}. *simulator* has {simulated:.2f}
-trades a message on average.
+interleaved runs of {trades:,} trades, *stock* with {stock_trades:,}. *simulator* has
+{simulated:.2f} trades a message on average.
 """
 """The prose of a result that stands beside the whole one."""
 

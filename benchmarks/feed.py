@@ -65,14 +65,21 @@ COLUMNS = [
     "lost",
 ]
 PROSE = """\
-{symbols} symbols through one connection for {seconds} s of real time, the simulator's exchange and
-framing; Kafka, market and producer on the same machine. *of a core*: CPU of the producer's process,
-all threads, over wall time; *CPU a trade*: the same over the trades sent meanwhile. *memory*: its
-resident set at the end. *read → Kafka*: from a frame's reading off the WebSocket until its oldest
-trade is handed to Kafka's client; *sent → Kafka*: from the market's call of its WebSocket, so that
-loopback and scheduling are in it. Frames that wait in the socket are joined, which *trades a
-message* shows. *lost*: trades sent that are not in Kafka. Aims: 15 % of a core, 120 MB and a p99 of
-2 ms at 1,000 trades a second; 20,000 on one core."""
+{symbols} symbols through one connection for {seconds} s of real time, with the exchange and the
+framing of the simulator. Kafka, market and producer run on the same machine.
+
+- *of a core*: CPU of the producer's process with all threads, divided by wall time.
+- *CPU a trade*: the same CPU, divided by the number of trades sent in that time.
+- *memory*: the resident set of the process at the end.
+- *read → Kafka*: from reading a frame from the WebSocket until its oldest trade is passed to the
+  Kafka client.
+- *sent → Kafka*: from the market's send call on its WebSocket, so it includes loopback and
+  scheduling.
+- *trades a message*: frames that wait in the socket are coalesced, which increases this figure.
+- *lost*: trades that were sent and are not in Kafka.
+
+Aims: 15 % of a core, 120 MB and a p99 of 2 ms at 1,000 trades a second; 20,000 trades a second on
+one core."""
 
 _FRAME = re.compile(rb'"frame":(\d+)')
 

@@ -53,14 +53,16 @@ SETTLED_S = 2
 
 COLUMNS = ["what", "aim", "p50", "p99", "most", "of"]
 PROSE = """\
-{rate:,} trades a second of {symbols} symbols, Zipf-distributed, one a message, watermarks as the
-producer sends them, for {seconds} s of real time; `tickhouse candles` with its default settings;
-Kafka, feeder and readers on the same machine. *message → partial*: from the feeder's call of its
-Kafka client until a reader of `candles-live` (read uncommitted) has the partial candle that this
-very message emitted; {share:.0%} of the messages emitted one. *trade → candles-live*: until a
-candle that counts the trade is there, over all trades. *minute's end → final*: until a
-read-committed reader of `candles-1m` has the final candle; grace is {grace_s:.0f} s, commits come
-each {commit_s:.0f} s.
+{rate:,} trades a second of {symbols} symbols, Zipf-distributed, one trade a message, for {seconds}
+s of real time, with watermarks as the producer sends them. `tickhouse candles` runs with its
+default settings. Kafka, feeder and readers run on the same machine.
+
+- *message → partial*: from the feeder's call of its Kafka client until a reader of `candles-live`
+  (read uncommitted) has the partial candle that this message emitted; {share:.0%} of the messages
+  emitted one.
+- *trade → candles-live*: until a candle that includes the trade has arrived, for all trades.
+- *minute's end → final*: until a read-committed reader of `candles-1m` has the final candle. The
+  grace is {grace_s:.0f} s, and the worker commits each {commit_s:.0f} s.
 """
 
 

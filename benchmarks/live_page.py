@@ -52,22 +52,27 @@ new MutationObserver(([{ target: chart }]) => {
 }).observe(document, { subtree: true, attributes: true, attributeFilter: ["data-last-close"] });
 """
 PROSE = """
-{rate:,} partial candles a second of 50 symbols, {seconds:,} s, over {minutes} minutes of history;
-Kafka, server, feeder and headless Chromium (software rendering) on the same machine. *message →
-paint*: from the feeder's call of its Kafka client to the frame that shows that close or a newer
-one, over all messages of the symbol on the chart: the page draws the newest, five times a second.
-*its own paint*: the same without closes that a newer one replaced before they were drawn. *first
-candle*: from the start of the navigation, without a cache, in a window that has been open for
-{opened} s (Chromium loads pages of its own when it opens one); before the feeder starts, and while
-it sends. *Page's CPU*: time that the tab's main thread is on a core. *of it, JavaScript*: the
-page's scripts and the chart library, with its calls that draw on canvases; the rest is Chromium's
-layout, and painting without a graphics processor. *Heap*: JavaScript's, after a collection, at the
-end against the beginning. *Readers*: event streams of the same symbol, all of which are read; CPU
-and memory (PSS) of the server's process.
+{rate:,} partial candles a second of 50 symbols for {seconds:,} s, with {minutes} minutes of
+history. Kafka, server, feeder and headless Chromium (software rendering) run on the same machine.
+
+- *message → paint*: from the feeder's call of its Kafka client to the frame that shows that close
+  or a newer one, for all messages of the symbol on the chart. The page draws the newest close, five
+  times a second.
+- *its own paint*: the same, without closes that a newer one replaced before they were drawn.
+- *first candle*: from the start of the navigation, without a cache, in a window that has been open
+  for {opened} s (Chromium loads pages of its own when it opens a window), before the feeder starts
+  and while it sends.
+- *page's CPU*: time that the tab's main thread is on a core.
+- *of it, JavaScript*: the page's scripts and the chart library, including its calls that draw on
+  canvases. The rest is Chromium's layout, and painting without a graphics processor.
+- *heap*: the JavaScript heap after a garbage collection, at the beginning and at the end.
+- *readers*: event streams of the same symbol, all of which are read. CPU and memory (PSS) are those
+  of the server's process.
 """
 LONG_PROSE = """
-As above, for {seconds:,} s: a tab that stays open. Each minute begins a new candle of each symbol.
-*Heap*: JavaScript's, after a collection; between the first and the last figure every five minutes.
+As above, for {seconds:,} s, as in a tab that stays open. Each minute begins a new candle of each
+symbol. *heap*: the JavaScript heap after a garbage collection, at the beginning, at the end, and
+every five minutes in between.
 """
 LONG_S = 1_800
 HEAP_EVERY_S = 300

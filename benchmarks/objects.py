@@ -43,10 +43,13 @@ STAGES = {"DuckDB": None, "Snowflake, internal": "internal", "Snowflake, externa
 """The warehouses, and the stage of Snowflake."""
 
 PROSE = """
-A minute brings {new} objects of {rows} trades, in {folders} folders: a partition of a topic each.
-*CPU* and *memory* are those of the loading process, without its imports and, for Snowflake, without
-the stand-in that executes the statements. *List requests*: one for each folder that has objects,
-and {more} that find the folders. *Statements*: what the connector is asked to execute.
+A minute brings {new} objects of {rows} trades. There are {folders} folders, one per partition of
+each topic.
+
+- *CPU* and *memory* are those of the loading process, without its imports and, for Snowflake,
+  without the stand-in that executes the statements.
+- *list requests*: one for each folder that has objects, and {more} that find the folders.
+- *statements*: those that the connector executes.
 """
 
 

@@ -19,13 +19,14 @@ FIRST = ("candles", "latency", "scaling")
 _HEAD = """\
 # Performance
 
-This page is made by `make bench` (`python -m benchmarks.page`) of what each benchmark left in
-`benchmarks/results/`. Ratios are of one run, side by side; absolute figures are of the machine that
-made them and move by 20 % and more between runs.
+`make bench` (`python -m benchmarks.page`) generates this page from the results of the benchmarks in
+`benchmarks/results/`. Ratios compare figures of the same run. Absolute figures depend on the
+machine, and vary by 20 % and more between runs.
 
-`make bench BENCHMARKS="latency scaling"` runs some. Each takes switches that cut it short while one
-works on what it measures (`python -m benchmarks.candles --trades 300000 --runs 1 --framing 10
---only topology,core`); then it prints its table and leaves the page alone, unless told to `--keep`.
+`make bench BENCHMARKS="latency scaling"` runs only these benchmarks. During development, options
+shorten a benchmark
+(`python -m benchmarks.candles --trades 300000 --runs 1 --framing 10 --only topology,core`). It then
+prints its table and does not change the page, unless `--keep` is given.
 """
 
 

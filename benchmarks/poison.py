@@ -38,11 +38,12 @@ HUGE_SHARE = 50
 Pair = tuple[bytes | None, bytes]
 
 PROSE = """
-CPU is that of the worker's process, all threads. A rejection is recorded with the first 64 KiB of
-its message and a SHA-256 of all of it, so a huge message costs its reading and hashing; the last
-column sets each kind beside good messages of as many bytes. The worker's memory (RSS) after nothing
-but poison: {first:.0f} MB after {count:,} messages, {last:.0f} MB after {more:,}; its log grew by
-{lines} lines meanwhile.
+CPU is that of the worker's process with all threads. A rejection is recorded with the first 64 KiB
+of its message and a SHA-256 of all of it, so the cost of a huge message is that of reading and
+hashing it. The last column compares each kind with good messages of the same size in bytes.
+
+The worker's memory (RSS) after poison only: {first:.0f} MB after {count:,} messages, {last:.0f} MB
+after {more:,}. Lines added to its log in between: {lines}.
 """
 
 

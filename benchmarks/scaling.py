@@ -58,18 +58,25 @@ COLUMNS = [
     "share of each worker",
 ]
 PROSE = """\
-{trades:,} trades, one a message, the workload of the candles benchmark, {runs} interleaved runs,
-{partials} partial candles, 4 partitions, cores shared with Kafka. *all active*: from the moment the
-input becomes visible until the first worker has committed all of its partitions. CPU is that of all
-workers, all threads. *at-least-once* is the same application built with the other guarantee;
-`tickhouse candles` runs exactly-once. Aims: two workers at least 1.3 times one exactly-once, 1.6
-times at-least-once, CPU within 25 %. Kafka's CPU, seconds a million trades, comes off the same
-cores: were they never idle and did nothing but one worker's work a trade and Kafka's, two workers
-would be {attainable}.
+{trades:,} trades, one a message, of the workload of the candles benchmark; {runs} interleaved runs,
+{partials} partial candles, 4 partitions; Kafka uses the same cores.
 
-Quix Streams assigns by *range*, and must: it subscribes to the changelog beside the input, and only
-range gives a worker the same partitions of both. Every worker gets as many partitions as any other,
-give or take one; what a partition holds is up to its symbols.
+- *all active*: from the moment the input becomes visible until the first worker has committed all
+  of its partitions.
+- *CPU* is that of all workers with all threads.
+- *at-least-once* is the same application built with the other guarantee; `tickhouse candles` runs
+  exactly-once.
+- Kafka's CPU is in seconds per million trades and uses the same cores. If the cores were never idle
+  and did nothing but the work of one worker and of Kafka for each trade, two workers would be
+  {attainable}.
+
+Aims: two workers are at least 1.3 times as fast as one with exactly-once and 1.6 times with
+at-least-once, and their CPU per trade differs by at most 25 %.
+
+Quix Streams assigns partitions by *range*, and has to: it subscribes to the changelog together with
+the input, and only *range* assigns the same partitions of both to a worker. Every worker gets the
+same number of partitions as any other, plus or minus one. How many messages a partition has depends
+on its symbols.
 """
 
 

@@ -41,11 +41,15 @@ A_MESSAGE = 10
 MB = 2**20
 
 PROSE = """
-Memory is the worker's RSS, disk its state folder (RocksDB), after each sixth of the event time; 64
-MB of what lies ahead in Kafka may be in memory as well. A start is counted from the start of the
-process to the commit of a first message (median of {starts}): **{none:.1f} s** with next to no
-state, **{disk:.1f} s** with {symbols:,} symbols on disk, **{wiped:.1f} s** with their state folder
-wiped, once Kafka had compacted the changelog.
+Memory is the worker's RSS, and disk is its state folder (RocksDB), after each sixth of the event
+time. Memory may include up to 64 MB of messages that were fetched from Kafka in advance.
+
+A start is measured from the start of the process to the commit of a first message (median of
+{starts}):
+
+- **{none:.1f} s** with next to no state,
+- **{disk:.1f} s** with {symbols:,} symbols on disk,
+- **{wiped:.1f} s** with their state folder deleted, after Kafka had compacted the changelog.
 """
 
 

@@ -37,16 +37,21 @@ ROLLUPS = {"5m": 5, "15m": 15, "1h": 60}
 
 PROSE = """
 RAW holds {days} session dates of {symbols} symbols with {candles:,} one-minute candles, rollups
-and {trades:,} trades. *A minute*: build of one more minute of every symbol, with its data tests,
-including dbt's start; *publishing*: writing the file that readers open from the one before it, part
-of the minute; *anew*: writing all of it, as a full build and one minute in an hour do; *queries*:
-the slowest of one query per gold view; *report*: the slowest visual of the Power BI report,
-answered by the queries that DirectQuery would send for it. Memory is the largest of
-the build's processes.
+and {trades:,} trades.
+
+- *a minute*: the build of one more minute of every symbol with its data tests, including dbt's
+  start.
+- *memory*: the largest of the build's processes.
+- *publishing*: writing the file that readers open, starting from the previous file; it is part of
+  the minute.
+- *anew*: writing the complete file, as a full build and one minute per hour do.
+- *queries*: the slowest of one query per gold view.
+- *report*: the slowest visual of the Power BI report, answered by the queries that DirectQuery
+  would send for it.
 """
 THEN = """
-The second row is of the same warehouse with {then:,} trades: the rest was added to RAW and silver
-by SQL, on the same session dates.
+The second row is for the same warehouse with {then:,} trades: the additional trades were added to
+RAW and silver by SQL, on the same session dates.
 """
 
 _COUNTS = """
