@@ -70,7 +70,8 @@ history. Kafka, server, feeder and headless Chromium (software rendering) run on
   of the server's process.
 """
 LONG_PROSE = """
-As above, for {seconds:,} s, as in a tab that stays open. Each minute begins a new candle of each
+As above, for {seconds:,} s, as in a tab that stays open; see the notes on the page for the version
+that was measured. Each minute begins a new candle of each
 symbol. *heap*: the JavaScript heap after a garbage collection, at the beginning, at the end, and
 every five minutes in between.
 """
