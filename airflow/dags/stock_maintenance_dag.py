@@ -13,7 +13,7 @@ from datetime import date, timedelta
 from airflow.sdk import Param, dag, task
 from airflow.sdk.configuration import conf
 
-from app.warehouse.alerts import CALLBACKS
+from app.warehouse.alerts import CALLBACKS, run_failed
 
 
 @dag(
@@ -21,6 +21,7 @@ from app.warehouse.alerts import CALLBACKS
     catchup=False,  # without a start_date a new Airflow waits for the next time, too
     max_active_runs=1,
     dagrun_timeout=timedelta(hours=2),
+    on_failure_callback=run_failed,
     default_args={
         "retries": 1,
         "retry_delay": timedelta(minutes=1),

@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 from airflow.sdk import Asset, dag, task
 from airflow.sdk.exceptions import AirflowSkipException
 
-from app.warehouse.alerts import CALLBACKS
+from app.warehouse.alerts import CALLBACKS, run_failed
 from app.warehouse.schedule import load_cron
 
 # Tasks import app.warehouse.tasks when they run: it imports DuckDB and boto3, and Airflow parses
@@ -31,6 +31,7 @@ MAX_OBJECTS_PER_RUN = 2_000
     catchup=False,
     max_active_runs=1,
     dagrun_timeout=timedelta(minutes=15),
+    on_failure_callback=run_failed,
     default_args={
         "retries": 2,
         "retry_delay": timedelta(seconds=5),

@@ -16,7 +16,7 @@ from datetime import UTC, date, datetime, timedelta
 from airflow.sdk import Param, dag, task
 from airflow.sdk.exceptions import AirflowSkipException
 
-from app.warehouse.alerts import CALLBACKS
+from app.warehouse.alerts import CALLBACKS, run_failed
 
 AUDITED_DAYS = 4
 
@@ -26,6 +26,7 @@ AUDITED_DAYS = 4
     catchup=False,  # without a start_date a new Airflow waits for the next time, too
     max_active_runs=1,
     dagrun_timeout=timedelta(minutes=55),
+    on_failure_callback=run_failed,
     default_args={
         "retries": 0,  # a failure is a finding
         **CALLBACKS,

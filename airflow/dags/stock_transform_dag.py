@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 
 from airflow.sdk import Asset, dag, task
 
-from app.warehouse.alerts import CALLBACKS
+from app.warehouse.alerts import CALLBACKS, run_failed
 
 RAW_STOCKS = Asset(name="raw_stocks", uri="x-tickhouse://warehouse/raw")
 
@@ -22,6 +22,7 @@ RAW_STOCKS = Asset(name="raw_stocks", uri="x-tickhouse://warehouse/raw")
     catchup=False,
     max_active_runs=1,
     dagrun_timeout=timedelta(minutes=65),
+    on_failure_callback=run_failed,
     default_args={
         "retries": 1,
         "retry_delay": timedelta(seconds=5),

@@ -106,7 +106,7 @@ def test_a_secret_is_held_by_the_services_that_need_it(services: dict[str, Any])
         "LAKE_ROOT_PASSWORD": {"bucket"},
         "LAKE_READER_SECRET_ACCESS_KEY": {"bucket"},
         "AWS_SECRET_ACCESS_KEY": lake | {"dashboard", "seaweedfs"},
-        "ALERT_WEBHOOK_URL": {"airflow-scheduler"},
+        "ALERT_WEBHOOK_URL": {"airflow-scheduler", "airflow-dag-processor"},
         "KAFKA_SASL_PASSWORD": {"produce", "candles", "archive", "dashboard"},
         "PGPASSWORD": airflow,
         "AIRFLOW__CORE__FERNET_KEY": airflow,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from ast import literal_eval
@@ -14,6 +15,7 @@ import pytest
 from app.embedded.environment import child_environment
 from app.settings import Settings
 from app.warehouse import published
+from app.warehouse.failing import failing_tasks
 from tests.conftest import ROOT
 from tests.integration.warehouse.lake_writer import LakeWriter, candle, trade, watermark
 
@@ -25,6 +27,45 @@ assert not bag.import_errors, bag.import_errors
 print(sorted(bag.dags))
 {then}
 """
+
+
+SYNCED = """
+import datetime
+
+import structlog
+from airflow.dag_processing.bundles.manager import DagBundlesManager
+from airflow.dag_processing.dagbag import BundleDagBag, sync_bag_to_db
+from airflow.dag_processing.processor import _execute_callbacks
+from airflow.jobs.job import Job
+from airflow.jobs.scheduler_job_runner import SchedulerJobRunner
+from airflow.models.serialized_dag import SerializedDagModel
+from airflow.utils.session import create_session
+from airflow.utils.state import DagRunState
+from airflow.utils.types import DagRunTriggeredByType, DagRunType
+
+manager = DagBundlesManager()
+manager.sync_bundles_to_db()
+(bundle,) = manager.get_all_dag_bundles()
+bundle.initialize()
+bag = BundleDagBag(dag_folder=bundle.path, bundle_path=bundle.path, bundle_name=bundle.name)
+sync_bag_to_db(bag, bundle.name, bundle.version)
+
+
+def create_run(run_id, began, state, session):
+    began = datetime.datetime.fromisoformat(began)
+    return SerializedDagModel.get_dag("stock_pipeline", session=session).create_dagrun(
+        run_id=run_id,
+        run_after=began,
+        logical_date=began,
+        data_interval=(began, began),
+        run_type=DagRunType.SCHEDULED,
+        triggered_by=DagRunTriggeredByType.TEST,
+        state=state,
+        start_date=began,
+        session=session,
+    )
+"""
+"""What the DAG processor and the scheduler do: the DAGs in the database, and runs of one."""
 
 
 def airflow_environment(home: Path, settings: Settings | None = None) -> dict[str, str]:
@@ -51,23 +92,35 @@ def run_in_airflow(environment: dict[str, str], then: str = "") -> str:
     return done.stdout
 
 
-def migrate(environment: dict[str, str]) -> None:
-    """Make Airflow's own database."""
+@pytest.fixture(scope="module")
+def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Airflow's own database, just made."""
+    home = tmp_path_factory.mktemp("airflow")
     airflow = Path(sys.executable).with_name("airflow")
+    environment = airflow_environment(home)
     subprocess.run([airflow, "db", "migrate"], env=environment, check=True, capture_output=True)
+    return home / "airflow.db"
+
+
+@pytest.fixture
+def airflow_home(migrated: Path, tmp_path: Path) -> Path:
+    """The folder of an Airflow whose database has no DAG yet."""
+    home = tmp_path / "airflow"
+    home.mkdir()
+    shutil.copy(migrated, home)
+    return home
 
 
 @pytest.mark.drill
 def test_minute_in_airflow_loads_builds_and_then_has_nothing_to_do(
-    make_settings: Callable[..., Settings], tmp_path: Path
+    make_settings: Callable[..., Settings], airflow_home: Path
 ) -> None:
     settings = make_settings()
     lake = LakeWriter(settings)
     lake.put("candles", [candle("AAPL", 0, "10 12 9 11")])
     lake.put("trades", [trade("AAPL", 1, "10")])
     lake.put("coverage", [watermark("AAPL", 61)])
-    environment = airflow_environment(tmp_path / "airflow", settings)
-    migrate(environment)
+    environment = airflow_environment(airflow_home, settings)
 
     output = run_in_airflow(
         environment,
@@ -98,6 +151,7 @@ def test_minute_in_airflow_loads_builds_and_then_has_nothing_to_do(
         "data_tests": "success",
         "audit": "failed",
     }
+    assert failing_tasks(settings).keys() == {"stock_quality.audit"}
     assert published.current_path(settings) is not None
 
 
@@ -105,3 +159,20 @@ def test_dags_are_read_without_error(tmp_path: Path) -> None:
     output = run_in_airflow(airflow_environment(tmp_path / "airflow"))
 
     assert "['stock_maintenance', 'stock_pipeline', 'stock_quality', 'stock_transform']" in output
+
+
+@pytest.mark.drill
+def test_a_run_that_timed_out_is_reported(
+    make_settings: Callable[..., Settings], airflow_home: Path
+) -> None:
+    settings = make_settings()
+    then = (
+        "with create_session() as session:\n"
+        "    run = create_run('late', '2024-03-05T14:31:15+00:00', DagRunState.RUNNING, session)\n"
+        "    request = SchedulerJobRunner(Job())._schedule_dag_run(run, session)\n"
+        "_execute_callbacks(bag, [request], structlog.get_logger())\n"
+    )
+    output = run_in_airflow(airflow_environment(airflow_home, settings), SYNCED + then)
+
+    assert "Run late of DAG stock_pipeline was stopped after 15 minutes" in output
+    assert failing_tasks(settings).keys() == {"stock_pipeline.extract"}
