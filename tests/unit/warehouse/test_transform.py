@@ -112,5 +112,5 @@ def test_failure_before_any_node_ends_with_what_dbt_printed_last(tmp_path: Path)
     settings.warehouse_path.parent.mkdir(parents=True)
     settings.warehouse_path.write_bytes(b"a text file" * 1000)
 
-    with pytest.raises(BuildFailed, match="before any node: .*not a valid DuckDB database file"):
+    with pytest.raises(BuildFailed, match=r"before any node: .*not a valid DuckDB database file"):
         dbt_build(settings, built_load=0, full=True)
