@@ -82,11 +82,11 @@ def build(
 
 
 def seconds_to_flush(now_s: float, interval_s: float, offset_s: float) -> float:
-    """Seconds until the next flush: after `interval_s`, or earlier to follow the final candles.
+    """Return the seconds until the next flush: `interval_s`, or less to follow final candles.
 
-    One flush of each minute (of each interval, if that is longer) is `offset_s` after its
-    beginning, when the finals of the previous minute are in Kafka. So a load right after it finds
-    them, and a long interval does not delay gold.
+    Once per minute (or per interval, if that is longer) a flush takes place `offset_s` after the
+    start of the minute, when the final candles of the previous minute are in Kafka. A load right
+    after it finds them, and a long interval does not delay gold.
     """
     period_s = max(60.0, interval_s)
     to_finals_s = (offset_s - now_s) % period_s or period_s
@@ -94,9 +94,9 @@ def seconds_to_flush(now_s: float, interval_s: float, offset_s: float) -> float:
 
 
 def run(settings: Settings) -> None:
-    """Archive until SIGINT or SIGTERM; wait for the broker and the lake while they are unavailable.
+    """Archive until SIGINT or SIGTERM; wait while the broker or the lake is unavailable.
 
-    :raises LakeError: the bucket does not exist or denies the credentials.
+    :raises LakeError: the bucket does not exist or denies access with these credentials.
     :raises TopicError: a topic is misconfigured.
     """
     bucket = Bucket(settings)
@@ -121,7 +121,7 @@ def run(settings: Settings) -> None:
 
 
 def _rescue(lake: ParquetS3Sink) -> None:
-    """Write records that exist only in memory, as soon as the broker answers."""
+    """Write records that exist only in memory; retry until the broker answers."""
     while True:
         try:
             return lake.rescue()
@@ -131,7 +131,7 @@ def _rescue(lake: ParquetS3Sink) -> None:
 
 
 def _stop_unlogged(*_: object) -> bool:
-    """End the application with the error without logging it; `run` logs it once."""
+    """Stop the application on an error without logging it; `run` logs it once."""
     return False
 
 

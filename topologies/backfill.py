@@ -50,8 +50,8 @@ SCHEMA = pa.schema(
         if not column.name.startswith("_")
     ]
 )
-"""One row per revision: the candle's columns of the lake; unlike there, times are marked to be in
-UTC."""
+"""One row per revision, with the candle columns of the lake. Unlike in the lake, times are marked
+as UTC."""
 ENDINGS = (".parquet", ".csv")
 ROWS_A_WRITE = 10_000
 INTERVALS: tuple[Interval, ...] = ("1m", *ROLLUP_TOPICS)
@@ -66,7 +66,7 @@ class BackfillError(TickhouseError):
 
 
 class Backfill:
-    """Applies messages, in order, to the candles of their symbols; counts rejected trades."""
+    """Applies messages, in order, to the candles of their symbols, and counts rejected trades."""
 
     def __init__(self, rules: Rules) -> None:
         self._rules = rules
@@ -75,7 +75,7 @@ class Backfill:
         self.rejections: Counter[str] = Counter()
 
     def records(self, messages: Iterable[Message], interval: Interval = "1m") -> Iterator[Candle]:
-        """Yield every record that the interval's topic would get, revisions included."""
+        """Yield every record that the topic of `interval` would receive, revisions included."""
         for offset, message in enumerate(messages):
             symbol = message.symbol
             candles = self._symbols.get(symbol)
@@ -100,16 +100,17 @@ def run(
     options: ReadOptions | None = None,
     force: bool = False,
 ) -> None:
-    """Write the candles of `files`, read one after the other, to `out`.
+    """Write the candles of `files`, read in this order, to `out`.
 
-    :param out: a name that ends in .parquet or .csv, which decides the format.
-    :param interval: of the candles; a file of rollups contains partials too, as their topic does.
-    :param options: how to read the files; by default all of it is detected.
+    :param out: a path that ends in .parquet or .csv; the ending decides the format.
+    :param interval: the candles' interval. A file of rollups includes partial candles, as their
+        topic does.
+    :param options: how to read the files; by default this is detected.
     :param force: replace an existing file.
-    :raises TickhouseError: a file cannot be read or is not ordered by time, `out` is one of them,
-        exists or cannot be written, or rule or interval are unknown; `out` is unchanged then. Also,
-        after `out` was written, if a large share of the trades was rejected as late or a large
-        share of the rows was unreadable.
+    :raises TickhouseError: a file cannot be read or is not ordered by time; `out` is one of the
+        files, exists or cannot be written; or the rule or the interval is unknown. `out` is then
+        unchanged. Also raised after `out` was written if a large share of the trades was rejected
+        as late or a large share of the rows could not be read.
     """
     wanted = _interval(interval)
     check_output("--out", out, [*files, *settings.protected_files])

@@ -53,7 +53,7 @@ logger = logging.getLogger(__name__)
 
 
 class ParsedValue(NamedTuple):
-    """The value of a message, and its parsed part (None when all of it was rejected)."""
+    """The value of a message and its parsed form (None if the whole message was rejected)."""
 
     value: bytes | None
     message: Message | None
@@ -92,7 +92,7 @@ class Steps:
         self.symbols = SymbolCache(codec, incarnation, lambda: self._context.committing)
 
     def parse(self, value: bytes | None, key: Any, timestamp: int, headers: Any) -> ParsedValue:
-        """Parse bytes into a message, and rejections of what is invalid."""
+        """Parse a message, and collect rejections of its invalid parts."""
         try:
             message, rejections, indices = decode(key, value, self._feed)
         except MessageRejectedError as error:
@@ -102,7 +102,7 @@ class Steps:
     def window(
         self, parsed: ParsedValue, key: Any, timestamp: int, headers: Any
     ) -> Sequence[Candle]:
-        """Apply a message; return the candles it changed, and send rejections to their topic."""
+        """Apply a message: return the candles it changed, and produce its rejections."""
         outcome = None
         rejections = parsed.rejections
         if parsed.message is not None:
@@ -124,7 +124,7 @@ class Steps:
         return cached.value.apply(message, offset, indices)
 
     def _reject(self, rejections: list[Rejection], value: bytes | None, key: bytes | None) -> None:
-        """Send rejections in the same transaction, to the partition of the same number."""
+        """Produce rejections in the same transaction, to the partition number of their message."""
         context = message_context()
         origin = MessageOrigin(self._incarnation, context.topic, context.partition, context.offset)
         for record in rejection_records(value, rejections, self._feed, origin):
@@ -139,7 +139,7 @@ class Steps:
 
 
 def kind_of(candle: Candle) -> str:
-    """The output of a candle: that of its interval; partials of a minute go to the live one."""
+    """Return the output topic's key for a candle: its interval, or `live` for a partial minute."""
     live = candle.revision is None and candle.interval == "1m"
     return "live" if live else candle.interval
 
@@ -147,7 +147,8 @@ def kind_of(candle: Candle) -> str:
 def build(app: BatchedApplication, settings: Settings, incarnations: StateIncarnations) -> None:
     """Wire the topology on `app`.
 
-    :param incarnations: of the topics that the state belongs to; checked before each commit.
+    :param incarnations: the incarnations of the topics that the state belongs to, checked before
+        each commit.
     """
     stocks = app.topic(
         settings.named(STOCKS_TOPIC), key_deserializer="bytes", value_deserializer="bytes"
@@ -174,18 +175,18 @@ def build(app: BatchedApplication, settings: Settings, incarnations: StateIncarn
         steps.rejections.log_if_due(int(now_s * 1000))
         return incarnations.check()
 
-    # registered instead of `candles.sink(...)`, which would call it for each candle
+    # registered directly: `candles.sink(...)` would call the sink for each candle
     context = trades.processing_context
     context.sink_manager.register(CheckpointSink(steps.symbols, lambda: context.checkpoint, check))
 
 
 def prepare(settings: Settings, instance: Instance) -> BatchedApplication:
-    """Prepare the worker's application."""
-    if settings.tickhouse_feed != "simulated":  # whose market never closes
+    """Build the worker's application."""
+    if settings.tickhouse_feed != "simulated":  # a simulated market never closes
         load_calendar()
     app = worker.prepare(settings, instance, CANDLES_GROUP, STOCKS_TOPIC, build)
     logger.info("candle core: %s", "plain" if core.__file__.endswith(".py") else "compiled")
-    setcontext(EXACT)  # the core's context, so that it need not be set for each message
+    setcontext(EXACT)  # the core's context, set once so that it need not be set for each message
     return app
 
 

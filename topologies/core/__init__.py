@@ -1,1 +1,1 @@
-"""What a candle is: pure rules, without Kafka, Quix Streams, a clock or I/O."""
+"""The candle logic: pure rules, without Kafka, Quix Streams, a clock or I/O."""

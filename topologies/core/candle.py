@@ -1,8 +1,8 @@
 """Build one-minute candles from trades, quotes and watermarks: the pure core.
 
 `SymbolCandles` holds the open minutes of one symbol and applies the messages of `stocks-topic` in
-their order. The same messages give the same records, at any speed and however often the run was
-interrupted. The rules are in `docs/topology.md`.
+order. The same messages always produce the same records, at any speed and however often the worker
+was restarted. The rules are in `docs/topology.md`.
 """
 
 from __future__ import annotations
@@ -41,40 +41,40 @@ from topologies.core.window import (
 
 PARTIAL_EVERY_MS = 100
 COVERAGE_EVERY_MS = 1_000
-"""Minimum `received_at` between revisions of candles of which only the coverage changed."""
+"""Minimum time, by `received_at`, between two revisions that only change the coverage."""
 
 _QUOTE = int(PriceClass.QUOTE)
 
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """Settings of a candle: its feed, how long to wait for late trades, which trades set prices."""
+    """Candle settings: the feed, which trades set prices, and how long to wait for late trades."""
 
     feed: Literal["live", "simulated", "replay"]
     price_rule: Literal["sip", "all"] = "sip"
     grace_ms: int = 5_000
     allowed_lateness_ms: int = 900_000
     live: bool = True
-    """Whether partial candles are emitted."""
+    """Whether to emit partial candles."""
 
 
 class Outcome(NamedTuple):
     """The output of one message."""
 
     records: list[Candle]
-    """For candles-1m: final and revised."""
+    """Final and revised candles, for candles-1m."""
     partials: list[Candle]
-    """For candles-live."""
+    """Partial candles, for candles-live."""
     rejections: list[Rejection]
     rollups: list[Candle]
-    """For the topics of longer intervals: partial, final and revised."""
+    """Partial, final and revised rollups, each for the topic of its interval."""
 
 
 NO_OUTPUT = Outcome([], [], [], [])
 
 
 class SymbolCandles:
-    """Apply the messages of one symbol, in the order of the topic, to its open minutes."""
+    """The open minutes of one symbol. Apply its messages in the order of the topic."""
 
     __slots__ = (
         "_regular",
@@ -104,17 +104,17 @@ class SymbolCandles:
         self.symbol = symbol
         self.rules = rules
         self._regular = condition_effects(Session.REGULAR, rules.price_rule)
-        """For minutes that are not open: whether a trade counts is the same in every session."""
+        """For minutes that are not open: whether a trade counts is the same in all sessions."""
         self.counters = counters
-        """Messages and trades that change no candle, by kind; shared by all symbols of a worker."""
+        """Counts of unusual messages and trades by kind, shared by all symbols of a worker."""
         self.windows: dict[int, Window] = {}
         self.identities: dict[int, Identities] = {}
         self.coverage: dict[int, dict[str, int]] = {}
-        """Milliseconds covered, by start of the minute and source."""
+        """Covered milliseconds by minute start and source."""
         self.coverage_pending: set[int] = set()
-        """Starts of final windows whose coverage differs from that of their newest record."""
+        """Starts of final windows whose coverage differs from that in their newest record."""
         self.coverage_slot = -1
-        """Largest received_at // 1000 of the messages that revised candles only for coverage."""
+        """Largest `received_at // COVERAGE_EVERY_MS` of the messages that revised only coverage."""
         self.series = CandleSeries(symbol, rules.feed, rules.price_rule)
         self.rollups = Rollups(self.series, rules.allowed_lateness_ms)
         self.sources = Sources()
@@ -123,28 +123,28 @@ class SymbolCandles:
         """Largest min(t, received_at) of accepted and duplicate trades."""
         self.watermark = 0
         self.partial_slot = -1
-        """received_at // 100 of the message that last emitted partials."""
+        """`received_at // PARTIAL_EVERY_MS` of the message that last emitted partials."""
         self.changed: set[int] = set()
-        """Starts of open windows that changed since their last partial."""
+        """Starts of open windows that changed since their last partial candle."""
         self.due: set[int] = set()
-        """Starts of final windows to be revised by this message; empty between messages."""
+        """Starts of final windows that this message revises; empty between messages."""
         self.next_due_ms = NEVER
-        """The watermark at which the next window becomes final or is dropped."""
+        """The watermark at which the next window or rollup becomes final or is dropped."""
         self.touched: set[int] = set()
         """Starts of windows that changed since the last save."""
         self.gone: list[tuple[int, int]] = []
-        """(start, chunks) of windows dropped since the last save."""
+        """(start, number of chunks) of each window dropped since the last save."""
 
     def apply(self, message: Message, offset: int, indices: tuple[int, ...] | None) -> Outcome:
         """Apply one message and return its output.
 
-        :param offset: of the message in its partition.
-        :param indices: of its trades in the original message; None when none was left out.
+        :param offset: the message's offset in its partition.
+        :param indices: the original indices of the message's trades; None if no trade was removed.
         """
         outer = getcontext()
         if outer is EXACT:
             return self._apply(message, offset, indices)
-        setcontext(EXACT)  # makes operators exact, at a quarter of the cost of its methods
+        setcontext(EXACT)  # makes operators exact, at a quarter of the cost of methods
         try:
             return self._apply(message, offset, indices)
         finally:
@@ -187,7 +187,7 @@ class SymbolCandles:
         indices: tuple[int, ...] | None,
         rejections: list[Rejection],
     ) -> None:
-        """Apply trades. This is the hot loop: a minute is searched for only when it changes."""
+        """Apply trades, searching for a window only when the minute changes: the hot loop."""
         received_at, largest_t, moved_t = message.received_at, self.largest_t, self.moved_t
         latest = received_at + FUTURE_MS
         late: list[int] = []
@@ -243,12 +243,12 @@ class SymbolCandles:
             rejections.append(Rejection("future", _FUTURE, _original(future, indices)))
 
     def _effects_at(self, start: int) -> ConditionEffects:
-        """The effects of conditions in the minute from `start`, or in any if it is not open."""
+        """Return the condition effects for the minute from `start`, open or not."""
         identities = self.identities.get(start)
         return self._regular if identities is None else identities.effects
 
     def _count_unusual(self, window: Window, effect: ConditionEffect) -> None:
-        """Count a trade with an unknown condition, or of a minute that already has a record."""
+        """Count a trade that has an unknown condition or revises a final candle."""
         if effect.unknown:
             self.counters["unknown_condition"] += 1
         if window.revision >= 0:
@@ -303,10 +303,10 @@ class SymbolCandles:
             self.coverage_pending.add(start)
 
     def _release_coverage(self, slot: int) -> None:
-        """Make pending revisions due, at most once per second or when a minute is past.
+        """Make pending coverage revisions due, at most once per second, or when a minute is past.
 
-        All minutes of a symbol share the second, so that their rollups, which equal the merge of
-        the minutes' newest records after every message, are revised no more often either.
+        All minutes of a symbol share this second. A rollup always equals the merge of its minutes'
+        newest records, so rollups are not revised more often either.
         """
         released = self.coverage_pending - self.due
         if slot <= self.coverage_slot:
@@ -328,9 +328,10 @@ class SymbolCandles:
                 self.coverage_pending.add(start)
 
     def _gap_minutes(self, since: int, last: int) -> set[int]:
-        """Minutes of a gap from `since` to before `last`: open ones, and those within the lateness.
+        """Return the minutes of a gap from `since` up to `last`: open ones, and recent ones.
 
-        Older minutes that are not open are past, except on the clock of a source far behind.
+        Recent means within the allowed lateness before `last`. Older minutes that are not open are
+        past, unless the source's clock is far behind.
         """
         first = max(since, last - self.rules.allowed_lateness_ms)
         opened = {start for start in self.windows if since < start + MINUTE_MS <= last}
@@ -341,11 +342,11 @@ class SymbolCandles:
         return max(by_source.values()) if by_source else None
 
     def _is_past(self, start: int) -> bool:
-        """Whether the minute from `start` can no longer change."""
+        """Return whether the minute from `start` can no longer change."""
         return self.watermark >= start + MINUTE_MS + self.rules.allowed_lateness_ms
 
     def _open(self, start: int, offset: int) -> Window | None:
-        """Open the minute from `start`; return None when it is past."""
+        """Open the minute from `start`; return None if it is past."""
         if self._is_past(start):
             return None
         session, session_date = session_of(self.symbol, self.rules.feed, start)
@@ -361,7 +362,7 @@ class SymbolCandles:
             self.changed.add(window.start)
 
     def _records(self) -> tuple[list[Candle], list[Candle]]:
-        """Emit records that are due, of minutes in order and of rollups; drop past minutes."""
+        """Emit the records that are due, minutes in order and then rollups; drop past minutes."""
         watermark = self.watermark
         records = []
         emitted = []
@@ -432,5 +433,5 @@ _FUTURE = f"the time lies more than {FUTURE_MS // 1000} s ahead of received_at"
 
 
 def _original(kept: list[int], indices: tuple[int, ...] | None) -> tuple[int, ...]:
-    """The indices in the original message of trades at the positions `kept`."""
+    """Return the indices in the original message of the trades at the positions `kept`."""
     return tuple(kept) if indices is None else tuple(indices[i] for i in kept)

@@ -19,19 +19,23 @@ class ConditionEffect(Struct, frozen=True, gc=False):
     """What a combination of sale conditions allows in one session under one price rule."""
 
     codes: tuple[str, ...]
-    """Normalised, as in a trade's identity."""
+    """Normalized condition codes, as in a trade's identity."""
     price_class: int
-    """Which prices a trade may set."""
+    """Which prices a trade may set (`PriceClass`)."""
     zero_volume_class: int
-    """The same for an update of volume 0."""
+    """Which prices an update with volume 0 may set."""
     counts: bool
-    """Whether it is a trade at all."""
+    """Whether the report counts as a trade."""
     odd_lot: bool
     unknown: bool
 
     @classmethod
     def of(cls, raw: tuple[str, ...], session: Session, price_rule: str) -> ConditionEffect:
-        """Rule `all`: every trade sets all prices. Rule `sip`: as the consolidated tape defines."""
+        """Return the effect of the conditions `raw`.
+
+        Under price rule `all` every trade sets all prices; under `sip` the rules of the
+        consolidated tape apply.
+        """
         codes = conditions_of(list(raw))
         if price_rule == "all":
             return cls(codes, _LAST, _LAST, True, ODD_LOT in codes, False)
@@ -40,9 +44,9 @@ class ConditionEffect(Struct, frozen=True, gc=False):
 
 
 class ConditionEffects(dict[tuple[str, ...], ConditionEffect]):
-    """Conditions as written in a message → their effect in minutes of one session.
+    """Maps conditions, as written in a message, to their effect in minutes of one session.
 
-    A cache that fills itself, as the same few combinations recur.
+    It fills itself on first use, because the same few combinations recur.
     """
 
     def __init__(self, session: Session, price_rule: str) -> None:
@@ -59,5 +63,5 @@ class ConditionEffects(dict[tuple[str, ...], ConditionEffect]):
 
 @cache
 def condition_effects(session: Session, price_rule: str) -> ConditionEffects:
-    """The effects for minutes of `session` under `price_rule`."""
+    """Return the effects for minutes of `session` under `price_rule`."""
     return ConditionEffects(session, price_rule)

@@ -10,9 +10,9 @@ from topologies.core.condition_effects import ConditionEffects
 
 
 class Identity(Struct, frozen=True, array_like=True, gc=False):
-    """Identifies a print of a symbol: equal identities are the same print.
+    """The identity of a print of a symbol: prints with equal identities are duplicates.
 
-    A `Struct` outside garbage collection: as tuples, identities dominated the collector's time.
+    A `Struct` without garbage collection, because collecting tuples dominated the collector's time.
     """
 
     t: int
@@ -23,12 +23,12 @@ class Identity(Struct, frozen=True, array_like=True, gc=False):
 
 
 class Identities:
-    """The accepted prints of one open minute, and those not yet saved in the state store."""
+    """The accepted prints of one open minute, and those of them not yet in the state store."""
 
     __slots__ = ("effects", "fresh", "seen")
 
     def __init__(self, effects: ConditionEffects) -> None:
         self.effects = effects
-        """Of sale conditions in its session."""
+        """The effects of sale conditions in the minute's session."""
         self.seen: set[Identity] = set()
         self.fresh: list[Identity] = []

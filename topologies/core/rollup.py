@@ -1,8 +1,8 @@
-"""Roll one-minute candles up to 5 and 15 minutes, an hour and a day: pure, as `candle.py` is.
+"""Roll one-minute candles up to 5 and 15 minutes, an hour and a day: pure, like `candle.py`.
 
-After every message a rollup equals the merge of the newest records of its minutes. Minutes that can
-no longer change are folded into one sum per rollup, so state does not grow with its length. The
-rules are in `docs/topology.md`.
+After every message a rollup equals the merge of its minutes' newest records. Minutes that can no
+longer change are folded into one sum per rollup, so state does not grow with the rollup's length.
+The rules are in `docs/topology.md`.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ INTERVALS: tuple[Interval, ...] = tuple(ROLLUP_TOPICS)
 NEVER = 1 << 62
 
 Key = tuple[int, int]
-"""Identifies a rollup of a symbol: the index of its interval in `INTERVALS`, and its start."""
+"""Identifies a rollup of a symbol: index of its interval in `INTERVALS`, start in UNIX ms."""
 
 
 def sums_of(window: Window) -> CandleSums:
-    """The sums of the newest record of a minute."""
+    """Return the sums of a minute as of its newest record."""
     covered_ms = window.emitted_covered_ms
     return CandleSums(
         window.price_class,
@@ -55,7 +55,7 @@ def sums_of(window: Window) -> CandleSums:
 
 
 def share(minute: CandleSums, session: Session, period: RollupPeriod) -> CandleSums:
-    """Return what a minute of `session` contributes: all sums, or only volume to a stock's day."""
+    """Return what a minute of `session` adds: all sums, or only volume to a stock's day."""
     if period.session is session:
         return minute
     if session is Session.PRE:
@@ -71,15 +71,15 @@ class Rollup(Struct, array_like=True, gc=False):
     session: Session
     session_date: str
     revision: int = -1
-    """Of the newest record; -1 while it is open."""
+    """Revision of the newest record; -1 while the rollup is open."""
     past: CandleSums = NO_TRADES
-    """Of its minutes that can no longer change."""
+    """Sums of its minutes that can no longer change."""
     now: CandleSums = NO_TRADES
-    """Of all its minutes."""
+    """Sums of all its minutes."""
 
 
 class Rollups:
-    """The open rollups of one symbol, updated with each new record of one of its minutes."""
+    """The open rollups of one symbol, updated whenever one of its minutes has a new record."""
 
     __slots__ = ("allowed_lateness_ms", "gone", "open", "series", "touched")
 
@@ -100,15 +100,16 @@ class Rollups:
     ) -> list[Candle]:
         """Emit the records that one message causes, at most one per rollup.
 
-        :param emitted: the minutes that have a new record.
+        :param emitted: the minutes with a new record.
         :param windows: all open minutes of the symbol.
+        :param watermark: the symbol's watermark (UNIX ms).
         """
         changed = self._take(emitted, windows)
         records = []
         for key in sorted(self.open):
             rollup = self.open[key]
             if rollup.now.price_class == NO_PRICE:
-                continue  # a day that has only pre- or post-market volume
+                continue  # a day with pre- or post-market volume only
             if rollup.revision < 0 and watermark >= rollup.end:
                 rollup.revision = 0
                 records.append(self._record(key, rollup, "final"))
@@ -123,7 +124,7 @@ class Rollups:
         return records
 
     def _take(self, emitted: Iterable[Window], windows: Mapping[int, Window]) -> set[Key]:
-        """Apply minutes with new records; return the rollups that changed."""
+        """Apply the minutes with new records; return the rollups that changed."""
         before: dict[Key, CandleSums] = {}
         revised: dict[Key, RollupPeriod] = {}
         for window in emitted:
@@ -148,7 +149,7 @@ class Rollups:
         return rollup
 
     def _merged(self, period: RollupPeriod, windows: Mapping[int, Window]) -> CandleSums:
-        """Merge all minutes of a rollup that have records."""
+        """Merge all minutes of a rollup that have a record."""
         merged = self.open[period[:2]].past
         for start, window in windows.items():
             if period.start <= start < period.end and window.revision >= 0:
@@ -166,7 +167,7 @@ class Rollups:
                 self.touched.add(period[:2])
 
     def drop_past(self, watermark: int) -> None:
-        """Drop rollups that can no longer change, before their last minutes are folded."""
+        """Drop rollups that can no longer change; call it before their last minutes are folded."""
         for key in [
             k for k, r in self.open.items() if watermark >= r.end + self.allowed_lateness_ms
         ]:
@@ -175,7 +176,7 @@ class Rollups:
             self.gone.append(key)
 
     def next_due_ms(self, watermark: int) -> int:
-        """The watermark at which the next rollup becomes final or is dropped."""
+        """Return the watermark at which the next rollup becomes final or is dropped."""
         return min(
             (
                 r.end if watermark < r.end else r.end + self.allowed_lateness_ms

@@ -1,11 +1,11 @@
-"""Watermarks of the sources of a symbol, and their minimum."""
+"""The watermarks of a symbol's sources, and their minimum."""
 
 from __future__ import annotations
 
 from msgspec import Struct, field
 
 SOURCE_TIMEOUT_MS = 150_000
-"""A source is dropped when another has advanced this far since its last watermark."""
+"""A source is dropped once another source's watermark has advanced this far without it."""
 
 
 class Sources(Struct, array_like=True):
@@ -28,5 +28,5 @@ class Sources(Struct, array_like=True):
                     remaining.pop(other, None)
 
     def watermark(self) -> int:
-        """The time that all sources have passed; 0 without a source."""
+        """Return the minimum watermark of all sources; 0 if there is no source."""
         return min(self.t.values(), default=0)

@@ -1,8 +1,8 @@
-"""Save and load the open minutes of a symbol: a save writes only what changed since the last.
+"""Save and load the open minutes of a symbol. A save writes only what changed since the last one.
 
 Keys of one symbol: `h` the head, `w<start>` a window, `i<start>.<n>` the n-th chunk of a window's
-identities, `r<n>.<start>` a rollup of the n-th interval. A trade's identity is written once, in the
-chunk of its checkpoint, so saving a busy minute costs what is new in it, not what it holds.
+identities, `r<n>.<start>` a rollup of the n-th interval. Each trade's identity is written once, in
+the chunk of its checkpoint, so the cost of saving a busy minute depends on its new trades only.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ HEAD = b"h"
 
 
 class StateStore(Protocol):
-    """The state of one symbol, byte values under byte keys: the part of Quix's `State` in use."""
+    """The state of one symbol, bytes by bytes: the part of Quix's `State` that is used."""
 
     def get_bytes(self, key: bytes) -> bytes | None: ...
 
@@ -36,12 +36,12 @@ class StateStore(Protocol):
 
 
 class CandleHead(Struct, array_like=True):
-    """The head of a symbol's state: its scalars, and which windows and rollups it has."""
+    """The head of a symbol's state: scalar values, and the list of its windows and rollups."""
 
     incarnation: str
-    """Kafka's id of the input topic this state belongs to."""
+    """Kafka's id of the input topic that this state belongs to."""
     offset: int
-    """Of the last message applied."""
+    """Offset of the last message applied."""
     largest_t: int
     moved_t: int
     watermark: int
@@ -64,14 +64,14 @@ _StoredWindow = msgspec.defstruct(
     [(name, kind, getattr(_NO_WINDOW, name)) for name, kind in _window_types.items()],
     array_like=True,
 )
-"""A stored window; one that an earlier version saved may lack the last fields."""
+"""A stored window. Windows saved by an earlier version may lack the last fields."""
 _decode_window = msgspec.msgpack.Decoder(_StoredWindow).decode
 _decode_rollup = msgspec.msgpack.Decoder(Rollup).decode
 _decode_chunk = msgspec.msgpack.Decoder(list[Identity]).decode
 
 
 def head_of(store: StateStore) -> CandleHead | None:
-    """The stored head of a symbol; None when the store holds no state."""
+    """Return the stored head of a symbol; None if the store holds no state."""
     value = store.get_bytes(HEAD)
     return None if value is None else _decode_head(value)
 
@@ -119,7 +119,10 @@ def _save_rollups(rollups: Rollups, store: StateStore) -> None:
 def load(
     head: CandleHead, symbol: str, rules: Rules, counters: Counter[str], store: StateStore
 ) -> SymbolCandles:
-    """Load the symbol's open minutes as they were saved."""
+    """Load the open minutes of a symbol as they were saved.
+
+    :raises KeyError: an entry that `head` lists is missing from the store.
+    """
     candles = SymbolCandles(symbol, rules, counters)
     candles.largest_t, candles.moved_t = head.largest_t, head.moved_t
     candles.watermark, candles.partial_slot = head.watermark, head.partial_slot
@@ -149,7 +152,7 @@ def discard(head: CandleHead, store: StateStore) -> None:
 
 
 class CandleCodec:
-    """Makes, loads and saves candles for a symbol cache (`topologies.runtime.symbol_cache`)."""
+    """Creates, loads and saves candles for a symbol cache (`topologies.runtime.symbol_cache`)."""
 
     head = staticmethod(head_of)
     save = staticmethod(save)
@@ -160,7 +163,7 @@ class CandleCodec:
         self._counters = counters
 
     def new(self, symbol: str) -> SymbolCandles:
-        """The candles of a symbol without state."""
+        """Create the candles of a symbol that has no state."""
         return SymbolCandles(symbol, self._rules, self._counters)
 
     def load(self, head: CandleHead, symbol: str, store: StateStore) -> SymbolCandles:

@@ -1,4 +1,4 @@
-"""The sums and prices of a candle, and how those of several candles merge into one."""
+"""The sums and prices of a candle, and how several candles merge into one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from app.exact import EXACT
 from app.market.conditions import PriceClass
 
 NO_PRICE = PriceClass.QUOTE + 1
-"""The class of a candle that has no price yet."""
+"""The price class of a candle that has no price yet."""
 
 _LAST, _HIGH_LOW = int(PriceClass.LAST), int(PriceClass.HIGH_LOW)
 _NO_OFFSET = 1 << 62
@@ -47,15 +47,15 @@ class CandleSums(Struct, array_like=True, frozen=True, gc=False):
 
 
 NO_TRADES = CandleSums()
-"""Of no trade: the neutral element of `merge`."""
+"""The sums of a candle without trades: the neutral element of `merge`."""
 
 
 def merge(first: CandleSums, second: CandleSums) -> CandleSums:
-    """Merge two candles into the candle of all their trades, by the same rule of prices.
+    """Merge two candles into the candle of all their trades, by the same price rules.
 
-    Open and close come from the better class of the two. High and low come from that class too, and
-    if it is that of trades eligible for last, also from trades eligible for high and low. Counts
-    and sums add up. On ties in time, `first` came first.
+    Open and close come from the better price class of the two. High and low come from that class
+    too; if it is `LAST`, prices of class `HIGH_LOW` may set them as well. Counts and sums add up.
+    If times are equal, `first` counts as the earlier one.
     """
     better, other = (second, first) if second.price_class < first.price_class else (first, second)
     opens = closes = highs = lows = better
@@ -95,7 +95,7 @@ def merge(first: CandleSums, second: CandleSums) -> CandleSums:
 
 
 def _sum(first: Decimal, second: Decimal) -> Decimal:
-    """The exact sum; without an addition when one of the two is 0, as it often is."""
+    """Return the exact sum. Skips the addition when one of the two is 0, which is frequent."""
     return EXACT.add(first, second) if first and second else first or second
 
 
@@ -108,7 +108,7 @@ def _is_lower(sums: CandleSums, other: CandleSums) -> bool:
 
 
 def _sum_reported(first: int | None, second: int | None) -> int | None:
-    """The sum of the values that were reported; None when none was."""
+    """Return the sum of the reported values; None if neither was reported."""
     if first is None or second is None:
         return second if first is None else first
     return first + second

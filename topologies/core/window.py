@@ -1,4 +1,4 @@
-"""One open minute of one symbol: its sums and prices, and the candle built from them."""
+"""One open minute of one symbol: its sums and prices, and how a candle is built from them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from topologies.core.sums import NO_PRICE, CandleSums
 
 MINUTE_MS = 60_000
 UNREPORTED, NOT_EMITTED = -1, -2
-"""For `emitted_covered_ms`: the newest record reports none; there is no record yet."""
+"""Values of `emitted_covered_ms`: the newest record reports no coverage; there is no record yet."""
 
 Status = Literal["partial", "final", "revised"]
 MARKET_FIELDS: tuple[str, ...] = (
@@ -48,7 +48,8 @@ MARKET_FIELDS: tuple[str, ...] = (
     "pre_volume",
     "post_volume",
 )
-"""Fields of a candle that depend only on the set of accepted trades (ties in order)."""
+"""Fields of a candle that depend only on the set of accepted trades and, if times are equal, on
+their order."""
 
 _ZERO = Decimal(0)
 _LAST, _HIGH_LOW = int(PriceClass.LAST), int(PriceClass.HIGH_LOW)
@@ -90,19 +91,28 @@ class Window:
     out_of_order_count: int = 0
     duplicate_count: int = 0
     revision: int = -1
-    """Of the newest record; -1 while the minute is open and has none."""
+    """Revision of the newest record; -1 until the minute is final."""
     chunks: int = 0
-    """The number of chunks of identities in the state store."""
+    """Number of chunks of identities in the state store."""
     quote_times: set[int] = field(default_factory=set)
     emitted_duplicates: int = 0
-    """`duplicate_count` of the newest record; a duplicate alone causes no revision."""
+    """`duplicate_count` in the newest record. Duplicates alone cause no revision."""
     emitted_offset: int = -1
-    """`last_offset` of the newest record."""
+    """`last_offset` in the newest record."""
     emitted_covered_ms: int = NOT_EMITTED
-    """`covered_ms` of the newest record. An int, never None: faster when compiled."""
+    """`covered_ms` in the newest record. An int instead of None, because it is faster when
+    compiled."""
 
     def take(self, t: int, p: Decimal, v: Decimal, effect: ConditionEffect) -> None:
-        """Add a trade. The decimal context of the thread must be `EXACT`, so no sum is rounded."""
+        """Add a trade.
+
+        The thread's decimal context must be `EXACT`, so that sums are not rounded.
+
+        :param t: time of the trade (UNIX ms).
+        :param p: price.
+        :param v: size; 0 for a price update that is not a trade.
+        :param effect: what the trade's sale conditions allow.
+        """
         if not v:
             self.zero_volume_count += 1
             self.price(effect.zero_volume_class, t, p)
@@ -122,7 +132,7 @@ class Window:
         """Apply a price as far as its class allows; return whether anything changed."""
         best = self.price_class
         if price_class == best:
-            within = self.low < p < self.high  # as most are
+            within = self.low < p < self.high  # the common case
             return self._order(t, p) if within else self._order(t, p) | self._extend(t, p)
         if price_class > best:
             # open and close stay with the better class
@@ -130,7 +140,7 @@ class Window:
         self.price_class = price_class
         self.open = self.close = p
         self.open_time = self.close_time = t
-        if best == _HIGH_LOW:  # trades for last are trades for high and low
+        if best == _HIGH_LOW:  # trades of class LAST also set high and low
             self._extend(t, p)
         else:
             self.high = self.low = p
@@ -138,7 +148,7 @@ class Window:
         return True
 
     def _order(self, t: int, p: Decimal) -> bool:
-        """Update open and close; on equal times the first accepted opens, the last closes."""
+        """Update open and close. On equal times the first accepted trade opens, the last closes."""
         if t > self.close_time or (t == self.close_time and p != self.close):
             self.close, self.close_time = p, t
             return True
@@ -148,7 +158,7 @@ class Window:
         return False
 
     def _extend(self, t: int, p: Decimal) -> bool:
-        """Update high and low; on equal prices the earliest sets the time."""
+        """Update high and low. If prices are equal, the earliest sets the time."""
         changed = False
         if p > self.high or (p == self.high and t < self.high_time):
             self.high, self.high_time = p, t
@@ -185,10 +195,10 @@ def candle_of(
     revision: int,
     covered_ms: int | None,
 ) -> Candle:
-    """Build the record of a minute or a rollup in its current state."""
+    """Build the record of a minute or a rollup from its current state."""
     interval, start, end, session, session_date = period
     symbol, feed, price_rule = series
-    return Candle(  # positional: keywords take four times as long
+    return Candle(  # positional, because keyword arguments take four times as long
         f"{symbol}|{interval}|{start}",
         symbol,
         feed,
@@ -228,22 +238,22 @@ def candle_of(
 
 
 def market_fields(candle: Candle) -> tuple[object, ...]:
-    """The values of `MARKET_FIELDS` of a candle."""
+    """Return the values of `MARKET_FIELDS` of a candle."""
     return tuple(getattr(candle, name) for name in MARKET_FIELDS)
 
 
 def vwap(notional: Decimal, volume: Decimal) -> float | None:
-    """The double nearest to notional / volume; None at volume 0."""
+    """Return the double nearest to notional / volume; None if the volume is 0."""
     if not volume:
         return None
     multiply = EXACT.multiply
-    # division of integers rounds once; the `/` that mypyc compiles also rounds those above 2**53
+    # division of integers rounds once; the `/` that mypyc compiles also rounds integers above 2**53
     mean: float = truediv(int(multiply(notional, _TO_INTEGER)), int(multiply(volume, _TO_INTEGER)))
     return mean
 
 
 def newest(records: Iterable[Candle]) -> dict[str, Candle]:
-    """The last revision of each candle, by candle_id."""
+    """Return the last revision of each candle, by candle_id."""
     best: dict[str, Candle] = {}
     for candle in records:
         known = best.get(candle.candle_id)
