@@ -1,1 +1,1 @@
-"""What Tickhouse adds to Quix Streams; nothing here knows what a candle is."""
+"""Extensions of Quix Streams. Nothing in this package depends on candles."""

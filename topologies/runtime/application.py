@@ -1,19 +1,21 @@
 """A Quix application that detects recreated topics, lost partitions and early stop signals.
 
 **Recreated topics.** A topic that is deleted and recreated starts at offset 0, and its consumers
-are not notified. Measured on Kafka 4.1 with librdkafka 2.12: a running consumer continues at its
-old position as soon as the new topic is that long, and its commit of an old offset is accepted for
-the new topic. So each committed offset carries the id of its topic in the commit's metadata.
+are not notified. With Kafka 4.1 and librdkafka 2.12, a running consumer was observed to continue at
+its old position once the new topic is long enough, and the broker accepts its commit of an old
+offset for the new topic. Therefore each committed offset carries the topic's id in the commit
+metadata.
 
-**Lost partitions.** A worker that is suspended for longer than its session (a closed laptop, a long
-pause) loses its partitions, and other workers may have read on from the last commit. Quix drops
-the stores of the partitions but keeps the open checkpoint. At-least-once, it commits that
-checkpoint later (measured with quixstreams 3.28); exactly-once, the transaction's timeout prevents
-it in most cases. This application never commits it.
+**Lost partitions.** A worker that is suspended for longer than its session timeout (a closed
+laptop, a long pause) loses its partitions, and other workers may have continued from the last
+commit. Quix drops the stores of the partitions but keeps the open checkpoint. With at-least-once it
+commits that checkpoint later (observed with quixstreams 3.28); with exactly-once the transaction
+timeout prevents this in most cases. This application never commits it.
 
 **Stop signals.** Quix loses a signal that arrives after it has installed its handlers and before
 its loop starts (up to a second, while the transactional id is claimed), and its handlers stay
-installed after the loop has ended. This application honours the first and removes the handlers.
+installed after the loop has ended. This application honors early signals and restores the previous
+handlers.
 """
 
 from __future__ import annotations
@@ -33,15 +35,15 @@ from topologies.runtime.topic_incarnations import TopicIncarnations
 
 
 class IncarnationApplication(Application):
-    """A Quix application whose committed offsets are valid for one incarnation of a topic.
+    """A Quix application whose committed offsets are valid for one incarnation of a topic only.
 
-    :param incarnations: refreshed at each assignment.
+    :param incarnations: the incarnations of the topics, refreshed at each assignment.
     :param before_assign: called before partitions are assigned.
     :raises QuixVersionError: the installed version of Quix Streams is not the supported one.
     """
 
     transactional_producer: type[IncarnationProducer] = IncarnationProducer
-    """The class of its transactional producer; other producers are `IncarnationProducer`s."""
+    """The class of the transactional producer; other producers are `IncarnationProducer`s."""
 
     def __init__(
         self,
@@ -54,7 +56,7 @@ class IncarnationApplication(Application):
         self._incarnations = incarnations
         self._before_assign = before_assign
         self.stop_requested = False
-        """By a signal or a call of `stop`, not by an error."""
+        """Whether a signal or a call of `stop` requested the stop, as opposed to an error."""
         super().__init__(*args, **kwargs)
 
     def run(self, *args: Any, **kwargs: Any) -> Any:

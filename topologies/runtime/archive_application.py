@@ -1,4 +1,4 @@
-"""The archive's application: it assigns each record to an incarnation of its topic."""
+"""The archive's application, which assigns each record to an incarnation of its topic."""
 
 from __future__ import annotations
 
@@ -18,17 +18,20 @@ from topologies.runtime.topic_incarnations import REQUEST_TIMEOUT_S, TopicIncarn
 
 
 class ArchiveIncarnations(TopicIncarnations):
-    """The incarnations of the archived topics, compared with the records in memory."""
+    """The incarnations of the archived topics, and a comparison of buffered records with them."""
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
         self._client = settings.kafka_client() | {"group.id": settings.named("archive-compare")}
 
     def former_records(self, batch: IncarnationBatch) -> list[SinkItem]:
-        """The records of `batch` that its topic no longer has: they are of an earlier incarnation.
+        """Return the records of `batch` that its topic no longer has.
 
-        Between two requests for the ids the consumer may have moved from one incarnation to the
-        next unnoticed, so each record is compared with the one that is now at its offset.
+        They belong to an earlier incarnation. Between two requests for topic ids the consumer may
+        have moved to the next incarnation unnoticed, so each record is compared with the record
+        that is now at its offset.
+
+        :raises KafkaException: the broker does not answer.
         """
         records = list(batch)
         if batch.topic not in self.current_ids([batch.topic]):
@@ -70,13 +73,13 @@ def _content(record: SinkItem) -> tuple[int, Any, Any]:
 
 @dataclasses.dataclass
 class TimedContext(ProcessingContext):
-    """A Quix processing context that asks for the interval to the next commit after each one."""
+    """A Quix processing context that recomputes the commit interval for each checkpoint."""
 
     seconds_to_commit: Callable[[], float] = lambda: 0.0
 
     @classmethod
     def of(cls, context: ProcessingContext, seconds_to_commit: Callable[[], float]) -> TimedContext:
-        """Copy `context`, which must not be in use yet."""
+        """Copy `context`, which must not have been used yet."""
         given = [field.name for field in dataclasses.fields(ProcessingContext) if field.init]
         values = {name: getattr(context, name) for name in given}
         return cls(**values, seconds_to_commit=seconds_to_commit)
@@ -87,11 +90,11 @@ class TimedContext(ProcessingContext):
 
 
 class ArchiveApplication(IncarnationApplication):
-    """Commits at given times, and earlier when many bytes are buffered.
+    """A Quix application that commits at given times, and earlier if many bytes are buffered.
 
-    :param seconds_to_flush: returns the seconds to the next commit, which writes the objects.
-    :param waiting_bytes: returns how many bytes are buffered.
-    :param max_bytes: that may be buffered before a commit.
+    :param seconds_to_flush: returns the seconds until the next commit, which writes the objects.
+    :param waiting_bytes: returns the number of buffered bytes.
+    :param max_bytes: the number of buffered bytes that triggers a commit.
     """
 
     def __init__(

@@ -1,8 +1,8 @@
-"""Poll and process messages in batches inside Quix's loop.
+"""Poll and process messages in batches within Quix's loop.
 
-Between any two messages Quix runs its housekeeping (periodic tasks, the checkpoint's age,
-backpressure, run conditions), and it wraps each message in a row and a context. Here a batch of up
-to `MAX_BATCH` messages shares one round of housekeeping, and messages are not wrapped in rows.
+Between two messages Quix runs its housekeeping (periodic tasks, the checkpoint's age, backpressure,
+run conditions), and it wraps each message in a row and a context. Here up to `MAX_BATCH` messages
+share one round of housekeeping, and messages are not wrapped in rows.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ logger = logging.getLogger(__name__)
 
 MAX_BATCH = 100
 POLL_S = 0.1
-"""How long a batch waits for its first message, which delays a due commit as long."""
+"""How long a batch waits for its first message; a due commit is delayed by up to this time."""
 
 
 class BatchedApplication(IncarnationApplication):
     """A Quix application that polls in batches and pipelines its commits.
 
-    Keys and values of its topics are bytes, and any error ends it. Commits run in the background
+    Keys and values of its topics are bytes, and any error stops it. Commits run in the background
     (`topologies.runtime.pipelined_commits`).
 
-    :ivar after_revoke: called with the partitions, (topic, number) each, that were revoked or lost,
+    :ivar after_revoke: called with the (topic, number) of each partition that was revoked or lost,
         after their last checkpoint was committed or aborted.
     """
 
@@ -64,7 +64,7 @@ class BatchedApplication(IncarnationApplication):
         self.after_revoke([(partition.topic, partition.partition) for partition in partitions])
 
     def _exception_handler(self, *error: Any) -> Any:
-        """Wait for a commit in progress, before Quix closes the consumer and the state."""
+        """Wait for a commit in progress before Quix closes the consumer and the state."""
         self._processing_context.join_commit()
         return super()._exception_handler(*error)  # type: ignore[no-untyped-call]
 
@@ -78,7 +78,7 @@ class BatchedApplication(IncarnationApplication):
         for nth in range(MAX_BATCH):
             polled = consumer.poll_now() if nth else consumer.poll(timeout_s)
             if polled is None:
-                self._producer.flush_soon()  # caught up with the input: latency counts
+                self._producer.flush_soon()  # caught up with the input: latency matters now
                 break
             message = raise_for_msg_error(polled)
             topic, partition, offset = message.topic(), message.partition(), message.offset()
@@ -94,9 +94,9 @@ class BatchedApplication(IncarnationApplication):
                 return
 
     def _pause(self, changelog: str, partition: int) -> None:
-        """Pause a changelog that was read as input; it is read only while state is recovered.
+        """Pause a changelog that was read as input; changelogs are only read to recover state.
 
-        Quix's recovery handles input that escaped its pause in the same way.
+        Quix's recovery does the same with a changelog that escaped its pause.
         """
         logger.warning("%s[%d] was read as input; it is paused again", changelog, partition)
         self._consumer.pause([TopicPartition(changelog, partition)])

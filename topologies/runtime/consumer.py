@@ -1,4 +1,4 @@
-"""A Quix consumer that commits offsets with topic ids, and raises errors of rebalance callbacks."""
+"""A Quix consumer that commits offsets with topic ids and raises errors of rebalance callbacks."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ logger = logging.getLogger(__name__)
 
 
 class AssignmentLostError(QuixException):
-    """Partitions were assigned to another worker before this one committed; it must restart."""
+    """Partitions were assigned to another worker before this one committed; restart this worker."""
 
 
 class FailureKeepingConsumer(Consumer):  # type: ignore[misc]
     """A Kafka consumer that keeps the error of a rebalance callback instead of raising it.
 
     confluent-kafka calls further callbacks while an error is being raised, and each of them fails
-    with SystemError (confluent-kafka-python#729). Raised during a close, in which librdkafka
-    revokes partitions that Quix no longer knows, the error would break the close.
+    with SystemError (confluent-kafka-python#729). An error raised during a close, in which
+    librdkafka revokes partitions that Quix no longer knows, would break the close.
 
-    :ivar failure: the error; to be raised after each `poll`.
+    :ivar failure: the error, which the caller raises after each `poll`.
     """
 
     failure: Exception | None = None
@@ -62,8 +62,8 @@ class IncarnationConsumer(InternalConsumer):
     def poll(self, timeout: float | None = None) -> Any:
         """Poll one message, as Quix does.
 
-        :raises AssignmentLostError: partitions were lost. What was read from them must be neither
-            committed nor kept, and Quix would do both.
+        :raises AssignmentLostError: partitions were lost. Messages read from them must be neither
+            committed nor kept; Quix would do both.
         :raises Exception: the error of a rebalance callback, such as that of the commit when
             partitions were revoked.
         """
@@ -113,8 +113,8 @@ class IncarnationConsumer(InternalConsumer):
     ) -> list[TopicPartition]:
         """Return the committed offsets of `partitions`.
 
-        :raises KafkaException: that of one partition is unknown. Without this error it would be
-            taken for none committed, and the partition would be read from its beginning again.
+        :raises KafkaException: the offset of a partition could not be read. Quix would treat it as
+            not committed and read the partition from the beginning again.
         """
         found = super().committed(partitions, timeout)
         for partition in found:
@@ -127,12 +127,13 @@ class IncarnationConsumer(InternalConsumer):
         return super().commit(message=message, offsets=with_ids, asynchronous=asynchronous)
 
     def _set_start_offsets(self, partitions: list[TopicPartition]) -> None:
-        """Set the start offset of each partition: the one committed for the topic's incarnation.
+        """Set the start offset of each partition to the one committed for the topic's incarnation.
 
-        Without an offset librdkafka requests the committed one itself and starts fetching later.
-        Quix pauses changelogs right after the assignment, and when such a start and a pause
-        coincide, the pause can be lost (librdkafka issue 5591): once, a worker was seen to read its
-        changelog as input. With an offset, fetching has started before the assignment returns.
+        Without a start offset, librdkafka requests the committed offset itself and starts fetching
+        later. Quix pauses changelogs right after the assignment. If that start and a pause
+        coincide, the pause can be lost (librdkafka issue 5591); a worker was once observed to read
+        its changelog as input. With a start offset, fetching has started before the assignment
+        returns.
         """
         asked = [TopicPartition(tp.topic, tp.partition) for tp in partitions]
         committed = {
@@ -143,7 +144,7 @@ class IncarnationConsumer(InternalConsumer):
             if known.offset >= 0 and known.metadata == self.incarnations.id_of(partition.topic):
                 partition.offset = known.offset
                 continue
-            partition.offset = 0  # if it no longer exists, `auto.offset.reset`: the earliest
+            partition.offset = 0  # if it no longer exists, `auto.offset.reset` applies
             if known.offset >= 0:
                 logger.warning(
                     "%s[%d]: the committed offset %d is of another incarnation of the topic and is "

@@ -1,4 +1,4 @@
-"""Log counters of what a topology skipped or found unusual."""
+"""Log counters of messages and trades that a topology skipped or found unusual."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ EVERY_S = 60.0
 
 
 def format_counters(counters: Counter[str]) -> str:
-    """Format nonzero counters by name: `3 not_a_trade, 12 repeated_quote`."""
+    """Format the nonzero counters, sorted by name: `3 not_a_trade, 12 repeated_quote`."""
     return ", ".join(f"{counters[name]} {name}" for name in sorted(counters) if counters[name])
 
 
 class CounterLog:
-    """Logs counters when they changed, at most once per `EVERY_S`."""
+    """Logs counters that have changed, at most once per `EVERY_S`."""
 
     def __init__(self, counters: Counter[str]) -> None:
         self._counters = counters
@@ -26,7 +26,7 @@ class CounterLog:
     def log_if_due(self, now_s: float) -> None:
         """Log the counters if they changed and the interval has passed.
 
-        :param now_s: the time of a monotonic clock.
+        :param now_s: seconds of a monotonic clock.
         """
         if now_s < self._next_s or self._counters == self._logged:
             return

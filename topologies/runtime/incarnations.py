@@ -1,9 +1,9 @@
-"""Keep a worker's local state and the incarnations of its topics consistent.
+"""Keep a worker's local state consistent with the incarnations of its topics.
 
 A topic that is deleted and recreated is a new incarnation, with a new id and new offsets. The state
-folder records the ids of the topics its state belongs to. State of another incarnation is deleted
-before a worker starts. A worker that finds its topics recreated while it runs aborts its checkpoint
-and restarts.
+folder records the ids of the topics that its state belongs to. State of another incarnation is
+deleted before a worker starts. A running worker that finds its topics recreated aborts its
+checkpoint and restarts.
 """
 
 from __future__ import annotations
@@ -31,12 +31,13 @@ logger = logging.getLogger(__name__)
 
 IDS_FILE = "incarnations.json"
 GROUP_EMPTY_S = 20.0
-"""A worker that has ended stays a member of its group until its session of 10 s times out."""
+"""How long to wait for an empty group. A worker that has ended remains a member until its session
+times out (10 s)."""
 REQUEST_TIMEOUT_S = 30.0
 
 
 class TopicRecreatedError(RuntimeError):
-    """An input or changelog topic has another id than when this worker started."""
+    """An input or changelog topic no longer has the id it had when this worker started."""
 
 
 class StateIncarnations:
@@ -52,10 +53,12 @@ class StateIncarnations:
         self._known: dict[str, str] = {}
 
     def discard_foreign_state(self) -> None:
-        """Delete local state of other incarnations; to be called before a worker starts.
+        """Delete local state of other incarnations. Call it before a worker starts.
 
-        When only the changelog was recreated, the state it held is lost. The group then restarts at
-        the beginning of its input, so that no result is built from part of its messages.
+        If only the changelog was recreated, the state it held is lost. The group then restarts at
+        the beginning of its input, so that no result is built from a part of its messages. If
+        another worker of the group is active, the offsets cannot be changed, and a warning is
+        logged.
         """
         noted = self._noted()
         if not noted:
@@ -75,19 +78,19 @@ class StateIncarnations:
             self._start_over()
 
     def input_id(self) -> str:
-        """The current id of the input topic."""
+        """Return the current id of the input topic."""
         return topic_ids(self._settings, [self._input], admin=self._admin)[self._input]
 
     def note(self) -> None:
-        """Record the ids that the worker's state belongs to from now on; all topics must exist."""
+        """Record the current topic ids as those of the worker's state; all topics must exist."""
         self._known = self._current_ids()
         self._folder.mkdir(parents=True, exist_ok=True)
         write_atomically(self._folder / IDS_FILE, json.dumps(self._known, indent=2) + "\n")
 
     def check(self) -> Callable[[], None]:
-        """Request the current ids from the broker; return a function that compares the response.
+        """Request the current topic ids; return a function that checks the response.
 
-        That function raises `TopicRecreatedError` when a topic was deleted or has another id.
+        The function raises `TopicRecreatedError` if a topic was deleted or has another id.
         """
         answer = request_topic_ids(self._settings, self._known, REQUEST_TIMEOUT_S, self._admin)
 
@@ -100,7 +103,7 @@ class StateIncarnations:
         return compare
 
     def changelogs(self) -> list[str]:
-        """The changelog topics of the worker's state that exist."""
+        """Return the existing changelog topics of the worker's state."""
         topics = self._admin.list_topics(timeout=30).topics
         return [name for name in topics if name.startswith(self._changelog_prefix)]
 
@@ -133,7 +136,10 @@ class StateIncarnations:
             logger.warning("the group %s restarts at the beginning of its input", self._group)
 
     def _alter_offsets(self, partitions: list[TopicPartition]) -> KafkaError | None:
-        """Set the group's offsets; return Kafka's error, if any (the group has members)."""
+        """Set the group's offsets; return Kafka's error, if any.
+
+        Kafka rejects the change while the group has members.
+        """
         request = [ConsumerGroupTopicPartitions(self._group, partitions)]
         (done,) = self._admin.alter_consumer_group_offsets(request).values()
         try:

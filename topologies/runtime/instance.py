@@ -15,25 +15,27 @@ MAX_INSTANCES = 100
 
 
 class InstanceError(TickhouseError):
-    """The number is claimed by a running worker."""
+    """The requested instance number, or every number, is in use by a running worker."""
 
 
 class Instance(NamedTuple):
-    """A claimed number and its state folder."""
+    """A claimed instance number and its state folder."""
 
     number: int
     folder: Path
 
     def transactional_id(self, group: str) -> str:
-        """Unique to this worker: group, host and number."""
+        """Return the worker's unique transactional id, made of group, host and number."""
         return f"{group}-{socket.gethostname()}-{self.number}"
 
 
 @contextmanager
 def claim_instance(folder: Path, wanted: int | None) -> Iterator[Instance]:
-    """Claim `wanted`, or the first free number, by a lock that is released with the process.
+    """Claim the number `wanted`, or the first free one, for the duration of the block.
 
-    :raises InstanceError: the wanted number is taken, or all are.
+    The claim is a file lock, so the system also releases it when the process is killed.
+
+    :raises InstanceError: the wanted number, or every number, is in use.
     """
     folder.mkdir(parents=True, exist_ok=True)
     numbers = range(MAX_INSTANCES) if wanted is None else [wanted]

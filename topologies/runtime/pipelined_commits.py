@@ -1,12 +1,12 @@
 """Finish the commit of a checkpoint in the background while the next messages are processed.
 
-Quix processes no messages while it commits a checkpoint, and most of that time it waits for Kafka
-to accept the offsets and to end the transaction. Here it waits only until Kafka has all records of
-the checkpoint. The rest of the same commit runs in a thread, and the next checkpoint writes in its
-own transaction with a second producer. Processing stays exactly-once:
+Quix processes no messages while it commits a checkpoint. Most of that time it waits for Kafka to
+accept the offsets and to end the transaction. Here processing waits only until Kafka has all
+records of the checkpoint. The rest of the commit runs in a thread, while the next checkpoint uses a
+second producer and its own transaction. Processing stays exactly-once:
 
-- records of the next checkpoint are sent after Kafka has those of this one, so their order is kept;
-- the next checkpoint is not committed before this one; if this one fails, both are aborted;
+- records of the next checkpoint are sent after Kafka has those of this one, so order is kept;
+- the next checkpoint is never committed before this one; if this one fails, both are aborted;
 - state that this one has not yet written to disk is not read: opening a store waits for the commit.
 """
 
@@ -30,7 +30,7 @@ from topologies.runtime.producer import IncarnationProducer
 
 
 class AlternatingProducer(IncarnationProducer):
-    """Two alternating transactional producers: one commits while the other is written to."""
+    """Two alternating transactional producers: one commits while the other sends."""
 
     def __init__(self, *, extra_config: dict[str, Any], **given: Any) -> None:
         super().__init__(extra_config=extra_config, **given)
@@ -41,8 +41,10 @@ class AlternatingProducer(IncarnationProducer):
         """Called when a commit has sent all its records, so the next transaction may begin."""
 
     def begin_transaction(self) -> None:
-        """Begin with the other producer. Both claim their transactional ids before any message is
-        read."""
+        """Begin with the other producer.
+
+        Both producers claim their transactional ids before any message is read.
+        """
         self._producer, self._other = self._other, self._producer
         self._other._producer  # noqa: B018
         super().begin_transaction()  # type: ignore[no-untyped-call]
@@ -58,7 +60,7 @@ class AlternatingProducer(IncarnationProducer):
 class PipelinedCheckpoint(Checkpoint):
     """A checkpoint that opens stores only after the previous one has written its state.
 
-    :param wait_for_commit: waits for the commit of the previous one.
+    :param wait_for_commit: waits for the commit of the previous checkpoint.
     """
 
     def __init__(self, *, wait_for_commit: Callable[[], None], **given: Any) -> None:
@@ -70,11 +72,11 @@ class PipelinedCheckpoint(Checkpoint):
         return super().get_store_transaction(*args, **kwargs)
 
     def _flush_sink_bounded(self, sink: BaseSink, timeout: float | None) -> bool:
-        """Flush on a revoke as on any other commit: in this thread, and raising errors.
+        """Flush on a revoke as on any other commit: in this thread, raising errors.
 
         Quix would flush in a separate thread, log its errors and continue. It would abandon a flush
-        that takes longer than `timeout`, and the abandoned thread would save symbols while they
-        change, into a later checkpoint. So the sinks themselves must limit how long they wait.
+        that takes longer than `timeout`; the abandoned thread would then save symbols while they
+        change, into a later checkpoint. Therefore sinks must limit their waiting time themselves.
         """
         sink.flush()  # type: ignore[no-untyped-call]
         return True
@@ -89,28 +91,28 @@ class PipelinedContext(ProcessingContext):
     _committer: ThreadPoolExecutor = dataclasses.field(
         init=False, repr=False, default_factory=lambda: ThreadPoolExecutor(1, "commit")
     )
-    """One thread for all commits: with a thread per commit, memory grew from 500 to 840 MB
-    (malloc's arenas)."""
+    """A single thread for all commits: with one thread per commit, memory grew from 500 to 840 MB
+    (malloc arenas)."""
 
     @classmethod
     def of(cls, context: ProcessingContext) -> PipelinedContext:
-        """Copy `context`, which must not be in use yet."""
+        """Copy `context`, which must not have been used yet."""
         given = [field.name for field in dataclasses.fields(ProcessingContext) if field.init]
         return cls(**{name: getattr(context, name) for name in given})
 
     @property
     def committing(self) -> bool:
-        """Whether the previous checkpoint is still committing, and so may fail."""
+        """Whether the commit of the previous checkpoint is in progress and may still fail."""
         return self._in_progress is not None
 
     def wait_for_commit(self) -> None:
-        """Wait for the commit of the previous checkpoint; raise its error."""
+        """Wait for the commit of the previous checkpoint, and raise its error if it failed."""
         if self._in_progress is not None:
             in_progress, self._in_progress = self._in_progress, None
             in_progress.result()
 
     def join_commit(self) -> None:
-        """Wait for the commit of the previous checkpoint to end, ignoring its result."""
+        """Wait until the commit of the previous checkpoint has ended, ignoring its result."""
         if self._in_progress is not None:
             wait([self._in_progress])
 
@@ -137,7 +139,7 @@ class PipelinedContext(ProcessingContext):
     def commit_checkpoint(self, force: bool = False, revoking: bool = False) -> None:
         """Commit as Quix does, but finish a commit that is not forced in the background.
 
-        While the previous commit is in progress, a commit that is not forced is postponed.
+        A commit that is not forced is postponed while the previous one is in progress.
 
         :raises Exception: the error of the previous commit.
         """
@@ -152,7 +154,7 @@ class PipelinedContext(ProcessingContext):
                 self._commit_in_background(self.checkpoint)
 
     def _commit_in_background(self, checkpoint: Checkpoint) -> None:
-        """Commit in a thread; return when it no longer needs the current producer."""
+        """Commit in a thread; return once the commit no longer needs the current producer."""
         sent = threading.Event()
         self.producer.on_sent = sent.set
         done = self._committer.submit(copy_context().run, checkpoint.commit)

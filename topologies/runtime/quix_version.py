@@ -1,4 +1,4 @@
-"""The one supported version of Quix Streams: the runtime overrides private parts of it."""
+"""The one supported version of Quix Streams, because the runtime overrides private parts of it."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from importlib.metadata import PackageNotFoundError, version
 from app.errors import TickhouseError
 
 QUIX_VERSION = "3.28.1"
-"""The version whose code has the digests in `tests/unit/topologies/runtime/test_quix_internals.py`;
-even a patch release may change them.
+"""The version whose code has the digests in `tests/unit/topologies/runtime/test_quix_internals.py`.
+Even a patch release may change them.
 
 Released versions are immutable, so comparing versions is as strict as comparing the code."""
 
@@ -18,9 +18,9 @@ class QuixVersionError(TickhouseError):
 
 
 def check_quix() -> None:
-    """Check that the installed Quix Streams is `QUIX_VERSION`, preferably before importing it.
+    """Check that the installed Quix Streams is `QUIX_VERSION`, if possible before importing it.
 
-    :raises QuixVersionError: it is another version, or none is installed.
+    :raises QuixVersionError: another version is installed, or none.
     """
     try:
         installed = f"quixstreams {version('quixstreams')}"

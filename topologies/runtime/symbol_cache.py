@@ -1,16 +1,16 @@
-"""Cache of the state of symbols in memory, verified against the state store once per checkpoint.
+"""Cache the state of symbols in memory, verified against the state store once per checkpoint.
 
-Reading and writing Quix's state for each message costs more than making a candle. So the state of a
-symbol stays in memory and goes into `State` only when a checkpoint begins to commit:
+Reading and writing Quix's state for each message costs more than building a candle. Therefore a
+symbol's state stays in memory and is written to `State` only when a checkpoint begins to commit:
 `CheckpointSink.flush` runs before Quix produces the changelogs, in the same transaction. An entry
-is verified at its first use in each checkpoint: the head in the store must hold the offset that the
-entry was last saved at. If it does not (the checkpoint was aborted, or the partition was assigned
-to another worker meanwhile), the entry is dropped and loaded from the store. While the checkpoint
+is verified at its first use in each checkpoint: the head in the store must hold the offset at which
+the entry was last saved. If it does not (the checkpoint was aborted, or another worker had the
+partition in the meantime), the entry is dropped and loaded from the store. While the checkpoint
 that saved it is still committing (`topologies.runtime.pipelined_commits`), the store cannot confirm
-the entry yet; either the commit succeeds or the worker restarts.
+the entry yet; either that commit succeeds or the worker restarts.
 
-The cache holds the symbols of assigned partitions. Those of a partition that is revoked or lost are
-evicted when its last checkpoint has ended, committed or not.
+The cache holds the symbols of assigned partitions. Those of a revoked or lost partition are evicted
+once its last checkpoint was committed or aborted.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ from topologies.runtime.producer import IncarnationProducer
 logger = logging.getLogger(__name__)
 
 SymbolState = State[bytes, bytes]
-"""The state of one symbol: byte values under byte keys."""
+"""The state of one symbol: byte values by byte keys."""
 
 
 class StateHead(Protocol):
-    """The part of a symbol's stored state by which a cache entry is verified."""
+    """The part of a symbol's stored state that a cache entry is verified against."""
 
     incarnation: str
-    """Kafka's id of the input topic the state belongs to."""
+    """Kafka's id of the input topic that the state belongs to."""
     offset: int
-    """Of the last message applied."""
+    """Offset of the last message applied."""
 
 
 V = TypeVar("V")
@@ -47,16 +47,16 @@ H = TypeVar("H", bound=StateHead)
 
 
 class StateCodec(Protocol[V, H]):
-    """Makes the state of a symbol, loads it from a store and saves it there."""
+    """Creates the state of a symbol, loads it from a store and saves it there."""
 
     def head(self, store: SymbolState) -> H | None:
-        """The stored head; None when the store holds no state."""
+        """Return the stored head; None if the store holds no state."""
 
     def new(self, symbol: str) -> V:
-        """The state of a symbol of which no message has been applied."""
+        """Create the state of a symbol before its first message."""
 
     def load(self, head: H, symbol: str, store: SymbolState) -> V:
-        """The state as it was saved with `head`."""
+        """Load the state that was saved with `head`."""
 
     def save(self, value: V, incarnation: str, offset: int, store: SymbolState) -> None:
         """Write what changed since the last save, with a head of this incarnation and offset."""
@@ -73,22 +73,22 @@ class CachedSymbol(Generic[V]):
     def __init__(self, value: V, saved_offset: int) -> None:
         self.value = value
         self.saved_offset = saved_offset
-        """The offset in the head that was last written to the store or read from it."""
+        """The offset in the head that was last written to, or read from, the store."""
         self.offset = saved_offset
-        """Of the last message applied."""
+        """Offset of the last message applied."""
         self.saved_in = 0
-        """The number of the flush that last saved this entry; 0: none."""
+        """Number of the flush that last saved this entry; 0 if none did."""
         self.checkpoint: object = None
         self.open: Callable[[], SymbolState] | None = None
-        """Opens its store in `checkpoint`."""
+        """Opens the symbol's store in `checkpoint`."""
 
 
 class SymbolCache(Generic[V, H]):
-    """The state of all symbols of a worker's partitions.
+    """The cached state of the symbols in a worker's partitions.
 
-    :param incarnation: Kafka's id of the input topic; state of another is discarded.
-    :param committing: whether the checkpoint of the last flush may still fail. When it does, the
-        worker restarts with an empty cache.
+    :param incarnation: Kafka's id of the input topic; state of another one is discarded.
+    :param committing: returns whether the checkpoint of the last flush may still fail. If it fails,
+        the worker restarts with an empty cache.
     """
 
     def __init__(
@@ -109,7 +109,7 @@ class SymbolCache(Generic[V, H]):
         checkpoint: object,
         store_of: Callable[[int, bytes], SymbolState],
     ) -> CachedSymbol[V]:
-        """The entry of `key` in `partition`, verified once per `checkpoint`.
+        """Return the entry of `key` in `partition`, verified once per `checkpoint`.
 
         :param store_of: opens the store of a partition and key.
         """
@@ -130,7 +130,7 @@ class SymbolCache(Generic[V, H]):
         key: tuple[int, bytes],
         store: SymbolState,
     ) -> CachedSymbol[V]:
-        """Return `cached` if the store confirms it, else load the entry from the store."""
+        """Return `cached` if the store confirms it; otherwise load the entry from the store."""
         head = self._codec.head(store)
         stored = head.offset if head is not None and head.incarnation == self._incarnation else -1
         if cached is not None and cached.offset == cached.saved_offset == stored:
@@ -153,7 +153,7 @@ class SymbolCache(Generic[V, H]):
     def flush(self, checkpoint: object) -> None:
         """Save every symbol used in `checkpoint` to its store.
 
-        Symbols that only an aborted checkpoint used are not saved.
+        Symbols that were only used in an aborted checkpoint are not saved.
         """
         dirty, self._dirty = self._dirty, []
         self._flushes += 1
@@ -167,14 +167,14 @@ class SymbolCache(Generic[V, H]):
     def evict(self, partitions: Collection[int]) -> None:
         """Drop the symbols of `partitions`, which are no longer assigned to this worker.
 
-        They are loaded from the store if the partitions come back. No flush may be in progress.
+        They are loaded from the store again if the partitions return. No flush may be in progress.
         """
         keys = [key for key in self._symbols if key[0] in partitions]
         evicted = {self._symbols.pop(key) for key in keys}
         self._dirty = [cached for cached in self._dirty if cached not in evicted]
 
     def clear(self) -> None:
-        """Drop all symbols; those used next are loaded from the store."""
+        """Drop all symbols; they are loaded from the store at their next use."""
         self._symbols.clear()
         self._dirty.clear()
 
@@ -182,8 +182,8 @@ class SymbolCache(Generic[V, H]):
 class StateStores:
     """Opens the state of a symbol in the current checkpoint.
 
-    Quix does so for each message of a step with `stateful=True`; a cache needs it once per
-    checkpoint and symbol.
+    With `stateful=True` Quix would do this for each message; a cache needs it once per checkpoint
+    and symbol.
     """
 
     def __init__(self, stream: StreamingDataFrame) -> None:
@@ -194,7 +194,7 @@ class StateStores:
         stream.register_store()
 
     def open(self, partition: int, key: bytes) -> SymbolState:
-        """The state of `key`; adds its changelog to Kafka's transaction the first time."""
+        """Return the state of `key`; on first use, add its changelog to Kafka's transaction."""
         transaction = self._context.checkpoint.get_store_transaction(self._stream_id, partition)
         if self._transactions.get(partition) is not transaction:
             self._transactions[partition] = transaction
@@ -203,7 +203,7 @@ class StateStores:
         return transaction.as_state(prefix=key)
 
     def release(self, partitions: Collection[int]) -> None:
-        """Keep nothing of `partitions`, which are no longer assigned to this worker."""
+        """Drop the transactions of `partitions`, which are no longer assigned to this worker."""
         for partition in partitions:
             self._transactions.pop(partition, None)
 
@@ -211,9 +211,9 @@ class StateStores:
 class CheckpointSink(BaseSink):
     """Saves cached symbols to the state store when a checkpoint begins to commit.
 
-    :param checkpoint: returns the one that is committed.
-    :param check: starts the check whether a commit is allowed, and returns a function that waits
-        for its result and raises when it is not. Symbols are saved meanwhile.
+    :param checkpoint: returns the checkpoint that is being committed.
+    :param check: starts checking whether the commit is allowed, and returns a function that waits
+        for the result and raises if it is not. Symbols are saved in the meantime.
     """
 
     def __init__(
@@ -228,14 +228,17 @@ class CheckpointSink(BaseSink):
         self._check = check
 
     def add(self, *_: Any, **__: Any) -> None:
-        """Nothing: records of the topology go to their topics."""
+        """Do nothing: the topology's records go to their topics."""
 
     def flush(self) -> None:
-        """Step 1 of `quixstreams.checkpointing.Checkpoint.commit`, before the changelogs."""
+        """Save the symbols, before Quix produces the changelogs.
+
+        This is step 1 of `quixstreams.checkpointing.Checkpoint.commit`.
+        """
         confirm = self._check()
         self._symbols.flush(self._checkpoint())
         confirm()
 
     def on_paused(self) -> None:
-        """Clear the cache, as the checkpoint was aborted."""
+        """Clear the cache, because the checkpoint was aborted."""
         self._symbols.clear()

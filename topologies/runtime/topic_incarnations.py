@@ -1,4 +1,4 @@
-"""The ids of a worker's topics, which its committed offsets carry."""
+"""The ids of a worker's topics, which are committed with its offsets."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ class TopicIncarnations:
         self.assignments += 1
 
     def id_of(self, topic: str) -> str:
-        """The id that `topic` had when its partitions were assigned."""
+        """Return the id that `topic` had when its partitions were assigned."""
         return self._ids.get(topic, "")
 
     def current_ids(self, topics: Iterable[str]) -> Mapping[str, str]:
-        """The ids that `topics` have now."""
+        """Return the current ids of those `topics` that exist."""
         return topic_ids(self._settings, sorted(set(topics)), REQUEST_TIMEOUT_S, self._admin)
 
     def with_ids(self, offsets: Iterable[TopicPartition]) -> list[TopicPartition]:
-        """`offsets` to commit, each with the id of its topic as metadata."""
+        """Return the `offsets` to commit, each with the id of its topic as metadata."""
         return [
             TopicPartition(tp.topic, tp.partition, tp.offset, self.id_of(tp.topic))
             for tp in offsets

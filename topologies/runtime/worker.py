@@ -25,14 +25,14 @@ TRANSACTION_TIMEOUT_MS = 10_000
 SESSION_TIMEOUT_MS = 10_000
 HEARTBEAT_MS = SESSION_TIMEOUT_MS // 4
 FETCH_WAIT_MS = 100
-"""How long Kafka delays the response to a fetch without data, and with it further requests on the
-connection: an assignment requests four offsets per partition, one after the other."""
+"""How long Kafka delays the response to a fetch without data, and with it later requests on the
+same connection. An assignment requests four offsets per partition, one after the other."""
 LINGER_MS = 20
-"""How long records wait to be batched while there is more input; a worker that has caught up sends
-them at once (`IncarnationProducer.flush_soon`). Short waits keep a thread of librdkafka busy."""
+"""How long records wait to be batched while there is more input. A worker that has caught up sends
+them at once (`IncarnationProducer.flush_soon`). Shorter waits keep a librdkafka thread busy."""
 RETRY_FIRST_S, RETRY_MAX_S = 1.0, 30.0
 MAX_WAITING_KB = 64 * 1024
-"""Of output that the broker has not acknowledged; a worker with more waits."""
+"""Limit for output that the broker has not acknowledged; a worker that reaches it waits."""
 SMALL_STORES = RocksDBOptions(
     write_buffer_size=8 * 1024 * 1024,
     target_file_size_base=8 * 1024 * 1024,
@@ -40,7 +40,7 @@ SMALL_STORES = RocksDBOptions(
     block_cache_size=64 * 1024 * 1024,
 )
 """Each partition has its own store. Active symbols are cached in memory, so RocksDB's default of
-three buffers of 64 MB per store would hold what is never read."""
+three 64 MB buffers per store would hold data that is never read."""
 
 
 Prepare = Callable[[Settings, Instance], BatchedApplication]
@@ -51,8 +51,8 @@ Build = Callable[[BatchedApplication, Settings, StateIncarnations], None]
 def run(settings: Settings, group: str, prepare: Prepare) -> None:
     """Run a worker until SIGINT or SIGTERM; restart it from the last commit when Kafka fails.
 
-    :param group: its consumer group, without the namespace.
-    :param prepare: makes its application; called again after each failure.
+    :param group: the worker's consumer group, without the namespace.
+    :param prepare: builds the application; called again after each failure.
     """
     with claim_instance(settings.state_dir / group, settings.tickhouse_instance) as instance:
         retry_s = RETRY_FIRST_S
@@ -89,10 +89,11 @@ def run(settings: Settings, group: str, prepare: Prepare) -> None:
 def prepare(
     settings: Settings, instance: Instance, group: str, input_topic: str, build: Build
 ) -> BatchedApplication:
-    """Build the application of a topology; discard local state of other incarnations of its topics.
+    """Build the application of a topology, and discard local state of earlier topic incarnations.
 
-    :param group: its consumer group, without the namespace.
-    :param input_topic: the topic its state belongs to, without the namespace.
+    :param group: the consumer group, without the namespace.
+    :param input_topic: the topic that the state belongs to, without the namespace.
+    :param build: wires the topology on the application.
     """
     group, topic = settings.named(group), settings.named(input_topic)
     incarnations = StateIncarnations(settings, instance.folder, group, topic)
@@ -107,9 +108,9 @@ def prepare(
 
 
 def application(settings: Settings, instance: Instance, group: str) -> BatchedApplication:
-    """A Quix application with a worker's settings, without a topology.
+    """Create a Quix application with a worker's settings, without a topology.
 
-    :param group: its consumer group, with its namespace.
+    :param group: the consumer group, with its namespace.
     """
     me = instance.transactional_id(group)
     return BatchedApplication(
@@ -124,7 +125,7 @@ def application(settings: Settings, instance: Instance, group: str) -> BatchedAp
         incarnations=TopicIncarnations(settings),
         rocksdb_options=SMALL_STORES,
         consumer_extra_config={
-            "group.instance.id": me,  # after a kill it resumes at once, without a rebalance
+            "group.instance.id": me,  # a killed worker resumes without a rebalance
             "session.timeout.ms": SESSION_TIMEOUT_MS,
             "heartbeat.interval.ms": HEARTBEAT_MS,
             "fetch.message.max.bytes": MAX_MESSAGE_BYTES,
@@ -144,7 +145,10 @@ def application(settings: Settings, instance: Instance, group: str) -> BatchedAp
 
 
 def tune_gc() -> None:
-    """Collect garbage rarely: cached state has no cycles, and collecting took 30 % of the time."""
+    """Collect garbage rarely, because cached state has no cycles.
+
+    Collection took 30 % of the time.
+    """
     gc.collect()
     gc.freeze()
     gc.set_threshold(100_000, 20, 100)
