@@ -20,9 +20,9 @@ _NOT_IMPLEMENTED = 501
 
 
 class Bucket:
-    """The objects of this namespace in the bucket; keys are given without its prefix.
+    """The objects of this namespace in the bucket. Keys exclude the namespace's prefix.
 
-    Methods raise `S3_ERRORS`; `explain` turns one into a sentence.
+    Methods raise `S3_ERRORS`; `explain` describes one in a sentence.
     """
 
     def __init__(self, settings: Settings, client: Any = None) -> None:
@@ -32,14 +32,14 @@ class Bucket:
         self._prefix = settings.lake_prefix
 
     def put(self, key: str, body: bytes) -> None:
-        """Write an object."""
+        """Write an object, replacing an existing one."""
         self._client.put_object(Bucket=self._name, Key=self._prefix + key, Body=body)
 
     def create(self, key: str, body: bytes) -> bool:
-        """Write an object unless it exists; return False if it does.
+        """Write an object unless it exists; return whether it was written.
 
-        If several workers try at once, one succeeds where the server supports conditional writes
-        (S3, MinIO and SeaweedFS do); elsewhere the last write wins.
+        If several workers try at once, one of them succeeds on servers with conditional writes (S3,
+        MinIO and SeaweedFS have them). On servers that answer 501 the last write wins.
         """
         where = {"Bucket": self._name, "Key": self._prefix + key, "Body": body}
         try:
@@ -53,7 +53,7 @@ class Bucket:
         return True
 
     def get(self, key: str) -> bytes | None:
-        """The content of an object; None when it does not exist."""
+        """Return the content of an object; None if it does not exist."""
         try:
             found = self._client.get_object(Bucket=self._name, Key=self._prefix + key)
         except self._client.exceptions.NoSuchKey:
@@ -61,14 +61,15 @@ class Bucket:
         return bytes(found["Body"].read())
 
     def keys(self, prefix: str, start_after: str = "") -> Iterator[str]:
-        """List the keys under `prefix` after `start_after`, in order."""
+        """Yield the keys under `prefix` that sort after `start_after`, in order."""
         for found in list_objects(self._client, self._settings, prefix, start_after):
             yield found.name
 
     def await_access(self, retry_s: float = 10) -> None:
         """Wait until the bucket is accessible; log a warning while the server does not answer.
 
-        :raises LakeError: the bucket does not exist, or denies these credentials.
+        :param retry_s: seconds between attempts.
+        :raises LakeError: the bucket does not exist, or denies access with these credentials.
         """
         while True:
             try:
@@ -84,5 +85,5 @@ class Bucket:
             time.sleep(retry_s)
 
     def explain(self, error: Exception) -> str:
-        """Explain an error in one sentence: what is wrong with the lake, and what to do."""
+        """Explain an error in a sentence: what is wrong with the lake, and what to do."""
         return explain(self._settings, error)

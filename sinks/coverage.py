@@ -1,4 +1,4 @@
-"""Reduce the rows of dataset coverage to those that state something new: a pure function.
+"""Reduce the rows of dataset coverage to those with new information: a pure function.
 
 A source reports the coverage of the current minute each second, and each report replaces the
 previous one. In the rows of one flush only the last report of a minute counts.
@@ -17,12 +17,13 @@ _COVERED_MS = _COLUMNS.index("covered_ms")
 
 
 def latest_reports(rows: Iterable[Row]) -> list[Row]:
-    """The rows that determine a minute's coverage and watermark, in the given order.
+    """Return the rows that determine a minute's coverage and watermark, in the given order.
 
-    Per symbol, source and minute these are the last report with `covered_ms` (if none has it, the
-    last one) and the first one with the largest watermark; silver takes both from all rows alike.
+    For each symbol, source and minute, these are the last report with `covered_ms` (or the last
+    one, if none has it) and the first one with the largest watermark. Silver derives the same
+    coverage and watermark from them as from all rows.
 
-    :param rows: of one partition, in order of their offsets.
+    :param rows: the rows of one partition, in order of offset.
     """
     given = list(rows)
     reports: dict[tuple[str, str, int], int] = {}

@@ -1,8 +1,8 @@
-"""Name the incarnations of topics. The names are stored in the lake, so all workers use the same.
+"""Name the incarnations of topics. Names are stored in the lake, so that all workers use the same.
 
 A topic that is deleted and recreated is a new incarnation, with a new id from Kafka. The archive
-names an incarnation once, when it first reads it, by the timestamp of its first record; later
-incarnations sort after earlier ones.
+names an incarnation when it first reads it, by the timestamp of its first record. Names of later
+incarnations sort after those of earlier ones.
 """
 
 from __future__ import annotations
@@ -21,21 +21,24 @@ MAX_TIMESTAMP_MS = 9_999_999_999_999
 
 
 def claim_key(topic: str, topic_id: str) -> str:
-    """The key of the object that decides an incarnation's name: only one worker can create it."""
+    """Return the key of the object that decides an incarnation's name.
+
+    Only one worker can create it.
+    """
     return f"bronze/_incarnation_ids/{topic}.{topic_id}.json"
 
 
 class IncarnationNames:
-    """Finds the name of an incarnation in the lake, or creates one. Methods raise `S3_ERRORS`."""
+    """Finds the name of an incarnation in the lake, or assigns one. Methods raise `S3_ERRORS`."""
 
     def __init__(self, bucket: Bucket) -> None:
         self._bucket = bucket
         self._names: dict[tuple[str, str], str] = {}
 
     def name(self, topic: str, topic_id: str, first_timestamp_ms: int) -> str:
-        """The name of the incarnation `topic_id` of `topic`.
+        """Return the name of the incarnation `topic_id` of `topic`.
 
-        :param first_timestamp_ms: Kafka's timestamp of its first record, used when the incarnation
+        :param first_timestamp_ms: Kafka's timestamp of its first record, used if the incarnation
             has no name yet.
         """
         known = self._names.get((topic, topic_id))
@@ -45,7 +48,10 @@ class IncarnationNames:
         return known
 
     def known(self, topic: str, topic_id: str) -> str:
-        """The name of an incarnation that was already passed to `name`."""
+        """Return the name of an incarnation that was already passed to `name`.
+
+        :raises KeyError: it was not.
+        """
         return self._names[topic, topic_id]
 
     def _decided(self, topic: str, topic_id: str, first_timestamp_ms: int) -> str:
@@ -61,7 +67,7 @@ class IncarnationNames:
         return incarnation
 
     def _proposal(self, topic: str, topic_id: str, first_timestamp_ms: int) -> bytes:
-        """The note that the lake already holds of this incarnation, or a new one."""
+        """Return the note that the lake already holds about this incarnation, or a new one."""
         newest_ms = 0
         for key in self._bucket.keys(f"{NAMES_PREFIX}{topic}."):
             incarnation = key.removeprefix(NAMES_PREFIX).removesuffix(".json")
@@ -94,6 +100,6 @@ def _incarnation_of(note: bytes) -> str:
 
 
 def _time_of(incarnation: str, topic: str) -> int | None:
-    """The time in the name of an incarnation of `topic`; None when it is of another topic."""
+    """Return the time in the name of an incarnation; None if it belongs to another topic."""
     time, dash, _ = incarnation.removeprefix(f"{topic}.").partition("-")
     return int(time) if dash and len(time) == 13 and time.isdigit() else None

@@ -1,6 +1,6 @@
 """Build the Parquet objects of the lake: group rows into objects, build tables, serialize them.
 
-All functions here are pure functions of the rows, so an object that is written again is identical.
+All functions are pure functions of the rows, so an object that is written again is identical.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from app.lake import DATASETS
 from sinks.rows import OBJECT_COLUMNS, ROW_COLUMNS, Row
 
 OFFSET = -3
-"""The position of `_offset` in a row."""
+"""Index of `_offset` in a row."""
 OBJECT_SPAN = 10_000
-"""An object holds rows of one range of this many offsets; ranges begin at its multiples."""
+"""Offsets per object at most. Objects do not cross multiples of this number."""
 
 _UNFIT = (pa.ArrowException, OverflowError, TypeError, ValueError)
 
 
 class SourcePartition(NamedTuple):
-    """The partition of a topic's incarnation that the rows of an object come from."""
+    """The partition, of one incarnation of a topic, that the rows of an object come from."""
 
     topic_id: str
     incarnation: str
@@ -32,13 +32,14 @@ class SourcePartition(NamedTuple):
 
 
 def cuts(rows: list[Row], last_object_offset: int, span: int = OBJECT_SPAN) -> Iterator[list[Row]]:
-    """Divide the rows of a partition, in order of offset, into those of one object each.
+    """Group the rows of a partition, in order of offset, into the rows of one object each.
 
-    A reader lists what comes after the newest object it knows, and must find there all rows that it
-    does not have yet. This also holds for a batch that is repeated with other bounds, because no
-    object crosses a multiple of `span` or the offset `last_object_offset`.
+    Readers list the keys after the newest object they know, and must find there all rows that they
+    do not have yet. This also holds when a batch is repeated with other bounds, because no object
+    crosses a multiple of `span` or the offset `last_object_offset`.
 
-    :param last_object_offset: the largest first offset of the existing objects, 0 without any.
+    :param last_object_offset: the largest first offset of the existing objects; 0 if there are
+        none.
     """
     for _, group in groupby(
         rows, lambda row: (row[OFFSET] // span, row[OFFSET] >= last_object_offset)
@@ -47,7 +48,7 @@ def cuts(rows: list[Row], last_object_offset: int, span: int = OBJECT_SPAN) -> I
 
 
 class Built(NamedTuple):
-    """A table, its rows, and the number of rows that do not fit it."""
+    """A table, its rows, and the number of rows left out because they do not fit its schema."""
 
     table: pa.Table
     rows: list[Row]
@@ -55,7 +56,7 @@ class Built(NamedTuple):
 
 
 def build(dataset: str, rows: list[Row], source: SourcePartition) -> Built:
-    """Build the table of those `rows` whose values fit their columns; nearly always all do."""
+    """Build the table of `rows`, leaving out rows whose values do not fit their columns."""
     try:
         return Built(_table(dataset, rows, source), rows, 0)
     except _UNFIT:
@@ -85,7 +86,7 @@ def _table(dataset: str, rows: list[Row], source: SourcePartition) -> pa.Table:
 
 
 def parquet(table: pa.Table) -> bytes:
-    """Serialize `table` as a Parquet file; the same rows give the same bytes."""
+    """Serialize `table` as a Parquet file. The same rows give the same bytes."""
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, version="2.6", compression="zstd", compression_level=3)
     return bytes(sink.getvalue().to_pybytes())

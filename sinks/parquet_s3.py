@@ -1,8 +1,8 @@
 """Quix Streams sink that writes batches of Kafka records as Parquet objects to S3.
 
-Delivery is at-least-once: an object is written before its offsets are committed, so a crash between
-the two writes rows again. Rows carry their identity (topic id, partition, offset, index), by which
-readers deduplicate them, and an object's key and bytes depend only on its rows.
+Delivery is at-least-once: objects are written before their offsets are committed, so a crash
+between the two writes rows again. Rows carry their identity (topic id, partition, offset, index),
+by which readers deduplicate them, and an object's key and bytes depend only on its rows.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ logger = logging.getLogger(__name__)
 
 RETRY_S = 5.0
 RECORD_BYTES = 300
-"""Approximate memory of a buffered record in addition to its value."""
+"""Approximate memory of a buffered record, in addition to its value."""
 WRITERS = 4
-"""Partitions that are written in parallel."""
+"""Number of partitions that are written in parallel."""
 
 
 class IncarnationEndedError(TickhouseError):
@@ -53,7 +53,7 @@ class IncarnationBatch(SinkBatch):
     def take(self, record: SinkItem) -> None:
         """Append a record; offsets must increase.
 
-        :raises IncarnationEndedError: the offset decreased, so the topic was recreated.
+        :raises IncarnationEndedError: the offset did not increase, so the topic was recreated.
         """
         if record.offset <= self.last_offset:
             raise IncarnationEndedError(
@@ -64,7 +64,7 @@ class IncarnationBatch(SinkBatch):
         self.last_offset = record.offset
 
     def replaced_by(self, records: Iterable[SinkItem]) -> IncarnationBatch:
-        """A batch of the same partition with other records."""
+        """Return a batch of the same partition with other records."""
         other = IncarnationBatch(self.topic, self.partition, self.topic_id)
         for record in records:
             other.take(record)
@@ -72,19 +72,19 @@ class IncarnationBatch(SinkBatch):
 
 
 class IncarnationLookup(Protocol):
-    """Answers which incarnation of a topic is read, and which one exists now."""
+    """Provides the incarnation of a topic that is being read, and the one that exists now."""
 
     assignments: int
-    """How often partitions were assigned; after each, objects of other workers may exist."""
+    """How often partitions were assigned; after each time, objects of other workers may exist."""
 
     def id_of(self, topic: str) -> str:
-        """The id that `topic` had when its partitions were assigned to this worker."""
+        """Return the id that `topic` had when its partitions were assigned to this worker."""
 
     def current_ids(self, topics: Iterable[str]) -> Mapping[str, str]:
-        """The current ids of those `topics` that exist."""
+        """Return the current ids of those `topics` that exist."""
 
     def former_records(self, batch: IncarnationBatch) -> list[SinkItem]:
-        """The records of `batch` that are not in the current incarnation of its topic."""
+        """Return the records of `batch` that are not in the current incarnation of its topic."""
 
 
 class Written(NamedTuple):
@@ -119,9 +119,9 @@ class ParquetS3Sink(BatchingSink):
     ) -> None:
         super().__init__(on_client_connect_success=lambda: None)
         self.skipped: Counter[tuple[str, str]] = Counter()
-        """Messages and trades that were rejected, by topic and reason."""
+        """Number of rejected messages and trades by topic and reason."""
         self.size_bytes = 0
-        """The approximate memory of the buffered records."""
+        """Approximate memory of the buffered records."""
         self._bucket = bucket
         self._names = IncarnationNames(bucket)
         self._converters = converters
@@ -174,7 +174,7 @@ class ParquetS3Sink(BatchingSink):
     def rescue(self) -> None:
         """Write buffered records that their topic no longer has; drop those that can be read again.
 
-        Return only when the lake has stored them.
+        Return only once the lake has stored them.
         """
         batches = self._held = self._held + self._take()
         recreated = self._recreated(batches)
@@ -205,7 +205,7 @@ class ParquetS3Sink(BatchingSink):
         self._take()
 
     def write(self, batch: IncarnationBatch) -> Written:  # type: ignore[override]
-        """Write the objects of one partition in order of their offsets."""
+        """Write the objects of one partition in order of offset."""
         converter = self._converters[batch.topic]
         source = SourcePartition(
             batch.topic_id, self._names.known(batch.topic, batch.topic_id), batch.partition
@@ -228,7 +228,7 @@ class ParquetS3Sink(BatchingSink):
         return batches
 
     def _recreated(self, batches: list[IncarnationBatch]) -> list[str]:
-        """The topics that were deleted or recreated since the records of `batches` were read."""
+        """Return the topics that were deleted or recreated since `batches` were read."""
         topics = {batch.topic for batch in batches}
         present = self._incarnations.current_ids(topics) if topics else {}
         return sorted({b.topic for b in batches if present.get(b.topic) != b.topic_id})
@@ -278,7 +278,7 @@ class ParquetS3Sink(BatchingSink):
         return {dataset: rows for dataset, rows in by_dataset.items() if rows}
 
     def _last_object_offset(self, dataset: str, source: SourcePartition, first: int) -> int:
-        """The largest first offset of the existing objects from the offset `first` on."""
+        """Return the largest first offset of the objects that exist from offset `first` on."""
         if self._offsets_of_assignment != self._incarnations.assignments:
             self._offsets_of_assignment = self._incarnations.assignments
             self._last_object_offsets = {}

@@ -1,7 +1,7 @@
 """Convert messages to the rows that the archive writes: pure functions of a message.
 
-A row is a tuple of the dataset's columns in their order. Columns that are constant for an object
-(the incarnation, the partition) are added when its table is built.
+A row is a tuple with the dataset's columns in order. Columns that are constant for an object (the
+incarnation, the partition) are added when its table is built.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ ROW_COLUMNS = {
     for dataset, schema in DATASETS.items()
 }
 """The columns of each dataset's rows, in the order of the tuples. The last three are the position
-in the partition: `_offset`, `_index`, `_kafka_time`."""
+in Kafka and its timestamp: `_offset`, `_index`, `_kafka_time`."""
 
 Row = tuple[Any, ...]
 
@@ -59,13 +59,13 @@ class MessageRows(NamedTuple):
 
 
 Converter = Callable[[ConsumedRecord, str], MessageRows]
-"""Converts a record, given the namespace's feed; raises `MessageRejectedError`."""
+"""Converts a record, given the namespace's feed. Raises `MessageRejectedError`."""
 
 
 def stocks_rows(record: ConsumedRecord, feed: str) -> MessageRows:
     """Convert a message of `stocks-topic`: trades, a quote, or a watermark.
 
-    :raises MessageRejectedError: the parser rejects it; the candles topology records that.
+    :raises MessageRejectedError: the parser rejects the message; the candles topology records that.
     """
     parsed = decode(record.key, record.value, feed)
     rejected = {rejection.reason: len(rejection.indices or ()) for rejection in parsed.rejections}
@@ -78,9 +78,10 @@ def stocks_rows(record: ConsumedRecord, feed: str) -> MessageRows:
 
 
 def candle_rows(record: ConsumedRecord, feed: str) -> MessageRows:
-    """Convert a final or revised candle of any interval; partial candles have no row.
+    """Convert a final or revised candle of any interval; partial candles produce no rows.
 
-    :raises MessageRejectedError: it is not a candle of this feed.
+    :raises MessageRejectedError: the message is not a candle of this feed, or its window is out of
+        range.
     """
     candle = _decoded(decode_candle, record, "candle")
     if candle.feed != feed:
