@@ -120,7 +120,10 @@ _TEXTS = {
     *("symbol", "symbol_class", "sector", "session", "status", "feed", "price_source"),
     *("dataset", "candle_interval", "reason", "content", "object_key"),
 }
-_TIMES = {"as_of", "candle_time", "candle_end", "watermark", "event_time", "loaded_at"}
+_TIMES = {
+    *("as_of", "candle_time", "candle_end", "exchange_time"),
+    *("watermark", "event_time", "loaded_at"),
+}
 
 
 def _type(column: str) -> str:

@@ -148,8 +148,11 @@ def identity(path: Path) -> FileIdentity:
 
 
 def as_json(row: GoldRow) -> dict[str, Any]:
-    """Convert a row of gold: times to UNIX ms, dates to ISO text."""
-    return {name: _plain(value) for name, value in row.items()}
+    """Convert a row of gold: times to UNIX ms, dates and the exchange's local time to ISO text."""
+    plain = {name: _plain(value) for name, value in row.items()}
+    if (local := row.get("exchange_time")) is not None:
+        plain["exchange_time"] = local.isoformat()
+    return plain
 
 
 def _plain(value: Any) -> Any:

@@ -119,6 +119,7 @@ VIEWS: dict[str, tuple[str, tuple[Column, ...]]] = {
             Column("session", "Session", "string", visible=True),
             Column("status", "Status", "string", visible=True),
             Column("recency", "Candle Recency", "int64", "0"),
+            Column("exchange_time", "Exchange Time", "dateTime", TIME, visible=True),
         ),
     ),
     "Quality": (

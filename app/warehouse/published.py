@@ -8,7 +8,7 @@ stays readable even after it is deleted. A file that starts as a copy of the one
 (`app.warehouse.published_basis`) has the same rows as one that is written anew, in another order.
 
 The file holds one schema, `gold`, with the tables and columns of `TABLES`. Times are TIMESTAMP in
-UTC without a zone, `session_date` is a DATE, numbers are DOUBLE or BIGINT.
+UTC without a zone, except `exchange_time`; `session_date` is a DATE, numbers are DOUBLE or BIGINT.
 """
 
 from __future__ import annotations
@@ -57,13 +57,14 @@ _CANDLE = (
     "feed",  # live, simulated, replay
 )
 _ROLLUP = (*_CANDLE, "minute_count")
+_LOCAL = "exchange_time"  # candle_time in New York, or in UTC for continuous trading
 
 TABLES: dict[str, tuple[str, ...]] = {
-    "gold_candlestick": _CANDLE,
-    "gold_candlestick_5m": _ROLLUP,
-    "gold_candlestick_15m": _ROLLUP,
-    "gold_candlestick_1h": _ROLLUP,
-    "gold_candlestick_1d": (*_ROLLUP, "pre_volume", "post_volume"),
+    "gold_candlestick": (*_CANDLE, _LOCAL),
+    "gold_candlestick_5m": (*_ROLLUP, _LOCAL),
+    "gold_candlestick_15m": (*_ROLLUP, _LOCAL),
+    "gold_candlestick_1h": (*_ROLLUP, _LOCAL),
+    "gold_candlestick_1d": (*_ROLLUP, "pre_volume", "post_volume", _LOCAL),
     # one row per symbol, of its newest session_date
     "gold_kpi": (
         "symbol",

@@ -1,5 +1,6 @@
 {# Query of gold_candlestick for a rollup interval: the columns of a candle, numbers as doubles.
-   `trend` is the expression of the trend line, which for days is over the last 20 days. #}
+   `trend` is the expression of the trend line, which for days is over the last 20 days. A day is
+   labelled with its session date at midnight, which is the exchange's time already. #}
 {% macro gold_rollup(interval, trend='rollups.trend_line', more=[]) -%}
 with silver_rollups as (
 
@@ -39,7 +40,10 @@ final as (
         rollups.minute_count
         {%- for column in more %},
         cast(rollups.{{ column }} as double) as {{ column }}
-        {%- endfor %}
+        {%- endfor %},
+        {% if interval == '1d' -%} rollups.window_start
+        {%- else -%} {{ exchange_time('rollups.session', 'rollups.window_start') }}
+        {%- endif %} as exchange_time
     from silver_rollups as rollups
 
 )

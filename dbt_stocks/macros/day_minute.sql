@@ -1,10 +1,16 @@
-{# Minute of the exchange's day: in New York time, or UTC for continuous trading. #}
+{# A UTC time on the exchange's clock: New York time, or UTC for continuous trading. #}
+{% macro exchange_time(session, moment) -%}
+    case
+            when {{ session }} = 'continuous' then {{ moment }}
+            else {{ new_york_time(moment) }}
+        end
+{%- endmacro %}
+
+{# Minute of the exchange's day. #}
 {% macro day_minute(session, session_date, moment) -%}
     (
-        cast(case
-            when {{ session }} = 'continuous'
-                then {{ elapsed_ms('cast(' ~ session_date ~ ' as timestamp)', moment) }}
-            else {{ elapsed_ms('cast(' ~ session_date ~ ' as timestamp)', new_york_time(moment)) }}
-        end as double) / 60000
+        cast({{ elapsed_ms(
+            'cast(' ~ session_date ~ ' as timestamp)', exchange_time(session, moment)
+        ) }} as double) / 60000
     )
 {%- endmacro %}

@@ -39,7 +39,8 @@ with candles as (
         feed,
         {{ 'cast(1 as bigint) as ' if candle_interval == '1m' }}minute_count,
         {{ 'cast(null as double) as ' if candle_interval != '1d' }}pre_volume,
-        {{ 'cast(null as double) as ' if candle_interval != '1d' }}post_volume
+        {{ 'cast(null as double) as ' if candle_interval != '1d' }}post_volume,
+        exchange_time
     from {{ ref(view) }}
     {% if not loop.last %}
     union all

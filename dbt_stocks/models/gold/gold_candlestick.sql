@@ -31,7 +31,8 @@ final as (
         session_date,
         cast(revision as bigint) as revision,
         status,
-        feed
+        feed,
+        {{ exchange_time('session', 'window_start') }} as exchange_time
     from silver_candles
 
 )

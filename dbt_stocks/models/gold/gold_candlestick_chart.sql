@@ -46,7 +46,8 @@ final as (
         row_number() over (
             partition by gold_candles.symbol, gold_candles.candle_interval
             order by gold_candles.candle_time desc
-        ) as recency
+        ) as recency,
+        gold_candles.exchange_time
     from gold_candles
     inner join recent_dates
         on

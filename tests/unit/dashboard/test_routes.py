@@ -131,13 +131,16 @@ def test_gold_is_served_table_by_table(
         settings,
         "1.duckdb",
         kpi=[{"symbol": "AAPL", "current_price": 7.0, "as_of": moment(0)}],
-        candlestick=[gold_candle(0, 50.0)],
+        candlestick=[
+            gold_candle(0, 50.0) | {"exchange_time": datetime.fromisoformat("2024-03-05T09:30")}
+        ],
     )
     page.gold.refresh()
     (row,) = client.get("/api/gold/kpi").json()["rows"]
     assert (row["symbol"], row["current_price"], row["as_of"]) == ("AAPL", 7, START)
     (row,) = client.get("/api/gold/candlestick?symbol=AAPL").json()["rows"]
     assert (row["candle_time"], row["candle_close"]) == (START, 50)
+    assert row["exchange_time"] == "2024-03-05T09:30:00"  # not UTC: never a UNIX time
     assert client.get("/api/gold/gauge").json()["rows"] == []
 
 

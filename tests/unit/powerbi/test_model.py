@@ -113,6 +113,7 @@ def test_keys_and_what_measures_aggregate_are_hidden(tables: dict[str, Node]) ->
         "Gauges.Class",
         "Candles.Interval",
         "Candles.Candle Time",
+        "Candles.Exchange Time",
         "Candles.Session",
         "Candles.Status",
     }
