@@ -1,1 +1,1 @@
-"""Market rules: sale conditions, sessions and symbol classes. Imports nothing else of Tickhouse."""
+"""Market rules: sale conditions, sessions and symbol classes. Imports no other package of `app`."""

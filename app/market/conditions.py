@@ -1,10 +1,10 @@
 """Sale conditions: which fields of a candle a trade may update, by the consolidated tape's rules.
 
 Finnhub numbers 41 conditions. The output specifications of the tapes (CTS Pillar, UTP Binary)
-define which fields of a bar each may update; conditions of a trade combine with AND, so the most
-restrictive one wins. Updates that the specifications allow conditionally ("only if it is the first
-trade of the day", "only before 16:00:10") depend on all trades of the tape, which no single feed
-has, and are treated as not allowed.
+define which fields of a bar each of them may update. The conditions of a trade combine with AND, so
+the most restrictive one wins. Some updates are conditional in the specifications ("only if it is
+the first trade of the day", "only before 16:00:10"). They depend on all trades of the tape, which
+no single feed has, and are treated as not allowed.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ FORM_T = "24"
 
 
 class PriceClass(IntEnum):
-    """Class of a price, best first; open and close come from the best class in a candle."""
+    """Class of a price, best first. Open and close come from the best class in a candle."""
 
     LAST = 1
     HIGH_LOW = 2
@@ -94,15 +94,15 @@ class Eligibility(NamedTuple):
     """False for reports that are not trades (official open and close, corrections)."""
     odd_lot: bool
     unknown: bool
-    """A code is not in the table: the trade adds volume only."""
+    """Whether a code is not in the table. Such a trade is not eligible to set prices."""
 
 
 @lru_cache(maxsize=65_536)
 def eligibility(codes: tuple[str, ...], session: Session) -> Eligibility:
     """Apply the tape's rules to a trade with sale conditions `codes` in a minute of `session`.
 
-    Form T prints update prices in pre- and post-market candles only; a trade without conditions
-    is a regular trade.
+    Form T trades update prices in pre- and post-market candles only. A trade without conditions is
+    a regular trade.
     """
     extended = session in (Session.PRE, Session.POST)
     high_low = last = volume = True

@@ -1,6 +1,6 @@
 """Compute trading days in a subprocess.
 
-The exchange calendar imports pandas and takes 100 MB of memory; a process that only needs the
+The exchange calendar imports pandas and takes 100 MB of memory. A process that only needs the
 trading hours gets them from a child process instead.
 
 Usage: `python -m app.market.days FIRST LAST` (ISO dates) prints them as JSON.
@@ -19,9 +19,9 @@ _TIMEOUT_S = 60.0
 
 
 def load_trading_days(first: date, last: date) -> None:
-    """Load the trading days from `first` to `last` without the calendar in this process.
+    """Load the trading days from `first` to `last` without importing the calendar.
 
-    :raises OSError, subprocess.SubprocessError: the child cannot be started, or fails.
+    :raises OSError, subprocess.SubprocessError: the child process cannot be started, or fails.
     """
     command = [sys.executable, "-m", "app.market.days", first.isoformat(), last.isoformat()]
     done = subprocess.run(

@@ -1,4 +1,4 @@
-"""Periods of candles longer than a minute: which contain a minute, and where sessions cut them."""
+"""The periods of candles longer than a minute: which of them contain a minute."""
 
 from __future__ import annotations
 
@@ -10,27 +10,29 @@ from app.market.sessions import Session, session_bounds, trading_day
 DAY_MS = 86_400_000
 
 _WIDTHS_MS = (300_000, 900_000, 3_600_000)
-"""Of 5m, 15m and 1h. New York is whole hours from UTC, so hours begin at its full hours too."""
+"""Widths of 5m, 15m and 1h. New York's UTC offset is in whole hours, so hours are aligned there
+too."""
 _DAY = len(_WIDTHS_MS)
 
 
 class RollupPeriod(NamedTuple):
-    """The period of a rollup: [start, end) of one session, or of a day."""
+    """The period of a rollup: [start, end) in UNIX ms, within one session or a whole day."""
 
     interval_index: int
-    """among 5m, 15m, 1h and 1d"""
+    """Index among 5m, 15m, 1h and 1d."""
     start: int
     end: int
     session: Session
-    """Regular for a stock's day; minutes of other sessions only contribute their volume to it."""
+    """The regular session for a stock's day; minutes of other sessions only add volume to it."""
 
 
 @lru_cache(maxsize=4096)
 def rollup_periods(minute: int, session: Session, session_date: str) -> tuple[RollupPeriod, ...]:
-    """The rollups that contain the minute from `minute`, shortest first; none crosses sessions.
+    """Return the rollup periods that contain the minute from `minute` (UNIX ms), shortest first.
 
-    A clock bucket in which a session begins or ends is cut there. A stock's day reaches from its
-    pre-market to the end of its post-market; days without trading have none.
+    Periods shorter than a day do not cross sessions: a clock interval in which a session begins or
+    ends is cut there. A stock's day lasts from the start of its pre-market to the end of its
+    post-market. Minutes outside of these sessions have no day.
     """
     begins, ends = session_bounds(session, session_date)
     periods = []

@@ -3,10 +3,10 @@
 US stocks follow the New York Stock Exchange's calendar: pre-market from 04:00 to the open, regular
 hours from open to close (13:00 on half days), post-market from the close to 20:00 (17:00 on half
 days), all in New York time. Other symbols (crypto, currencies, futures) trade around the clock:
-their session is `continuous`, and their trading day the UTC day.
+their session is `continuous`, and their trading day is the UTC day.
 
-The calendar's range is fixed, not relative to today, so that the session of a time never depends on
-when it is computed.
+The range of the calendar is fixed rather than relative to today, so that the session of a time
+never depends on when it is computed.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from app.market.symbols import SymbolClass, symbol_class
 NEW_YORK = ZoneInfo("America/New_York")
 FIRST_DAY, LAST_DAY = "1990-01-01", "2050-12-31"
 FIRST_MS = 631_152_000_000
-"""1990-01-01 in UTC: trades before it are out of range."""
+"""1990-01-01 UTC; earlier trades are out of range."""
 END_MS = 2_556_144_000_000
-"""2051-01-01 in UTC: trades from it on are out of range."""
+"""2051-01-01 UTC; trades at or after it are out of range."""
 
 PRE_OPEN_HOUR, POST_CLOSE_HOUR, HALF_DAY_POST_CLOSE_HOUR = 4, 20, 17
 _DAY_MS = 86_400_000
@@ -62,13 +62,13 @@ _known: dict[str, TradingDay | None] = {}
 
 @cache
 def _calendar() -> Any:
-    import exchange_calendars  # imported late: it imports pandas, which few processes need
+    import exchange_calendars  # imported here because it imports pandas, which few processes need
 
     return exchange_calendars.get_calendar("XNYS", start=FIRST_DAY, end=LAST_DAY)
 
 
 def load_calendar() -> None:
-    """Load the exchange calendar now (0.9 s of CPU), not with the first trade of a stock."""
+    """Load the exchange calendar now (0.9 s of CPU) rather than with the first trade of a stock."""
     _calendar()
 
 
@@ -79,7 +79,7 @@ def add_known_days(days: Mapping[str, TradingDay | None]) -> None:
 
 @lru_cache(maxsize=4096)
 def trading_day(date: str) -> TradingDay | None:
-    """The bounds of the New York trading day `date` (ISO), or None on weekends and holidays."""
+    """Return the bounds of the New York trading day `date` (ISO); None on weekends and holidays."""
     if date in _known:
         return _known[date]
     calendar = _calendar()
@@ -97,7 +97,7 @@ def trading_day(date: str) -> TradingDay | None:
 
 
 def session_of(symbol: str, feed: str, t: int) -> SessionOf:
-    """The session of `symbol` at `t` (UNIX ms). A simulated market is always open."""
+    """Return the session of `symbol` at `t` (UNIX ms). A simulated market is always open."""
     if feed == "simulated" or symbol_class(symbol) is not SymbolClass.US_STOCK:
         return SessionOf(Session.CONTINUOUS, _utc_date(t // _DAY_MS))
     date = datetime.fromtimestamp(t / 1000, NEW_YORK).date().isoformat()
@@ -110,9 +110,9 @@ def session_of(symbol: str, feed: str, t: int) -> SessionOf:
 
 
 def session_bounds(session: Session, session_date: str) -> tuple[int, int]:
-    """Start and end of a session on `session_date`, in UNIX ms.
+    """Return the start and end of a session on `session_date`, in UNIX ms.
 
-    For `continuous` and `closed`, and days without trading, these are the calendar's bounds.
+    For `continuous`, `closed` and days without trading, these are the bounds of the calendar.
     """
     if session in (Session.CLOSED, Session.CONTINUOUS):
         return FIRST_MS, END_MS
