@@ -1,7 +1,8 @@
 """Run Airflow on one machine: SQLite, few processes, loopback only.
 
-`airflow standalone` listens on every interface, as does the scheduler's log server; so the three
-components are started separately, without it. There is no triggerer, as no task defers.
+`airflow standalone` and the scheduler's log server listen on every interface. Therefore the three
+components are started separately, without that server. There is no triggerer, because no task
+defers.
 """
 
 from __future__ import annotations
@@ -33,8 +34,8 @@ _SECRETS = ("fernet_key", "jwt_secret", "secret_key")
 class Airflow:
     """The components of an Airflow whose database, logs and password are in `folder`.
 
-    :param variables: the environment of every part and task, including Tickhouse's settings.
-    :param logs: the folder for the parts' output.
+    :param variables: the environment of every component and task, including Tickhouse's settings.
+    :param logs: the folder for the components' output.
     """
 
     def __init__(self, folder: Path, port: int, variables: Mapping[str, str], logs: Path) -> None:
@@ -45,7 +46,7 @@ class Airflow:
         self.password = _password(self.folder / "passwords.json")
         keys = _keys(self.folder / "secrets.json")
         self._environment = dict(variables) | airflow_variables(self.folder, port, keys)
-        keep_loopback_direct(self._environment)  # its parts talk to each other on loopback
+        keep_loopback_direct(self._environment)  # its components talk to each other on loopback
 
     @property
     def url(self) -> str:
@@ -53,7 +54,7 @@ class Airflow:
         return f"http://{LOOPBACK}:{self.port}/"
 
     def migrate(self) -> ChildProcess:
-        """Start creating or upgrading the metadata database, with the pool of the DAGs."""
+        """Start to create or upgrade the metadata database, and to create the DAGs' pool."""
         airflow = f"{shlex.quote(sys.executable)} -m airflow"
         return ChildProcess(
             ["/bin/sh", "-c", f"{airflow} db migrate && {airflow} pools set {POOL}"],
@@ -63,10 +64,10 @@ class Airflow:
         )
 
     def wait_migrated(self, setup: ChildProcess, watch: Callable[[], None]) -> None:
-        """Return when the database is ready.
+        """Wait until the database is ready.
 
-        :param watch: called while waiting.
-        :raises EmbeddedError: the migration failed.
+        :param watch: called repeatedly while waiting.
+        :raises EmbeddedError: the migration failed, or took too long.
         """
 
         def ended() -> bool:
@@ -76,14 +77,14 @@ class Airflow:
         setup.wait_for(ended, "Airflow's database", _SETUP_S)
 
     def first_parts(self) -> list[Part]:
-        """Parts that tasks need before the scheduler starts them; the database must be ready."""
+        """Return the components to start before the scheduler; the database must be ready."""
         return [
             self._part("airflow-dag-processor", "dag-processor"),
             self._part("airflow-api-server", "api-server", is_ready=lambda: bool(self._health())),
         ]
 
     def last_parts(self) -> list[Part]:
-        """The other parts, to be started once the first parts are ready."""
+        """Return the components to start once the first ones are ready."""
         return [
             self._part(
                 "airflow-scheduler",
@@ -101,7 +102,7 @@ class Airflow:
         return all(part.get("status") == "healthy" for part in parts)
 
     def _part(self, name: str, *command: str, is_ready: Callable[[], bool] = lambda: True) -> Part:
-        """Killing it loses nothing: at shutdown it waits for a task, which is then retried."""
+        """Return a component. It may be killed: a task it waits for at shutdown is retried."""
         return Part(
             name,
             lambda: self._airflow(name, command),
@@ -121,7 +122,7 @@ class Airflow:
 
 
 def airflow_variables(folder: Path, port: int, keys: Mapping[str, str]) -> dict[str, str]:
-    """Airflow's settings: few processes, fast detection of changes, loopback only."""
+    """Return Airflow's settings: few processes, fast detection of changes, loopback only."""
     api = f"http://{LOOPBACK}:{port}"
     database = f"sqlite:///{quote(str(folder / 'airflow.db'))}"
     options = {
@@ -159,7 +160,7 @@ def airflow_variables(folder: Path, port: int, keys: Mapping[str, str]) -> dict[
 
 
 def _password(file: Path) -> str:
-    """The generated password of `USER`, stored in `file` with mode 0600."""
+    """Return the password of `USER`, generated once and stored in `file` with mode 0600."""
     known: dict[str, str] = json.loads(file.read_text()) if file.exists() else {}
     if USER not in known:
         known = {USER: secrets.token_urlsafe(12)}
@@ -168,7 +169,7 @@ def _password(file: Path) -> str:
 
 
 def _keys(file: Path) -> dict[str, str]:
-    """The keys that Airflow's components share, generated once."""
+    """Return the keys that Airflow's components share, generated once."""
     if not file.exists():
         from cryptography.fernet import Fernet
 

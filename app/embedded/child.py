@@ -1,7 +1,7 @@
 """Run a command that is terminated when its parent process dies, even if that is killed.
 
-Usage: `python child.py PARENT_PID COMMAND [ARGUMENT…]`. Imports nothing of Tickhouse, as it
-adds its start-up time between fork and exec.
+Usage: `python child.py PARENT_PID COMMAND [ARGUMENT…]`. It imports no Tickhouse modules, because
+its own start delays the command.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ PR_SET_PDEATHSIG = 1
 
 
 def main(arguments: list[str]) -> None:
-    """Request SIGTERM on the parent's death (Linux), then execute the command."""
+    """Request SIGTERM for the death of the parent (Linux), then execute the command."""
     parent, command = int(arguments[0]), arguments[1:]
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)

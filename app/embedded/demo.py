@@ -1,7 +1,7 @@
 """Run the pipeline on one machine, reachable from that machine only: `tickhouse demo`.
 
-The feed is simulated, or live with FINNHUB_API_KEY; each has its own namespace and data folder.
-Ctrl-C or SIGTERM stops the demo; the next start continues from its stored data.
+The feed is simulated, or live if FINNHUB_API_KEY is set; each has its own namespace and data
+folder. Ctrl-C or SIGTERM stops the demo; the next start continues from its stored data.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from app.topics import ensure_topics
 _SERVERS_S = 120
 _PARTS_S = 60
 _HISTORY_S = 300
-"""A few seconds on a quiet machine; an incomplete history would leave a gap before the present."""
+"""It takes a few seconds on an idle machine. An incomplete history would leave a gap before now."""
 _FIRST_CANDLE_S = 45
 """How long to wait for candles before starting Airflow, which takes the most resources."""
 _AIRFLOW_S = 180
@@ -51,7 +51,7 @@ _WATCH_S = 0.5
 
 
 def run() -> None:
-    """Start all parts, print their addresses, and restart what fails until the demo is stopped.
+    """Start all parts, print their addresses, and restart failed parts until the demo is stopped.
 
     :raises TickhouseError: a part cannot be started; the others are stopped.
     """
@@ -71,7 +71,7 @@ def run() -> None:
 
 
 class Demo:
-    """Starts the parts in order, watches and stops them."""
+    """Starts the parts in order, watches them, and stops them."""
 
     def __init__(self, settings: Settings, *, simulated: bool, console: Console) -> None:
         self._settings = settings
@@ -95,7 +95,7 @@ class Demo:
         self._console.print(line, highlight=False, soft_wrap=True)
 
     def start(self) -> None:
-        """Start all parts; candles first, Airflow last."""
+        """Start all parts, candles first and Airflow last."""
         what = "SIMULATED market" if self._simulated else "live feed of Finnhub"
         self.report(f"Tickhouse demo: {what}, data in {self._home}")
         if self._simulated:
@@ -129,7 +129,7 @@ class Demo:
             self._watch_once()
 
     def stop(self) -> None:
-        """Stop every part: sources, then topologies and pages, then servers."""
+        """Stop every part: producer and Airflow, then the rest of the pipeline, then servers."""
         self._announcement.close()
         self.supervisor.stop()
         if self._s3:
@@ -185,9 +185,9 @@ class Demo:
         self.report(f"The page: {parts.dashboard_url}")
 
     def _finish(self, history: ChildProcess) -> None:
-        """Wait for the simulated history: its trades must be in the topic before the present ones.
+        """Wait for the simulated history, whose trades must precede current ones in the topic.
 
-        Without it the demo works, so a failure is only reported.
+        The demo also works without it, so a failure is only reported.
         """
         deadline = time.monotonic() + _HISTORY_S
         try:
@@ -207,7 +207,7 @@ class Demo:
             self.report("No candle yet; the page shows them as soon as trades arrive.")
 
     def _report_first_candle(self) -> None:
-        """Report once that candles move, however late they begin to."""
+        """Report once that the page shows live candles, however late."""
         if self._parts is None or self._candles_move:
             return
         if symbols := self._parts.live_symbol_count():
@@ -227,7 +227,7 @@ class Demo:
         return airflow
 
     def _await_gold(self, parts: PipelineParts) -> None:
-        """Report the first build of gold in this run."""
+        """Wait for the first build of gold in this run, and report it."""
         built_before = _built_at(parts)
         while not self.stop_requested.is_set():
             if _built_at(parts) != built_before:
@@ -267,7 +267,7 @@ def _built_at(parts: PipelineParts) -> int | None:
 
 @contextlib.contextmanager
 def _stopped_by_signals(demo: Demo) -> Iterator[None]:
-    """The first Ctrl-C or SIGTERM stops the demo in order, the second kills it."""
+    """Stop the demo in order on the first Ctrl-C or SIGTERM; kill its parts on the second."""
 
     def handle(_number: int, _frame: FrameType | None) -> None:
         if demo.stop_requested.is_set():

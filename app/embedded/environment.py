@@ -12,13 +12,16 @@ from app.settings import Settings
 
 
 def as_variables(settings: Settings) -> dict[str, str]:
-    """Environment variables of all settings that have a value. Contains secrets: never log it."""
+    """Return the variables of all settings that have a value.
+
+    They contain secrets: never log them.
+    """
     values = {name: getattr(settings, name) for name in type(settings).model_fields}
     return {name.upper(): _text(value) for name, value in values.items() if value is not None}
 
 
 def child_environment(settings: Settings) -> dict[str, str]:
-    """This process's environment, with its own settings replaced by `settings`."""
+    """Return this process's environment, with its settings replaced by `settings`."""
     ours = {name.upper() for name in type(settings).model_fields}
     kept = {name: value for name, value in os.environ.items() if name.upper() not in ours}
     return kept | as_variables(settings)

@@ -1,4 +1,4 @@
-"""Download what `make install` needs beyond Python packages, and check that it runs.
+"""Download what `make install` needs in addition to Python packages, and check that it runs.
 
 Usage: `python -m app.embedded.fetch`
 """

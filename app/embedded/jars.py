@@ -1,7 +1,7 @@
 """Download the jars of Apache Kafka from Maven Central into a folder shared by all clones.
 
-`kafka-4.1.0.txt` pins the jars that Maven resolves, with their checksums. jgo only downloads them:
-its own resolver picks a version of kafka-clients with which the broker does not start.
+`kafka-4.1.0.txt` pins the jars that Maven resolves, with their checksums. jgo only downloads them;
+its own resolver selects a version of kafka-clients with which the broker does not start.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ class Jar(NamedTuple):
 
 
 def pinned_jars(text: str | None = None) -> list[Jar]:
-    """The jars of the pinned list, lines of `group:artifact:version sha256`."""
+    """Return the jars of the pinned list, whose lines are `group:artifact:version sha256`."""
     lines = (text if text is not None else PINNED.read_text()).splitlines()
     pairs = [line.split() for line in lines if line.strip()]
     return [Jar._make([*coordinate.split(":"), sha256]) for coordinate, sha256 in pairs]
 
 
 def kafka_jars(folder: Path | None = None, progress: Progress | None = None) -> Path:
-    """Return the folder with all jars of Kafka; download and check missing ones.
+    """Return the folder with all jars of Kafka; download missing ones and check them.
 
     :raises EmbeddedError: a download failed, or a jar does not have the pinned checksum.
     """
@@ -103,7 +103,7 @@ def _resolve(maven: object, jar: Jar, coordinate: str) -> Path:
         try:
             component = maven.project(jar.group, jar.artifact).at_version(jar.version)  # type: ignore[attr-defined]
             return Path(component.artifact().resolve())
-        except Exception as error:  # jgo has no error of its own for this
+        except Exception as error:  # jgo defines no error class for this
             if attempt == _TRIES - 1:
                 raise EmbeddedError(
                     f"{coordinate} could not be downloaded from Maven Central ({error}); check the "

@@ -14,7 +14,7 @@ from app.embedded.server import EmbeddedServer
 
 MAX_MESSAGE_BYTES = 8 * 1024 * 1024
 _SESSION_MS = 4_000
-"""A killed broker can register again only after this time."""
+"""A killed broker can only register again after this time."""
 
 _LOG4J = """<Configuration status="WARN">
 <Appenders><Console name="out"><PatternLayout pattern="%d %p %c{1} %m%n"/></Console></Appenders>
@@ -25,10 +25,10 @@ _LOG4J = """<Configuration status="WARN">
 
 
 def server_properties(port: int, controller_port: int) -> str:
-    """The broker's settings: one node, small internal topics, reachable from this machine only.
+    """Return the broker's settings: one node, small internal topics, loopback only.
 
-    Paths are relative to the broker's folder, its working directory: in this file a comma, a
-    backslash or an umlaut of the folder's path would have another meaning.
+    Paths are relative to the broker's folder, which is its working directory, because a comma, a
+    backslash or a non-ASCII character in an absolute path would be misread in this file.
     """
     settings = {
         "process.roles": "broker,controller",
@@ -62,18 +62,19 @@ def server_properties(port: int, controller_port: int) -> str:
 
 
 class KafkaServer(EmbeddedServer):
-    """An embedded Kafka broker, as a context manager.
+    """An embedded Kafka broker, usable as a context manager.
 
     >>> with KafkaServer(Path("/tmp/kafka")) as kafka:  # doctest: +SKIP
     ...     print(kafka.brokers)
     127.0.0.1:20123
 
-    Its topics are stored in `folder`; a new start there uses the same port if it is free. The port
-    of an object never changes.
+    Its topics are stored in `folder`. A later start in the same folder uses the same port if that
+    is free. The port of an object never changes.
 
     :param folder: stores its data, settings and ports.
     :param port: 0 for the folder's last port if it is free, otherwise any free port.
     :param log: file for its output; default `folder/kafka.log`.
+    :param heap_mb: maximum size of Java's heap in MB.
     :param progress: called for each downloaded jar.
     """
 
@@ -170,7 +171,7 @@ class KafkaServer(EmbeddedServer):
 
 
 def _cluster_id() -> str:
-    """A random cluster id: 16 bytes in base64 that do not begin with a dash."""
+    """Return a random cluster id: 16 bytes in base64 that do not begin with a dash."""
     while True:
         text = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         if not text.startswith("-"):

@@ -1,6 +1,6 @@
-"""Allow one demo per folder, and end orphan processes of a killed one.
+"""Allow one demo per data folder, and end orphan processes of a killed one.
 
-Every process of a run has the run's id in its environment; the next run finds orphans by that id,
+Every process of a run has the run's id in its environment. The next run finds orphans by that id,
 not by name or process id.
 """
 
@@ -23,7 +23,9 @@ _GRACE_S = 5.0
 
 @contextlib.contextmanager
 def single_run(folder: Path) -> Iterator[str]:
-    """Lock `folder` for a run and yield the run's id; end orphans of the previous run.
+    """Lock `folder` for a run, end orphans of the previous run, and yield the run's id.
+
+    At the end, end the remaining processes of this run.
 
     :raises EmbeddedError: another run holds the lock.
     """
@@ -53,7 +55,7 @@ def single_run(folder: Path) -> Iterator[str]:
 
 
 def is_running(folder: Path) -> bool:
-    """Whether a run holds the lock of `folder`."""
+    """Return whether a run holds the lock of `folder`."""
     try:
         with (folder / "demo.lock").open("r+") as lock:
             return not try_lock(lock)
@@ -62,12 +64,12 @@ def is_running(folder: Path) -> bool:
 
 
 def processes_of_run(run_id: str) -> list[psutil.Process]:
-    """The processes of a run, except this one."""
+    """Return the processes of a run, except this one."""
     return [p for p in psutil.process_iter() if p.pid != os.getpid() and _run_id_of(p) == run_id]
 
 
 def end_run(run_id: str, grace_s: float = _GRACE_S) -> int:
-    """Terminate every process of a run, kill it after `grace_s`; return their number."""
+    """Terminate every process of a run, kill it after `grace_s`; return the number of processes."""
     processes = processes_of_run(run_id)
     for process in processes:
         with contextlib.suppress(psutil.NoSuchProcess):

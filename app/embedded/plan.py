@@ -23,12 +23,12 @@ DEFAULT_PORTS = {"dashboard": 8050, "airflow": 8080, "simulator": 8060}
 
 
 def is_live(settings: Settings) -> bool:
-    """Whether the demo uses Finnhub's live feed, which needs an API key."""
+    """Return whether the demo uses Finnhub's live feed, which needs an API key."""
     return settings.finnhub_api_key is not None
 
 
 def demo_settings(settings: Settings) -> Settings:
-    """The user's settings, with a namespace for the demo's feed."""
+    """Return the user's settings, with a namespace for the demo's feed."""
     feed = "live" if is_live(settings) else "simulated"
     namespace = settings.tickhouse_namespace or f"demo-{feed}"
     return settings.model_copy(
@@ -44,7 +44,7 @@ def with_servers(
     s3: Mapping[str, str] | None = None,
     simulator_port: int | None = None,
 ) -> Settings:
-    """Point `settings` to the embedded servers, except where the user named a server.
+    """Return `settings` with the addresses of those embedded servers that are given.
 
     :param s3: `endpoint_url`, `access_key` and `secret_key`.
     """
@@ -62,7 +62,7 @@ def with_servers(
 
 
 class PipelineParts:
-    """Tickhouse's own processes as parts of the demo, their output in `logs`."""
+    """Tickhouse's own processes as parts of the demo, with their output in `logs`."""
 
     def __init__(self, settings: Settings, logs: Path, ports: Mapping[str, int]) -> None:
         self._environment = child_environment(settings)
@@ -79,7 +79,7 @@ class PipelineParts:
         return self._part(*arguments, is_ready=lambda: listens(port))
 
     def history(self) -> ChildProcess:
-        """Start to publish earlier days of the simulated market; ends at once if there are any."""
+        """Start to publish earlier simulated days; the process ends at once if there are any."""
         return self._launch("simulate-history")
 
     def producer(self) -> Part:
@@ -96,11 +96,15 @@ class PipelineParts:
         return self._part("dashboard", "--port", port, is_ready=lambda: self.status() is not None)
 
     def status(self) -> dict[str, Any] | None:
-        """The status that the page reports; None while it does not answer."""
+        """Return the status that the page reports; None while it does not answer."""
         return get_json(f"{self.dashboard_url}api/status")
 
     def live_symbol_count(self) -> int:
-        """Number of symbols on the page; 0 while no live candle is recent (`MAX_CANDLE_AGE_MS`)."""
+        """Return the number of symbols on the page.
+
+        It is 0 while the page does not answer, or the newest live candle is older than
+        `MAX_CANDLE_AGE_MS`.
+        """
         status = self.status()
         if status is None:
             return 0

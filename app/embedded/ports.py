@@ -22,7 +22,10 @@ _ATTEMPTS = 200
 
 
 def bind(port: int) -> socket.socket:
-    """Bind a socket to `port` on loopback; OSError when another process uses it."""
+    """Bind a socket to `port` on loopback.
+
+    :raises OSError: another process uses the port.
+    """
     holder = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     try:
         holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -43,14 +46,14 @@ def is_free(port: int) -> bool:
 
 
 def listens(port: int) -> bool:
-    """Whether a process accepts connections at `port`."""
+    """Return whether a process accepts connections at `port`."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.settimeout(1)
         return probe.connect_ex((LOOPBACK, port)) == 0
 
 
 def get_json(url: str) -> dict[str, Any] | None:
-    """The JSON that a server on this machine returns; None while it does not answer."""
+    """Return the JSON that a server on this machine returns; None while it does not answer."""
     try:
         answer = httpx2.get(url, timeout=2, trust_env=False)
         value: dict[str, Any] = answer.raise_for_status().json()
@@ -62,7 +65,7 @@ def get_json(url: str) -> dict[str, Any] | None:
 def free_ports(
     count: int, preferred: Sequence[int] = (), rng: random.Random | None = None
 ) -> list[int]:
-    """Find `count` different free ports, those of `preferred` first, each at its index.
+    """Find `count` different free ports, preferring those of `preferred`, each at its index.
 
     :raises EmbeddedError: no free port was found.
     """
@@ -88,9 +91,9 @@ def _hold(held: contextlib.ExitStack, preferred: Sequence[int], rng: random.Rand
 def remembered_ports(
     file: Path, names: Sequence[str], defaults: Mapping[str, int] | None = None
 ) -> dict[str, int]:
-    """Find a free port for each of `names`, those stored in `file` first, and store them there.
+    """Find a free port for each of `names`, preferring those stored in `file`; store the result.
 
-    :param defaults: ports to try for names that `file` does not have.
+    :param defaults: preferred ports of names that `file` does not have.
     """
     remembered = {**(defaults or {}), **(json.loads(file.read_text()) if file.exists() else {})}
     preferred = [int(remembered.get(name, 0)) for name in names]

@@ -1,4 +1,4 @@
-"""Child processes in process groups of their own, which can be stopped completely."""
+"""Child processes in their own process groups, which can be stopped completely."""
 
 from __future__ import annotations
 
@@ -23,9 +23,10 @@ class EmbeddedError(TickhouseError):
 
 
 class ChildProcess:
-    """A command that runs in a session of its own, its output appended to a file.
+    """A command that runs in its own session and appends its output to a file.
 
-    On Linux it gets SIGTERM when the thread that started it ends, so start it in the main thread.
+    On Linux it receives SIGTERM when the thread that started it ends, so start it in the main
+    thread.
     """
 
     def __init__(
@@ -55,11 +56,11 @@ class ChildProcess:
         return self._process.pid
 
     def exit_code(self) -> int | None:
-        """None while it runs; negative if a signal ended it."""
+        """Return the exit code: None while it runs, negative if a signal ended it."""
         return self._process.poll()
 
     def tail(self, lines: int = TAIL_LINES) -> str:
-        """The last lines that this process logged, without inner lines of Java stack traces."""
+        """Return the last lines that this process logged, without inner lines of Java traces."""
         with self.log.open("rb") as file:
             file.seek(self._log_start)
             text = file.read().decode(errors="replace")
@@ -69,7 +70,8 @@ class ChildProcess:
     def wait_for(self, ready: Callable[[], bool], name: str, timeout_s: float) -> None:
         """Wait until `ready` returns true.
 
-        :raises EmbeddedError: the process ended, or was not ready in time; with the end of its log.
+        :raises EmbeddedError: the process ended, or was not ready in time. The message contains the
+            end of its log.
         """
         deadline = time.monotonic() + timeout_s
         while not ready():
@@ -80,7 +82,7 @@ class ChildProcess:
             time.sleep(POLL_S)
 
     def failure(self, name: str, what: str) -> EmbeddedError:
-        """The error of a process that failed, with the end of its log."""
+        """Return the error for a process that failed, with the end of its log."""
         return EmbeddedError(
             f"{name} {what}; its log {self.log} ends with:\n{self.tail() or '(nothing)'}"
         )

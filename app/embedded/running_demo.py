@@ -1,6 +1,6 @@
 """Find the running demo, so that other commands can inspect it.
 
-The demo picks free ports, so its settings are in a file of its data folder while it runs.
+The demo chooses free ports; while it runs, its settings are in a file of its data folder.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def announced(settings: Settings) -> Iterator[None]:
 
 
 def running_demo(given: Settings) -> Settings | None:
-    """The settings of the demo that runs with the data folder of `given`; None if none does."""
+    """Return the settings of the demo running with the data folder of `given`; None without one."""
     path = _path(demo_settings(given))
     if not (path.exists() and is_running(given.tickhouse_data_dir)):
         return None

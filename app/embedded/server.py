@@ -11,16 +11,18 @@ from app.embedded.process import ChildProcess, EmbeddedError
 
 
 class EmbeddedServer(ABC):
-    """A server on this machine, as a context manager. It can be started again after a stop or kill.
+    """A server on this machine, usable as a context manager.
 
-    :param folder: stores its data; a new start there continues with it.
+    It can be started again after a stop or kill.
+
+    :param folder: stores its data; a later start there continues with it.
     :param log: file for its output.
     """
 
     name: ClassVar[str]
     """Its name in messages."""
     start_s: ClassVar[float]
-    """Time-out for it to answer after a start."""
+    """How long it may take to answer after a start."""
     grace_s: ClassVar[float]
     """Time between SIGTERM and SIGKILL."""
 
@@ -37,7 +39,7 @@ class EmbeddedServer(ABC):
         return self._process is not None and self._process.exit_code() is None
 
     def launch(self) -> ChildProcess:
-        """Start it without waiting until it is ready.
+        """Start the server without waiting until it is ready.
 
         :raises EmbeddedError: a file it needs is missing, or a port is in use.
         """
@@ -53,30 +55,31 @@ class EmbeddedServer(ABC):
 
     @abstractmethod
     def answers(self) -> bool:
-        """Whether it serves clients."""
+        """Return whether the server serves clients."""
 
     def wait_ready(self) -> None:
-        """Wait until it answers.
+        """Wait until the server answers.
 
-        :raises EmbeddedError: it ended, or did not answer in time; with the end of its log.
+        :raises EmbeddedError: it ended, or did not answer in time. The message contains the end of
+            its log.
         """
         if self._process is None:
             raise EmbeddedError(f"{self.name} was not started.")
         self._process.wait_for(self.answers, self.name, self.start_s)
 
     def start(self) -> Self:
-        """Start it and wait until it answers."""
+        """Start the server and wait until it answers."""
         self.launch()
         self.wait_ready()
         return self
 
     def stop(self) -> None:
-        """Stop it; kill it after `grace_s`."""
+        """Stop the server; kill it after `grace_s`."""
         if self._process:
             self._process.stop(self.grace_s)
 
     def kill(self) -> None:
-        """Kill it (SIGKILL), as in a crash."""
+        """Kill the server (SIGKILL), as in a crash."""
         if self._process:
             self._process.kill()
 

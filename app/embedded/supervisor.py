@@ -19,11 +19,11 @@ _LARGEST_DELAY_S = 30.0
 class Part:
     """One process of the demo.
 
-    :param launch: starts it, without waiting until it is ready.
-    :param is_ready: whether it is working.
+    :param launch: starts the process, without waiting until it is ready.
+    :param is_ready: returns whether the part is working.
     :param stop_order: parts with smaller numbers are stopped first.
     :param grace_s: time between SIGTERM and SIGKILL.
-    :param expect_kill: it often has to be killed, which is harmless and not reported.
+    :param expect_kill: the part often has to be killed, which is harmless and not reported.
     """
 
     name: str
@@ -44,15 +44,17 @@ class _Running:
 
 
 def restart_delay_s(crashes: int) -> float:
-    """Delay before restarting a part that ended `crashes` times in a row."""
+    """Return the delay before restarting a part that ended `crashes` times in a row."""
     return min(_FIRST_DELAY_S * 2.0 ** max(crashes - 1, 0), _LARGEST_DELAY_S)
 
 
 class Supervisor:
-    """Starts, watches and stops parts. Use it from one thread: children end with their thread.
+    """Starts, watches and stops parts.
+
+    Use it from one thread, because child processes end with the thread that started them.
 
     :param report: called with a sentence for each event.
-    :param clock: monotonic seconds.
+    :param clock: returns seconds of a monotonic clock.
     """
 
     def __init__(
@@ -64,12 +66,12 @@ class Supervisor:
         self.force_stop = False
 
     def start(self, *parts: Part) -> None:
-        """Launch `parts`, without waiting for them."""
+        """Launch `parts` without waiting for them."""
         for part in parts:
             self._running[part.name] = _Running(part, part.launch(), self._clock())
 
     def wait_ready(self, names: Iterable[str], timeout_s: float) -> None:
-        """Wait until all of `names` are ready; watch the other parts meanwhile.
+        """Wait until all of `names` are ready; watch the other parts in the meantime.
 
         :raises EmbeddedError: a part ended before it was ready, or was not ready in time.
         """
@@ -87,7 +89,7 @@ class Supervisor:
             time.sleep(POLL_S)
 
     def check(self) -> None:
-        """Detect parts that ended, and restart those whose delay is over."""
+        """Detect parts that ended, and restart those whose delay has passed."""
         for entry in self._running.values():
             if entry.restart_at is not None:
                 if self._clock() >= entry.restart_at:
@@ -116,7 +118,7 @@ class Supervisor:
             entry.process.kill()
 
     def _handle_exit(self, entry: _Running, code: int) -> None:
-        entry.process.kill()  # remaining processes of its group
+        entry.process.kill()  # ends the remaining processes of its group
         steady = self._clock() - entry.started_at > STEADY_S
         entry.crashes = 1 if steady else entry.crashes + 1
         delay_s = restart_delay_s(entry.crashes)

@@ -1,4 +1,4 @@
-"""Print the health of the pipeline: the command `tickhouse status`."""
+"""Print the health of the pipeline: `tickhouse status`."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ STYLES = {"ok": "green", "waiting": "yellow", "problem": "bold red"}
 
 
 def run(settings: Settings, *, as_json: bool, watch: bool, stage: str | None = None) -> None:
-    """Print the health once, or with `watch` until Ctrl-C; exit with 1 when there is a problem.
+    """Print the health once, or with `watch` until Ctrl-C; exit with 1 if there is a problem.
 
-    :param stage: show and judge only this stage, one of `STAGE_NAMES`.
+    :param stage: report only this stage, one of `STAGE_NAMES`.
     """
     observer = Observer(settings)
 
@@ -45,7 +45,7 @@ def run(settings: Settings, *, as_json: bool, watch: bool, stage: str | None = N
 
 
 def of_stage(health: Health, name: str) -> Health:
-    """The health of one stage."""
+    """Return `health` with one stage only."""
     stages = [stage for stage in health.stages if stage.name == name]
     return msgspec.structs.replace(health, stages=stages, problems=problems(stages))
 
@@ -75,7 +75,7 @@ def _watch_json(check_now: Callable[[], Health]) -> None:
 
 
 def render(health: Health) -> RenderableType:
-    """A table of the stages, and the problems below it."""
+    """Return a table of the stages, with the problems below it."""
     table = Table("stage", "state", "newest", title=_title(health), title_justify="left")
     for figure in ("lag", "per s"):
         table.add_column(figure, justify="right")
@@ -90,7 +90,7 @@ def render(health: Health) -> RenderableType:
 
 
 def age(now: int, stage: Stage) -> str:
-    """How old the stage's newest output is, in words."""
+    """Return the age of the stage's newest output, in words."""
     if stage.newest_ms is None:
         return "–"
     return f"{span(max(0, now - stage.newest_ms))} ago"

@@ -1,4 +1,4 @@
-"""Check the health of the pipeline once, or periodically for a page."""
+"""Check the health of the pipeline once, or periodically for the page."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ log = logging.getLogger("tickhouse.health")
 
 INTERVAL_S = 10.0
 FLUSHES = 3
-"""The archive may be behind for this many of its flush intervals, and a minute at least."""
+"""The archive may be this many flush intervals behind, and at least a minute."""
 
 
 class Health(Struct, frozen=True):
@@ -33,11 +33,11 @@ class Health(Struct, frozen=True):
     feed: str
     stages: list[Stage]
     problems: list[str]
-    """a sentence for each problem, with what to do about it"""
+    """A sentence per problem, with what to do about it."""
 
 
 def check(observer: Observer, now: int) -> Health:
-    """Observe every stage and judge it.
+    """Observe and judge every stage.
 
     :param now: UNIX ms.
     """
@@ -49,7 +49,7 @@ def check(observer: Observer, now: int) -> Health:
 
 
 def limits(settings: Settings) -> Limits:
-    """How long stages may be behind, which depends on the intervals in the settings."""
+    """Return how long stages may be behind, which depends on intervals in the settings."""
     flushes_ms = int(settings.archive_flush_interval_s * 1000) * FLUSHES
     load_ms = 60_000 * settings.warehouse_load_minutes
     build_ms = 60_000 * max(settings.warehouse_load_minutes, settings.warehouse_build_minutes)
@@ -61,9 +61,9 @@ def limits(settings: Settings) -> Limits:
 
 
 class HealthMonitor:
-    """Checks the health every `INTERVAL_S` in a thread of its own; `newest` is the last result.
+    """Checks the health every `INTERVAL_S` in its own thread; `newest` is the last result.
 
-    :param clock: returns the current time, UNIX ms.
+    :param clock: returns the current time in UNIX ms.
     """
 
     def __init__(self, settings: Settings, clock: Callable[[], int]) -> None:
@@ -78,7 +78,7 @@ class HealthMonitor:
         self._thread.start()
 
     def stop(self) -> None:
-        """End the thread after the check under way, without waiting for it."""
+        """End the thread after its current check, without waiting for it."""
         self._stopping.set()
 
     def _run(self) -> None:
@@ -87,6 +87,6 @@ class HealthMonitor:
             try:
                 observer = observer or Observer(self._settings)
                 self.newest = check(observer, self._clock())
-            except Exception:  # a page outlives any failure of its health check
+            except Exception:  # a failing health check must not stop the page
                 log.exception("the health check failed; it is repeated in %.0f s", INTERVAL_S)
             self._stopping.wait(INTERVAL_S)

@@ -1,4 +1,4 @@
-"""When the newest object of the lake was written."""
+"""Find the newest object of the lake."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from app.lake import DATASETS, list_folders, list_objects
 from app.settings import Settings
 
 RECENT_OFFSETS = 20_000
-"""Objects whose first offset is further before the end of their partition are not listed."""
+"""Objects whose first offset is more than this before the end of their partition are not listed."""
 THREADS = 8
 
 
 def newest_object_ms(
     settings: Settings, client: Any, ends: dict[TopicPartition, int]
 ) -> int | None:
-    """The time at which the newest object of the lake was written, UNIX ms.
+    """Return when the newest object of the lake was written, in UNIX ms; None without objects.
 
-    :param client: boto3's for the lake.
-    :param ends: end offsets; objects far before the end of their partition are not listed. Without
-        them (Kafka is away) whole folders are listed.
+    :param client: a boto3 client of the lake.
+    :param ends: end offsets; objects far before the end of their partition are not listed. Folders
+        without an end offset (Kafka does not answer) are listed in full.
     :raises BotoCoreError, ClientError: the lake does not answer, or denies access.
     """
     ends_by_name = {(end.topic, end.partition): offset for end, offset in ends.items()}
@@ -46,7 +46,7 @@ def newest_object_ms(
 
 
 def _newest_of(incarnations: list[str]) -> list[str]:
-    """The newest incarnation of each topic; its name is the topic's with a time that sorts."""
+    """Return the newest incarnation of each topic; names of one topic sort by time."""
     newest: dict[str, str] = {}
     for name in sorted(incarnations):
         newest[name.rpartition(".")[0]] = name

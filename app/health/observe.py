@@ -1,7 +1,7 @@
 """Observe the pipeline: ends of topics, lags of consumer groups, the lake's newest object, gold.
 
-All reads are small and change nothing: the tails of the topics, a listing of each partition's
-newest objects, and the progress file of the warehouse.
+All reads are small and change nothing: the ends of the topics, a listing of each partition's newest
+objects, and the progress file of the warehouse.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ from app.warehouse.progress import read_progress
 TIMEOUT_S = 5.0
 TAIL_RECORDS = {STOCKS_TOPIC: 400, CANDLES_TOPIC: 100, LIVE_TOPIC: 50}
 MINIMUM_TAIL = 3
-"""How many records at the end of each partition are read; a transaction's marker counts as one."""
+"""Records read at the end of each partition of other topics. A transaction marker counts as one."""
 ELECTION_RETRIES_S = (0.5, 1.0, 2.0)
 _ELECTION = (
     KafkaError.NOT_LEADER_FOR_PARTITION,
@@ -59,7 +59,7 @@ _INPUTS = {
 
 
 class Observer:
-    """Observes the pipeline of `settings`, each time over the same connections."""
+    """Observes the pipeline of `settings`, keeping its connections between observations."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -68,9 +68,9 @@ class Observer:
         self._lake = s3_client(settings)
 
     def observe(self, now: int) -> Observation:
-        """Observe every stage; a part that does not answer becomes an error sentence.
+        """Observe every stage; report a server that does not answer in a sentence.
 
-        Takes up to a few multiples of `TIMEOUT_S` when servers do not answer.
+        If servers do not answer, this takes up to a few multiples of `TIMEOUT_S`.
 
         :param now: UNIX ms.
         """
@@ -99,7 +99,7 @@ class Observer:
         )
 
     def _tails(self) -> _Tails:
-        """Repeats the reads while leaders of new topics are being elected."""
+        """Read the ends of the topics; retry while leaders of new topics are being elected."""
         for delay_s in (*ELECTION_RETRIES_S, None):
             try:
                 tails, ends = self._kafka.topics()
@@ -145,9 +145,10 @@ def _warehouse(settings: Settings) -> dict[str, Any]:
 
 
 class _Tails(NamedTuple):
-    """Tails, lags and end offsets, and the messages that each stage has sent or processed.
+    """The ends of the topics, lags, end offsets, and the number of messages by stage.
 
-    Those of `candles-live` are by the topic's name: how many candles came of them.
+    `messages` counts what the feed has sent and each consumer group has processed. Its key
+    `candles-live` holds the number of partial candles sent.
     """
 
     topics: dict[str, TopicTail]
@@ -159,7 +160,7 @@ class _Tails(NamedTuple):
 class _Kafka:
     """Reads the ends of topics and the offsets of groups.
 
-    :raises KafkaException: from any method, when Kafka does not answer.
+    Every method raises `KafkaException` if Kafka does not answer.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -167,7 +168,7 @@ class _Kafka:
         self._admin = AdminClient(settings.kafka_client() | {"log_level": 0})
 
     def topics(self) -> tuple[dict[str, TopicTail], dict[TopicPartition, int]]:
-        """The tail of each existing topic, and the end offset of each partition."""
+        """Return the tail of each existing topic, and the end offset of each partition."""
         there = self._admin.list_topics(timeout=TIMEOUT_S).topics
         topics = {
             name: topic
@@ -224,7 +225,7 @@ class _Kafka:
             consumer.close()
 
     def _consumer(self, group: str, more: dict[str, Any]) -> Consumer:
-        """A consumer that commits nothing; the caller closes it."""
+        """Create a consumer that commits nothing; the caller closes it."""
         own = {
             "group.id": self._settings.named(group),
             "enable.auto.commit": False,
@@ -235,10 +236,10 @@ class _Kafka:
     def groups(
         self, ends: dict[TopicPartition, int]
     ) -> tuple[dict[str, int | None], dict[str, int]]:
-        """Messages of its topics that each group has not committed, and those that it has.
+        """Return each group's lag in messages, and how many messages it has committed.
 
-        A group without a commit has the lag None and no count. Markers of transactions count as
-        messages, so candle topics keep a lag of a few.
+        A group without a commit has the lag None and no count. Transaction markers count as
+        messages, so candle topics always have a small lag.
         """
         lag: dict[str, int | None] = {}
         processed: dict[str, int] = {}
@@ -253,14 +254,14 @@ class _Kafka:
         return lag, processed
 
     def _committed(self, group: str, partitions: list[TopicPartition]) -> dict[TopicPartition, int]:
-        """The offset that `group` has committed, of those partitions that have one.
+        """Return the committed offset of `group` for each partition that has one.
 
-        A consumer asks, as librdkafka crashes when the answer to an AdminClient is that the group
-        has no coordinator yet (docs/quix.md).
+        This uses a consumer, because librdkafka's AdminClient crashes if the broker answers that
+        the group has no coordinator yet (docs/quix.md).
         """
         if not partitions:
             return {}
-        # read_committed would wait for the end of an open transaction
+        # with read_committed it would wait for the end of an open transaction
         consumer = self._consumer(group, {"isolation.level": "read_uncommitted"})
         try:
             answers = consumer.committed(partitions, timeout=TIMEOUT_S)
@@ -279,11 +280,11 @@ class _MessageHead(msgspec.Struct):
     type: str
     received_at: int
     t: int = 0
-    """of a watermark, the watermark"""
+    """The watermark, in a watermark message."""
 
 
 def summarize(topic: str, records: int, messages: Iterable[Message]) -> TopicTail:
-    """Summarize the tail of `topic`; records that are not of its contract only count as records."""
+    """Summarize the tail of `topic`. Records that violate its contract only count as records."""
     newest_ms = newest_trade_ms = newest_final_end_ms = watermark_ms = None
     for message in messages:
         newest_ms = max(newest_ms or 0, message.timestamp()[1])

@@ -1,4 +1,4 @@
-"""How many messages per second went through a stage between two observations."""
+"""The rate of messages per second through a stage between two observations."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ class Counts(NamedTuple):
 
 
 def rates(before: Counts | None, after: Counts) -> dict[str, float]:
-    """Messages per second of each stage; without those of topics that were recreated meanwhile."""
+    """Return the messages per second of each stage.
+
+    Stages whose topics were recreated in the meantime are left out.
+    """
     if before is None or after.now <= before.now:
         return {}
     seconds = (after.now - before.now) / 1000

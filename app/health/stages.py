@@ -1,7 +1,7 @@
-"""Judge the health of the pipeline's stages from what was observed of them.
+"""Judge the health of the pipeline's stages from an observation.
 
-A stage has a problem when its input has moved on for longer than the stage's time limit and its
-output has not, so that a failure is reported where it is, not in every stage behind it.
+A stage has a problem if its input has advanced for longer than the stage's limit and its output has
+not. So a failure is reported where it occurs, not in every stage after it.
 """
 
 from __future__ import annotations
@@ -18,42 +18,43 @@ STAGE_NAMES: tuple[str, ...] = get_args(StageName)
 State = Literal["ok", "waiting", "problem"]
 
 FEED_SILENT_MS = 30_000
-"""The producer publishes watermarks every second, whatever the market does."""
+"""The producer publishes watermarks every second, even if markets are closed."""
 TRADES_SILENT_MS = 180_000
 CANDLES_BEHIND_MS = 180_000
-"""A final candle is at most a minute, its grace and the slowest symbol's watermark behind."""
+"""Allows for the minute itself, its grace, and the watermark of the slowest symbol."""
 WAREHOUSE_BEHIND_MS = 60_000
-"""Beyond the interval between two loads or builds."""
+"""Added to the interval between two loads or builds."""
 
 
 class TopicTail(Struct, frozen=True):
-    """The end of a topic. Times are UNIX ms, None where the tail has no such record."""
+    """The end of a topic. Times are UNIX ms; None if the tail has no such record."""
 
     records: int
-    """records that the topic retains"""
+    """Number of records that the topic retains."""
     newest_ms: int | None = None
-    """Kafka's timestamp of the newest record"""
+    """Kafka's timestamp of the newest record."""
     newest_trade_ms: int | None = None
-    """in stocks-topic: when the newest trade arrived from the feed"""
+    """In stocks-topic: when the newest trade arrived from the feed."""
     newest_final_end_ms: int | None = None
-    """in candles-1m: the end of the newest minute with a final candle"""
+    """In candles-1m: the end of the newest minute with a final candle."""
     watermark_ms: int | None = None
-    """in stocks-topic: the newest watermark"""
+    """In stocks-topic: the newest watermark."""
 
 
 class Observation(Struct, frozen=True, kw_only=True):
-    """What was seen of the pipeline at `now` (UNIX ms); an error is a sentence with its remedy."""
+    """The state of the pipeline at `now` (UNIX ms). An error is a sentence with its remedy."""
 
     now: int
     feed: str
     any_market_open: bool
     kafka_error: str | None = None
     topics: Mapping[str, TopicTail] = {}
-    """by name, without the namespace; topics that do not exist are absent"""
+    """By name without the namespace; topics that do not exist are absent."""
     lag: Mapping[str, int | None] = {}
-    """messages that a consumer group has not committed yet; None: it has committed nothing"""
+    """Messages that a consumer group has not committed yet; None if it has committed nothing."""
     rates: Mapping[str, float] = {}
-    """by stage: messages per second since the observation before; of candles-live, by its name"""
+    """Messages per second since the previous observation, by stage; candles-live by its own
+    name."""
     lake_configured: bool = True
     lake_error: str | None = None
     newest_object_ms: int | None = None
@@ -70,20 +71,20 @@ class Observation(Struct, frozen=True, kw_only=True):
 
 
 class Stage(Struct, frozen=True):
-    """The health of one stage, in the order in which data flows."""
+    """The health of one stage."""
 
     name: StageName
     state: State
     newest_ms: int | None
-    """UNIX ms of its newest output; None where that has the times of a replay"""
+    """UNIX ms of its newest output; None if its times are those of a replay."""
     detail: str
-    """what was seen, in a few words"""
+    """What was observed, in a few words."""
     lag: int | None = None
-    """messages of its input that it has not processed yet"""
+    """Number of messages of its input that it has not processed yet."""
     problem: str | None = None
-    """what is wrong and what to do about it"""
+    """What is wrong, and what to do about it."""
     rate: float | None = None
-    """messages per second since the check before: published by the feed, processed by the others"""
+    """Messages per second since the previous check: published by the feed, processed by others."""
 
 
 class Limits(Struct, frozen=True):
@@ -95,7 +96,7 @@ class Limits(Struct, frozen=True):
 
 
 def judge(seen: Observation, limits: Limits) -> list[Stage]:
-    """The health of every stage."""
+    """Judge the health of every stage, in the order in which data flows."""
     stages = [
         _feed(seen),
         _kafka(seen),
@@ -110,7 +111,7 @@ def judge(seen: Observation, limits: Limits) -> list[Stage]:
 
 
 def problems(stages: Sequence[Stage]) -> list[str]:
-    """The problems of `stages`, a sentence each."""
+    """Return the problems of `stages`, a sentence each."""
     return [stage.problem for stage in stages if stage.problem]
 
 
@@ -261,7 +262,7 @@ def _older(seen: Observation, moment: int, limit_ms: int) -> bool:
 
 
 def span(ms: int) -> str:
-    """A span of time in its largest unit, rounded down."""
+    """Format a time span in its largest unit, rounded down."""
     seconds = ms // 1000
     if seconds < 120:
         return f"{seconds} s"
