@@ -1,4 +1,4 @@
-"""Generate JSON Schemas of the messages from their classes: `make contracts`."""
+"""Generate JSON Schemas from the message classes: `make contracts`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from app.outputs import write_atomically
 
 
 def json_schemas() -> dict[str, dict[str, Any]]:
-    """One JSON Schema (2020-12) per kind of message, by file name."""
+    """Return the JSON Schema (2020-12) of each kind of message, by file name."""
     kinds: dict[str, Any] = {
         "stocks-topic": Message,
         "candle": Candle,
@@ -36,7 +36,7 @@ def _plain(node: Any) -> Any:
             node = {k: v for k, v in node.items() if k != "format"} | {"type": "number"}
         return {key: _plain(value) for key, value in node.items()}
     if isinstance(node, str):
-        return inspect.cleandoc(node)  # Python 3.13 does this to docstrings itself
+        return inspect.cleandoc(node)  # Python 3.13 already does this to docstrings
     return [_plain(item) for item in node] if isinstance(node, list) else node
 
 

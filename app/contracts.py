@@ -1,8 +1,8 @@
-"""The messages that the components of Tickhouse exchange; `app.message_parser` parses those of
-`stocks-topic`.
+"""The messages that Tickhouse's components exchange.
 
-Values are JSON; numbers are JSON numbers with all their digits. The JSON Schemas under
-`docs/contracts/` are generated from these classes (`make contracts`).
+Values are JSON, with numbers written as JSON numbers with all their digits. `app.message_parser`
+parses the messages of `stocks-topic`. The JSON Schemas in `docs/contracts/` are generated from
+these classes (`make contracts`).
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ LIVE_TOPIC = "candles-live"
 REJECTED_TOPIC = "trades-rejected"
 
 MAX_MESSAGE_BYTES = 256 * 1024
-"""Trades of a frame that would exceed this are split into several messages."""
+"""The trades of a frame are split into several messages rather than exceed this size."""
 FUTURE_MS = 60_000
-"""A trade or quote whose time is further ahead of its arrival is rejected."""
+"""A trade or quote is rejected if its time is further ahead of its arrival than this."""
 MAX_DETAIL = 300
-"""Characters of the detail of a rejection; msgspec quotes an invalid value, however long it is."""
+"""Maximum length of a rejection's detail, because msgspec quotes invalid values in full."""
 MAX_NAME = 255
-"""Characters in the name of a source or a connection."""
+"""Maximum length of the name of a source or a connection."""
 if TYPE_CHECKING:
     ExactNumber = Decimal
 else:
@@ -57,7 +57,7 @@ Symbol = Annotated[
         },
     ),
 ]
-"""Checked by `decode` once per symbol; msgspec would match the pattern for each message."""
+"""`decode` checks the pattern once per symbol; msgspec would match it for each message."""
 FeedName = Annotated[Literal["live", "simulated", "replay"], Meta(description="where it came from")]
 NAME_PATTERN = r"[^\u0000-\u001f\u007f-\u009f\u2028\u2029]*"
 _ONE_LINE: dict[str, Any] = {"pattern": f"^{NAME_PATTERN}$"}
@@ -81,7 +81,7 @@ Connection = Annotated[
 
 
 class Trade(Struct, gc=False):
-    """One print, with Finnhub's field names, and its position in the feed."""
+    """A print with Finnhub's field names, and its position in the feed."""
 
     t: UnixMs
     p: Annotated[ExactNumber, Meta(description="price")]
@@ -102,7 +102,7 @@ class Trade(Struct, gc=False):
 
 
 class Trades(Struct, tag_field="type", tag="trades", gc=False):
-    """Trades of one symbol in one frame (or in several frames of one second)."""
+    """Trades of one symbol from one frame (or from several frames of the same second)."""
 
     symbol: Symbol
     feed: FeedName
@@ -157,9 +157,10 @@ Message = Trades | Quote | Watermark
 
 
 class Candle(Struct, gc=False):
-    """An OHLCV candle. Upsert on (symbol, interval, window_start): the highest revision wins.
+    """An OHLCV candle.
 
-    Volume is the feed's own, never the consolidated volume of all venues.
+    Upsert on (symbol, interval, window_start), keeping the highest revision. Volume is the feed's
+    own, not the consolidated volume of all venues.
     """
 
     candle_id: Annotated[str, Meta(description="symbol|interval|window_start")]
@@ -231,7 +232,7 @@ class RejectionRecord(Struct, gc=False):
 
 
 class Rejection(NamedTuple):
-    """Why a message, or some of its trades, are rejected."""
+    """Why a message, or some of its trades, were rejected."""
 
     reason: str
     detail: str
@@ -244,20 +245,26 @@ _encode = msgspec.json.Encoder(decimal_format="number").encode
 
 
 def encode(message: Message | Candle | RejectionRecord) -> bytes:
-    """Serialize a message as JSON, decimals as numbers with all their digits."""
+    """Serialize a message as JSON, with decimals as numbers with all their digits."""
     return _encode(message)
 
 
 def decode_candle(value: bytes) -> Candle:
-    """Parse a candle; raises `msgspec.DecodeError` when `value` is not one."""
+    """Parse a candle.
+
+    :raises msgspec.DecodeError: `value` is not a candle.
+    """
     return _decode_candle(value)
 
 
 def decode_rejection(value: bytes) -> RejectionRecord:
-    """Parse a rejection record; raises `msgspec.DecodeError` when `value` is not one."""
+    """Parse a rejection record.
+
+    :raises msgspec.DecodeError: `value` is not a rejection record.
+    """
     return _decode_rejection_record(value)
 
 
 def conditions_of(c: list[str] | None) -> tuple[str, ...]:
-    """The conditions of a trade, normalised: null, [] and absent are one, codes are sorted."""
+    """Return the normalized conditions of a trade: sorted codes; null, [] and absent are equal."""
     return tuple(sorted(c)) if c else ()

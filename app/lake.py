@@ -1,8 +1,8 @@
 """The lake: its datasets, their Arrow schemas, and the keys of their objects.
 
-Keys are `bronze/<dataset>/<incarnation>/<partition>/<first>-<last>.parquet`, so they increase with
-time and one listing shows what is new. A topic that is deleted and recreated has a new incarnation;
-its name is `<topic>.<time>-<id>`.
+Keys are `bronze/<dataset>/<incarnation>/<partition>/<first>-<last>.parquet`. They increase with
+time, so one listing shows what is new. A topic that is deleted and recreated is a new incarnation,
+named `<topic>.<time>-<id>`.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ PRICE = pa.decimal128(28, PRICE_DECIMALS)
 VOLUME = pa.decimal128(38, PRICE_DECIMALS)
 NOTIONAL = pa.decimal128(38, NOTIONAL_DECIMALS)
 TIME = pa.timestamp("ms")
-"""UTC without a time zone, as TIMESTAMP_NTZ."""
+"""UTC without a time zone, like TIMESTAMP_NTZ."""
 
 ROW_IDENTITY = ("_topic_id", "_partition", "_offset", "_index")
 
 
 def _schema(*columns: tuple[str, pa.DataType]) -> pa.Schema:
-    """A schema of `columns`, followed by the position of each row in Kafka."""
+    """Return a schema of `columns`, followed by the row's position in Kafka."""
     return pa.schema(
         [
             *columns,
@@ -53,8 +53,8 @@ DATASETS: dict[str, pa.Schema] = {
         ("price", PRICE),
         ("size", PRICE),
         ("notional", NOTIONAL),
-        ("conditions", pa.string()),  # codes, sorted, comma separated; "" for none
-        ("session", pa.string()),  # of the trade's minute
+        ("conditions", pa.string()),  # sorted codes separated by commas; "" if there are none
+        ("session", pa.string()),  # session of the trade's minute
         ("session_date", pa.string()),
         ("frame", pa.int64()),
         ("frame_index", pa.int32()),
@@ -71,7 +71,7 @@ DATASETS: dict[str, pa.Schema] = {
         ("low", PRICE),
         ("open", PRICE),
         ("previous_close", PRICE),
-        ("session", pa.string()),  # of the quote's minute
+        ("session", pa.string()),  # session of the quote's minute
         ("session_date", pa.string()),
     ),
     "coverage": _schema(
@@ -118,7 +118,7 @@ DATASETS: dict[str, pa.Schema] = {
         ("status", pa.string()),
         ("price_rule", pa.string()),
         ("schema_version", pa.int32()),
-        ("pre_volume", VOLUME),  # of days alone
+        ("pre_volume", VOLUME),  # days only
         ("post_volume", VOLUME),
     ),
     "rejected": _schema(
@@ -130,7 +130,7 @@ DATASETS: dict[str, pa.Schema] = {
         ("source_topic", pa.string()),
         ("source_partition", pa.int32()),
         ("source_offset", pa.int64()),
-        ("indices", pa.string()),  # in the message's trades, comma separated; null: all
+        ("indices", pa.string()),  # of the message's trades, separated by commas; null: all
         ("size", pa.int64()),
         ("sha256", pa.string()),
         ("payload", pa.string()),
@@ -145,21 +145,21 @@ EVENT_TIME = {
     "candles": "window_start",
     "rejected": "_kafka_time",
 }
-"""The column of each dataset that decides which hour a row belongs to."""
+"""The column that determines the hour a row belongs to, by dataset."""
 
 ADDED: dict[str, tuple[str, ...]] = {"candles": ("pre_volume", "post_volume")}
-"""Columns that objects and tables of earlier versions lack; they are null there."""
+"""Columns that objects and tables of earlier versions lack; the values are null there."""
 RENAMED: dict[str, dict[str, str]] = {
     "candles": {"interval": "candle_interval"},
     "trades": {"connection": "feed_connection"},
 }
-"""Columns by the names that they have in messages, and had in objects and tables of earlier
-versions. Those are keywords of SQL, which a statement would have to quote; and a quoted name in
-lower case is the same column as one in upper case in DuckDB, but not in Snowflake."""
+"""Columns that have another name in messages, and had it in objects and tables of earlier versions.
+The old names are SQL keywords and would have to be quoted. In DuckDB a quoted lower-case name is
+the same column as an upper-case one; in Snowflake it is not."""
 
 
 class ObjectKey(NamedTuple):
-    """The key of an object of the lake, without the namespace's prefix."""
+    """The key of an object in the lake, without the namespace's prefix."""
 
     dataset: str
     incarnation: str
@@ -175,7 +175,7 @@ class ObjectKey(NamedTuple):
 
     @classmethod
     def parse(cls, key: str) -> ObjectKey | None:
-        """Parse a key (without the namespace's prefix); None when it is not of a dataset."""
+        """Parse a key (without the namespace's prefix); None if it is not of a dataset."""
         parts = key.split("/")
         if len(parts) != 5 or parts[0] != "bronze" or parts[1] not in DATASETS:
             return None
@@ -189,7 +189,7 @@ class ObjectKey(NamedTuple):
     def of(cls, key: str) -> ObjectKey:
         """Parse a key (without the namespace's prefix).
 
-        :raises ValueError: it is not the key of an object of a dataset.
+        :raises ValueError: it is not the key of a dataset's object.
         """
         parsed = cls.parse(key)
         if parsed is None:
@@ -198,21 +198,22 @@ class ObjectKey(NamedTuple):
 
 
 def incarnation_name(topic: str, first_timestamp_ms: int, topic_id: str) -> str:
-    """The name of an incarnation of `topic`; later ones sort after earlier ones."""
+    """Return the name of an incarnation of `topic`. Later incarnations sort after earlier ones."""
     return f"{topic}.{first_timestamp_ms:013d}-{topic_id[:8]}"
 
 
 def incarnation_note_key(incarnation: str) -> str:
-    """The key of the object that records the name of an incarnation."""
+    """Return the key of the object that records the name of an incarnation."""
     return f"bronze/_incarnations/{incarnation}.json"
 
 
 def s3_client(settings: Settings) -> Any:
     """Create a boto3 client for the lake, with timeouts and retries.
 
-    It signs requests only for LAKE_ENDPOINT_URL, or Amazon S3 if that is not set: it follows no
-    redirect of the former, reads no endpoint from other variables or files, and uses a proxy of the
-    environment only for https://, never for an address of this machine.
+    It sends signed requests to LAKE_ENDPOINT_URL only, or to Amazon S3 if that is not set. It does
+    not follow redirects of LAKE_ENDPOINT_URL and does not read endpoints from other variables or
+    files. A proxy from the environment is used for https:// only, and never for addresses of this
+    machine.
     """
     from botocore.config import Config
 
@@ -240,8 +241,8 @@ def s3_client(settings: Settings) -> Any:
 
 @cache
 def _session() -> Any:
-    """The session of all clients of this process, whose first one loads the definition of S3."""
-    # A build of gold imports this module, and needs no client.
+    """Return the session shared by all clients, so that the definition of S3 is loaded once."""
+    # imported here: a build of gold imports this module but needs no client
     import boto3
     import botocore.session
 
@@ -252,7 +253,7 @@ def _session() -> Any:
 
 
 def _parse_time(value: Any) -> datetime:
-    """The time of an object in a listing, which botocore's own parser takes 35 µs for."""
+    """Parse the time of an object in a listing; botocore's own parser takes 35 µs."""
     from botocore.utils import parse_timestamp
 
     if isinstance(value, str) and value.endswith("Z"):
@@ -263,14 +264,14 @@ def _parse_time(value: Any) -> datetime:
 def _stay(request_dict: dict[str, Any], response: Any, **_: Any) -> None:
     """Make botocore treat a redirect as the final response.
 
-    Otherwise it requests the bucket's region from the same server endlessly.
+    Otherwise it would request the bucket's region from the same server endlessly.
     """
     if response is not None and 300 <= response[0].status_code < 400:
         request_dict["context"].setdefault("s3_redirect", {})["redirected"] = True
 
 
 class ListedObject(NamedTuple):
-    """An object as a listing shows it; `name` is its key without the namespace's prefix."""
+    """An object in a listing; `name` is its key without the namespace's prefix."""
 
     name: str
     etag: str
@@ -281,9 +282,9 @@ class ListedObject(NamedTuple):
 def list_objects(
     client: Any, settings: Settings, folder: str, start_after: str = ""
 ) -> Iterator[ListedObject]:
-    """List the objects of this namespace under `folder`, in order of their names.
+    """Yield the objects of this namespace under `folder`, in order of their names.
 
-    :param start_after: only those whose name sorts after this one.
+    :param start_after: yield only objects whose name sorts after this one.
     :raises BotoCoreError, ClientError: the lake does not answer, or denies access.
     """
     prefix = settings.lake_prefix
@@ -303,7 +304,7 @@ def list_objects(
 
 
 def list_folders(client: Any, settings: Settings, folder: str) -> Iterator[str]:
-    """List the folders of this namespace directly below `folder`; each ends with a slash.
+    """Yield the folders of this namespace directly below `folder`, each with a trailing slash.
 
     :raises BotoCoreError, ClientError: the lake does not answer, or denies access.
     """

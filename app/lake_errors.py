@@ -8,7 +8,7 @@ from app.errors import TickhouseError
 from app.settings import Settings
 
 S3_ERRORS = (BotoCoreError, ClientError)
-"""Errors of boto3: no response, or an error response."""
+"""boto3's errors: no response, or an error response."""
 
 
 class LakeError(TickhouseError):
@@ -57,5 +57,5 @@ def explain(settings: Settings, error: Exception) -> str:
 
 
 def status_of(error: ClientError) -> int:
-    """The HTTP status of an error response."""
+    """Return the HTTP status of an error response."""
     return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))

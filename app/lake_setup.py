@@ -1,9 +1,9 @@
-"""Create the lake's bucket and its users on MinIO or SeaweedFS: the command `tickhouse lake init`.
+"""Create the lake's bucket and its users on MinIO or SeaweedFS: `tickhouse lake init`.
 
-The processes get users of least privilege: one that reads and writes objects of the bucket, and one
-for the page, whose health check only lists their names. Users are created over the server's own
-interface, with its root credentials: on MinIO its admin API, on SeaweedFS the part of Amazon's IAM
-that it serves beside S3.
+There are two users with least privileges: one that reads and writes objects of the bucket, and one
+for the page, whose health check only lists their names. Users are created through the server's own
+interface with its root credentials: the admin API of MinIO, or the part of Amazon's IAM API that
+SeaweedFS serves on the port of S3.
 """
 
 from __future__ import annotations
@@ -46,14 +46,14 @@ class Users(Protocol):
     """The users of an S3 server."""
 
     def ensure(self, user: User) -> None:
-        """Create `user`, or give an existing one this policy and this secret key."""
+        """Create `user`, or set the policy and secret key of the existing one."""
 
 
 def run(settings: Settings) -> None:
-    """Create the bucket and its users, and print what is there.
+    """Create the bucket and its users, and print what exists.
 
-    Without LAKE_ROOT_USER only the bucket is created, with the settings' own credentials, if they
-    allow it: on Amazon S3 users are created by other means.
+    Without LAKE_ROOT_USER only the bucket is created, with the credentials in the settings if they
+    allow it. On Amazon S3, create users by other means.
 
     :raises LakeError: the server does not answer, denies access, or is neither MinIO nor SeaweedFS.
     """
@@ -75,9 +75,9 @@ def run(settings: Settings) -> None:
 
 
 def wanted_users(settings: Settings) -> list[User]:
-    """The users that the settings name.
+    """Return the users named in the settings.
 
-    :raises LakeError: a user of the settings has no secret key.
+    :raises LakeError: a user has no secret key.
     """
     bucket = f"arn:aws:s3:::{settings.lake_bucket}"
     lists = _allow(LIST, bucket)
@@ -104,7 +104,7 @@ def _allow(actions: tuple[str, ...], resource: str) -> Policy:
 
 
 def _root(settings: Settings) -> Settings | None:
-    """The settings with the server's root credentials; None if they are not set."""
+    """Return the settings with the server's root credentials; None if these are not set."""
     if settings.lake_root_user is None:
         return None
     if settings.lake_root_password is None:
@@ -120,7 +120,7 @@ def _with_keys(settings: Settings, access_key: str, secret_key: str) -> Settings
 
 
 def _ensure_bucket(client: Any, settings: Settings) -> str:
-    """Create the bucket unless it exists; return the server's name for itself."""
+    """Create the bucket unless it exists; return the value of the server's `Server` header."""
     try:
         answer = client.head_bucket(Bucket=settings.lake_bucket)
     except ClientError as error:
@@ -162,9 +162,9 @@ def _probe(settings: Settings, user: User) -> None:
 
 
 class _SeaweedUsers:
-    """Users of SeaweedFS, which serves a part of Amazon's IAM on the port of S3.
+    """Users of SeaweedFS, which serves a part of Amazon's IAM API on the port of S3.
 
-    Unlike Amazon's, its CreateAccessKey takes the keys from the caller.
+    Unlike Amazon's, its CreateAccessKey accepts the caller's keys.
     """
 
     def __init__(self, root: Settings) -> None:
@@ -224,7 +224,7 @@ class _SeaweedUsers:
 
 
 class _MinioUsers:
-    """Users of MinIO, which are named by their access keys."""
+    """Users of MinIO, whose names are their access keys."""
 
     def __init__(self, root: Settings) -> None:
         url = urlsplit(root.lake_endpoint_url or "")
@@ -249,4 +249,4 @@ SERVERS: dict[str, Callable[[Settings], Users]] = {
     "SeaweedFS": _SeaweedUsers,
     "MinIO": _MinioUsers,
 }
-"""By the beginning of the header Server."""
+"""The users' interface, by the beginning of the `Server` header."""

@@ -1,6 +1,7 @@
 """Parse and check messages of `stocks-topic`.
 
-A message that is not one is rejected entirely; of a message with invalid trades, only these are.
+An invalid message is rejected as a whole. If only some of its trades are invalid, only these are
+rejected.
 """
 
 from __future__ import annotations
@@ -37,10 +38,10 @@ _RANGE = (
     "before the point, and the time within 1990 to 2050"
 )
 _IN_A_TRADE = " - at `$.trades["
-"""How msgspec locates a violation of the contract in a trade."""
+"""How msgspec refers to a trade that violates the contract."""
 _NAME = re.compile(NAME_PATTERN)
 _TEXT_NUMBER = re.compile(rb'"(?:c|d|dp|h|l|o|pc)"\s*:\s*"')
-"""msgspec accepts `"1.5"` as a Decimal; the contract does not."""
+"""msgspec accepts `"1.5"` as a Decimal, but the contract does not."""
 
 
 class Parsed(NamedTuple):
@@ -49,15 +50,15 @@ class Parsed(NamedTuple):
     message: Message
     rejections: list[Rejection]
     indices: tuple[int, ...] | None
-    """The indices of the kept trades in the original message; None when all were kept."""
+    """The kept trades' indices in the original message; None if all were kept."""
 
     def original_index(self, index: int) -> int:
-        """The index in the original message of the kept trade `index`."""
+        """Return the index in the original message of the kept trade `index`."""
         return index if self.indices is None else self.indices[index]
 
 
 class MessageRejectedError(ValueError):
-    """A message that is rejected entirely."""
+    """The message is rejected as a whole."""
 
     def __init__(self, reason: str, detail: str) -> None:
         super().__init__(detail)
@@ -79,12 +80,12 @@ _decode_trade = msgspec.json.Decoder(Trade, float_hook=exact).decode
 
 
 def decode(key: bytes | None, value: bytes | None, feed: str) -> Parsed:
-    """Parse a message; remove invalid trades from it and return their rejections.
+    """Parse a message; remove its invalid trades and return their rejections.
 
     Prices and sizes are rounded half-even to 12 decimals.
 
-    :param feed: the feed of this namespace; a message of another feed is rejected.
-    :raises MessageRejectedError: the message is rejected entirely.
+    :param feed: the feed of this namespace; messages of another feed are rejected.
+    :raises MessageRejectedError: the message is rejected as a whole.
     """
     if value is None:
         raise MessageRejectedError("schema", "the message has no value")
@@ -125,7 +126,10 @@ def _check_envelope(message: Message, key: bytes | None, feed: str) -> None:
 
 @lru_cache(maxsize=16_384)
 def _check_names(symbol: str, source: str, connection: str) -> None:
-    """Raise `MessageRejectedError` for an invalid name; only valid ones, all short, are cached."""
+    """Check the names of a message. Only valid ones, which are short, are cached.
+
+    :raises MessageRejectedError: a name is invalid.
+    """
     if not is_symbol(symbol):
         raise MessageRejectedError(
             "schema", f"{symbol[:64]!r} is not a symbol: that is {SYMBOL_RULE}"
@@ -164,7 +168,7 @@ def _check_quote(message: Quote) -> None:
 def _keep(
     message: Trades, trades: list[tuple[int, Trade]], rejected: dict[str, tuple[str, list[int]]]
 ) -> Parsed:
-    """`message` with the valid ones of `trades` (index, trade), and rejections of the others."""
+    """Return `message` with the valid trades of `trades` (index, trade), and the rejections."""
     kept = []
     for index, trade in trades:
         if _holds(trade):
@@ -179,7 +183,7 @@ def _keep(
 
 
 def in_range(trade: Trade) -> bool:
-    """Whether price, size and time are in range; rounds price and size to 12 decimals."""
+    """Return whether price, size and time are in range; round price and size to 12 decimals."""
     if not (trade.p.is_finite() and trade.v.is_finite()):
         return False
     trade.p, trade.v = exact(trade.p), exact(trade.v)
@@ -187,7 +191,7 @@ def in_range(trade: Trade) -> bool:
 
 
 def _holds(trade: Trade) -> bool:
-    """Whether a parsed trade is valid; converts integers to exact decimals."""
+    """Return whether a parsed trade is valid; convert its integers to exact decimals."""
     p: Any = trade.p
     v: Any = trade.v
     if type(p) is int:

@@ -1,4 +1,4 @@
-"""Settings of all processes, read from environment variables and `.env` and validated at start."""
+"""Settings of all processes, read from the environment and `.env`, and validated at start."""
 
 from __future__ import annotations
 
@@ -35,15 +35,16 @@ PREFIXES = (
     "WAREHOUSE_",
 )
 IDENTIFIER = r"^[A-Z_][A-Z0-9_$]*$"
-"""Snowflake's names that need no quotes, in upper case."""
+"""Snowflake identifiers in upper case that need no quotes."""
 ROLE_ARN = r"^arn:aws[a-z-]*:iam::\d{12}:role/\S+$"
-"""A role of AWS, by its Amazon resource name."""
+"""The Amazon resource name (ARN) of an AWS role."""
 TEST_PREFIX = "TICKHOUSE_TEST_"
-"""Prefix of variables that only the project's tests read."""
+"""Prefix of variables that are only read by the project's tests."""
 AIRFLOW_PREFIX = "AIRFLOW__"
 """Prefix of Airflow's own settings."""
 _FINALS_S = 5.0
-"""From the end of the grace to a final candle in Kafka: the next watermark and the next commit."""
+"""Time between the end of the grace and the final candle in Kafka: the next watermark and the next
+commit."""
 DEFAULT_SYMBOLS = "AAPL,MSFT,NVDA,AMZN,GOOGL,META,TSLA,AMD,SPY,QQQ,BINANCE:BTCUSDT"
 
 
@@ -54,11 +55,11 @@ class SettingsError(TickhouseError):
 
 
 class Settings(BaseSettings):
-    """All settings; precedence: environment, then `.env`, then defaults."""
+    """All settings. The environment takes precedence over `.env`, and `.env` over the defaults."""
 
     model_config = SettingsConfigDict(
         env_file=".env",
-        env_file_encoding="utf-8-sig",  # Windows editors begin it with a byte order mark
+        env_file_encoding="utf-8-sig",  # Windows editors write a byte order mark
         extra="ignore",
         frozen=True,
         env_ignore_empty=True,
@@ -171,22 +172,22 @@ class Settings(BaseSettings):
 
     @classmethod
     def secret_names(cls) -> frozenset[str]:
-        """Fields whose values must not appear in logs, errors or tracebacks."""
+        """Return the fields whose values must not appear in logs, errors or tracebacks."""
         fields = cls.model_fields.items()
         return frozenset(name for name, field in fields if "SecretStr" in str(field.annotation))
 
     @property
     def finnhub_keys(self) -> tuple[str, ...]:
-        """The API keys in plain text: never log them."""
+        """The API keys in plain text. Never log them."""
         return _parts(self.finnhub_api_key) if self.finnhub_api_key else ()
 
     def named(self, name: str) -> str:
-        """Prefix `name` with the namespace: for topics, groups and transactional ids."""
+        """Prefix `name` with the namespace, for topics, groups and transactional ids."""
         return f"{self.tickhouse_namespace}-{name}" if self.tickhouse_namespace else name
 
     @property
     def home(self) -> Path:
-        """This namespace's data folder: state, warehouse, checkpoints of the feed."""
+        """The data folder of this namespace: state, warehouse and the feed's checkpoints."""
         folder = self.tickhouse_data_dir / (self.tickhouse_namespace or "default")
         return folder.resolve()
 
@@ -196,11 +197,11 @@ class Settings(BaseSettings):
 
     @property
     def warehouse_path(self) -> Path:
-        """The DuckDB file; its stem is the database's name, STOCKS.
+        """The DuckDB file, whose stem is the name of the database, STOCKS.
 
-        Lock, listing, progress and published gold are beside it. With Snowflake there is no such
-        file, only these, in a folder per account and database: the ledgers of two warehouses know
-        different objects.
+        The lock, listing, progress and published gold are stored beside it. With Snowflake there is
+        no DuckDB file, only these, in a folder per account and database, because each warehouse's
+        ledger knows different objects.
         """
         file = (self.duckdb_path or self.home / "warehouse" / "STOCKS.duckdb").resolve()
         if self.warehouse == "duckdb":
@@ -210,7 +211,7 @@ class Settings(BaseSettings):
 
     @property
     def protected_files(self) -> tuple[Path, ...]:
-        """Files named by settings, with `.env` and the warehouse: no command may overwrite them."""
+        """Files named by settings, `.env` and the warehouse. No command may overwrite them."""
         named = (
             self.stocks_symbols_file,
             self.kafka_ssl_ca_location,
@@ -227,19 +228,19 @@ class Settings(BaseSettings):
 
     @property
     def lake_url(self) -> str:
-        """The bucket's address in S3, where all namespaces are."""
+        """The S3 URL of the bucket, which all namespaces share."""
         return f"s3://{self.lake_bucket}/"
 
     @property
     def finals_delay_s(self) -> float:
-        """Seconds after a minute's end at which its final candles are in Kafka: grace + 5 s.
+        """Seconds after the end of a minute at which its final candles are in Kafka: grace + 5 s.
 
-        The archive flushes then, and the load follows.
+        The archive flushes at this time, and the load follows.
         """
         return self.candle_grace_ms / 1000 + _FINALS_S
 
     def kafka_client(self) -> dict[str, Any]:
-        """librdkafka's connection settings, with secrets in plain text: never log them."""
+        """Return librdkafka's connection settings, with secrets in plain text. Never log them."""
         secret = SecretStr.get_secret_value
         values: dict[str, Any] = {
             "bootstrap.servers": self.kafka_brokers,
@@ -257,9 +258,9 @@ class Settings(BaseSettings):
 
 
 def parse_symbols(parts: Iterable[str]) -> tuple[str, ...]:
-    """Parse symbols: strip, convert to upper case, remove duplicates.
+    """Parse symbols: strip blanks, convert to upper case, remove duplicates.
 
-    :raises ValueError: a part is not a valid symbol, or the list is empty.
+    :raises ValueError: a part is not a valid symbol, or there are no symbols.
     """
     named = [part.strip() for part in parts if part.strip()]
     if not named:
@@ -282,7 +283,7 @@ def load_settings(**overrides: Any) -> Settings:
     """Load the settings of this process; warn about unknown variables on stderr.
 
     :param overrides: values by field name that take precedence over the environment.
-    :raises SettingsError: a value is invalid; the message never shows a secret's value.
+    :raises SettingsError: a value is invalid. The message never contains a secret's value.
     """
     for warning in unknown_names():
         print(f"warning: {warning}", file=sys.stderr)
@@ -293,10 +294,10 @@ def load_settings(**overrides: Any) -> Settings:
 
 
 def unknown_names() -> list[str]:
-    """A warning for each variable that is probably meant for Tickhouse and is not a setting.
+    """Return a warning for each unknown variable that is probably meant as a setting.
 
-    Those are all names in `.env`, and in the environment the names with a prefix of ours and the
-    near misses of a setting under any prefix, such as FINHUB_API_KEY.
+    These are all unknown names in `.env`. In the environment they are the unknown names with a
+    prefix of Tickhouse, and misspelled settings with any prefix, such as FINHUB_API_KEY.
     """
     in_file = dict.fromkeys(dotenv_values(".env", interpolate=False), ".env")
     in_environment = dict.fromkeys(os.environ, "the environment")
@@ -313,14 +314,14 @@ def unknown_names() -> list[str]:
 
 _KNOWN = frozenset(name.upper() for name in Settings.model_fields)
 _NEAR, _NEAR_AND_OURS = 0.8, 0.65
-"""Similarity from which a name counts as a misspelled setting: any name, and one with a prefix of
-ours. Other programs' variables, such as AWS_SESSION_TOKEN and DATABASE_URL, are below the first."""
+"""Minimum similarity of a misspelled setting: for any name, and for one with a prefix of Tickhouse.
+Other programs' variables, such as AWS_SESSION_TOKEN and DATABASE_URL, are below the first."""
 
 
 def _nearest(name: str) -> str | None:
-    """The setting that `name` is most similar to, ignoring case and separators.
+    """Return the setting most similar to `name`, ignoring case and separators.
 
-    A setting under another prefix counts as similar: KAFKA_GRACE_MS for CANDLE_GRACE_MS.
+    A setting under another prefix also counts: CANDLE_GRACE_MS for KAFKA_GRACE_MS.
     """
     is_ours = name.upper().startswith(PREFIXES)
     end = name.upper().partition("_")[2]

@@ -1,4 +1,4 @@
-"""The Kafka topics of a namespace: their names, settings and incarnations."""
+"""The Kafka topics of a namespace: names, configuration and incarnations."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ CANDLES_GROUP = "candles"
 ARCHIVE_GROUP = "archive"
 """The consumer groups of the topologies, without the namespace."""
 MAX_MESSAGE_BYTES = 8 * 1024 * 1024
-"""The limit of brokers and clients; contracts keep valid messages far below it."""
+"""The limit of brokers and clients. The contracts keep valid messages far below it."""
 
 CHANGELOG_SETTINGS = {
     "segment.ms": "60000",
@@ -42,8 +42,9 @@ CHANGELOG_SETTINGS = {
     "min.cleanable.dirty.ratio": "0.2",
     "delete.retention.ms": "300000",
 }
-"""An open segment is not compacted, and tombstones are kept for a while. With Kafka's defaults of a
-week and a day, a worker without local state would have to read the writes of a day."""
+"""Configuration of changelog topics. An open segment is not compacted, and tombstones are kept for
+a while: with Kafka's defaults of a week and a day, a worker without local state would have to read
+a day of writes."""
 
 _PROBE_S = 2.0
 _AWAY = (
@@ -61,7 +62,7 @@ class TopicError(TickhouseError):
 
 
 def topic_settings(settings: Settings) -> dict[str, str]:
-    """The Kafka configuration of every topic."""
+    """Return the Kafka configuration of every topic."""
     return {
         "cleanup.policy": "delete",
         "retention.ms": str(settings.kafka_retention_hours * 3_600_000),
@@ -71,15 +72,15 @@ def topic_settings(settings: Settings) -> dict[str, str]:
 
 
 class BrokerUnreachableError(TopicError):
-    """No broker answers; it may become available again."""
+    """No broker answers; a retry may succeed."""
 
 
 def await_topics(settings: Settings, stopped: Callable[[], bool] = lambda: False) -> bool:
-    """Create and check the topics; log a warning and wait while the broker does not answer.
+    """Create and check the topics; while the broker does not answer, log a warning and wait.
 
-    :param stopped: whether to give up, called every `_PROBE_S`.
-    :returns: whether the topics exist; False when it gave up.
-    :raises TopicError: a topic is misconfigured.
+    :param stopped: returns whether to give up; called every `_PROBE_S`.
+    :returns: whether the topics exist; False after giving up.
+    :raises TopicError: a topic cannot be created, or is misconfigured.
     """
     admin = AdminClient(settings.kafka_client() | {"log_level": 0})
     logged = False
@@ -101,7 +102,8 @@ def await_topics(settings: Settings, stopped: Callable[[], bool] = lambda: False
 def ensure_topics(settings: Settings, timeout_s: float = 30) -> None:
     """Create missing topics and check the partition counts of existing ones.
 
-    :raises TopicError: the broker cannot be reached, or a topic has another partition count.
+    :raises BrokerUnreachableError: the broker does not answer.
+    :raises TopicError: a topic cannot be created, or has another partition count.
     """
     admin = AdminClient(settings.kafka_client() | {"log_level": 0})
     wanted = [settings.named(topic) for topic in TOPICS]
@@ -166,6 +168,8 @@ def _check_partitions(
 def compact_soon(settings: Settings, names: Iterable[str]) -> None:
     """Configure changelog topics so that they stay near the size of their state.
 
+    Log a warning about topics that this user may not configure.
+
     :raises BrokerUnreachableError: the broker does not answer.
     """
     entries = [
@@ -196,9 +200,11 @@ def topic_ids(
     timeout_s: float = 30,
     admin: AdminClient | None = None,
 ) -> dict[str, str]:
-    """The Kafka id (UUID) of each existing topic of `names`; it identifies the incarnation.
+    """Return the Kafka id (UUID) of each topic in `names` that exists.
 
-    :raises TopicError: the broker cannot be reached.
+    The id identifies the incarnation.
+
+    :raises BrokerUnreachableError: the broker does not answer.
     """
     admin = admin or AdminClient(settings.kafka_client() | {"log_level": 0})
     return request_topic_ids(settings, names, timeout_s, admin)()
@@ -225,12 +231,12 @@ def request_topic_ids(
 
 
 def _as_kafka_writes(topic_id: str) -> str:
-    """Convert an id from the base64 of librdkafka (`/`, `+`) to that of Kafka (`_`, `-`)."""
+    """Convert an id from librdkafka's base64 (`/`, `+`) to Kafka's (`_`, `-`)."""
     return topic_id.replace("/", "_").replace("+", "-")
 
 
 def unreachable(settings: Settings, error: Exception) -> BrokerUnreachableError:
-    """The error of a broker that does not answer."""
+    """Return the error for a broker that does not answer."""
     reason = error.args[0].str() if error.args and hasattr(error.args[0], "str") else error
     return BrokerUnreachableError(
         f"Kafka at {settings.kafka_brokers} (KAFKA_BROKERS) does not answer: {reason}. Start it, "
