@@ -58,7 +58,8 @@ beside as (
         cast(sum(case when session = 'pre' then volume else 0 end) as decimal(38, 12))
             as pre_volume,
         cast(sum(case when session = 'post' then volume else 0 end) as decimal(38, 12))
-            as post_volume
+            as post_volume,
+        max(_load_id) as newest_load_id
     from to_merge
     where candle_interval = '1d'
     group by symbol, session_date
@@ -97,7 +98,7 @@ summed as (
         min(case best_class
             when 1 then 'last' when 2 then 'high_low' when 3 then 'ineligible' else 'quote'
         end) as price_source,
-        max(_load_id) as _load_id
+        max(_load_id) as newest_load_id
     from ranked
     group by symbol, candle_interval, bucket_start, session, session_date
 
@@ -112,7 +113,8 @@ merged as (
                 then cast(summed.notional as double) / cast(summed.volume as double)
         end as vwap,
         beside.pre_volume,
-        beside.post_volume
+        beside.post_volume,
+        greatest(summed.newest_load_id, coalesce(beside.newest_load_id, 0)) as _load_id
     from summed
     left join beside
         on

@@ -138,6 +138,8 @@ def first_load(lake: LakeWriter) -> None:
 
 def second_load(lake: LakeWriter) -> None:
     lake.put("candles", rising("MSFT", range(5, 6)), partition=0)
+    # of the day before, whose regular session is in the first load
+    lake.put("candles", [candle("AAPL", 400 - 24 * 60, "9 9 9 9", session="post")], partition=1)
     revised = {"revision": 1, "status": "revised", "trade_count": 4, "eligible_count": 4}
     lake.put("candles", [candle("AAPL", 5, "15 99 14 16", volume="400", **revised)], partition=1)
     other_incarnation = [

@@ -7,6 +7,7 @@ import re
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -198,6 +199,17 @@ def test_day_is_the_regular_session_with_pre_market_volume_beside(filled: Filled
     assert row["volume"] == 30 * 300 + 100
     assert (row["pre_volume"], row["post_volume"]) == (600, 0)
     assert row["minute_count"] == 30
+
+
+def test_post_market_minute_that_came_in_a_later_load_is_in_the_published_day(
+    filled: Filled,
+) -> None:
+    (row,) = filled.gold(
+        "select * from gold.gold_candlestick_1d where symbol = 'AAPL' "
+        f"and session_date = '{START.date() - timedelta(days=1)}'"
+    )
+
+    assert (row["volume"], row["post_volume"]) == (60 * 100, 300)
 
 
 def kpi(filled: Filled, symbol: str) -> dict[str, object]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
+from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import duckdb
 import pytest
-from hypothesis import Phase, given, settings
+from hypothesis import Phase, example, given, settings
 from hypothesis import strategies as st
 
 from app.settings import Settings
@@ -22,31 +23,48 @@ from app.warehouse.published_basis import UPDATES, basis_of, clear_basis, record
 FIRST = date(2024, 3, 4)
 TREND = 3
 """Number of closes in the trend line of these models."""
-SYMBOLS, DAYS, MINUTES = "AB", 4, 4
+SYMBOLS, DAYS = "AB", 4
+SESSIONS = ("pre", "regular", "regular", "regular", "post")
+"""Of each minute of a day."""
 
 CANDLE_COLUMNS = (
-    "symbol varchar, session_date date, window_start timestamp, close double, trend_line double, "
-    "_load_id bigint"
+    "symbol varchar, session_date date, session varchar, window_start timestamp, close double, "
+    "trend_line double, _load_id bigint"
 )
+ROLLUP_COLUMNS = f"{CANDLE_COLUMNS}, candle_interval varchar, pre_volume double, post_volume double"
 
 Candle = tuple[str, int, int, int]
-"""symbol, session date and minute (both as numbers), close"""
+"""symbol, session date and minute (both as numbers), close, which is its volume too"""
 Rows = dict[str, list[tuple[Any, ...]]]
 
 candles = st.tuples(
     st.sampled_from(SYMBOLS),
     st.integers(0, DAYS - 1),
-    st.integers(0, MINUTES - 1),
+    st.integers(0, len(SESSIONS) - 1),
     st.integers(1, 9),
 )
 loads = st.lists(st.lists(candles, max_size=4), min_size=2, max_size=4)
 
 
+class Minute(NamedTuple):
+    """A row of silver_candles, and with its interval and more volumes one of silver_rollups."""
+
+    symbol: str
+    session_date: date
+    session: str
+    window_start: datetime
+    close: float
+    trend_line: float
+    load_id: int
+
+
 class Models:
     """Silver's candles and gold over them, as dbt's models behave.
 
-    A candle that a load changes gets the load's number; the trend lines after it change as well,
-    and keep theirs. Days are merged from minutes, and their trend line is over several days.
+    A candle that a load changes gets the load's number; the trend lines after it in its session
+    change as well, and keep theirs. Hours are of one session. A day is its regular session with the
+    volume before and after it beside, and has the number of the newest minute of all three; its
+    trend line is over several days.
     """
 
     def __init__(self) -> None:
@@ -57,7 +75,7 @@ class Models:
             "create schema silver",
             "create schema gold",
             f"create table silver.silver_candles ({CANDLE_COLUMNS})",
-            f"create table silver.silver_rollups ({CANDLE_COLUMNS}, candle_interval varchar)",
+            f"create table silver.silver_rollups ({ROLLUP_COLUMNS})",
             "create view gold.gold_dates as select session_date from silver.silver_candles",
             *(_view(table) for table in TABLES),
         ):
@@ -67,35 +85,55 @@ class Models:
         self.load_id += 1
         for symbol, day, minute, close in load:
             self._minutes[symbol, day, minute] = close, self.load_id
-        minutes, hours, days = [], [], []
-        for symbol in SYMBOLS:
-            for day in range(DAYS):
-                session_date = FIRST + timedelta(days=day)
-                midnight = datetime.combine(session_date, datetime.min.time())
-                found = {m: v for (s, d, m), v in self._minutes.items() if (s, d) == (symbol, day)}
-                closes: list[int] = []
-                for minute in sorted(found):
-                    close, load_id = found[minute]
-                    closes.append(close)
-                    trend = sum(closes[-TREND:]) / len(closes[-TREND:])
-                    moment = midnight + timedelta(minutes=minute)
-                    minutes.append((symbol, session_date, moment, close, trend, load_id))
-                if found:
-                    newest = max(load_id for _, load_id in found.values())
-                    row = (midnight, closes[-1], closes[-1], newest)
-                    hours.append((symbol, session_date, *row, "1h"))
-                    days.append((symbol, session_date, *row, "1d"))
-        self.db.execute("delete from silver.silver_candles")
-        self.db.execute("delete from silver.silver_rollups")
-        if minutes:
-            self.db.executemany("insert into silver.silver_candles values (?,?,?,?,?,?)", minutes)
-            self.db.executemany(
-                "insert into silver.silver_rollups values (?,?,?,?,?,?,?)", hours + days
-            )
+        minutes: list[Minute] = []
+        rollups: list[tuple[Any, ...]] = []
+        for symbol, day in product(SYMBOLS, range(DAYS)):
+            sessions = {session: self._session(symbol, day, session) for session in SESSIONS}
+            of_day = [minute for found in sessions.values() for minute in found]
+            minutes += of_day
+            rollups += [(*_merged(found), "1h", None, None) for found in sessions.values() if found]
+            if sessions["regular"]:
+                merged = _merged(sessions["regular"])._replace(
+                    window_start=_midnight(day), load_id=max(minute.load_id for minute in of_day)
+                )
+                beside = (sum(m.close for m in sessions[name]) for name in ("pre", "post"))
+                rollups.append((*merged, "1d", *beside))
+        for table, rows in (("candles", minutes), ("rollups", rollups)):
+            self.db.execute(f"delete from silver.silver_{table}")
+            if rows:
+                marks = ", ".join("?" * len(rows[0]))
+                self.db.executemany(f"insert into silver.silver_{table} values ({marks})", rows)
+
+    def _session(self, symbol: str, day: int, session: str) -> list[Minute]:
+        """The minutes of a session that there are, in their order."""
+        found: list[Minute] = []
+        for number, its_session in enumerate(SESSIONS):
+            if its_session == session and (symbol, day, number) in self._minutes:
+                close, load_id = self._minutes[symbol, day, number]
+                closes = [*(minute.close for minute in found), close][-TREND:]
+                start = _midnight(day) + timedelta(minutes=number)
+                trend = sum(closes) / len(closes)
+                found.append(Minute(symbol, start.date(), session, start, close, trend, load_id))
+        return found
 
     def written(self, path: Path, basis: Basis | None) -> Rows:
         write_tables(self.db, path, basis)
         return rows_of(path)
+
+
+def _midnight(day: int) -> datetime:
+    return datetime.combine(FIRST + timedelta(days=day), datetime.min.time())
+
+
+def _merged(minutes: list[Minute]) -> Minute:
+    """A rollup of all minutes of a session, labelled with the session's first."""
+    first, last = minutes[0], minutes[-1]
+    start = datetime.combine(first.session_date, datetime.min.time())
+    return last._replace(
+        window_start=start + timedelta(minutes=SESSIONS.index(first.session)),
+        trend_line=last.close,
+        load_id=max(minute.load_id for minute in minutes),
+    )
 
 
 def _view(table: str) -> str:
@@ -103,12 +141,14 @@ def _view(table: str) -> str:
     known = {
         "symbol": "symbol",
         "session_date": "session_date",
+        "session": "session",
         "candle_time": "window_start",
         "candle_close": "close",
         "trend_line": "trend_line",
         "feed": "'live'",
     }
     if interval == "1d":
+        known |= {name: name for name in ("pre_volume", "post_volume")}
         known["trend_line"] = (
             "avg(close) over (partition by symbol order by window_start "
             f"rows between {TREND - 1} preceding and current row)"
@@ -136,6 +176,9 @@ def rows_of(path: Path) -> Rows:
 
 
 @given(loads=loads)
+@example(
+    loads=[[("A", 0, 1, 5), ("A", 1, 1, 5)], [("A", 0, 4, 2)], [("A", 0, 0, 3)]]
+)  # beside a day
 @settings(max_examples=12, phases=[Phase.explicit, Phase.generate])  # shrinking takes minutes
 def test_a_file_from_the_one_before_equals_one_that_is_written_anew(
     loads: list[list[Candle]], tmp_path_factory: pytest.TempPathFactory
@@ -184,8 +227,9 @@ def test_a_basis_that_cannot_be_read_is_none(
 
 def test_a_file_that_starts_from_others_does_not_grow(tmp_path: Path) -> None:
     models, basis, sizes = Models(), None, []
+    models.build([("A", 0, minute, 1) for minute in range(len(SESSIONS))])
     for number in range(UPDATES // 3):
-        models.build([("A", 0, number % MINUTES, number)])
+        models.build([("A", 0, number % len(SESSIONS), number)])
         path = tmp_path / f"{number % 2}.duckdb"
         write_tables(models.db, path, basis)
         basis = Basis(path, models.load_id)
