@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 from ast import literal_eval
 from collections.abc import Callable
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -15,6 +18,7 @@ import pytest
 from app.embedded.environment import child_environment
 from app.settings import Settings
 from app.warehouse import published
+from app.warehouse.airflow_cleanup import clean_database
 from app.warehouse.failing import failing_tasks
 from tests.conftest import ROOT
 from tests.integration.warehouse.lake_writer import LakeWriter, candle, trade, watermark
@@ -176,3 +180,30 @@ def test_a_run_that_timed_out_is_reported(
 
     assert "Run late of DAG stock_pipeline was stopped after 15 minutes" in output
     assert failing_tasks(settings).keys() == {"stock_pipeline.extract"}
+
+
+@pytest.mark.drill
+def test_old_runs_are_removed_from_airflows_database(
+    airflow_home: Path, make_settings: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database = airflow_home / "airflow.db"
+    settings = make_settings(airflow_database_url=f"sqlite:///{database}", retention_airflow_days=3)
+    now = datetime(2024, 3, 8, 12, tzinfo=UTC)
+    ages = {"old": timedelta(days=4), "recent": timedelta(days=2), "newest": timedelta(0)}
+    runs = {name: (now - age).isoformat() for name, age in ages.items()}
+    environment = airflow_environment(airflow_home, settings)
+    then = (
+        "with create_session() as session:\n"
+        f"    for name, began in {runs}.items():\n"
+        "        create_run(name, began, DagRunState.SUCCESS, session)\n"
+    )
+    run_in_airflow(environment, SYNCED + then)
+
+    monkeypatch.setenv("AIRFLOW_HOME", str(airflow_home))
+    clean_database(settings, now)
+
+    with closing(sqlite3.connect(database)) as connection:
+        kept = connection.execute("select run_id from dag_run order by run_id").fetchall()
+        tasks = connection.execute("select distinct run_id from task_instance").fetchall()
+    assert kept == [("newest",), ("recent",)]
+    assert sorted(tasks) == kept
