@@ -5,20 +5,18 @@ which computes every candle of the session dates anew, in SQL. A failure names w
 same on a command line: `tickhouse audit`. Before the first build there is nothing to test, and the
 run is skipped.
 
-Parameter `since`: the first session date to audit, for example of a past day; by default the last
-four days, which have a trading day at any time.
+Parameters `since` and `until`: the first and last session date to audit, the same of both for a
+past day. By default the last four days are audited, which include a trading day at any time.
 """
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from airflow.sdk import Param, dag, task
 from airflow.sdk.exceptions import AirflowSkipException
 
 from app.warehouse.alerts import CALLBACKS, run_failed
-
-AUDITED_DAYS = 4
 
 
 @dag(
@@ -34,7 +32,10 @@ AUDITED_DAYS = 4
     params={
         "since": Param(
             None, type=["null", "string"], format="date", description="First session date to audit."
-        )
+        ),
+        "until": Param(
+            None, type=["null", "string"], format="date", description="Last session date to audit."
+        ),
     },
     doc_md=__doc__,
     tags=["tickhouse"],
@@ -59,11 +60,10 @@ def stock_quality() -> None:
     @task(pool="warehouse", execution_timeout=timedelta(minutes=30))
     def audit(params: dict[str, str | None]) -> int:
         """Compute candles anew from trades; fail with the differences. Return their number."""
-        from app.warehouse.tasks import audit
+        from app.warehouse.tasks import audit, audited_dates
 
-        since = params["since"]
-        recent = datetime.now(UTC).date() - timedelta(days=AUDITED_DAYS)
-        return audit(date.fromisoformat(since) if since else recent).compared
+        today = datetime.now(UTC).date()
+        return audit(*audited_dates(params["since"], params["until"], today)).compared
 
     require_build() >> [data_tests(), audit()]
 

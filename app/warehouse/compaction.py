@@ -53,8 +53,16 @@ class CompactionReport(NamedTuple):
     unchanged: int
     rows: int
 
-    def sentence(self) -> str:
-        """The report in a sentence."""
+    def sentence(self, day: date | None = None) -> str:
+        """The report in a sentence.
+
+        :param day: the only UTC day whose hours were to be compacted.
+        """
+        if day and not self.written + self.unchanged:
+            return (
+                f"Compacted nothing: RAW has no complete hour of {day}. Its rows were deleted "
+                "after RETENTION_RAW_DAYS, none were loaded, or its hours have not ended."
+            )
         return (
             f"Compacted {self.written:,} hours with {self.rows:,} rows; {self.unchanged:,} hours "
             "were up to date."

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 from app.settings import load_settings
@@ -21,6 +21,9 @@ from app.warehouse.reports import BuildReport, LoadReport
 from app.warehouse.transform import DbtResult
 
 log = logging.getLogger("tickhouse.tasks")
+
+AUDITED = timedelta(days=4)
+"""Before today: the session dates of an audit without parameters."""
 
 
 def extract(limit: int | None = None) -> list[tuple[str, str, int]]:
@@ -59,7 +62,7 @@ def compact_lake(day: date | None = None) -> CompactionReport:
     :param day: only the hours of this UTC day; by default all that have rows in RAW.
     """
     report = maintenance.compact_lake(load_settings(), datetime.now(UTC), day)
-    log.info(report.sentence())
+    log.info(report.sentence(day))
     return report
 
 
@@ -102,6 +105,21 @@ def data_tests() -> DbtResult:
     result = commands.data_tests(load_settings())
     log.info("All %d data tests passed on all rows.", result.tests)
     return result
+
+
+def audited_dates(
+    since: str | None, until: str | None, today: date
+) -> tuple[date | None, date | None]:
+    """The first and last session date to audit by the parameters of a run; None for no limit.
+
+    :param since: ISO date, like `until`; without both, the last days up to `today`.
+    """
+    if not since and not until:
+        return today - AUDITED, None
+    return (
+        date.fromisoformat(since) if since else None,
+        date.fromisoformat(until) if until else None,
+    )
 
 
 def audit(since: date | None = None, until: date | None = None) -> AuditReport:

@@ -166,6 +166,32 @@ def test_dags_are_read_without_error(tmp_path: Path) -> None:
 
 
 @pytest.mark.drill
+def test_the_parameters_of_a_run_name_past_days(airflow_home: Path) -> None:
+    output = run_in_airflow(
+        airflow_environment(airflow_home),
+        "from types import SimpleNamespace\n"
+        "from app.warehouse import tasks\n"
+        "tasks.is_build_recorded = lambda: True\n"
+        "tasks.data_tests = lambda: SimpleNamespace(tests=1)\n"
+        "def audit(*dates):\n"
+        "    print('AUDITED', *dates)\n"
+        "    return SimpleNamespace(compared=1)\n"
+        "def compact_lake(day):\n"
+        "    print('COMPACTED', day)\n"
+        "    return SimpleNamespace(written=1)\n"
+        "tasks.audit, tasks.compact_lake = audit, compact_lake\n"
+        "tasks.apply_retention = tasks.clean_airflow_database = lambda: None\n"
+        "tasks.remove_airflow_logs = lambda folder: 0\n"
+        "quality, maintenance = bag.dags['stock_quality'], bag.dags['stock_maintenance']\n"
+        "quality.test(run_conf={'since': '2024-02-05', 'until': '2024-02-06'})\n"
+        "maintenance.test(run_conf={'day': '2024-02-05'})\n",
+    )
+
+    assert "AUDITED 2024-02-05 2024-02-06" in output
+    assert "COMPACTED 2024-02-05" in output
+
+
+@pytest.mark.drill
 def test_a_run_that_timed_out_is_reported(
     make_settings: Callable[..., Settings], airflow_home: Path
 ) -> None:
