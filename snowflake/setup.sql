@@ -58,9 +58,12 @@ grant role TICKHOUSE_LOADER to role SYSADMIN;
 grant role TICKHOUSE_TRANSFORMER to role SYSADMIN;
 grant role TICKHOUSE_REPORTER to role SYSADMIN;
 
--- The user of load, dbt and page, with a key of its own:
+-- The user of load, dbt and page, with a key of its own. Its parameters are those of the pipeline's
+-- sessions, so that dbt by hand, whose profile cannot set them, casts times in the same way:
 --   create user TICKHOUSE type = service default_warehouse = TICKHOUSE
---       default_role = TICKHOUSE_LOADER rsa_public_key = 'MIIBIjANBgkqh…';
+--       default_role = TICKHOUSE_LOADER default_secondary_roles = ()
+--       timezone = 'UTC' timestamp_type_mapping = 'TIMESTAMP_NTZ' abort_detached_query = true
+--       rsa_public_key = 'MIIBIjANBgkqh…';
 --   grant role TICKHOUSE_LOADER to user TICKHOUSE;
 --   grant role TICKHOUSE_TRANSFORMER to user TICKHOUSE;
 --   grant role TICKHOUSE_REPORTER to user TICKHOUSE;

@@ -2,11 +2,12 @@
 
 Takes dbt's arguments and ends with dbt's exit codes. Unlike dbt, `--no-write-json` still writes
 run_results.json, to the folder that DBT_TARGET_PATH names: the manifest beside it costs most of the
-writing.
+writing. With `--target snowflake` its sessions have the time-outs and parameters of our own.
 """
 
 from __future__ import annotations
 
+import argparse
 import atexit
 import gc
 import os
@@ -26,6 +27,7 @@ SUCCESS, FAILED_NODES, ERROR = 0, 1, 2
 
 def main(arguments: list[str]) -> int:
     """Run the command; return its exit code."""
+    prepare(arguments)
     done = dbtRunner().invoke(arguments)
     if "--no-write-json" in arguments and isinstance(done.result, RunExecutionResult):
         done.result.write(str(Path(os.environ["DBT_TARGET_PATH"]) / "run_results.json"))
@@ -33,6 +35,19 @@ def main(arguments: list[str]) -> int:
         print(done.exception, file=sys.stderr)
         return ERROR
     return SUCCESS if done.success else FAILED_NODES
+
+
+def prepare(arguments: list[str]) -> None:
+    """Set the session defaults of Snowflake, if the command names it as its target.
+
+    The connector is not imported for another target: that takes a second.
+    """
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--target", "-t")
+    if parser.parse_known_args(arguments)[0].target == "snowflake":
+        from app.warehouse.snowflake_connection import set_session_defaults
+
+        set_session_defaults()
 
 
 def end(code: int) -> NoReturn:

@@ -17,9 +17,21 @@ from app.settings import Settings
 from app.warehouse.interface import WarehouseError
 
 LOGIN_TIMEOUT_S = 30
-NETWORK_TIMEOUT_S = 120
-"""How long the connector repeats a request that fails on the way; it backs off in between."""
+"""How long the connector repeats a login that gets no answer."""
+NETWORK_TIMEOUT_S = 1_800
+"""How long the connector repeats a request that fails on the way, and after which it cancels a
+statement (`SnowflakeCursor.execute`; version 5 calls these two request_timeout and query_timeout).
+It is the warehouse's own limit, `statement_timeout_in_seconds` in setup.sql."""
 QUERY_TAG = "tickhouse"
+SESSION_PARAMETERS: Mapping[str, str | bool] = {
+    "TIMEZONE": "UTC",
+    "TIMESTAMP_TYPE_MAPPING": "TIMESTAMP_NTZ",
+    "ABORT_DETACHED_QUERY": True,
+    "AUTOCOMMIT": True,
+}
+"""Parameters of every session, of loads and of dbt: times are in UTC and without a time zone
+whatever the account's defaults are, and Snowflake aborts the statements of a process that was
+killed, after five minutes."""
 
 RETRYABLE = frozenset({390111, 390112, 390114, 625, 603, 604})
 """Session gone or expired, waiters for a lock, an internal error, a cancelled statement: the same
@@ -111,19 +123,37 @@ def connect(settings: Settings, role: str, **arguments: Any) -> Any:
         "role": role,
         "warehouse": settings.snowflake_warehouse,
         "database": settings.snowflake_database,
-        "login_timeout": LOGIN_TIMEOUT_S,
-        "network_timeout": NETWORK_TIMEOUT_S,
-        "session_parameters": {
-            "QUERY_TAG": f"{QUERY_TAG}:{namespace}" if namespace else QUERY_TAG,
-            "TIMEZONE": "UTC",
-            "TIMESTAMP_TYPE_MAPPING": "TIMESTAMP_NTZ",
-            "AUTOCOMMIT": True,
-        },
+        "session_parameters": {"QUERY_TAG": f"{QUERY_TAG}:{namespace}" if namespace else QUERY_TAG},
     }
     try:
-        return snowflake.connector.connect(**(given | arguments))
+        return snowflake.connector.connect(**with_session_defaults(given | arguments))
     except (errors.Error, ValueError, TypeError) as error:
         raise explained(settings, error, "The login failed") from None
+
+
+def with_session_defaults(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments of `snowflake.connector.connect`, with our time-outs and session parameters.
+
+    :param arguments: these win over the defaults; their session parameters are kept.
+    """
+    parameters = {**SESSION_PARAMETERS, **(arguments.get("session_parameters") or {})}
+    timeouts = {"login_timeout": LOGIN_TIMEOUT_S, "network_timeout": NETWORK_TIMEOUT_S}
+    return {**timeouts, **arguments, "session_parameters": parameters}
+
+
+def set_session_defaults() -> None:
+    """Give all later connections of this process our time-outs and session parameters.
+
+    For dbt-snowflake, which calls `snowflake.connector.connect` without time-outs (the connector's
+    own for statements is infinite) and, of session parameters, with the query tag only: a profile
+    cannot set others (`SnowflakeConnectionManager.open` of dbt-snowflake 1.12).
+    """
+    connect_as_given = snowflake.connector.connect
+
+    def connect_with_defaults(**arguments: Any) -> Any:
+        return connect_as_given(**with_session_defaults(arguments))
+
+    snowflake.connector.connect = connect_with_defaults  # type: ignore[assignment]
 
 
 def explained(settings: Settings, error: Exception, what: str) -> TickhouseError:

@@ -35,6 +35,11 @@ from app.warehouse.objects import Lake
 from app.warehouse.published import TABLES
 from app.warehouse.raw import columns_of, table_of
 from app.warehouse.retention import expire_raw, expire_trades
+from app.warehouse.snowflake_connection import (
+    LOGIN_TIMEOUT_S,
+    NETWORK_TIMEOUT_S,
+    SESSION_PARAMETERS,
+)
 from app.warehouse.transform import PROJECT, folder
 from tests.integration.warehouse.conftest import Filled
 from tests.snowflake_local.functions import unknown_functions
@@ -86,6 +91,12 @@ class Built:
         tag = "tickhouse-dbt"
         return [s["sql"] for s in self.statements() if s["query_tag"].startswith(tag)]
 
+    def logins_of_dbt(self) -> list[dict[str, Any]]:
+        """The login requests of dbt's sessions."""
+        tag = "tickhouse-dbt"
+        sessions = {s["session"] for s in self.statements() if s["query_tag"].startswith(tag)}
+        return [login for login in self._server.logins() if login["session"] in sessions]
+
     def rows(self, sql: str) -> list[dict[str, Any]]:
         """The rows of a query, by column name."""
         self._cursor.execute(sql)
@@ -131,6 +142,16 @@ def test_dbt_calls_only_functions_that_snowflake_documents(built: Built) -> None
 
     assert len(queries) > 80
     assert unknown == {}
+
+
+def test_sessions_of_dbt_have_the_parameters_and_timeouts_of_a_load(built: Built) -> None:
+    logins = built.logins_of_dbt()
+
+    assert len(logins) >= len(built.builds)
+    for login in logins:
+        assert SESSION_PARAMETERS.items() <= login["SESSION_PARAMETERS"].items()
+        assert login["CLIENT_ENVIRONMENT"]["LOGIN_TIMEOUT"] == LOGIN_TIMEOUT_S
+        assert login["CLIENT_ENVIRONMENT"]["NETWORK_TIMEOUT"] == NETWORK_TIMEOUT_S
 
 
 def test_a_build_does_not_ask_the_ledger(built: Built) -> None:
