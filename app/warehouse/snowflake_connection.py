@@ -33,9 +33,26 @@ SESSION_PARAMETERS: Mapping[str, str | bool] = {
 whatever the account's defaults are, and Snowflake aborts the statements of a process that was
 killed, after five minutes."""
 
-RETRYABLE = frozenset({390111, 390112, 390114, 625, 603, 604})
-"""Session gone or expired, waiters for a lock, an internal error, a cancelled statement: the same
-statements can succeed in a new session."""
+RETRYABLE = frozenset({390111, 390112, 390114, 625, 603})
+"""Session gone or expired, waiters for a lock, an internal error: the same statements can succeed
+in a new session."""
+CANCELLED = 604
+"""Someone has cancelled the statement, or it ran longer than NETWORK_TIMEOUT_S."""
+HTTP_ERRORS = frozenset(
+    {
+        "InternalServerError",
+        "BadGatewayError",
+        "ServiceUnavailableError",
+        "GatewayTimeoutError",
+        "RequestTimeoutError",
+        "TooManyRequests",
+        "OtherHTTPRetryableError",
+        "RequestExceedMaxRetryError",
+    }
+)
+"""Classes of what version 4 raises when it has repeated a request, or a file of PUT, in vain. They
+derive from `Error` alone. By name, because importing them from version 5, which raises
+OperationalError instead, warns that they are deprecated."""
 
 LOGIN_REJECTED = frozenset({250002, 251005, 251006, 390100, 390144, 394300, 394400})
 
@@ -172,7 +189,10 @@ def explained(settings: Settings, error: Exception, what: str) -> TickhouseError
 
 def is_retryable(error: Exception) -> bool:
     """Whether the same statements may succeed in a new session."""
-    return isinstance(error, errors.OperationalError) or errno(error) in RETRYABLE
+    if errno(error) == CANCELLED:
+        return False
+    is_transient = isinstance(error, errors.OperationalError) or errno(error) in RETRYABLE
+    return is_transient or type(error).__name__ in HTTP_ERRORS
 
 
 def errno(error: Exception) -> int:

@@ -1,4 +1,4 @@
-"""What a login to Snowflake is given, by the pipeline and by dbt."""
+"""What a login to Snowflake is given, by the pipeline and by dbt, and which errors are retried."""
 
 from __future__ import annotations
 
@@ -23,13 +23,17 @@ from dbt.config.renderer import ProfileRenderer
 from dbt_common.context import set_invocation_context
 from pydantic import SecretStr
 from snowflake.connector import errors
+from snowflake.connector.network import get_http_retryable_error
 
 from app.settings import Settings
 from app.warehouse.interface import WarehouseError
 from app.warehouse.snowflake_connection import (
     LOGIN_TIMEOUT_S,
     NETWORK_TIMEOUT_S,
+    SnowflakeUnavailable,
     connect,
+    explained,
+    is_retryable,
     set_session_defaults,
 )
 from app.warehouse.snowflake_setup import SETUP
@@ -256,3 +260,34 @@ def test_there_must_be_one_way_to_log_in(
         connect(on_snowflake(**given), "ANY")
 
     assert logins == []
+
+
+@pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504, 520])
+def test_a_request_that_was_repeated_in_vain_is_retried(status: int) -> None:
+    """The connector raises these, which are no OperationalError, when network_timeout is over."""
+    with pytest.raises(errors.Error) as raised:
+        errors.Error.errorhandler_wrapper_from_cause(None, get_http_retryable_error(status))
+
+    assert is_retryable(raised.value)
+    assert isinstance(
+        explained(on_snowflake(), raised.value, "Load 7 failed"), SnowflakeUnavailable
+    )
+
+
+@pytest.mark.parametrize(
+    ("error", "is_retried"),
+    [
+        (errors.RequestTimeoutError(), True),
+        (errors.RequestExceedMaxRetryError(), True),
+        (errors.OperationalError(msg="connection reset", errno=250_001), True),
+        (errors.ProgrammingError(msg="session no longer exists", errno=390_111), True),
+        (errors.ProgrammingError(msg="SQL execution canceled", errno=604), False),
+        (errors.OperationalError(msg="SQL execution canceled", errno=604), False),
+        (errors.ProgrammingError(msg="reached its statement timeout", errno=630), False),
+        (errors.ForbiddenError(errno=403), False),
+        (errors.BadRequest(errno=400), False),
+        (errors.ProgrammingError(msg="syntax error", errno=1003), False),
+    ],
+)
+def test_what_is_retried(error: Exception, is_retried: bool) -> None:
+    assert is_retryable(error) == is_retried
