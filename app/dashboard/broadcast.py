@@ -137,8 +137,6 @@ class Channel:
 
     def _encode(self, version: int) -> tuple[bytes, int]:
         candles, newest = self._page.changes(self._symbol, self._interval, version)
-        if forming := self._page.forming(self._symbol, self._interval):
-            candles = [*(bar for bar in candles if bar.start != forming.start), forming]
         if not candles:
             return b"", newest
         summary = self._page.symbol_summary(self._symbol)

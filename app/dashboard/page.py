@@ -96,15 +96,12 @@ class Page:
         """
         held = limit if before_ms is None else MAX_LIVE
         bars, live_version = self.live.newest(symbol, held, interval)
-        if forming := self._forming(symbol, interval):
-            bars = [*(bar for bar in bars if bar.start != forming.start), forming]
-        if before_ms is not None:
-            bars = [bar for bar in bars if bar.start < before_ms]
-        candles = {bar.start: shown_bar(bar) for bar in bars}
+        live = self._shown(symbol, interval, bars)
+        candles = {c.start: c for c in live if before_ms is None or c.start < before_ms}
         gold = self.gold.gold
         if gold is not None and len(candles) < limit:
             stored = gold.candles(symbol, limit, interval, before_ms)
-            candles = {bar.start: bar for bar in map(shown_row, stored) if bar} | candles
+            candles = {c.start: c for c in map(shown_row, stored) if c} | candles
         return [candles[start] for start in sorted(candles)][-limit:], live_version
 
     def changes(
@@ -112,18 +109,20 @@ class Page:
     ) -> tuple[list[ShownCandle], int]:
         """The live candles of `symbol` that changed after `version`, and their version.
 
-        Of longer intervals the open candle is not among them; see `forming`.
+        Of longer intervals the open candle is always among them, as it has no version.
         """
         bars, version = self.live.since(symbol, version, interval)
-        return [shown_bar(bar) for bar in bars], version
+        return self._shown(symbol, interval, bars), version
 
-    def forming(self, symbol: str, interval: Interval) -> ShownCandle | None:
-        """The open candle of an interval longer than a minute."""
-        bar = self._forming(symbol, interval)
-        return shown_bar(bar) if bar else None
-
-    def _forming(self, symbol: str, interval: Interval) -> Bar | None:
+    def forming(self, symbol: str, interval: Interval) -> Bar | None:
+        """The open bar of an interval longer than a minute."""
         return self.live.forming(symbol, interval) if interval != "1m" else None
+
+    def _shown(self, symbol: str, interval: Interval, bars: list[Bar]) -> list[ShownCandle]:
+        """`bars` as candles, with the open one instead of its newest rollup."""
+        if forming := self.forming(symbol, interval):
+            bars = [*(bar for bar in bars if bar.start != forming.start), forming]
+        return [shown_bar(bar, interval) for bar in bars]
 
     def sparklines(self) -> dict[str, list[float]]:
         """The last `SPARKLINE_MINUTES` closes of each symbol with live candles, oldest first."""

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 from msgspec import Struct
 
+from app.contracts import Interval
 from app.dashboard.bar import Bar
 from app.dashboard.summary import GOLD, LIVE, number, unix_ms
+from app.market.rollup_periods import DAY_MS
 
 
 class ShownCandle(Struct, frozen=True, gc=False):
     """A candle as the page shows it; times in UNIX ms, prices and volumes as doubles."""
 
     start: int
+    """of a day: midnight UTC of its session_date, as in gold; in the topic, its pre-market"""
     end: int
     open: float
     high: float
@@ -35,11 +39,12 @@ class ShownCandle(Struct, frozen=True, gc=False):
     """live (from Kafka) or gold (from the warehouse)"""
 
 
-def shown_bar(bar: Bar) -> ShownCandle:
-    """Convert a live bar."""
+def shown_bar(bar: Bar, interval: Interval) -> ShownCandle:
+    """Convert a live bar of `interval`."""
+    start, end = _day(bar.session_date) if interval == "1d" else (bar.start, bar.end)
     return ShownCandle(
-        start=bar.start,
-        end=bar.end,
+        start=start,
+        end=end,
         open=bar.open,
         high=bar.high,
         low=bar.low,
@@ -55,6 +60,13 @@ def shown_bar(bar: Bar) -> ShownCandle:
         price_source=bar.price_source,
         source=LIVE,
     )
+
+
+def _day(session_date: str) -> tuple[int, int]:
+    """Midnight UTC of `session_date`, and of the next day."""
+    midnight = datetime.fromisoformat(session_date).replace(tzinfo=UTC)
+    start = round(midnight.timestamp() * 1000)
+    return start, start + DAY_MS
 
 
 def shown_row(row: dict[str, Any]) -> ShownCandle | None:

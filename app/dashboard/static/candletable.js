@@ -27,7 +27,8 @@ export class CandleTable {
   /** @param {ShownCandle} candle */
   #row(candle) {
     const prices = [candle.open, candle.high, candle.low, candle.close].map((price) => format.price(price, this.chart.digits));
-    const cells = [format.time(candle.start, { zone: this.zone() }), ...prices, format.compact(candle.volume), format.exact(candle.trade_count), statusOf(candle)];
+    const moment = this.chart.view.interval === "1d" ? format.sessionDay(candle.start) : format.time(candle.start, { zone: this.zone() });
+    const cells = [moment, ...prices, format.compact(candle.volume), format.exact(candle.trade_count), statusOf(candle)];
     return tableRow(cells.map((content) => [content]));
   }
 }

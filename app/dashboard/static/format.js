@@ -78,6 +78,9 @@ const yearOf = (ms, zone) => timeFormat("year", zone).formatToParts(ms).find(({ 
 
 /** @type {(ms: number, zone: Zone) => string} */
 export const day = (ms, zone) => (yearOf(ms, zone) === yearOf(Date.now(), zone) ? timeFormat("day", zone).format(ms) : date(ms, zone));
+// A day's candle starts at midnight UTC of its session date, and is labelled with that date in every zone.
+/** @type {(start: number) => string} */
+export const sessionDay = (start) => day(start, "UTC");
 /** @type {(ms: number, zone: Zone) => string} */
 export const minute = (ms, zone) => (zone === "UTC" ? utc(ms).slice(11, 16) : timeFormat("minute", zone).format(ms));
 /** @type {(ms: number, zone: Zone) => string} */

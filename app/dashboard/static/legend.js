@@ -47,7 +47,7 @@ export function drawLegend(legend, candle, before, { interval, zone }, digits) {
   const texts = [...words.flatMap(([name, text]) => [`  ${name} `, text]), `  ${describe(candle)}${changed(before, candle, price)}`];
   const shown = `${candle.start} ${interval} ${zone} ${words.length}`;
   if (legend.dataset.shown !== shown) {
-    const moment = interval === "1d" ? format.day(candle.start, zone) : format.time(candle.start, { zone });
+    const moment = interval === "1d" ? format.sessionDay(candle.start) : format.time(candle.start, { zone });
     const nodes = texts.map((_, index) => (index % 2 ? document.createElement("b") : document.createTextNode("")));
     const bold = document.createElement("b");
     bold.append(moment);

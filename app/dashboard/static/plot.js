@@ -183,12 +183,13 @@ export class Plot {
 
   /** @param {number} ms */
   #tick(ms) {
-    return this.view.interval === "1d" || format.isMidnight(ms, this.view.zone) ? format.day(ms, this.view.zone) : format.minute(ms, this.view.zone);
+    if (this.view.interval === "1d") return format.sessionDay(ms);
+    return format.isMidnight(ms, this.view.zone) ? format.day(ms, this.view.zone) : format.minute(ms, this.view.zone);
   }
 
   /** @param {number} ms */
   #time(ms) {
-    if (this.view.interval === "1d") return format.day(ms, this.view.zone);
+    if (this.view.interval === "1d") return format.sessionDay(ms);
     return `${format.dayAndMinute(ms, this.view.zone)} (${format.utc(ms).slice(11, 16)} UTC)`;
   }
 }

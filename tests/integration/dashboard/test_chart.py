@@ -9,16 +9,17 @@ from typing import Any
 
 import pytest
 
-from app.contracts import CANDLES_TOPIC, encode
+from app.contracts import CANDLES_TOPIC, ROLLUP_TOPICS, encode
 from app.dashboard.gold import GoldReader
 from app.dashboard.live import LiveCandles, TopicRecord
 from app.dashboard.page import Page
 from app.dashboard.routes import create_app
 from app.dashboard.server import LOOPBACK_NAMES
 from app.settings import Settings
-from tests.candle_maker import START, candle
+from tests.candle_maker import START, candle, publish_gold
 from tests.integration.dashboard.conftest import PageTab, serving_app
 from tests.unit.dashboard.conftest import NoThreads
+from tests.unit.dashboard.test_days import MON, TUE, WED, gold_day, live_day
 
 MOVE_LEFT = """(count) => {
     const chart = document.querySelector("#chart");
@@ -91,6 +92,52 @@ def test_the_chart_is_drawn_before_anything_else_is_loaded(
     with serving_app(app) as url:
         page_tab.tab.goto(url)  # not open(): there are no controls
         page_tab.expect_last_candle(105, "final")
+
+
+def test_a_day_is_labelled_with_its_session_date_in_every_zone(
+    tmp_path: Path, page_tab: PageTab
+) -> None:
+    """Midnight UTC, where it starts, is the evening before in New York; also the browser's zone."""
+    settings = Settings(_env_file=None, tickhouse_data_dir=tmp_path, tickhouse_feed="replay")
+    days = [gold_day(day) for day in (MON, TUE, WED)]
+    publish_gold(settings, "1.duckdb", candlestick_1d=days, kpi=[{"symbol": "AAPL"}])
+    live = LiveCandles("replay")
+    records = (encode(live_day(day)) for day in (TUE, WED))
+    live.apply(ROLLUP_TOPICS["1d"], [TopicRecord(record, START) for record in records])
+    page = Page(settings, live, GoldReader(settings), lambda: START)
+    page.gold.refresh()
+    page_tab.tab.add_init_script(KEEP_TEXTS)
+    with serving_app(create_app(page, [NoThreads()], LOOPBACK_NAMES)) as url:
+        page_tab.open(f"{url}/?symbol=AAPL&interval=1d").expect_candle_count(3)
+        page_tab.tab.click("#table summary")
+        for zone in ("exchange", "browser", "utc"):
+            page_tab.tab.select_option("#zone", zone)
+            page_tab.expect_text("Mar 6, 2024", "#legend")
+            dates = page_tab.tab.locator("#table td:first-child").all_text_contents()
+            assert dates == ["Mar 6, 2024", "Mar 5, 2024", "Mar 4, 2024"]
+            assert dates_on_axis(page_tab) == ["Mar 4, 2024", "Mar 5, 2024", "Mar 6, 2024"]
+    assert not page_tab.errors
+
+
+def dates_on_axis(page_tab: PageTab) -> list[str]:
+    """The dates that the time axis shows while the pointer moves over the newest candles."""
+    box = page_tab.tab.locator("#chart").bounding_box()
+    page_tab.tab.evaluate("texts.clear()")
+    for left in range(60, 260, 10):
+        page_tab.tab.mouse.move(box["x"] + box["width"] - left, box["y"] + 100)
+        page_tab.tab.evaluate("new Promise(requestAnimationFrame)")
+    return sorted(text for text in page_tab.tab.evaluate("[...texts]") if "Mar" in text)
+
+
+KEEP_TEXTS = """
+    window.texts = new Set();
+    const draw = CanvasRenderingContext2D.prototype.fillText;
+    CanvasRenderingContext2D.prototype.fillText = function (text, ...place) {
+        window.texts.add(text);
+        return draw.call(this, text, ...place);
+    };
+"""
+"""Keeps what the chart writes: its axes are canvases."""
 
 
 def test_the_crosshair_is_painted_while_the_pointer_is_on_the_chart(
