@@ -93,7 +93,8 @@ export class Plot {
 
   /** @param {number} digits */
   setDigits(digits) {
-    const priceFormat = /** @type {const} */ ({ type: "price", precision: digits, minMove: 10 ** -digits });
+    // not 10 ** -digits: V8 of 2023 makes 0.00009999999999999999 of 10 ** -4
+    const priceFormat = /** @type {const} */ ({ type: "price", precision: digits, minMove: 1 / 10 ** digits });
     for (const series of [this.prices, this.line, ...Object.values(this.overlays)]) series.applyOptions({ priceFormat });
   }
 
