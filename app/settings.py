@@ -116,7 +116,7 @@ class Settings(BaseSettings):
     snowflake_access_token: SecretStr | None = None
     snowflake_oauth_token: SecretStr | None = None
     snowflake_password: SecretStr | None = None
-    snowflake_database: str = Field("STOCKS", pattern=IDENTIFIER)
+    snowflake_database: str | None = Field(None, pattern=IDENTIFIER)
     snowflake_warehouse: str = Field("TICKHOUSE", pattern=IDENTIFIER)
     snowflake_loader_role: str = Field("TICKHOUSE_LOADER", pattern=IDENTIFIER)
     snowflake_transformer_role: str = Field("TICKHOUSE_TRANSFORMER", pattern=IDENTIFIER)
@@ -206,8 +206,14 @@ class Settings(BaseSettings):
         file = (self.duckdb_path or self.home / "warehouse" / "STOCKS.duckdb").resolve()
         if self.warehouse == "duckdb":
             return file
-        database = self.snowflake_database
+        database = self.warehouse_database
         return file.parent / f"snowflake-{self.snowflake_account}-{database}" / database
+
+    @property
+    def warehouse_database(self) -> str:
+        """Snowflake's database of this namespace: STOCKS, or STOCKS_NAMESPACE, by default."""
+        suffix = self.tickhouse_namespace.upper().replace("-", "_")
+        return self.snowflake_database or (f"STOCKS_{suffix}" if suffix else "STOCKS")
 
     @property
     def protected_files(self) -> tuple[Path, ...]:

@@ -87,7 +87,7 @@ def record(settings: Settings, objects: list[LakeObject]) -> None:
 def copy_ledger(source: Settings, target: Settings) -> None:
     """Copy the ledger of one database of Snowflake to another."""
     warehouse = open_warehouse(source)
-    ledgers = [f"{each.snowflake_database}.RAW.LOAD_LEDGER" for each in (target, source)]
+    ledgers = [f"{each.warehouse_database}.RAW.LOAD_LEDGER" for each in (target, source)]
     warehouse.query("insert into {} select * from {}".format(*ledgers))
     warehouse.close()
 

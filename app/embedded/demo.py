@@ -28,6 +28,7 @@ from app.embedded.plan import (
     PipelineParts,
     demo_settings,
     is_live,
+    warehouse_sentence,
     with_servers,
 )
 from app.embedded.ports import remembered_ports
@@ -103,6 +104,8 @@ class Demo:
                 "It is simulated because FINNHUB_API_KEY is set neither in the environment nor in "
                 f"{Path('.env').resolve()}"
             )
+        if sentence := warehouse_sentence(self._settings):
+            self.report(sentence)
         self._settings = self._start_servers()
         self._announcement.enter_context(announced(self._settings))
         ensure_topics(self._settings)

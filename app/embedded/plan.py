@@ -37,6 +37,20 @@ def demo_settings(settings: Settings) -> Settings:
     )
 
 
+def warehouse_sentence(settings: Settings) -> str | None:
+    """Which of Snowflake's databases the demo's data goes to; None with DuckDB."""
+    if settings.warehouse != "snowflake":
+        return None
+    data = "Simulated" if settings.tickhouse_feed == "simulated" else "Live"
+    goes = f"{data} data goes to the database {settings.warehouse_database} of Snowflake"
+    if settings.snowflake_database is not None:
+        return f"{goes}, which SNOWFLAKE_DATABASE names"
+    return (
+        f"{goes}, which `TICKHOUSE_NAMESPACE={settings.tickhouse_namespace} tickhouse warehouse "
+        "init` creates"
+    )
+
+
 def with_servers(
     settings: Settings,
     *,

@@ -14,7 +14,7 @@ from rich.console import Console
 from app.lake import ObjectKey
 from app.settings import Settings
 from app.warehouse import published
-from app.warehouse.backends import open_warehouse
+from app.warehouse.backends import open_warehouse, require_feed
 from app.warehouse.interface import Build, LakeObject, RejectedObject, Warehouse
 from app.warehouse.listing import Listing, listing_path, read_listing, write_listing
 from app.warehouse.loader import load_objects
@@ -94,6 +94,8 @@ def load(
             )
             listing = write_listing(path, warehouse)
             objects = _to_load(lake, listing, retry_rejected)
+        if objects:
+            require_feed(warehouse, settings)
         done = load_objects(warehouse, lake, objects, now, retry_rejected=retry_rejected)
         newest, last = warehouse.newest_load(), warehouse.last_build()
         if listing is None or listing.load_id != newest:

@@ -59,7 +59,7 @@ class SnowflakeWarehouse:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._database = settings.snowflake_database
+        self._database = settings.warehouse_database
         self._connection = self._connect()
 
     def _connect(self) -> Any:

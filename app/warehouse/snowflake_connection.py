@@ -139,7 +139,7 @@ def connect(settings: Settings, role: str, **arguments: Any) -> Any:
     given: dict[str, Any] = login_arguments(settings) | {
         "role": role,
         "warehouse": settings.snowflake_warehouse,
-        "database": settings.snowflake_database,
+        "database": settings.warehouse_database,
         "session_parameters": {"QUERY_TAG": f"{QUERY_TAG}:{namespace}" if namespace else QUERY_TAG},
     }
     try:

@@ -38,7 +38,7 @@ def write_gold(settings: Settings, path: Path) -> None:
         with duckdb.connect(path) as file:
             file.execute("create schema gold")
             for table, columns in TABLES.items():
-                rows = _rows(connection, selection(table, columns, settings.snowflake_database))
+                rows = _rows(connection, selection(table, columns, settings.warehouse_database))
                 file.register("rows", rows)
                 file.execute(f"create table gold.{table} as select * from rows")
                 file.unregister("rows")

@@ -24,7 +24,7 @@ SETUP = FOLDER / "setup.sql"
 EXTERNAL_STAGE = FOLDER / "external_stage.sql"
 ADMIN_ROLE = "ACCOUNTADMIN"
 NAMES = {
-    "STOCKS": "snowflake_database",
+    "STOCKS": "warehouse_database",
     "TICKHOUSE": "snowflake_warehouse",
     "TICKHOUSE_LOADER": "snowflake_loader_role",
     "TICKHOUSE_TRANSFORMER": "snowflake_transformer_role",
@@ -38,7 +38,7 @@ NAMES = {
 
 def init_statements(settings: Settings) -> list[str]:
     """setup.sql with the names of the settings, and the tables of RAW."""
-    use = f"use database {settings.snowflake_database}"
+    use = f"use database {settings.warehouse_database}"
     tables = [use, *table_statements(STAGED_COLUMNS)]
     return [*setup_statements(settings), *tables]
 
@@ -107,12 +107,12 @@ def check(settings: Settings) -> None:
         )
     print(
         f"{settings.snowflake_user} can load, build and read: every role, schema, table and stage "
-        f"that Tickhouse needs is in {settings.snowflake_database}."
+        f"that Tickhouse needs is in {settings.warehouse_database}."
     )
 
 
 def _problems(settings: Settings) -> Iterator[str]:
-    database = settings.snowflake_database
+    database = settings.warehouse_database
     is_external = settings.snowflake_stage == "external"
     stage = f"{database}.{LAKE_STAGE if is_external else STAGE}"
     # A folder of the bucket with few objects: what is asked is only whether it can be listed.
@@ -158,14 +158,14 @@ def _problems_of_lake(settings: Settings) -> Iterator[str]:
     if unreachable is not None:
         yield unreachable
     schema, stage = LAKE_STAGE.split(".")
-    asked = f"show stages in schema {settings.snowflake_database}.{schema}"
+    asked = f"show stages in schema {settings.warehouse_database}.{schema}"
     with closing(connect(settings, settings.snowflake_loader_role)) as connection:
         cursor = connection.cursor(DictCursor)
         urls = [row["url"] for row in cursor.execute(asked).fetchall() if row["name"] == stage]
     for url in urls:
         if url.rstrip("/") != settings.lake_url.rstrip("/"):
             yield (
-                f"The stage {settings.snowflake_database}.{LAKE_STAGE} reads {url}, and the lake "
+                f"The stage {settings.warehouse_database}.{LAKE_STAGE} reads {url}, and the lake "
                 f"(LAKE_BUCKET) is {settings.lake_url}: drop the stage, and allow the bucket in "
                 f"the integration {settings.snowflake_storage_integration}."
             )

@@ -247,7 +247,7 @@ def _snowflake(settings: Settings) -> dict[str, str]:
         name: value.get_secret_value() if isinstance(value, SecretStr) else str(value)
         for name, value in values
         if value is not None
-    }
+    } | {"SNOWFLAKE_DATABASE": settings.warehouse_database}
 
 
 def read_results(results: dict[str, Any]) -> DbtResult:

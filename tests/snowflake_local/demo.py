@@ -27,10 +27,11 @@ def main() -> None:
             f"A demo is running already with the data folder {given.tickhouse_data_dir.resolve()}; "
             "stop it first, or set TICKHOUSE_DATA_DIR to another folder."
         )
-    folder = demo_settings(given).home / "snowflake-local"
+    demo = demo_settings(given)
+    folder = demo.home / "snowflake-local"
     print(f"Starting the stand-in for Snowflake, an emulation; data in {folder}", flush=True)
     with LocalSnowflake(folder) as server:
-        settings = server.as_warehouse(given)
+        settings = server.as_warehouse(demo)
         snowflake_setup.init(settings, dry_run=False)
         variables = as_variables(settings)
         os.environ |= {

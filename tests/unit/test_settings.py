@@ -130,6 +130,16 @@ def test_each_warehouse_has_a_folder_of_its_own():
     assert {folder.parent for folder in folders[1:]} == {folders[0]}
 
 
+def test_each_namespace_has_a_database_of_its_own_on_snowflake():
+    def database(namespace: str, **given: str) -> str:
+        settings = Settings(_env_file=None, tickhouse_namespace=namespace, **given)
+        return settings.warehouse_database
+
+    assert database("") == "STOCKS"
+    assert database("demo-live") == "STOCKS_DEMO_LIVE"
+    assert database("live", snowflake_database="TRADES") == "TRADES"
+
+
 def test_secrets_are_in_no_representation_and_no_log_line():
     settings = Settings(
         _env_file=None,

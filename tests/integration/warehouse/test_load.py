@@ -22,7 +22,13 @@ from app.warehouse.commands import extract, load
 from app.warehouse.interface import RELISTED_KEYS, WarehouseError
 from app.warehouse.lock import exclusive
 from tests.integration.warehouse.conftest import rows_of
-from tests.integration.warehouse.lake_writer import STOCKS_INCARNATION, LakeWriter, candle, trade
+from tests.integration.warehouse.lake_writer import (
+    STOCKS_INCARNATION,
+    LakeWriter,
+    candle,
+    quote,
+    trade,
+)
 
 MakeSettings = Callable[..., Settings]
 
@@ -104,6 +110,21 @@ def test_namespaces_do_not_see_each_other(lake_settings: MakeSettings) -> None:
     LakeWriter(lake_settings()).put("trades", [trade("AAPL", 1, "10")])
 
     assert load(lake_settings()).objects == 0
+
+
+def test_a_warehouse_with_data_of_another_feed_is_not_loaded_into(
+    lake_settings: MakeSettings,
+) -> None:
+    settings = lake_settings()
+    lake = LakeWriter(settings)
+    lake.put("quotes", [quote("AAPL", 5, "10", "8")])
+    load(settings)
+    lake.put("trades", [trade("AAPL", 1, "10")])
+    live = settings.model_copy(update={"tickhouse_feed": "live"})
+
+    with pytest.raises(WarehouseError, match="feed replay, and TICKHOUSE_FEED is live: nothing"):
+        load(live)
+    assert load(settings).rows == {"trades": 1}
 
 
 def test_unreadable_objects_are_rejected_and_the_others_loaded(

@@ -65,6 +65,11 @@ def test_values_arrive_exactly(on_snowflake: OnSnowflake) -> None:
     on_snowflake.lake.put("trades", rows)
     load(on_snowflake.settings)
 
+    on_snowflake.lake.put("trades", [trade("AAPL", 2, "11")])
+    live = on_snowflake.settings.model_copy(update={"tickhouse_feed": "live"})
+    with pytest.raises(WarehouseError, match=r"STOCKS_\d+ has data of the feed replay"):
+        load(live)
+
     (found,) = on_snowflake.rows("select price, size, notional, trade_time from TRADES")
     assert found[:3] == (rows[0]["price"], rows[0]["size"], rows[0]["notional"])
     assert found[3] == rows[0]["trade_time"].replace(tzinfo=None)

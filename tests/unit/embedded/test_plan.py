@@ -7,7 +7,7 @@ from pathlib import Path
 from pydantic import SecretStr
 
 from app.embedded.airflow import DAGS, airflow_variables
-from app.embedded.plan import SIMULATOR_KEY, demo_settings, with_servers
+from app.embedded.plan import SIMULATOR_KEY, demo_settings, warehouse_sentence, with_servers
 from app.settings import Settings
 
 S3 = {"endpoint_url": "http://127.0.0.1:2", "access_key": "a", "secret_key": "b"}
@@ -36,6 +36,24 @@ def test_with_a_key_the_feed_is_live_in_a_folder_of_its_own() -> None:
     assert live.finnhub_websocket_url == "wss://ws.finnhub.io"
     assert live.finnhub_api_key == SecretStr("key")
     assert live.home != simulated.home
+
+
+def test_simulated_and_live_data_go_to_different_databases_of_snowflake() -> None:
+    given = Settings(_env_file=None, warehouse="snowflake")
+    simulated = demo_settings(given)
+    live = demo_settings(given.model_copy(update={"finnhub_api_key": SecretStr("key")}))
+    names = {each.warehouse_database for each in (given, simulated, live)}
+    assert names == {"STOCKS", "STOCKS_DEMO_SIMULATED", "STOCKS_DEMO_LIVE"}
+
+    assert warehouse_sentence(demo_settings(Settings(_env_file=None))) is None
+    assert warehouse_sentence(simulated) == (
+        "Simulated data goes to the database STOCKS_DEMO_SIMULATED of Snowflake, which "
+        "`TICKHOUSE_NAMESPACE=demo-simulated tickhouse warehouse init` creates"
+    )
+    named = simulated.model_copy(update={"snowflake_database": "STOCKS"})
+    assert warehouse_sentence(named) == (
+        "Simulated data goes to the database STOCKS of Snowflake, which SNOWFLAKE_DATABASE names"
+    )
 
 
 def test_servers_that_the_user_named_stay() -> None:

@@ -86,6 +86,16 @@ def test_dbt_writes_into_our_home_and_sees_no_secret_of_others(tmp_path: Path) -
         assert not Path(seen[name]).is_relative_to(PROJECT)
 
 
+def test_dbt_builds_in_the_database_of_the_namespace(tmp_path: Path) -> None:
+    settings = Settings(
+        _env_file=None,  # type: ignore[call-arg]
+        tickhouse_data_dir=tmp_path,
+        tickhouse_namespace="demo-live",
+    )
+
+    assert environment(settings, {})["SNOWFLAKE_DATABASE"] == "STOCKS_DEMO_LIVE"
+
+
 def test_results_count_models_and_tests_and_name_failures(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
