@@ -295,12 +295,12 @@ def _publish(
 ) -> Path:
     path = published.next_path(settings)
     with _open(settings) as warehouse:
-        warehouse.publish(path, basis)
+        is_update = warehouse.publish(path, basis)
         published.point_to(path)
         detail = f"{done.models} models, {done.tests} tests"
         built = Build(load_id, began, datetime.now(UTC), "built", project, detail)
         warehouse.record_build(built)
-    record_basis(settings, path, built, basis)
+    record_basis(settings, path, built, is_update=is_update)
     record_build(settings, BuildProgress(load_id, now_ms()))
     return path
 

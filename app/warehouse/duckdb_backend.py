@@ -157,8 +157,8 @@ class DuckDBWarehouse:
     def query(self, sql: str, *, of_dbt: bool = False) -> list[tuple[Any, ...]]:
         return self._db.execute(sql).fetchall()
 
-    def publish(self, path: Path, basis: Basis | None = None) -> None:
-        write_tables(self._db, path, basis)
+    def publish(self, path: Path, basis: Basis | None = None) -> bool:
+        return write_tables(self._db, path, basis)
 
     def close(self) -> None:
         self._db.close()

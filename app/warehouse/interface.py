@@ -142,10 +142,11 @@ class Warehouse(Protocol):
             can neither read nor change.
         """
 
-    def publish(self, path: Path, basis: Basis | None = None) -> None:
+    def publish(self, path: Path, basis: Basis | None = None) -> bool:
         """Write the tables that readers need into a new file at `path`.
 
         :param basis: a published file to start from, which a backend may leave unused.
+        :returns: whether the new file started from it.
         """
 
     def close(self) -> None:

@@ -234,22 +234,24 @@ class Basis(NamedTuple):
     """Gold has changed since by what later loads brought, and by nothing else."""
 
 
-def write_tables(warehouse: Any, path: Path, basis: Basis | None = None) -> None:
+def write_tables(warehouse: Any, path: Path, basis: Basis | None = None) -> bool:
     """Write the tables of gold to a new, checkpointed DuckDB file at `path`.
 
     :param warehouse: an open DuckDB connection.
     :param basis: a file to copy, of whose candles only the changed ones are written; without it,
         or if DuckDB cannot read it, all tables are written anew.
+    :returns: whether the file started from `basis`.
     """
     if basis is not None:
         try:
             shutil.copyfile(basis.path, path)
             _write(warehouse, path, basis)
-            return
+            return True
         except (OSError, duckdb.Error) as error:
             log.warning("%s is no basis for %s: %s Writing it anew.", basis.path, path.name, error)
     path.unlink(missing_ok=True)
     _write(warehouse, path, None)
+    return False
 
 
 def _write(warehouse: Any, path: Path, basis: Basis | None) -> None:

@@ -45,9 +45,12 @@ def basis_of(settings: Settings, last: Build | None) -> Basis | None:
     return Basis(path, last.load_id) if is_of_last and may_grow else None
 
 
-def record_basis(settings: Settings, path: Path, build: Build, basis: Basis | None) -> None:
-    """Record that `build` wrote `path`, starting from `basis`."""
-    before = _read(settings) if basis is not None else None
+def record_basis(settings: Settings, path: Path, build: Build, *, is_update: bool) -> None:
+    """Record that `build` wrote `path`.
+
+    :param is_update: it started from the file before it.
+    """
+    before = _read(settings) if is_update else None
     updates = before.updates + 1 if before is not None else 0
     record = _Record(path.name, build.finished_at, updates, _definition())
     write_atomically(_path(settings), msgspec.json.encode(record))

@@ -263,8 +263,9 @@ class SnowflakeWarehouse:
         finally:
             connection.close()
 
-    def publish(self, path: Path, basis: Basis | None = None) -> None:
+    def publish(self, path: Path, basis: Basis | None = None) -> bool:
         write_gold(self._settings, path)
+        return False
 
     def close(self) -> None:
         self._connection.close()

@@ -6,6 +6,7 @@ published. An emulation: the statements are Snowflake's, but DuckDB executes the
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -33,6 +34,7 @@ from app.warehouse.interface import LakeObject
 from app.warehouse.loader import load_objects
 from app.warehouse.objects import Lake
 from app.warehouse.published import TABLES
+from app.warehouse.published import folder as published_folder
 from app.warehouse.raw import columns_of, table_of
 from app.warehouse.retention import expire_raw, expire_trades
 from app.warehouse.snowflake_connection import (
@@ -113,6 +115,12 @@ def test_both_builds_succeed(built: Built, filled: Filled) -> None:
     assert [(each.full, each.models, each.tests) for each in built.builds] == [
         (each.full, each.models, each.tests) for each in filled.builds
     ]
+
+
+def test_each_file_of_gold_is_written_anew(built: Built) -> None:
+    record = json.loads((published_folder(built.settings) / "basis.json").read_text())
+
+    assert record["updates"] == 0
 
 
 def test_every_row_of_silver_and_gold_is_that_of_duckdb(built: Built, filled: Filled) -> None:

@@ -201,8 +201,9 @@ def test_a_file_from_the_one_before_keeps_what_did_not_change(tmp_path: Path) ->
         file.execute("update gold.gold_candlestick set feed = 'kept'")
     models.build([("A", 0, 1, 2)])
 
-    found = models.written(tmp_path / "2.duckdb", Basis(first, 1))
+    assert write_tables(models.db, tmp_path / "2.duckdb", Basis(first, 1))
 
+    found = rows_of(tmp_path / "2.duckdb")
     feed = TABLES["gold_candlestick"].index("feed")
     assert [(row[0], row[feed]) for row in found["gold_candlestick"]] == [
         ("A", "kept"),
@@ -219,9 +220,10 @@ def test_a_basis_that_cannot_be_read_is_none(
     broken.write_bytes(b"no database" * 1000)
 
     with caplog.at_level(logging.WARNING):
-        found = models.written(tmp_path / "2.duckdb", Basis(broken, 1))
+        started_from_it = write_tables(models.db, tmp_path / "2.duckdb", Basis(broken, 1))
 
-    assert len(found["gold_candlestick"]) == 1
+    assert not started_from_it
+    assert len(rows_of(tmp_path / "2.duckdb")["gold_candlestick"]) == 1
     assert "1.duckdb is no basis for 2.duckdb" in caplog.text
 
 
@@ -270,7 +272,7 @@ def test_the_file_of_the_last_build_is_the_basis_of_the_next(
 ) -> None:
     assert basis_of(warehouse, built(1, 0)) is None
     path = next(files)
-    record_basis(warehouse, path, built(1, 0), None)
+    record_basis(warehouse, path, built(1, 0), is_update=False)
 
     assert basis_of(warehouse, built(1, 0)) == Basis(path, 1)
 
@@ -278,7 +280,7 @@ def test_the_file_of_the_last_build_is_the_basis_of_the_next(
 def test_a_file_is_no_basis_after_anything_but_its_own_build(
     warehouse: Settings, files: Iterator[Path]
 ) -> None:
-    record_basis(warehouse, next(files), built(1, 0), None)
+    record_basis(warehouse, next(files), built(1, 0), is_update=False)
 
     assert basis_of(warehouse, None) is None  # a new warehouse
     assert basis_of(warehouse, built(1, 1)) is None  # of a load that was built again
@@ -287,7 +289,7 @@ def test_a_file_is_no_basis_after_anything_but_its_own_build(
 
 
 def test_a_basis_that_is_cleared_is_none(warehouse: Settings, files: Iterator[Path]) -> None:
-    record_basis(warehouse, next(files), built(1, 0), None)
+    record_basis(warehouse, next(files), built(1, 0), is_update=False)
     clear_basis(warehouse)
 
     assert basis_of(warehouse, built(1, 0)) is None
@@ -296,7 +298,7 @@ def test_a_basis_that_is_cleared_is_none(warehouse: Settings, files: Iterator[Pa
 def test_a_basis_of_other_columns_or_of_another_version_is_none(
     warehouse: Settings, files: Iterator[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    record_basis(warehouse, next(files), built(1, 0), None)
+    record_basis(warehouse, next(files), built(1, 0), is_update=False)
     monkeypatch.setitem(published.TABLES, "gold_kpi", ("symbol",))
     assert basis_of(warehouse, built(1, 0)) is None
 
@@ -310,8 +312,19 @@ def test_a_file_is_written_anew_after_many_that_started_from_one_another(
     basis, started = None, 0
     for number in range(UPDATES + 2):
         path, build = next(files), built(number, number)
-        record_basis(warehouse, path, build, basis)
+        record_basis(warehouse, path, build, is_update=basis is not None)
         basis = basis_of(warehouse, build)
         started += basis is not None
 
     assert started == UPDATES + 1
+
+
+def test_a_file_that_was_written_anew_starts_the_count_again(
+    warehouse: Settings, files: Iterator[Path]
+) -> None:
+    for number in range(UPDATES):
+        record_basis(warehouse, next(files), built(number, number), is_update=number > 0)
+    record_basis(warehouse, next(files), built(UPDATES, UPDATES), is_update=False)
+    record_basis(warehouse, next(files), built(UPDATES + 1, UPDATES + 1), is_update=True)
+
+    assert basis_of(warehouse, built(UPDATES + 1, UPDATES + 1)) is not None
