@@ -46,7 +46,7 @@ def stock_maintenance() -> None:
         day = params["day"]
         return compact_lake(date.fromisoformat(day) if day else None).written
 
-    @task(pool="warehouse")
+    @task(pool="warehouse", execution_timeout=timedelta(minutes=10))
     def apply_retention() -> None:
         """Delete rows of RAW, silver's trades and objects of `bronze/` after their retention."""
         from app.warehouse.tasks import apply_retention

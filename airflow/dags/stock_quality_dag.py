@@ -50,14 +50,15 @@ def stock_quality() -> None:
         if not is_build_recorded():
             raise AirflowSkipException("Nothing has been built yet.")
 
-    @task(pool="warehouse", execution_timeout=timedelta(minutes=20))
+    # Loads wait while one of these has the pool's slot, and come before the next.
+    @task(pool="warehouse", execution_timeout=timedelta(minutes=10))
     def data_tests() -> int:
         """Run all data tests on all rows; return their number."""
         from app.warehouse.tasks import data_tests
 
         return data_tests().tests
 
-    @task(pool="warehouse", execution_timeout=timedelta(minutes=30))
+    @task(pool="warehouse", execution_timeout=timedelta(minutes=10))
     def audit(params: dict[str, str | None]) -> int:
         """Compute candles anew from trades; fail with the differences. Return their number."""
         from app.warehouse.tasks import audit, audited_dates

@@ -21,19 +21,22 @@ RAW_STOCKS = Asset(name="raw_stocks", uri="x-tickhouse://warehouse/raw")
     start_date=datetime(2024, 1, 1, tzinfo=UTC),
     catchup=False,
     max_active_runs=1,
-    dagrun_timeout=timedelta(minutes=65),
+    dagrun_timeout=timedelta(minutes=45),  # tasks before it in the pool, then two tries
     on_failure_callback=run_failed,
     default_args={
         "retries": 1,
         "retry_delay": timedelta(seconds=5),
+        "priority_weight": 10,  # as stock_pipeline
+        "weight_rule": "absolute",
         **CALLBACKS,
     },
     doc_md=__doc__,
     tags=["tickhouse"],
 )
 def stock_transform() -> None:
-    # Seconds as a rule; after a change of the dbt project all models are built.
-    @task(pool="warehouse", execution_timeout=timedelta(minutes=30))
+    # Seconds, also of all models after a change of the dbt project; a rebuild that was interrupted
+    # is continued by each try, in passes.
+    @task(pool="warehouse", execution_timeout=timedelta(minutes=10))
     def dbt_build() -> str:
         """Build and test silver and gold; return the path of the file that readers open."""
         from app.warehouse.tasks import build

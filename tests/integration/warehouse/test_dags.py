@@ -159,10 +159,25 @@ def test_minute_in_airflow_loads_builds_and_then_has_nothing_to_do(
     assert published.current_path(settings) is not None
 
 
-def test_dags_are_read_without_error(tmp_path: Path) -> None:
-    output = run_in_airflow(airflow_environment(tmp_path / "airflow"))
+def test_dags_are_read_and_loads_and_builds_come_first_in_the_pool(tmp_path: Path) -> None:
+    output = run_in_airflow(
+        airflow_environment(tmp_path / "airflow"),
+        "tasks = [t for d in bag.dags.values() for t in d.tasks if t.pool == 'warehouse']\n"
+        "print({t.task_id: (t.priority_weight, str(t.weight_rule),\n"
+        "    t.execution_timeout.total_seconds() / 60, t.retries + 1) for t in tasks})\n"
+        "print(bag.dags['stock_pipeline'].dagrun_timeout.total_seconds() / 60)\n",
+    )
 
-    assert "['stock_maintenance', 'stock_pipeline', 'stock_quality', 'stock_transform']" in output
+    dags, pool, run_minutes = map(literal_eval, output.splitlines()[-3:])
+    assert dags == ["stock_maintenance", "stock_pipeline", "stock_quality", "stock_transform"]
+    weights = {task: weight for task, (weight, _, _, _) in pool.items()}
+    first = {task for task, (_, rule, _, _) in pool.items() if rule == "absolute"}
+    assert first == {"load", "dbt_build"}
+    assert min(weights[task] for task in first) > max(
+        weights[task] for task in weights.keys() - first
+    )
+    _, _, minutes, tries = pool["load"]
+    assert run_minutes > 2 * max(pool[task][2] for task in pool) + minutes * tries
 
 
 @pytest.mark.drill
@@ -204,7 +219,7 @@ def test_a_run_that_timed_out_is_reported(
     )
     output = run_in_airflow(airflow_environment(airflow_home, settings), SYNCED + then)
 
-    assert "Run late of DAG stock_pipeline was stopped after 15 minutes" in output
+    assert "Run late of DAG stock_pipeline was stopped after 30 minutes" in output
     assert failing_tasks(settings).keys() == {"stock_pipeline.extract"}
 
 
