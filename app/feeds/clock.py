@@ -1,5 +1,4 @@
-"""A monotonic wall clock for the producer: starts at the system time and ignores later changes of
-it.
+"""The producer's clock: starts at the system time and ignores later changes of it.
 
 All code in the producer that reads the time or sleeps uses one injected clock. With
 `SteadyClock(speed=30)` ten minutes pass in twenty seconds. Each process has its own clock, because
@@ -12,7 +11,7 @@ import asyncio
 import time
 from typing import Protocol
 
-# counts a laptop's sleep; where it is missing (macOS), the monotonic clock does
+# counts time asleep; on macOS, which lacks it, CLOCK_MONOTONIC does
 _STEADY = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
@@ -23,14 +22,14 @@ class Clock(Protocol):
         """Return the current time."""
 
     def move_forward(self, ms: int) -> None:
-        """Advance the clock by `ms` for good, when trades show that the time is later."""
+        """Advance the clock permanently by `ms`, because trades show that the time is later."""
 
     async def sleep(self, ms: float) -> None:
         """Wait until `ms` have passed on this clock."""
 
 
 class SteadyClock:
-    """The clock of a process; changes of the system clock after the start do not affect it.
+    """The clock of a process. Changes of the system clock after the start do not affect it.
 
     :param speed: how many seconds of this clock pass per second.
     """
@@ -53,7 +52,7 @@ class SteadyClock:
 
 
 class ManualClock:
-    """A clock that tests and playback advance explicitly; sleeping on it advances it, too."""
+    """A clock that tests and playback advance explicitly. Sleeping on it advances it, too."""
 
     def __init__(self, now_ms: int) -> None:
         self._now_ms = now_ms

@@ -1,4 +1,4 @@
-"""Read times from HTTP headers (`Date`, `Age`, `Retry-After`): pure."""
+"""Read times from HTTP headers (`Date`, `Age`, `Retry-After`): pure functions."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from math import ceil
 from typing import NamedTuple
 
 MOST_WAIT_MS = 3_600_000
-"""The longest wait that is accepted from a server; a longer one may be its mistake."""
+"""The longest wait that is accepted from a server; a longer one is probably a mistake."""
 LATER_BY_UP_TO = 1.1
-"""Jitter: clients that wait for one server must not all come back at once."""
+"""Factor of the jitter: clients that wait for one server must not all return at once."""
 
 _AGE = re.compile(r"[0-9]{1,9}")
 _WAIT = re.compile(r"[0-9]+(\.[0-9]+)?")
 
 
 def date_ms_of(date: str | None, age: str | None = None) -> int | None:
-    """Return when the server made its answer, in UNIX ms; None if `Date` is missing or malformed.
+    """Return when the server created its response, in UNIX ms; None if `Date` is unusable.
 
-    :param date: the header `Date`, in whole seconds: the server's clock was up to a second later.
-    :param age: the header `Age` of an answer from a cache; ignored if it is not a number.
+    :param date: the `Date` header, in whole seconds. The server's clock was up to a second later.
+    :param age: the `Age` header of a cached response; ignored if it is not a number.
     """
     moment = _moment(date or "")
     if moment is None:
@@ -33,17 +33,17 @@ def date_ms_of(date: str | None, age: str | None = None) -> int | None:
 class RetryAfter(NamedTuple):
     """When a server asks to be tried again.
 
-    :ivar text: the header `Retry-After`, in seconds or as an HTTP date; None if it is missing.
-    :ivar date_ms: when the server made the answer, in UNIX ms by its own clock, if it is known.
+    :ivar text: the `Retry-After` header, in seconds or as an HTTP date; None if it is missing.
+    :ivar date_ms: when the server created the response, in UNIX ms by its own clock, if known.
     """
 
     text: str | None = None
     date_ms: int | None = None
 
     def wait_ms(self, now_ms: int) -> int | None:
-        """Return how long to wait, at most an hour; None if the answer does not ask for a wait.
+        """Return how long to wait, at most an hour; None if the response does not ask for a wait.
 
-        :param now_ms: used in place of the server's clock if the answer has no date.
+        :param now_ms: used in place of the server's clock if the response has no date.
         """
         text = (self.text or "").strip()
         if _WAIT.fullmatch(text):
@@ -60,7 +60,7 @@ def _ms(moment: datetime) -> int:
 
 
 def _moment(text: str) -> datetime | None:
-    """Parse an HTTP date in any of the three formats of RFC 9110; one without a zone is in GMT."""
+    """Parse an HTTP date in any of the three formats of RFC 9110. Without a zone it is in GMT."""
     text = text.strip()
     try:
         moment = parsedate_to_datetime(text)
@@ -68,5 +68,5 @@ def _moment(text: str) -> datetime | None:
         return None
     if moment.tzinfo is not None:
         return moment
-    # The form of asctime ends in its year; what ends in letters names a zone that is not known.
+    # The asctime format ends with the year; other texts end with an unknown time zone.
     return moment.replace(tzinfo=UTC) if text[-1].isdigit() else None

@@ -1,4 +1,4 @@
-"""How long to wait before connecting again: exponential backoff with jitter."""
+"""How long to wait before a new connection attempt: exponential backoff with jitter."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from app.feeds.http_headers import LATER_BY_UP_TO
 class Backoff:
     """The wait before each connection attempt: none at first, then exponential with jitter.
 
-    At most 60 s. After a 5xx answer it starts at 5 s and after 429 at 60 s, both limited to five
-    minutes. A time that the server asks for is respected, plus up to a tenth.
+    The wait is at most 60 s. After a 5xx response it starts at up to 5 s, after 429 at up to 60 s;
+    both are limited to five minutes. A wait that the server asks for is the minimum, extended by up
+    to a tenth.
     """
 
     CAP_S = 60.0
@@ -46,5 +47,5 @@ class Backoff:
         return longest_s * self._rng.uniform(0.5, 1.0)
 
     def reset(self) -> None:
-        """Start over: the connection was stable."""
+        """Start over, because the connection was stable."""
         self._attempts = 0

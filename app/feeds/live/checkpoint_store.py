@@ -1,4 +1,4 @@
-"""Store the coverage checkpoint once the messages made before it are in Kafka."""
+"""Store the coverage checkpoint once all earlier messages are in Kafka."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class _PendingCheckpoint(NamedTuple):
 
 
 class CheckpointStore:
-    """The checkpoints of a session, of which one at a time is written in a thread.
+    """The checkpoints of a session. A thread writes one at a time.
 
     :param path: the file; see `stored_checkpoint`.
     :param server: the address of the server, whose feed is known.
@@ -44,12 +44,12 @@ class CheckpointStore:
         self._storing: asyncio.Task[None] | None = None
 
     def each_second(self) -> None:
-        """Store how far the feed is covered, as far as the messages are in Kafka."""
+        """Store the coverage checkpoint, as far as its messages are in Kafka."""
         if self._storing is not None and not self._storing.done():
             return
         pending = self._pending
         if pending is not None and pending.corrections != self._outbox.corrections:
-            pending = None  # it covers what was found to be lost
+            pending = None  # it counts messages as covered that are lost
         if pending is not None and self._outbox.delivered_up_to >= pending.number:
             self._storing = asyncio.create_task(self._store(pending.checkpoint))
             pending = None
@@ -59,13 +59,13 @@ class CheckpointStore:
         self._pending = pending
 
     async def finish(self) -> None:
-        """Store the last checkpoint, once the outbox has finished."""
+        """Store the last checkpoint, after the outbox has finished."""
         if self._storing is not None:
             await self._storing
         await self._store(self._session.checkpoint())
 
     async def _store(self, checkpoint: CoverageCheckpoint) -> None:
-        """Store a checkpoint; neither a full nor a slow disk stops the producer."""
+        """Store a checkpoint. Neither a full nor a slow disk stops the producer."""
         try:
             checkpoint = msgspec.structs.replace(checkpoint, server=self._server)
             await asyncio.to_thread(store_checkpoint, self._path, checkpoint)
@@ -78,7 +78,7 @@ class CheckpointStore:
 
 
 def stored_checkpoint(path: Path) -> CoverageCheckpoint | None:
-    """Return the checkpoint of the previous run, None without one.
+    """Return the checkpoint of the previous run; None without one.
 
     :raises TickhouseError: the file cannot be read.
     """

@@ -1,11 +1,11 @@
 """Detect a wrong clock and trades with wrong times: pure.
 
-There are three time sources: the machine's clock, the `Date` of the vendor's servers, and the times
-of trades, in which each symbol has one vote, however often it trades. The clock counts as wrong
-only when the other two agree against it. See `docs/producer.md`.
+There are three time sources: the machine's clock, the `Date` header of the vendor's servers, and
+the times of trades, in which each symbol has one vote, however often it trades. The clock counts as
+wrong only if the other two agree against it. See `docs/producer.md`.
 
-A lag is the producer's clock minus the time that it is compared with, in ms: positive when trades
-arrive late or the clock is ahead, negative when trades come from the future or the clock is behind.
+A lag is the producer's clock minus the time it is compared with, in ms: positive if trades arrive
+late or the clock is ahead, negative if trades are ahead of the clock or the clock is behind.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ FEWEST_SYMBOLS = 3
 MAX_MOVE_MS = 7 * 86_400_000
 """A clock that is further behind is not corrected."""
 DATE_VALID_MS = 20 * 60_000
-"""How long a Date is used: quotes are requested at least every 15 minutes, even at night."""
+"""How long a Date is used. Quotes are requested at least every 15 minutes, even at night."""
 UNVERIFIED_MS = 120_000
-"""How long after a start a symbol's watermark waits for a Date, its trades, or those of most
-others.
+"""How long after a start a symbol's watermark waits for a Date, its own trades, or trades of most
+symbols.
 """
 _FEWEST_TO_NAME = 3
 
@@ -44,7 +44,7 @@ _FEWEST_TO_NAME = 3
 class Disagreement(NamedTuple):
     """A symbol whose trades carry a wrong time.
 
-    :ivar lag_ms: how far behind the true time they are stamped; negative when ahead of it.
+    :ivar lag_ms: how far their times are behind the true time; negative if they are ahead.
     """
 
     symbol: str
@@ -54,11 +54,11 @@ class Disagreement(NamedTuple):
 class ClockSkew:
     """Compares the three time sources of a producer.
 
-    Pass it each Date (`date_received`) and the times of each frame's trades (`observe`); read
-    `behind_ms` after each of them and `newest_t` before each watermark.
+    Pass it each Date (`date_received`) and the times of each frame's trades (`observe`). Read
+    `behind_ms` after each of them, and `newest_t` before each watermark.
 
     :ivar symbols: the number of subscribed symbols.
-    :ivar is_too_far_behind: whether the clock is further behind than is corrected.
+    :ivar is_too_far_behind: whether the clock is too far behind to be corrected.
     """
 
     def __init__(self, now_ms: int, symbols: int) -> None:
@@ -80,16 +80,16 @@ class ClockSkew:
     def moved_ms(self) -> int:
         """By how much the clock was moved in total.
 
-        Zero when trades or the vendor's Date have since shown the clock ahead by as much: the
-        system clock was corrected gradually, or the move was wrong, and a restart should not repeat
-        it.
+        It is zero if trades or the vendor's Date have since shown the clock to be ahead by the same
+        amount: either the system clock was corrected gradually, or the move was wrong. In both
+        cases a restart must not repeat the move.
         """
         taken_back = self._lag_ms > self._moved_ms - TOLERANCE_MS
         return 0 if taken_back else self._moved_ms
 
     @property
     def ahead_ms(self) -> int:
-        """How far the clock is ahead of the vendor's, unless symbols support the clock; else 0."""
+        """How far the clock is ahead of the vendor's; 0 if more symbols agree with the clock."""
         return self._ahead_ms
 
     @property
@@ -104,18 +104,18 @@ class ClockSkew:
 
     @property
     def date_is_alone(self) -> bool:
-        """Whether the vendor's Date contradicts the clock while symbols agree with the clock."""
+        """Whether the vendor's Date contradicts the clock, but more symbols support the clock."""
         return self._suspects_clock and self._for_clock > self._for_date
 
     def resume_from(self, checkpoint: CoverageCheckpoint, now_ms: int) -> int:
         """Compare the system clock with `checkpoint`, which the previous run stored.
 
-        A clock that is right, or was corrected meanwhile, is past the checkpoint. One that is
-        before it by at most as much as the previous run had moved its clock is still behind by the
-        same amount. Within the tolerance it may also have been corrected, and continues at the
-        checkpoint.
+        A clock that is right, or was corrected in the meantime, is past the checkpoint. A clock
+        that is before it by at most the amount by which the previous run had moved its clock is
+        still behind by that amount. Within the tolerance it may also have been corrected, and
+        continues at the checkpoint.
 
-        :returns: by how many ms a clock that starts at `now_ms` has to be moved forward.
+        :returns: the ms by which a clock that starts at `now_ms` has to be moved forward.
         """
         before_ms = checkpoint.at_ms - now_ms
         if 0 < before_ms <= TOLERANCE_MS:
@@ -128,13 +128,13 @@ class ClockSkew:
         return self._moved_ms
 
     def date_received(self, date_ms: int, sent_ms: int, received_ms: int) -> None:
-        """Take a `Date`, which has whole seconds, into account.
+        """Process a `Date`, which has whole seconds.
 
         Consecutive dates narrow down the server's time as long as they do not contradict each
         other.
 
-        :param sent_ms: when the request was sent and `received_ms` when it was answered, by this
-            clock.
+        :param sent_ms: when the request was sent, by this clock.
+        :param received_ms: when the response arrived, by this clock.
         """
         low_ms, high_ms, since_ms = sent_ms - date_ms - 1_000, received_ms - date_ms, received_ms
         if (known := self._date) and max(low_ms, known.low_ms) <= min(high_ms, known.high_ms):
@@ -144,9 +144,9 @@ class ClockSkew:
         self._must_judge = True
 
     def observe(self, trades: Iterable[tuple[str, int]], received_at: int) -> bool:
-        """Take the trades of a frame into account: the symbol and time of each.
+        """Process the trades of a frame: the symbol and time of each.
 
-        :returns: whether any of them comes from the future (`is_future`).
+        :returns: whether any of them is ahead of the clock (`is_future`).
         """
         second = received_at // 1_000
         latest = received_at - self._ahead_ms + FUTURE_MS
@@ -180,11 +180,10 @@ class ClockSkew:
         return t > now_ms - self._ahead_ms + FUTURE_MS
 
     def is_wrong(self, symbol: str) -> bool | None:
-        """Return whether trades of `symbol` from the future have a wrong time, rather than the
-        clock.
+        """Return whether trades of `symbol` ahead of the clock are wrong, rather than the clock.
 
-        A Date or more than half of the symbols decide, and only with what was received since the
-        first such trade: before it the machine may have been suspended.
+        This is decided by a Date or by more than half of the symbols, based only on what was
+        received since the first such trade, because before it the machine may have been suspended.
 
         :returns: None while it cannot be known.
         """
@@ -195,17 +194,17 @@ class ClockSkew:
             return True if self._clock_is_confirmed(since_ms) else None
         if date.high_ms >= -TOLERANCE_MS or self._for_clock > self._for_date:
             return True
-        return None  # the clock is behind, and no symbol that shows it has traded yet
+        return None  # the clock is behind, but no symbol that shows it has traded yet
 
     def behind_ms(self, now_ms: int) -> int:
-        """Return by how many ms the clock is behind and has to be moved forward; usually 0."""
+        """Return the ms by which the clock has to be moved forward; usually 0."""
         if not self._must_judge:
             return 0
         self._must_judge = False
         return self._judge(now_ms)
 
     def each_second(self, now_ms: int) -> int:
-        """Return the same after a new evaluation; to be called about once a second."""
+        """Evaluate again, about once a second; return the same as `behind_ms`."""
         self._must_judge = False
         return self._judge(now_ms)
 
@@ -227,7 +226,7 @@ class ClockSkew:
     def lag_ms(self, now_ms: int) -> int:
         """Return how late trades arrive by this clock, if later than the tolerance; else 0.
 
-        A feed that has been silent for a minute longer than it was late has nothing more to send.
+        After a silence that is a minute longer than the lag, no more late trades are expected.
         """
         late_ms = min(self._lag_ms, LONGEST_LAG_MS)
         if now_ms - self._received_at_ms > late_ms + RECENT_MS:
@@ -237,8 +236,9 @@ class ClockSkew:
     def newest_t(self, symbol: str, now_ms: int) -> int:
         """Return the time up to which the feed has sent the trades of `symbol`.
 
-        That is now, or earlier by as much as the clock is ahead. While trades of all symbols or of
-        this one arrive late, it is the receipt of the last of them minus their lag.
+        This is the current time, or earlier if the clock is ahead. While trades of most symbols, or
+        of this one, arrive late, it is the time at which the last of them was received minus their
+        lag.
         """
         stamps = self._stamps.get(symbol)
         if stamps is None and not self._is_verified(now_ms):
@@ -254,11 +254,11 @@ class ClockSkew:
         return newest_t
 
     def disagreements(self, now_ms: int) -> list[Disagreement]:
-        """Return the symbols that traded in the last second and carry a wrong time.
+        """Return the symbols that traded in the last two seconds and carry a wrong time.
 
-        Ahead: three seconds of trades agree. Behind: five do, because single trades are reported
-        late. Symbols whose last trades are older may only have been late with all others. Without a
-        Date more than half of all symbols have to agree on the time.
+        A symbol counts as ahead if three seconds of trades agree, and as behind if five do, because
+        single trades are reported late. Symbols whose last trades are older may only have been late
+        like all others. Without a Date, more than half of all symbols have to agree on the time.
         """
         agreeing = sum(abs(v - self._lag_ms) <= TOLERANCE_MS for v in self._votes(now_ms))
         if self._date is None and 2 * agreeing <= self.symbols:
@@ -287,14 +287,15 @@ class ClockSkew:
             self._stamps.pop(symbol, None)
 
     def _is_verified(self, now_ms: int) -> bool:
-        """Return whether a Date or most symbols have shown how far the clock is ahead."""
+        """Return whether a Date or most symbols have shown how far the clock is ahead.
+
+        After `UNVERIFIED_MS` it is no longer waited for.
+        """
         known = self._date is not None or 2 * len(self._stamps) > self.symbols
         return known or now_ms - self._started_ms > UNVERIFIED_MS
 
     def _clock_is_confirmed(self, since_ms: int) -> bool:
-        """Return whether trades of more than half of all symbols have agreed with the clock since
-        then.
-        """
+        """Return whether more than half of all symbols agreed with the clock since `since_ms`."""
         in_time = sum(
             stamps.received_at_ms >= since_ms and abs(stamps.lags_ms[-1]) <= NEAR_MS
             for stamps in self._stamps.values()
@@ -339,7 +340,10 @@ class ClockSkew:
         return explained
 
     def _late_ms(self, votes: list[int], was_late: bool) -> int:
-        """Return how late the trades of most symbols are: from 2 s until less than 1 s."""
+        """Return how late the trades of most symbols are.
+
+        Lateness begins above 2 s and ends at 1 s or less.
+        """
         if not votes:
             return 0
         clock_is_right = self._date is not None and self._date.agrees
@@ -349,9 +353,7 @@ class ClockSkew:
         return late_ms if speaks and late_ms > TOLERANCE_MS / (1 + was_late) else 0
 
     def _behind_date_ms(self, date: ServerDate, explained: list[int]) -> int:
-        """Return how far the clock is behind the Date, if more symbols agree with the Date than the
-        clock.
-        """
+        """Return how far the clock is behind the Date, if more symbols agree with the Date."""
         if date.high_ms >= -TOLERANCE_MS or self._for_date <= self._for_clock:
             return 0
         return -min(max(median_high(explained), date.low_ms), date.high_ms)

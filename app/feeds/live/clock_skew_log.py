@@ -9,13 +9,13 @@ from app.contracts import FUTURE_MS
 from app.feeds.live.clock_skew import MAX_MOVE_MS, ClockSkew, Disagreement
 
 MOST_NAMES = 20
-"""Symbols beyond this number are only counted in a log line."""
+"""Symbols beyond this number are counted, but not named, in a log line."""
 
 log = logging.getLogger(__name__)
 
 
 class SkewLog:
-    """Warns when a fault that `skew` has found begins, and when it is over."""
+    """Warns when a fault that `skew` has found begins, and logs when it ends."""
 
     def __init__(self, skew: ClockSkew) -> None:
         self._skew = skew
@@ -23,8 +23,9 @@ class SkewLog:
         self._named: set[str] = set()
 
     def continued(self, ms: int) -> None:
-        """Log that the producer continues with the previous run's clock, `ms` ahead of the
-        system's.
+        """Log that the producer continues with the previous run's clock.
+
+        :param ms: how far that clock is ahead of the system's.
         """
         log.warning(
             "this machine's clock is %.1f s behind the clock of the previous run; the producer "
@@ -42,7 +43,7 @@ class SkewLog:
         )
 
     def rejected(self, symbols: Iterable[str]) -> None:
-        """Log that trades of `symbols` were rejected because they come from the future."""
+        """Log that trades of `symbols` were rejected because their times are ahead of the clock."""
         self._name([self._skew.newest_of(symbol) for symbol in dict.fromkeys(symbols)])
 
     def each_second(self, now_ms: int) -> None:

@@ -20,13 +20,12 @@ from app.settings import Settings
 
 
 def run(settings: Settings, record: Path | None = None) -> None:
-    """Publish the feed until SIGTERM or SIGINT; SIGHUP reads the file of symbols again.
+    """Publish the feed until SIGTERM or SIGINT. SIGHUP reads the symbols file again.
 
     :param record: a file to which every frame is appended (`app.feeds.live.recording_file`).
-    :raises TickhouseError: the key is missing, rejected or in use, the namespace holds another
-        feed, another producer runs on this data folder, a topic is not configured as required,
-        Kafka accepts no more messages or has rejected some for good, or `record` is a file of
-        something else.
+    :raises TickhouseError: the key is missing, rejected or in use; the namespace holds another
+        feed; another producer uses this data folder; a topic is misconfigured; Kafka accepts no
+        more messages or has rejected some permanently; or `record` is not a recording.
     """
     check_feed(settings, "live", "simulated")
     _check_address(settings)

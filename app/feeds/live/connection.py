@@ -19,12 +19,12 @@ from app.feeds.messages.outgoing import Outgoing
 from app.feeds.vendor import FeedSocket, OnDate, Unavailable, Vendor
 
 STABLE_MS = 10_000
-"""After a connection that lasted this long the next attempt is made at once."""
+"""After a connection that lasted this long, the next attempt is made at once."""
 CLOSE_TIMEOUT_S = 1.0
 SEND_TIMEOUT_S = 10.0
-"""A server that accepts no data for this long counts as gone."""
+"""A server that accepts no data for this long is considered dead."""
 FRAMES_AT_ONCE = 64
-"""How many frames that wait in the socket may be coalesced before they are sent."""
+"""How many frames waiting in the socket may be coalesced before they are sent."""
 _SECOND_MS = 1_000
 
 log = logging.getLogger(__name__)
@@ -33,13 +33,13 @@ log = logging.getLogger(__name__)
 class FeedConnection:
     """The connections of one API key, one after the other.
 
-    :param number: the vendor's connection number, from 1; it is part of connection names and log
-        lines.
-    :param offer: receives what is to be sent, in order.
+    :param number: the vendor's connection number, from 1; part of connection names and log lines.
+    :param offer: receives the messages to send, in order.
     :param room: cleared while nothing more may be read from the socket.
-    :param on_feed: called, before all else of a connection, once its server provides `feed`.
+    :param on_feed: called once the server of a new connection is known to provide `feed`, before
+        any of its frames is processed.
     :param on_date: receives the server's time from a handshake (`app.feeds.vendor.OnDate`).
-    :param recorder: receives every event, if there is one.
+    :param recorder: receives every event, if given.
     :ivar symbols: the symbols to subscribe; may be changed at any time.
     """
 
@@ -74,7 +74,7 @@ class FeedConnection:
         self._ending = False
 
     async def run(self) -> None:
-        """Open one connection after the other, until `end`.
+        """Open one connection after the other, until `end` is called.
 
         :raises BadKeyError: the vendor rejects the API key.
         :raises SourceError: the server provides another feed.
@@ -153,11 +153,12 @@ class FeedConnection:
                 await self._room.wait()
             count += 1
             if not count % FRAMES_AT_ONCE:
-                await asyncio.sleep(0)  # buffered frames do not yield to other tasks
+                await asyncio.sleep(0)  # reading buffered frames does not yield to other tasks
 
     async def _watch(self, socket: FeedSocket, connection: str, asked: dict[str, None]) -> None:
-        """Check every second that the connection is alive and subscriptions are current; end when
-        dead.
+        """Check each second that the connection is alive and its subscriptions are current.
+
+        Return when the connection is dead.
         """
         while True:
             await self._clock.sleep(_SECOND_MS)
@@ -198,7 +199,7 @@ class FeedConnection:
             if self._recorder:
                 self._recorder.unsubscribed(connection, gone)
             for symbol in (*gone, *self._session.rejected_symbols(connection)):
-                asked.pop(symbol, None)  # there may be room for a rejected one now
+                asked.pop(symbol, None)  # a rejected symbol may fit now
         if new := [symbol for symbol in wanted if symbol not in asked]:
             await socket.subscribe(new)
             self._session.subscribed(connection, new)
@@ -231,7 +232,7 @@ async def _in_time() -> AsyncIterator[None]:
 
 
 async def _ended(task: asyncio.Task[None]) -> None:
-    """Cancel `task` if it still runs; raise what it ended with."""
+    """Cancel `task` if it still runs; raise the error it ended with."""
     task.cancel()
     with suppress(asyncio.CancelledError):
         await task

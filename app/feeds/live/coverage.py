@@ -13,7 +13,10 @@ from app.folders import sync_folder
 
 
 class Coverage:
-    """When one symbol was subscribed on an open connection, by the clock as it was at the time."""
+    """When one symbol was subscribed on an open connection.
+
+    Times are those of the clock at the time, before later moves.
+    """
 
     def __init__(self) -> None:
         self._closed: dict[int, int] = {}
@@ -38,9 +41,10 @@ class Coverage:
         self._closed[minute] = min(self._closed.get(minute, 0) + covered_ms, MINUTE_MS)
 
     def lose(self, from_ms: int, to_ms: int) -> None:
-        """Remove a span whose messages were lost from coverage.
+        """Remove a span from coverage because its messages were lost.
 
-        For closed connections only the sum per minute is known; it loses the whole span.
+        Of closed connections only the sum per minute is known; the whole span is subtracted from
+        it.
         """
         taken: dict[int, int] = {}
         kept: list[tuple[int, int]] = []
@@ -57,8 +61,9 @@ class Coverage:
             self._closed[minute] = max(0, covered_ms - lost_ms)
 
     def moved_forward(self, at_ms: int, ms: int) -> None:
-        """Skip `ms` after `at_ms`, by which the clock was moved and in which nothing can be
-        received.
+        """Exclude the `ms` after `at_ms` by which the clock was moved.
+
+        Nothing can be received in this time.
         """
         if self._since is not None:
             self._earlier.append((self._since, at_ms))
@@ -79,7 +84,7 @@ class Coverage:
         self._since = max(self._since, end_ms)
 
     def covered_ms(self, minute: int, now_ms: int) -> int:
-        """Return how much of `minute` is covered up to `now_ms`."""
+        """Return how many ms of `minute` are covered up to `now_ms`."""
         received_ms = sum(
             _shared_ms(minute, start, end) for start, end in self._connected_spans(now_ms)
         )
@@ -94,7 +99,7 @@ class Coverage:
             self._since = max(self._since, minute)
 
     def _connected_spans(self, until_ms: int) -> list[tuple[int, int]]:
-        """Return the covered spans since coverage started, up to `until_ms`, without gaps."""
+        """Return the covered spans up to `until_ms` since coverage started, excluding gaps."""
         if self._since is None:
             return []
         parts = (*self._earlier, (self._since, until_ms))
@@ -114,10 +119,10 @@ def _shared_ms(minute: int, start_ms: int, end_ms: int) -> int:
 class CoverageCheckpoint(Struct):
     """The coverage of the feed at a point in time.
 
-    :ivar at_ms: the producer's clock.
-    :ivar covered: for each symbol, the minutes whose coverage is not final, and their coverage.
-    :ivar moved_ms: how far that clock was moved ahead of the system's (`ClockSkew.moved_ms`).
-    :ivar server: the address of the server that it was received from, whose feed was verified.
+    :ivar at_ms: the time by the producer's clock.
+    :ivar covered: for each symbol, the covered ms of those minutes whose coverage is not final.
+    :ivar moved_ms: how far that clock was ahead of the system's (`ClockSkew.moved_ms`).
+    :ivar server: the address of the server that the feed came from, after its feed was verified.
     """
 
     at_ms: int
@@ -129,7 +134,7 @@ class CoverageCheckpoint(Struct):
 def load_checkpoint(path: Path) -> CoverageCheckpoint | None:
     """Load the checkpoint stored in `path`; None if the file does not exist.
 
-    :raises msgspec.DecodeError: the file holds something else.
+    :raises msgspec.DecodeError: the file is not a checkpoint.
     """
     try:
         return msgspec.json.decode(path.read_bytes(), type=CoverageCheckpoint)
@@ -138,7 +143,7 @@ def load_checkpoint(path: Path) -> CoverageCheckpoint | None:
 
 
 def store_checkpoint(path: Path, checkpoint: CoverageCheckpoint) -> None:
-    """Replace the checkpoint in `path` atomically and wait for the disk.
+    """Replace the checkpoint in `path` atomically, and wait until it is on disk.
 
     :raises OSError: there is no space, or the disk reports an error.
     """

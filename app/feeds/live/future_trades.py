@@ -1,4 +1,4 @@
-"""Hold back trades from the future until it is known whose time is wrong: pure."""
+"""Hold back trades ahead of the clock until it is known which time is wrong: pure."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from app.contracts import Trade, Trades
 MAX_WAIT_MS = 30_000
 """A time more than a minute ahead stays ahead for this long, so no watermark passes it."""
 MAX_PENDING_BYTES = 8 * 1024 * 1024
-"""Limit for the frames held back; beyond it the oldest are decided without waiting."""
+"""Limit for the frames held back; beyond it, the oldest trades are decided without waiting."""
 
 
 class PendingTrades(NamedTuple):
     """One symbol's trades of one frame.
 
-    :ivar raw: the frame they came in.
+    :ivar raw: the frame that contained them.
     """
 
     message: Trades
@@ -32,10 +32,10 @@ class Released(NamedTuple):
 
 
 class FutureTrades:
-    """A queue of trades from the future.
+    """A queue of trades ahead of the clock.
 
-    :param is_future: whether a trade of one time, received at another, is too far ahead.
-    :param is_wrong: whether such trades of a symbol have a wrong time; None while it is unknown.
+    :param is_future: returns whether a trade's time is too far ahead of the given clock.
+    :param is_wrong: returns whether the times of a symbol's trades are wrong; None if unknown.
     """
 
     def __init__(
@@ -52,10 +52,10 @@ class FutureTrades:
         return bool(self._pending)
 
     def take(self, message: Trades, raw: bytes) -> tuple[Trades | None, Trades | None]:
-        """Separate the trades of `message` that come from the future from the others.
+        """Separate the trades of `message` that are ahead of the clock from the others.
 
-        :returns: the others, and those from the future if their time is known to be wrong;
-            otherwise those are held back.
+        :returns: the others, and those ahead if their time is known to be wrong. Otherwise the
+            latter are held back.
         """
         now_ms = message.received_at
         future = [trade for trade in message.trades if self._is_future(trade.t, now_ms)]

@@ -38,12 +38,11 @@ log = logging.getLogger(__name__)
 
 
 class Producer:
-    """The tasks of a running producer: a connection per API key, the tick of each second, the
-    quotes.
+    """The tasks of a running producer: connections (one per API key), a tick per second, quotes.
 
-    It must be created and run in one event loop. All of its tasks use `clock` and `rng`: with
-    `SteadyClock(speed=30)` it runs thirty times as fast. Only waiting for Kafka or for answers to
-    REST calls takes real time.
+    Create and run it in one event loop. All of its tasks use `clock` and `rng`: with
+    `SteadyClock(speed=30)` it runs thirty times as fast. Only waiting for Kafka and for REST
+    responses takes real time.
     """
 
     def __init__(
@@ -89,8 +88,8 @@ class Producer:
     async def run(self, stop: asyncio.Event) -> None:
         """Produce until `stop` is set; then unsubscribe, flush, and log the totals.
 
-        Nothing is made or sent before the server is known to provide the namespace's feed: from
-        its first handshake, or from the checkpoint of an earlier run with the same server.
+        Nothing is published before the server is known to provide the namespace's feed, either from
+        its first handshake or from the checkpoint of an earlier run with the same server.
         """
         if self._knows_server:
             self._begin_feed()
@@ -129,13 +128,13 @@ class Producer:
             self._offer(self._session.resume())
 
     def read_symbols(self) -> None:
-        """Read the file of symbols now, even if it appears unchanged."""
+        """Read the symbols file now, even if it appears unchanged."""
         if self._settings.stocks_symbols_file is None:
             log.warning("STOCKS_SYMBOLS_FILE is not set: the symbols cannot change while this runs")
         self._follow_symbols(at_once=True)
 
     async def _await_kafka(self, stopped: threading.Event) -> None:
-        """Send nothing before the topics exist; messages wait in order until then."""
+        """Send nothing before the topics exist; until then messages wait in order."""
         if await asyncio.to_thread(await_topics, self._settings, stopped.is_set):
             self._outbox.topics_ready()
 
@@ -152,21 +151,19 @@ class Producer:
             self._assign(self._session.symbols)
 
     async def _tick(self) -> None:
-        """Every second: process Kafka's reports, emit watermarks, apply changes of symbols,
-        checkpoint.
-        """
+        """Do each second's work: Kafka's reports, watermarks, changed symbols, the checkpoint."""
         while True:
             await self._clock.sleep(_SECOND_MS)
             self._outbox.serve()
             if not (self._outbox.room.is_set() and self._feed_known.is_set()):
-                continue  # what happens now is reported, in order, once there is room
+                continue  # reported later, in order, once there is room
             self._follow_symbols()
             if self._recorder:
                 self._recorder.second()
             self._offer(self._session.each_second())
             self._rejections.log_if_due(self._clock.now_ms())
             if self._recorder:
-                self._recorder.flush()  # slow: must not come between a tick and its record
+                self._recorder.flush()  # slow: must not run between a tick and its record
             self._log_stale()
             self._checkpoints.each_second()
 
@@ -187,7 +184,7 @@ class Producer:
         self._assign(symbols)
 
     def _assign(self, symbols: tuple[str, ...]) -> None:
-        """Assign each symbol to a connection; existing assignments are kept."""
+        """Assign each symbol to a connection, keeping existing assignments."""
         most = self._settings.finnhub_symbols_per_connection
         self._assigned = spread(symbols, len(self._connections), most, self._assigned)
         for index, connection in enumerate(self._connections):

@@ -18,21 +18,21 @@ TRADELESS_MS, TRADING_MS, CLOSED_MS = 30_000, 120_000, 900_000
 market.
 """
 LIVE_MS = 60_000
-"""A symbol whose last trade is no older than this is live."""
+"""A symbol whose last trade is not older than this has live trades."""
 LEFT_OUT_MS, LONGEST_LEFT_OUT_MS = 300_000, 86_400_000
-"""How long a symbol without a quote is left out at first, doubling up to a day."""
+"""How long a symbol without a quote is skipped at first; the time doubles up to a day."""
 _IDLE_MS = 1_000
 
 log = logging.getLogger(__name__)
 
 
 class QuoteSchedule:
-    """Decides whose quote is requested next: pure.
+    """Decides which symbol's quote is requested next: pure.
 
-    The symbol that is most overdue relative to its interval comes first. Of those never requested,
-    one without live trades comes first.
+    The symbol that is most overdue relative to its interval comes first. Of symbols never
+    requested, those without live trades come first.
 
-    :param last_trade_ms: when a symbol traded last, None if never.
+    :param last_trade_ms: returns when a symbol traded last; None if never.
     """
 
     def __init__(self, feed: FeedName, last_trade_ms: Callable[[str], int | None]) -> None:
@@ -41,7 +41,7 @@ class QuoteSchedule:
         self._asked_ms: dict[str, int] = {}
 
     def next(self, symbols: Sequence[str], now_ms: int) -> str | None:
-        """Return the symbol to request now, None if none is due; it counts as requested."""
+        """Return the symbol to request now; None if none is due. It counts as requested."""
         due = {symbol: self._overdue(symbol, now_ms) for symbol in symbols}
         symbol = max(symbols, key=lambda s: due[s], default=None)
         if symbol is None or due[symbol] < (1.0, 0.0):
@@ -65,7 +65,7 @@ class QuoteSchedule:
 
 
 class _LeftOut(NamedTuple):
-    """A symbol that is not requested until `until_ms`, which is `for_ms` after it was."""
+    """A symbol that is not requested until `until_ms`, after a pause of `for_ms`."""
 
     until_ms: int
     for_ms: int
@@ -75,12 +75,12 @@ class QuotePoller:
     """Requests one quote after the other.
 
     A symbol that the vendor does not know, or whose quote it denies, is requested again after five
-    minutes, then after ever longer times.
+    minutes, and then at increasing intervals.
 
-    :param symbols: the symbols to poll, read before each request.
+    :param symbols: returns the symbols to poll; called before each request.
     :param publish: receives each quote or rejection.
-    :param last_trade_ms: when a symbol traded last, None if never.
-    :param recorder: receives every answer, if there is one.
+    :param last_trade_ms: returns when a symbol traded last; None if never.
+    :param recorder: receives every response, if given.
     """
 
     def __init__(
@@ -120,7 +120,7 @@ class QuotePoller:
                 continue
             try:
                 await self.poll(symbol)
-            except Exception:  # one unexpected answer must not end the polling
+            except Exception:  # an unexpected response must not end the polling
                 log.exception("the quote of %s failed with an unexpected error", symbol)
         log.error("every API key is rejected for quotes; correct FINNHUB_API_KEY")
 
@@ -161,7 +161,7 @@ class QuotePoller:
 
     def _give_up(self, symbol: str, fault: RequestError) -> None:
         if isinstance(fault, KeyRejected):
-            return  # another key may get it
+            return  # another key may succeed
         if fault.retry == "no":
             self._leave_out(symbol, str(fault))
         elif not self._failing:
@@ -169,7 +169,7 @@ class QuotePoller:
             log.warning("no quote of %s (%s); it will be retried", symbol, fault)
 
     def _wanted(self, symbols: Sequence[str], now_ms: int) -> list[str]:
-        """Return those of `symbols` that are not left out now."""
+        """Return those of `symbols` that are not skipped now."""
         self._left_out = {s: left for s, left in self._left_out.items() if s in symbols}
         return [
             s for s in symbols if s not in self._left_out or self._left_out[s].until_ms <= now_ms

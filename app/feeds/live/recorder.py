@@ -17,7 +17,7 @@ from app.feeds.live.recording_file import Event, What, sound_bytes
 from app.outputs import OutputError, lock_output
 
 BLOCK_BYTES = 1024 * 1024
-"""The size at which buffered lines are written, even before the second is over."""
+"""Buffered lines of this size are written even before the second is over."""
 _LEVEL = 4
 
 log = logging.getLogger(__name__)
@@ -26,10 +26,10 @@ _encode = msgspec.json.Encoder().encode
 
 
 class Recorder:
-    """Records events to a file: a new one, or appended to an existing recording.
+    """Records events to a new file, or appends them to an existing recording.
 
-    :raises OutputError: the file cannot be written, is being written to by another process, or
-        holds something other than an intact recording. It is then unchanged.
+    :raises OutputError: the file cannot be written, is being written by another process, or is not
+        an intact recording. It is then unchanged.
     """
 
     def __init__(self, path: Path, clock: Clock) -> None:
@@ -88,9 +88,9 @@ class Recorder:
         self._about("removed", "", removed)
 
     def flush(self) -> None:
-        """Write the buffered lines; to be called about once a second.
+        """Write the buffered lines. Call it about once a second.
 
-        When the disk is full the recording loses lines, but the feed goes on.
+        While the disk is full, the recording loses lines, but the feed continues.
         """
         lines, self._lines, self._bytes = self._lines, [], 0
         if not lines:
@@ -104,13 +104,16 @@ class Recorder:
             self._failed = True
 
     def close(self) -> None:
-        """Record the end and close the file."""
+        """Record the end, and close the file."""
         self._about("stopped", "")
         self.flush()
         self._file.close()
 
     def _write(self, member: bytes) -> None:
-        """Write a member completely or not at all: half of one would make the rest unreadable."""
+        """Write a gzip member completely or not at all.
+
+        After a partial member the rest of the file could not be read.
+        """
         start = self._file.seek(0, 2)
         if self._file.write(member) != len(member):
             self._file.truncate(start)
@@ -128,7 +131,7 @@ class Recorder:
 
 
 def _opened(path: Path) -> FileIO:
-    """Open a recording for appending, without an incomplete end, and lock it."""
+    """Open and lock a recording for appending, and cut off an incomplete end."""
     with ExitStack() as stack:
         file = stack.enter_context(path.open("ab+", buffering=0))
         lock_output(file, path)

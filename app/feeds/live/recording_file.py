@@ -58,7 +58,7 @@ class RecordingError(TickhouseError):
 
 
 class Event(Struct, omit_defaults=True):
-    """An event in the producer, `at` UNIX ms by its clock."""
+    """An event in the producer, at `at` (UNIX ms by its clock)."""
 
     at: int
     what: What
@@ -77,9 +77,9 @@ class Event(Struct, omit_defaults=True):
 
     @property
     def answer(self) -> Any:
-        """The vendor's answer to a quote request.
+        """The vendor's response to a quote request.
 
-        :raises RecordingError: the line was changed by hand.
+        :raises RecordingError: the line is not valid, for example because it was edited.
         """
         try:
             return json.loads(self.raw or "")
@@ -123,10 +123,10 @@ def _is_event(line: bytes) -> bool:
 
 
 def _is_torn(path: Path, start: int) -> bool:
-    """Return whether all bytes from `start` on are the beginning of one member, possibly followed
-    by zeros.
+    """Return whether the bytes from `start` on are the beginning of a single member.
 
-    After a crash of the machine a file may keep its length, with zeros in place of unwritten data.
+    Zeros may follow it: after a crash of the machine a file may keep its length, with zeros in
+    place of unwritten data.
     """
     with (
         path.open("rb") as file,

@@ -1,9 +1,9 @@
-"""Turn a feed's frames and the passing of time into messages for Kafka.
+"""Convert a feed's frames, and the passing of time, to messages for Kafka.
 
-The session has no sockets, tasks or Kafka client. Its caller reports events in order and sends the
-messages that it returns in order. It holds all state and counters of the feed. Time is the clock it
-is given; tests and playback advance a `ManualClock` frame by frame and second by second
-(`each_second` must be called once per second of that clock).
+The session has no sockets, tasks or Kafka client. Its caller reports events in order, and sends the
+returned messages in order. The session holds all state and counters of the feed. It reads time from
+the given clock only; tests and playback advance a `ManualClock` frame by frame and second by
+second. Call `each_second` once per second of that clock.
 """
 
 from __future__ import annotations
@@ -47,9 +47,9 @@ from app.feeds.vendor import (
 from app.rejection_records import rejection_records
 
 NO_PING_MS = 180_000
-"""Three missed pings: Finnhub sends one a minute."""
+"""Three missed pings: Finnhub sends one per minute."""
 ASLEEP_MS = 60_000
-"""After this long without a frame or a tick the machine is taken to have been suspended."""
+"""The machine counts as suspended after this long without a frame or a tick."""
 
 log = logging.getLogger(__name__)
 
@@ -74,9 +74,9 @@ class FeedSession:
     :param symbols: the symbols to follow; `add` and `remove` change them.
     :param parse_frame: the vendor's parser of frames.
     :param checkpoint: the checkpoint of the previous run.
-    :param is_open: when a symbol's market is open; by default from the feed's calendar.
-    :ivar counts: frames, trades, repeated_frames, repeated_trades, rejected_trades,
-        rejected_frames, error_frames, other_frames, pings.
+    :param is_open: returns whether a symbol's market is open; by default by the feed's calendar.
+    :ivar counts: counters of frames, trades, repeated_frames, repeated_trades, rejected_trades,
+        rejected_frames, error_frames, other_frames and pings.
     :ivar activity: when each symbol traded last, and how often it trades.
     """
 
@@ -114,12 +114,12 @@ class FeedSession:
         self._unsubscribed = UnsubscribedFilter(symbols, self._watermarks.end_ms)
 
     def resume(self) -> list[Outgoing]:
-        """Return the messages to send first; the time before does not count as suspended."""
+        """Return the messages to send first. The time until now does not count as suspended."""
         self._awake_at_ms = self._clock.now_ms()
         return [*self._watermarks.resume(self._clock.now_ms())]
 
     def add(self, symbols: Iterable[str]) -> None:
-        """Follow more symbols; report them as `subscribed` once they are."""
+        """Follow more symbols; call `subscribed` once they are subscribed."""
         new = [symbol for symbol in symbols if symbol not in self.symbols]
         self.symbols += tuple(new)
         self._skew.symbols = len(self.symbols)
@@ -140,7 +140,7 @@ class FeedSession:
                 opened.since_ms.pop(symbol, None)
 
     def connected(self, connection: str, symbols: Sequence[str] | None = None) -> None:
-        """Note a new connection with this name, with `symbols` (by default all) subscribed."""
+        """Record a new connection that has `symbols` (by default all) subscribed."""
         now_ms = self._clock.now_ms()
         messages = ConnectionMessages(
             self._config.feed,
@@ -153,7 +153,7 @@ class FeedSession:
         self.subscribed(connection, self.symbols if symbols is None else symbols)
 
     def subscribed(self, connection: str, symbols: Sequence[str]) -> None:
-        """Note that `symbols` are received through an open connection from now on."""
+        """Record that `symbols` are received through an open connection from now on."""
         now_ms = self._clock.now_ms()
         self._open[connection].subscriptions.subscribe(symbols, now_ms)
         self._receive_from(self._open[connection], symbols, now_ms)
@@ -165,7 +165,7 @@ class FeedSession:
         self._watermarks.connected(symbols, at_ms)
 
     def find_rejected(self, connection: str) -> tuple[list[str], list[str], list[Outgoing]]:
-        """Search for the symbols that the server rejected; to be called about once a second.
+        """Search for symbols that the server rejected. Call it about once a second.
 
         :returns: symbols to subscribe again as a probe, symbols found to be rejected, and
             corrections of their coverage.
@@ -178,7 +178,7 @@ class FeedSession:
         return again, found, self.reject_symbols(connection, found)
 
     def reject_symbols(self, connection: str, symbols: Iterable[str]) -> list[Outgoing]:
-        """Note that the server rejected `symbols`: nothing arrived since they were subscribed."""
+        """Record that the server rejected `symbols`: nothing arrived since they were subscribed."""
         opened = self._open[connection]
         ends: dict[int, list[str]] = {}
         for symbol in symbols:
@@ -191,10 +191,11 @@ class FeedSession:
         return list(self._open[connection].subscriptions.rejected)
 
     def disconnected(self, connection: str | None = None) -> list[Outgoing]:
-        """Note that the connection (by default the only one) has ended.
+        """Record that the connection (by default the only one) has ended.
 
-        Coverage ends now; for symbols of a stalled market with their last trade, and with the last
-        frame if pings were missing, too.
+        Coverage ends now. For symbols of markets that were silent for longer than chance explains
+        it ends with the last trade (`ActivityTracker.covered_until`). If pings were missing, it
+        ends with the last frame at the latest.
         """
         if connection is None:
             connection = next(iter(self._open), "")
@@ -213,9 +214,9 @@ class FeedSession:
         return [*lost, *self._end_coverage(silent_since)]
 
     def stalls(self, connection: str) -> list[StalledMarket]:
-        """Return the markets of an open connection that are open but bring no trades.
+        """Return the stalled markets of an open connection, which should be replaced.
 
-        The connection should be closed and replaced.
+        A market has stalled if it is open but brings no trades.
         """
         return self.activity.stalls(self._open[connection].since_ms, self._clock.now_ms())
 
@@ -229,7 +230,7 @@ class FeedSession:
         return self._correct_clock(self._skew.behind_ms(self._clock.now_ms()))
 
     def each_second(self) -> list[Outgoing]:
-        """Return the watermarks that are due; to be called about once a second."""
+        """Return the watermarks that are due. Call it about once a second."""
         woken = self._check_awake()
         corrected = self._correct_clock(self._skew.each_second(self._clock.now_ms()))
         now_ms = self._clock.now_ms()
@@ -243,11 +244,11 @@ class FeedSession:
 
     @property
     def has_pending_trades(self) -> bool:
-        """Whether trades from the future are held back (`app.feeds.live.future_trades`)."""
+        """Whether trades ahead of the clock are held back (`app.feeds.live.future_trades`)."""
         return bool(self._future)
 
     def lost(self, lost: Iterable[LostSpan]) -> list[Outgoing]:
-        """Return corrections of coverage for messages that never reach Kafka."""
+        """Return corrections of coverage for messages that will never reach Kafka."""
         now_ms = self._clock.now_ms()
         return [message for gap in lost for message in self._watermarks.lost(gap, now_ms)]
 
@@ -256,7 +257,7 @@ class FeedSession:
         return self._watermarks.checkpoint(self._clock.now_ms(), self._skew.moved_ms)
 
     def frame(self, raw: bytes, connection: str | None = None) -> list[Outgoing]:
-        """Process a frame of an open connection (by default the only one); return messages."""
+        """Process a frame of an open connection (by default the only one); return its messages."""
         opened = self._open[connection or next(iter(self._open), "")]
         self.counts["frames"] += 1
         woken = self._check_awake()
@@ -287,7 +288,7 @@ class FeedSession:
         return woken
 
     def _log_sampled(self, kind: str, text: str, detail: str) -> None:
-        """Log the first ten warnings of a kind and every thousandth after that."""
+        """Log the first ten warnings of a kind, and then every thousandth."""
         if self.counts[kind] <= 10 or not self.counts[kind] % 1_000:
             log.warning(text + " (%d so far)", detail, self.counts[kind])
 
@@ -309,7 +310,7 @@ class FeedSession:
         return corrections
 
     def _end_coverage(self, ends: Mapping[int, Iterable[str]]) -> list[Outgoing]:
-        """End the coverage of symbols at each of these times; return corrections."""
+        """End the coverage of symbols, by time; return corrections."""
         now_ms = self._clock.now_ms()
         return [
             message
@@ -356,20 +357,20 @@ class FeedSession:
     def _split_future(
         self, messages: list[Trades], raw: bytes
     ) -> tuple[list[Trades], list[Trades]]:
-        """Separate messages that are in time from trades of the future known to be wrong."""
+        """Return messages that are in time, and trades ahead of the clock whose time is wrong."""
         parts = [self._future.take(message, raw) for message in messages]
         in_time = [message for message, _ in parts if message is not None]
         return in_time, [wrong for _, wrong in parts if wrong is not None]
 
     def _reject_future(self, wrong: list[Trades]) -> list[Rejection]:
-        """Reject trades of one frame that come from the future."""
+        """Reject trades of one frame that are ahead of the clock."""
         indices = sorted(trade.i for message in wrong for trade in message.trades)
         self.counts["rejected_trades"] += len(indices)
         self._skew_log.rejected(message.symbol for message in wrong)
         return [Rejection("future", _FUTURE, tuple(indices))] if indices else []
 
     def _release(self, at_once: bool = False) -> list[Outgoing]:
-        """Send or reject the trades from the future that need not be held back any longer."""
+        """Send or reject the trades that need not be held back any longer."""
         if not self._future:
             return []
         released = self._future.release(self._clock.now_ms(), at_once)
@@ -379,7 +380,7 @@ class FeedSession:
         return made
 
     def _correct_clock(self, behind_ms: int) -> list[Outgoing]:
-        """Move the clock forward if it is behind, and reconsider the trades held back."""
+        """Move the clock forward if it is behind, and decide again about trades held back."""
         made: list[Outgoing] = []
         if behind_ms:
             self._move_clock(behind_ms)
@@ -396,7 +397,7 @@ class FeedSession:
             self.activity.subscribed(silence.symbols)
 
     def _silent_gaps(self, opened: _Open, closing: bool = False) -> list[Outgoing]:
-        """Return corrections of coverage for trades that were lost in silences that have ended."""
+        """Return coverage corrections for trades lost in silences that have ended."""
         now_ms = self._clock.now_ms()
         corrections: list[Outgoing] = []
         for symbols, start_ms, end_ms in opened.arrivals.lost(now_ms, closing):

@@ -1,4 +1,4 @@
-"""What a feed session is configured with."""
+"""The configuration of a feed session."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class SessionConfig(NamedTuple):
     :ivar source: the producer's stable name, never shared.
     :ivar grace_ms: how long after its end a minute's coverage is emitted.
     :ivar allowed_lateness_ms: how long after its end a minute's candle may be revised.
-    :ivar drop_repeats: whether frames that the server repeats are dropped.
+    :ivar drop_repeats: whether to drop frames that the server repeats.
     :ivar silence_ms: how long an open market may be silent.
     """
 
@@ -33,7 +33,7 @@ class SessionConfig(NamedTuple):
 
     @classmethod
     def of(cls, settings: Settings, source: str) -> SessionConfig:
-        """The configuration of the session of `source` in this namespace."""
+        """Return the configuration for `source` in the namespace of `settings`."""
         return cls(
             settings.tickhouse_feed,
             source,

@@ -1,9 +1,9 @@
 """Decide whether trades were lost during a silence of an open connection: pure.
 
-A silence that is too long to be chance ends when trades arrive again on the connection or for one
-of its markets. Their own times show what happened: if they continue where the trades before the
-silence ended, they were only delivered late. If they are current, the trades of the silence were
-lost.
+A silence that is too long to be chance ends when trades arrive again, on the connection or for one
+of its markets. The times of these trades show what happened. If they continue where the trades
+before the silence ended, they were only delivered late. If they are current, the trades of the
+silence were lost.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from app.contracts import Trades
 from app.feeds.live.staleness import SHORT_MS, Market, Silence, market_of
 
 SAMPLES = 9
-"""The median of this many trades is used, so that a few late reports do not count."""
+"""The median of this many trades is used, so that a few late reports do not matter."""
 CAUGHT_UP_MS = 2_000
-"""Trades are current when they arrive no later than this after the typical delay."""
+"""Trades are current if their delay exceeds the typical delay by at most this."""
 _FOLLOWS = 1 / 2
-"""As a share of the longest chance silence: trades that stay late must continue within this time
-after those before the silence.
+"""Trades that stay late must continue within this share of the longest silence by chance after the
+trades before the silence.
 """
 
 
@@ -40,7 +40,7 @@ class _TradeFlow:
     """The arrival of trades, of one market or of all.
 
     :ivar last_ms: when the last trade arrived.
-    :ivar delays_ms: how long after their own time the last few arrived.
+    :ivar delays_ms: how long after their own time the last few trades arrived.
     """
 
     last_ms: int
@@ -51,9 +51,9 @@ class _TradeFlow:
 class _EndedSilence:
     """A silence that has ended; the trades after it show whether any were lost.
 
-    :ivar typical_ms: the delay before it.
-    :ivar times: the times of the first trades after it, without duplicates, because a whole sweep
-        of one moment may be reported late.
+    :ivar typical_ms: the typical delay before the silence.
+    :ivar times: the distinct times of the first trades after it. Equal times count once, because
+        all trades of a sweep may be reported late.
     :ivar least_ms: the shortest delay after it.
     """
 

@@ -22,7 +22,7 @@ class SourceError(TickhouseError):
 
 
 def check_feed(settings: Settings, *feeds: FeedName) -> None:
-    """Raise unless the namespace holds one of `feeds`.
+    """Check that the namespace holds one of `feeds`.
 
     :raises SourceError: it holds another feed.
     """
@@ -37,7 +37,7 @@ def check_feed(settings: Settings, *feeds: FeedName) -> None:
 
 
 def source_name(settings: Settings) -> str:
-    """Return the stable name of the producer of this data folder on this machine."""
+    """Return the stable name of the producer that uses this data folder on this machine."""
     digest = hashlib.sha256(str(settings.home).encode()).hexdigest()[:6]
     return f"{socket.gethostname()}-{digest}"
 
@@ -63,7 +63,7 @@ def only_one(settings: Settings, name: str) -> Iterator[None]:
 def only_user(settings: Settings) -> Iterator[None]:
     """Hold a lock per API key, within this user's processes, while the block runs.
 
-    A key may open one connection: Finnhub closes both when a second one is opened.
+    A key may open only one connection: Finnhub closes both if a second one is opened.
 
     :raises SourceError: another process uses one of the keys.
     """
@@ -85,11 +85,11 @@ def only_user(settings: Settings) -> Iterator[None]:
 
 
 def _key_locks(settings: Settings) -> Path:
-    """Return a folder that is shared by all data folders of the user, if there can be one."""
+    """Return the folder shared by all data folders of the user, if there can be one."""
     try:
         folder = cache_folder() / "keys"
         folder.mkdir(parents=True, exist_ok=True)
-    except (OSError, FolderError):  # a container's user has no home
+    except (OSError, FolderError):  # a container's user has no home folder
         folder = settings.tickhouse_data_dir / "keys"
     return folder
 

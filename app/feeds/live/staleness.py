@@ -1,8 +1,8 @@
 """Decide whether a connection still delivers trades, from the activity of its markets: pure.
 
-Pings prove that the server is alive, not that data flows. Trades do, of symbols that are known to
-trade, in an open market. A market whose symbols bring no trades for longer than chance explains has
-stalled, even when another market's trades still arrive through the same connection.
+Pings prove that the server is alive, not that data arrives. Trades prove it, in an open market and
+of symbols that are known to trade. A market whose symbols bring no trades for longer than chance
+explains has stalled, even if another market's trades still arrive on the same connection.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from app.market.sessions import Session, session_of
 from app.market.symbols import SymbolClass, symbol_class
 
 IsOpen = Callable[[str, int], bool]
-"""Returns whether a symbol's market is open for regular trading at a time in UNIX ms."""
+"""Returns whether a symbol's market is open for regular trading at a time (UNIX ms)."""
 
 Market = tuple[SymbolClass, str]
-"""The class of its symbols and, for those that name one, their venue."""
+"""The class of the market's symbols, and their venue if they name one."""
 
 SILENCE_MS = 90_000
 UNLIKELY_GAPS = 20
-"""A silence of 20 mean gaps is not chance: e^-20 for independent trades."""
+"""A silence of 20 mean gaps is not chance: its probability is e^-20 for independent trades."""
 FEWEST_GAPS = 3
 SHORT_MS = 10_000
 """A shorter silence always counts as chance."""
@@ -58,7 +58,7 @@ class _SymbolActivity:
 
     :ivar last_ms: when its last trade arrived.
     :ivar gap_since_ms: when the current gap between trades began; None after a new subscription.
-    :ivar gap_ms: mean time between its trades; those within one second count once.
+    :ivar gap_ms: mean time between its trades; trades within one second count once.
     :ivar replacements: how often its connection was replaced since its last trade.
     """
 
@@ -73,8 +73,8 @@ class _SymbolActivity:
 class ActivityTracker:
     """Tracks how often each symbol trades, over all connections of a source.
 
-    :param silence_ms: how long an open market may be silent before its connection is replaced; it
-        doubles with each replacement that brought nothing, at most three times.
+    :param silence_ms: how long an open market may be silent before its connection is replaced. The
+        time doubles with each replacement without effect, at most three times.
     """
 
     def __init__(self, is_open: IsOpen, silence_ms: int = SILENCE_MS) -> None:
@@ -83,7 +83,7 @@ class ActivityTracker:
         self._symbols: dict[str, _SymbolActivity] = {}
 
     def traded(self, symbols: Iterable[str], now_ms: int) -> None:
-        """Note that trades of `symbols` arrived."""
+        """Record that trades of `symbols` arrived."""
         for symbol in symbols:
             known = self._symbols.get(symbol) or self._symbols.setdefault(symbol, _SymbolActivity())
             known.last_ms = now_ms
@@ -97,7 +97,7 @@ class ActivityTracker:
                 known.gap_since_ms = now_ms
 
     def subscribed(self, symbols: Iterable[str]) -> None:
-        """Note a new subscription of `symbols`; the time before it does not count as a gap."""
+        """Record a new subscription of `symbols`; the time before it does not count as a gap."""
         for symbol in symbols:
             if known := self._symbols.get(symbol):
                 known.gap_since_ms = None
@@ -110,7 +110,7 @@ class ActivityTracker:
                 known.gap_since_ms += ms
 
     def last_ms(self, symbol: str) -> int | None:
-        """Return when the last trade of `symbol` arrived; None if never."""
+        """Return when the last trade of `symbol` arrived; None if none did."""
         known = self._symbols.get(symbol)
         return known.last_ms or None if known else None
 
@@ -130,7 +130,7 @@ class ActivityTracker:
         return found
 
     def replaced(self, stalls: Iterable[StalledMarket]) -> None:
-        """Note that the connection of `stalls` is replaced because of them."""
+        """Record that the connection of `stalls` is replaced because of them."""
         for stall in stalls:
             for symbol in stall.symbols:
                 self._symbols.setdefault(symbol, _SymbolActivity()).replacements += 1
@@ -140,8 +140,9 @@ class ActivityTracker:
     ) -> list[Silence]:
         """Return the markets of a connection that are silent for longer than chance explains.
 
-        They were received until the connection's last trade, or until their own if others went on.
-        If all of them together are silent beyond chance, each one is, however rarely it trades.
+        A market was received until the connection's last trade, or until its own last trade if
+        other markets continued much longer. If all open markets together are silent for longer than
+        chance explains, each of them is, however rarely it trades.
 
         :param since_ms: since when each symbol is subscribed on the connection.
         :param stalled: symbols whose market has stalled.
@@ -169,9 +170,10 @@ class ActivityTracker:
     def covered_until(
         self, since_ms: Mapping[str, int], now_ms: int, stalled: Collection[str] = ()
     ) -> dict[int, list[str]]:
-        """Return until when the symbols of a connection that ends now were received.
+        """Return until when the symbols of a connection that ends now were received, by time.
 
-        Until now, except for markets that were silent for longer than chance explains (`silences`).
+        The time is now, except for markets that were silent for longer than chance explains
+        (`silences`).
         """
         silent_since = {
             symbol: silence.since_ms
@@ -184,7 +186,7 @@ class ActivityTracker:
         return ends
 
     def newly_stale(self, symbols: Iterable[str], now_ms: int) -> list[tuple[str, int]]:
-        """Return the symbols that have become silent beyond chance since the last call.
+        """Return the symbols that became silent beyond chance since the last call.
 
         :returns: symbol and silence in ms.
         """
@@ -207,20 +209,18 @@ class ActivityTracker:
         return max(subscribed_ms, max(known, default=0))
 
     def _unlikely_ms(self, symbols: Iterable[str]) -> float | None:
-        """Return the silence of all `symbols` that chance does not explain; None if unknown."""
+        """Return the silence of all `symbols` that is too long for chance; None if unknown."""
         activity = (self._symbols.get(symbol) for symbol in symbols)
         per_ms = sum(1 / p.gap_ms for p in activity if p and p.gaps >= FEWEST_GAPS)
         return UNLIKELY_GAPS / per_ms if per_ms else None
 
     def _chance_ms(self, symbols: Iterable[str]) -> float:
-        """Return the longest silence of `symbols` together that is still chance; infinite if
-        unknown.
-        """
+        """Return the longest silence of all `symbols` that chance explains; infinite if unknown."""
         unlikely_ms = self._unlikely_ms(symbols)
         return inf if unlikely_ms is None else max(SHORT_MS, unlikely_ms)
 
     def _all_chance_ms(self, markets: Iterable[tuple[str, ...]], now_ms: int) -> float:
-        """Return the same for all open markets together."""
+        """Return the longest silence that chance explains for all open markets together."""
         return self._chance_ms(
             symbol for market in markets if self._is_open(market[0], now_ms) for symbol in market
         )
@@ -235,13 +235,13 @@ class ActivityTracker:
         return known.replacements if known else 0
 
     def _was_open(self, symbols: Collection[str], now_ms: int, for_ms: float) -> bool:
-        """Return whether the market is open, and was `for_ms` ago."""
+        """Return whether the market is open now, and was `for_ms` ago."""
         item = next(iter(symbols))
         return self._is_open(item, now_ms) and self._is_open(item, now_ms - int(for_ms))
 
 
 def market_open(feed: FeedName) -> IsOpen:
-    """Return a function for when the symbols of `feed` trade; a simulated market is always open."""
+    """Return a function for when the symbols of `feed` trade. A simulated market is always open."""
 
     def is_open(symbol: str, at_ms: int) -> bool:
         session = session_of(symbol, feed, at_ms).session
@@ -257,7 +257,10 @@ def some_of(symbols: Sequence[str]) -> str:
 
 
 def market_of(symbol: str) -> Market:
-    """Return the market of `symbol`, which opens and closes together; a venue for crypto."""
+    """Return the market of `symbol`: symbols that open and close together.
+
+    It is the class of the symbol, and its venue if it names one.
+    """
     return symbol_class(symbol), symbol.partition(":")[0] if ":" in symbol else ""
 
 

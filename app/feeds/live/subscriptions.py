@@ -1,8 +1,8 @@
 """Track a connection's subscriptions, find rejected ones, and distribute symbols: pure.
 
-An error such as "too many symbols" names no symbol. Subscribing again what is already subscribed
-changes nothing, and what was rejected is rejected again. So the last subscriptions are repeated in
-ever smaller groups, until an error answers one symbol alone, twice.
+An error such as "too many symbols" does not name the symbol. Subscribing a symbol again changes
+nothing, and a rejected one is rejected again. Therefore the last subscriptions are repeated in
+smaller and smaller groups, until an error answers a single symbol, twice.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ ERROR_WAIT_MS = 3_000
 class Subscriptions:
     """The subscriptions of one connection, and the search for rejected ones.
 
-    Call `subscribe` and `unsubscribe` for changes and `error` for each error frame, and about once
-    a second send the subscriptions that `step` returns.
+    Call `subscribe` and `unsubscribe` for changes, and `error` for each error frame. About once a
+    second, send the subscriptions that `step` returns.
 
     :ivar rejected: symbols that the server rejected.
     """
@@ -33,7 +33,7 @@ class Subscriptions:
         self._suspects: list[tuple[str, ...]] = []
 
     def subscribe(self, symbols: Iterable[str], now_ms: int) -> None:
-        """Note that `symbols` are being subscribed; errors that follow refer to them."""
+        """Record that `symbols` are being subscribed; errors that follow refer to them."""
         new = tuple(symbols)
         self.symbols |= dict.fromkeys(new)
         for symbol in new:
@@ -44,19 +44,19 @@ class Subscriptions:
         self._ask(new, now_ms)
 
     def unsubscribe(self, symbols: Iterable[str]) -> None:
-        """Note that `symbols` are no longer subscribed."""
+        """Record that `symbols` are no longer subscribed."""
         for symbol in symbols:
             self.symbols.pop(symbol, None)
             self.rejected.pop(symbol, None)
 
     def error(self) -> None:
-        """Note an error of the server that names no symbol."""
+        """Record an error of the server that names no symbol."""
         self._errors += 1
 
     def step(self, now_ms: int, trading: Iterable[str] = ()) -> tuple[list[str], list[str]]:
-        """Continue the search for rejected symbols, if there is one.
+        """Continue the search for rejected symbols, if one is in progress.
 
-        :param trading: symbols whose trades arrived, which cannot be rejected.
+        :param trading: symbols whose trades arrived; they cannot be rejected.
         :returns: symbols to subscribe again now, and symbols found to be rejected.
         """
         if now_ms < self._errors_known_at_ms:
@@ -75,9 +75,7 @@ class Subscriptions:
         return [symbol for symbol in again if symbol in self.symbols], found
 
     def _narrow(self, asked: tuple[str, ...]) -> list[str]:
-        """Handle an error about `asked`: split the group; a single symbol is rejected the second
-        time.
-        """
+        """Handle an error about `asked`: split the group, or reject a symbol the second time."""
         if len(asked) > 1:
             middle = len(asked) // 2
             self._suspects += [asked[middle:], asked[:middle]]
@@ -92,9 +90,9 @@ class Subscriptions:
         return found
 
     def confirm(self, symbols: Iterable[str]) -> list[str]:
-        """Note that trades of `symbols` arrived, so that none of them is rejected.
+        """Record that trades of `symbols` arrived, so that none of them is rejected.
 
-        :returns: those that had been taken for rejected.
+        :returns: those that had been considered rejected.
         """
         if not self.rejected:
             return []
@@ -114,8 +112,8 @@ def spread(
 ) -> dict[str, int]:
     """Distribute `symbols` over connections, at most `most` to each.
 
-    Existing assignments are kept; other symbols go to the connection with the fewest. A symbol that
-    does not fit is left out: it has quotes only.
+    Existing assignments are kept; other symbols go to the connection with the fewest symbols. A
+    symbol that does not fit is left out: it has quotes only.
 
     :param now: the current assignments.
     """

@@ -1,4 +1,4 @@
-"""Read the symbols of a source from the settings or from a file that may change while it runs."""
+"""Read the symbols of a source from the settings, or from a file that may change."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ log = logging.getLogger(__name__)
 
 
 def wanted_symbols(settings: Settings) -> tuple[str, ...]:
-    """Return the symbols of STOCKS_SYMBOLS_FILE if it is set, else of STOCKS_SYMBOLS.
+    """Return the symbols of STOCKS_SYMBOLS_FILE if it is set, otherwise of STOCKS_SYMBOLS.
 
     :raises SettingsError: the file cannot be read, or contains an invalid symbol.
     """
@@ -20,9 +20,9 @@ def wanted_symbols(settings: Settings) -> tuple[str, ...]:
 
 
 def read_symbols(path: Path) -> tuple[str, ...]:
-    """Return the symbols of a file: one per line or comma separated; # starts a comment.
+    """Return the symbols of a file: one per line or separated by commas; # starts a comment.
 
-    :raises SettingsError: it cannot be read, or contains an invalid symbol.
+    :raises SettingsError: the file cannot be read, or contains an invalid symbol.
     """
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
@@ -33,9 +33,9 @@ def read_symbols(path: Path) -> tuple[str, ...]:
 
 
 class SymbolsFile:
-    """Detects changes of the file of symbols, if there is one.
+    """Detects changes of the symbols file, if there is one.
 
-    A file that is invalid or missing changes nothing: the current symbols stay.
+    While the file is invalid or missing, the current symbols remain in use.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -45,7 +45,7 @@ class SymbolsFile:
     def changed(self, at_once: bool = False) -> tuple[str, ...] | None:
         """Return the symbols if the file has changed since the last call, else None.
 
-        :param at_once: read it even if it appears unchanged.
+        :param at_once: read the file even if it appears unchanged.
         """
         if self._path is None:
             return None

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from statistics import median_high, median_low
 
 TOLERANCE_MS = 2_000
-"""Times this close to each other agree."""
+"""Times that differ by at most this agree."""
 NEAR_MS = 30_000
-"""A symbol whose lag is this close to what a clock explains votes for that clock."""
+"""A symbol votes for a clock if its lag is this close to what that clock explains."""
 SAMPLES = 5
 """How many seconds of trades count per symbol, each with its smallest lag."""
 RECENT_MS = 60_000
@@ -22,10 +22,10 @@ class Stamps:
     """The trade times of one symbol.
 
     :ivar lags_ms: the smallest lag of each of the last seconds in which it traded.
-    :ivar second: the second of the newest one.
+    :ivar second: the newest of these seconds.
     :ivar received_at_ms: when its last trade was received.
-    :ivar future_since_ms: when its current run of trades from the future began.
-    :ivar future_at_ms: when the last of them was received.
+    :ivar future_since_ms: when its current series of trades ahead of the clock began.
+    :ivar future_at_ms: when the last of these was received.
     """
 
     lags_ms: deque[int] = field(default_factory=lambda: deque(maxlen=SAMPLES))
@@ -35,7 +35,7 @@ class Stamps:
     future_at_ms: int = -RECENT_MS
 
     def vote_ms(self) -> int:
-        """Return the median lag; of two in the middle the one nearer to the clock."""
+        """Return the median lag; of two in the middle, the one nearer to the clock."""
         return min(median_low(self.lags_ms), median_high(self.lags_ms), key=abs)
 
     def is_recent(self, now_ms: int, vote_ms: int) -> bool:
@@ -45,9 +45,9 @@ class Stamps:
 
 @dataclass(frozen=True, slots=True)
 class ServerDate:
-    """The vendor's time at a moment of this clock: the clock's lag lies in [low, high].
+    """The vendor's time at a moment of this clock: the clock's lag is within [low, high].
 
-    :ivar since_ms: when the first answer that agrees with it was received.
+    :ivar since_ms: when the first response that agrees with it was received.
     """
 
     at_ms: int

@@ -1,4 +1,4 @@
-"""Reject trades of symbols that are not subscribed: no watermark would make their candles final."""
+"""Reject trades of unsubscribed symbols, whose candles no watermark would finalize."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ log = logging.getLogger(__name__)
 
 
 class UnsubscribedFilter:
-    """Removes from frames the trades that no watermark would make final.
+    """Removes from frames the trades that no watermark would finalize.
 
     :param symbols: the subscribed symbols.
     :param end_ms: `Watermarks.end_ms`: until when trades of a removed symbol are accepted.
-    :ivar symbols: the same; assign it when symbols are added or removed.
+    :ivar symbols: the subscribed symbols; assign it when symbols are added or removed.
     """
 
     def __init__(self, symbols: Iterable[str], end_ms: Callable[[str], float]) -> None:
@@ -51,7 +51,7 @@ class UnsubscribedFilter:
         return TradesFrame(kept, [*frame.rejections, rejection], frame.size)
 
     def _warn(self, symbols: Iterable[str]) -> None:
-        """Warn of each unsubscribed symbol once, up to a limit."""
+        """Warn about each unsubscribed symbol once, up to a limit."""
         for symbol in symbols:
             if symbol not in self._named and len(self._named) < MOST_NAMED:
                 self._named.add(symbol)

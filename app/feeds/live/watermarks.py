@@ -1,8 +1,9 @@
-"""Emit watermarks, and the coverage of each minute with them: pure.
+"""Emit watermarks, and with them the coverage of each minute: pure.
 
-A watermark states that nothing of the symbol older than `t` follows, except what the feed itself
-reports late. It also carries the coverage of a minute, which is emitted when the end of the minute
-+ grace has come on the producer's clock, before any trade that was received then or later.
+A watermark states that the source sends nothing of the symbol older than `t` from here on, except
+what the feed itself reports late. It also carries the coverage of a minute. The coverage is emitted
+when the producer's clock reaches the end of the minute + grace, before any trade that was received
+at that time or later.
 """
 
 from __future__ import annotations
@@ -18,19 +19,17 @@ from app.feeds.messages.outgoing import MINUTE_MS, LostSpan, minute_of
 from app.market.sessions import FIRST_MS
 
 NewestT = Callable[[str, int], int]
-"""Returns the time up to which the feed has sent the trades of a symbol, given the producer's
-clock.
-"""
+"""Returns the time up to which the feed has sent a symbol's trades, given the producer's clock."""
 
 
 @dataclass(slots=True)
 class _Symbol:
     coverage: Coverage
     first_minute: int
-    """The minute it was subscribed in; this source does not report earlier ones."""
+    """The minute in which it was subscribed; this source does not report earlier ones."""
     emitted: dict[int, int] = field(default_factory=dict)
     t: int = FIRST_MS
-    """Its newest watermark, which never falls."""
+    """Its newest watermark, which never decreases."""
     traded: bool = False
     until_ms: int | None = None
     """For a removed symbol: the end of its last minute + allowed lateness."""
@@ -62,7 +61,7 @@ class Watermarks:
         self._moves: list[tuple[int, int]] = []
         self._symbols: dict[str, _Symbol] = {}
         if checkpoint is not None and checkpoint.at_ms > now_ms:
-            checkpoint = None  # the clock was set back since: the checkpoint is in the future
+            checkpoint = None  # the clock was set back since then: the checkpoint is in the future
         self._resumed = checkpoint is not None
         covered = checkpoint.covered if checkpoint else {}
         for name in dict.fromkeys((*symbols, *covered)):
@@ -75,7 +74,7 @@ class Watermarks:
         )
 
     def resume(self, now_ms: int) -> list[Watermark]:
-        """Report the minute in which the previous run ended and every minute since then."""
+        """Report the minute in which the previous run ended, and every minute since then."""
         if not self._resumed:
             return []
         messages = self.minutes(now_ms)
@@ -92,16 +91,17 @@ class Watermarks:
             self._symbols.setdefault(name, _restored(None, minute_of(now_ms))).until_ms = None
 
     def remove(self, symbols: Iterable[str], now_ms: int) -> None:
-        """Report `symbols` until the end of the current minute + allowed lateness only."""
+        """Report `symbols` only until the end of the current minute + allowed lateness."""
         for name in symbols:
             symbol = self._symbols[name]
             symbol.coverage.close(now_ms)
             symbol.until_ms = minute_of(now_ms) + MINUTE_MS + self._allowed_lateness_ms
 
     def end_ms(self, symbol: str) -> float:
-        """Return up to when (UNIX ms, exclusive) watermarks make trades of `symbol` final.
+        """Return until when (UNIX ms, exclusive) watermarks finalize trades of `symbol`.
 
-        Infinite while it is subscribed; 0 if it never was, or has no more watermarks.
+        It is infinite while the symbol is subscribed, and 0 if it never was or has no more
+        watermarks.
         """
         known = self._symbols.get(symbol)
         if known is None:
@@ -109,7 +109,7 @@ class Watermarks:
         return inf if known.until_ms is None else known.until_ms
 
     def connected(self, symbols: Iterable[str], now_ms: int) -> None:
-        """Note that `symbols` were subscribed."""
+        """Record that `symbols` were subscribed."""
         for name in symbols:
             self._symbols[name].coverage.open(now_ms)
 
@@ -130,8 +130,7 @@ class Watermarks:
     def silent(
         self, symbols: Iterable[str], start_ms: int, end_ms: int, now_ms: int
     ) -> list[Watermark]:
-        """Remove the span from the coverage of `symbols`, in which nothing arrived though
-        subscribed.
+        """Remove a span in which nothing arrived from the coverage of `symbols`.
 
         Both times are counted back from `now_ms`. Minutes already emitted are corrected.
         """
@@ -171,9 +170,7 @@ class Watermarks:
     def _beyond_memory(
         self, name: str, symbol: _Symbol, from_ms: int, to_ms: int, now_ms: int
     ) -> Iterator[Watermark]:
-        """Correct the minutes of a lost span that an earlier run emitted, or that are no longer
-        known.
-        """
+        """Correct minutes of a lost span that are not known, for example of an earlier run."""
         until = min(symbol.emitted, default=self._next_minute)
         first, last = minute_of(from_ms), min(minute_of(to_ms - 1), until - MINUTE_MS)
         if first <= last:
@@ -193,7 +190,7 @@ class Watermarks:
     def moved_forward(self, at_ms: int, ms: int) -> None:
         """Adjust to a clock that was moved forward by `ms` at `at_ms`, its own time.
 
-        What was already emitted stays valid for the time it was emitted for.
+        What was already emitted remains valid for the time it was emitted for.
         """
         self._moves.append((at_ms, ms))
         for symbol in self._symbols.values():
@@ -208,7 +205,7 @@ class Watermarks:
         return at_ms
 
     def traded(self, symbols: Iterable[str]) -> None:
-        """Note that trades of `symbols` are sent."""
+        """Record that trades of `symbols` are sent."""
         for name in symbols:
             if symbol := self._symbols.get(name):
                 symbol.traded = True
@@ -218,9 +215,7 @@ class Watermarks:
         return now_ms >= self._next_minute + MINUTE_MS + self._grace_ms
 
     def minutes(self, now_ms: int) -> list[Watermark]:
-        """Return the coverage of every minute whose end + grace has come and that is not emitted
-        yet.
-        """
+        """Return the coverage of the minutes that are due: end + grace have passed."""
         if not self.due(now_ms):
             return []
         last = minute_of(now_ms - self._grace_ms) - MINUTE_MS
@@ -301,7 +296,7 @@ class Watermarks:
         return Watermark(name, self._feed, self._source, now_ms, t, minute, covered, gap_since)
 
     def _discard_old(self, now_ms: int) -> None:
-        """Discard minutes past the allowed lateness, and removed symbols with their last minute."""
+        """Discard minutes past the allowed lateness, and removed symbols after their last one."""
         first = minute_of(now_ms - self._allowed_lateness_ms) - MINUTE_MS
         self._moves = [(at_ms, ms) for at_ms, ms in self._moves if at_ms >= first]
         for name, symbol in list(self._symbols.items()):
