@@ -1,7 +1,7 @@
 """The protocol that a vendor's package implements, and the types that its parsers return.
 
-`app.feeds.finnhub` is one implementation; `docs/feeds.md` describes what a second one must bring.
-Nothing here, and nothing in the rooms built on it, knows a vendor's wire format.
+`app.feeds.finnhub` is one implementation; `docs/feeds.md` describes what another one needs. Neither
+this module nor the packages that use it depend on a vendor's wire format.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Retry = Literal["no", "soon", "later"]
 
 
 class BadKeyError(TickhouseError):
-    """The vendor does not accept the API key; trying again does not help."""
+    """The vendor does not accept the API key; a retry does not help."""
 
 
 class Unavailable(Exception):
@@ -45,7 +45,7 @@ class Unavailable(Exception):
 
 
 class RequestError(Exception):
-    """A REST request got no usable answer.
+    """A REST request got no usable response.
 
     :ivar retry: whether a retry can help; `later` means after the rate limit's window.
     :ivar status: the HTTP status, if there was one.
@@ -66,13 +66,13 @@ class RequestError(Exception):
 
 
 class KeyRejected(RequestError):
-    """The vendor rejects the API key of the request, or no key is left that it accepts."""
+    """The vendor rejects the API key of the request, or every key has been rejected."""
 
 
 class ParsedTrade(NamedTuple):
     """A valid trade of a frame; its index in the frame is `trade.i`.
 
-    :ivar identity: what identifies it, except for the number of times it was repeated.
+    :ivar identity: what identifies the trade, apart from its repeat index.
     """
 
     symbol: str
@@ -94,7 +94,7 @@ class TradesFrame(NamedTuple):
 
 
 class HeartbeatFrame(NamedTuple):
-    """The server reports that it is alive."""
+    """The server signals that it is alive."""
 
 
 class ErrorFrame(NamedTuple):
@@ -121,12 +121,12 @@ ParseFrame = Callable[[bytes], Frame]
 
 
 class ParseQuote(Protocol):
-    """Turns the JSON of an answer into a quote message."""
+    """Converts the JSON of a response to a quote message."""
 
     def __call__(
         self, payload: Any, *, symbol: str, feed: FeedName, source: str, received_at: int
     ) -> Quote | Rejection | None:
-        """Return the quote, why it is rejected, or None when the vendor does not know `symbol`."""
+        """Return the quote, why it was rejected, or None if the vendor does not know `symbol`."""
 
 
 class Parser(Protocol):
@@ -145,7 +145,8 @@ class FeedSocket(Protocol):
     """One open streaming connection.
 
     :ivar feed: the feed that the server reports (`simulated`), if it reports one.
-    :ivar date_ms: the server's time at the handshake, UNIX ms in whole seconds, if it gave one.
+    :ivar date_ms: the server's time at the handshake in UNIX ms (whole seconds), if it reported
+        one.
     """
 
     @property
@@ -155,10 +156,10 @@ class FeedSocket(Protocol):
     def date_ms(self) -> int | None: ...
 
     async def subscribe(self, symbols: Iterable[str]) -> None:
-        """Request the trades of `symbols`; raises `Unavailable` when the connection has ended."""
+        """Request the trades of `symbols`; raises `Unavailable` if the connection has ended."""
 
     async def unsubscribe(self, symbols: Iterable[str]) -> None:
-        """Stop the trades of `symbols`; raises `Unavailable` when the connection has ended."""
+        """Stop receiving trades of `symbols`; raises `Unavailable` if the connection has ended."""
 
     def frames(self) -> AsyncIterator[bytes]:
         """Yield each message as received; raises `Unavailable` when the connection ends."""
@@ -171,33 +172,36 @@ class FeedSocket(Protocol):
 
 
 class QuoteApi(Protocol):
-    """Requests for quotes, within the vendor's rate limits and retried where that helps."""
+    """Requests quotes within the vendor's rate limits, and retries where that helps."""
 
     def __bool__(self) -> bool:
-        """Return whether an API key is left that the vendor accepts."""
+        """Return whether there is an API key that the vendor accepts."""
 
     async def quote(self, symbol: str) -> Any:
         """Return the JSON of a quote of `symbol`; raises `RequestError`."""
 
     async def calendar_disagreement(self) -> str | None:
-        """Return how the vendor's market status contradicts the calendar; raises `RequestError`."""
+        """Return how the vendor's market status contradicts the calendar; None if it does not.
+
+        :raises RequestError: there is no usable response.
+        """
 
 
 class Vendor(Parser, Protocol):
     """A market data vendor: its connections, its quotes and its parsers.
 
-    :ivar connections: how many streaming connections it allows, one per API key.
+    :ivar connections: how many streaming connections the vendor allows, one per API key.
     """
 
     @property
     def connections(self) -> int: ...
 
     async def connect(self, number: int) -> FeedSocket:
-        """Open connection `number`, counted from 1.
+        """Open connection `number`, counted from 1. No error text contains an API key.
 
         :raises BadKeyError: the vendor rejects the API key.
-        :raises Unavailable: the attempt failed; no text of either error contains an API key.
+        :raises Unavailable: the attempt failed.
         """
 
     def quotes(self, clock: Clock, rng: Random, on_date: OnDate) -> QuoteApi:
-        """Return the requests for quotes; `on_date` receives the date of each answer."""
+        """Return an interface to the vendor's quotes; `on_date` receives each response's date."""

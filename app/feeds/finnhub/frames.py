@@ -1,4 +1,4 @@
-"""Parse Finnhub's WebSocket frames: pure, never raises.
+"""Parse Finnhub's WebSocket frames: pure functions that never raise.
 
 A trade that is malformed or out of range is rejected on its own; the other trades of its frame are
 kept. Numbers become decimals with all digits that were sent.
@@ -76,7 +76,7 @@ def parse_frame(raw: bytes) -> Frame:
 
 
 def _parse_row_by_row(raw: bytes) -> Frame:
-    """Parse each trade on its own; accepts NaN and Infinity, which are not valid JSON."""
+    """Parse each trade on its own; accept NaN and Infinity, which are not valid JSON."""
     try:
         frame = json.loads(
             raw.decode(), parse_float=_decimal, parse_int=_integer, parse_constant=_NotANumber
@@ -103,19 +103,19 @@ def _parse_row_by_row(raw: bytes) -> Frame:
 
 
 def _integer(text: str) -> int | Decimal | _NotANumber:
-    """Parse an integer of any length: Python's limit on digits must not reject the whole frame."""
+    """Parse an integer of any length, so that Python's limit on digits does not reject a frame."""
     return int(text) if len(text) <= 20 else _decimal(text)
 
 
 def _decimal(text: str) -> Decimal | _NotANumber:
     try:
         return Decimal(text)
-    except InvalidOperation:  # an exponent beyond all bounds
+    except InvalidOperation:  # the exponent is out of bounds
         return _NotANumber(text)
 
 
 class _NotANumber:
-    """A placeholder for NaN, Infinity and numbers without a value; no field accepts it."""
+    """Placeholder for NaN, Infinity and numbers out of range; no field accepts it."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -138,7 +138,7 @@ def _trade_frame(
         reason = _rejection_reason(row, trade)
         if reason is None:
             identity = (row.s, row.t, trade.p, trade.v, conditions_of(row.c))
-            trade.p, trade.v = row.p, row.v  # Kafka gets the digits that were sent
+            trade.p, trade.v = row.p, row.v  # the message to Kafka has the digits that were sent
             trades.append(ParsedTrade(row.s, trade, identity))
         else:
             kind, detail = reason
@@ -148,7 +148,7 @@ def _trade_frame(
 
 
 def _rejection_reason(row: _Row, trade: Trade) -> tuple[str, str] | None:
-    """Return why a trade is rejected, or None; rounds price and size of `trade` to 12 decimals."""
+    """Return why a trade is rejected, or None; round its price and size to 12 decimals."""
     if not is_symbol(row.s):
         return "schema", f"{row.s[:48]!r} is not a symbol"
     if row.c and sum(map(len, row.c)) + len(row.c) > _MAX_CODES_LENGTH:

@@ -1,4 +1,4 @@
-"""Compare Finnhub's market status with this project's calendar: pure."""
+"""Compare Finnhub's market status with this project's calendar: a pure function."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _TOLERANCE_MS = 90_000
 
 
 def disagreement(status: Any, feed: FeedName, now_ms: int) -> str | None:
-    """Describe how an answer of /stock/market-status contradicts the calendar; None if it does not.
+    """Describe how a response of /stock/market-status contradicts the calendar; None if not.
 
     Within 90 seconds of the start or end of a session both may be right.
     """

@@ -1,4 +1,4 @@
-"""Parse the answers to Finnhub's company profile requests: pure."""
+"""Parse responses to Finnhub's company profile requests: pure functions."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ SECTORS = {industry: sector for sector, names in _INDUSTRIES.items() for industr
 
 
 class Profile(NamedTuple):
-    """The fields of a company profile that are used; a text that is missing is `Other`."""
+    """The fields of a company profile that are used; missing texts are `Other`."""
 
     name: str
     sector: str
@@ -62,7 +62,7 @@ class Profile(NamedTuple):
 
 
 def parse_profile(payload: Any) -> Profile | None:
-    """Turn the answer `payload` into a profile; None for a symbol unknown to Finnhub.
+    """Convert the response `payload` to a profile; None if Finnhub does not know the symbol.
 
     :raises ValueError: it is not a profile.
     """
@@ -77,7 +77,7 @@ def parse_profile(payload: Any) -> Profile | None:
 
 
 def _text(payload: dict[str, Any], field: str) -> str:
-    """The text of a field on one line, empty if it has none."""
+    """Return the text of a field on one line; empty if it has none."""
     value = payload.get(field)
     if not isinstance(value, str | None):
         raise ValueError(f"{field} of the profile is {value!r}, not a text")

@@ -1,4 +1,4 @@
-"""Parse the answers to Finnhub's quote requests: pure."""
+"""Parse responses to Finnhub's quote requests: pure functions."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _FIELDS = ("c", "d", "dp", "h", "l", "o", "pc")
 def parse_quote(
     payload: Any, *, symbol: str, feed: FeedName, source: str, received_at: int
 ) -> Quote | Rejection | None:
-    """Turn the answer `payload` into a quote message; None for a symbol unknown to Finnhub."""
+    """Convert a response to a quote message; None if Finnhub does not know the symbol."""
     if not isinstance(payload, dict):
         return Rejection("schema", "the quote is not an object")
     if payload.get("c") == 0 and payload.get("t") == 0:
@@ -40,7 +40,7 @@ def parse_quote(
         quote = msgspec.convert(
             {"type": "quote", **origin, **numbers, "t": payload.get("t")}, Quote
         )
-        decode(symbol.encode(), encode(quote), feed)  # as a reader of the topic does
+        decode(symbol.encode(), encode(quote), feed)  # check it as a reader of the topic does
     except msgspec.ValidationError as error:
         return Rejection("schema", f"the quote is malformed: {error}"[:MAX_DETAIL])
     except MessageRejectedError as error:

@@ -1,4 +1,4 @@
-"""Finnhub's REST API with time-outs, retries, plain errors, and API keys kept out of all texts."""
+"""Finnhub's REST API with time-outs, retries and plain errors, whose texts contain no API keys."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from app.redaction import SHORTEST_KEY, Redactor
 
 TIMEOUT_S = 4
 ANSWER_S = 20.0
-"""Time-out for a complete answer: one that trickles in never hits the socket's time-out."""
+"""Time-out for a complete response. One that arrives slowly never reaches the socket's time-out."""
 ATTEMPTS = 3
 _MOST_TEXT = 300
 _MINUTE_MS = 60_000
@@ -33,7 +33,7 @@ _MINUTE_MS = 60_000
 T = TypeVar("T")
 
 _date_ms: ContextVar[int | None] = ContextVar("date_ms", default=None)
-"""Date of the last answer in this thread; an abandoned call cannot overwrite another thread's."""
+"""Date of this thread's last response; an abandoned call cannot overwrite another thread's."""
 
 
 class FinnhubApi(Protocol):
@@ -67,7 +67,7 @@ class FinnhubRest:
         self._client.API_URL = url.rstrip("/")
         self._client.DEFAULT_TIMEOUT = TIMEOUT_S
         session = self._client._session
-        # as a query parameter the key would appear in the text of network errors
+        # a key in the query would appear in the text of network errors
         del session.params["token"]
         session.headers["X-Finnhub-Token"] = key
         session.trust_env = False
@@ -80,21 +80,21 @@ class FinnhubRest:
     def quote(self, symbol: str) -> Any:
         """Request the quote of `symbol`.
 
-        :raises RequestError: no usable answer; its text does not contain the key.
+        :raises RequestError: there is no usable response; the text does not contain the key.
         """
         return self._ask(lambda: self._client.quote(symbol))
 
     def market_status(self, exchange: str) -> Any:
         """Request whether `exchange` is open.
 
-        :raises RequestError: no usable answer; its text does not contain the key.
+        :raises RequestError: there is no usable response; the text does not contain the key.
         """
         return self._ask(lambda: self._client.market_status(exchange=exchange))
 
     def company_profile(self, symbol: str) -> Any:
         """Request the profile of the company whose stock is `symbol`.
 
-        :raises RequestError: no usable answer; its text does not contain the key.
+        :raises RequestError: there is no usable response; the text does not contain the key.
         """
         return self._ask(lambda: self._client.company_profile2(symbol=symbol))
 
@@ -104,17 +104,17 @@ class FinnhubRest:
             text = repr(answer)
         except RequestError:
             raise
-        except Exception as error:  # any network error, or an unexpected answer
+        except Exception as error:  # any network error, or an unexpected response
             raise self._fault(f"{type(error).__name__}: {error}", "soon") from None
         if self._echoes.text(text) != text:
             raise RequestError("the answer holds an API key", "soon")
         return answer
 
     def _check_status(self, response: requests.Response, **_: Any) -> None:
-        """Raise for an answer whose status is not 2xx; finnhub-python fails on bodies that are not
-        objects.
+        """Raise for a response whose status is not 2xx.
 
-        Runs before a redirect would be followed.
+        finnhub-python fails on error bodies that are not JSON objects. This hook runs before a
+        redirect would be followed.
         """
         status = response.status_code
         if 200 <= status < 300:
@@ -137,7 +137,7 @@ class FinnhubRest:
         status: int | None = None,
         retry_after: RetryAfter | None = None,
     ) -> RequestError:
-        """Make an error whose text contains no key, not even a truncated one at its end."""
+        """Create an error whose text contains no key, not even one that was cut off at its end."""
         return RequestError(self._redactor.text(text)[:_MOST_TEXT], retry, status, retry_after)
 
 
@@ -150,7 +150,7 @@ def _date_ms_of(response: requests.Response) -> int | None:
 
 
 class _Answered(NamedTuple, Generic[T]):
-    """The outcome of a call, and the date of the answer in UNIX ms by the server's clock."""
+    """The outcome of a call, and the date of the response in UNIX ms by the server's clock."""
 
     result: T | None
     fault: RequestError | None
@@ -172,7 +172,7 @@ class _Key:
     """An API key in use.
 
     :ivar answered: the last call that the server answered; None before the first.
-    :ivar rejections: how many calls were answered with 401 before the first that was not.
+    :ivar rejections: how many calls were answered with 401 before the first accepted one.
     """
 
     def __init__(self, api: FinnhubApi, budget: CallBudget) -> None:
@@ -183,16 +183,16 @@ class _Key:
 
 
 class RestCalls:
-    """REST calls over all API keys, rate limited and retried.
+    """REST calls with all API keys, rate limited and retried.
 
-    A key is dropped when the server rejects it, not when it rejects one call with 401 (a symbol
-    that is not part of the key's plan): the call that was answered last must be rejected, too, or
-    two calls of a key of which none was answered.
+    A single 401 does not drop a key, because it may concern a symbol that is not part of the key's
+    plan. A key is dropped if its last accepted call is now rejected too, or, if none was accepted
+    yet, after two rejected calls.
 
     :param keys: the API and the rate limit of each key.
-    :param on_date: called with the date of each answer that has one, errors included, and with the
-        times by `clock` at which the call was sent and answered, all in UNIX ms. It is called on
-        the event loop's thread; the server's clock was read between the two times.
+    :param on_date: called on the event loop's thread with the date of each response that has one
+        (errors included), and with the times by `clock` at which the call was sent and answered,
+        all in UNIX ms. The server read its clock between these two times.
     """
 
     def __init__(
@@ -216,7 +216,7 @@ class RestCalls:
         """Return the result of `call`, made with the key that may call first.
 
         :raises KeyRejected: the server rejects the key, or no key is left.
-        :raises RequestError: no usable answer after up to three attempts.
+        :raises RequestError: there is no usable response after up to three attempts.
         """
         for attempt in range(1, ATTEMPTS + 1):
             key = await self._next_key()
@@ -235,7 +235,7 @@ class RestCalls:
         raise AssertionError("unreachable")
 
     async def _is_rejected(self, key: _Key) -> bool:
-        """Return whether a 401 is about the key, not about what was asked for."""
+        """Return whether a 401 concerns the key, rather than the requested symbol."""
         if key.answered is None:
             key.rejections += 1
             return key.rejections > 1
@@ -248,9 +248,7 @@ class RestCalls:
         return False
 
     def _close(self, budget: CallBudget, fault: RequestError) -> bool:
-        """Block a key after an error for as long as needed; return whether the server named the
-        time.
-        """
+        """Block a key after an error; return whether the server named the time to wait."""
         now_ms = self._clock.now_ms()
         asked_ms = fault.retry_after.wait_ms(now_ms)
         if asked_ms is not None:
@@ -288,7 +286,7 @@ class RestCalls:
 async def _in_thread(call: Callable[[], T]) -> T:
     """Run `call` in a daemon thread, which does not delay the end of the process.
 
-    :raises RequestError: it takes too long; the thread is abandoned.
+    :raises RequestError: the call takes too long; its thread is abandoned.
     """
     loop = asyncio.get_running_loop()
     answer: asyncio.Future[T] = loop.create_future()
@@ -307,7 +305,7 @@ async def _in_thread(call: Callable[[], T]) -> T:
             result = call()
         except Exception as raised:
             error = raised
-        with suppress(RuntimeError):  # the loop is closed, nothing waits for the result
+        with suppress(RuntimeError):  # the loop is closed; nothing waits for the result
             loop.call_soon_threadsafe(resolve, result, error)
 
     threading.Thread(target=work, name="rest", daemon=True).start()

@@ -19,7 +19,7 @@ from app.settings import Settings
 
 
 class FinnhubParser:
-    """Parse Finnhub's frames and quotes."""
+    """Parses Finnhub's frames and quotes."""
 
     def parse_frame(self, raw: bytes) -> Frame:
         return parse_frame(raw)
@@ -33,7 +33,7 @@ class FinnhubParser:
 
 
 class Finnhub(FinnhubParser):
-    """Connections and quotes with the Finnhub addresses and API keys of `settings`."""
+    """Connections and quotes with the addresses and API keys in `settings`."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -61,7 +61,7 @@ class Finnhub(FinnhubParser):
 
 
 class FinnhubQuotes:
-    """Request quotes and the market status from Finnhub's REST API."""
+    """Requests quotes and the market status from Finnhub's REST API."""
 
     def __init__(self, calls: RestCalls, feed: FeedName, clock: Clock) -> None:
         self._calls = calls
@@ -80,15 +80,15 @@ class FinnhubQuotes:
 
 
 class FinnhubProfiles:
-    """Request company profiles from Finnhub's REST API."""
+    """Requests company profiles from Finnhub's REST API."""
 
     def __init__(self, calls: RestCalls) -> None:
         self._calls = calls
 
     async def profile(self, symbol: str) -> Profile | None:
-        """Return the profile of a stock, None if Finnhub does not know the symbol.
+        """Return the profile of a stock; None if Finnhub does not know the symbol.
 
-        :raises RequestError: no usable answer.
+        :raises RequestError: there is no usable response.
         """
         answer = await self._calls.ask(lambda api: api.company_profile(symbol))
         try:

@@ -32,14 +32,15 @@ OPEN_TIMEOUT_S = 20.0
 CLOSE_TIMEOUT_S = 1.0
 FEEDS = get_args(Feed)
 FEED_HEADER = "X-Tickhouse-Feed"
-"""A header with which the simulator marks its trades as simulated; Finnhub does not send it."""
+"""A header by which the simulator marks its trades as simulated; Finnhub does not send it."""
 
 
 class FinnhubSocket:
     """One open connection to Finnhub (`app.feeds.vendor.FeedSocket`).
 
     :ivar feed: the feed that the server reports, if it reports one.
-    :ivar date_ms: the server's time at the handshake, in UNIX ms and whole seconds, if it gave one.
+    :ivar date_ms: the server's time at the handshake in UNIX ms (whole seconds), if it reported
+        one.
     """
 
     def __init__(self, socket: ClientConnection, keys: Sequence[str]) -> None:
@@ -47,16 +48,16 @@ class FinnhubSocket:
         self._keys = keys
         headers = socket.response.headers if socket.response else Headers()
         feed = _header(headers, FEED_HEADER)
-        # A feed's name is no secret, even if a key of the simulator is the same word.
+        # The name of a feed is no secret, even if a key of the simulator is the same word.
         self.feed = feed if feed in FEEDS else feed and Redactor(keys).text(feed)
         self.date_ms = _date_ms(headers)
 
     async def subscribe(self, symbols: Iterable[str]) -> None:
-        """Request the trades of `symbols`; the server rejects one with an error frame."""
+        """Request the trades of `symbols`. The server rejects a symbol with an error frame."""
         await self._send("subscribe", symbols)
 
     async def unsubscribe(self, symbols: Iterable[str]) -> None:
-        """Stop the trades of `symbols`."""
+        """Stop receiving trades of `symbols`."""
         await self._send("unsubscribe", symbols)
 
     async def frames(self) -> AsyncIterator[bytes]:
@@ -73,9 +74,7 @@ class FinnhubSocket:
             raise self._ended(error) from None
 
     def abort(self) -> None:
-        """Close the connection at once, without a closing handshake that a dead server would not
-        answer.
-        """
+        """Close the connection at once; a dead server would not answer a closing handshake."""
         self._socket.transport.abort()
 
     async def close(self) -> None:
@@ -99,13 +98,14 @@ def _date_ms(headers: Headers) -> int | None:
 
 
 def _header(headers: Headers, name: str) -> str | None:
-    """Return a header's value; repeated headers are joined to a list, as HTTP defines it."""
+    """Return a header's value. Repeated headers are joined to a list, as HTTP defines it."""
     return ", ".join(headers.get_all(name)) or None
 
 
 class _ConnectHere(connect):
-    """A connection that does not follow redirects: another host must neither get the key nor pass
-    for the feed.
+    """A connection that does not follow redirects.
+
+    Another host must not receive the key, nor be taken for the feed.
     """
 
     def process_redirect(self, exc: Exception) -> Exception:
@@ -116,11 +116,12 @@ async def open_socket(url: str, token: str, others: Iterable[str] = ()) -> Finnh
     """Connect to `url` with `token` in the query, as Finnhub requires.
 
     Redirects are not followed. A proxy from the environment is used for wss:// only, where it sees
-    nothing but the server's host, and never for a loopback address.
+    nothing but the server's host, and never for a loopback address. No error text contains the
+    token.
 
     :param others: further keys that must not appear in any text.
-    :raises BadKeyError: the server rejects the key; trying again does not help.
-    :raises Unavailable: any other failure. No text of either contains the token.
+    :raises BadKeyError: the server rejects the key; a retry does not help.
+    :raises Unavailable: the connection failed for another reason.
     """
     keys = (token, *others)
     try:
@@ -140,7 +141,7 @@ async def open_socket(url: str, token: str, others: Iterable[str] = ()) -> Finnh
         raise TickhouseError(
             "FINNHUB_WEBSOCKET_URL is not an address; it reads like wss://ws.finnhub.io."
         ) from None
-    except (InvalidProxy, ImportError):  # of a library for SOCKS, which is not installed
+    except (InvalidProxy, ImportError):  # a library for SOCKS is not installed
         raise TickhouseError(
             "The proxy that the environment names for wss:// cannot be used. Set https_proxy to "
             "http://HOST:PORT of a proxy that knows CONNECT, or no_proxy to "
@@ -153,7 +154,7 @@ async def open_socket(url: str, token: str, others: Iterable[str] = ()) -> Finnh
 
 
 def _handshake_error(response: Response, url: str, redactor: Redactor) -> BadKeyError | Unavailable:
-    """Return the error for a handshake that was not answered with a WebSocket."""
+    """Return the error for a handshake that did not open a WebSocket."""
     status = response.status_code
     if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
         return BadKeyError(
