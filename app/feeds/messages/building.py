@@ -1,7 +1,7 @@
-"""Turn the frames of one connection into messages for Kafka: pure.
+"""Convert the frames of one connection to messages for Kafka: pure.
 
-One message per symbol and frame, trades in the order received. A frame that the server sends again
-is dropped; a trade that is sent again is counted (`k`).
+There is one message per symbol and frame, with trades in the order received. A frame that the
+server repeats is dropped; a trade that is repeated is numbered (`k`).
 """
 
 from __future__ import annotations
@@ -21,15 +21,16 @@ from app.feeds.vendor import ParsedTrade, TradesFrame
 
 RING_FRAMES = 64
 FULL_FRAME_TRADES = 10
-"""The most trades ever recorded in a frame; a long sweep fills several frames."""
+"""The largest number of trades ever recorded in a frame; a long sweep fills several frames."""
 _SURELY_SMALL_BYTES = 64 * 1024
-"""A frame up to this size makes no message above 256 KiB: a trade grows by at most 40 bytes."""
+"""A frame up to this size leads to no message above 256 KiB: a trade grows by at most 40 bytes."""
 
 
 class RepeatedFrames:
-    """Detects frames that a server repeats, by the last 64 frames of the connection.
+    """Detects frames that a server repeats, among the last 64 frames of the connection.
 
-    A full frame of equal trades is a sweep that fills several frames, so an equal frame is new.
+    A full frame of equal trades is part of a sweep that fills several frames, so an equal frame is
+    not a repeat.
     """
 
     def __init__(self) -> None:
@@ -37,9 +38,7 @@ class RepeatedFrames:
         self._counts: Counter[bytes] = Counter()
 
     def is_repeat(self, raw: bytes, frame: TradesFrame) -> bool:
-        """Return whether the server repeats itself with `raw`, parsed as `frame`; remembers the
-        frame.
-        """
+        """Return whether `raw`, parsed as `frame`, repeats an earlier frame; remember the frame."""
         digest = hashlib.blake2b(raw, digest_size=16).digest()
         known = self._counts[digest] > 0
         self._ring.append(digest)
@@ -89,7 +88,7 @@ class ConnectionMessages:
         self.repeated = 0
 
     def is_repeat(self, raw: bytes, frame: TradesFrame) -> bool:
-        """Return whether to drop this frame; to be called once per frame, before `messages`."""
+        """Return whether to drop this frame. Call it once per frame, before `messages`."""
         self.frames += 1
         if self._drop_repeats and self._repeated_frames.is_repeat(raw, frame):
             self.repeated += 1

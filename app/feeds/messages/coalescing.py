@@ -1,8 +1,8 @@
-"""Coalesce consecutive frames of a symbol into one message when the producer has fallen behind.
+"""Coalesce consecutive frames of a symbol into one message while the producer is behind.
 
-Frames are coalesced when one connection received them in the same second and no other message of
-the symbol, in particular no watermark, lies between them. Consumers get the same result. Without
-I/O or a clock.
+Frames are coalesced if one connection received them in the same second, and no other message of the
+symbol, in particular no watermark, lies between them. Consumers compute the same result. This
+module has no I/O and no clock.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from app.contracts import RejectionRecord, Trades
 from app.feeds.messages.outgoing import Outgoing
 
 MOST_TRADES = 500
-"""Well below the largest message, and small enough to be read in batches."""
+"""Far below the largest message, and small enough to be read in batches."""
 
 
 class Coalescer:
@@ -29,9 +29,7 @@ class Coalescer:
         return len(self._pending)
 
     def add(self, message: Outgoing) -> list[Outgoing]:
-        """Add `message`; return the messages to which nothing can be added any more, in symbol
-        order.
-        """
+        """Add `message`; return messages that are complete, in order for each symbol."""
         if isinstance(message, RejectionRecord):
             return [message]
         if not isinstance(message, Trades):

@@ -13,10 +13,10 @@ Outgoing = Message | RejectionRecord
 
 
 class LostSpan(NamedTuple):
-    """A span of the feed whose messages did not reach Kafka and never will.
+    """A span of the feed whose messages will never reach Kafka.
 
     :ivar symbol: None for every symbol.
-    :ivar from_ms: None when the start is not known.
+    :ivar from_ms: None if the start is not known.
     :ivar to_ms: None for the present.
     """
 

@@ -1,4 +1,4 @@
-"""Turn a vendor's answer to a quote request into messages for Kafka: pure."""
+"""Convert a vendor's response to a quote request to messages for Kafka: pure."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from app.rejection_records import rejection_records
 def quote_messages(
     payload: Any, parse: ParseQuote, *, symbol: str, feed: FeedName, source: str, received_at: int
 ) -> list[Quote | RejectionRecord]:
-    """Return the quote in `payload`, or a rejection that carries the answer.
+    """Return the quote in `payload`, or a rejection that contains the response.
 
-    The list is empty when the vendor does not know the symbol.
+    The list is empty if the vendor does not know the symbol.
     """
     quote = parse(payload, symbol=symbol, feed=feed, source=source, received_at=received_at)
     if isinstance(quote, Rejection):
@@ -24,5 +24,5 @@ def quote_messages(
 
 
 def as_json(payload: Any) -> str:
-    """Return an answer as JSON text, as close to what was sent as the client library leaves it."""
+    """Return a response as JSON text, as close to the original as the client library leaves it."""
     return json.dumps(payload, default=str)

@@ -1,9 +1,9 @@
 """Count equal trades, to distinguish a genuine repeat from a trade that was sent twice.
 
-Finnhub gives trades no id. A trade is identified by (s, t, p, v, c, k), where k is the number of
-times that its connection had already sent the same s, t, p, v, c. The same trade received through
-another connection has the same k; a second trade of the same size and price in one connection has
-not.
+Finnhub's trades have no id. A trade is identified by (s, t, p, v, c, k), where k is the number of
+times that its connection had already sent the same s, t, p, v, c. If another connection also
+receives the trade, it has the same k there. A second trade of the same size and price on one
+connection has another k.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class RepeatCounter:
             self._discard_old(clock_ms)
         if self._to_pack and clock_ms >= self._pack_at_ms:
             self._pack(clock_ms)
-        # times further ahead are rejected downstream; they must not be remembered for long
+        # times further ahead are rejected later; they must not be remembered for long
         minute = (t if t - clock_ms <= FUTURE_MS else clock_ms) // _MINUTE_MS
         counted = self._minutes.get(minute)
         if counted is None:
@@ -96,7 +96,7 @@ class _Minute:
 
 
 class _Packed:
-    """Digests of eight bytes each, sorted, and those that were added later."""
+    """Sorted digests of eight bytes each, and digests that were added later."""
 
     __slots__ = ("_digests", "_late")
 

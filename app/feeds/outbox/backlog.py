@@ -1,4 +1,4 @@
-"""A queue of records for Kafka: in memory up to a limit, in a file beyond it."""
+"""A queue of records for Kafka: in memory up to a limit, and in a file beyond it."""
 
 from __future__ import annotations
 
@@ -15,21 +15,20 @@ log = logging.getLogger(__name__)
 
 
 class Numbered(NamedTuple):
-    """A record and its number in the order of delivery."""
+    """A record, and its number in the order of delivery."""
 
     number: int
     record: KafkaRecord
 
 
 class Backlog:
-    """Records in order: first those that were returned, then those in the file, then those in
-    memory.
+    """A queue of records: first the returned ones, then those in the file, then those in memory.
 
-    Records are numbered from 1 as they are added; those that an earlier run left in the file come
+    Records are numbered from 1 as they are added. Records that an earlier run left in the file come
     first.
 
     :param limit_bytes: the memory limit; beyond it the oldest records move to the file.
-    :param spill: the file; without it records stay in memory.
+    :param spill: the file; without it all records stay in memory.
     :ivar added: the number of the last record that was added.
     """
 
@@ -79,7 +78,7 @@ class Backlog:
         return self._spill is not None and not self._spill.is_synced
 
     def sync(self) -> None:
-        """Force the file to disk; may run in another thread, followed by `finish_sync`.
+        """Force the file to disk. It may run in another thread; call `finish_sync` afterwards.
 
         :raises OSError: the disk reports an error.
         """
@@ -87,7 +86,7 @@ class Backlog:
             self._spill.sync()
 
     def finish_sync(self) -> None:
-        """Install the file that `sync` rewrote, if it did; see `SpillFile.finish_sync`.
+        """Install the file that `sync` rewrote, if it did (`SpillFile.finish_sync`).
 
         :raises OSError: there is no space for it.
         """
@@ -103,8 +102,9 @@ class Backlog:
         self._front = deque(sorted([*records, *self._front]))
 
     def peek(self, all_delivered: bool) -> Numbered | None:
-        """Return the next record; None if no record is left, or if records of the file must be
-        delivered first.
+        """Return the next record; None without one.
+
+        It is also None while records of the file must be delivered before more of it is read.
 
         :param all_delivered: whether all records that were taken have reached Kafka.
         """
@@ -130,7 +130,7 @@ class Backlog:
     def spill_all(self, undelivered: Iterable[KafkaRecord]) -> int:
         """Write all records to the file for the next start, `undelivered` first.
 
-        :returns: how many records the file holds.
+        :returns: the number of records in the file.
         :raises OSError: they cannot be written.
         """
         if self._spill is None:

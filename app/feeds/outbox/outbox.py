@@ -47,7 +47,7 @@ class Outbox:
         self._sync_failed = False
 
     def topics_ready(self) -> None:
-        """Start sending: the topics exist."""
+        """Start sending, because the topics exist."""
         self._publisher.topics_ready()
 
     def offer(self, messages: list[Outgoing]) -> None:
@@ -58,7 +58,7 @@ class Outbox:
             asyncio.get_running_loop().call_soon(self._send_pending)
 
     def serve(self) -> None:
-        """Process Kafka's reports and sync the spill file; to be called about once a second.
+        """Process Kafka's reports and sync the spill file. Call it about once a second.
 
         :raises PublishError: Kafka accepts no more messages.
         """
@@ -76,7 +76,7 @@ class Outbox:
         return bool(lost)
 
     async def _sync(self) -> None:
-        """Force the spill file to disk in a thread, because a slow disk takes its time."""
+        """Force the spill file to disk in a thread, because a disk may be slow."""
         try:
             await asyncio.to_thread(self._publisher.sync)
             self._publisher.finish_sync()
@@ -100,11 +100,11 @@ class Outbox:
 
     @property
     def delivered_up_to(self) -> int:
-        """The number up to which every message is in Kafka, or its loss corrected."""
+        """The number up to which every message is in Kafka, or its loss is corrected."""
         return self._publisher.delivered_up_to
 
     async def finish(self, repeated_frames: int, trades: int) -> None:
-        """Wait for Kafka, spill what was not delivered for the next start, and log the totals.
+        """Wait for Kafka, store undelivered messages for the next start, and log the totals.
 
         :raises PublishError: messages could not be stored.
         """
@@ -119,9 +119,9 @@ class Outbox:
         self._log_totals(repeated_frames, trades, kept)
 
     def check(self) -> None:
-        """Raise if messages were lost on the way.
+        """Check that no messages were lost on the way.
 
-        :raises PublishError: Kafka has rejected some for good.
+        :raises PublishError: Kafka has rejected some permanently.
         """
         if self._publisher.failed:
             stocks, rejected = map(self._settings.named, (STOCKS_TOPIC, REJECTED_TOPIC))

@@ -1,4 +1,4 @@
-"""Publish messages to Kafka in order, without dropping any, and wait while the broker is away."""
+"""Publish messages to Kafka in order, without dropping any, and wait for an unavailable broker."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ from app.settings import Settings
 from app.topics import MAX_MESSAGE_BYTES as MAX_KAFKA_BYTES
 
 CLIENT_QUEUE_MIB = 8
-"""Size of the client's queue; the backlog holds the rest, where it can be coalesced and stored."""
+"""Size of the client's queue. The backlog holds the rest, where it can be coalesced and stored."""
 _CLIENT_QUEUE_MESSAGES = 20_000
 _POLL_EVERY = 256
 _PURGE_S = 1.0
@@ -54,13 +54,13 @@ log = logging.getLogger(__name__)
 
 
 class PublishError(TickhouseError):
-    """Kafka accepts no more messages, or has rejected some for good."""
+    """Kafka accepts no more messages, or has rejected some permanently."""
 
 
 def producer_settings(settings: Settings) -> dict[str, Any]:
     """Return librdkafka's settings for every source: idempotent, with the common partitioner.
 
-    Messages never time out: they wait in the queue, in order, until the broker is back.
+    Messages never time out: they wait in the queue, in order, until the broker is available again.
     """
     return settings.kafka_client() | {
         "client.id": "tickhouse-feed",
@@ -87,14 +87,14 @@ class _FailedDelivery(NamedTuple):
 class Publisher:
     """Sends the messages and rejections of a source, each to its topic.
 
-    A message that Kafka rejects for good becomes a record of trades-rejected and a lost span
+    A message that Kafka rejects permanently becomes a record of trades-rejected and a lost span
     (`take_lost`); the other messages continue.
 
     :param spill: the file for messages beyond the memory limit (KAFKA_BUFFER_MIB) and for those
-        left at the end; what an earlier run left there is sent first.
+        left at the end. What an earlier run left there is sent first.
     :param ready: whether the topics are known to exist; otherwise call `topics_ready` later.
     :ivar sent: the number of messages by type.
-    :ivar failed: the number of messages that Kafka rejected for good; they are logged.
+    :ivar failed: the number of messages that Kafka rejected permanently; they are logged.
     :raises SpillError: `spill` is a file of another format, or holds messages of another feed.
     """
 
@@ -135,7 +135,10 @@ class Publisher:
 
     @property
     def delivered_up_to(self) -> int:
-        """The number up to which every message is in Kafka, or was returned by `take_lost`."""
+        """The number up to which every message is in Kafka, or was returned by `take_lost`.
+
+        It is -1 while losses wait for `take_lost`.
+        """
         if self._lost:
             return -1
         waiting = (
@@ -154,11 +157,11 @@ class Publisher:
 
     @property
     def is_behind(self) -> bool:
-        """Whether messages wait for the client's queue; call `send_pending` frequently then."""
+        """Whether messages wait for the client's queue; if so, call `send_pending` frequently."""
         return bool(self._backlog or self._returned or self._failed_deliveries)
 
     def topics_ready(self) -> None:
-        """Start sending: the topics exist."""
+        """Start sending, because the topics exist."""
         self._ready = True
         self.send_pending()
 
@@ -170,7 +173,7 @@ class Publisher:
     def send_pending(self) -> bool:
         """Move pending messages into the client's queue.
 
-        :returns: whether there is room for more; if not, add none until there is.
+        :returns: whether there is room for more. If not, add none until there is.
         :raises PublishError: Kafka accepts no more messages.
         """
         self._produce_pending()
@@ -183,7 +186,7 @@ class Publisher:
         return self._backlog.has_room
 
     def serve(self) -> None:
-        """Process Kafka's reports; to be called about once a second.
+        """Process Kafka's reports. Call it about once a second.
 
         :raises PublishError: Kafka accepts no more messages.
         """
@@ -196,7 +199,10 @@ class Publisher:
             self._backlog_at_return = None
 
     def send(self, messages: Iterable[Outgoing]) -> None:
-        """Send `messages`, blocking while there is no room."""
+        """Send `messages`, blocking while there is no room.
+
+        :raises PublishError: Kafka accepts no more messages.
+        """
         self.offer(messages)
         self.send_pending()
         while self.is_behind:
@@ -209,7 +215,7 @@ class Publisher:
         return self._backlog.must_sync
 
     def sync(self) -> None:
-        """Force the spill file to disk; may run in another thread, followed by `finish_sync`.
+        """Force the spill file to disk, possibly in another thread; call `finish_sync` afterwards.
 
         :raises OSError: the disk reports an error.
         """
@@ -225,7 +231,7 @@ class Publisher:
     def flush(self, timeout_s: float) -> int:
         """Wait until all messages are delivered, at most `timeout_s`.
 
-        :returns: how many messages are not.
+        :returns: the number of undelivered messages.
         :raises PublishError: Kafka accepts no more messages.
         """
         until_s = time.monotonic() + timeout_s
@@ -238,10 +244,10 @@ class Publisher:
     def spill_all(self) -> int:
         """Write undelivered messages to the spill file for the next start, in order.
 
-        Messages that were in flight may have reached Kafka; sent again, they have the same
-        identity.
+        Messages that were in flight may have reached Kafka. When they are sent again, they have the
+        same identity.
 
-        :returns: how many messages the file holds.
+        :returns: the number of messages in the file.
         :raises PublishError: they cannot be stored.
         """
         self._add(self._coalescer.take())
@@ -327,7 +333,7 @@ class Publisher:
         return True
 
     def _poll(self, timeout_s: float) -> None:
-        """Poll the client for delivery reports and act on them.
+        """Poll the client for delivery reports, and act on them.
 
         :raises PublishError: Kafka accepts no more messages.
         """
@@ -370,7 +376,7 @@ class Publisher:
             self._failed_deliveries.append(_FailedDelivery(numbered, error))
 
     def _handle_failures(self) -> None:
-        """Separate messages that are rejected for good from those that only shared their batch."""
+        """Separate messages that are rejected permanently from others of their batch."""
         failed, self._failed_deliveries = self._failed_deliveries, []
         if [failure.numbered.number for failure in failed] == [self._sole_in_flight]:
             self._give_up(failed[0].numbered.record, failed[0].error)
@@ -382,7 +388,7 @@ class Publisher:
         self._returned += [failure.numbered for failure in failed]
 
     def _give_up(self, record: KafkaRecord, error: KafkaError) -> None:
-        """Handle a message that Kafka rejects for good: split or record it."""
+        """Handle a message that Kafka rejects permanently: split or record it."""
         if smaller := smaller_parts(record, error, self._feed):
             for part in smaller:
                 self._backlog.add(part)
@@ -407,7 +413,7 @@ class Publisher:
             self._broker.lost(error.str())
 
     def _probe(self) -> None:
-        """While in doubt, check whether Kafka answers and whether a missing topic is back."""
+        """If in doubt, check whether Kafka answers and whether a missing topic exists again."""
         if not (self._broker.in_doubt or self._missing):
             return
         answer = self._broker.ask(self._missing or self._stocks)
@@ -419,7 +425,7 @@ class Publisher:
             self._missing = None
 
     def _on_answer(self) -> None:
-        """Handle a sign of life: Kafka delivered a message or answered a request."""
+        """Record that Kafka is available: it delivered a message or answered a request."""
         if not self._broker.proved():
             return
         if count := self._left():

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from confluent_kafka import KafkaException
 
 ANSWER_S = 1.0
-"""A broker that does not answer within this time counts as away."""
+"""A broker that does not answer within this time is considered unavailable."""
 ASK_EVERY_S = 2.0
 
 log = logging.getLogger(__name__)
@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 class BrokerReply(NamedTuple):
     """The outcome of a metadata request.
 
-    :ivar error: why there was no answer; None when there was one.
+    :ivar error: why there was no response; None if there was one.
     :ivar exists: whether the topic exists.
     """
 
@@ -32,8 +32,8 @@ class BrokerReply(NamedTuple):
 class BrokerReachability:
     """Tracks whether Kafka answers, without blocking.
 
-    A lost connection alone proves nothing: Kafka counts as away when a metadata request, too, is
-    not answered, and as back when it has answered one or delivered a message.
+    A lost connection alone proves nothing: Kafka is considered unavailable if a metadata request is
+    not answered either, and available again when it has answered one or delivered a message.
 
     :param metadata: a client's `list_topics`, which blocks.
     """
@@ -53,17 +53,16 @@ class BrokerReachability:
         return bool(self._doubt)
 
     def lost(self, reason: str) -> None:
-        """Note that no broker is connected."""
+        """Record that no broker is connected."""
         self._doubt = reason
 
     def proved(self) -> bool:
-        """Note that Kafka has answered; return whether it had been away until then."""
+        """Record that Kafka has answered; return whether it was unavailable until then."""
         was_away, self._away, self._doubt = self._away, False, ""
         return was_away
 
     def ask(self, topic: str) -> BrokerReply | None:
-        """Return an answer that has arrived, about `topic` or an earlier one; to be called
-        frequently.
+        """Return a response that has arrived, about `topic` or an earlier one. Call it frequently.
 
         It makes one request at a time, at most one in two seconds.
         """

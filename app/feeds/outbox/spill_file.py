@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 
 class SpillError(TickhouseError):
-    """The file cannot be used; it is left unchanged."""
+    """The file cannot be used; it is unchanged."""
 
 
 class UnreadableSpan(NamedTuple):
@@ -48,12 +48,12 @@ class UnreadableSpan(NamedTuple):
 class SpillFile:
     """Records on disk, first in, first out; they survive the process.
 
-    The file begins with its format and the position of the first record that is not confirmed. Each
-    record carries a checksum: a corrupt one is skipped and logged, and `take_unreadable` returns
-    when it was received. Appended records survive a crash of the machine once `is_synced`.
+    The file begins with its format and the position of the first unconfirmed record. Each record
+    has a checksum: a corrupt one is skipped and logged, and `take_unreadable` returns when it was
+    received. Appended records survive a crash of the machine once `is_synced`.
 
-    :param feed: the feed that all its messages must be of; None for any.
-    :ivar unread: the number of records not read yet (an upper bound, if some were corrupted since).
+    :param feed: the feed that all messages must belong to; None for any.
+    :ivar unread: the number of records not read yet (an upper bound if some have been corrupted).
     :raises SpillError: `path` is a file of another format, or holds messages of another feed.
     """
 
@@ -102,7 +102,7 @@ class SpillFile:
         return unreadable
 
     def append(self, records: Iterable[KafkaRecord]) -> None:
-        """Write `records` at the end.
+        """Append `records`.
 
         :raises OSError: there is no space; none of them counts as written.
         """
@@ -122,10 +122,10 @@ class SpillFile:
         self.unread += len(packed)
 
     def sync(self) -> None:
-        """Force appended records to disk; may run in another thread, followed by `finish_sync`.
+        """Force appended records to disk, possibly in another thread; then call `finish_sync`.
 
-        After a failed fsync the system may have dropped data, and another fsync would not report it
-        (Linux). So the next call rewrites the whole file.
+        After a failed fsync the system may have dropped data, and another fsync would not report
+        that (Linux). So the next call rewrites the whole file.
 
         :raises OSError: the disk reports an error; nothing counts as synced.
         """
@@ -146,7 +146,7 @@ class SpillFile:
         self._synced = generation, end_at
 
     def finish_sync(self) -> None:
-        """Install the file that `sync` rewrote, with what was appended meanwhile.
+        """Install the file that `sync` rewrote, with what was appended in the meantime.
 
         It counts as synced only after the next `sync`.
 
@@ -156,7 +156,7 @@ class SpillFile:
             return
         (generation, end_at), self._rewritten = self._rewritten, None
         new = self._new_path
-        if generation != self._generation:  # all records were delivered since then
+        if generation != self._generation:  # all records were delivered in the meantime
             new.unlink()
             return
         file = FileIO(new, "r+b")
@@ -175,7 +175,7 @@ class SpillFile:
         self._synced = None
 
     def read(self) -> list[KafkaRecord]:
-        """Return the next records, a few MiB; they stay in the file until `confirm`."""
+        """Return the next records, a few MiB. They stay in the file until `confirm`."""
         found: list[KafkaRecord] = []
         start_at = self._read_at
         for span in self._spans(start_at, self._end_at):
@@ -189,7 +189,7 @@ class SpillFile:
         return found
 
     def confirm(self) -> None:
-        """Note that all records that were read are delivered; an empty file is truncated."""
+        """Confirm that all records that were read are delivered; truncate an empty file."""
         if not self:
             self._read_at = self._end_at = HEAD_BYTES
             self._generation += 1
@@ -270,7 +270,7 @@ class SpillFile:
                 self._check_feed(span.record)
                 self._end_at = span.end_at
                 self.unread += 1
-        self._last = None  # the records found are yet to be read
+        self._last = None  # the records found are not read yet
         self._file.truncate(self._end_at)
 
     def _check_feed(self, record: KafkaRecord) -> None:
@@ -303,7 +303,7 @@ class SpillFile:
         self._since_ms = 0
 
     def _spans(self, start_at: int, end_at: int) -> Iterator[FilePart]:
-        """Yield the records between two positions and the unreadable parts between them."""
+        """Yield the records between two positions, and the unreadable parts between them."""
         with self.path.open("rb") as file:
             at = start_at
             while at < end_at:
@@ -318,7 +318,7 @@ class SpillFile:
         self._record_damage(None)
 
     def _last_ms(self) -> int:
-        """When the last message that was read, or the last before the file, was received."""
+        """Return when the last message that was read, or the last before the file, was received."""
         return (received_ms(self._last) if self._last else 0) or self._since_ms
 
     def _record_damage(self, to_ms: int | None) -> None:
@@ -343,7 +343,7 @@ class SpillFile:
 
 
 def _opened(path: Path) -> FileIO:
-    """Open without a buffer: what could not be written must not be written later, elsewhere."""
+    """Open without a buffer, so that what could not be written is not written elsewhere later."""
     return FileIO(path, "r+b" if path.exists() else "w+b")
 
 

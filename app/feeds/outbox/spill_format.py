@@ -10,14 +10,14 @@ from typing import NamedTuple
 import msgspec
 
 RECORD_BYTES = 160
-"""What a record takes in memory in addition to its key and value."""
+"""The memory that a record takes in addition to its key and value."""
 FORMAT = b"THSPILL2"
 _POSITION = struct.Struct("<QQ")
 _CRC = struct.Struct("<I")
 HEAD_BYTES = len(FORMAT) + _POSITION.size + _CRC.size
-"""The size of a file that holds no records."""
+"""The size of a file without records."""
 _RECORD_MARKER = b"\xfeREC"
-"""Begins each record; after bytes that cannot be read, the next record is found by it."""
+"""Begins each record; after unreadable bytes the next record is found by it."""
 _LENGTH = struct.Struct("<I")
 _RECORD_HEAD_BYTES = len(_RECORD_MARKER) + _LENGTH.size + _CRC.size
 _SEARCH_BYTES = 1024 * 1024
@@ -32,7 +32,7 @@ class KafkaRecord(NamedTuple):
 
     @property
     def size(self) -> int:
-        """Its size in memory, in bytes."""
+        """The record's size in memory, in bytes."""
         return RECORD_BYTES + len(self.value) + len(self.key or b"")
 
 
@@ -46,7 +46,7 @@ _decode_envelope = msgspec.json.Decoder(_Envelope).decode
 
 
 def feed_of(record: KafkaRecord) -> str | None:
-    """Return the feed that a record is of; None if it names none."""
+    """Return the feed of a record; None if it names none."""
     try:
         return _decode_envelope(record.value).feed
     except msgspec.DecodeError:
@@ -67,7 +67,7 @@ def pack_header(position: int, since_ms: int) -> bytes:
 
 
 def unpack_header(file: FileIO) -> tuple[int, int] | None:
-    """Return the position and time that follow the format; None if they are corrupt."""
+    """Return the position and time after the format; None if they are corrupt."""
     packed = file.read(_POSITION.size)
     (crc,) = _CRC.unpack(file.read(_CRC.size))
     start_at, since_ms = _POSITION.unpack(packed)
@@ -84,7 +84,7 @@ _decode = msgspec.msgpack.Decoder(KafkaRecord).decode
 
 
 def part_at(file: BufferedReader, at: int, end_at: int) -> FilePart:
-    """Return the record at a position, or, without one there, the bytes up to the next record."""
+    """Return the record at a position or, without one, the bytes up to the next record."""
     record_part = _record_at(file, at, end_at)
     if record_part is None:
         return FilePart(at, _next_record_at(file, at + 1, end_at), None)
@@ -115,7 +115,7 @@ def _record_at(file: BufferedReader, at: int, end_at: int) -> FilePart | None:
 
 
 def _next_record_at(file: BufferedReader, at: int, end_at: int) -> int:
-    """Return the position of the next complete record, or the end if no such record follows."""
+    """Return the position of the next complete record, or the end if none follows."""
     while at < end_at:
         file.seek(at)
         part = file.read(min(_SEARCH_BYTES, end_at - at))
@@ -138,7 +138,7 @@ _decode_time = msgspec.json.Decoder(_Timed).decode
 
 
 def received_ms(record: KafkaRecord) -> int:
-    """Return when the message was received; 0 if it does not contain it."""
+    """Return when the message was received; 0 if it does not contain that time."""
     try:
         return _decode_time(record.value).received_at
     except msgspec.DecodeError:

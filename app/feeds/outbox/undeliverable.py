@@ -1,4 +1,4 @@
-"""Interpret Kafka's errors about messages and decide what to do about them: pure."""
+"""Interpret Kafka's errors about messages, and decide what to do about them: pure."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ class Verdict(Enum):
     INVALID = auto()
     """The message, or another one of its batch, is not accepted by the topic."""
     UNSENT = auto()
-    """The message was not sent, and is to be sent again."""
+    """The message was not sent, and should be sent again."""
     STOP = auto()
-    """The producer may not, or cannot, send at all."""
+    """The producer is not allowed, or not able, to send at all."""
 
 
 _VERDICTS = {
@@ -64,18 +64,18 @@ _VERDICTS = {
     KafkaError.UNKNOWN_PRODUCER_ID: Verdict.UNSENT,
     KafkaError.INVALID_PRODUCER_EPOCH: Verdict.UNSENT,
 }
-"""`_DESTROY` is reported for messages that waited in the client for a topic that is gone. Of the
-last three librdkafka makes a fatal error by itself where they are one.
+"""`_DESTROY` is reported for messages that waited in the client for a topic that no longer exists.
+The last three are made fatal by librdkafka itself where necessary.
 """
 
 
 def verdict(error: KafkaError) -> Verdict:
-    """Classify `error`; an unknown error stops the producer, which loses nothing."""
+    """Classify `error`. An unknown error stops the producer, so that nothing is lost."""
     return Verdict.STOP if error.fatal() else _VERDICTS.get(error.code(), Verdict.STOP)
 
 
 def rejection(record: KafkaRecord, error: str, feed: FeedName) -> RejectionRecord:
-    """Return the trades-rejected record for a message that Kafka rejects for good."""
+    """Return the trades-rejected record for a message that Kafka rejects permanently."""
     detail = f"Kafka rejects it for {record.topic}: {error}"[:MAX_DETAIL]
     (rejected,) = rejection_records(record.value, [Rejection(REASON, detail)], feed)
     return rejected
@@ -84,7 +84,7 @@ def rejection(record: KafkaRecord, error: str, feed: FeedName) -> RejectionRecor
 def smaller_parts(record: KafkaRecord, error: KafkaError, feed: FeedName) -> list[KafkaRecord]:
     """Return what to send instead of a rejected message; empty if it cannot be made smaller.
 
-    Trades that are too large are halved; a trades-rejected record loses its payload.
+    Trades that are too large are split in half; a trades-rejected record loses its payload.
     """
     with suppress(msgspec.DecodeError):
         return _without_payload(record, decode_rejection(record.value))
@@ -105,10 +105,10 @@ def _without_payload(record: KafkaRecord, rejected: RejectionRecord) -> list[Kaf
 
 
 def lost_with(record: KafkaRecord, feed: FeedName) -> list[LostSpan]:
-    """Return the spans of the feed that are lost with a message that Kafka rejects for good.
+    """Return the spans of the feed that are lost with a message that Kafka rejects permanently.
 
-    Only trades count: for each minute with a trade of the message, the time from its first trade
-    until the message was received, within that minute.
+    Only trades count. For each minute with trades of the message, the span is the time within that
+    minute from its first trade until the message was received.
     """
     try:
         message = decode(record.key, record.value, feed).message
@@ -131,8 +131,8 @@ def _lost_in(minute: int, trades: Iterable[Trade], message: Trades) -> LostSpan:
 class SendWindow:
     """Limits the bytes in the client's queue after a batch was rejected.
 
-    Kafka rejects whole batches, and what is sent at once becomes one. So rejected messages are sent
-    again in halves, until one is rejected that was alone.
+    Kafka rejects whole batches, and messages sent together share a batch. So rejected messages are
+    sent again in halves, until a message is rejected alone.
     """
 
     def __init__(self) -> None:
@@ -143,13 +143,14 @@ class SendWindow:
         return not in_flight_bytes or in_flight_bytes + record.size <= self._bytes
 
     def rejected(self, size_bytes: int, too_large: bool) -> None:
-        """Halve the window after `size_bytes` were rejected together; permanently if they were too
-        large.
+        """Halve the window after `size_bytes` were rejected together.
+
+        If they were too large, the window never grows beyond that again.
         """
         self._bytes = max(1, min(size_bytes, self._bytes) // 2)
         if too_large:
             self._most_bytes = self._bytes
 
     def delivered(self) -> None:
-        """Double the window again: all messages in flight were delivered."""
+        """Double the window again, because all messages in flight were delivered."""
         self._bytes = min(2 * self._bytes, self._most_bytes)
