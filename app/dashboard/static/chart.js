@@ -41,9 +41,7 @@ export class CandleChart {
     this.element = element;
     this.legend = legend;
     this.digits = 2;
-    /** @type {import("./plot.js").View} */
-    this.view = { interval: "1m", style: "candles", overlays: [], zone: undefined };
-    this.plot = new Plot(element, this.view);
+    this.plot = new Plot(element, { interval: "1m", style: "candles", overlays: [], zone: undefined });
     this.navigation = new Navigation(this.plot.chart, element, latest, { count: () => this.#slots.length, loadOlder: () => this.#load() });
     this.plot.chart.subscribeCrosshairMove(({ time }) => { // also after each frame
       const pointed = time ? Number(time) * 1000 : null;
@@ -59,11 +57,24 @@ export class CandleChart {
     this.#redraw();
   }
 
+  // The plot's; they are the same.
+  get view() {
+    return this.plot.view;
+  }
+
+  // Changes how the candles that are shown are drawn; those of another interval take `begin`.
   /** @param {import("./plot.js").View} view */
   setView(view) {
-    this.view = view;
     this.plot.setView(view);
     if (this.#candles.size) this.#redraw();
+  }
+
+  // Begins the view of another symbol or interval, without candles until `show`.
+  /** @param {import("./plot.js").View} view */
+  begin(view) {
+    this.#candles.clear(); // at first: days drawn as minutes would be hundreds of thousands of slots
+    this.setView(view);
+    this.show([], { has_older: false });
   }
 
   /** @param {number} digits */

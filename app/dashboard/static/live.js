@@ -68,8 +68,7 @@ export function follow(store, chart, first, asked) {
     symbolSelect.value = symbol;
     if (shown !== `${symbol} ${interval}`) {
       [shown, lastEventId] = ["", ""];
-      chart.setView(chartView(store.state));
-      chart.show([], { has_older: false });
+      chart.begin(chartView(store.state));
     }
     stream.open(symbol, interval, lastEventId);
   });

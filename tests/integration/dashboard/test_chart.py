@@ -15,6 +15,7 @@ from app.dashboard.live import LiveCandles, TopicRecord
 from app.dashboard.page import Page
 from app.dashboard.routes import create_app
 from app.dashboard.server import LOOPBACK_NAMES
+from app.market.rollup_periods import DAY_MS
 from app.settings import Settings
 from tests.candle_maker import START, candle, publish_gold
 from tests.integration.dashboard.conftest import PageTab, serving_app
@@ -138,6 +139,41 @@ KEEP_TEXTS = """
     };
 """
 """Keeps what the chart writes: its axes are canvases."""
+
+
+def test_days_are_not_drawn_as_minutes_when_the_interval_changes(
+    tmp_path: Path, page_tab: PageTab
+) -> None:
+    """A month of days would be 40,000 minutes."""
+    settings = Settings(_env_file=None, tickhouse_data_dir=tmp_path, tickhouse_feed="replay")
+    live = LiveCandles("replay")
+    midnight = START - START % DAY_MS
+    for day in range(30):
+        start = midnight + day * DAY_MS
+        window = {"interval": "1d", "window_start": start, "window_end": start + DAY_MS}
+        record = candle(session_date=f"2023-11-{day + 1:02}", **window)
+        live.apply(ROLLUP_TOPICS["1d"], [TopicRecord(encode(record), START)])
+    hold(live, 20)
+    page = Page(settings, live, GoldReader(settings), lambda: START)
+    with serving_app(create_app(page, [NoThreads()], LOOPBACK_NAMES)) as url:
+        page_tab.open(f"{url}/?interval=1d").expect_candle_count(30)
+        page_tab.tab.evaluate(COUNT_SLOTS)
+        page_tab.tab.click("#interval button[value='1m']")
+        page_tab.expect_candle_count(20)
+        assert page_tab.tab.evaluate("Math.max(...slots)") == 20
+    assert not page_tab.errors
+
+
+COUNT_SLOTS = """async () => {
+    const { Plot } = await import("/static/plot.js");
+    const draw = Plot.prototype.draw;
+    window.slots = [];
+    Plot.prototype.draw = function (slots, flashing) {
+        window.slots.push(slots.length);
+        draw.call(this, slots, flashing);
+    };
+}"""
+"""Keeps the number of slots of each drawing."""
 
 
 def test_the_crosshair_is_painted_while_the_pointer_is_on_the_chart(
