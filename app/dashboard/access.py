@@ -19,7 +19,8 @@ class RequireToken:
     """Middleware: answers 401 to requests without the token.
 
     Programs send `Authorization: Bearer TOKEN`. A browser opens the page once with `?token=TOKEN`;
-    it gets a cookie, and is redirected to the same address without the token. `/healthz` is open.
+    it gets a cookie, and is redirected to the same address without the token, also when it has the
+    cookie already: an address with a token might be sent to somebody. `/healthz` is open.
     """
 
     def __init__(self, app: ASGIApp, token: str) -> None:
@@ -30,10 +31,6 @@ class RequireToken:
         if scope["type"] != "http" or scope["path"] in OPEN_PATHS:
             await self._app(scope, receive, send)
             return
-        headers = Headers(scope=scope)
-        if self._is_token(_bearer(headers)) or self._is_token(_cookie(headers)):
-            await self._app(scope, receive, send)
-            return
         query = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
         given = next((value for name, value in query if name == PARAMETER), "")
         if scope["method"] == "GET" and self._is_token(given):
@@ -41,6 +38,10 @@ class RequireToken:
             answer = RedirectResponse(scope["path"] + (f"?{rest}" if rest else ""), 303)
             answer.set_cookie(COOKIE, given, httponly=True, samesite="strict")
             await answer(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        if self._is_token(_bearer(headers)) or self._is_token(_cookie(headers)):
+            await self._app(scope, receive, send)
             return
         unauthorized = PlainTextResponse(
             "This page needs its token: open it once with ?token=…, the value of DASHBOARD_TOKEN, "

@@ -60,6 +60,14 @@ def test_a_browser_opens_the_page_once_with_the_token_and_keeps_a_cookie(
     assert client.get("/api/status").status_code == 200
 
 
+def test_the_token_leaves_the_address_also_when_the_browser_has_its_cookie(
+    client: TestClient,
+) -> None:
+    for _ in range(2):
+        answer = client.get("/", params={"token": TOKEN, "symbol": "AAPL"})
+        assert (answer.status_code, answer.headers["location"]) == (303, "/?symbol=AAPL")
+
+
 def test_a_wrong_token_in_the_address_opens_nothing(client: TestClient) -> None:
     assert client.get("/", params={"token": "wrong"}).status_code == 401
     assert client.get("/", params={"token": ""}).status_code == 401
