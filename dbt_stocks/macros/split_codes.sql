@@ -10,5 +10,5 @@
 
 {% macro snowflake__split_codes(relation, column) -%}
     select distinct {{ column }}, cast(codes.value as varchar) as code
-    from {{ relation }}, lateral flatten(split({{ column }}, ',')) as codes
+    from {{ relation }}, lateral flatten(input => split({{ column }}, ',')) as codes
 {%- endmacro %}

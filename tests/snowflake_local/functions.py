@@ -7,10 +7,10 @@ from sqlglot.tokens import TokenType
 
 _FUNCTIONS = """
 abs any_value avg coalesce concat contains convert_timezone count count_if current_timestamp
-date_trunc dateadd datediff extract first_value floor greatest iff lag last_value lead least left
-length listagg ln lower max max_by md5 median min min_by mod nullif rank dense_rank regexp_replace
-replace right round row_number sign split_part sqrt stddev stddev_samp substr sum sysdate
-time_slice to_char translate trim try_cast upper
+date_trunc dateadd datediff extract first_value flatten floor greatest iff lag last_value lead least
+left length listagg ln lower max max_by md5 median min min_by mod nullif rank dense_rank
+regexp_replace replace right round row_number sign split split_part sqrt stddev stddev_samp substr
+sum sysdate time_slice to_char translate trim try_cast upper
 """
 FUNCTIONS = frozenset(_FUNCTIONS.split())
 """Functions that Snowflake documents, with the meaning that the models rely on in DuckDB too."""

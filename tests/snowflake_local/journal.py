@@ -35,6 +35,7 @@ class Statement:
     role: str
     warehouse: str
     database: str
+    schema: str
     query_tag: str
     sql: str
     executed: bool = True
@@ -68,6 +69,7 @@ class Journal:
                 role=session.role,
                 warehouse=session.warehouse,
                 database=session.database,
+                schema=session.schema,
                 query_tag=session.parameters.get("QUERY_TAG", ""),
                 sql=sql,
             )

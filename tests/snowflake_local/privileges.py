@@ -70,7 +70,8 @@ class Account:
     def missing_privileges(self, role: str, warehouse: str, database: str, sql: str) -> list[Need]:
         """Run a statement: what its role lacks for it, nothing for administrators' roles.
 
-        :param database: of the session, for names without one.
+        :param database: of the session, for names without one; `DATABASE.SCHEMA` for names that
+            have no schema either.
         """
         bare = without_comments(_COMMENT_AT_END.sub("", sql))
         needs = set(needs_of(bare, database)) if role not in ADMINISTRATORS else set()
@@ -217,7 +218,7 @@ def _query_needs(sql: str, database: str) -> Iterator[Need]:
         if not isinstance(table.this, exp.Identifier):
             continue
         if table.db.upper() == "INFORMATION_SCHEMA":
-            yield Need("USAGE", "DATABASE", (table.catalog or database).upper())
+            yield Need("USAGE", "DATABASE", (table.catalog or database.split(".")[0]).upper())
         else:
             yield Need("SELECT", "TABLE", _name(table, database))
 
@@ -239,6 +240,7 @@ def _name(table: exp.Table, database: str) -> str:
 
 
 def full_name(name: str, database: str, parts: int = 3) -> str:
-    """The name in upper case, with the session's database where it has none."""
-    given = name.replace('"', "").upper().split(".")
-    return ".".join([database.upper(), *given] if len(given) == parts - 1 else given)
+    """The name in upper case, with the database (and schema) of the session where it has none."""
+    given, session = name.replace('"', "").upper().split("."), database.upper().split(".")
+    lacking = parts - len(given)
+    return ".".join([*session[:lacking], *given] if lacking <= len(session) else given)

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import sqlglot
@@ -29,7 +29,8 @@ from app.powerbi.queries import chosen, queries
 from app.powerbi.report import PAGES
 from app.settings import Settings
 from app.warehouse import snowflake_setup
-from app.warehouse.commands import BuildReport, build, opened
+from app.warehouse.audit import AuditReport, audit
+from app.warehouse.commands import BuildReport, build, data_tests, opened
 from app.warehouse.interface import LakeObject
 from app.warehouse.loader import load_objects
 from app.warehouse.objects import Lake
@@ -42,12 +43,16 @@ from app.warehouse.snowflake_connection import (
     NETWORK_TIMEOUT_S,
     SESSION_PARAMETERS,
 )
-from app.warehouse.transform import PROJECT, folder
+from app.warehouse.transform import PROJECT, DbtResult, folder
+from tests.integration.warehouse import audited_rows
 from tests.integration.warehouse.conftest import Filled
 from tests.snowflake_local.functions import unknown_functions
 from tests.snowflake_local.number_types import Columns, Number, Query, number
 from tests.snowflake_local.privileges import Account
 from tests.snowflake_local.process import LocalSnowflake
+
+AUDITED = ("audited_candles", "audited_rollups")
+"""The temporary tables of the audit."""
 
 
 class Built:
@@ -99,6 +104,29 @@ class Built:
         sessions = {s["session"] for s in self.statements() if s["query_tag"].startswith(tag)}
         return [login for login in self._server.logins() if login["session"] in sessions]
 
+    def audits(self) -> dict[str, str]:
+        """The audit's queries, by the temporary table that each fills."""
+        filled = {table: f"create or replace temporary table {table} as " for table in AUDITED}
+        sent = self.of_dbt()
+        return {
+            table: next(sql.removeprefix(start) for sql in sent if sql.startswith(start))
+            for table, start in filled.items()
+        }
+
+    def insert(self, table: str, rows: list[dict[str, Any]]) -> None:
+        """Insert rows, as an administrator, without what the table has no column for."""
+        known = {row["name"].lower() for row in self.rows(f"describe table {table}")}
+        for row in rows:
+            names = [name for name in row if name in known]
+            marks = ", ".join(["%s"] * len(names))
+            self._cursor.execute(
+                f"insert into {table} ({', '.join(names)}) select {marks}",
+                [row[name] for name in names],
+            )
+
+    def delete(self, table: str, symbol: str) -> None:
+        self._cursor.execute(f"delete from {table} where symbol = %s", (symbol,))
+
     def rows(self, sql: str) -> list[dict[str, Any]]:
         """The rows of a query, by column name."""
         self._cursor.execute(sql)
@@ -109,6 +137,27 @@ class Built:
 @pytest.fixture(scope="module")
 def built(local_snowflake: LocalSnowflake, filled: Filled) -> Built:
     return Built(local_snowflake, filled)
+
+
+class Checked(NamedTuple):
+    """What the data tests over all rows and the audit found on the stand-in."""
+
+    tests: DbtResult
+    audit: AuditReport
+
+
+@pytest.fixture(scope="module")
+def checked(built: Built) -> Checked:
+    tests = data_tests(built.settings)
+    planted = audited_rows.by_table()
+    try:
+        for table, rows in planted.items():
+            built.insert(table, rows)
+        report = audit(built.settings, since=audited_rows.DAY, until=audited_rows.DAY)
+    finally:
+        for table in planted:
+            built.delete(table, audited_rows.SYMBOL)
+    return Checked(tests, report)
 
 
 def test_both_builds_succeed(built: Built, filled: Filled) -> None:
@@ -127,6 +176,25 @@ def test_every_row_of_silver_and_gold_is_that_of_duckdb(built: Built, filled: Fi
     assert_same_rows(built, filled)
 
 
+def test_all_data_tests_pass_on_all_rows(checked: Checked, built: Built) -> None:
+    assert checked.tests.failures == ()
+    assert checked.tests.tests > max(each.tests for each in built.builds)
+
+
+def test_the_audit_shows_a_row_for_a_wrong_a_missing_and_a_surplus_candle(
+    checked: Checked,
+) -> None:
+    """The other candles and the rollups equal their trades and minutes."""
+    found, symbol = checked.audit, audited_rows.SYMBOL
+
+    assert sorted(found.differences) == [
+        ("missing", symbol, "1m", "2024-06-03 13:31:00", None, None, None),
+        ("surplus", symbol, "1m", "2024-06-03 13:50:00", None, None, None),
+        ("wrong", symbol, "1m", "2024-06-03 13:30:00", "high", *audited_rows.HIGHS),
+    ]
+    assert (found.compared, found.rollups, found.differing) == (7, 2, 3)
+
+
 def assert_same_rows(built: Built, filled: Filled) -> None:
     """Compare every table and view of silver and gold, row by row."""
     tables = filled.warehouse(
@@ -143,12 +211,15 @@ def assert_same_rows(built: Built, filled: Filled) -> None:
     assert differing == {}
 
 
+@pytest.mark.usefixtures("checked")
 def test_dbt_calls_only_functions_that_snowflake_documents(built: Built) -> None:
+    """In builds, data tests over all rows and the audit."""
     sent = built.of_dbt()
     queries = [sql for sql in sent if "dbt_version" in sql]
     unknown = {name: sql for sql in queries for name in unknown_functions(sql)}
 
-    assert len(queries) > 80
+    assert len(queries) > 120
+    assert built.audits().keys() == set(AUDITED)
     assert unknown == {}
 
 
@@ -166,8 +237,10 @@ def test_a_build_does_not_ask_the_ledger(built: Built) -> None:
     assert [sql for sql in built.of_dbt() if "build_ledger" in sql.lower()] == []
 
 
+@pytest.mark.usefixtures("checked")
 def test_no_decimal_loses_digits(built: Built) -> None:
-    """By the documented rules for the scale of results, which DuckDB does not follow."""
+    """By the documented rules for the scale of results, which DuckDB does not follow: in the models
+    of a full build and of the next one, and in the audit."""
     schema: dict[str, Columns] = {
         table_of(dataset): types_of(columns_of(dataset)) for dataset in DATASETS
     }
@@ -182,7 +255,14 @@ def test_no_decimal_loses_digits(built: Built) -> None:
         query = Query(waiting.pop(name), schema)
         schema[f"{name.split('_')[0]}.{name}".upper()] = query.columns()
         losses += [f"{name}: {loss}" for loss in query.losses]
+    full, next_build = built.compiled
+    later = {f"{name}, incremental": sql for name, sql in next_build.items() if sql != full[name]}
+    for name, sql in (later | built.audits()).items():
+        query = Query(sql, schema)
+        query.columns()
+        losses += [f"{name}: {loss}" for loss in query.losses]
 
+    assert {name.split(",")[0] for name in later} == {n for n in full if n.startswith("silver_")}
     assert schema["SILVER.SILVER_TRADES"]["PRICE"] == Number(16, 12)
     assert losses == []
 
@@ -276,10 +356,12 @@ def test_a_build_reads_gold_once_as_the_reporter(built: Built) -> None:
     assert len(asked) == len(built.builds) * len(TABLES)
 
 
+@pytest.mark.usefixtures("checked")
 def test_every_statement_is_allowed_and_every_privilege_needed(
     built: Built, local_snowflake: LocalSnowflake
 ) -> None:
-    """The roles of setup.sql, what the pipeline sent, the report would ask, and all candles."""
+    """The roles of setup.sql, what the pipeline, data tests and the audit sent, the report would
+    ask, and all candles."""
     snowflake_setup.check(built.settings)
     with opened(built.settings, "retention") as warehouse:
         later = datetime.now(UTC) + timedelta(days=built.settings.retention_trades_days)
@@ -303,7 +385,9 @@ def test_every_statement_is_allowed_and_every_privilege_needed(
         if not statement["error"]
         and (
             lacking := account.missing_privileges(
-                statement["role"], statement["warehouse"], database, statement["sql"]
+                *(statement["role"], statement["warehouse"]),
+                f"{database}.{statement['schema']}" if statement["schema"] else database,
+                statement["sql"],
             )
         )
     ]
