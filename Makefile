@@ -94,6 +94,7 @@ crash-test: install ## 20 kills, broker restarts and 120 s without one in one re
 
 .PHONY: lint
 lint: install ## ruff, mypy, import contracts, sqlfluff, and TypeScript on the page's scripts
+	! git grep -nIE '^(<{7}|>{7}) ' # marks of an unfinished merge
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
