@@ -138,6 +138,7 @@ def _warehouse(settings: Settings) -> dict[str, Any]:
         "built_load_id": build and build.load_id,
         "built_ms": build and build.ended_ms,
         "build_failure": failed and failed.failure,
+        "silver_outdated": build is not None and build.outdated,
         "audited_ms": audit and audit.ended_ms,
         "audited_candles": audit.compared if audit else 0,
         "audit_failure": audit and audit.failure,

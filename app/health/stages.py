@@ -64,6 +64,7 @@ class Observation(Struct, frozen=True, kw_only=True):
     built_load_id: int | None = None
     built_ms: int | None = None
     build_failure: str | None = None
+    silver_outdated: bool = False
     audited_ms: int | None = None
     audited_candles: int = 0
     audit_failure: str | None = None
@@ -238,7 +239,10 @@ def _build(seen: Observation, limits: Limits) -> Stage:
             "stock_transform in Airflow, or run `tickhouse load`."
         )
         return Stage("build", "problem", seen.built_ms, "behind", problem=sentence)
-    return Stage("build", "ok", seen.built_ms, f"gold has load {seen.built_load_id}")
+    detail = f"gold has load {seen.built_load_id}"
+    if seen.silver_outdated:
+        detail += "; rows of silver are of earlier SQL: run `tickhouse load --rebuild`"
+    return Stage("build", "ok", seen.built_ms, detail)
 
 
 def _audit(seen: Observation) -> Stage:

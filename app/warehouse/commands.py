@@ -33,6 +33,7 @@ from app.warehouse.rebuild import (
 from app.warehouse.reports import BuildReport, LoadReport
 from app.warehouse.retention import require_complete_raw
 from app.warehouse.transform import (
+    MIXED,
     BuildFailed,
     DbtResult,
     Fingerprint,
@@ -147,7 +148,7 @@ def build(
     Does nothing when the last build included the newest load and used the same dbt project.
 
     A rebuild that was interrupted is continued first. After a change of silver's SQL only new rows
-    follow it, unless silver is rebuilt, and the report has a sentence on that.
+    follow it, unless silver is rebuilt; until then, the report of every build has a sentence on it.
 
     :param full_refresh: rebuild every table from RAW.
     :param rebuild: likewise, in passes of some session dates each.
@@ -164,12 +165,14 @@ def build(
                 require_complete_raw(warehouse)
         project = fingerprint()
         built = Fingerprint.parse(last.project) if last else None
-        full = full_refresh or rebuilt is not None or built != project
-        outdated = built is not None and built.silver != project.silver
-        outdated = outdated and rebuilt is None and not full_refresh
+        full = full_refresh or rebuilt is not None
+        outdated = built is not None and built.silver != project.silver and not full
+        full = full or built is None or built.project != project.project
+        if outdated:
+            project = project._replace(silver=MIXED)
         if last and last.load_id >= newest and not full and published.current_path(settings):
             seconds = time.monotonic() - started
-            return BuildReport(False, newest, False, 0, 0, None, seconds)
+            return BuildReport(False, newest, False, 0, 0, None, seconds, outdated)
         basis = None if full else basis_of(settings, last)
         if full:
             clear_basis(settings)
@@ -301,7 +304,8 @@ def _publish(
         built = Build(load_id, began, datetime.now(UTC), "built", project, detail)
         warehouse.record_build(built)
     record_basis(settings, path, built, is_update=is_update)
-    record_build(settings, BuildProgress(load_id, now_ms()))
+    is_mixed = Fingerprint.parse(project).silver == MIXED
+    record_build(settings, BuildProgress(load_id, now_ms(), outdated=is_mixed))
     return path
 
 

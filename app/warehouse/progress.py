@@ -33,6 +33,8 @@ class BuildProgress(Struct, frozen=True):
     load_id: int
     ended_ms: int
     failure: str | None = None
+    outdated: bool = False
+    """Rows of silver were built by SQL that has changed since."""
 
 
 class AuditProgress(Struct, frozen=True):

@@ -45,22 +45,22 @@ class BuildReport(NamedTuple):
     published: Path | None
     seconds: float
     outdated: bool = False
-    """The SQL of silver changed, and rows that were built before it did not follow."""
+    """The SQL of silver changed, and rows that were built before that did not follow."""
 
     def sentences(self) -> Iterator[str]:
         """What was built and tested, and the file that readers open now."""
-        if not self.built:
+        if self.built:
+            yield (
+                f"Built {'all models' if self.full else 'changes'} up to load {self.load_id}: "
+                f"{self.models} models and {self.tests} tests passed in {self.seconds:.1f} s. "
+                f"Readers open {self.published}."
+            )
+        else:
             yield f"There is nothing to build: gold has load {self.load_id}."
-            return
-        yield (
-            f"Built {'all models' if self.full else 'changes'} up to load {self.load_id}: "
-            f"{self.models} models and {self.tests} tests passed in {self.seconds:.1f} s. Readers "
-            f"open {self.published}."
-        )
         if self.outdated:
             yield (
-                "The SQL or the seeds of silver have changed since the last build. New rows follow "
-                "the change; rows that were there keep what they were computed by. To compute them "
-                "again from RAW, run `tickhouse load --rebuild`, in passes of some days each, or "
-                "`tickhouse load --full-refresh`, in one transaction."
+                "The SQL or the seeds of silver have changed, and only rows that were built since "
+                "follow the change. To compute all rows again from RAW, run `tickhouse load "
+                "--rebuild`, in passes of some days each, or `tickhouse load --full-refresh`, in "
+                "one transaction."
             )

@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -46,13 +47,19 @@ class DbtResult(NamedTuple):
     """for each failed node, its name and the reason"""
 
 
+MIXED = "mixed"
+"""In place of silver's hash: its rows were computed by more than one version of its SQL."""
+_MACRO = re.compile(r"{%-?\s*macro\s+(?:[a-z]+__)?(\w+)\(")
+_REF = re.compile(r"\bref\(\s*['\"](\w+)['\"]")
+
+
 class Fingerprint(NamedTuple):
     """Hashes of the dbt project, by which a build sees what changed since the last one."""
 
     project: str
     """of every file: all views and seeds are built when it changes"""
     silver: str
-    """of what silver's tables are computed by: their SQL, the macros and the seeds"""
+    """of what silver's tables are computed by: their SQL, the macros, and the seeds they read"""
 
     def __str__(self) -> str:
         return f"{self.project}-{self.silver}"
@@ -67,15 +74,32 @@ class Fingerprint(NamedTuple):
 def fingerprint(project: Path = PROJECT) -> Fingerprint:
     """Hash the files of the dbt project, except what dbt writes."""
     complete, silver = hashlib.sha256(), hashlib.sha256()
+    seeds = _seeds_of_silver(project)
     for path in sorted(project.rglob("*")):
         relative = path.relative_to(project)
         if path.is_file() and relative.parts[0] not in ("target", "logs", "dbt_packages"):
             entry = f"{relative}\0".encode() + path.read_bytes() + b"\0"
             complete.update(entry)
-            of_rows = relative.suffix in (".sql", ".csv") and relative.parts[0] != "tests"
-            if of_rows and relative.parts[1:2] != ("gold",):
+            is_sql = relative.suffix == ".sql" and relative.parts[0] != "tests"
+            is_of_gold = relative.parts[1:2] == ("gold",)
+            if path in seeds or (is_sql and not is_of_gold):
                 silver.update(entry)
     return Fingerprint(complete.hexdigest()[:16], silver.hexdigest()[:16])
+
+
+def _seeds_of_silver(project: Path) -> set[Path]:
+    """The seeds that models of bronze and silver read, themselves or by the macros they call."""
+    macros = [path.read_text() for path in sorted((project / "macros").rglob("*.sql"))]
+    texts = [
+        path.read_text()
+        for layer in ("bronze", "silver")
+        for path in sorted((project / "models" / layer).rglob("*.sql"))
+    ]
+    for text in texts:  # which grows by the files of macros that are called
+        words = set(re.findall(r"\w+", text))
+        texts += [m for m in macros if m not in texts and not words.isdisjoint(_MACRO.findall(m))]
+    named = {name for text in texts for name in _REF.findall(text)}
+    return {path for path in (project / "seeds").rglob("*.csv") if path.stem in named}
 
 
 def dbt_build(

@@ -52,6 +52,12 @@ def only_problem(stages: dict[str, Stage]) -> Stage:
     return found
 
 
+def test_rows_of_silver_that_a_change_did_not_reach_are_named() -> None:
+    stage = judged(silver_outdated=True)["build"]
+    assert stage.state == "ok"
+    assert "load --rebuild" in stage.detail
+
+
 def test_a_pipeline_that_runs_has_no_problem() -> None:
     stages = judged()
     assert [stage.state for stage in stages.values()] == ["ok"] * 8

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 from pathlib import Path
 
 import pytest
@@ -39,7 +40,7 @@ def test_fingerprint_changes_with_any_file_except_artifacts(tmp_path: Path) -> N
         ("models/silver/silver_candles.sql", True),
         ("models/bronze/bronze_candles.sql", True),
         ("macros/trailing.sql", True),
-        ("seeds/trade_conditions.csv", True),
+        ("seeds/symbols.csv", False),
         ("models/gold/gold_kpi.sql", False),
         ("models/silver/silver_candles.yml", False),
         ("tests/assert_candles_are_whole.sql", False),
@@ -58,6 +59,39 @@ def test_fingerprint_separates_a_change_of_silvers_rows_from_others(
     assert after.project != before.project
     assert (after.silver != before.silver) == concerns_silver
     assert Fingerprint.parse(str(after)) == after
+
+
+def test_a_seed_concerns_silver_if_its_models_read_it_also_by_a_macro(tmp_path: Path) -> None:
+    files = {
+        "models/silver/silver_trades.sql": "{{ effects('trades') }} join {{ ref('sectors') }}",
+        "models/gold/gold_symbols.sql": "select * from {{ ref('symbols') }}",
+        "macros/dialect.sql": "{% macro duckdb__effects(x) -%}{{ codes(x) }}{%- endmacro %}",
+        "macros/codes.sql": '{%- macro codes(x) %}{{ ref("conditions") }}{% endmacro %}',
+        "macros/audit.sql": "{% macro audit(x) %}{{ ref('audited') }}{% endmacro %}",
+    }
+    seeds = ["audited", "conditions", "sectors", "symbols"]
+    for name, text in (files | {f"seeds/{name}.csv": "a" for name in seeds}).items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    concerning = []
+    for name in seeds:
+        before = fingerprint(tmp_path).silver
+        (tmp_path / "seeds" / f"{name}.csv").write_text("b")
+        concerning += [name] if fingerprint(tmp_path).silver != before else []
+
+    assert concerning == ["conditions", "sectors"]
+
+
+def test_refreshed_symbols_concern_only_gold(tmp_path: Path) -> None:
+    project = tmp_path / "dbt_stocks"
+    shutil.copytree(PROJECT, project, ignore=shutil.ignore_patterns("target", "logs"))
+    before = fingerprint(project)
+    for name in ("symbols", "symbol_classes", "trade_conditions"):
+        with (project / "seeds" / f"{name}.csv").open("a") as seed:
+            seed.write("\n")
+
+    assert fingerprint(project).silver == before.silver
+    assert fingerprint(project).project != before.project
 
 
 def test_report_of_a_build_names_rows_that_a_change_did_not_reach() -> None:
