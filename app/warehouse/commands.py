@@ -162,7 +162,7 @@ def build(
         with _open(settings) as warehouse:
             newest, last = warehouse.newest_load(), warehouse.last_build()
             if full_refresh:
-                require_complete_raw(warehouse)
+                require_complete_raw(warehouse, settings)
         project = fingerprint()
         built = Fingerprint.parse(last.project) if last else None
         full = full_refresh or rebuilt is not None
@@ -208,7 +208,7 @@ def _rebuild(settings: Settings, rebuild: bool, rows_per_pass: int) -> int | Non
                     return load_id  # nothing to do, or another process has finished it
                 project = fingerprint()
                 if found is None or Fingerprint.parse(found.project).silver != project.silver:
-                    require_complete_raw(warehouse)
+                    require_complete_raw(warehouse, settings)
                     found = Unfinished(warehouse.newest_load(), str(project), None)
                     _record_pass(warehouse, found, START)
                 dates = warehouse.session_dates()

@@ -20,6 +20,7 @@ from app.errors import TickhouseError
 from app.lake import DATASETS, EVENT_TIME, ObjectKey, list_objects, s3_client
 from app.lake_errors import S3_ERRORS, LakeError, explain
 from app.settings import Settings
+from app.warehouse.backends import another_warehouse
 from app.warehouse.hourly import hour_key, sources_of
 from app.warehouse.interface import Warehouse
 from app.warehouse.raw import table_of
@@ -62,7 +63,7 @@ def expire_raw(warehouse: Warehouse, settings: Settings, now: datetime) -> int:
     return newest
 
 
-def require_complete_raw(warehouse: Warehouse) -> None:
+def require_complete_raw(warehouse: Warehouse, settings: Settings) -> None:
     """Do nothing while RAW has the rows of every object that was loaded.
 
     :raises RawExpired: rows are deleted; a rebuild of silver from RAW would lose theirs.
@@ -77,7 +78,7 @@ def require_complete_raw(warehouse: Warehouse) -> None:
             raise RawExpired(
                 f"RAW no longer has the {dataset} of {missing:,} objects (RETENTION_RAW_DAYS), so "
                 "rebuilding silver from RAW would lose them. Build a new warehouse from the lake "
-                "instead: name another folder in DUCKDB_PATH and run `tickhouse load`."
+                f"instead: {another_warehouse(settings)}, then run `tickhouse load`."
             )
 
 

@@ -134,15 +134,15 @@ def test_raw_keeps_what_is_new_or_not_built_and_an_hour_keeps_what_raw_lost(
     later = datetime.now(UTC) + timedelta(days=8)
 
     with opened(settings, "test") as warehouse:
-        require_complete_raw(warehouse)
+        require_complete_raw(warehouse, settings)
         assert expire_raw(warehouse, settings, later - timedelta(days=2)) == 0
         now = datetime.now(UTC)
         warehouse.record_build(Build(1, now, now, rebuild.REBUILDING, "", rebuild.START))
         assert expire_raw(warehouse, settings, later) == 0  # the rebuild has yet to read these rows
         warehouse.record_build(Build(1, now, datetime.now(UTC), "built", "", ""))
         assert expire_raw(warehouse, settings, later) == 1
-        with pytest.raises(RawExpired, match="RAW no longer has the trades of 2 objects"):
-            require_complete_raw(warehouse)
+        with pytest.raises(RawExpired, match=r"the trades of 2 objects .* in DUCKDB_PATH, then"):
+            require_complete_raw(warehouse, settings)
 
     (row,) = rows_of(str(settings.warehouse_path), "select count(*) as n from raw.trades")
     assert row["n"] == 1

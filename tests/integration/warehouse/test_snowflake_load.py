@@ -169,8 +169,8 @@ def test_retention_and_compaction_ask_as_the_role_that_may(on_snowflake: OnSnowf
     hours = loaded_hours(warehouse, now)
     expire_trades(warehouse, settings, now)
     assert expire_raw(warehouse, settings, datetime.now(UTC) + timedelta(days=8)) == 1
-    with pytest.raises(RawExpired):
-        require_complete_raw(warehouse)
+    with pytest.raises(RawExpired, match=r"SNOWFLAKE_DATABASE and run `tickhouse warehouse init`"):
+        require_complete_raw(warehouse, settings)
     warehouse.close()
 
     assert {hour.dataset for hour in hours} == {"trades", "quotes", "candles"}
