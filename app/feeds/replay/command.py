@@ -44,7 +44,7 @@ from app.settings import Settings
 from app.topics import ensure_topics, unreachable
 
 TAIL_MESSAGES = 20_000
-"""How far back in each partition the newest watermarks are searched."""
+"""How many messages at the end of each partition are searched for the newest watermarks."""
 _READ_TIMEOUT_S = 10.0
 _FLUSH_S = 60.0
 _SHOW_EVERY = 1_000
@@ -68,11 +68,11 @@ def run(
     """Publish the trades of `path`, as fast as Kafka accepts them or at `speed` times real time.
 
     A recording of `tickhouse produce` is played back with its coverage and restarts. A replay with
-    a speed can be paused, sped up and moved forward meanwhile.
+    a speed can be paused, sped up and moved forward while it runs.
 
-    :param options: how to read a trade file; by default all of it is detected.
-    :raises TickhouseError: the file cannot be read, the namespace holds another feed, its
-        watermarks are already past the file, or Kafka is away.
+    :param options: how to read a trade file; by default this is detected.
+    :raises TickhouseError: the file cannot be read; the namespace holds another feed; its
+        watermarks are already past the file; or Kafka does not answer.
     """
     check_feed(settings, "replay")
     with only_one(settings, "replay"):
@@ -195,11 +195,10 @@ def _paced(
 def check_not_past(
     path: Path, spans: Mapping[str, RowSpan], watermarks: dict[str, int], settings: Settings
 ) -> None:
-    """Raise if a symbol's watermark in the topic is past all of its trades in the file.
+    """Check that no symbol's watermark in the topic is past all of its trades in the file.
 
     :param spans: the times of each symbol's trades in the file.
-
-    :raises SourceError: candles of those minutes are closed; no trade of the file would count.
+    :raises SourceError: one is past; its minutes are closed, so none of these trades would count.
     """
     past = [s for s, span in spans.items() if watermarks.get(s, 0) > span.last_t]
     if past:
@@ -224,7 +223,7 @@ def check_not_past(
 
 
 def newest_watermarks(settings: Settings) -> dict[str, int]:
-    """Return the newest watermark of each symbol, from the end of each partition.
+    """Return the newest watermark of each symbol, found at the end of each partition.
 
     :raises TopicError: the broker does not answer.
     """
@@ -261,7 +260,7 @@ def _watermarks_at_the_end(consumer: Consumer, topic: str, settings: Settings) -
 
 
 def _offsets(consumer: Consumer, partition: TopicPartition) -> tuple[int, int]:
-    """Return the first and the next offset; for a new topic, as soon as it has a leader."""
+    """Return the first and the next offset of a partition, as soon as it has a leader."""
     until_s = time.monotonic() + _READ_TIMEOUT_S
     while True:
         try:
@@ -279,7 +278,7 @@ def _watermarks_in(
     try:
         message: Message = decode(key, value, settings.tickhouse_feed).message
     except MessageRejectedError:
-        return  # the candles worker records it
+        return  # the candles worker records its rejection
     if isinstance(message, Watermark):
         yield message.symbol, message.t
     elif isinstance(message, Trades):

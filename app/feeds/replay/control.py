@@ -1,7 +1,7 @@
-"""Steer a running replay through files in the data folder.
+"""Control a running replay through files in the data folder.
 
-The replay writes `replay/state.json` each second and after each command. A command is a file of
-its own beside it, which the replay deletes once its state shows the effect.
+The replay writes `replay/state.json` each second and after each command. Each command is a separate
+file beside it. The replay deletes the file once its state shows the effect.
 """
 
 from __future__ import annotations
@@ -27,42 +27,42 @@ log = logging.getLogger(__name__)
 POLL_S = 0.2
 STATE_EVERY_S = 1.0
 GONE_MS = 5_000
-"""A state that is older is of a replay that was killed."""
+"""A state older than this belongs to a replay that was killed."""
 MAX_SPEED = 1_000_000.0
 
 T = TypeVar("T")
 
 
 class ReplayState(Struct, frozen=True):
-    """A replay as of `at`; times in UNIX ms."""
+    """The state of a replay at time `at`. All times are UNIX ms."""
 
     at: int
     file: str
     first_ms: int
     last_ms: int
     position_ms: int
-    """up to here the replay has published"""
+    """The time up to which the replay has published."""
     speed: float
-    """multiple of real time"""
+    """Multiple of real time."""
     paused: bool
 
 
 class ReplayCommand(Struct, frozen=True, forbid_unknown_fields=True):
-    """What a replay is to change; what is null stays as it is."""
+    """The values that a replay should change; null values stay as they are."""
 
     paused: bool | None = None
     speed: Annotated[float, Meta(ge=0.001, le=MAX_SPEED)] | None = None
     position_ms: int | None = None
-    """publish what is before this time at once"""
+    """Publish all events before this time at once."""
 
 
 def replay_folder(settings: Settings) -> Path:
-    """The folder of state and commands."""
+    """Return the folder of the state and the commands."""
     return settings.home / "replay"
 
 
 def read_state(folder: Path, now: int) -> ReplayState | None:
-    """The state of the replay that runs at `now` (UNIX ms), if one does."""
+    """Return the state of the replay that runs at `now` (UNIX ms); None if none runs."""
     try:
         state = msgspec.json.decode((folder / "state.json").read_bytes(), type=ReplayState)
     except (OSError, msgspec.DecodeError):
@@ -71,7 +71,7 @@ def read_state(folder: Path, now: int) -> ReplayState | None:
 
 
 def send_command(folder: Path, command: ReplayCommand) -> Path:
-    """Write a command; its file is gone as soon as the replay has obeyed it.
+    """Write a command; the replay deletes the file after executing the command.
 
     :raises OSError: the folder cannot be written to.
     """
@@ -85,9 +85,9 @@ def _now_ms() -> int:
 
 
 class ReplayControl:
-    """Obeys commands and publishes the state of one replay.
+    """Executes the commands and publishes the state of one replay.
 
-    :param now_ms: returns the current time, UNIX ms.
+    :param now_ms: returns the current time in UNIX ms.
     """
 
     def __init__(
@@ -100,7 +100,7 @@ class ReplayControl:
         self._written_ms = 0
 
     def begin(self) -> None:
-        """Delete commands to an earlier replay, and write the first state.
+        """Delete commands for an earlier replay, and write the first state.
 
         :raises OSError: the folder cannot be written to.
         """
@@ -110,7 +110,7 @@ class ReplayControl:
         self._write_state()
 
     def poll(self) -> None:
-        """Obey the commands that have come; write the state after them, or when it is old.
+        """Execute pending commands; write the state after them, or when it is old.
 
         :raises OSError: the folder cannot be written to.
         """
@@ -126,7 +126,7 @@ class ReplayControl:
             path.unlink()
 
     def end(self) -> None:
-        """Delete the state: the replay is over."""
+        """Delete the state, because the replay is over."""
         (self._folder / "state.json").unlink(missing_ok=True)
 
     def _commands(self) -> list[Path]:
@@ -159,7 +159,7 @@ class ReplayControl:
 def steered(
     folder: Path, file: str, pacer: Pacer, happened: Iterable[T], at_ms: Callable[[T], int]
 ) -> Iterator[Iterator[T]]:
-    """Yield the events of `happened`, each when it is due; obey commands meanwhile."""
+    """Yield the events of `happened`, each when it is due; execute commands in the meantime."""
     control = ReplayControl(folder, file, pacer)
     control.begin()
     ended = threading.Event()
@@ -168,7 +168,7 @@ def steered(
         while not ended.wait(POLL_S):
             try:
                 control.poll()
-            except OSError as error:  # a full disk: the replay goes on, steered again later
+            except OSError as error:  # a full disk: the replay continues without control
                 log.warning("the replay cannot be steered: %s", error)
 
     thread = threading.Thread(target=run, name="steer the replay", daemon=True)

@@ -11,9 +11,9 @@ from app.feeds.replay.trade_files.options import ReadOptions, TradeFileError
 from app.feeds.replay.trade_files.trade_ids import TradeIds
 
 MAX_LATE_SHARE = 0.01
-"""Of a file's trades; with more of them too late, something is wrong with its order."""
+"""Share of a file's trades. If more of them are too late, their order is probably wrong."""
 MAX_BAD_SHARE = 0.75
-"""Of a file's rows; with more of them unreadable, something is wrong with how it is read."""
+"""Share of a file's rows. If more of them are invalid, they are probably read wrongly."""
 _NAMED = 5
 
 log = logging.getLogger(__name__)
@@ -24,7 +24,7 @@ def open_files(
 ) -> list[TradeFile]:
     """Validate `paths`, log what is noteworthy about them, and check the order of their trades.
 
-    A trade whose id was in an earlier row or file is left out, and so is a file with the same
+    Trades whose id was in an earlier row or file are left out, and so are files with the same
     trades as an earlier one.
 
     :raises TradeFileError: a file cannot be read, or more than `MAX_LATE_SHARE` of its trades would
@@ -47,12 +47,12 @@ def open_files(
 
 
 def late_rows(files: Sequence[TradeFile], grace_ms: int, allowed_lateness_ms: int) -> int:
-    """Return how many trades of `files` come too late for their minute, in their order."""
+    """Return how many trades of `files` are too late for their minute, in the given order."""
     return sum(file.late_count(grace_ms + allowed_lateness_ms) for file in files)
 
 
 def describe(file: TradeFile) -> str:
-    """Report in a line what was read, and how."""
+    """Describe in a line what was read, and how."""
     names = list(file.spans)
     symbols = ", ".join(names[:_NAMED])
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
@@ -65,7 +65,7 @@ def describe(file: TradeFile) -> str:
 
 
 def warn_of_sessions(files: Sequence[TradeFile]) -> None:
-    """Warn of trades outside of the sessions of the market that their symbols are taken for."""
+    """Warn about trades outside of the sessions of their symbols' markets."""
     for file in files:
         outside = file.outside_sessions()
         if not outside:

@@ -1,7 +1,7 @@
-"""Turn the trades of a file into messages: pure, and the same for Kafka and for backfill.
+"""Convert the trades of a file to messages: pure, and the same for Kafka and for backfill.
 
-A file has no receive times. Each symbol's own trades are its clock: `received_at` is the symbol's
-largest t so far, and its watermark is that minus the grace.
+A file has no receive times. Therefore each symbol's own trades are its clock: `received_at` is the
+symbol's largest t so far, and its watermark is that time minus the grace.
 """
 
 from __future__ import annotations
@@ -15,18 +15,19 @@ from app.market.sessions import END_MS, FIRST_MS
 
 SOURCE = CONNECTION = "replay"
 TRADES_A_MESSAGE = 10
-"""The most trades ever recorded in one of Finnhub's frames."""
+"""The largest number of trades ever recorded in one of Finnhub's frames."""
 _MINUTE_MS = 60_000
 
 
 def messages(
     trades: Iterable[FileTrade], feed: FeedName, grace_ms: int, allowed_lateness_ms: int
 ) -> Iterator[Message]:
-    """Yield the messages that a source with these `trades`, in order of arrival, would have sent.
+    """Yield the messages that a source receiving these `trades` in order would have sent.
 
-    Consecutive trades of a symbol whose receive times lie in one second share a message. The
-    symbol's watermark follows each such second, and after the last trade of all a watermark ends
-    each symbol's last minute. Nothing waits longer than until another symbol reaches a new second.
+    Consecutive trades of a symbol whose receive times lie in the same second share a message. The
+    symbol's watermark follows each such second. After the last trade of the file, a watermark ends
+    each symbol's last minute. No message is held back longer than until another symbol reaches a
+    new second.
     """
     tapes: dict[str, _Tape] = {}
     running: dict[str, _Tape] = {}
@@ -74,7 +75,7 @@ class _Tape:
         self.trades: list[Trade] = []
 
     def add(self, trade: FileTrade, frame: int) -> None:
-        """Append `trade` to the message; the first one determines the frame."""
+        """Append `trade` to the message. The first trade determines the frame."""
         if not self.trades:
             self.frame = frame
         _, t, p, v, c = trade
@@ -82,12 +83,12 @@ class _Tape:
         self.trades.append(Trade(t, p, v, c, self.frame, len(self.trades), k))
 
     def message(self) -> Trades:
-        """Return the message of the trades so far."""
+        """Return the message with the trades so far."""
         trades, self.trades = self.trades, []
         return Trades(self._symbol, self._feed, SOURCE, CONNECTION, self.largest_t, trades)
 
     def end_second(self) -> Iterator[Message]:
-        """Yield the rest of the second, and its watermark."""
+        """Yield the remaining trades of the second, and its watermark."""
         if self.trades:
             yield self.message()
         yield self._watermark(self.largest_t - self._grace_ms, self.largest_t)

@@ -1,4 +1,4 @@
-"""Hand out the events of a replay when they are due: pause, speed and jumps from another thread."""
+"""Yield a replay's events when they are due, with pause, speed and jumps from other threads."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ T = TypeVar("T")
 
 
 class Pacer:
-    """Makes time pass in a replay, from `first_ms` to `last_ms` (UNIX ms).
+    """The clock of a replay, which runs from `first_ms` to `last_ms` (UNIX ms).
 
-    `due` is for one thread; all else may be called from any.
+    Call `due` from one thread; all other methods may be called from any thread.
 
     :param speed: how many seconds of the replay pass per second.
     :param wait: waits, releasing the lock, until something changes or the seconds have passed.
@@ -47,7 +47,7 @@ class Pacer:
         return self._paused
 
     def position_ms(self) -> int:
-        """The time up to which events have been handed out."""
+        """Return the time up to which events have been yielded."""
         with self._changed:
             return int(min(self._now_ms(), self._next_ms))
 
@@ -57,19 +57,19 @@ class Pacer:
             self._speed = speed
 
     def set_paused(self, paused: bool) -> None:
-        """Stop time at what has been handed out, also if that is behind; or resume."""
+        """Pause at the last yielded event, even if that is behind the clock; or resume."""
         with self._changed:
             stops = paused and not self._paused
             self._restart_at(min(self._now_ms(), self._next_ms) if stops else self._now_ms())
             self._paused = paused
 
     def skip_to(self, position_ms: int) -> None:
-        """Hand out what is before `position_ms` without waiting; it never goes back."""
+        """Yield events before `position_ms` without waiting. The clock never goes back."""
         with self._changed:
             self._restart_at(max(self._now_ms(), min(position_ms, self.last_ms)))
 
     def due(self, happened: Iterable[T], at_ms: Callable[[T], int]) -> Iterator[T]:
-        """Yield each event when it is due; time passes from the first one on."""
+        """Yield each event when it is due. The clock starts with the first event."""
         for event in happened:
             with self._changed:
                 if self._since_s is None:

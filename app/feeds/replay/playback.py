@@ -45,9 +45,9 @@ def play_back(
     parser: Parser,
     config: SessionConfig,
 ) -> Iterator[tuple[Event, list[Outgoing]]]:
-    """Yield each event of a recording with the messages that a producer makes of it.
+    """Yield each event of a recording with the messages that a producer creates from it.
 
-    Except for feed and source they are the messages that the producer made when it was recorded,
+    Except for feed and source, they are the messages that the producer sent when it was recorded,
     frame by frame and second by second, with restarts. Trades keep the times at which they were
     received.
     """
@@ -114,7 +114,7 @@ class _ProducerRun:
         return []
 
     def _quote(self, event: Event) -> list[Outgoing]:
-        """Process the answer to a quote request; recordings of earlier versions have none."""
+        """Process the response to a quote request; recordings of earlier versions have none."""
         made = quote_messages(
             event.answer,
             self._parser.parse_quote,

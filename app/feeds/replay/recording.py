@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 def is_recording(path: Path) -> bool:
     """Return whether `path` appears to be a recording rather than a trade file.
 
-    Both may be gzip files: a recording begins with a JSON object, or was cut off before one.
+    Both may be gzip files. A recording begins with a JSON object, or was cut off before one.
     """
     with path.open("rb") as file:
         if file.read(2) != b"\x1f\x8b":
@@ -26,7 +26,7 @@ def is_recording(path: Path) -> bool:
 
 
 def read_recording(path: Path) -> Iterator[Event]:
-    """Yield every event of a recording in order; warn of an incomplete end that a crash left.
+    """Yield every event of a recording in order; warn about an incomplete end left by a crash.
 
     :raises RecordingError: the file cannot be read, or is not a recording.
     """

@@ -1,8 +1,8 @@
 """Read trade files: validate rows and restore the order of arrival.
 
-File order is the order of arrival. If the file has `seq`, it gives the order of arrival within a
-symbol, and the rows of a symbol are sorted by it within that symbol's positions. Nothing is sorted
-by time unless the user asks for it.
+File order is the order of arrival. If the file has a column `seq`, the rows of each symbol are
+sorted by it, within the positions of that symbol. Nothing is sorted by time unless the user
+requests it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from app.market.sessions import Session, session_of
 from app.market.symbols import SymbolClass, symbol_class
 
 BAD_ROWS_NAMED = 20
-"""How many invalid rows are kept with their reason; all are counted."""
+"""How many invalid rows are kept with their reason; all of them are counted."""
 _SLOT_MS = 1_800_000
 """Sessions begin and end on the half hour."""
 _MINUTE_MS = 60_000
@@ -37,7 +37,7 @@ Objects = npt.NDArray[np.object_]
 
 
 class FileTrade(NamedTuple):
-    """A row: a trade in Finnhub's fields, price and size rounded half-even to 12 decimals."""
+    """A row: a trade with Finnhub's fields, price and size rounded half-even to 12 decimals."""
 
     symbol: str
     t: int
@@ -57,9 +57,9 @@ class RowSpan(NamedTuple):
 class TradeFile:
     """A validated trade file; iterate over it for its trades in order of arrival.
 
-    Files whose rows are already in order of arrival are streamed. One whose `seq` requires sorting,
-    or that is to be sorted by time, is held in memory as columns (about 50 bytes per row) while it
-    is read.
+    Files whose rows are already in order of arrival are streamed. A file whose `seq` requires
+    sorting, or that is to be sorted by time, is held in memory as columns while it is read (about
+    50 bytes per row).
 
     :ivar spans: rows, first and last t of each symbol, in order of appearance.
     :ivar bad_count: the number of invalid rows, which are left out.
@@ -67,7 +67,7 @@ class TradeFile:
     :ivar repeated_count: the number of trades left out because their id was read before.
     :ivar counts: what was counted while rows were checked.
     :ivar layout: the format of the file.
-    :ivar times_in_words: what its times are.
+    :ivar times_in_words: a description of its times.
     """
 
     def __init__(
@@ -111,8 +111,8 @@ class TradeFile:
     def interleaved(self) -> Iterator[FileTrade]:
         """Yield the trades of all symbols merged by time, each symbol's in order of arrival.
 
-        For playing back in time a file whose symbols may follow one another. Holds the file in
-        memory as columns.
+        This is for playing back a file in which symbols may follow one another. It holds the file
+        in memory as columns.
         """
         if self.options.sort:
             yield from sorted_trades([self])
@@ -125,17 +125,17 @@ class TradeFile:
 
     @property
     def newest_first(self) -> bool:
-        """Whether the times of a symbol mostly fall from row to row."""
+        """Whether the times of a symbol mostly decrease from row to row."""
         return self._order.falls > self._order.rises
 
     def late_count(self, allowed_ms: int) -> int:
-        """Return how many trades are more than `allowed_ms` behind their symbol's newest, as
-        counted from the end of their minute; 0 if they are to be sorted."""
+        """Return how many trades are late: at least `allowed_ms` after the end of their minute.
+
+        Time is the symbol's newest trade so far. The result is 0 if the trades are to be sorted."""
         return 0 if self.options.sort or not self._in_order else self._order.late(allowed_ms)
 
     def outside_sessions(self) -> dict[str, int]:
-        """Return the number of trades outside of New York's sessions, of symbols that are taken
-        for US stocks."""
+        """Return the number of trades of US stocks outside of New York's sessions, by symbol."""
         outside = {
             symbol: sum(
                 count
@@ -147,7 +147,7 @@ class TradeFile:
         return {symbol: count for symbol, count in outside.items() if count}
 
     def holds_the_trades_of(self, other: TradeFile) -> bool:
-        """Whether both files have the same trades in the same order."""
+        """Return whether both files have the same trades in the same order."""
         return self.spans == other.spans and self._digest() == other._digest()
 
     def _scan(self, ids: TradeIds) -> None:
@@ -234,7 +234,7 @@ class _TimeOrder:
         self._behind: list[Ints] = []
 
     def note(self, t: Ints, newest_t: int) -> None:
-        """Take the next trades of a symbol, of which the newest so far was at `newest_t`."""
+        """Add the next trades of a symbol, whose newest trade so far was at `newest_t`."""
         steps = np.diff(t)
         falls = int((steps < 0).sum())
         self.falls += falls
@@ -245,30 +245,30 @@ class _TimeOrder:
             self._behind.append(behind[behind > 0])
 
     def late(self, allowed_ms: int) -> int:
-        """Return the number of trades whose minute ended more than `allowed_ms` before."""
+        """Return the number of trades whose minute had ended at least `allowed_ms` before."""
         return sum(int((behind >= allowed_ms).sum()) for behind in self._behind)
 
 
 def read_trades(path: Path, options: ReadOptions | None = None) -> TradeFile:
-    """Validate `path` and describe it; its trades are read when they are iterated over.
+    """Validate `path` and describe it; its trades are read during iteration.
 
     :param path: Parquet or CSV, compressed or not, in one of the formats of `presets`.
-    :raises TradeFileError: the file is missing, is not a trade file, or holds no trade.
+    :raises TradeFileError: the file is missing, is not a trade file, or contains no trades.
     """
     return TradeFile(path, options)
 
 
 def sorted_trades(files: Sequence[TradeFile]) -> Iterator[FileTrade]:
-    """Yield the trades of all `files` by time; those of one time in order of arrival.
+    """Yield the trades of all `files` by time; trades of equal time in order of arrival.
 
-    Holds the files in memory as columns.
+    It holds the files in memory as columns.
     """
     rows = _joined(file.arrived()._replace(seq=None, id=None) for file in files)
     yield from _trades(rows.take(np.argsort(rows.t, kind="stable")))
 
 
 def all_trades(files: Sequence[TradeFile]) -> Iterator[FileTrade]:
-    """Yield the trades of `files`, one after the other, or by time if they are to be sorted."""
+    """Yield the trades of `files`, one file after the other, or by time if to be sorted."""
     if any(file.options.sort for file in files):
         return sorted_trades(files)
     return chain.from_iterable(files)

@@ -1,4 +1,4 @@
 """Readers of trade files: compression, text encoding, formats of vendors, units of time.
 
-`app.feeds.replay.trade_file` is the door to them.
+`app.feeds.replay.trade_file` is the interface to them.
 """

@@ -1,4 +1,4 @@
-"""Read a trade file as batches of its own columns, under our names."""
+"""Read a trade file as batches of its own columns, under this project's column names."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ from app.feeds.replay.trade_files.options import HINT, ReadOptions, TradeFileErr
 
 BATCH_ROWS = 65_536
 Column = Any
-"""An Arrow array; types are checked at run time here, so a type parameter would not help."""
+"""An Arrow array. Its type is checked at run time, so a type parameter would not help."""
 pc: Any = pa.compute
 
 
 class Batch(NamedTuple):
     """Rows of a file.
 
-    :ivar columns: by our names: symbol, t, p, v, c, seq, tape, as in the file; `keep:` and `id:`
-        and a number for columns that choose rows and identify trades.
-    :ivar numbers: of the rows: of lines in CSV, from 1 on in Parquet.
+    :ivar columns: by this project's names: symbol, t, p, v, c, seq and tape, with values as in the
+        file; `keep:` or `id:` and a number for columns that select rows or identify trades.
+    :ivar numbers: the number of each row: its line in CSV, its position from 1 in Parquet.
     """
 
     columns: dict[str, Column]
@@ -44,7 +44,7 @@ BadLine = Callable[[int, str], None]
 
 
 class TradeBatches:
-    """The batches of a file, in its order; its layout is known before the first one.
+    """The batches of a file, in order. Its layout is known before the first one.
 
     :raises TradeFileError: the file is missing, is neither Parquet nor CSV, or lacks a column.
     """
@@ -66,7 +66,7 @@ class TradeBatches:
                 self.layout = layout_of(path, fields, content.names, options, text=True)
 
     def read(self, bad_line: BadLine) -> Iterator[Batch]:
-        """Yield all rows; `bad_line` gets each line of CSV that has too few or too many values."""
+        """Yield all rows; `bad_line` receives each line of CSV with too few or too many values."""
         with opened(self._path) as content, self._arrow_errors():
             yield from (self._parquet(content) if content.parquet else self._csv(content, bad_line))
 
@@ -114,7 +114,7 @@ class TradeBatches:
 
 
 class _ArrowErrors:
-    """Turns Arrow's errors inside of the block into sentences."""
+    """Converts Arrow's errors inside of the block to sentences."""
 
     def __init__(self, path: Path, kind: str) -> None:
         self._path = path

@@ -4,7 +4,7 @@ Sources: the reference of Massive (Polygon), "Conditions & Indicators"; the sale
 tapes (CTS Pillar output specification for tapes A and B, UTP binary output specification for tape
 C), which Alpaca sends as letters; `TradeConditionFlags` of QuantConnect LEAN, bits of a hexadecimal
 number. What each of Finnhub's codes allows is in `app.market.conditions`. A code without a
-counterpart stays, with the vendor's name before it, and counts as unknown.
+counterpart is kept, with the vendor's name as a prefix, and counts as unknown.
 """
 
 from __future__ import annotations
@@ -106,8 +106,8 @@ UTP: dict[str, tuple[str, ...]] = _BOTH_TAPES | {
     "6": ("36",),
 }
 SIP: dict[str, tuple[str, ...]] = UTP | CTS
-"""Where the tape is unknown. Only B differs in what it allows: average price, or bunched. As an
-average price it adds volume only."""
+"""Used if the tape is unknown. The tapes differ only in B, which is average price or bunched; here
+it is average price, so the trade is not eligible to set prices."""
 
 _LEAN_BITS = (
     *("1", "5", "17", "22", "29", "8", "19", "36", "34", "32", "24", "15", "31", "24", "30", "23"),
@@ -158,11 +158,11 @@ CONDITION_TABLES: dict[str, Callable[[str, str | None], list[str]]] = {
     "lean": _lean,
     "none": _none,
 }
-"""By name: converts a text of codes, and the tape if it is known, to Finnhub's codes.
+"""Functions by name that convert a text of codes, and the tape if it is known, to Finnhub's codes.
 
 They raise ValueError for a text that holds no codes."""
 
 
 def has_unknown(codes: list[str]) -> bool:
-    """Whether a code is not one of Finnhub's."""
+    """Return whether a code is not one of Finnhub's."""
     return any(code not in BY_CODE for code in codes)

@@ -1,8 +1,8 @@
 """Read CSV as batches of text columns, each row with the number of its line in the file.
 
-Blocks of whole lines are parsed by Arrow. A block in which a line is blank or malformed is parsed
-line by line, so that the numbers hold and a stray quote damages one line only; a value may
-therefore not extend over lines.
+Arrow parses blocks of complete lines. A block with a blank or malformed line is parsed line by
+line, so that line numbers are correct and a stray quote damages one line only. Therefore a value
+must not extend over several lines.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ _BYTE_ORDER_MARKS = (
 _ESCAPED = re.compile("[\udc80-\udcff]")
 
 BadLine = Callable[[int, str], None]
-"""Receives the number and text of a line that has too few or too many values."""
+"""Receives the number and text of a line with too few or too many values."""
 
 
 class Lines(NamedTuple):
-    """Parsed lines: columns of text, and the number of each row's line."""
+    """Parsed lines: columns of text, and the line number of each row."""
 
     columns: pa.Table
     numbers: npt.NDArray[np.int64]
@@ -77,10 +77,10 @@ def read_lines(
     delimiter: str,
     bad_line: BadLine,
 ) -> Iterator[Lines]:
-    """Yield the columns `wanted` of `start` and the rest of `stream`.
+    """Yield the columns `wanted` of `start` and of the rest of `stream`.
 
-    :param first_number: the number of the first line in `start` or, if it is empty, in `stream`.
-    :param names: of all columns, each once.
+    :param first_number: the number of the first line in `start` or, if that is empty, in `stream`.
+    :param names: the names of all columns, each once.
     """
     number = first_number
     rest = start
@@ -121,7 +121,7 @@ def _parsed(
                 null_values=[""],
             ),
         )
-    except pa.ArrowInvalid:  # not UTF-8, or nothing but blank lines
+    except pa.ArrowInvalid:  # not UTF-8, or only blank lines
         table = None
     if table is not None and table.num_rows == count:
         return Lines(table, np.arange(number, number + count))
@@ -166,13 +166,13 @@ def _line_by_line(
 
 
 def _decoded(content: bytes) -> str:
-    """Decode UTF-8; bytes that are none become the Latin-1 characters they probably are."""
+    """Decode UTF-8; invalid bytes become the Latin-1 characters that they probably are."""
     text = content.decode("utf-8", "surrogateescape")
     return _ESCAPED.sub(lambda found: chr(ord(found[0]) - 0xDC00), text)
 
 
 class _Recoded(io.RawIOBase):
-    """A stream of another encoding, as UTF-8."""
+    """A stream of another encoding, converted to UTF-8."""
 
     def __init__(self, stream: IO[bytes], encoding: str) -> None:
         self._stream = stream

@@ -1,4 +1,4 @@
-"""Decide which columns of a file mean what: by options, by its header, or by its name."""
+"""Decide what the columns of a file mean: by options, by its header, or by its name."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ _LIKELY = {
 
 @dataclass(frozen=True)
 class Layout:
-    """Where the fields of a trade are in a file, and how they are to be read.
+    """Where the fields of a trade are in a file, and how to read them.
 
     :ivar preset: the format.
-    :ivar recognized: how it was recognized, in words; None if it was named.
-    :ivar columns: names of the file's columns by ours; `id` may have several.
-    :ivar names: of all columns of a CSV file, each once.
+    :ivar recognized: how the format was recognized, in words; None if it was named.
+    :ivar columns: names of the file's columns by this project's names; `id` may have several.
+    :ivar names: the names of all columns of a CSV file, each once.
     :ivar header: whether the first line of a CSV file is a header.
     :ivar symbol: the symbol of all rows, if no column has it.
-    :ivar venue: put before symbols that have none.
-    :ivar keep: values of a column that are trades.
+    :ivar venue: prefix for symbols that have no venue.
+    :ivar keep: the values of a column whose rows are trades.
     """
 
     preset: Preset
@@ -75,7 +75,7 @@ def layout_of(
     """Decide how to read a file.
 
     :param fields: the values of its first line or, if not `text`, the names of its columns.
-    :param names: the file's name and those of what it was packed in, innermost first.
+    :param names: the name of the file and those of the archives that contain it, innermost first.
     :raises TradeFileError: columns are missing or appear twice, or nothing names the symbol.
     :raises OptionError: the options do not fit the file.
     """
@@ -144,7 +144,7 @@ def _named(options: ReadOptions) -> Preset | None:
 
 
 def _is_header(fields: Sequence[str], named: Preset | None) -> bool:
-    """Whether the first line names columns; a line with a number or a time is a trade."""
+    """Return whether the first line names columns; one with a number or a time is a trade."""
     if not fields or set(REQUIRED) <= set(fields):
         return True
     plains = frozenset(map(plain, fields))
@@ -181,7 +181,7 @@ def _preset(
 
 
 def _shape(preset: Preset, fields: Sequence[str]) -> tuple[str, ...] | None:
-    """The column names of a line without header, if its values fit `preset`."""
+    """Return the column names of a line without header, if its values fit `preset`."""
     for shape in preset.headerless:
         if len(shape) == len(fields) and all(
             _fits(preset, name, value) for name, value in zip(shape, fields, strict=True)
@@ -245,7 +245,7 @@ def _check_once(path: Path, found: dict[str, tuple[str, ...]], names: Sequence[s
 
 
 def _unique(names: Sequence[str]) -> tuple[str, ...]:
-    """Make names of columns that nobody reads differ, as Arrow requires it."""
+    """Make the names of unused columns distinct, as Arrow requires."""
     seen: set[str] = set()
     made = []
     for number, name in enumerate(names, start=1):

@@ -1,4 +1,4 @@
-"""`tickhouse formats`: list the formats of trade files."""
+"""List the formats of trade files: `tickhouse formats`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from app.feeds.replay.trade_files.presets import PRESETS, Preset
 
 
 def run() -> None:
-    """Print each format with its columns and what is known of its files."""
+    """Print each format with its columns and notes about its files."""
     for preset in PRESETS:
         print("\n".join(_lines(preset)))
     print(

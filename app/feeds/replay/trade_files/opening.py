@@ -1,6 +1,6 @@
-"""Open trade files as they are: compressed (gzip, zip, bzip2, zstandard, xz) or not.
+"""Open trade files, compressed (gzip, zip, bzip2, zstandard, xz) or not.
 
-What a file is decides its content, not its name. Compressed files are streamed.
+The content of a file determines its type, not its name. Compressed files are streamed.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _LAYERS = 4
 _UNREADABLE = (
     EOFError,
     OSError,
-    RuntimeError,  # of zipfile: a password, or a method of compression it does not know
+    RuntimeError,  # from zipfile: a password, or an unknown method of compression
     lzma.LZMAError,
     pa.ArrowException,
     zipfile.BadZipFile,
@@ -36,8 +36,8 @@ _UNREADABLE = (
 class OpenedFile(NamedTuple):
     """The content of a trade file.
 
-    :ivar stream: the content, unpacked.
-    :ivar names: the file's name and those of what it was packed in, innermost first.
+    :ivar stream: the decompressed content.
+    :ivar names: the name of the file and those of the archives that contain it, innermost first.
     :ivar parquet: whether it is Parquet, and then seekable; otherwise it is text.
     """
 
@@ -48,9 +48,9 @@ class OpenedFile(NamedTuple):
 
 @contextmanager
 def opened(path: Path) -> Iterator[OpenedFile]:
-    """Open `path`, unpacked if it is compressed.
+    """Open `path`, and decompress it if necessary.
 
-    :raises TradeFileError: it cannot be read, is damaged, or packs several files.
+    :raises TradeFileError: the file cannot be read, is damaged, or contains several files.
     """
     with ExitStack() as stack:
         try:
@@ -87,7 +87,7 @@ def opened(path: Path) -> Iterator[OpenedFile]:
 
 
 def begins_with(path: Path, count: int) -> bytes:
-    """Return the first bytes of what a gzip file packs; fewer if it is damaged."""
+    """Return the first bytes of a gzip file's content; fewer if it is damaged."""
     try:
         with gzip.open(path) as file:
             return file.read(count)
@@ -108,7 +108,7 @@ def _head(stream: io.BufferedReader) -> bytes:
 def _unpacked(
     path: Path, stream: io.BufferedReader, stack: ExitStack, names: list[str]
 ) -> Any | None:
-    """Open the next layer of compression, or return None without one."""
+    """Open the next layer of compression; return None if there are no more."""
     head = _head(stream)
     if head[:2] == b"\x1f\x8b":
         return gzip.GzipFile(fileobj=stream)

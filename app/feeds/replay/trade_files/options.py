@@ -1,4 +1,4 @@
-"""What a user states about a trade file: its format, its columns, its symbol and its order."""
+"""What a user states about a trade file: its format, columns, symbol and order."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class OptionError(TradeFileError):
 
 
 class ColumnOption(NamedTuple):
-    """One part of `--map`: the column of the file, and what its values are."""
+    """One part of `--map`: a column of the file, and what its values are."""
 
     column: str
     detail: str | None
@@ -40,13 +40,13 @@ class ColumnOption(NamedTuple):
 
 @dataclass(frozen=True)
 class ReadOptions:
-    """How to read a trade file; by default all of it is detected.
+    """How to read a trade file; what is not given is detected.
 
     :ivar format: the name of a preset.
-    :ivar columns: the file's columns by ours.
+    :ivar columns: the file's columns by this project's names.
     :ivar symbol: the symbol of all rows.
     :ivar market: the venue of symbols that have none, such as BINANCE; None for US stocks.
-    :ivar sort: sort the trades by time.
+    :ivar sort: whether to sort the trades by time.
     """
 
     format: str | None = None
@@ -65,9 +65,9 @@ def read_options(
 ) -> ReadOptions:
     """Check the options of the command line.
 
-    :param map: such as `t=time:us,p=price,v=qty`.
+    :param map: for example `t=time:us,p=price,v=qty`.
     :param market: us_stock, crypto, forex, or the name of a venue.
-    :raises OptionError: one of them is invalid.
+    :raises OptionError: an option is invalid.
     """
     if symbol is not None:
         symbol = symbol.strip().upper()

@@ -35,22 +35,24 @@ Names = tuple[str, ...]
 class Preset:
     """One format of trade files.
 
-    :ivar columns: our column to names of the file, in order of preference. `id` may consist of
-        several columns, joined by `+`; `tape` names the tape that condition letters are of.
+    :ivar columns: for each of this project's columns, the names in the file, in order of
+        preference. `id` may consist of several columns, joined by `+`; `tape` names the tape of
+        condition letters.
     :ivar headers: sets of column names, each of which identifies the format.
-    :ivar headerless: the columns by position, of files without a header; names that begin with `is`
+    :ivar headerless: the columns by position in files without a header. Names that begin with `is`
         hold true or false.
     :ivar file_name: regular expression with the groups `symbol` and, for times since midnight,
         `date`.
-    :ivar file_name_is_sure: whether a name that fits is enough to recognize the format.
-    :ivar venue: put before symbols that have none.
-    :ivar conditions: how condition codes are to be read, by name.
-    :ivar price_factor: prices of the file times this are prices.
-    :ivar fixed_point: as `price_factor`, for prices without a decimal point only.
+    :ivar file_name_is_sure: whether a matching name is enough to recognize the format.
+    :ivar venue: prefix for symbols that have no venue.
+    :ivar conditions: name of the table of condition codes.
+    :ivar price_factor: factor by which the file's values are multiplied to get prices.
+    :ivar fixed_point: like `price_factor`, for values without a decimal point only.
     :ivar zone: the time zone of times that have none.
-    :ivar since_midnight: t counts milliseconds since midnight in `zone`, on the date of the name.
-    :ivar time_patterns: formats of `strptime`, beside numbers and ISO 8601.
-    :ivar keep: values of a column that are trades; rows with others are left out.
+    :ivar since_midnight: whether t counts milliseconds since midnight in `zone`, on the date in the
+        file's name.
+    :ivar time_patterns: formats of `strptime`, in addition to numbers and ISO 8601.
+    :ivar keep: the values of a column whose rows are trades; rows with other values are left out.
     :ivar note: what a user must know.
     """
 
@@ -73,7 +75,7 @@ class Preset:
 
 
 def plain(name: str) -> str:
-    """The form in which column names are compared."""
+    """Return a column name in the form in which names are compared."""
     return re.sub(r"[^a-z0-9]", "", name.lower())
 
 

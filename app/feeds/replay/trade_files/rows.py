@@ -1,4 +1,4 @@
-"""Turn batches of a file into trades: each value is checked, and a bad row is named."""
+"""Convert batches of a file to trades: check each value, and report bad rows by number."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class BadRow(NamedTuple):
 class Rows(NamedTuple):
     """Valid rows as columns; equal values share an object.
 
-    :ivar id: a number that is the same for rows of one trade, in a file with trade ids.
+    :ivar id: a number that is equal for rows of the same trade, in a file with trade ids.
     """
 
     symbol: Objects
@@ -69,7 +69,7 @@ class RowCounts:
 
     :ivar rounded: prices and sizes with more than 12 decimals.
     :ivar unknown_codes: trades with a condition code that is not Finnhub's, by codes.
-    :ivar left_out: rows whose column states that they are no trades, by column and value.
+    :ivar left_out: rows that a column marks as not being trades, by column and value.
     """
 
     rounded: int = 0
@@ -78,7 +78,7 @@ class RowCounts:
 
 
 class RowChecker:
-    """Check the batches of one file, one after the other."""
+    """Checks the batches of one file, one after the other."""
 
     def __init__(
         self, path: Path, layout: Layout, row_word: str, bad: Callable[[BadRow], None]
@@ -91,7 +91,7 @@ class RowChecker:
         self.counts = RowCounts()
 
     def rows(self, batch: Batch) -> Rows:
-        """Return the trades in `batch`; report the rows that are none.
+        """Return the trades in `batch`; report the other rows.
 
         :raises TradeFileError: a column has the wrong type, or times are in two units.
         """
@@ -261,8 +261,9 @@ class RowChecker:
         inexact: set[Any] | None = None,
         unknown_codes: dict[Any, str] | None = None,
     ) -> Checked:
-        """Apply `parse` to each distinct value; it raises ValueError, with the reason, for an
-        invalid one."""
+        """Apply `parse` to each distinct value.
+
+        It raises ValueError, with the reason, for an invalid one."""
         coded = column.dictionary_encode(null_encoding="encode")
         values: list[Any] = coded.dictionary.to_pylist()
         if column.type in (pa.float16(), pa.float32()):
@@ -351,7 +352,7 @@ def _integers(column: Column) -> Column:
     try:
         texts = pc.utf8_trim_whitespace(column) if _is_text(column.type) else column
         return texts.cast(pa.int64())
-    except pa.ArrowInvalid:  # a fraction, or no number
+    except pa.ArrowInvalid:  # a fraction, or not a number
         values = []
     for value in column.to_pylist():
         try:
@@ -363,7 +364,7 @@ def _integers(column: Column) -> Column:
 
 
 def _ids(columns: dict[str, Column]) -> Ints | None:
-    """Identify trades by numbers: their id if it is one, else a hash of their ids."""
+    """Identify trades by numbers: the id if it is a number, otherwise a hash of the ids."""
     parts = [column for name, column in columns.items() if name.startswith("id:")]
     if not parts:
         return None

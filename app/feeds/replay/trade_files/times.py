@@ -1,8 +1,8 @@
 """Times of trade files as UNIX milliseconds: numbers by their unit, ISO 8601, Arrow timestamps.
 
-The unit of a number is that in which it lies within 1990 to 2050: seconds, milliseconds,
-microseconds and nanoseconds do not overlap there. A file has one unit. Fractions of a millisecond
-are cut off, never rounded: a trade stays in its minute.
+A number has the unit in which it lies within 1990 to 2050; seconds, milliseconds, microseconds and
+nanoseconds do not overlap there. All times of a file have one unit. Fractions of a millisecond are
+cut off, never rounded, so that a trade stays in its minute.
 """
 
 from __future__ import annotations
@@ -48,12 +48,12 @@ class MixedTimesError(ValueError):
 
 
 class TimeReader:
-    """Convert the times of one file, column after column.
+    """Converts the times of one file, column after column.
 
     :param unit: s, ms, us, ns or iso; None to detect it.
     :param zone: time zone of times without one.
     :param midnight: ISO date; times are milliseconds since its midnight in `zone`.
-    :param patterns: formats of `strptime` that are tried beside ISO 8601.
+    :param patterns: formats of `strptime` to try in addition to ISO 8601.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class TimeReader:
 
     @property
     def in_words(self) -> str:
-        """What the times of the file are, as far as it has been read."""
+        """Describe the times of the file, as far as it has been read."""
         if self._midnight is not None:
             return f"milliseconds since midnight of {self._midnight} in {self._zone}"
         if self.kind in _LOCAL:
@@ -79,14 +79,14 @@ class TimeReader:
         return _IN_WORDS.get(self.kind or "", "unreadable")
 
     def reads(self, text: str) -> bool:
-        """Whether `text` is a time within 1990 to 2050."""
+        """Return whether `text` is a time within 1990 to 2050."""
         return (self._number(text) or self._moment(text)) is not None
 
     def ms(self, column: Column) -> Ints:
-        """Return UNIX milliseconds; `UNREADABLE` for what is no time within 1990 to 2050.
+        """Return UNIX milliseconds; `UNREADABLE` for values that are not times in 1990 to 2050.
 
         :raises MixedTimesError: the file has times of two units.
-        :raises TypeError: the column is of a type that holds no times.
+        :raises TypeError: the type of the column is not a type of times.
         """
         kind = column.type
         if self._midnight is not None:

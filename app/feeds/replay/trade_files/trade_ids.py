@@ -15,7 +15,7 @@ _PARTS = 16
 
 
 class TradeIds:
-    """The ids of the trades read so far, of one file or of several, eight bytes each.
+    """The ids of the trades read so far, from one or several files, in eight bytes each.
 
     An id identifies a trade among those of its symbol and UTC day. Ids that are not numbers are
     compared by 64-bit hashes.
@@ -25,7 +25,7 @@ class TradeIds:
         self._seen: dict[tuple[str, int], list[Ints]] = {}
 
     def repeated(self, symbol: str, t: Ints, ids: Ints) -> Bools:
-        """Return which of a symbol's trades were read before; note the others."""
+        """Return which of a symbol's trades were read before; remember the others."""
         result = np.zeros(len(ids), dtype=bool)
         days = t // _DAY_MS
         for day in np.unique(days).tolist():
