@@ -41,17 +41,17 @@ def client_message(raw: str | bytes) -> ClientMessage:
     """Decode a client's message.
 
     :raises ValueError: it is not a message of the protocol.
-    :raises RecursionError: it is nested deeper than any message.
+    :raises RecursionError: it is nested too deeply to be one.
     """
     return _decode_client(raw)
 
 
 def trade_frames(prints: list[Print], rng: Random) -> list[bytes]:
-    """Encode `prints` in frames of up to ten, symbols mixed and slightly out of order.
+    """Encode `prints` in frames of up to ten, with symbols mixed and slightly out of order.
 
-    Prints of one symbol and millisecond keep their order and stay together, and only a full frame
-    ends between them. So no two frames are equal, which would be a fault of the feed, except for
-    full ones of equal prints.
+    Prints of the same symbol and millisecond keep their order and stay together, and a frame only
+    ends between them when it is full. So no two frames are equal, which would be a fault of the
+    feed, except for full ones of equal prints.
     """
     mixed = _displaced(prints, rng)
     frames = []

@@ -14,7 +14,7 @@ from app.feeds.simulator.market.venue import Venue
 
 ROOT = "/api/v1"
 CALLS_PER_MINUTE, CALLS_PER_S = 60, 30
-"""The limit of a free key, and the limit that applies to every plan."""
+"""The limit of a free key, and the limit of every plan."""
 
 INVALID_KEY = "Invalid API key."
 LIMIT_REACHED = "API limit reached. Please try again later. Remaining Limit: 0"
@@ -26,7 +26,7 @@ _SLASHES = re.compile("/{2,}")
 
 
 class RestResponse(NamedTuple):
-    """An HTTP response: its body is JSON."""
+    """An HTTP response with a JSON body."""
 
     status: HTTPStatus
     body: bytes
@@ -54,7 +54,7 @@ class _RateWindow:
 class SimulatedRestApi:
     """Answers requests as Finnhub does.
 
-    :param calls_per_minute: the limit per key; 0 for none.
+    :param calls_per_minute: the limit per key; 0 for no limit.
     """
 
     def __init__(
@@ -127,7 +127,7 @@ class SimulatedRestApi:
 
 
 def http_rejection(status: int, after_s: int | None = None) -> RestResponse:
-    """Return the answer to a handshake that is rejected with `status`.
+    """Return the response to a handshake that is rejected with `status`.
 
     :param after_s: the value of `Retry-After`, if any.
     """
@@ -137,7 +137,7 @@ def http_rejection(status: int, after_s: int | None = None) -> RestResponse:
 
 
 def _market_status(exchange: str, now_ms: int) -> dict[str, Any]:
-    """The simulated market is always in its regular session."""
+    """Return the market status: the simulated market is always in its regular session."""
     return {
         "exchange": exchange,
         "holiday": None,
@@ -149,7 +149,7 @@ def _market_status(exchange: str, now_ms: int) -> dict[str, Any]:
 
 
 def _profile(symbol: str) -> dict[str, Any]:
-    """The profile of a simulated company, with the fields of a free key."""
+    """Return the profile of a simulated company, with the fields of a free key."""
     return {
         "country": "US",
         "currency": "USD",

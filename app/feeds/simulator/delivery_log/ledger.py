@@ -1,8 +1,8 @@
-"""Compute which delivered trades count, independently from the identity rules in
-`docs/topology.md`.
+"""Compute which delivered trades count, independently of the rules in `docs/topology.md`.
 
-Without trade ids a client has only rules to distinguish a repeat from a genuine equal trade. The
-ledger applies the rules, and reports where they are wrong, because it knows what the server sent.
+Without trade ids a client has only the identity rules to distinguish a repeat from a genuine equal
+trade. The ledger applies these rules, and reports where they are wrong, because it knows what the
+server sent.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ RING_FRAMES = 64
 FULL_FRAME_TRADES = 10
 MINUTE_MS = 60_000
 KEEP_MS = 905_000
-"""The default allowed lateness + grace of the candles."""
+"""The default allowed lateness + grace of candles."""
 
 Identity = tuple[str, int, Decimal, Decimal, tuple[str, ...]]
 
@@ -51,7 +51,7 @@ class LedgerEntry(NamedTuple):
 class _RepeatCounters:
     """Counts how often each party has sent each trade, and the largest count of any party.
 
-    Trades are represented by hashes; those of a minute are discarded when no candle accepts them
+    Trades are represented by hashes. Those of a minute are discarded when no candle accepts them
     any more.
     """
 
@@ -61,7 +61,7 @@ class _RepeatCounters:
     def add(self, party: int, identity: Identity, now_ms: int) -> tuple[int, bool]:
         """Count a trade.
 
-        :returns: how often `party` had sent it before, and whether no other party had so often.
+        :returns: how often `party` had sent it before, and whether no party had sent it more often.
         """
         minute = identity[1] // MINUTE_MS
         counts = self._minutes.get(minute)
@@ -97,7 +97,7 @@ class DeliveryLedger:
         self._genuine_by_key = _RepeatCounters()
 
     def opened(self, connection: int, key: int) -> None:
-        """Add a connection; those of one key belong to one client."""
+        """Add a connection; connections of the same key belong to one client."""
         self._connections[connection] = _OpenConnection(key, deque(maxlen=RING_FRAMES))
 
     def ended(self, connection: int) -> None:
@@ -125,15 +125,15 @@ class DeliveryLedger:
                 entry.doubled.extend([i] if counts else [])
                 continue
             _, is_new = self._genuine_by_key.add(connection.key, identity, sent.at_ms)
-            if is_new and not counts:  # it is more than another client's copy
+            if is_new and not counts:  # it is not just another client's copy
                 entry.unseen.append(i)
         return entry
 
 
 class AnnotatedLog:
-    """Forwards deliveries, each frame annotated with where the identity rules are wrong about it.
+    """Forwards deliveries, marking in each frame where the identity rules are wrong.
 
-    :ivar counts: frames, unseen, doubled.
+    :ivar counts: counters of frames, unseen and doubled.
     """
 
     def __init__(self, write: Callable[[Delivery], None]) -> None:
@@ -162,16 +162,16 @@ class ExpectedTrades(NamedTuple):
     future: list[Counted]
     """Trades that would count, but carry a time more than a minute ahead."""
     genuine: int
-    """Trades that were sent and are not repeats."""
+    """Number of trades that were sent and are not repeats."""
     repeats: int
     unseen: int
     doubled: int
     unproven: int
-    """Frames that were sent but not confirmed as read; none of their trades is in `trades`."""
+    """Number of frames sent but not confirmed as read; none of their trades is in `trades`."""
 
 
 def expected_trades(deliveries: Iterable[Delivery]) -> ExpectedTrades:
-    """Return what must be in the candles: the trades that count among those that were read."""
+    """Return what must be in the candles: the trades that count, among those that were read."""
     log = list(deliveries)
     proved = {
         delivery.connection: delivery.frame for delivery in log if isinstance(delivery, Arrived)
@@ -228,6 +228,6 @@ def _counted(row: dict[str, Any], identity: Identity, k: int, at_ms: int) -> Cou
 
 
 def _full_of_equals(rows: list[Any], trades: list[tuple[int, Any, Identity]]) -> bool:
-    """Return whether a frame is part of a sweep that fills several: an equal frame is new."""
+    """Return whether a frame is part of a longer sweep, so that an equal frame is new."""
     complete = len(trades) == len(rows) >= FULL_FRAME_TRADES
     return complete and len({identity for _, _, identity in trades}) == 1

@@ -1,4 +1,4 @@
-"""The delivery log: what was sent on which connection, and how much of it was confirmed as read."""
+"""The delivery log: what was sent on which connection, and how much was confirmed as read."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from app.feeds.simulator.faults.kinds import AnyFault
 from app.outputs import OutputError, lock_output
 
 MOST_RAW = 200_000
-"""Of a longer frame the log holds the beginning only; frames that large are always broken."""
+"""Of a longer frame the log only holds the beginning; frames that large are always broken."""
 _LONGEST_LINE = 10 * MOST_RAW
 
 _encode = msgspec.json.Encoder().encode
@@ -35,7 +35,7 @@ class HandshakeRejected(Struct, tag_field="what", tag="rejected"):
 
 
 class Opened(Struct, tag_field="what", tag="opened"):
-    """A handshake succeeded; `key` counts the API keys, which the log does not hold."""
+    """A handshake succeeded. `key` is the number of the API key, which the log does not hold."""
 
     at_ms: int
     connection: int
@@ -61,11 +61,11 @@ class Unsubscribed(Struct, tag_field="what", tag="unsubscribed"):
 class Sent(Struct, tag_field="what", tag="sent", omit_defaults=True):
     """A frame was passed to the network.
 
-    :ivar frame: counts a connection's frames of any kind, from 1.
-    :ivar raw: the frame; its beginning if it is longer than `MOST_RAW`.
-    :ivar fault: the kind of the fault that made it, if any.
-    :ivar repeat: a fault repeats what was sent before: no trade of it is new.
-    :ivar broken: nothing of the frame can be parsed.
+    :ivar frame: number of the frame in its connection, counting frames of any kind from 1.
+    :ivar raw: the frame, or its beginning if it is longer than `MOST_RAW`.
+    :ivar fault: the kind of the fault that caused it, if any.
+    :ivar repeat: whether a fault repeats what was sent before, so that no trade of it is new.
+    :ivar broken: whether nothing of the frame can be parsed.
     :ivar bad: indices of the entries that are not trades.
     :ivar unseen: indices of genuine trades that the identity rules take for repeats.
     :ivar doubled: indices of repeated trades that the identity rules take for new ones.
@@ -92,7 +92,7 @@ class Arrived(Struct, tag_field="what", tag="arrived"):
 
 
 class Silent(Struct, tag_field="what", tag="silent"):
-    """The connection stays open but is sent no trades: `fault` is stall or half-open."""
+    """The connection stays open but is sent no trades; `fault` is stall or half-open."""
 
     at_ms: int
     connection: int
@@ -107,7 +107,7 @@ class Resumed(Struct, tag_field="what", tag="resumed"):
 
 
 class Ended(Struct, tag_field="what", tag="ended"):
-    """The connection ended; frames after the last `Arrived` may have been read or not."""
+    """The connection ended. Frames after the last `Arrived` may have been read or not."""
 
     at_ms: int
     connection: int
@@ -134,8 +134,8 @@ class DeliveryLog:
 
     The log of a previous run stays in the file until this one begins.
 
-    :raises OutputError: the file cannot be written, is being written to by another process, or
-        holds something other than a delivery log.
+    :raises OutputError: the file cannot be written, is being written by another process, or is not
+        a delivery log.
     """
 
     def __init__(self, path: Path) -> None:

@@ -25,17 +25,17 @@ class OutgoingFrame(NamedTuple):
 
     raw: bytes
     fault: str = ""
-    """The kind of the fault that made it, if any."""
+    """The kind of the fault that caused it, if any."""
     repeat: bool = False
-    """The server repeats itself: the frame's trades were sent before."""
+    """Whether the server repeats itself: the frame's trades were sent before."""
     broken: bool = False
-    """Nothing of it can be parsed."""
+    """Whether nothing of it can be parsed."""
     bad: tuple[int, ...] = ()
     """The indices of entries that are not trades."""
 
 
 class FrameFaults:
-    """Faults of one connection's frames; the same seed and frames give the same faults."""
+    """Faults of one connection's frames. The same seed and frames give the same faults."""
 
     def __init__(self, script: Script, rng: Random) -> None:
         self._script = script

@@ -28,7 +28,7 @@ FullSeconds = Annotated[int, Meta(ge=0, le=86_400)]
 
 
 class FaultError(TickhouseError):
-    """A fault that cannot be parsed."""
+    """A fault cannot be parsed."""
 
     exit_code = 2
 
@@ -36,13 +36,13 @@ class FaultError(TickhouseError):
 class Fault(
     Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag=str.lower
 ):
-    """Begins at `at_s`; a fault without a duration ends at once."""
+    """A fault that begins at `at_s`. Without a duration it ends at once."""
 
     at_s: Seconds = field(name="at")
 
     @property
     def end_s(self) -> float:
-        """When it ends."""
+        """When it ends, in seconds on the simulator's clock."""
         return self.at_s
 
 
@@ -62,7 +62,7 @@ class Sampled(Lasting, frozen=True, kw_only=True):
     share: Share = 1.0
 
 
-# --- of the market: every connection hears the same
+# --- faults of the market: every connection receives the same
 
 
 class Late(Sampled, frozen=True, kw_only=True):
@@ -74,15 +74,15 @@ class Late(Sampled, frozen=True, kw_only=True):
 
 
 class ClockFault(Lasting, frozen=True, kw_only=True, tag="clock"):
-    """All trades are stamped `by` seconds ahead of the time, or behind it; the Date is right."""
+    """The times of all trades are `by` seconds ahead (behind if negative); the Date is right."""
 
     by_s: Annotated[float, Meta(ge=-86_400, le=86_400)] = field(name="by")
 
 
 class Stamp(Sampled, frozen=True, kw_only=True):
-    """The trades of a share of the symbols are stamped `by` seconds ahead of the time, or behind.
+    """The trade times of a share of the symbols are `by` seconds ahead (behind if negative).
 
-    Those of the other symbols, and the server's own Date, are right.
+    The times of other symbols, and the server's own Date, are right.
     """
 
     share: Share = 0.3
@@ -90,12 +90,12 @@ class Stamp(Sampled, frozen=True, kw_only=True):
 
 
 class Burst(Fault, frozen=True, kw_only=True):
-    """A burst of this many trades, in addition to the others."""
+    """A burst of `trades` trades, in addition to the others."""
 
     trades: Annotated[int, Meta(ge=1, le=1_000_000)] = 20_000
 
 
-# --- of frames: each connection has its own
+# --- faults of frames: each connection has its own
 
 
 class Repeat(Sampled, frozen=True, kw_only=True):
@@ -118,7 +118,7 @@ class Drop(Sampled, frozen=True, kw_only=True):
 
 
 class Truncate(Sampled, frozen=True, kw_only=True):
-    """A share of the frames ends somewhere in the middle."""
+    """A share of the frames is cut off somewhere in the middle."""
 
     share: Share = 0.05
 
@@ -130,18 +130,18 @@ class Malform(Sampled, frozen=True, kw_only=True):
 
 
 class Huge(Fault, frozen=True, kw_only=True):
-    """One frame of this many bytes, with nothing in it that could be a trade."""
+    """One frame of `size` bytes, without any entry that could be a trade."""
 
     size: Annotated[int, Meta(ge=100, le=200_000_000)] = field(default=10_000_000, name="bytes")
 
 
 class Twin(Sampled, frozen=True, kw_only=True):
-    """A share of the frames is followed by another of equal bytes: other trades, not a repeat."""
+    """A share of the frames is followed by another with equal bytes: other trades, not a repeat."""
 
     share: Share = 0.02
 
 
-# --- of connections: each ends or silences those that are open when it begins
+# --- faults of connections: each ends or silences those that are open when it begins
 
 
 class Close(Fault, frozen=True, kw_only=True):
@@ -151,7 +151,7 @@ class Close(Fault, frozen=True, kw_only=True):
 
 
 class StallFault(Lasting, frozen=True, kw_only=True, tag="stall"):
-    """Open connections bring no trades; pings go on, or not. New connections work."""
+    """Open connections bring no trades; pings continue, or not. New connections work."""
 
     pings: bool = True
 
@@ -159,12 +159,12 @@ class StallFault(Lasting, frozen=True, kw_only=True, tag="stall"):
 class HalfOpen(Fault, frozen=True, kw_only=True, tag="half-open"):
     """The server abandons its connections without closing them: nothing is sent or read.
 
-    New ones work.
+    New connections work.
     """
 
 
 class Refuse(Lasting, frozen=True, kw_only=True):
-    """Connections are closed, and handshakes answered with an HTTP status.
+    """Connections are closed, and handshakes are rejected with an HTTP status.
 
     Their `Retry-After` asks to try again `after` seconds later.
     """
@@ -179,11 +179,11 @@ class Slow(Lasting, frozen=True, kw_only=True):
     by_s: Length = field(default=10.0, name="by")
 
 
-# --- of REST: what becomes of calls
+# --- faults of REST calls
 
 
 class RestRefuse(Sampled, frozen=True, kw_only=True, tag="rest-refuse"):
-    """A share of the calls is answered with an HTTP status, and `Retry-After` as of `Refuse`."""
+    """A share of the calls is answered with an HTTP status, and `Retry-After` as in `Refuse`."""
 
     status: Annotated[int, Meta(ge=400, le=599)] = 500
     after_s: FullSeconds | None = field(default=None, name="after")
@@ -196,7 +196,7 @@ class RestSlow(Sampled, frozen=True, kw_only=True, tag="rest-slow"):
 
 
 class RestMalform(Sampled, frozen=True, kw_only=True, tag="rest-malform"):
-    """A share of the calls is answered with invalid JSON, or not with what was requested."""
+    """A share of the calls is answered with invalid JSON, or with something not requested."""
 
 
 class RestCut(Sampled, frozen=True, kw_only=True, tag="rest-cut"):
@@ -253,7 +253,7 @@ def parse_fault(text: str) -> AnyFault:
 
 
 def read_script(path: Path) -> list[AnyFault]:
-    """Read the faults of a TOML file, in its order.
+    """Read the faults of a TOML file, in order.
 
     :raises FaultError: the file cannot be read, or holds something else.
     """

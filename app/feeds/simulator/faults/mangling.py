@@ -1,4 +1,4 @@
-"""Make frames as a broken server writes them: truncated, malformed, or far too large."""
+"""Create the frames of a broken server: truncated, malformed, or far too large."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _BAD_ROWS = (
     b'{"c":"12","p":12.5,"s":"AAPL","t":%d,"v":1}',
     b'{"c":[12],"p":12.5,"s":"AAPL","t":%d,"v":1}',
 )
-"""Entries that are not trades by any reading; %d is a time."""
+"""Entries that cannot be read as trades; %d is a time."""
 
 _NO_FRAMES = (
     b"",
@@ -85,7 +85,7 @@ def truncated(raw: bytes, rng: Random) -> bytes:
 def malformed(raw: bytes, t: int, rng: Random) -> tuple[bytes, list[int]]:
     """Insert one to three entries that are not trades into a frame; return it and their indices.
 
-    :param t: a time for entries that resemble a trade, UNIX ms.
+    :param t: a time for entries that resemble a trade (UNIX ms).
     """
     rows = [bytes(row) for row in _decode(raw).data]
     indices = sorted(rng.sample(range(len(rows) + 3), rng.randint(1, 3)))
@@ -98,12 +98,12 @@ def malformed(raw: bytes, t: int, rng: Random) -> tuple[bytes, list[int]]:
 
 
 def no_frame(rng: Random) -> bytes | None:
-    """Sometimes return a message that is not a frame at all."""
+    """Return a message that is not a frame at all, or None."""
     return rng.choice(_NO_FRAMES) if rng.random() < _NO_FRAME_SHARE else None
 
 
 def no_quote(rng: Random) -> bytes:
-    """Return the body of an answer that holds neither a quote nor a market status."""
+    """Return the body of a response with neither a quote nor a market status."""
     return rng.choice(_NO_QUOTES)
 
 

@@ -1,4 +1,4 @@
-"""Apply faults before frames are made: late prints, wrong clocks, bursts."""
+"""Apply faults before frames are built: late prints, wrong clocks, bursts."""
 
 from __future__ import annotations
 
@@ -66,6 +66,6 @@ class MarketFaults:
 
 
 def _share_of(symbols: Collection[str], stamp: Stamp) -> set[str]:
-    """Return the symbols that a fault affects: the same ones for its whole duration."""
+    """Return the symbols that a fault affects: the same ones for its entire duration."""
     drawn = sorted(symbols, key=lambda symbol: Random(f"{stamp.at_s}:{symbol}").random())
     return set(drawn[: int(len(drawn) * stamp.share)])

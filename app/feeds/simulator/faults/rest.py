@@ -21,7 +21,7 @@ class RestFaults:
         self._rng = rng
 
     async def answer(self, target: str, header_token: str | None) -> RestResponse | None:
-        """Return the answer to `GET target`; None if the connection is to be closed."""
+        """Return the response to `GET target`; None if the connection is to be closed."""
         slow = self._script.hit(RestSlow, self._clock.now_ms(), self._rng)
         if slow:
             await self._clock.sleep(slow.by_s * 1000)

@@ -15,7 +15,7 @@ _S = TypeVar("_S", bound=Sampled)
 class Script:
     """Faults on the simulator's clock.
 
-    :param start_ms: when second 0 of the script is, UNIX ms.
+    :param start_ms: second 0 of the script, in UNIX ms.
     """
 
     def __init__(self, faults: Iterable[AnyFault], start_ms: int) -> None:
@@ -31,9 +31,7 @@ class Script:
         return self._faults[first : self._begun]
 
     def active(self, kind: type[_F], now_ms: int) -> _F | None:
-        """Return the fault of `kind` that is active at `now_ms`; of several the one that began
-        last.
-        """
+        """Return the active fault of `kind`; of several, the one that began last."""
         s = (now_ms - self._start_ms) / 1000
         found = None
         for fault in self._faults:

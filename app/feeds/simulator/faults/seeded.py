@@ -1,4 +1,4 @@
-"""Make a fault script from a seed: every kind of fault at least once, in a random order."""
+"""Create a fault script from a seed: every kind of fault at least once, in a random order."""
 
 from __future__ import annotations
 
@@ -42,15 +42,15 @@ _SETTLED_S = 10.0
 def seeded_script(
     seed: int, length_s: float = LENGTH_S, silence_s: float = SILENCE_S
 ) -> list[AnyFault]:
-    """Return all kinds of faults within `length_s`.
+    """Return faults of all kinds within `length_s`.
 
-    Faults that end connections follow one another, with time to recover in between; faults of
-    frames, prints and REST answers last 15 to 60 s at any time. Except for symbols that are stamped
-    an hour or more ahead, no trade is stamped or reported so wrongly that candles with the default
-    settings would reject it.
+    Faults that end connections follow one another, with time to recover in between. Faults of
+    frames, prints and REST responses last 15 to 60 s and begin at any time. Except for symbols
+    whose times are an hour or more ahead, no trade's time or delay is so wrong that candles with
+    the default settings would reject it.
 
-    :param silence_s: how long without a trade a client waits before it replaces its connection;
-        stalls are longer, except for one, which ends by itself before that.
+    :param silence_s: how long without a trade a client waits before it replaces its connection.
+        Stalls last longer, except for one, which ends by itself before that.
     """
     rng = Random(f"{seed}:script")
     connections = _of_connections(rng, length_s, silence_s)
@@ -109,7 +109,7 @@ def _of_trades(rng: Random, length_s: float, quiet: StallFault) -> list[AnyFault
 
 
 def _of_symbols(rng: Random, length_s: float) -> list[AnyFault]:
-    """Of two that are active at once the later one counts."""
+    """Return faults of symbols' times; of two that are active at once, the later one counts."""
     return [
         _lasting(Stamp, rng, length_s, share=0.4, by_s=rng.uniform(3_600, 86_400)),
         _lasting(Stamp, rng, length_s, share=0.4, by_s=-rng.uniform(3, 60)),
@@ -117,8 +117,7 @@ def _of_symbols(rng: Random, length_s: float) -> list[AnyFault]:
 
 
 def _clock(rng: Random, length_s: float, by_s: float, quiet: StallFault) -> ClockFault:
-    """Return a clock fault that begins and ends while trades arrive, not in a stall that ends by
-    itself.
+    """Return a clock fault that begins and ends while trades arrive, outside of the stall `quiet`.
 
     If times are set back while no trade arrives, the trades appear to be only late.
     """

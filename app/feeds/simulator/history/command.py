@@ -24,13 +24,14 @@ log = logging.getLogger(__name__)
 def run(
     settings: Settings, days: int, rate: float, seed: int, session_minutes: float = 60.0
 ) -> None:
-    """Publish the earlier days of the simulated market, unless the topic has trades already.
+    """Publish earlier days of the simulated market, unless the topic has trades already.
 
-    They are late once the market's present trades are in the topic, so run it before `produce`.
+    They would be late once the market's current trades are in the topic, so run this before
+    `produce`.
 
-    :param days: complete UTC days before today; today's minutes so far follow them.
-    :param rate: as of `tickhouse simulate`: the volumes are those of a market with this rate.
-    :raises TickhouseError: the namespace holds another feed, or Kafka is away.
+    :param days: complete UTC days before today; the minutes of today so far follow them.
+    :param rate: like `tickhouse simulate`'s: volumes are those of a market with this rate.
+    :raises TickhouseError: the namespace holds another feed, or Kafka does not answer.
     """
     check_feed(settings, "simulated")
     with only_one(settings, "simulate-history"):

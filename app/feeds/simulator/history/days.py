@@ -1,7 +1,8 @@
 """Trades of earlier simulated days, which end where the simulated market begins: pure.
 
-A minute has a few prints that stand for the many of the live market: their sizes are larger by as
-much, so that volume and traded value are comparable with today's. All are regular prints.
+Each minute has a few prints that represent the many prints of the live market. Their sizes are
+larger accordingly, so that volume and traded value are comparable with today's. All are regular
+prints.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from app.feeds.simulator.market.prints import REGULAR
 DAY_MS = 86_400_000
 SOURCE = CONNECTION = "history"
 FEWEST_PRINTS, MOST_PRINTS = 3, 5
-"""Of a minute."""
+"""Number of prints per minute."""
 _SIZE_SPREAD = 0.3
 _HEAT_KEPT = math.exp(-MINUTE_MS / HEAT_DECAY_MS)
 _SAMPLE_MS = 2 * HOUR_MS
@@ -45,11 +46,11 @@ def earlier_days(
 ) -> Iterator[Message]:
     """Yield the messages of the `days` UTC days before today, and of today until `now_ms`.
 
-    Every minute of a symbol is one message of trades and a watermark, which reports all of it as
-    covered. Prices reach the previous close of the simulated quotes at the last midnight, and at
-    `now_ms` the price at which `Exchange` begins with the same seed.
+    Every minute of a symbol is one message of trades and one watermark, which reports the entire
+    minute as covered. Prices reach the previous close of the simulated quotes at the last midnight,
+    and at `now_ms` the price at which `Exchange` begins with the same seed.
 
-    :param rate: mean number of trades a second over all symbols of the live market.
+    :param rate: mean number of trades per second over all symbols of the live market.
     :param now_ms: UNIX ms; the last minute is the one that ends by then.
     """
     listed = [found for symbol in symbols if (found := listing(seed, symbol))]
@@ -66,9 +67,9 @@ def earlier_days(
 
 
 class _Walk:
-    """The minutes of one symbol: a random walk that is drawn to where it must arrive.
+    """The minutes of one symbol: a random walk that is drawn to its targets.
 
-    :param prints_per_s: mean of the live market.
+    :param prints_per_s: mean rate of the live market.
     """
 
     def __init__(
@@ -139,6 +140,6 @@ class _Walk:
 
 
 def _mean_size(listed: ListedSymbol, seed: int, session_ms: int) -> float:
-    """The mean size of the live market's prints, from a sample."""
+    """Return the mean size of the live market's prints, from a sample."""
     sample = SymbolMarket(seed, listed, 0, session_ms).step(_SAMPLE_MS, _SAMPLE_PER_S)
     return sum(trade.v for trade in sample) / len(sample)

@@ -1,4 +1,4 @@
-"""All simulated markets together: share activity among symbols and answer quotes."""
+"""All simulated markets together: share activity among symbols, and answer quotes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Exchange:
 
     def __init__(self, seed: int, rate: float, now_ms: int, session_ms: int = HOUR_MS) -> None:
         self.at_ms = now_ms
-        """The time up to which the market was simulated."""
+        """The time up to which the market was simulated, in UNIX ms."""
         self._seed = seed
         self._rate = rate
         self._session_ms = session_ms
@@ -50,7 +50,7 @@ class Exchange:
         return prints
 
     def burst(self, count: int, symbols: Collection[str]) -> list[Print]:
-        """Return `count` further prints of `symbols` now; none if nothing is subscribed."""
+        """Return `count` more prints of `symbols` now; none if nothing is subscribed."""
         markets = [market for market in map(self._market, symbols) if market]
         prints: list[Print] = []
         while markets and len(prints) < count:

@@ -57,9 +57,9 @@ class ListedSymbol(NamedTuple):
 
     symbol: str
     coded: bool
-    """Its prints carry sale conditions (US stocks do, crypto and futures do not)."""
+    """Whether its prints carry sale conditions (stocks do, crypto and futures do not)."""
     price: float
-    """Yesterday's close, and the level the price is drawn back to over days."""
+    """Yesterday's close, and the level to which the price is drawn back over days."""
     volatility: float
     """Standard deviation of the logarithm of the price over one minute, in calm times."""
     beta: float
@@ -69,7 +69,7 @@ class ListedSymbol(NamedTuple):
 
 
 def listing(seed: int, symbol: str) -> ListedSymbol | None:
-    """Return the instrument that `symbol` names, or None if no exchange lists it.
+    """Return the instrument that `symbol` names; None if no exchange lists it.
 
     Listed are stock tickers of up to six letters or digits, with or without a share class
     (`BRK.B`), pairs of a known crypto venue (`BINANCE:BTCUSDT`), and the known futures.

@@ -2,8 +2,8 @@
 
 Prices are a random walk with clustered volatility, a common market factor and a weak pull to the
 start price, so that a demo of weeks stays plausible. Orders arrive at random, in waves that follow
-the volatility and the U shape of a trading session. Stocks have auctions at both ends of a session;
-as the market never closes, one session follows the other.
+the volatility and the U shape of a trading session. Stocks have auctions at both ends of a session.
+As the market never closes, one session follows the other.
 """
 
 from __future__ import annotations
@@ -32,24 +32,24 @@ from app.feeds.simulator.market.quotes import DayQuote, QuoteBody
 MINUTE_MS = 60_000
 HOUR_MS = 60 * MINUTE_MS
 LATE_SHARE = 0.003
-"""Of stock orders: those reported late."""
+"""Share of stock orders that are reported late."""
 MEAN_LATENESS_MS, MOST_LATENESS_MS = 2_500, 15_000
 
 HEAT_SPREAD, HEAT_DECAY_MS = 0.5, 3 * MINUTE_MS
 _HEAT_TO_ACTIVITY = 0.6
 _PULL_DECAY_MS = 2 * 24 * HOUR_MS
 _AUCTION_MS = 400
-"""How far from the ends of a session its auctions are."""
+"""Time between the ends of a session and its auctions."""
 
 
 def intensity(t: int, session_ms: int) -> float:
-    """Activity at `t` (UNIX ms) against the mean of its session: high at its ends, low within."""
+    """Return the activity at `t` (UNIX ms) relative to the session's mean: highest at its ends."""
     from_middle = 2 * (t % session_ms) / session_ms - 1
     return 0.75 + 0.75 * from_middle * from_middle
 
 
 class SymbolMarket:
-    """One symbol's market; its time only moves forward.
+    """One symbol's market. Its time only moves forward.
 
     :param session_ms: the length of a trading session; sessions begin at multiples of it.
     """
@@ -58,7 +58,7 @@ class SymbolMarket:
         self, seed: int, listed: ListedSymbol, now_ms: int, session_ms: int = HOUR_MS
     ) -> None:
         self.at_ms = now_ms
-        """The time up to which its prints were made."""
+        """The time up to which its prints were created."""
         self._listed = listed
         self._session_ms = session_ms
         self._rng = Random(f"{seed}:market:{listed.symbol}")
@@ -80,9 +80,9 @@ class SymbolMarket:
         return self._listed.weight
 
     def step(self, end_ms: int, prints_per_s: float, tide: float = 0.0) -> list[Print]:
-        """Return the prints reported from `at_ms` until `end_ms`, in order of their reports.
+        """Return the prints reported from `at_ms` until `end_ms`, in the order of their reports.
 
-        :param prints_per_s: their mean over a session.
+        :param prints_per_s: their mean rate over a session.
         :param tide: how the market as a whole moved in this step, as a logarithm.
         """
         start_ms, self.at_ms = self.at_ms, end_ms
@@ -93,14 +93,14 @@ class SymbolMarket:
         return self._reported(end_ms) if self._unreported else []
 
     def order(self, t: int) -> list[Print]:
-        """Return the prints of one further order at `t`, reported at once."""
+        """Return the prints of one more order at `t`, reported at once."""
         prints = execute(self._rng, self._listed.symbol, self._listed.coded, self.price, t)
         for trade in prints:
             self._quote.add(trade)
         return prints
 
     def skip(self, now_ms: int) -> None:
-        """Skip the time until `now_ms`: the price moves on, the prints are discarded."""
+        """Skip the time until `now_ms`: the price moves on, and the prints are discarded."""
         self.at_ms = now_ms
         self._unreported.clear()
         self._auction_ms = self._next_auction(now_ms)
@@ -126,7 +126,7 @@ class SymbolMarket:
         return reported
 
     def _trade(self, start_ms: int, end_ms: int, prints_per_s: float) -> None:
-        """Queue the prints of this step's orders until their report is due."""
+        """Queue the prints of this step's orders until their reports are due."""
         t, left_ms = float(start_ms), float(end_ms - start_ms)
         calm = prints_per_s / 1000 / MEAN_PRINTS_PER_ORDER * intensity(start_ms, self._session_ms)
         while (orders_per_ms := calm * self._waves) * left_ms > self._patience:
@@ -151,7 +151,7 @@ class SymbolMarket:
         heapq.heappush(self._unreported, (due_ms, self._orders, prints))
 
     def _next_auction(self, after_ms: int) -> int:
-        """A moment after each session's beginning, and a moment before its end."""
+        """Return the next auction: shortly after a session begins, or shortly before it ends."""
         start_ms = after_ms - after_ms % self._session_ms
         opening, closing = start_ms + _AUCTION_MS, start_ms + self._session_ms - _AUCTION_MS
         return next(t for t in (opening, closing, opening + self._session_ms) if t > after_ms)

@@ -31,28 +31,28 @@ ROUND_LOT = 100
 ODD_LOT_SHARE = 0.45
 SWEEP_SHARE = 0.15
 IDENTICAL_SHARE = 0.6
-"""Of sweeps: those whose prints all have one size."""
+"""Share of sweeps whose prints all have one size."""
 SINGLE_SWEEP_ORDER_SHARE, EXEMPT_SHARE = 0.2, 0.05
-"""Of single stock prints: those of a sweep order that was filled on one exchange, and those that
-are exempt from the trade-through rule for another reason.
+"""Shares of single stock prints: those of a sweep order that was filled on one exchange, and those
+that are exempt from the trade-through rule for another reason.
 """
 OFF_EXCHANGE_SHARE = 0.12
 UNCODED_SHARE = 0.15
-"""Of off-exchange prints of a round lot or more: those without codes (null, [] or no key)."""
+"""Share of off-exchange prints of a round lot or more without codes (null, [] or no key)."""
 RARE_SHARE = 0.06
-"""Of off-exchange prints: those with a condition of `RARE`."""
+"""Share of off-exchange prints with a condition of `RARE`."""
 RARE = (AVERAGE_PRICE, PRICE_VARIATION, CROSS, DERIVATIVELY_PRICED, CONTINGENT)
 PRICE_UPDATE_SHARE = 0.02
-"""Of crypto prints: price updates with size 0."""
+"""Share of crypto prints that are price updates with size 0."""
 MEAN_FURTHER_PRINTS, MOST_PRINTS = 4.0, 40
 MEAN_PRINTS_PER_ORDER = 1 - SWEEP_SHARE + SWEEP_SHARE * (1 + MEAN_FURTHER_PRINTS)
-"""How many prints an order causes on average; the cap on a sweep hardly lowers it."""
+"""How many prints an order causes on average; the limit on a sweep hardly lowers it."""
 _SPREAD = 0.0001
 _CRYPTO_NOTIONAL = 400.0
 
 
 def price_decimals(price: float, coded: bool) -> int:
-    """Decimals of the smallest price step: cents for stocks from one dollar on."""
+    """Return the decimals of the smallest price step: cents for stocks from one dollar on."""
     if coded:
         return 2 if price >= 1 else 4
     return 2 if price >= 1000 else 4 if price >= 1 else 6
@@ -72,7 +72,7 @@ def execute(rng: Random, symbol: str, coded: bool, middle: float, t: int) -> lis
 
 
 def reported_late(rng: Random, trade: Print) -> Print:
-    """Return `trade` as a late report: half of them carry the code for it."""
+    """Return `trade` as a late report. Half of the late reports carry the code for it."""
     if isinstance(trade.c, list) and rng.random() < 0.5:
         trade.c = _listed(trade.v, REGULAR, SOLD_OUT_OF_SEQUENCE)
     return trade
@@ -81,10 +81,9 @@ def reported_late(rng: Random, trade: Print) -> Print:
 def auction(
     rng: Random, symbol: str, middle: float, t: int, crossed: str, official: str
 ) -> list[Print]:
-    """Return a stock's auction: one large print with the condition `crossed`, then its official
-    value.
+    """Return a stock's auction: a large print with condition `crossed`, then its official value.
 
-    The official value is not a trade, though it resembles one.
+    The official value resembles a trade but is not one.
     """
     price = as_number(max(round(middle, price_decimals(middle, True)), 0.0001))
     size = ROUND_LOT * max(10, int(math.exp(rng.gauss(5.5, 0.8))))

@@ -13,19 +13,19 @@ Conditions = list[str] | None | UnsetType
 
 
 class Print(Struct, gc=False):
-    """One trade; fields and their order are those of the wire format."""
+    """One trade. Fields and their order are those of the wire format."""
 
     c: Conditions
     p: float
     s: str
     t: int
-    """When it was executed, UNIX ms: not always when it is reported."""
+    """When it was executed, in UNIX ms; it may be reported later."""
     v: float
     """Shares or coins; 0 is a price update of a crypto exchange, not a trade."""
 
 
 def codes(conditions: Conditions) -> tuple[str, ...]:
-    """Return the condition codes of a print, however it represents that it has none."""
+    """Return the condition codes of a print, whichever form it uses for having none."""
     return () if conditions is None or conditions is UNSET else tuple(conditions)
 
 

@@ -12,7 +12,7 @@ DAY_MS = 86_400_000
 
 
 class QuoteBody(Struct):
-    """The answer to `/quote`, in Finnhub's order."""
+    """The response to `/quote`, in Finnhub's order."""
 
     c: float
     d: float | None
@@ -26,14 +26,14 @@ class QuoteBody(Struct):
 
 
 UNKNOWN = QuoteBody(c=0, d=None, dp=None, h=0, l=0, o=0, pc=0, t=0)
-"""What Finnhub answers for a symbol it does not know, with status 200."""
+"""Finnhub's response for a symbol it does not know, with status 200."""
 
 
 class DayQuote:
     """One symbol's current price, range of the day and previous close.
 
-    The day is the UTC day, as a simulated market never closes. By the rules of the tape, prints
-    that may set open and close set `o` and `c`, those that may set high and low set `h` and `l`.
+    The day is the UTC day, because a simulated market never closes. By the tape's rules, prints
+    that may set open and close set `o` and `c`; those that may set high and low set `h` and `l`.
     """
 
     def __init__(self, previous_close: float, now_ms: int) -> None:

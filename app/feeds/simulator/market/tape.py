@@ -14,10 +14,10 @@ PAUSE_MS = 1_000
 
 
 class Tape:
-    """Plays a trade file in time, with its original delays, and starts again at its end.
+    """Plays a trade file in real time, with its original delays, and restarts at its end.
 
-    All prints that are due are reported, whether or not they are subscribed; prints of one symbol
-    keep their order of arrival. Prices have the precision of a double.
+    All prints update the quotes, whether or not they are subscribed. Prints of one symbol keep
+    their order of arrival. Prices have the precision of a double.
 
     :raises TradeFileError: the file cannot be read.
     """
@@ -70,7 +70,7 @@ class Tape:
         self._advance()
 
     def _advance(self) -> None:
-        """Fetch the next trade; it is reported when the largest time up to it has come."""
+        """Fetch the next trade. It is due at the largest time among the trades so far."""
         trade = next(self._trades, None)
         if trade is None:
             self._begin(self._last_t + self._shift_ms + PAUSE_MS)

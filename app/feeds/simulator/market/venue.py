@@ -10,10 +10,10 @@ from app.feeds.simulator.market.quotes import QuoteBody
 
 
 class Venue(Protocol):
-    """A market that is played forward; time only rises."""
+    """A market that is played forward; its time only increases."""
 
     at_ms: int
-    """The time up to which it was played, UNIX ms."""
+    """The time up to which it was played, in UNIX ms."""
 
     def step(self, end_ms: int, symbols: Collection[str]) -> list[Print]:
         """Return the prints of `symbols` that are reported until `end_ms`."""
@@ -24,7 +24,7 @@ class Venue(Protocol):
         ...
 
     def burst(self, count: int, symbols: Collection[str]) -> list[Print]:
-        """Return `count` further prints of `symbols` now; none if nothing is subscribed."""
+        """Return `count` more prints of `symbols` now; none if nothing is subscribed."""
         ...
 
     def quote(self, symbol: str) -> QuoteBody:

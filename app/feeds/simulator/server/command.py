@@ -52,16 +52,16 @@ def run(
 
     :param settings: used only to protect the files that they name from being overwritten.
     :param rate: mean number of trades per second over all subscribed symbols.
-    :param token: the accepted API keys, comma separated.
+    :param token: the accepted API keys, separated by commas.
     :param session_minutes: the length of a trading session, from auction to auction.
     :param play: the trade file to play instead of a simulated market.
-    :param faults: each as `app.feeds.simulator.faults.kinds.parse_fault` reads it.
+    :param faults: faults, in the syntax of `app.feeds.simulator.faults.kinds.parse_fault`.
     :param script: a TOML file with more faults.
-    :param fault_seed: makes a script of all kinds of faults.
-    :param delivery_log: the file to log deliveries to; a previous run's is replaced once this one
-        listens.
+    :param fault_seed: creates a script with all kinds of faults.
+    :param delivery_log: the file to log deliveries to. The log of a previous run is replaced once
+        this one listens.
     :raises TickhouseError: it cannot listen at `host` and `port`, a file or fault is invalid, or
-        `delivery_log` is a file of something else.
+        `delivery_log` is not a delivery log.
     """
     if delivery_log:
         inputs = filter(None, (play, script, *settings.protected_files))
@@ -141,7 +141,7 @@ async def listen(simulator: Simulator, host: str, port: int) -> Server:
             max_size=64 * 1024,
         )
     except OSError as error:
-        # a name that is not resolved has a negative number, which means nothing to the system
+        # for a name that cannot be resolved the number is negative, and not one of the system's
         number = error.errno or 0
         reason = os.strerror(number) if number > 0 else error.strerror
         raise TickhouseError(

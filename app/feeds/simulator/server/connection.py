@@ -30,7 +30,7 @@ from app.feeds.simulator.protocol import PING, TOO_MANY_SYMBOLS, client_message,
 
 PING_INTERVAL_MS = 60_000
 MOST_WAITING_FRAMES = 20_000
-"""A client that is further behind is disconnected, because memory is finite."""
+"""A client that is further behind is disconnected, because memory is limited."""
 CONFIRM_TIMEOUT_S = 5.0
 """How long the end of a connection waits for the pong that confirms what was read."""
 GOING_AWAY = 1001
@@ -42,7 +42,7 @@ class Connection:
     """A WebSocket after its handshake.
 
     :param number: counts the server's connections; identifies this one in logs.
-    :param note: receives every delivery, or None; with it, pings confirm what was read.
+    :param note: receives every delivery. If given, pings confirm what was read.
     :ivar ended: set when no more data goes to the client or comes from it.
     """
 
@@ -108,7 +108,7 @@ class Connection:
             self._queue(out)
 
     def stall(self, until_ms: float, pings: bool) -> None:
-        """Send no trades until then, and no pings unless `pings`; trades of this time are lost."""
+        """Send no trades until `until_ms`, and no pings unless `pings`; these trades are lost."""
         self._silent_until_ms, self._pings = until_ms, pings
         self._log_delivery(Silent(self._clock.now_ms(), self._number, "stall"))
 
@@ -214,7 +214,7 @@ class Connection:
         )
 
     async def _confirm_reads(self, note: Callable[[Delivery], None]) -> None:
-        """Confirm by pong that all frames up to here were read, one ping at a time."""
+        """Confirm by pong that all frames so far were read, one ping at a time."""
         while True:
             await self._unconfirmed.wait()
             self._unconfirmed.clear()

@@ -33,18 +33,18 @@ from app.feeds.simulator.rest import (
 from app.feeds.simulator.server.connection import Connection
 
 STEP_MS = 50
-"""The market is played in steps of this length; prints are delivered at their end."""
+"""The market is played in steps of this length; prints are delivered at the end of a step."""
 MOST_BEHIND_MS = 5_000
 """After a longer pause, such as a suspended laptop, the market continues at the present."""
 SYMBOLS_PER_CONNECTION = 50
 MOMENT_S = 0.5
-"""How long a key's previous connection may take to end before a new one counts as a second one."""
+"""How long a key's previous connection may take to end. After that, a new one is a second one."""
 
 log = logging.getLogger(__name__)
 
 
 class Simulator:
-    """Finnhub's behaviour over a market: keys, connections, and playing the market.
+    """Finnhub's behavior over a market: keys, connections, and playing the market.
 
     :param tokens: the accepted API keys, each for one connection at a time.
     :param calls_per_minute: REST calls per key; 0 for no limit.
@@ -84,7 +84,7 @@ class Simulator:
         self._endings: set[asyncio.Task[None]] = set()
 
     async def respond(self, socket: ServerConnection, request: Request) -> Response | None:
-        """Return the HTTP answer to a request, or None to open a WebSocket."""
+        """Return the HTTP response to a request, or None to open a WebSocket."""
         if request.path.lstrip("/").startswith("api/"):
             return await self._call(socket, request)
         slow = self._script.active(Slow, self._clock.now_ms())
@@ -102,13 +102,13 @@ class Simulator:
         answer = await self._api.answer(request.path, header[0] if header else None)
         if answer is None:
             socket.transport.abort()
-            answer = http_rejection(HTTPStatus.BAD_GATEWAY)  # goes nowhere
+            answer = http_rejection(HTTPStatus.BAD_GATEWAY)  # not sent: the connection is closed
         return _response(answer)
 
     def label(self, _: ServerConnection, __: Request, response: Response) -> Response:
-        """Mark an answer as simulated, and date it by the simulator's clock.
+        """Mark a response as simulated, and date it by the simulator's clock.
 
-        Live namespaces then reject its trades. The library's date would be the machine's.
+        Live namespaces then reject its trades. The library would use the machine's clock.
         """
         response.headers.pop("Date", None)
         response.headers["Date"] = formatdate(self._clock.now_ms() / 1000, usegmt=True)
@@ -141,7 +141,7 @@ class Simulator:
         await connection.serve()
 
     async def play(self) -> None:
-        """Play the market, delivering each step when it is due."""
+        """Play the market, and deliver each step when it is due."""
         end_ms = self._venue.at_ms
         while True:
             end_ms += STEP_MS
@@ -204,7 +204,7 @@ class Simulator:
         task.add_done_callback(self._endings.discard)
 
     async def _has_ended(self, connection: Connection) -> bool:
-        """Return whether it has ended, or does so shortly: an end is noticed with a delay."""
+        """Return whether it has ended or ends shortly; an end is noticed with a delay."""
         with suppress(TimeoutError):
             async with asyncio.timeout(MOMENT_S):
                 await connection.ended.wait()
