@@ -2,8 +2,8 @@
 
 candles-1m ─> decode_candle ─> update (stateful) ─> session-vwap
 
-Consumers upsert on (symbol, window_start), the last point wins: a revised candle corrects the
-points of its minute and of every later minute of its session.
+Consumers upsert on (symbol, window_start), keeping the last point. A revised candle corrects the
+points of its minute and of all later minutes of its session.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from topologies.runtime.worker import application
 
 GROUP = POINTS_TOPIC = "session-vwap"
 BAND = 2.0
-"""The distance of the bands from the VWAP in standard deviations, weighted by volume."""
+"""Distance of the bands from the VWAP, in volume-weighted standard deviations."""
 SESSIONS_KEPT = 2
-"""Per symbol: the current one, and the previous one while its last minutes may be revised."""
+"""Sessions kept per symbol: the current one, and the previous one while it may be revised."""
 
 
 class Point(Struct):
-    """The VWAP and bands of a symbol from the start of its session to the end of one minute."""
+    """A symbol's VWAP and bands from the start of its session to the end of one minute."""
 
     symbol: str
     session_date: str
@@ -46,7 +46,7 @@ class Point(Struct):
 
 
 class Minute(Struct, array_like=True):
-    """What a candle contributes to its session."""
+    """What a candle adds to its session."""
 
     revision: int
     notional: Decimal
@@ -54,7 +54,7 @@ class Minute(Struct, array_like=True):
 
 
 class Sums(Struct, array_like=True):
-    """Sums of minutes; `squares` are of their prices, weighted by volume."""
+    """Sums of minutes; `squares` is the sum of squared prices, weighted by volume."""
 
     notional: Decimal = Decimal(0)
     volume: Decimal = Decimal(0)
@@ -70,7 +70,7 @@ class Sums(Struct, array_like=True):
 
 
 class SessionState(Struct, array_like=True):
-    """A session of a symbol: the minutes that may be revised, and the sums of earlier ones."""
+    """A session of a symbol: minutes that may be revised, and the sums of earlier ones."""
 
     past: Sums = field(default_factory=Sums)
     minutes: dict[int, Minute] = field(default_factory=dict)
@@ -83,10 +83,10 @@ _decode = msgspec.msgpack.Decoder(SessionStates).decode
 
 
 def apply_candle(sessions: SessionStates, candle: Candle, allowed_lateness_ms: int) -> list[Point]:
-    """Apply a candle; return the points of its minute and of every later one of its session."""
+    """Apply a candle; return the points of its minute and of all later minutes of its session."""
     newest = max((kept.last for kept in sessions.values()), default=0)
     if candle.window_start + allowed_lateness_ms <= newest:
-        return []  # written a second time: no longer revised, and part of a sum already
+        return []  # a repeated record: it can no longer be revised, and is already in the sums
     session = sessions.setdefault(f"{candle.session_date} {candle.session}", SessionState())
     known = session.minutes.get(candle.window_start)
     revision = candle.revision or 0
@@ -115,7 +115,7 @@ def _point(candle: Candle, start: int, sums: Sums) -> Point:
 
 
 def update(candle: Candle, state: State[str, bytes], allowed_lateness_ms: int) -> list[bytes]:
-    """Update a symbol's state with a candle; return the points it adds or corrects."""
+    """Update a symbol's state with a candle; return the points that it adds or corrects."""
     stored = state.get_bytes("sessions")
     sessions = _decode(stored) if stored else {}
     points = apply_candle(sessions, candle, allowed_lateness_ms)
