@@ -14,15 +14,15 @@ TIMEOUT_S = 5
 
 
 def problem(url: str, part: str | None = None) -> str | None:
-    """What is wrong at `url`, a sentence; None when it answers and `part` is healthy.
+    """Describe what is wrong at `url` in a sentence; None if it answers and `part` is healthy.
 
-    :param part: a key of Airflow's health, such as `scheduler`.
+    :param part: a key of Airflow's health report, such as `scheduler`.
     """
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         with opener.open(url, timeout=TIMEOUT_S) as answer:
             body = answer.read()
-    except OSError as error:  # HTTP errors, too
+    except OSError as error:  # includes HTTP errors
         return f"{url} does not answer: {error}"
     if part is None:
         return None

@@ -23,9 +23,9 @@ from app.outputs import write_atomically
 
 ROOT = Path(__file__).resolve().parent.parent
 MODULES = ("topologies/core/candle.py", "topologies/core/window.py")
-"""The modules that most of a message's time is spent in. They must not define a msgspec `Struct`:
-mypyc drops the keyword arguments of its class. Compiling prints, rollups and sums too made no
-measurable difference."""
+"""The modules in which most of a message's time is spent. They must not define a msgspec `Struct`,
+because mypyc drops the keyword arguments of its class. Compiling prints, rollups and sums as well
+made no measurable difference."""
 
 WRITTEN = '"""Written by scripts/compile.py: '
 PARENT_INIT = '''\
@@ -61,7 +61,7 @@ if sys.implementation.cache_tag != PYTHON or any(
 
 
 def what_is_missing() -> str | None:
-    """What compiling needs and this machine lacks, as a sentence; None if nothing."""
+    """Describe in a sentence what compiling needs and this machine lacks; None if nothing."""
     compiler = shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc")[0]
     if shutil.which(compiler) is None:
         return (
@@ -76,7 +76,7 @@ def what_is_missing() -> str | None:
 
 
 def is_taken(folder: Path) -> bool:
-    """Whether `folder` contains a package `topologies` that this script did not write."""
+    """Return whether `folder` has a package `topologies` that this script did not write."""
     there = folder / "topologies"
     init = there / "__init__.py"
     return there.exists() and not (init.is_file() and init.read_text().startswith(WRITTEN))
@@ -88,7 +88,7 @@ def compile_into(folder: Path) -> None:
     from setuptools import Distribution
     from setuptools.command.build_ext import build_ext
 
-    os.chdir(ROOT)  # a module's name is its path from here; mypy's settings are here
+    os.chdir(ROOT)  # modules are named by their path from here, and mypy's settings are here
     with tempfile.TemporaryDirectory() as between:
         modules = mypycify(list(MODULES), target_dir=between, group_name="candle_core")
         build = build_ext(Distribution({"ext_modules": modules}))

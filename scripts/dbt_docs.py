@@ -1,7 +1,7 @@
-"""Write the documentation of the dbt project as one HTML file, which needs no network.
+"""Write the documentation of the dbt project as a single HTML file that needs no network.
 
-`python -m scripts.dbt_docs FOLDER` (`make dbt-docs`) builds the models in an empty warehouse of its
-own, so that the site shows the type of every column, and reads no data.
+`python -m scripts.dbt_docs FOLDER` (`make dbt-docs`) builds the models in an empty, temporary
+warehouse, so that the site shows the type of every column. It reads no data.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from app.warehouse.backends import open_warehouse
 from app.warehouse.transform import folder, run_dbt
 
 TRACKER = re.compile(r'src="//[^"]*/sp\.js"')
-"""The script of usage statistics in dbt's page. It is only loaded when they are switched on, and
-they are off here; without its address nothing can load it."""
+"""The script for usage statistics in dbt's page. It is only loaded if statistics are enabled, which
+they are not. Without its address nothing can load it."""
 
 
 class DocsFailed(TickhouseError):
@@ -26,10 +26,10 @@ class DocsFailed(TickhouseError):
 
 
 def write_site(settings: Settings, out: Path) -> Path:
-    """Write the documentation of the models in this warehouse, which are built, to `out`.
+    """Write the documentation of the models in this warehouse to `out`; they must be built.
 
-    :returns: the file, `index.html`; lineage graph, descriptions and column types are in it.
-    :raises DocsFailed: dbt failed; the text has its last lines.
+    :returns: the file `index.html`, with lineage graph, descriptions and column types.
+    :raises DocsFailed: dbt failed; the message has its last lines.
     """
     _dbt(settings, "docs", "generate", "--static")
     out.mkdir(parents=True, exist_ok=True)
@@ -52,7 +52,7 @@ def _dbt(settings: Settings, *arguments: str) -> None:
 
 
 def main(out: Path) -> None:
-    """Build in a temporary folder and write the site to `out`."""
+    """Build in a temporary folder, and write the site to `out`."""
     with tempfile.TemporaryDirectory() as home:
         settings = Settings(_env_file=None, tickhouse_data_dir=Path(home), warehouse="duckdb")  # type: ignore[call-arg]
         build_empty(settings)

@@ -36,7 +36,7 @@ def busy_cores(number: int) -> Iterator[None]:
 
 
 def failed_tests(report: Path) -> list[str]:
-    """The names of the tests that failed or had errors, from pytest's JUnit report."""
+    """Return the names of tests that failed or had errors, from pytest's JUnit report."""
     if not report.exists():
         return ["pytest wrote no report"]
     return [
@@ -47,7 +47,7 @@ def failed_tests(report: Path) -> list[str]:
 
 
 def run_once(arguments: list[str], folder: Path) -> tuple[int, list[str]]:
-    """Run pytest once; returns its exit code and the failed tests."""
+    """Run pytest once; return its exit code and the failed tests."""
     report = folder / "report.xml"
     report.unlink(missing_ok=True)
     command = [sys.executable, "-m", "pytest", "-m", "not drill", "-q", f"--junitxml={report}"]

@@ -1,8 +1,8 @@
 """Check the page's scripts with TypeScript: `python -m scripts.typescript_check`.
 
-Node comes from PyPI, TypeScript and the types of the vendored libraries from npm, into
-`.venv/typescript`. The types of the page's JSON are made of its OpenAPI document, so a field that
-the server renames is an error of the script that reads it.
+Node comes from PyPI; TypeScript and the types of the vendored libraries come from npm. They are
+installed into `.venv/typescript`. The types of the page's JSON are generated from its OpenAPI
+document, so a field that the server renames is an error in the script that reads it.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def type_of(schema: dict[str, Any]) -> str:
 
 
 def _install() -> None:
-    """Install the packages of the lock file, unless they are."""
+    """Install the packages of the lock file, unless they are installed."""
     lock = (PACKAGE / LOCK).read_bytes()
     done = INSTALLED / "node_modules" / LOCK
     if done.exists() and done.read_bytes() == lock:

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Prints the uv to use: the one on the PATH, else one of our own in .uv, installed when missing.
+# Prints the uv to use: the one on the PATH, otherwise one in .uv, which is installed if missing.
 # Usage: scripts/uv.sh PYTHON
 set -euo pipefail
 

@@ -1,1 +1,1 @@
-"""`make compose-test`: compose.yaml through a start, failures and an end, in Docker."""
+"""`make compose-test`: take compose.yaml through a start, failures and an end, in Docker."""

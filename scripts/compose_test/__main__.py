@@ -47,11 +47,11 @@ NEEDED_BY = {
     "LAKE_ROOT_PASSWORD": {"bucket", "minio", "seaweedfs"},
     "POSTGRES_PASSWORD": {"airflow"},
 }
-"""The services whose environment may hold a secret; `airflow` stands for all of Airflow's."""
+"""The services whose environment may contain a secret; `airflow` means all of Airflow's."""
 
 
 class Drill:
-    """The steps, in order, and what they found."""
+    """The steps, in order, and their results."""
 
     def __init__(self, stack: Stack) -> None:
         self._stack = stack
@@ -60,7 +60,7 @@ class Drill:
         self._outages: list[tuple[float, float]] = []
 
     def step(self, name: str, action: Callable[[], str | None]) -> None:
-        """Run a step; its result is a row of the table, what it returns the last column."""
+        """Run a step; its result, and the text it returns, become a row of the table."""
         begin = time.monotonic()
         try:
             passed, found = True, action() or ""
@@ -79,7 +79,7 @@ class Drill:
         return all(passed for _, passed, _, _ in self._results)
 
     def run(self) -> None:
-        """All steps up to the end of the stack."""
+        """Run all steps, up to the removal of the stack."""
         stack, step = self._stack, self.step
         step("a first start builds the image", self._build)
         step("up, every health check green", self._up)
@@ -113,7 +113,7 @@ class Drill:
         self._healthy()
 
     def _healthy(self) -> None:
-        """Wait until every service is; fail if one has ended by itself since it was created."""
+        """Wait until every service is healthy; fail if Docker had to restart one."""
         within(START_S, self._unhealthy)
         ended = [service_of(c) for c in self._stack.containers() if c["RestartCount"]]
         if ended:
@@ -131,7 +131,7 @@ class Drill:
         return ", ".join(sorted(found)) or None
 
     def _moves(self, seconds: float = MOVES_S) -> None:
-        """Wait until the page shows gold and a candle of trades that arrive from now on."""
+        """Wait until the page shows gold, and a candle of trades that arrive from now on."""
         since = time.time() * 1000
 
         def problem() -> str | None:
@@ -226,7 +226,7 @@ class Drill:
         self._outages.append((begin, time.time()))
 
     def _down_and_up(self) -> None:
-        self._logs()  # they go with the containers
+        self._logs()  # they are removed with the containers
         begin = time.time()
         self._stack.compose("down")
         self._stack.compose("up", "--detach", "--no-build")
@@ -246,7 +246,7 @@ class Drill:
         return f"succeeded: {counts}; failed in a restart: {len(failed)}"
 
     def _last_run_not_ended(self) -> str | None:
-        """Which DAG has no run since the last start that has succeeded."""
+        """Return which DAGs have had no successful run since the last start."""
         runs = [run for run in self._stack.airflow_runs() if run.state == "success"]
         since = self._outages[-1][0] if self._outages else 0.0
         missing = {"stock_pipeline", "stock_transform"} - {r.dag for r in runs if r.start > since}

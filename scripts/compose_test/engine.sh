@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# A Docker engine of one's own, all of it below a folder, for machines that have none. Root and
-# Debian only. Source it:
+# A private Docker engine below one folder, for machines without Docker. Needs root and Debian.
+# Source it:
 #   . engine.sh FOLDER; engine_install; engine_start; …; engine_stop
 engine=${1:?the folder of the engine}
 export DOCKER_HOST=unix://$engine/docker.sock DOCKER_CONFIG=$engine/config DOCKER_BUILDKIT=0
@@ -16,7 +16,7 @@ engine_install() {
     fi
     local plugin=$DOCKER_CONFIG/cli-plugins/docker-compose
     [ -x "$plugin" ] && return
-    # Compose from its Go module; its go.mod has replacements, so `go install` does not take it.
+    # Compose is built from its Go module, as `go install` rejects the replacements in its go.mod.
     local module=github.com/docker/compose/v2 source
     source=$(cd "$(mktemp -d)" && go mod download -json "$module@$COMPOSE_VERSION" |
         sed -n 's/^\t"Dir": "\(.*\)",$/\1/p')

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Stand-ins for the images that compose.yaml and Dockerfile name, where no image registry is
-# reached: made from Debian's packages, PyPI and Go modules. standins.yaml names those that
+# Builds stand-ins for the images of compose.yaml and Dockerfile, for machines without access to an
+# image registry, from Debian's packages, PyPI and Go modules. standins.yaml lists those that
 # compose.yaml pins by digest. Needs root, debootstrap, docker, and `make install`.
 #   PYTHON     a CPython 3.12 (default python3.12)
-#   CA_BUNDLE  certificates of this machine, where a proxy signs anew what comes from outside
+#   CA_BUNDLE  certificates of this machine, if a proxy re-signs external connections
 #
-# They are not the real images: other builds of Python, Java and MinIO, Debian below all of them,
-# and entry points only as far as compose.yaml needs them.
+# They differ from the real images: other builds of Python, Java and MinIO, all based on Debian, and
+# entry points with only what compose.yaml needs.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/../.." && pwd)
 work=$(mktemp -d)
@@ -58,7 +58,7 @@ if ! has postgres:17; then
     fresh
     cat >"$work/entry.sh" <<'END'
 #!/bin/bash
-# The first start makes the cluster and the database, on the socket alone.
+# The first start creates the cluster and the database, and listens on the socket only.
 set -euo pipefail
 if [ ! -s "$PGDATA/PG_VERSION" ]; then
     initdb --username="$POSTGRES_USER" --pwfile="$POSTGRES_PASSWORD_FILE" \
@@ -110,7 +110,7 @@ END
     cp "$work/etc/log4j2.yaml" "$work/etc/tools-log4j2.yaml"
     cat >"$work/etc/run" <<'END'
 #!/bin/bash
-# KAFKA_* becomes server.properties and the storage is formatted by the image's own class.
+# KAFKA_* is written to server.properties; the image's own class formats the storage.
 export CLUSTER_ID=${CLUSTER_ID:-5L6g3nShT-eMCtK--X86sw}
 said=$(java -Xmx256m -cp '/opt/kafka/libs/*' kafka.docker.KafkaDockerWrapper setup \
     --default-configs-dir /etc/kafka/docker --mounted-configs-dir /mnt/shared/config \

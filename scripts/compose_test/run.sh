@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# `make compose-test`: in Docker where there is one, else in an engine and with images of its own.
+# `make compose-test`: uses Docker if there is one, otherwise a private engine with its own images.
 #   LAKE=seaweedfs|minio   ENGINE=FOLDER of the own engine, kept for the next run
 set -euo pipefail
 cd "$(dirname "$0")/../.."

@@ -1,4 +1,4 @@
-"""The stack of compose.yaml as a test sees it: Compose's commands, containers, page and Airflow."""
+"""The stack of compose.yaml in a test: Compose's commands, containers, the page and Airflow."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PROJECT = "tickhouse-test"
 COMMAND_S = 900.0
 PASSWORD_WORD = "pa55word"
-"""Is in no other text, so that a part of the password is found too."""
+"""Occurs in no other text, so that a part of the password is found, too."""
 DIFFICULT_PASSWORD = "@".join([PASSWORD_WORD] * 2) + "/:#%20+" + PASSWORD_WORD
 KILL_PROCESS = """
 import os, pathlib, signal
@@ -29,7 +29,7 @@ for status in pathlib.Path("/proc").glob("[0-9]*/status"):
         os.kill(int(status.parent.name), signal.SIGKILL)
         break
 """
-"""A program that kills the process of its container: the child of init."""
+"""A program that kills its container's process: the child of init."""
 
 
 class AirflowRun(NamedTuple):
@@ -41,7 +41,7 @@ class AirflowRun(NamedTuple):
     end: float
 
     def overlaps(self, span: tuple[float, float]) -> bool:
-        """Whether it ran in `span`."""
+        """Return whether it ran during `span` (start and end in UNIX seconds)."""
         return self.start < span[1] and self.end > span[0]
 
 
@@ -53,7 +53,7 @@ class Stack:
     """The stack, as project `PROJECT` of Compose.
 
     :param env_file: settings and secrets.
-    :param overrides: further Compose files, such as the stand-ins of images.
+    :param overrides: more Compose files, such as stand-ins for images.
     """
 
     def __init__(self, env_file: Path, values: Mapping[str, str], overrides: list[Path]) -> None:
@@ -70,17 +70,17 @@ class Stack:
         return run([*self._compose, *arguments])
 
     def containers(self) -> list[dict[str, Any]]:
-        """`docker inspect` of each container, stopped ones too."""
+        """Return `docker inspect` of each container, stopped ones included."""
         label = f"label=com.docker.compose.project={PROJECT}"
         ids = run(["docker", "ps", "--all", "--quiet", "--filter", label]).split()
         return list(json.loads(run(["docker", "inspect", *ids]))) if ids else []
 
     def of_service(self, name: str) -> list[dict[str, Any]]:
-        """`docker inspect` of each container of a service."""
+        """Return `docker inspect` of each container of a service."""
         return [found for found in self.containers() if service_of(found) == name]
 
     def left_over(self) -> str:
-        """Containers, volumes and networks of the project."""
+        """Return the containers, volumes and networks of the project that exist."""
         label = ["--filter", f"label=com.docker.compose.project={PROJECT}", "--quiet"]
         return " ".join(
             run(["docker", kind, "ls", *(["--all"] if kind == "container" else []), *label])
@@ -88,13 +88,13 @@ class Stack:
         ).strip()
 
     def page_status(self) -> dict[str, Any]:
-        """`/api/status` of the page."""
+        """Return the page's `/api/status`."""
         port, token = self.values["PAGE_PORT"], self.values["DASHBOARD_TOKEN"]
         status: dict[str, Any] = get_json(f"http://127.0.0.1:{port}/api/status", token)
         return status
 
     def airflow_runs(self) -> list[AirflowRun]:
-        """The runs of the pipeline's DAGs."""
+        """Return the runs of the pipeline's DAGs."""
         api = self.of_service("airflow-api")[0]["Id"]
         file = "/var/lib/airflow/simple_auth_manager_passwords.json.generated"
         password = json.loads(run(["docker", "exec", api, "cat", file]))["admin"]
@@ -109,12 +109,12 @@ class Stack:
 
 
 def _moment(text: str | None) -> float:
-    """UNIX seconds of a time that Airflow reports; the present time when it reports none."""
+    """Return UNIX seconds of a time that Airflow reports; the current time if it reports none."""
     return datetime.fromisoformat(text).timestamp() if text else time.time()
 
 
 def service_of(container: Mapping[str, Any]) -> str:
-    """The name of the service of a container."""
+    """Return the name of a container's service."""
     return str(container["Config"]["Labels"]["com.docker.compose.service"])
 
 
@@ -133,7 +133,7 @@ def run(command: list[str], *, stdin: str | None = None, timeout_s: float = COMM
 
 
 def get_json(url: str, token: str | None = None, data: object = None) -> Any:
-    """The JSON at a loopback address; a proxy of the environment is not asked."""
+    """Return the JSON at a loopback address, without using a proxy."""
     headers = {"Content-Type": "application/json"}
     if token:
         headers["Authorization"] = f"Bearer {token}"
@@ -146,7 +146,7 @@ def get_json(url: str, token: str | None = None, data: object = None) -> Any:
 def within(seconds: float, condition: Callable[[], str | None]) -> None:
     """Wait until `condition` returns None; otherwise it returns what is not right yet.
 
-    :raises Failed: it took longer than `seconds`.
+    :raises Failed: it takes longer than `seconds`.
     """
     deadline = time.monotonic() + seconds
     while True:
@@ -162,7 +162,7 @@ def within(seconds: float, condition: Callable[[], str | None]) -> None:
 
 
 def write_settings(file: Path, lake: str) -> dict[str, str]:
-    """Write settings and secrets as `make secrets` does, with free ports and a difficult password.
+    """Write settings and secrets like `make secrets`, with free ports and a difficult password.
 
     :returns: their values.
     """

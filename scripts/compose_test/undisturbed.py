@@ -1,11 +1,11 @@
-"""Compute the candles again, undisturbed, from the same topic, and compare.
+"""Recompute the candles without disturbances from the same topic, and compare.
 
-Runs in a container of the stack's image and network, given as standard input: `python - <FILE`.
-The producer must have stopped and the candles worker must have caught up. The messages of
-stocks-topic are copied to the topic of another namespace, partition by partition in their order;
-a single new worker computes their candles; and the last revision of each candle, of all intervals,
-must be equal in all fields. Gold must equal candles-1m, and have its candles from the first on.
-Prints its figures; exit code 1 if a candle differs.
+This runs in a container with the stack's image and network, given as standard input: `python -
+<FILE`. The producer must have stopped, and the candles worker must have caught up. The messages of
+stocks-topic are copied to the topic of another namespace, partition by partition in order. A single
+new worker computes their candles. The last revision of each candle, of all intervals, must be equal
+in all fields. Gold must equal candles-1m, and contain its candles from the first on. It prints its
+figures; the exit code is 1 if a candle differs.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def main() -> None:
 
 
 def messages(settings: Settings, topic: str) -> Iterator[Message]:
-    """All committed messages of a topic, each partition in order."""
+    """Yield all committed messages of a topic, each partition in order."""
     consumer = Consumer(
         settings.kafka_client()
         | {
@@ -121,7 +121,7 @@ def copy_trades(source: Settings, target: Settings) -> int:
 
 
 def run_candles(settings: Settings) -> None:
-    """Run a candles worker of its own until it has processed all messages."""
+    """Run a new candles worker until it has processed all messages."""
     variables = {"TICKHOUSE_NAMESPACE": settings.tickhouse_namespace, "TICKHOUSE_DATA_DIR": "/tmp"}
     worker = subprocess.Popen(
         ["tickhouse", "candles"], env=os.environ | variables, stdout=sys.stderr
@@ -134,7 +134,7 @@ def run_candles(settings: Settings) -> None:
 
 
 def last_revisions(settings: Settings, topic: str) -> Candles:
-    """The last revision of each candle of `topic`, by symbol and start."""
+    """Return the last revision of each candle of `topic`, by symbol and start."""
     found: Candles = {}
     for message in messages(settings, topic):
         candle = json.loads(message.value() or b"{}", parse_float=Decimal)
@@ -145,7 +145,7 @@ def last_revisions(settings: Settings, topic: str) -> Candles:
 
 
 def differences(topic: str, got: Candles, want: Candles) -> list[str]:
-    """A line for each candle that is not the same in both runs."""
+    """Return a line for each candle that differs between both runs."""
     lines = [f"{topic} {key}: missing" for key in want.keys() - got.keys()]
     lines += [f"{topic} {key}: not in the undisturbed run" for key in got.keys() - want.keys()]
     for key in got.keys() & want.keys():
@@ -156,9 +156,9 @@ def differences(topic: str, got: Candles, want: Candles) -> list[str]:
 
 
 def compare_gold(settings: Settings, minutes: Candles) -> tuple[int, list[str]]:
-    """The number of candles in gold, and a line for each that is not the one in Kafka.
+    """Return the number of candles in gold, and a line for each that differs from Kafka's.
 
-    Gold may lack what came last, and hold an older revision of a candle.
+    Gold may lack the newest candles, and may hold an older revision of a candle.
     """
     file = current_path(settings)
     if file is None:
@@ -182,7 +182,7 @@ def compare_gold(settings: Settings, minutes: Candles) -> tuple[int, list[str]]:
 
 
 def gold_values(candle: dict[str, Any]) -> list[Any]:
-    """The values that gold should have of a candle in Kafka."""
+    """Return the values that gold should have for a candle in Kafka."""
     decimals = [candle[name] for name in (*PRICES, "volume")]
     floats = [None if value is None else float(value) for value in decimals]
     return [*floats, candle["trade_count"], candle["revision"]]
