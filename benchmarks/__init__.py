@@ -1,5 +1,6 @@
-"""What the documents' figures come from: each prints a table and leaves results/NAME.json.
+"""Benchmarks behind the figures in the documentation.
 
-`make bench` runs them all and makes docs/performance.md of the results. Run with no switches, a
-benchmark leaves its result; cut short by switches it is only printed, or with --keep left too.
+Each prints a table and writes results/NAME.json. `make bench` runs all of them and generates
+docs/performance.md from the results. Without options a benchmark writes its result. Shortened by
+options, it only prints the table, unless --keep is given.
 """

@@ -1,4 +1,4 @@
-"""`tickhouse candles` with at-least-once processing, for comparison; nothing else is changed."""
+"""Run `tickhouse candles` with at-least-once processing, for comparison."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from topologies.runtime.batched_polling import BatchedApplication
 
 
 class AtLeastOnceApplication(BatchedApplication):
-    """Commits offsets without transactions: a crash repeats records."""
+    """Commits offsets without transactions: records are repeated after a crash."""
 
     def __init__(self, **given: Any) -> None:
         producer = {

@@ -28,30 +28,30 @@ from app.topics import CANDLES_GROUP, ensure_topics
 from tests.support import await_, consumer, delete_topics, end_offsets, send_messages
 
 CHECK_INTERVAL_S = 0.1
-"""The polling interval; polling more often would take CPU from what is measured."""
+"""The polling interval. Polling more often would take CPU time from what is measured."""
 FAR_S = 900.0
 
 
 class WorkerError(TickhouseError):
-    """A worker failed or makes no progress."""
+    """A worker failed, or makes no progress."""
 
 
 def worker_log(settings: Settings) -> Path:
-    """The log of a benchmark's workers; deleted with its folder."""
+    """Return the log of a benchmark's workers; it is deleted with its folder."""
     return settings.tickhouse_data_dir / "candles.log"
 
 
 class Cost(NamedTuple):
-    """The time of a contestant, from its first message to the commit of its last."""
+    """The time a contestant needs, from its first message to the commit of its last."""
 
     wall_s: float
     cpu_s: float
-    """Of the contestant's own processes, all threads, without Kafka's."""
+    """CPU time of the contestant's own processes, all threads, without Kafka's."""
 
 
 @contextmanager
 def bench(folder: Path) -> Iterator[Settings]:
-    """Run a Kafka for the block; yield settings for it with the feed replay."""
+    """Run Kafka for the duration of the block; yield settings for it with the feed replay."""
     with KafkaServer(folder / "kafka") as kafka:
         yield Settings(
             _env_file=None,  # type: ignore[call-arg]
@@ -62,7 +62,7 @@ def bench(folder: Path) -> Iterator[Settings]:
 
 
 class Input:
-    """A workload in the `stocks-topic` of a namespace; every contestant reads this one copy."""
+    """A workload in the `stocks-topic` of a namespace; all contestants read the same copy."""
 
     def __init__(self, settings: Settings, namespace: str, messages: Iterable[Message]) -> None:
         self.settings = settings.model_copy(update={"tickhouse_namespace": namespace})
@@ -79,7 +79,7 @@ class Input:
 def delete_all(settings: Settings, but: str | None = None) -> None:
     """Delete the topics, groups and state of a namespace whose processes have ended.
 
-    :param but: a topic that stays.
+    :param but: a topic to keep.
     """
     admin = AdminClient(settings.kafka_client() | {"log_level": 0})
     topics = admin.list_topics(timeout=30).topics
@@ -91,7 +91,7 @@ def delete_all(settings: Settings, but: str | None = None) -> None:
 
 
 def _groups_are_gone(admin: AdminClient, prefix: str) -> bool:
-    """Delete the groups of a namespace; False while a member that has ended still counts."""
+    """Delete the groups of a namespace; return False while an ended member still counts."""
     found = admin.list_consumer_groups(request_timeout=30).result().valid
     groups = [group.group_id for group in found if group.group_id.startswith(prefix)]
     if not groups:
@@ -119,11 +119,11 @@ class Group:
         self._asked = [TopicPartition(settings.named(STOCKS_TOPIC), p) for p in partitions]
 
     def assigned(self) -> list[set[int]]:
-        """Which partitions of the input each member holds, once the group is settled."""
+        """Return which partitions of the input each member holds, once the group is stable."""
         found = self._admin.describe_consumer_groups([self._name], request_timeout=5)
         try:
             group = found[self._name].result()
-        except KafkaException:  # the group's coordinator may not be anywhere yet
+        except KafkaException:  # the group's coordinator may not be available yet
             return []
         if group.state != ConsumerGroupState.STABLE:
             return []
@@ -134,15 +134,15 @@ class Group:
         ]
 
     def committed(self) -> dict[int, int]:
-        """Return the committed offset by partition; 0 where no offset is committed."""
+        """Return the committed offset by partition; 0 where none is committed."""
         try:
             found = self._reader.committed(self._asked, timeout=30)
-        except KafkaException:  # a coordinator may be elsewhere for a moment
+        except KafkaException:  # the coordinator may be moving
             return dict.fromkeys((at.partition for at in self._asked), 0)
         return {at.partition: max(at.offset, 0) for at in found}
 
     def log_end(self) -> str:
-        """The last lines of the workers' log."""
+        """Return the last lines of the workers' log."""
         return "\n".join(self._log.read_text().splitlines()[-20:])
 
     def close(self) -> None:
@@ -150,20 +150,20 @@ class Group:
 
 
 def cpu_s(processes: Iterable[subprocess.Popen[bytes]]) -> float:
-    """CPU seconds, user and system, of running `processes` so far."""
+    """Return the CPU seconds (user and system) that running `processes` have used so far."""
     return sum(sum(psutil.Process(process.pid).cpu_times()[:2]) for process in processes)
 
 
 def kafka_cpu_s() -> float:
-    """CPU seconds of this process's Kafka so far."""
+    """Return the CPU seconds that this process's Kafka has used so far."""
     ours = psutil.Process().children(recursive=True)
     return sum(sum(our.cpu_times()[:2]) for our in ours if "kafka.Kafka" in our.cmdline())
 
 
 def watched(group: Group, workers: list[subprocess.Popen[bytes]]) -> Iterator[dict[int, int]]:
-    """What `group` has committed, again and again, as long as its workers run.
+    """Yield what `group` has committed, repeatedly, while its workers run.
 
-    :raises WorkerError: a worker has ended, or the time is up.
+    :raises WorkerError: a worker has ended, or the time limit was reached.
     """
     until_s = time.monotonic() + FAR_S
     while time.monotonic() < until_s:
@@ -177,9 +177,9 @@ def watched(group: Group, workers: list[subprocess.Popen[bytes]]) -> Iterator[di
 
 
 def measured(input_: Input, workers: list[subprocess.Popen[bytes]]) -> Cost:
-    """The cost of `workers`, which were just started, until all of the input is committed.
+    """Return the cost of `workers`, which were just started, until all input is committed.
 
-    The clock starts when the group is settled: start-up and imports are behind it.
+    The clock starts when the group is stable, after start-up and imports.
     """
     group = Group(input_.settings, input_.ends)
     await_(lambda: len(group.assigned()) == len(workers), 120, "the workers to join")
@@ -212,5 +212,5 @@ def batches(settings: Settings, topic: str) -> Iterator[list[Any]]:
 
 
 def candles(settings: Settings, topic: str) -> list[Candle]:
-    """Every candle of a topic."""
+    """Return every candle of a topic."""
     return [decode_candle(item.value()) for batch in batches(settings, topic) for item in batch]

@@ -1,6 +1,6 @@
-"""The contestants on the same input: the worker, its upper limits, and stock Quix Streams.
+"""The contestants on the same input: the worker, its upper limits, and plain Quix Streams.
 
-Each runs in a process of its own and is measured from its first message to its last commit.
+Each runs in its own process and is measured from its first message to its last commit.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ T = TypeVar("T")
 
 
 class Result(NamedTuple):
-    """A run: its cost, its candles, and how many records it wrote of each kind."""
+    """A run: its cost, its candles, and the number of records that it wrote by kind."""
 
     cost: Cost
     candles: dict[Key, Any]
@@ -56,9 +56,9 @@ class Result(NamedTuple):
 
 
 def topology(input_: Input, live: bool, compiled: bool = False) -> Result:
-    """`tickhouse candles` with its default settings.
+    """Run `tickhouse candles` with its default settings.
 
-    :param live: with partial candles or without.
+    :param live: with or without partial candles.
     :param compiled: with the core of `make compile`, or the plain one.
     """
     input_.reset()
@@ -75,18 +75,18 @@ def topology(input_: Input, live: bool, compiled: bool = False) -> Result:
 
 
 def parse(input_: Input) -> Result:
-    """The limit of any consumer: a bare loop with the same parser."""
+    """Run a bare consumer loop with the same parser: the limit of any consumer."""
     return Result(_alone(_parse, input_.settings), {})
 
 
 def core(input_: Input) -> Result:
-    """The limit of the worker: the bare loop with the same core, all in memory."""
+    """Run the bare loop with the same core, all in memory: the limit of the worker."""
     cost, records = _alone(_core, input_.settings)
     return _result(cost, records, 0)
 
 
 def stock(input_: Input) -> Result:
-    """Quix Streams as in its documentation: plain OHLCV, odd lots like any other trade."""
+    """Run Quix Streams as in its documentation: plain OHLCV, odd lots like any other trade."""
     input_.reset()
     cost = _alone(_stock, input_.settings, input_.messages)
     found = values(read_topic(input_.settings, STOCK_CANDLES_TOPIC))
@@ -107,7 +107,7 @@ def _alone(run: Callable[..., T], *arguments: Any) -> T:
 
 
 class Meter:
-    """Wall and CPU time of this process since the meter was made."""
+    """Wall and CPU time of this process since the meter was created."""
 
     def __init__(self) -> None:
         self._wall, self._cpu = time.perf_counter(), time.process_time()
@@ -150,7 +150,7 @@ def _core(settings: Settings) -> tuple[Cost, list[Candle]]:
 
 
 def _stock(settings: Settings, messages: int) -> Cost:
-    """Until `messages` are handled and committed; same guarantee and commits as the worker's."""
+    """Run until `messages` are processed and committed, with the worker's guarantee and commits."""
     app = Application(
         broker_address=settings.kafka_brokers,
         consumer_group=settings.named("stock"),
@@ -178,7 +178,7 @@ def _stock(settings: Settings, messages: int) -> Cost:
 
 
 def _stock_steps(app: Application, settings: Settings) -> None:
-    """State with a time to live against repeats, then a tumbling window with aggregations."""
+    """Deduplicate with state that expires, then aggregate in a tumbling window."""
     stocks = settings.named(STOCKS_TOPIC)
     source = app.topic(stocks, key_deserializer="str", value_deserializer="json")
     bars_topic = settings.named(STOCK_CANDLES_TOPIC)

@@ -1,4 +1,4 @@
-"""Load what is new with the settings of the process, and print what that costs."""
+"""Load what is new with this process's settings, and print the cost."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from benchmarks._memory import peak_memory_mb
 
 
 def count_calls(owner: type, method: str, calls: Counter[str], name_of: Callable[..., str]) -> None:
-    """Count the calls of a method, by a name made of its arguments."""
+    """Count the calls of a method, by a name derived from its arguments."""
     real = getattr(owner, method)
 
     def call(self: Any, *given: Any, **more: Any) -> Any:

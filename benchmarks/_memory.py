@@ -1,4 +1,4 @@
-"""Memory of the process that measures itself."""
+"""Memory of the process that calls this."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def peak_memory_mb() -> float:
-    """The largest memory of this program; getrusage would have that of its parent, if larger."""
+    """Return this program's peak memory in MB. getrusage would report its parent's if larger."""
     found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
     assert found
     return int(found[1]) / 1000

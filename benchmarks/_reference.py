@@ -29,7 +29,7 @@ class ReferenceBar(NamedTuple):
 
 
 class Full(NamedTuple):
-    """A bar, and what else the topology promises of a candle."""
+    """A bar, and the other fields that the topology promises of a candle."""
 
     bar: ReferenceBar
     open_time: int
@@ -79,13 +79,13 @@ group by all
 
 
 class Prints:
-    """Every trade of a workload in the order of the topic, noted as the messages pass by."""
+    """Every trade of a workload in the order of the topic, recorded as the messages pass."""
 
     def __init__(self) -> None:
         self._columns = {name: array("q") for name in ("number", "t", "cents", "size", "odd")}
 
     def noted(self, messages: Iterable[Message]) -> Iterator[Message]:
-        """`messages`, unchanged."""
+        """Yield `messages` unchanged, and record their trades."""
         number, t, cents, size, odd = self._columns.values()
         numbers = {symbol: place for place, symbol in enumerate(SYMBOLS)}
         for message in messages:
@@ -99,11 +99,11 @@ class Prints:
             yield message
 
     def candles(self, by_tape: bool) -> dict[Key, Full]:
-        """Every minute that has a trade.
+        """Return a candle for every minute that has a trade.
 
-        :param by_tape: odd lots set prices only where a minute has nothing else.
+        :param by_tape: whether odd lots set prices only in minutes without other trades.
         """
-        import duckdb  # not at the top: the contestants' processes import this file too
+        import duckdb  # imported here: the contestants' processes import this file, too
         import pyarrow as pa
 
         table = pa.table({name: pa.array(column) for name, column in self._columns.items()})
@@ -123,7 +123,7 @@ class Prints:
 
 
 def full(candle: Candle) -> Full:
-    """A candle of the topology in the reference's terms."""
+    """Convert a candle of the topology to the reference's form."""
     bar = ReferenceBar(
         _cents(candle.open),
         _cents(candle.high),
@@ -146,8 +146,10 @@ def full(candle: Candle) -> Full:
 
 
 def check(name: str, found: dict[Key, Any], expected: dict[Key, Any]) -> None:
-    """
-    :raises WrongCandlesError: `found` differs from `expected`; names the first difference.
+    """Check the candles of a contestant.
+
+    :raises WrongCandlesError: `found` differs from `expected`; the message names the first
+        difference.
     """
     for key in sorted(found.keys() | expected.keys()):
         if found.get(key) != expected.get(key):

@@ -23,18 +23,18 @@ LIBRARIES = ("quixstreams", "confluent-kafka", "msgspec")
 
 
 def spread(figures: list[float]) -> dict[str, float]:
-    """Minimum, median and maximum of the runs."""
+    """Return minimum, median and maximum of the runs."""
     return {"min": min(figures), "median": median(figures), "max": max(figures)}
 
 
 def percentile(figures: list[float], percent: float) -> float:
-    """The smallest figure that at least `percent` of the figures do not exceed."""
+    """Return the smallest figure that at least `percent` of the figures do not exceed."""
     ordered = sorted(figures)
     return ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))]
 
 
 def machine() -> dict[str, Any]:
-    """The machine and versions that the figures were measured with."""
+    """Return the machine and the versions that the figures were measured with."""
     return {
         "cores": os.cpu_count(),
         "machine": platform.machine(),
@@ -56,9 +56,9 @@ def report(
 ) -> None:
     """Print the table and write `results/NAME.json`, from which `benchmarks.page` makes a section.
 
-    :param figures: the numbers behind the table, for machines.
-    :param prose: Markdown below the table: what the columns mean, what was found.
-    :param keep: False for a run that was cut short by switches: it is printed only.
+    :param figures: the numbers behind the table, machine-readable.
+    :param prose: Markdown below the table: what the columns mean, and what was found.
+    :param keep: False for a run that was shortened by options: it is only printed.
     """
     table = Table(*columns, title=title)
     for column in table.columns[1:]:

@@ -18,14 +18,14 @@ from app.feeds.simulator.market.listing import KNOWN_PRICES
 from app.feeds.simulator.protocol import trade_frames
 
 BASE = 1_699_974_000_000
-"""A Tuesday, 10:00 in New York: regular session."""
+"""A Tuesday at 10:00 in New York, in the regular session."""
 MINUTE_MS = 60_000
 GRACE_MS = 5_000
 SYMBOLS = [f"S{number:02d}" for number in range(50)]
 TRADES_A_MINUTE = 2_000_000 / 60
 REPEATED_SHARE = 0.01
 RECENT_MESSAGES = 30
-"""A repeated message is one of this number of messages before it: still inside the grace."""
+"""A repeated message repeats one of this number of preceding messages, within the grace."""
 
 _PRICES = [Decimal(cents).scaleb(-2) for cents in range(9_900, 10_101)]
 _SIZES = [Decimal(size) for size in range(501)]
@@ -34,11 +34,11 @@ _ODD_LOT_SHARE = 0.45
 _CHOSEN_AT_ONCE = 10_000
 
 Framing = list[int]
-"""Trades a message; each message takes one of them at random."""
+"""Numbers of trades per message, of which each message takes one at random."""
 
 
 def simulator_framing(rate: float = 20_000, seconds: int = 5) -> Framing:
-    """Trades a message as the producer makes them of the simulator's frames at `rate` a second."""
+    """Return trades per message as the producer sends them, at `rate` trades per second."""
     symbols = [*KNOWN_PRICES, *SYMBOLS][: len(SYMBOLS)]
     rng = random.Random(7)
     clock = ManualClock(BASE)
@@ -60,13 +60,14 @@ def simulator_framing(rate: float = 20_000, seconds: int = 5) -> Framing:
 
 
 class Workload:
-    """Messages in the order of the topic; each iteration regenerates the same messages.
+    """Messages in the order of the topic. Each iteration generates the same messages.
 
-    Zipf-distributed symbols at an even pace of `received_at`; t up to 0.4 s before it, as it comes;
-    1 % of the messages repeated soon after; a watermark per symbol and minute; at the end a last
-    trade of each symbol two minutes later, and a watermark that makes all candles final.
+    Symbols are Zipf-distributed, at an even pace of `received_at`; t is up to 0.4 s earlier, at
+    random. 1 % of the messages are repeated soon after. There is a watermark per symbol and minute.
+    At the end, each symbol has a last trade two minutes later, and a watermark that finalizes all
+    candles.
 
-    :param trades: without the repeated and the last ones; 2 million are an hour.
+    :param trades: number of trades, without the repeated and the last ones; 2 million are an hour.
     """
 
     def __init__(self, trades: int, framing: Framing) -> None:
@@ -74,9 +75,9 @@ class Workload:
         self.framing = framing
         minutes = -(-trades // int(TRADES_A_MINUTE))
         self.end = BASE + minutes * MINUTE_MS
-        """Behind the last full minute."""
+        """The end of the last full minute."""
         self.counts: Counter[str] = Counter()
-        """Of the last iteration: trades, messages and watermarks."""
+        """Counters of the last iteration: trades, messages and watermarks."""
 
     def __iter__(self) -> Iterator[Message]:
         self.counts.clear()
@@ -114,7 +115,7 @@ class Workload:
 
 
 def zipf(rng: random.Random) -> Iterator[str]:
-    """`SYMBOLS` at random for ever: the second comes half as often as the first, and so on."""
+    """Yield `SYMBOLS` at random forever: the second is half as frequent as the first, and so on."""
     weights = list(accumulate(1 / (number + 1) for number in range(len(SYMBOLS))))
     while True:
         yield from rng.choices(SYMBOLS, cum_weights=weights, k=_CHOSEN_AT_ONCE)

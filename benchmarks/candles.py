@@ -43,7 +43,7 @@ CONTESTANTS: dict[str, Callable[[Input], Result]] = {
     "live": lambda input_: topology(input_, live=True),
     "compiled-live": lambda input_: topology(input_, live=True, compiled=True),
 }
-"""In the order of a round: a worker's group is empty only some time after the worker has ended."""
+"""In the order of a round. A worker's group becomes empty only some time after the worker ended."""
 
 INTEGER = "candles"
 """The result that explains contestants and input."""
@@ -89,11 +89,11 @@ Contestants, input and figures are those of *The candles worker and its limits* 
 interleaved runs of {trades:,} trades, *stock* with {stock_trades:,}. *simulator* has
 {simulated:.2f} trades a message on average.
 """
-"""The prose of a result that stands beside the whole one."""
+"""The text of a result that appears next to the complete one."""
 
 
 class Entered(NamedTuple):
-    """A contestant's input, and the candles it must make of it."""
+    """A contestant's input, and the candles it must compute from it."""
 
     input: Input
     expected: dict[Key, Any]
@@ -101,7 +101,7 @@ class Entered(NamedTuple):
 
 
 class Row(NamedTuple):
-    """A contestant at one framing."""
+    """A contestant with one framing."""
 
     framing: str
     contestant: str
@@ -109,7 +109,7 @@ class Row(NamedTuple):
     results: list[Result]
 
     def figures(self) -> dict[str, Any]:
-        """Trades a second and a CPU second, and what was written in the last run."""
+        """Return trades per second and per CPU second, and what was written in the last run."""
         costs = [result.cost for result in self.results]
         return {
             "framing": self.framing,
@@ -125,7 +125,7 @@ class Row(NamedTuple):
 def enter(
     settings: Settings, label: str, framing: Framing, trades: int, names: list[str]
 ) -> dict[str, Entered]:
-    """The workload in Kafka, in full and as a prefix, by contestant."""
+    """Put the workload into Kafka, in full and as a prefix; return the input by contestant."""
     inputs = {}
     if set(names) - {"stock"}:
         inputs["full"] = _entered(settings, f"bench-{label}", framing, trades, True)
@@ -147,7 +147,7 @@ def _entered(
 
 
 def compete(entered: dict[str, Entered], label: str, runs: int) -> list[Row]:
-    """Interleaved runs of every contestant that has an input; each run is checked."""
+    """Run every contestant that has an input, interleaved, and check each run."""
     results: dict[str, list[Result]] = {name: [] for name in entered}
     for run in range(runs):
         for name, (input_, expected, trades) in entered.items():
@@ -164,7 +164,7 @@ def compete(entered: dict[str, Entered], label: str, runs: int) -> list[Row]:
 
 
 def table(figures: list[dict[str, Any]]) -> list[list[str]]:
-    """Rows for `COLUMNS`; ratios are between medians of trades a CPU second at one framing."""
+    """Return rows for `COLUMNS`. Ratios are between medians of trades per CPU second."""
     median = {
         (figure["framing"], figure["contestant"]): figure["trades_a_cpu_second"]["median"]
         for figure in figures
@@ -202,7 +202,7 @@ def arguments() -> argparse.Namespace:
 
 
 def _name(text: str) -> str:
-    """A result's name, which is a file's in results/ and no other folder's."""
+    """Check a result's name, which must be a file name in results/."""
     if not re.fullmatch(r"[a-z0-9][a-z0-9-]*", text):
         raise argparse.ArgumentTypeError(f"{text!r} is no name of small letters, digits and -")
     return text

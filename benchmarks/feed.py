@@ -1,8 +1,8 @@
-"""Measure the producer: its CPU, its memory and its throughput.
+"""Measure the producer: its CPU time, its memory and its throughput.
 
-Market, producer and Kafka are processes of their own. The market sends frames of the simulator's
-exchange, made beforehand, in real time; the producer is `tickhouse produce`'s own, with notes taken
-of each frame that is read and each message that is handed to Kafka's client.
+Market, producer and Kafka run in separate processes. The market sends prepared frames of the
+simulator's exchange in real time. The producer is that of `tickhouse produce`; each frame that it
+reads and each message that it hands to Kafka's client is recorded.
 """
 
 from __future__ import annotations
@@ -47,9 +47,9 @@ from tests.support import await_, read_topic
 
 RATES, SECONDS = (1_000, 20_000), 60
 STEP_MS = 10
-"""The market sends what happened within such a step at its end."""
+"""The market sends the trades of each such step at its end."""
 WARM_UP_S = 5
-"""Before anything counts."""
+"""Nothing is counted before this."""
 SYMBOL_COUNT = 50
 
 COLUMNS = [
@@ -85,7 +85,7 @@ _FRAME = re.compile(rb'"frame":(\d+)')
 
 
 class ProducerCost(NamedTuple):
-    """What a run took and what came of it."""
+    """The cost and the results of a run."""
 
     cpu_share: float
     cpu_a_trade_us: float
@@ -98,7 +98,7 @@ class ProducerCost(NamedTuple):
 
 
 def market(pipe: Connection, rate: int, seconds: int) -> None:
-    """Serve one client at `rate` trades a second; send its port, and the time of each frame."""
+    """Serve one client at `rate` trades per second; send its port, and the time of each frame."""
     asyncio.run(_serve(pipe, rate, seconds))
 
 
@@ -141,7 +141,7 @@ async def _serve(pipe: Connection, rate: int, seconds: int) -> None:
 
 
 def produce(pipe: Connection, settings: Settings) -> None:
-    """Run a producer until stopped; then send the time each message was handed over."""
+    """Run a producer until stopped; then send the time at which each message was handed over."""
     read_ns, frames, handed_ns = array("q"), array("q"), array("q")
 
     class Noting(KafkaProducer):  # type: ignore[misc]
@@ -180,7 +180,7 @@ def _then(pipe: Connection, call: Callable[[], Any]) -> Callable[[], Any]:
 
 
 def measure(settings: Settings, rate: int, seconds: int) -> ProducerCost:
-    """One run in a namespace of its own."""
+    """Measure one run, in a new namespace."""
     spawn = get_context("spawn")
     market_end, market_pipe = spawn.Pipe()
     server = spawn.Process(target=market, args=(market_pipe, rate, seconds + WARM_UP_S))
@@ -230,7 +230,7 @@ def measure(settings: Settings, rate: int, seconds: int) -> ProducerCost:
 
 
 def _in_kafka(settings: Settings) -> tuple[int, int]:
-    """Trades and their messages."""
+    """Return the number of trades and of their messages."""
     records = read_topic(settings, STOCKS_TOPIC)
     found = [decode(record.key(), record.value(), "simulated").message for record in records]
     sizes = [len(message.trades) for message in found if isinstance(message, Trades)]

@@ -1,8 +1,8 @@
 """Measure latency from trade to candle: a real-time feed, a worker with defaults, readers.
 
-Feeder and readers are processes of their own, on the clock that all processes of a machine share.
-The feeder makes messages and watermarks as the producer does (`app.feeds.live.session`), one trade
-a frame, and sends each at once (linger 0).
+Feeder and readers are separate processes, on the clock that all processes of a machine share. The
+feeder creates messages and watermarks as the producer does (`app.feeds.live.session`), with one
+trade per frame, and sends each at once (linger 0).
 """
 
 from __future__ import annotations
@@ -45,11 +45,11 @@ from tests.support import await_, consumer, running
 
 RATE, SECONDS, LEAST_SECONDS = 1_000, 150, 70
 WARM_UP_S = 10
-"""Before anything counts: the worker's first checkpoints open files and load code."""
+"""Nothing is counted before this: the worker's first checkpoints open files and load code."""
 TAIL_S = 10
-"""Readers read on behind the feed's end."""
+"""How long readers continue after the end of the feed."""
 SETTLED_S = 2
-"""Trades of the feed's last seconds may wait for a message that never comes."""
+"""Trades of the feed's last seconds are left out: they may wait for a message that never comes."""
 
 COLUMNS = ["what", "aim", "p50", "p99", "most", "of"]
 PROSE = """\
@@ -67,7 +67,7 @@ default settings. Kafka, feeder and readers run on the same machine.
 
 
 class SentMessage(NamedTuple):
-    """A message of trades on its way: where it lies, whose it is, when it was sent."""
+    """A message of trades: its position, its symbol, and when it was sent."""
 
     partition: int
     offset: int
@@ -83,7 +83,7 @@ class Seen(NamedTuple):
 
     partition: int
     stamp_ms: int
-    """Its Kafka timestamp: that of the message that emitted it."""
+    """Its Kafka timestamp, which is that of the message that emitted it."""
     symbol: str
     minute: int
     last_offset: int
@@ -92,7 +92,7 @@ class Seen(NamedTuple):
 
 
 def feed(settings: Settings, rate: int, seconds: float) -> list[SentMessage]:
-    """Send `rate` trades a second in real time; what was sent, without the warm-up."""
+    """Send `rate` trades per second in real time; return what was sent, without the warm-up."""
     clock, rng = SteadyClock(), Random(1)
     sent: list[SentMessage] = []
     producer = Producer(
@@ -161,7 +161,7 @@ def _frame(rng: Random, symbol: str, now_ms: int) -> bytes:
 
 
 def watch(settings: Settings, topic: str, isolation: str, seconds: float) -> list[Seen]:
-    """Every candle that reaches a reader of `topic` within `seconds`."""
+    """Return every candle that reaches a reader of `topic` within `seconds`."""
     reader = consumer(settings, isolation)
     name = settings.named(topic)
     partitions = range(settings.kafka_partitions)
@@ -183,9 +183,10 @@ def _seen(record: Any, at_ns: int, wall_s: float) -> Seen:
 
 
 def first_partial_ms(sent: list[SentMessage], partials: list[Seen]) -> list[float]:
-    """Of each message that emitted a partial: how long until the reader had it.
+    """Return, for each message that emitted a partial, how long until the reader had it.
 
-    A partial that a later message emitted may name this one as its last, but not its timestamp.
+    A partial emitted by a later message may name this one as its last, but does not have its
+    timestamp.
     """
     at = {
         (partial.partition, partial.last_offset, partial.stamp_ms): partial.at_ns
@@ -196,9 +197,9 @@ def first_partial_ms(sent: list[SentMessage], partials: list[Seen]) -> list[floa
 
 
 def until_counted_ms(sent: list[SentMessage], seen: list[Seen]) -> list[float]:
-    """Of each message: how long until a candle of its minute counted it.
+    """Return, for each message, how long until a candle of its minute counted it.
 
-    :raises AssertionError: one never was.
+    :raises AssertionError: one was never counted.
     """
     candles: dict[tuple[str, int], list[Seen]] = defaultdict(list)
     for item in sorted(seen, key=lambda item: item.at_ns):
@@ -217,7 +218,7 @@ def until_counted_ms(sent: list[SentMessage], seen: list[Seen]) -> list[float]:
 
 
 def measure(settings: Settings, rate: int, seconds: float) -> dict[str, Any]:
-    """Feed, worker and readers at once; the figures of the page, in milliseconds."""
+    """Run feed, worker and readers together; return the page's figures, in milliseconds."""
     ensure_topics(settings)
     log = worker_log(settings)
     with running(settings, "candles", log=log):
@@ -233,7 +234,7 @@ def measure(settings: Settings, rate: int, seconds: float) -> dict[str, Any]:
 
 
 def figures(sent: list[SentMessage], partials: list[Seen], finals: list[Seen]) -> dict[str, Any]:
-    """What was measured, in milliseconds."""
+    """Return the measured figures, in milliseconds."""
     emitted = first_partial_ms(sent, partials)
     last_ns = max(item.at_ns for item in sent) - SETTLED_S * 1_000_000_000
     settled = [item for item in sent if item.at_ns <= last_ns]
@@ -256,7 +257,7 @@ def _summary(figures_ms: list[float]) -> dict[str, float]:
 
 
 def table(found: dict[str, Any], grace_ms: int) -> list[list[str]]:
-    """Rows for `COLUMNS`."""
+    """Return rows for `COLUMNS`."""
     lines = [
         ("message → partial", "p50 < 3 ms, p99 < 15 ms", "message_to_partial_ms"),
         ("trade → candles-live", "most < 1,100 ms", "trade_to_live_ms"),

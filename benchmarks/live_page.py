@@ -1,8 +1,8 @@
 """Measure the live page in Chromium: message to paint, first candle, weight, CPU, heap, readers.
 
-The page is served by `tickhouse dashboard`. A process of its own sends partial candles to
-`candles-live` at a steady rate. The chart names its newest close in `data-last-close`, and each
-close of the watched symbol is sent once, so a painted close names its message.
+The page is served by `tickhouse dashboard`. A separate process sends partial candles to
+`candles-live` at a steady rate. The chart reports its newest close in `data-last-close`, and each
+close of the watched symbol is sent once, so a painted close identifies its message.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ WARM_UP_S = 5
 OPENED_S = 3
 LOADS = 5
 EMPTIED_S = 10
-"""How often the list of paints is taken out of the page, whose heap is measured."""
+"""How often the list of paints is taken out of the page, because its heap is measured."""
 PAINTED = """
 window.painted = [];
 new MutationObserver(([{ target: chart }]) => {
@@ -106,9 +106,9 @@ class Tab(NamedTuple):
 
 
 def feed(settings: Settings, minute_start: int, rate: int, stopped: Connection) -> None:
-    """Send `rate` partial candles a second until told to stop; then send back when each went.
+    """Send `rate` partial candles per second until stopped; then send back when each was sent.
 
-    Each minute has its own: the chart gets longer, as on a day.
+    Each minute has its own candles, so the chart gets longer, as during a day.
     """
     producer, sent = CandleProducer(settings), {}
     began, number = time.monotonic(), 0
@@ -146,7 +146,7 @@ def feeding(settings: Settings, minute_start: int, rate: int) -> Iterator[Callab
 
 
 def open_tab(browser: Browser, url: str) -> Tab:
-    """Open the page in a context of its own and wait for its first candle."""
+    """Open the page in its own browser context, and wait for its first candle."""
     page = browser.new_context(viewport={"width": 1440, "height": 900}).new_page()
     page.add_init_script(PAINTED)
     devtools = page.context.new_cdp_session(page)
@@ -158,7 +158,7 @@ def open_tab(browser: Browser, url: str) -> Tab:
 
 
 def first_candle_ms(browser: Browser, url: str) -> float:
-    """The median of several loads, each with an empty cache."""
+    """Return the median of several loads, each with an empty cache, in ms."""
     found = []
     for _ in range(LOADS):
         tab = open_tab(browser, url)
@@ -168,7 +168,7 @@ def first_candle_ms(browser: Browser, url: str) -> float:
 
 
 def page_bytes(browser: Browser, url: str) -> int:
-    """Bytes on the wire until every panel is drawn, event streams left out."""
+    """Return the bytes transferred until every panel is drawn, without event streams."""
     page = browser.new_context().new_page()
     devtools = page.context.new_cdp_session(page)
     devtools.send("Network.enable")
@@ -187,7 +187,7 @@ def heap_bytes(tab: Tab) -> int:
 
 
 class Work(NamedTuple):
-    """Seconds that the tab's main thread has been on a core."""
+    """Seconds that the tab's main thread has been running."""
 
     tasks: float
     script: float
@@ -220,7 +220,7 @@ def read_events(port: int, count: int, ready: Connection) -> None:
 
 
 def with_readers(server: psutil.Process, port: int, count: int, seconds: float) -> dict[str, float]:
-    """CPU share and memory of the server while `count` streams are read."""
+    """Return CPU share and memory of the server while `count` streams are read."""
     context = get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(target=read_events, args=(port, count, theirs))
@@ -279,7 +279,7 @@ def measure(settings: Settings, browser: Browser, args: argparse.Namespace) -> d
 
 
 def paint_waits(sent: dict[float, float], painted: list[tuple[float, float]]) -> list[float]:
-    """How long each message waited for the paint of its close or a newer one, ms.
+    """Return how long each message waited for the paint of its close or a newer one, in ms.
 
     :param sent: when each close was sent; later ones are higher.
     :param painted: each close that was painted, and when. Messages before the first and after the

@@ -1,9 +1,9 @@
-"""Cost of a minute's load with many objects in lake and ledger.
+"""Measure the cost of a minute's load with many objects in lake and ledger.
 
-The S3 server is the project's own. Objects that are in the ledger already have no content, as
-nothing reads them; those of the measured minutes have rows. Each minute is loaded by a process of
-its own, after its imports. Snowflake is the tests' stand-in, in another process that is not
-measured.
+The S3 server is the project's own. Objects that are already in the ledger have no content, because
+nothing reads them; those of the measured minutes have rows. Each minute is loaded by a separate
+process; its imports are not measured. Snowflake is the tests' stand-in, in another process that is
+not measured.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ from tests.support import settings_on
 
 DEFAULTS = {"objects": 100_000, "partitions": 4, "minutes": 5}
 FEW = 1_000
-"""The same load with this number of objects shows what the others cost."""
+"""The same load with this number of objects shows the cost of the others."""
 ROWS = 50
 LEDGER_BATCH = 1_000
 STAGES = {"DuckDB": None, "Snowflake, internal": "internal", "Snowflake, external": "external"}
-"""The warehouses, and the stage of Snowflake."""
+"""The warehouses, each with the stage of Snowflake."""
 
 PROSE = """
 A minute brings {new} objects of {rows} trades. There are {folders} folders, one per partition of
@@ -85,7 +85,7 @@ def record(settings: Settings, objects: list[LakeObject]) -> None:
 
 
 def copy_ledger(source: Settings, target: Settings) -> None:
-    """Copy the ledger of one database of Snowflake to another."""
+    """Copy the ledger of one Snowflake database to another."""
     warehouse = open_warehouse(source)
     ledgers = [f"{each.warehouse_database}.RAW.LOAD_LEDGER" for each in (target, source)]
     warehouse.query("insert into {} select * from {}".format(*ledgers))
@@ -101,7 +101,7 @@ def write_minute(settings: Settings, first_offset: int, partitions: int) -> None
 
 
 def measured(settings: Settings) -> dict[str, float]:
-    """Load in a process of its own; return its cost."""
+    """Load in a separate process; return its cost."""
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-m", "benchmarks._load"],
         env=child_environment(settings),
@@ -117,7 +117,7 @@ def measured(settings: Settings) -> dict[str, float]:
 
 @contextmanager
 def warehouses(folder: Path, s3: S3Server, lake: Settings) -> Iterator[dict[str, Settings]]:
-    """Settings of every warehouse, each empty, over the lake of `lake`."""
+    """Yield settings of every warehouse, each empty, over the lake of `lake`."""
     with LocalSnowflake.beside(s3, folder / "snowflake") as server:
         found = {}
         for number, (name, stage) in enumerate(STAGES.items()):
@@ -135,7 +135,7 @@ def warehouses(folder: Path, s3: S3Server, lake: Settings) -> Iterator[dict[str,
 
 
 def costs(s3: S3Server, folder: Path, given: Any, objects: int) -> dict[str, list[dict[str, Any]]]:
-    """The cost of each minute's load, by warehouse, with `objects` in lake and ledger."""
+    """Return the cost of each minute's load, by warehouse, with `objects` in lake and ledger."""
     lake = settings_on(s3, folder)
     known = fill(lake, objects, given.partitions)
     print(f"{len(known)} objects are in the lake", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""Generate docs/performance.md from the results of the benchmarks in results/."""
+"""Generate docs/performance.md from the benchmarks' results in results/."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from benchmarks._report import RESULTS
 
 PAGE = Path(__file__).parent.parent / "docs" / "performance.md"
 NOTES = Path(__file__).with_name("notes.md")
-"""Measured by hand, once; closes the page."""
+"""Measured once, by hand; the end of the page."""
 FIRST = ("candles", "latency", "scaling")
-"""In this order; other results follow by name."""
+"""The first results on the page; the others follow by name."""
 
 _HEAD = """\
 # Performance
@@ -31,19 +31,19 @@ prints its table and does not change the page, unless `--keep` is given.
 
 
 def results(folder: Path = RESULTS) -> dict[str, dict[str, Any]]:
-    """Every result by its benchmark's name, in the page's order."""
+    """Return every result by its benchmark's name, in the page's order."""
     found = {path.stem: json.loads(path.read_text()) for path in folder.glob("*.json")}
     names = [name for name in FIRST if name in found]
     return {name: found[name] for name in [*names, *sorted(found.keys() - set(names))]}
 
 
 def page(results: Iterable[dict[str, Any]], notes: str) -> str:
-    """The page's Markdown: a section a result, then `notes`."""
+    """Return the page as Markdown: a section per result, then `notes`."""
     return "\n".join([_HEAD, *map(section, results), notes])
 
 
 def section(result: dict[str, Any]) -> str:
-    """A result as Markdown: what was run, on what, its table, what it means."""
+    """Return a result as Markdown: what was run, on what, its table, and what it means."""
     machine = dict(result["machine"])
     on = f"{machine.pop('cores')} cores ({machine.pop('machine')}, {machine.pop('system')})"
     versions = ", ".join(f"{name} {version}" for name, version in machine.items())

@@ -33,7 +33,7 @@ GOOD = "good, 10 trades"
 HUGE = "huge, 300 KB"
 HUGE_BYTES = 300_000
 HUGE_SHARE = 50
-"""One message in this number is huge, where many are sent: the data in Kafka stays small."""
+"""Of many messages, one in this number is huge, so that the data in Kafka stays small."""
 
 Pair = tuple[bytes | None, bytes]
 
@@ -48,7 +48,7 @@ after {more:,}. Lines added to its log in between: {lines}.
 
 
 def good(number: int) -> Pair:
-    """Ten trades of one of 50 symbols."""
+    """Return a message with ten trades of one of 50 symbols."""
     symbol, t = f"S{number % 50:02d}", BASE + number * 5
     trades = [
         Trade(t - i, Decimal(10_000 + (number + i) % 200) / 100, Decimal(5), ["1"], number, i)
@@ -58,7 +58,7 @@ def good(number: int) -> Pair:
 
 
 def kinds(number: int) -> dict[str, Pair]:
-    """The message `number` of each kind."""
+    """Return message `number` of each kind."""
     key, value = good(number)
     noise = random.Random(number).randbytes(800)
     return {
@@ -80,14 +80,14 @@ def number_of(kind: str, count: int) -> int:
 
 
 def poison(start: int, count: int) -> Iterator[Pair]:
-    """`count` messages of all kinds of poison in turn."""
+    """Yield `count` invalid messages of all kinds in turn."""
     bad = [kind for kind in kinds(0) if kind not in (GOOD, HUGE)]
     for number in range(start, start + count):
         yield kinds(number)[HUGE if number % HUGE_SHARE == 0 else bad[number % len(bad)]]
 
 
 class Worker:
-    """A worker that has read all there is, and what it costs to read more."""
+    """A worker that has read all messages so far; it measures the cost of more."""
 
     def __init__(self, settings: Settings, process: subprocess.Popen[bytes]) -> None:
         self._settings = settings
@@ -96,7 +96,7 @@ class Worker:
         self.sent = 0
 
     def read(self, pairs: list[Pair]) -> float:
-        """CPU seconds that `pairs` cost from their sending to their commit."""
+        """Return the CPU seconds that `pairs` cost from being sent to their commit."""
         before = cpu_s([self._process])
         self.sent += send(self._settings, STOCKS_TOPIC, pairs)
         ends = end_offsets(self._settings, STOCKS_TOPIC)

@@ -1,7 +1,7 @@
 """Compare two workers with one, at one trade per message, exactly-once and at-least-once.
 
-The workers stand assigned and idle before the input becomes visible, all at once, by the commit of
-a transaction: so both are active from the first message on.
+The workers are assigned and idle before the input becomes visible, all at once, by the commit of a
+transaction. So both are active from the first message on.
 """
 
 from __future__ import annotations
@@ -81,14 +81,14 @@ on its symbols.
 
 
 class Run(NamedTuple):
-    """What some workers made of the input."""
+    """The results of a run."""
 
     trades_a_second: float
-    """Of all together while all were active."""
+    """Rate of all workers together while all were active."""
     cpu_s: float
     kafka_cpu_s: float
     shares: list[float]
-    """Of the messages, by worker."""
+    """Share of the messages by worker."""
 
 
 class Progress:
@@ -100,7 +100,7 @@ class Progress:
         self._seen = [[(0.0, 0)] for _ in partitions]
 
     def note(self, at_s: float, committed: dict[int, int]) -> bool:
-        """Take what is committed `at_s` after the start; whether that is all."""
+        """Record what is committed `at_s` after the start; return whether that is all."""
         for held, seen in zip(self._partitions, self._seen, strict=True):
             count = sum(min(committed[item], self._ends[item]) for item in held)
             if count > seen[-1][1]:
@@ -108,19 +108,19 @@ class Progress:
         return all(committed[item] >= end for item, end in self._ends.items())
 
     def messages_a_second(self) -> float:
-        """Of all workers, until the first of them was through."""
+        """Return the rate of all workers until the first of them had finished."""
         first_s = min(seen[-1][0] for seen in self._seen)
         until = [max(item for item in seen if item[0] <= first_s) for seen in self._seen]
         return sum(count / at_s for at_s, count in until if count)
 
     def shares(self) -> list[float]:
-        """Of all messages, by worker."""
+        """Return the share of all messages by worker."""
         counts = [sum(self._ends[item] for item in held) for held in self._partitions]
         return sorted((count / sum(counts) for count in counts), reverse=True)
 
 
 class HiddenInput:
-    """A workload in the `stocks-topic`, in a transaction that is still open."""
+    """A workload in `stocks-topic`, in a transaction that is still open."""
 
     def __init__(self, settings: Settings, messages: Iterable[Message]) -> None:
         self._producer = Producer(
@@ -137,7 +137,7 @@ class HiddenInput:
         self.ends = end_offsets(settings, STOCKS_TOPIC, isolation="read_uncommitted")
 
     def show(self) -> None:
-        """Commit it: from now on readers see it."""
+        """Commit the transaction, so that readers see its messages."""
         self._producer.commit_transaction(60)
 
     def _produce(self, topic: str, message: Message) -> None:
@@ -150,7 +150,7 @@ class HiddenInput:
 
 
 def run(settings: Settings, guarantee: str, workers: int, trades: int) -> Run:
-    """`workers` through a fresh copy of the input; their candles are checked."""
+    """Run `workers` on a fresh copy of the input, and check their candles."""
     ensure_topics(settings)
     workload, prints = Workload(trades, [1]), Prints()
     hidden = HiddenInput(settings, prints.noted(workload))
@@ -194,7 +194,7 @@ def _check(settings: Settings, prints: Prints) -> None:
 
 
 def figures(runs: dict[tuple[str, int], list[Run]], trades: int) -> list[dict[str, Any]]:
-    """By guarantee and workers."""
+    """Return the figures by guarantee and number of workers."""
     return [
         {
             "guarantee": guarantee,
@@ -209,7 +209,7 @@ def figures(runs: dict[tuple[str, int], list[Run]], trades: int) -> list[dict[st
 
 
 def table(found: list[dict[str, Any]]) -> list[list[str]]:
-    """Rows for `COLUMNS`; ratios are between medians."""
+    """Return rows for `COLUMNS`; ratios are between medians."""
     item = {each["guarantee"]: each for each in found if each["workers"] == 1}
 
     def ratio(each: dict[str, Any], name: str) -> str:
@@ -232,7 +232,7 @@ def table(found: list[dict[str, Any]]) -> list[list[str]]:
 
 
 def attainable(found: list[dict[str, Any]]) -> str:
-    """How many times one worker two could be, were the machine's cores never idle."""
+    """Describe how much faster two workers could be if the machine's cores were never idle."""
     ratios = []
     for item, two in zip(found[::2], found[1::2], strict=True):
         cpu_s = item["cpu_s_a_million"]["median"] + two["kafka_cpu_s_a_million"]["median"]

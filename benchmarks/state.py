@@ -62,7 +62,7 @@ class Held(NamedTuple):
 
 
 def many(symbols: int, minute: int) -> Iterator[Message]:
-    """A message of four trades of each symbol in one minute."""
+    """Yield a message with four trades for each symbol in one minute."""
     for number in range(symbols):
         at = BASE + minute * MINUTE + number * MINUTE // symbols
         trades = [
@@ -73,7 +73,7 @@ def many(symbols: int, minute: int) -> Iterator[Message]:
 
 
 def busy(minute: int) -> Iterator[Message]:
-    """A minute of one busy symbol."""
+    """Yield a minute of one busy symbol."""
     for number in range(BUSY_TRADES // A_MESSAGE):
         at = BASE + minute * MINUTE + number * MINUTE * A_MESSAGE // BUSY_TRADES
         trades = [
@@ -86,7 +86,7 @@ def busy(minute: int) -> Iterator[Message]:
 def over_time(
     settings: Settings, minutes: int, minute_of: Callable[[int], Iterator[Message]]
 ) -> list[Held]:
-    """What a worker holds after each sixth of `minutes` of event time."""
+    """Return what a worker holds after each sixth of `minutes` of event time."""
     ensure_topics(settings)
     found = []
     with running(settings, "candles", log=settings.tickhouse_data_dir / "log") as process:
@@ -105,7 +105,7 @@ def disk_bytes(settings: Settings) -> int:
 
 
 def start_s(settings: Settings, first: Message) -> float:
-    """From the start of a worker to its first commit."""
+    """Return the seconds from the start of a worker to its first commit."""
     send_messages(settings, STOCKS_TOPIC, [first])
     began = time.perf_counter()
     with running(settings, "candles", log=settings.tickhouse_data_dir / "log"):
@@ -114,7 +114,7 @@ def start_s(settings: Settings, first: Message) -> float:
 
 
 def drain(settings: Settings, minutes: int) -> None:
-    """Give Kafka the minute and a half that it takes to compact what a replay wrote quickly."""
+    """Give Kafka the minute and a half it needs to compact what a replay wrote quickly."""
     time.sleep(65)
     with running(settings, "candles", log=settings.tickhouse_data_dir / "log"):
         send_messages(settings, STOCKS_TOPIC, many(100, minutes))  # closes the changelogs' segments
@@ -123,7 +123,7 @@ def drain(settings: Settings, minutes: int) -> None:
 
 
 def starts(settings: Settings, tiny: Settings, count: int, minutes: int) -> dict[str, list[float]]:
-    """Seconds of starts, interleaved: next to no state, state on disk, state folder wiped."""
+    """Return seconds of starts, interleaved: almost no state, state on disk, state folder wiped."""
     found: dict[str, list[float]] = {"none": [], "disk": [], "wiped": []}
     ensure_topics(tiny)
     for number in range(count + 1):
@@ -132,7 +132,7 @@ def starts(settings: Settings, tiny: Settings, count: int, minutes: int) -> dict
         none, disk = start_s(tiny, last), start_s(settings, last)
         shutil.rmtree(settings.state_dir / CANDLES_GROUP)
         wiped = start_s(settings, last)
-        if number:  # the first makes the topics
+        if number:  # the first start creates the topics
             for kind, took in (("none", none), ("disk", disk), ("wiped", wiped)):
                 found[kind].append(took)
         print(f"starts: {none:.1f} {disk:.1f} {wiped:.1f} s", file=sys.stderr)

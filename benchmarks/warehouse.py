@@ -1,8 +1,7 @@
-"""Cost of a minute's build and of publishing, over a warehouse with a long history.
+"""Measure the cost of a minute's build and of publishing, in a warehouse with a long history.
 
 RAW is filled by SQL, then built in passes, as `tickhouse load --rebuild` does. Each measured minute
-is built by a process of its own, so that its CPU time and its largest memory are those of one
-build.
+is built by a separate process, so that its CPU time and peak memory are those of one build.
 """
 
 from __future__ import annotations
@@ -149,7 +148,7 @@ class History:
         self._load = 0
 
     def fill(self, days: int, trades: int) -> None:
-        """Load `days` weekdays, the last but for its last hour, with `trades` trades in all."""
+        """Load `days` weekdays, the last without its last hour, with `trades` trades in total."""
         with self._open() as db:
             for day, until in _session_dates(db, days):
                 self._insert(db, day, 0, until, trades // days)
@@ -167,7 +166,7 @@ class History:
                 db.execute(_SILVER_TRADES, given)
 
     def minute(self, trades: int) -> None:
-        """Load the next minute of the last day, after those that `fill` and this loaded."""
+        """Load the next minute of the last day, after those that `fill` and this method loaded."""
         with self._open() as db:
             self._load = db.execute("select max(load_id) from RAW.LOAD_LEDGER").fetchall()[0][0]
             first = SESSION_MINUTES - 61 + self._load
@@ -199,7 +198,7 @@ class History:
 
 
 def _session_dates(db: Any, days: int) -> list[tuple[str, int]]:
-    """The last `days` weekdays, each with its number of minutes; the last lacks its last hour."""
+    """Return the last `days` weekdays and their numbers of minutes; the last lacks an hour."""
     query = (
         "select day::date::varchar from range("
         "?::date - interval 3 year, ?::date + interval 1 day, interval 1 day) days(day) "
@@ -210,7 +209,7 @@ def _session_dates(db: Any, days: int) -> list[tuple[str, int]]:
 
 
 def measured(settings: Settings, step: str) -> dict[str, float]:
-    """Run `step` in a process of its own; return its figures and its cost."""
+    """Run `step` in a separate process; return its figures and its cost."""
     code = f"from benchmarks.warehouse import {step}; {step}({str(settings.tickhouse_data_dir)!r})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     if done.returncode != 0:
@@ -240,7 +239,7 @@ def build_once(folder: str, *, rebuild: bool = False) -> None:
 
 
 def publish_once(folder: str) -> None:
-    """Write the tables that readers open, as the last minute did and anew, and print the costs."""
+    """Write the tables that readers open, incrementally and from scratch; print the costs."""
     settings = settings_in(Path(folder))
     before_last, _ = sorted(published.folder(settings).glob("gold-*.duckdb"))
     with duckdb.connect(str(settings.warehouse_path), config={"memory_limit": "1GB"}) as db:
@@ -256,7 +255,7 @@ def publish_once(folder: str) -> None:
 
 
 def query_once(folder: str) -> None:
-    """Run each query of gold in the warehouse, the second time timed, and print the seconds."""
+    """Run each query of gold in the warehouse, measure the second run, and print the seconds."""
     settings = settings_in(Path(folder))
     took = {}
     with duckdb.connect(str(settings.warehouse_path), read_only=True) as db:
@@ -269,7 +268,7 @@ def query_once(folder: str) -> None:
 
 
 def report_once(folder: str) -> None:
-    """Answer each visual of the report from gold, the second time timed, and print CPU seconds."""
+    """Answer each visual of the report from gold, measure the second run, and print CPU seconds."""
     settings = settings_in(Path(folder))
     took = {}
     with duckdb.connect(str(settings.warehouse_path), read_only=True) as db:
@@ -283,7 +282,7 @@ def report_once(folder: str) -> None:
 
 
 def settings_in(folder: Path) -> Settings:
-    """Settings of a warehouse in `folder`."""
+    """Return the settings of a warehouse in `folder`."""
     return Settings(
         _env_file=None,  # type: ignore[call-arg]
         tickhouse_feed="replay",
@@ -300,7 +299,7 @@ def measure(history: History, given: argparse.Namespace, trades: int) -> tuple[l
         history.minute(rate)
         cost = measured(settings, "build_once")
         print(f"minute {number}: {cost}", file=sys.stderr)
-        builds += [cost] if number else []  # the first parses the dbt project
+        builds += [cost] if number else []  # the first build parses the dbt project
     publishing = measured(settings, "publish_once")
     queries = measured(settings, "query_once")
     visuals = measured(settings, "report_once")
