@@ -16,6 +16,8 @@ from app.warehouse.sql import text_literal
 STAGE = "RAW.LANDING"
 MAX_FILES = 1_000
 """COPY INTO takes up to this many names in FILES."""
+UNQUOTABLE = "'\\*?"
+"""Characters that a path of PUT cannot have: they end or escape its quotes, or are wildcards."""
 NOTHING_DONE = "0 files processed"
 
 
@@ -67,7 +69,15 @@ def write_files(
 
 
 def put_statement(database: str, run: str, dataset: str, folder: Path) -> str:
-    """PUT every file of a dataset with one statement."""
+    """PUT every file of a dataset with one statement.
+
+    :raises WarehouseError: PUT would not find the folder under its name.
+    """
+    if found := set(UNQUOTABLE) & set(folder.as_posix()):
+        raise WarehouseError(
+            f"Snowflake's PUT cannot name the folder {folder}, as its path has "
+            f"{' and '.join(found)}. Set TMPDIR to another folder for temporary files."
+        )
     return (
         f"put 'file://{folder.as_posix()}/{dataset}/*.parquet' "
         f"'@{database}.{STAGE}/{run}/{dataset}' auto_compress = false overwrite = false"
