@@ -12,6 +12,9 @@ import pyarrow.types as pt
 
 from app.lake import ADDED, DATASETS, RENAMED
 
+MOMENT = "datetime"
+"""The type of a UTC time: DuckDB's TIMESTAMP, and Snowflake's TIMESTAMP_NTZ. Which type Snowflake's
+`timestamp` is depends on the session that creates the table (TIMESTAMP_TYPE_MAPPING)."""
 LOAD_LEDGER = {
     "object_key": "varchar",
     "dataset": "varchar",
@@ -25,12 +28,12 @@ LOAD_LEDGER = {
     "status": "varchar",  # loaded, rejected
     "reason": "varchar",  # why it was rejected
     "load_id": "bigint",
-    "loaded_at": "timestamp",
+    "loaded_at": MOMENT,
 }
 BUILD_LEDGER = {
     "load_id": "bigint",
-    "started_at": "timestamp",
-    "finished_at": "timestamp",
+    "started_at": MOMENT,
+    "finished_at": MOMENT,
     "status": "varchar",  # built, failed
     "project": "varchar",
     "detail": "varchar",
@@ -74,7 +77,7 @@ where finished_at > coalesce(
 )
 order by finished_at
 """
-LOAD_COLUMNS = {"_object": "varchar", "_load_id": "bigint", "_loaded_at": "timestamp"}
+LOAD_COLUMNS = {"_object": "varchar", "_load_id": "bigint", "_loaded_at": MOMENT}
 """Columns that the load adds to each row."""
 
 
@@ -88,7 +91,7 @@ def column_type(kind: pa.DataType) -> str:
     if pt.is_decimal(kind):
         return f"decimal({kind.precision}, {kind.scale})"
     if pt.is_timestamp(kind):
-        return "timestamp"
+        return MOMENT
     if pt.is_string(kind):
         return "varchar"
     if pt.is_int32(kind):

@@ -1,13 +1,31 @@
-"""Which folders a load can PUT from."""
+"""What `tickhouse warehouse init` sends, and which folders a load can PUT from."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
+from app.settings import Settings
 from app.warehouse.interface import WarehouseError
+from app.warehouse.snowflake_setup import init
 from app.warehouse.snowflake_stage import put_statement
+
+
+def on_snowflake(**given: object) -> Settings:
+    return Settings(_env_file=None, warehouse="snowflake", **given)
+
+
+def test_types_of_times_do_not_depend_on_the_session_that_creates_a_table(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """An administrator may run what is printed, with another TIMESTAMP_TYPE_MAPPING."""
+    init(on_snowflake(), dry_run=True)
+    printed = capsys.readouterr().out
+
+    assert re.search(r"RAW\.TRADES \(.*\btrade_time datetime\b", printed)
+    assert re.findall(r"\w+ timestamp\b", printed) == []
 
 
 @pytest.mark.parametrize("folder", ["/tmp/it's", "/tmp/a\\b", "/tmp/a*", "/tmp/a?"])
