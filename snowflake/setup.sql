@@ -35,10 +35,12 @@ grant usage on database STOCKS to role TICKHOUSE_LOADER;
 grant usage on database STOCKS to role TICKHOUSE_TRANSFORMER;
 grant usage on database STOCKS to role TICKHOUSE_REPORTER;
 
--- The loader adds rows to RAW, and replaces a rejected object's row of the ledger.
+-- The loader adds rows to RAW, and replaces a rejected object's row of the ledger. It reads the view
+-- of rejected objects, which each `init` replaces: a replaced view gets the grants on future views.
 grant usage on schema STOCKS.RAW to role TICKHOUSE_LOADER;
 grant insert, select, delete on all tables in schema STOCKS.RAW to role TICKHOUSE_LOADER;
 grant insert, select, delete on future tables in schema STOCKS.RAW to role TICKHOUSE_LOADER;
+grant select on future views in schema STOCKS.RAW to role TICKHOUSE_LOADER;
 grant read on stage STOCKS.RAW.LANDING to role TICKHOUSE_LOADER;
 grant write on stage STOCKS.RAW.LANDING to role TICKHOUSE_LOADER;
 

@@ -43,7 +43,8 @@ REJECTED_OBJECTS = (
     "select object_key, dataset, etag, size_bytes, reason, loaded_at as rejected_at, "
     f"'{RETRY_COMMAND}' as retry_command from RAW.LOAD_LEDGER where status = 'rejected'"
 )
-"""The quarantine of objects: view RAW.REJECTED_OBJECTS."""
+"""Query of the view that lists the quarantine of objects."""
+REJECTED_VIEW = "RAW.REJECTED_OBJECTS"
 SESSION_DATES = """
 select cast(day as varchar), sum(row_count) from (
     select try_cast(session_date as date) as day, count(*) as row_count from RAW.TRADES group by 1
@@ -123,7 +124,7 @@ def table_statements(more: dict[str, str]) -> list[str]:
     return [
         *(_create(*table) for table in tables.items()),
         *(_add(dataset, name) for dataset, names in ADDED.items() for name in names),
-        f"create or replace view RAW.REJECTED_OBJECTS as {REJECTED_OBJECTS}",
+        f"create or replace view {REJECTED_VIEW} as {REJECTED_OBJECTS}",
     ]
 
 

@@ -14,7 +14,7 @@ from app.errors import TickhouseError
 from app.lake import incarnation_note_key
 from app.settings import Settings
 from app.warehouse.interface import WarehouseError
-from app.warehouse.raw import table_statements
+from app.warehouse.raw import REJECTED_VIEW, table_statements
 from app.warehouse.snowflake_connection import connect, explained
 from app.warehouse.snowflake_external import STAGE as LAKE_STAGE
 from app.warehouse.snowflake_stage import STAGE, STAGED_COLUMNS
@@ -124,6 +124,9 @@ def _problems(settings: Settings) -> Iterator[str]:
                 f"The table {database}.{table}": f"select * from {database}.{table} limit 0"
                 for table in _tables()
             },
+            f"The view {database}.{REJECTED_VIEW}": (
+                f"select object_key from {database}.{REJECTED_VIEW} limit 1"
+            ),
         },
         settings.snowflake_transformer_role: {
             f"The schema {database}.{schema}": f"show tables in schema {database}.{schema} limit 1"
