@@ -118,6 +118,7 @@ class Settings(BaseSettings):
     snowflake_password: SecretStr | None = None
     snowflake_database: str | None = Field(None, pattern=IDENTIFIER)
     snowflake_warehouse: str = Field("TICKHOUSE", pattern=IDENTIFIER)
+    snowflake_monthly_credits: int = Field(820, ge=1, le=1_000_000)
     snowflake_loader_role: str = Field("TICKHOUSE_LOADER", pattern=IDENTIFIER)
     snowflake_transformer_role: str = Field("TICKHOUSE_TRANSFORMER", pattern=IDENTIFIER)
     snowflake_reporter_role: str = Field("TICKHOUSE_REPORTER", pattern=IDENTIFIER)

@@ -1,14 +1,16 @@
 -- Everything that Tickhouse needs in a Snowflake account. `tickhouse warehouse init` runs it, and
 -- `tickhouse warehouse init --dry-run` prints it with the names of your settings. Running it again
--- changes nothing that is there. It needs ACCOUNTADMIN, once: no role below can create anything
+-- changes nothing that is there but the monitor's quota. It needs ACCOUNTADMIN, once: no role below can create anything
 -- outside its own schemas.
 
 use role ACCOUNTADMIN;
 
--- A budget: the monitor suspends the warehouse when the month's credits are used up.
+-- A budget: the monitor suspends the warehouse when the month's credits are used up. The number is
+-- SNOWFLAKE_MONTHLY_CREDITS.
 create resource monitor if not exists TICKHOUSE_MONITOR with
-    credit_quota = 100 frequency = monthly start_timestamp = immediately
+    credit_quota = 820 frequency = monthly start_timestamp = immediately
     triggers on 80 percent do notify on 100 percent do suspend on 110 percent do suspend_immediate;
+alter resource monitor TICKHOUSE_MONITOR set credit_quota = 820;
 
 -- It resumes with the first statement and suspends after a minute without one.
 create warehouse if not exists TICKHOUSE with

@@ -54,6 +54,8 @@ HTTP_ERRORS = frozenset(
 derive from `Error` alone. By name, because importing them from version 5, which raises
 OperationalError instead, warns that they are deprecated."""
 
+QUOTA_USED_UP = 90073
+"""A resource monitor has suspended the warehouse."""
 LOGIN_REJECTED = frozenset({250002, 251005, 251006, 390100, 390144, 394300, 394400})
 
 
@@ -177,6 +179,12 @@ def explained(settings: Settings, error: Exception, what: str) -> TickhouseError
     """The error as a sentence: what failed, why, and what to do."""
     reason = first_line(error)
     account = f"{what} (account {settings.snowflake_account}, user {settings.snowflake_user})"
+    if is_quota_used_up(error):
+        return WarehouseError(
+            f"{account}: {reason} The warehouse resumes with the next month, or once it has more "
+            "credits: raise SNOWFLAKE_MONTHLY_CREDITS and run `tickhouse warehouse init`. A longer "
+            "WAREHOUSE_LOAD_MINUTES and WAREHOUSE_BUILD_MINUTES use fewer."
+        )
     if is_retryable(error) and errno(error) not in LOGIN_REJECTED:
         return SnowflakeUnavailable(
             f"{account}: {reason} Try again; if it continues, look at the account's status."
@@ -193,6 +201,11 @@ def is_retryable(error: Exception) -> bool:
         return False
     is_transient = isinstance(error, errors.OperationalError) or errno(error) in RETRYABLE
     return is_transient or type(error).__name__ in HTTP_ERRORS
+
+
+def is_quota_used_up(error: Exception) -> bool:
+    """Whether a resource monitor has suspended the warehouse."""
+    return errno(error) == QUOTA_USED_UP or "has exceeded its quota" in str(error)
 
 
 def errno(error: Exception) -> int:

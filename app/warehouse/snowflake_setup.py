@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 from snowflake.connector import DictCursor
 
@@ -15,7 +16,7 @@ from app.lake import incarnation_note_key
 from app.settings import Settings
 from app.warehouse.interface import WarehouseError
 from app.warehouse.raw import REJECTED_VIEW, table_statements
-from app.warehouse.snowflake_connection import connect, explained
+from app.warehouse.snowflake_connection import connect, explained, first_line, is_quota_used_up
 from app.warehouse.snowflake_external import STAGE as LAKE_STAGE
 from app.warehouse.snowflake_stage import STAGE, STAGED_COLUMNS
 
@@ -34,6 +35,8 @@ NAMES = {
     "arn:aws:iam::123456789012:role/tickhouse-lake": "snowflake_storage_role_arn",
 }
 """Settings by the names of their defaults, or examples, in setup.sql and external_stage.sql."""
+COMPUTED = "select count(*) from table(generator(rowcount => 1))"
+"""A query that needs a warehouse and no object."""
 
 
 def init_statements(settings: Settings) -> list[str]:
@@ -68,6 +71,8 @@ def setup_statements(settings: Settings) -> list[str]:
 
     names = "|".join(map(re.escape, NAMES))
     text = re.sub(rf"(?<![\w-])(?:{names})(?![\w-])", named, "\n".join(lines))
+    quota = f"credit_quota = {settings.snowflake_monthly_credits}"
+    text = re.sub(r"credit_quota = \d+", quota, text)
     return [part.strip() for part in text.split(";\n") if part.strip(" \n;")]
 
 
@@ -143,6 +148,7 @@ def _problems(settings: Settings) -> Iterator[str]:
             yield f"As {role}: {error}"
             continue
         try:
+            yield from _problems_of_warehouse(settings, role, connection)
             for thing, statement in statements.items():
                 try:
                     connection.cursor().execute(statement)
@@ -153,6 +159,20 @@ def _problems(settings: Settings) -> Iterator[str]:
             connection.close()
     if is_external:
         yield from _problems_of_lake(settings)
+
+
+def _problems_of_warehouse(settings: Settings, role: str, connection: Any) -> Iterator[str]:
+    """Whether the warehouse computes for the role; it resumes for this."""
+    try:
+        connection.cursor().execute(COMPUTED)
+    except Exception as error:
+        if is_quota_used_up(error):
+            yield str(explained(settings, error, f"The warehouse cannot be used by {role}"))
+        else:
+            yield (
+                f"The warehouse {settings.snowflake_warehouse} is missing, or {role} may not use "
+                f"it: {first_line(error)}"
+            )
 
 
 def _problems_of_lake(settings: Settings) -> Iterator[str]:

@@ -274,6 +274,15 @@ def test_a_request_that_was_repeated_in_vain_is_retried(status: int) -> None:
     )
 
 
+def test_a_quota_that_is_used_up_is_a_sentence() -> None:
+    message = "Warehouse 'W' cannot be resumed because resource monitor 'M' has exceeded its quota."
+    error = errors.ProgrammingError(msg=message, errno=90073)
+    sentence = str(explained(on_snowflake(), error, "Load 7 failed"))
+
+    assert message in sentence
+    assert "raise SNOWFLAKE_MONTHLY_CREDITS and run `tickhouse warehouse init`" in sentence
+
+
 @pytest.mark.parametrize(
     ("error", "is_retried"),
     [

@@ -9,8 +9,10 @@ import pytest
 
 from app.settings import Settings
 from app.warehouse.interface import WarehouseError
-from app.warehouse.snowflake_setup import init
+from app.warehouse.snowflake_setup import SETUP, init, setup_statements
 from app.warehouse.snowflake_stage import put_statement
+
+DOCS = SETUP.parents[1] / "docs" / "snowflake.md"
 
 
 def on_snowflake(**given: object) -> Settings:
@@ -26,6 +28,30 @@ def test_types_of_times_do_not_depend_on_the_session_that_creates_a_table(
 
     assert re.search(r"RAW\.TRADES \(.*\btrade_time datetime\b", printed)
     assert re.findall(r"\w+ timestamp\b", printed) == []
+
+
+def test_defaults_give_setup_sql_as_it_is() -> None:
+    lines = [line for line in SETUP.read_text().splitlines() if not line.startswith("--")]
+
+    assert ";\n".join(setup_statements(on_snowflake())) in re.sub(r";\n+", ";\n", "\n".join(lines))
+
+
+def test_init_sets_the_quota_of_a_month_also_of_an_existing_monitor() -> None:
+    statements = setup_statements(on_snowflake(snowflake_monthly_credits=92))
+    (created,) = (s for s in statements if s.startswith("create resource monitor"))
+
+    assert " credit_quota = 92 " in created
+    assert "alter resource monitor TICKHOUSE_MONITOR set credit_quota = 92" in statements
+
+
+def test_the_default_quota_lasts_a_month_of_the_default_cadence() -> None:
+    """By the table of docs/snowflake.md."""
+    settings = on_snowflake()
+    found = re.search(r"^\| 1 minute \|.*\| (\d+) \|$", DOCS.read_text(), re.MULTILINE)
+
+    assert found is not None
+    assert (settings.warehouse_load_minutes, settings.warehouse_build_minutes) == (1, 1)
+    assert settings.snowflake_monthly_credits >= 31 * int(found[1])
 
 
 @pytest.mark.parametrize("folder", ["/tmp/it's", "/tmp/a\\b", "/tmp/a*", "/tmp/a?"])
