@@ -147,6 +147,12 @@ class LiveCandles:
             series = self._stores[interval].series(symbol)
             return (series.since(version), series.version) if series else ([], version)
 
+    def holds_since(self, symbol: str, version: int, interval: Interval = "1m") -> bool:
+        """Whether every bar of `symbol` that changed after `version` is held."""
+        with self._lock:
+            series = self._stores[interval].series(symbol)
+            return series.evicted <= version <= series.version if series else version == 0
+
     def forming(self, symbol: str, interval: Interval) -> Bar | None:
         """The open bar of a longer interval, with the minutes that are not final yet."""
         with self._lock:

@@ -25,6 +25,8 @@ class BarSeries:
         """Version of each bar's last change; the newest change comes last."""
         self._day_cache: tuple[tuple[int, int], DayTotals | None] | None = None
         self.version = 0
+        self.evicted = 0
+        """Version of the newest change that is no longer held."""
 
     def __len__(self) -> int:
         return len(self._starts)
@@ -45,7 +47,8 @@ class BarSeries:
         self._changed[bar.start] = self.version = version
         if len(self._starts) > self._capacity:
             oldest = self._starts.pop(0)
-            del self._bars[oldest], self._changed[oldest]
+            del self._bars[oldest]
+            self.evicted = max(self.evicted, self._changed.pop(oldest))
         return True
 
     def newest(self, limit: int) -> list[Bar]:
@@ -53,7 +56,9 @@ class BarSeries:
         return [self._bars[start][0] for start in self._starts[-limit:]]
 
     def since(self, version: int) -> list[Bar]:
-        """The bars that changed after `version`, oldest first."""
+        """The bars that changed after `version`, oldest first; some are missing if it is older than
+        `evicted`.
+        """
         starts = []
         for start, changed in reversed(self._changed.items()):
             if changed <= version:

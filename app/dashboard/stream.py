@@ -2,13 +2,15 @@
 
 A stream has no queue. It keeps the version it last sent and gets what is newer from its channel, so
 a slow client gets fewer updates, not a backlog. The version is also the event's id: a client that
-reconnects with Last-Event-ID gets what has changed since, without a snapshot.
+reconnects with Last-Event-ID gets what has changed since, without a snapshot. A client that was
+away or slow for so long that some of those changes are no longer held gets another snapshot.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
+from functools import partial
 
 from app.contracts import Interval
 from app.dashboard.broadcast import Broadcaster, Heartbeat, event, event_id
@@ -35,26 +37,22 @@ async def stream(
     """
     with broadcaster.watch(symbol, interval) as channel:
         yield f"retry: {RETRY_MS}\n\n".encode()
+        holds_since = partial(broadcaster.page.live.holds_since, symbol, interval=interval)
         resumed = resumed_version(broadcaster.server_id, last_event_id)
         version, step, heartbeat = resumed or 0, -1, Heartbeat()
         if resumed is None:
             step = channel.step
-            candles, has_older, version = await asyncio.to_thread(
-                newest_candles, broadcaster.page, symbol, interval
-            )
-            snapshot = {
-                "symbol": symbol,
-                "interval": interval,
-                "candles": candles,
-                "has_older": has_older,
-            }
-            yield event("snapshot", snapshot, event_id(broadcaster.server_id, version))
+            first, version = await _snapshot(broadcaster, symbol, interval)
+            yield first
         while not channel.task.done():
             next_step = channel.next_step()
             due = b""
             if channel.step != step:
                 step = channel.step
-                due, version = channel.update(version)
+                if holds_since(version):
+                    due, version = channel.update(version)
+                else:
+                    due, version = await _snapshot(broadcaster, symbol, interval)
             if channel.heartbeat is not heartbeat:
                 is_same = channel.heartbeat.summary is heartbeat.summary
                 heartbeat = channel.heartbeat
@@ -64,6 +62,15 @@ async def stream(
             await next_step.wait()
         if not channel.task.cancelled():
             await channel.task
+
+
+async def _snapshot(broadcaster: Broadcaster, symbol: str, interval: Interval) -> tuple[bytes, int]:
+    """The event with the candles a view begins with, and their version."""
+    candles, has_older, version = await asyncio.to_thread(
+        newest_candles, broadcaster.page, symbol, interval
+    )
+    snapshot = {"symbol": symbol, "interval": interval, "candles": candles, "has_older": has_older}
+    return event("snapshot", snapshot, event_id(broadcaster.server_id, version)), version
 
 
 def newest_candles(

@@ -17,6 +17,7 @@ from app.dashboard.broadcast import Broadcaster
 from app.dashboard.gold import GoldReader
 from app.dashboard.live import LiveCandles, TopicRecord
 from app.dashboard.page import Page
+from app.dashboard.store import CandleStore
 from app.dashboard.stream import stream
 from app.settings import Settings
 from tests.candle_maker import MINUTE, START, partial
@@ -134,6 +135,38 @@ def test_a_client_that_reconnects_gets_what_has_changed_since_its_last_event(
             assert b"event: snapshot\n" in await anext(fresh)
 
     asyncio.run(run())
+
+
+def test_a_client_whose_changes_are_no_longer_held_gets_a_snapshot(tmp_path: Path) -> None:
+    """Without one a hole would stay: also in a stream that is read too slowly."""
+
+    async def run() -> None:
+        settings = Settings(_env_file=None, tickhouse_data_dir=tmp_path, tickhouse_feed="replay")
+        live = LiveCandles("replay", (LIVE_TOPIC,), {"1m": CandleStore(capacity=2)})
+        broadcaster = Broadcaster(Page(settings, live, GoldReader(settings), lambda: START))
+        live.on_change(broadcaster.notify)
+
+        def resume(version: int) -> Events:
+            return stream(broadcaster, "AAPL", last_event_id=f"{broadcaster.server_id}-{version}")
+
+        for minute in range(4):  # versions 1 to 4, of which 3 and 4 are held
+            live.apply(LIVE_TOPIC, [record_of(minute)])
+        update = await next_event(slow := resume(2), "candles")
+        assert [found["start"] for found in update["candles"]] == minutes(2, 3)
+        for lost in (1, 5):  # 5 was never sent
+            snapshot = await next_event(resume(lost), "snapshot")
+            assert [found["start"] for found in snapshot["candles"]] == minutes(2, 3)
+
+        for minute in range(4, 7):
+            live.apply(LIVE_TOPIC, [record_of(minute)])
+        snapshot = await next_event(slow, "snapshot")
+        assert [found["start"] for found in snapshot["candles"]] == minutes(5, 6)
+
+    asyncio.run(asyncio.wait_for(run(), 60))
+
+
+def minutes(*numbers: int) -> list[int]:
+    return [START + number * MINUTE for number in numbers]
 
 
 def test_a_change_is_read_and_encoded_once_for_all_who_watch_it(
