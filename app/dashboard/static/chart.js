@@ -91,13 +91,15 @@ export class CandleChart {
    * @param {{has_older: boolean, keepView?: boolean}} options whether there are older ones; `keepView`: the chart already shows the symbol and interval
    */
   show(candles, { has_older, keepView = false }) {
-    if (!keepView) {
-      this.#hasOlder = has_older;
-      this.#earlier.clear();
-    }
-    const older = keepView && candles.length ? [...this.#candles.values()].filter(({ start }) => start < candles[0].start) : [];
+    if (keepView && candles.length === 0) return; // a server that has just started has not read any yet
+    const newest = this.last();
+    const meets = keepView && newest !== undefined && candles[0].start <= newest.end;
+    // without those that end before the first of `candles` begins: no event would fill the hole
+    const older = meets ? [...this.#candles.values()].filter(({ start }) => start < candles[0].start) : [];
+    if (older.length === 0) this.#hasOlder = has_older;
+    if (!meets) this.#earlier.clear();
     this.#candles = byStart([...older, ...candles]);
-    if (keepView) return this.navigation.keepTimes(() => this.#redraw());
+    if (meets) return this.navigation.keepTimes(() => this.#redraw());
     this.#redraw();
     this.navigation.showFirst();
   }

@@ -1,0 +1,106 @@
+"""The chart without its server, in Chromium: the candles it holds, and where its view is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from app.dashboard.routes import STATIC
+from tests.candle_maker import MINUTE, START
+
+HTML = """<!doctype html>
+<link rel="stylesheet" href="/static/tokens.css">
+<script src="/static/vendor/lightweight-charts.standalone.production.js"></script>
+<div id="chart" style="width: 800px; height: 400px"></div>
+<div id="legend"></div>
+<button id="latest"></button>
+"""
+MAKE_CHART = """async () => {
+    const { CandleChart } = await import("/static/chart.js");
+    window.chart = new CandleChart(...["chart", "legend", "latest"].map((id) => window[id]));
+    chart.setView({ interval: "1m", style: "candles", overlays: [], zone: "UTC" });
+}"""
+
+
+class Chart:
+    """A chart in a tab."""
+
+    def __init__(self, tab: Any) -> None:
+        self.tab = tab
+
+    def run(self, script: str, argument: Any = None) -> Any:
+        return self.tab.evaluate(script, argument)
+
+    def show(self, *minutes: int, has_older: bool = False, keep_view: bool = False) -> None:
+        options = {"has_older": has_older, "keepView": keep_view}
+        self.run("([given, options]) => chart.show(given, options)", [candles(*minutes), options])
+
+    def minutes(self) -> list[int]:
+        """The minutes of its candles."""
+        starts = self.run("chart.newest(Infinity).map(({ start }) => start)")
+        return [(start - START) // MINUTE for start in starts]
+
+    def in_view(self) -> list[int]:
+        """The first and the last minute in view."""
+        seen = self.run("chart.plot.chart.timeScale().getVisibleRange()")
+        return [(seen[end] * 1000 - START) // MINUTE for end in ("from", "to")]
+
+
+@pytest.fixture
+def chart(browser: Any) -> Iterator[Chart]:
+    tab = browser.new_page()
+    errors: list[str] = []
+    tab.on("pageerror", lambda error: errors.append(str(error)))
+    tab.route("http://page.test/", lambda route: route.fulfill(body=HTML, content_type="text/html"))
+    tab.route("**/static/**", lambda route: route.fulfill(path=STATIC / path_of(route)))
+    tab.goto("http://page.test/")
+    tab.evaluate(MAKE_CHART)
+    yield Chart(tab)
+    assert errors == []
+    tab.close()
+
+
+def path_of(route: Any) -> str:
+    return str(route.request.url).split("/static/")[1]
+
+
+def candles(*minutes: int) -> list[dict[str, Any]]:
+    prices = dict.fromkeys(("open", "high", "low", "close", "vwap"), 100.0)
+    own = {"volume": 1.0, "trade_count": 1, "covered_ms": MINUTE, "session": "continuous"}
+    state = {"status": "final", "revision": 0, "price_source": "last", "source": "live"}
+    return [
+        {"start": start, "end": start + MINUTE, "session_date": "2023-11-14"} | prices | own | state
+        for start in (START + minute * MINUTE for minute in minutes)
+    ]
+
+
+def test_a_snapshot_keeps_the_older_candles_that_it_meets(chart: Chart) -> None:
+    chart.show(*range(10))
+    chart.show(*range(8, 12), has_older=True, keep_view=True)
+    assert chart.minutes() == list(range(12))
+    chart.show(12, 13, has_older=True, keep_view=True)
+    assert chart.minutes() == list(range(14))
+
+
+def test_a_snapshot_after_a_hole_drops_the_older_candles_and_loads_them_again(
+    chart: Chart,
+) -> None:
+    chart.show(*range(200))
+    chart.run("given => { chart.loadOlder = async () => given; }", candles(*range(200, 300)))
+    chart.show(*range(300, 500), has_older=True, keep_view=True)
+    assert chart.minutes() == list(range(300, 500))
+    assert chart.in_view()[1] == 499
+    chart.run("chart.navigation.scale.setVisibleLogicalRange({ from: 0, to: 100 })")
+    chart.tab.wait_for_function("chart.newest(Infinity).length === 300")
+    assert chart.minutes() == list(range(200, 500))
+
+
+def test_an_empty_snapshot_leaves_the_chart_as_it_is(chart: Chart) -> None:
+    """A server that has just started has read no candle yet."""
+    chart.show(*range(10))
+    chart.show(keep_view=True)
+    assert chart.minutes() == list(range(10))
+    chart.show(*range(11), keep_view=True)
+    assert chart.minutes() == list(range(11))
