@@ -21,7 +21,11 @@ export class CandleChart {
   /** @type {import("./sessions.js").Slot[]} */
   #slots = [];
   #hasOlder = false;
-  #isLoading = false;
+  /** @type {Promise<boolean> | null} of older candles that are awaited */
+  #loading = null;
+  #begun = 0; // how many views
+  /** @type {number | null} the time in the past that `showTime` was last asked for */
+  #target = null;
   /** @type {number | null} the start of the candle under the crosshair */
   #pointed = null;
   /** @type {Set<number>} */
@@ -43,6 +47,7 @@ export class CandleChart {
     this.digits = 2;
     this.plot = new Plot(element, { interval: "1m", style: "candles", overlays: [], zone: undefined });
     this.navigation = new Navigation(this.plot.chart, element, latest, { count: () => this.#slots.length, loadOlder: () => this.#load() });
+    element.addEventListener("latest", () => { this.#target = null; });
     this.plot.chart.subscribeCrosshairMove(({ time }) => { // also after each frame
       const pointed = time ? Number(time) * 1000 : null;
       if (pointed === this.#pointed) return;
@@ -72,6 +77,8 @@ export class CandleChart {
   // Begins the view of another symbol or interval, without candles until `show`.
   /** @param {import("./plot.js").View} view */
   begin(view) {
+    this.#begun += 1;
+    this.#target = null;
     this.#candles.clear(); // at first: days drawn as minutes would be hundreds of thousands of slots
     this.setView(view);
     this.show([], { has_older: false });
@@ -136,10 +143,13 @@ export class CandleChart {
     return [...this.#candles.values()].slice(-count);
   }
 
-  // Moves the view to a time in the past, for which older candles are loaded.
+  // Moves the view to a time in the past, for which older candles are loaded. Of several calls, as
+  // while a range is dragged, the last one counts.
   /** @param {number} ms */
   async showTime(ms) {
-    while ((this.#first()?.start ?? ms) > ms && await this.#load());
+    this.#target = ms;
+    while (this.#target === ms && (this.#first()?.start ?? ms) > ms && await this.#load());
+    if (this.#target !== ms) return;
     const found = this.#slots.findIndex((slot) => slot.start > ms);
     this.navigation.showUntil(found < 0 ? this.#slots.length : found);
   }
@@ -183,15 +193,19 @@ export class CandleChart {
     }, FLASH_MS);
   }
 
-  // Adds older candles on the left; false: none.
-  async #load() {
+  // Adds older candles on the left; false: none. All who ask while they are awaited share the answer.
+  #load() {
+    this.#loading ??= this.#loadOlder().finally(() => { this.#loading = null; });
+    return this.#loading;
+  }
+
+  async #loadOlder() {
     const first = this.#first();
-    if (this.#isLoading || !this.#hasOlder || !first || !this.loadOlder) return false;
-    this.#isLoading = true;
-    const { interval } = this.view;
+    if (!this.#hasOlder || !first || !this.loadOlder) return false;
+    const begun = this.#begun;
     try {
       const older = await this.loadOlder(first.start);
-      if (interval !== this.view.interval || first !== this.#first()) return false;
+      if (begun !== this.#begun || first.start !== this.#first()?.start) return false;
       this.#hasOlder = older.length > 0;
       if (older.length === 0) return false;
       this.#candles = new Map([...byStart(older), ...this.#candles]);
@@ -199,8 +213,6 @@ export class CandleChart {
       return true;
     } catch {
       return false; // the server does not answer; the next move tries again
-    } finally {
-      this.#isLoading = false;
     }
   }
 

@@ -10,6 +10,8 @@ import pytest
 from app.dashboard.routes import STATIC
 from tests.candle_maker import MINUTE, START
 
+RIGHT_OF_TIME = 4
+"""minutes that are in view right of a time in the past that is shown"""
 HTML = """<!doctype html>
 <link rel="stylesheet" href="/static/tokens.css">
 <script src="/static/vendor/lightweight-charts.standalone.production.js"></script>
@@ -95,6 +97,23 @@ def test_a_snapshot_after_a_hole_drops_the_older_candles_and_loads_them_again(
     chart.run("chart.navigation.scale.setVisibleLogicalRange({ from: 0, to: 100 })")
     chart.tab.wait_for_function("chart.newest(Infinity).length === 300")
     assert chart.minutes() == list(range(200, 500))
+
+
+@pytest.mark.parametrize("last", [20, 120, 250])
+def test_of_several_times_asked_for_while_older_candles_are_loaded_the_last_is_shown(
+    chart: Chart, last: int
+) -> None:
+    """As while the range of a replay is dragged."""
+    chart.show(*range(200, 300), has_older=True)
+    chart.run(LOAD_LATER, [candles(*range(100, 200)), candles(*range(100))])
+    chart.run(SHOW_TIMES, [START + minute * MINUTE for minute in (50, 150, last)])
+    assert chart.in_view()[1] == last + RIGHT_OF_TIME
+
+
+LOAD_LATER = """pages => {
+    chart.loadOlder = () => new Promise((done) => setTimeout(() => done(pages.shift() ?? []), 50));
+}"""
+SHOW_TIMES = "times => Promise.all(times.map((ms) => chart.showTime(ms)))"
 
 
 def test_an_empty_snapshot_leaves_the_chart_as_it_is(chart: Chart) -> None:
