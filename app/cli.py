@@ -123,7 +123,7 @@ def load(
 
     run(
         _settings(writes=True),
-        build=build,
+        load_only=not build,
         full_refresh=full_refresh,
         rebuild=rebuild,
         retry_rejected=retry_rejected,

@@ -249,19 +249,17 @@ def data_tests(settings: Settings) -> DbtResult:
         return dbt_test(settings, keep_open=(lock,))
 
 
-_build = build
-
-
 def run(
     settings: Settings,
-    build: bool,
+    *,
+    load_only: bool = False,
     full_refresh: bool = False,
     retry_rejected: bool = False,
     rebuild: bool = False,
 ) -> None:
-    """Run `tickhouse load`: load, build if `build` is set, and print a report."""
+    """Run `tickhouse load`: load, build unless `load_only`, and print a report."""
     loaded = load(settings, retry_rejected=retry_rejected)
-    built = _build(settings, full_refresh=full_refresh, rebuild=rebuild) if build else None
+    built = None if load_only else build(settings, full_refresh=full_refresh, rebuild=rebuild)
     show(loaded, built, Console())
 
 

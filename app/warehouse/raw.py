@@ -34,7 +34,7 @@ BUILD_LEDGER = {
     "load_id": "bigint",
     "started_at": MOMENT,
     "finished_at": MOMENT,
-    "status": "varchar",  # built, failed
+    "status": "varchar",  # built, failed, rebuilding
     "project": "varchar",
     "detail": "varchar",
 }
