@@ -11,6 +11,8 @@ from pathlib import Path
 
 from rich.console import Console
 
+from app.errors import TickhouseError
+from app.folders import file_sentence
 from app.lake import ObjectKey
 from app.settings import Settings
 from app.warehouse import published
@@ -34,7 +36,6 @@ from app.warehouse.reports import BuildReport, LoadReport
 from app.warehouse.retention import require_complete_raw
 from app.warehouse.transform import (
     MIXED,
-    BuildFailed,
     DbtResult,
     Fingerprint,
     dbt_build,
@@ -153,7 +154,11 @@ def build(
     :param full_refresh: rebuild every table from RAW.
     :param rebuild: likewise, in passes of some session dates each.
     :param rows_per_pass: rows of RAW that a pass may have.
-    :raises BuildFailed: a model or a test failed; readers keep the gold of the last good build.
+    Whatever ends dbt or publishing is recorded with its reason as a failed build; readers keep the
+    gold of the last good one.
+
+    :raises BuildFailed: a model or a test failed.
+    :raises WarehouseError: gold cannot be published.
     :raises RawExpired: RAW lacks rows that a full refresh or a rebuild needs.
     """
     started, began = time.monotonic(), datetime.now(UTC)
@@ -176,7 +181,8 @@ def build(
         basis = None if full else basis_of(settings, last)
         if full:
             clear_basis(settings)
-        try:
+        attempt = Build(newest, began, began, "built", str(project), "")
+        with _failure_recorded(settings, attempt):
             done = dbt_build(
                 settings,
                 built_load=rebuilt if rebuilt is not None else last.load_id if last else 0,
@@ -184,10 +190,8 @@ def build(
                 full_refresh=full_refresh,
                 keep_open=(lock,),
             )
-        except BuildFailed as failure:
-            _record_failure(settings, newest, began, "failed", str(project), str(failure))
-            raise
-        path = _publish(settings, newest, began, str(project), done, basis)
+            detail = f"{done.models} models, {done.tests} tests"
+            path = _publish(settings, attempt._replace(detail=detail), basis)
     seconds = time.monotonic() - started
     return BuildReport(True, newest, full, done.models, done.tests, path, seconds, outdated)
 
@@ -219,12 +223,9 @@ def _rebuild(settings: Settings, rebuild: bool, rows_per_pass: int) -> int | Non
             clear_basis(settings)
             is_first = found.last is None
             dates_of_pass = todo[0].dates(is_first=is_first)
-            try:
+            now = datetime.now(UTC)
+            with _failure_recorded(settings, Build(load_id, now, now, "built", str(project), "")):
                 dbt_build_dates(settings, dates_of_pass, is_first=is_first, keep_open=(lock,))
-            except BuildFailed as failure:
-                now = datetime.now(UTC)
-                _record_failure(settings, load_id, now, "failed", str(project), str(failure))
-                raise
             with _open(settings) as warehouse:
                 _record_pass(warehouse, found, todo[0].last)
         left, total = sum(each.rows for each in todo[1:]), sum(rows for _, rows in dates)
@@ -286,30 +287,51 @@ def _open(settings: Settings) -> Iterator[Warehouse]:
         warehouse.close()
 
 
-def _publish(
-    settings: Settings,
-    load_id: int,
-    began: datetime,
-    project: str,
-    done: DbtResult,
-    basis: published.Basis | None,
-) -> Path:
+def _publish(settings: Settings, attempt: Build, basis: published.Basis | None) -> Path:
+    """Publish the gold that `attempt` built, and record its end; return the new file."""
     path = published.next_path(settings)
     with _open(settings) as warehouse:
         is_update = warehouse.publish(path, basis)
         published.point_to(path)
-        detail = f"{done.models} models, {done.tests} tests"
-        built = Build(load_id, began, datetime.now(UTC), "built", project, detail)
+        built = attempt._replace(finished_at=datetime.now(UTC))
         warehouse.record_build(built)
     record_basis(settings, path, built, is_update=is_update)
-    is_mixed = Fingerprint.parse(project).silver == MIXED
-    record_build(settings, BuildProgress(load_id, now_ms(), outdated=is_mixed))
+    is_mixed = Fingerprint.parse(built.project).silver == MIXED
+    record_build(settings, BuildProgress(built.load_id, now_ms(), outdated=is_mixed))
     return path
 
 
-def _record_failure(
-    settings: Settings, load_id: int, began: datetime, status: str, project: str, detail: str
-) -> None:
-    with _open(settings) as warehouse:
-        warehouse.record_build(Build(load_id, began, datetime.now(UTC), status, project, detail))
-    record_build(settings, BuildProgress(load_id, now_ms(), detail))
+@contextmanager
+def _failure_recorded(settings: Settings, attempt: Build) -> Iterator[None]:
+    """Record `attempt` as failed, in the ledger and for `tickhouse status`, if the block raises."""
+    try:
+        yield
+    except Exception as error:
+        _record_failure(settings, attempt, _sentence(error))
+        raise
+
+
+def _record_failure(settings: Settings, attempt: Build, detail: str) -> None:
+    def in_progress() -> None:
+        record_build(settings, BuildProgress(attempt.load_id, now_ms(), detail))
+
+    def in_ledger() -> None:
+        now = datetime.now(UTC)
+        with _open(settings) as warehouse:
+            warehouse.record_build(
+                attempt._replace(finished_at=now, status="failed", detail=detail)
+            )
+
+    for record in (in_progress, in_ledger):
+        try:
+            record()
+        except Exception as error:  # often for the same reason, such as a full disk
+            log.error("The failed build could not be recorded: %s", _sentence(error))
+
+
+def _sentence(error: Exception) -> str:
+    text = (file_sentence(error) if isinstance(error, OSError) else None) or str(error)
+    if not isinstance(error, TickhouseError | OSError):
+        text = f"{type(error).__name__}: {text}"
+    text = " ".join(text.split())
+    return text if text.endswith((".", "!", "?")) else f"{text}."

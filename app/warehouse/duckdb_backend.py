@@ -158,7 +158,13 @@ class DuckDBWarehouse:
         return self._db.execute(sql).fetchall()
 
     def publish(self, path: Path, basis: Basis | None = None) -> bool:
-        return write_tables(self._db, path, basis)
+        try:
+            return write_tables(self._db, path, basis)
+        except duckdb.Error as error:
+            raise WarehouseError(
+                f"Gold could not be written to {path}: {_first_line(error)} If the disk is full, "
+                "free some space; the next load builds again."
+            ) from error
 
     def close(self) -> None:
         self._db.close()

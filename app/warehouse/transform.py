@@ -171,20 +171,31 @@ def _run_nodes(
     results = target / "run_results.json"
     results.unlink(missing_ok=True)
     done = run_dbt(settings, *arguments, keep_open=keep_open, more=more)
-    result = read_results(json.loads(results.read_text())) if results.exists() else None
+    try:
+        result = read_results(json.loads(results.read_text())) if results.exists() else None
+    except (ValueError, KeyError) as error:
+        log.error("output of dbt:\n%s", _output(done)[-8000:])
+        raise BuildFailed(
+            f"dbt {name} ended with exit code {done.returncode}, and its results {results} cannot "
+            f"be read: {error}. If the disk is full, free some space; the next load builds again."
+        ) from None
     if done.returncode == 0 and result is not None:
         return result
     if result is not None and result.failures:
         raise BuildFailed(
             f"dbt {name} failed: {'; '.join(result.failures)}. Its log: {target}/dbt.log."
         )
-    output = (done.stdout + done.stderr).strip()
+    output = _output(done)
     log.error("output of dbt:\n%s", output[-8000:])
     last = output.splitlines()[-1] if output else "it printed nothing"
     raise BuildFailed(
         f"dbt {name} ended with exit code {done.returncode} before any node: {last.rstrip('.!')}. "
         f"Its log: {target}/dbt.log."
     )
+
+
+def _output(done: subprocess.CompletedProcess[str]) -> str:
+    return (done.stdout + done.stderr).strip()
 
 
 def run_dbt(
