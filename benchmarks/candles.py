@@ -5,9 +5,9 @@
     topology   `tickhouse candles` without partial candles: exactly-once, commits each second
     live       the same with partial candles: the default settings
     compiled   topology with the core of `make compile`; compiled-live: live with it
-    stock      Quix Streams as its documentation teaches it, exactly-once, commits each second
+    stock      Quix Streams as in its documentation: exactly-once, commits each second
 
-Every contestant's candles are compared with SQL's before its figure counts.
+Every contestant's candles are compared with those of SQL; a figure counts only if they are equal.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Measure the cost of invalid messages, compared with a valid one of ten trades.
 
-One worker, one run: messages of each kind in turn, several rounds, CPU of the worker alone. Then
-nothing but poison of all kinds, and the worker's memory after `--messages` and after ten times
-as many.
+A single worker reads messages of each kind in turn, in several rounds; its CPU time is measured.
+Then it reads invalid messages of all kinds only, and its memory is measured after `--messages` of
+them and after ten times that number.
 
     python -m benchmarks.poison [--messages 5000] [--rounds 5]
 """

@@ -1,11 +1,11 @@
-"""Measure a worker's state, in memory and on disk, as event time passes, and the cost of a start.
+"""Measure a worker's state, in memory and on disk, as event time passes, and its start-up time.
 
     many   5,000 symbols that trade each minute
     one    one symbol with 6,000 trades a minute, for six hours of event time
 
-Both must be flat once the allowed lateness (15 minutes) has passed. Then, on the state of `many`:
-from the start of the process to its first commit, beside a worker with next to no state, with the
-state on disk, and with the state folder wiped, so that it comes back from the changelog.
+Both must be constant once the allowed lateness (15 minutes) has passed. Then the time from the
+start of the process to its first commit is measured: for a worker with almost no state, with the
+state of `many` on disk, and with the state folder wiped, so that it is restored from the changelog.
 
     python -m benchmarks.state [--symbols 5000] [--minutes 60] [--busy-minutes 360] [--starts 3]
 """

@@ -38,7 +38,7 @@ def demo_settings(settings: Settings) -> Settings:
 
 
 def warehouse_sentence(settings: Settings) -> str | None:
-    """Which of Snowflake's databases the demo's data goes to; None with DuckDB."""
+    """Return a sentence that names the demo's Snowflake database; None with DuckDB."""
     if settings.warehouse != "snowflake":
         return None
     data = "Simulated" if settings.tickhouse_feed == "simulated" else "Live"

@@ -4,10 +4,10 @@
 
 `Application._assign_partitions` assigns partitions without offsets and pauses its changelogs at
 once. librdkafka requests the committed offsets and starts fetching when it has them. If such a
-start and the pause coincide, one of them can be lost. Here a consumer of stock Quix Streams assigns
-partitions and pauses all of them after a random delay, again and again. After the pause a message
-of a paused partition shows that its pause was lost; after a resume, a partition without messages
-shows that its start was lost.
+start and the pause coincide, one of them can be lost. Here a consumer of stock Quix Streams
+repeatedly assigns partitions, and pauses all of them after a random delay. A message of a paused
+partition shows that its pause was lost; a partition without messages after a resume shows that its
+start was lost.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def fill(brokers: str) -> None:
 
 
 def read(consumer: BaseConsumer, seconds: float, enough: int = PARTITIONS) -> set[int]:
-    """The partitions of all messages within `seconds`, or of `enough` partitions."""
+    """Return the partitions of all messages within `seconds`, or of `enough` partitions."""
     found: set[int] = set()
     deadline = time.monotonic() + seconds
     while len(found) < enough and time.monotonic() < deadline:

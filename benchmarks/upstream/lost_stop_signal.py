@@ -26,7 +26,7 @@ Guarantee = Literal["at-least-once", "exactly-once"]
 
 
 def attempt(brokers: str, folder: Path, guarantee: Guarantee) -> bool:
-    """Whether an application stopped within `PATIENCE_S` of a SIGTERM during its start."""
+    """Return whether an application stopped within `PATIENCE_S` of a SIGTERM during its start."""
     app = Application(
         brokers,
         consumer_group=guarantee,

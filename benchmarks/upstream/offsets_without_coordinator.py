@@ -4,7 +4,7 @@
 
 While `__consumer_offsets` is being created, a broker may answer OffsetFetch with NOT_COORDINATOR.
 librdkafka then asks its consumer group for the coordinator, and an AdminClient has no group. Each
-attempt starts a new cluster; the client is a process of its own, since it may end by SIGSEGV.
+attempt starts a new cluster; the client is a separate process, because it may end by SIGSEGV.
 """
 
 from __future__ import annotations

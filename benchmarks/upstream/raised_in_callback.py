@@ -2,8 +2,8 @@
 
     python -m benchmarks.upstream.raised_in_callback
 
-confluent-kafka leaves the error set while the same poll serves further callbacks. Here those are of
-librdkafka's debug lines; in a worker they are of lines about a broker that is away.
+confluent-kafka leaves the error set while the same poll serves further callbacks. Here these are
+for librdkafka's debug lines; in a worker they are for lines about an unavailable broker.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ ATTEMPTS = 10
 
 
 def attempt(brokers: str, number: int, **config: object) -> str:
-    """The error of the polls of a consumer whose `on_assign` raises LookupError."""
+    """Return the error of polling a consumer whose `on_assign` raises LookupError."""
 
     def fail(*_: object) -> None:
         raise LookupError

@@ -2,8 +2,8 @@
 
     python -m scripts.compose_test [--lake seaweedfs|minio] [--override FILE]
 
-The project has a name, ports, secrets and volumes of its own. It prints each step, at the end a
-table; exit code 1 if a step failed.
+The Compose project has its own name, ports, secrets and volumes. The script prints each step and,
+at the end, a table; the exit code is 1 if a step failed.
 """
 
 from __future__ import annotations

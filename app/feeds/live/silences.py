@@ -124,7 +124,7 @@ class Arrivals:
         return ended
 
     def lost(self, now_ms: int, closing: bool = False) -> list[SilentGap]:
-        """Return the losses in silences that have ended, once decided; to be called every second.
+        """Return the losses in ended silences, once decided. Call it every second.
 
         :param closing: whether the connection ends now, so that nothing more can be learned.
         """

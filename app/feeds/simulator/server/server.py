@@ -38,7 +38,7 @@ MOST_BEHIND_MS = 5_000
 """After a longer pause, such as a suspended laptop, the market continues at the present."""
 SYMBOLS_PER_CONNECTION = 50
 MOMENT_S = 0.5
-"""How long a key's previous connection may take to end. After that, a new one is a second one."""
+"""How long a key's previous connection may take to end before a new one counts as a second."""
 
 log = logging.getLogger(__name__)
 
