@@ -18,11 +18,23 @@ from app.settings import Settings
 from app.warehouse import published
 from app.warehouse.backends import open_warehouse, require_feed
 from app.warehouse.interface import Build, LakeObject, RejectedObject, Warehouse
-from app.warehouse.listing import Listing, listing_path, read_listing, write_listing
-from app.warehouse.loader import load_objects
+from app.warehouse.listing import (
+    Listing,
+    listing_of,
+    listing_path,
+    read_listing,
+    write_listing,
+)
+from app.warehouse.loader import LoadResult, load_objects
 from app.warehouse.lock import exclusive
 from app.warehouse.objects import Lake
-from app.warehouse.progress import BuildProgress, LoadProgress, now_ms, record_build, record_load
+from app.warehouse.progress import (
+    BuildProgress,
+    LoadProgress,
+    now_ms,
+    record_build,
+    record_load,
+)
 from app.warehouse.published_basis import basis_of, clear_basis, record_basis
 from app.warehouse.rebuild import (
     REBUILDING,
@@ -64,7 +76,7 @@ def extract(
     listing = read_listing(listing_path(settings))
     if listing is None:
         with opened(settings, "listing loaded objects") as warehouse:
-            listing = write_listing(listing_path(settings), warehouse)
+            listing = write_listing(listing_path(settings), listing_of(warehouse))
     found = _to_load(Lake(settings), listing, retry_rejected)[:limit]
     return [(str(item.key), item.etag, item.size) for item in found]
 
@@ -81,30 +93,50 @@ def load(
     :param retry_rejected: load rejected objects again, changed or not.
     """
     started, now = time.monotonic(), datetime.now(UTC)
-    if listed is None:
-        listed = extract(settings, retry_rejected=retry_rejected)
-    objects = [LakeObject(ObjectKey.of(key), etag, size) for key, etag, size in listed]
-    path = listing_path(settings)
-    with opened(settings, "load") as warehouse:
-        lake = Lake(settings)
-        listing = read_listing(path)
-        if listing is not None and listing.load_id > warehouse.newest_load():
-            log.warning(
-                "The ledger ends with load %d, and load %d was listed before: the warehouse was "
-                "restored from a copy or replaced. Listing the lake again.",
-                *(warehouse.newest_load(), listing.load_id),
+    found = extract(settings, retry_rejected=retry_rejected) if listed is None else listed
+    objects = [LakeObject(ObjectKey.of(key), etag, size) for key, etag, size in found]
+    with exclusive(settings.warehouse_path, "load"):
+        listing = read_listing(listing_path(settings))
+        with _open(settings) as warehouse:
+            done, listing = _load(
+                settings, warehouse, objects, listing, now, retry_rejected=retry_rejected
             )
-            listing = write_listing(path, warehouse)
-            objects = _to_load(lake, listing, retry_rejected)
-        if objects:
-            require_feed(warehouse, settings)
-        done = load_objects(warehouse, lake, objects, now, retry_rejected=retry_rejected)
-        newest, last = warehouse.newest_load(), warehouse.last_build()
-        if listing is None or listing.load_id != newest:
-            listing = write_listing(path, warehouse)
-        record_load(settings, LoadProgress(newest, now_ms(), len(listing.rejected)))
-    due = is_build_due(newest, last, now, settings.warehouse_build_minutes)
-    return LoadReport(*done, newest, due, time.monotonic() - started)
+            last = warehouse.last_build()
+        record_load(settings, LoadProgress(listing.load_id, now_ms(), len(listing.rejected)))
+    due = is_build_due(listing.load_id, last, now, settings.warehouse_build_minutes)
+    seconds = time.monotonic() - started
+    return LoadReport(done.objects, done.rows, done.rejected, listing.load_id, due, seconds)
+
+
+def _load(
+    settings: Settings,
+    warehouse: Warehouse,
+    objects: list[LakeObject],
+    listing: Listing | None,
+    now: datetime,
+    *,
+    retry_rejected: bool,
+) -> tuple[LoadResult, Listing]:
+    """Load `objects`, and bring the file of the listing up to date."""
+    path, lake = listing_path(settings), Lake(settings)
+    before = warehouse.newest_load()
+    if listing is not None and listing.load_id > before:
+        log.warning(
+            "The ledger ends with load %d, and load %d was listed before: the warehouse was "
+            "restored from a copy or replaced. Listing the lake again.",
+            *(before, listing.load_id),
+        )
+        listing = write_listing(path, listing_of(warehouse))
+        objects = _to_load(lake, listing, retry_rejected)
+    if objects:
+        require_feed(warehouse, settings)
+    done = load_objects(warehouse, lake, objects, now, retry_rejected=retry_rejected)
+    newest = warehouse.newest_load()
+    if listing is None or listing.load_id != before:
+        listing = write_listing(path, listing_of(warehouse))
+    elif newest != before:
+        listing = write_listing(path, listing.after(newest, done.entries))
+    return done, listing
 
 
 def is_build_due(newest: int, last: Build | None, now: datetime, every_minutes: int) -> bool:

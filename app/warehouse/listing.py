@@ -9,13 +9,21 @@ again.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
 from app.lake import ObjectKey
 from app.outputs import write_atomically
 from app.settings import Settings
-from app.warehouse.interface import LakeObject, PartitionFolder, RejectedObject, Warehouse
+from app.warehouse.interface import (
+    RELISTED_KEYS,
+    LakeObject,
+    LedgerEntry,
+    PartitionFolder,
+    RejectedObject,
+    Warehouse,
+)
 
 
 class Listing(NamedTuple):
@@ -25,6 +33,23 @@ class Listing(NamedTuple):
     loaded: dict[PartitionFolder, list[str]]
     """the last keys of each folder, as `Warehouse.loaded_keys` returns them"""
     rejected: list[RejectedObject]
+    """in order of their keys"""
+
+    def after(self, load_id: int, entries: Iterable[LedgerEntry]) -> Listing:
+        """The listing once the ledger has `entries` as well, up to load `load_id`."""
+        loaded = {folder: set(keys) for folder, keys in self.loaded.items()}
+        rejected = {str(item.object.key): item for item in self.rejected}
+        for item, _, reason in entries:
+            folder = PartitionFolder(item.key.dataset, item.key.incarnation, item.key.partition)
+            loaded.setdefault(folder, set()).add(str(item.key))
+            rejected.pop(str(item.key), None)
+            if reason is not None:
+                rejected[str(item.key)] = RejectedObject(item, reason)
+        return Listing(
+            load_id,
+            {folder: sorted(keys)[-RELISTED_KEYS:] for folder, keys in loaded.items()},
+            [rejected[key] for key in sorted(rejected)],
+        )
 
 
 def listing_path(settings: Settings) -> Path:
@@ -48,9 +73,13 @@ def read_listing(path: Path) -> Listing | None:
         return None
 
 
-def write_listing(path: Path, warehouse: Warehouse) -> Listing:
-    """Write the file from the ledger of an open warehouse."""
-    listing = Listing(warehouse.newest_load(), warehouse.loaded_keys(), warehouse.rejected())
+def listing_of(warehouse: Warehouse) -> Listing:
+    """The listing of the whole ledger of an open warehouse."""
+    return Listing(warehouse.newest_load(), warehouse.loaded_keys(), warehouse.rejected())
+
+
+def write_listing(path: Path, listing: Listing) -> Listing:
+    """Write the file, and return what it holds."""
     content = {
         "load_id": listing.load_id,
         "loaded": list(listing.loaded.items()),

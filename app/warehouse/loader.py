@@ -8,7 +8,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
-from app.warehouse.interface import FetchedObject, LakeObject, LakeReader, Loaded, Warehouse
+from app.warehouse.interface import (
+    FetchedObject,
+    LakeObject,
+    LakeReader,
+    LedgerEntry,
+    Loaded,
+    Warehouse,
+)
 from app.warehouse.objects import Lake
 from app.warehouse.raw import RETRY_COMMAND
 
@@ -21,11 +28,16 @@ BATCH_OBJECTS = 500
 class LoadResult(NamedTuple):
     """Result of a load."""
 
-    objects: int
+    entries: list[LedgerEntry]
     rows: dict[str, int]
     """number of rows by dataset"""
     rejected: dict[str, str]
     """reason by key"""
+
+    @property
+    def objects(self) -> int:
+        """The number of objects, rejected ones included."""
+        return len(self.entries)
 
 
 def load_objects(
@@ -43,7 +55,7 @@ def load_objects(
     :param retry_rejected: load rejected objects again even if their ETag is the ledger's.
     """
     wanted = warehouse.not_loaded(list(objects), retry_rejected=retry_rejected)
-    count, rows, rejected = 0, Counter[str](), dict[str, str]()
+    written, rows, rejected = list[LedgerEntry](), Counter[str](), dict[str, str]()
     for load_id, entries in _loads(warehouse, lake, wanted, now):
         for item, row_count, reason in entries:
             if reason is None:
@@ -55,9 +67,9 @@ def load_objects(
                 "by `%s`.",
                 *(item.key, reason.rstrip("."), RETRY_COMMAND),
             )
-        count += len(entries)
+        written += entries
         log.info("load %d: %d objects", load_id, len(entries))
-    return LoadResult(count, dict(rows), rejected)
+    return LoadResult(written, dict(rows), rejected)
 
 
 def _loads(
