@@ -27,6 +27,11 @@ def open_warehouse(settings: Settings) -> Warehouse:
     return DuckDBWarehouse(settings.warehouse_path)
 
 
+def is_billed(settings: Settings) -> bool:
+    """Whether a statement costs money: it resumes Snowflake's virtual warehouse for a minute."""
+    return settings.warehouse == "snowflake"
+
+
 def another_warehouse(settings: Settings) -> str:
     """What to do, in words, to use a warehouse other than the one that the settings name."""
     if settings.warehouse == "snowflake":

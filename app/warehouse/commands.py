@@ -16,7 +16,7 @@ from app.folders import file_sentence
 from app.lake import ObjectKey
 from app.settings import Settings
 from app.warehouse import published
-from app.warehouse.backends import open_warehouse, require_feed
+from app.warehouse.backends import is_billed, open_warehouse, require_feed
 from app.warehouse.interface import Build, LakeObject, RejectedObject, Warehouse
 from app.warehouse.listing import (
     Listing,
@@ -32,6 +32,7 @@ from app.warehouse.progress import (
     BuildProgress,
     LoadProgress,
     now_ms,
+    read_progress,
     record_build,
     record_load,
 )
@@ -89,7 +90,8 @@ def load(
 ) -> LoadReport:
     """Load new objects of the lake into RAW.
 
-    :param listed: the objects that `extract` returned; by default `extract` is called.
+    :param listed: the objects that `extract` returned; by default `extract` is called. If there are
+        none, and the last build has all loads, a warehouse whose use is billed is not opened.
     :param retry_rejected: load rejected objects again, changed or not.
     """
     started, now = time.monotonic(), datetime.now(UTC)
@@ -97,6 +99,10 @@ def load(
     objects = [LakeObject(ObjectKey.of(key), etag, size) for key, etag, size in found]
     with exclusive(settings.warehouse_path, "load"):
         listing = read_listing(listing_path(settings))
+        is_idle = listed is not None and not objects and is_billed(settings)
+        if is_idle and listing is not None and _is_built(settings, listing):
+            record_load(settings, LoadProgress(listing.load_id, now_ms(), len(listing.rejected)))
+            return LoadReport(0, {}, {}, listing.load_id, False, time.monotonic() - started)
         with _open(settings) as warehouse:
             done, listing = _load(
                 settings, warehouse, objects, listing, now, retry_rejected=retry_rejected
@@ -137,6 +143,14 @@ def _load(
     elif newest != before:
         listing = write_listing(path, listing.after(newest, done.entries))
     return done, listing
+
+
+def _is_built(settings: Settings, listing: Listing) -> bool:
+    """Whether the last build has every load of `listing`, by the progress of both."""
+    progress = read_progress(settings)
+    if progress.load is None or progress.build is None:
+        return False
+    return progress.load.load_id == listing.load_id <= progress.build.load_id
 
 
 def is_build_due(newest: int, last: Build | None, now: datetime, every_minutes: int) -> bool:

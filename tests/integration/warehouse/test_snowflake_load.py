@@ -14,6 +14,14 @@ from app.warehouse import published, snowflake_connection, snowflake_setup
 from app.warehouse.commands import build, extract, load
 from app.warehouse.compaction import loaded_hours
 from app.warehouse.interface import Build, WarehouseError
+from app.warehouse.listing import listing_path
+from app.warehouse.progress import (
+    BuildProgress,
+    LoadProgress,
+    read_progress,
+    record_build,
+    record_load,
+)
 from app.warehouse.rebuild import REBUILDING
 from app.warehouse.retention import RawExpired, expire_raw, expire_trades, require_complete_raw
 from app.warehouse.snowflake import SnowflakeWarehouse
@@ -153,6 +161,27 @@ def test_listing_sends_no_statement_once_a_load_was_made(on_snowflake: OnSnowfla
 
     assert extract(on_snowflake.settings) == []
     assert len(on_snowflake.sent()) == before
+
+
+def test_a_load_of_nothing_sends_no_statement_once_all_is_built(on_snowflake: OnSnowflake) -> None:
+    settings = on_snowflake.settings
+    fill(on_snowflake.lake)
+    loaded = load(settings)
+
+    def statements_of_a_load(listed: list[tuple[str, str, int]] | None) -> int:
+        before = len(on_snowflake.sent())
+        report = load(settings, listed)
+        assert (report.objects, report.load_id) == (0, loaded.load_id)
+        return len(on_snowflake.sent()) - before
+
+    assert statements_of_a_load([]) > 0  # a build is pending: whether it is due is in the ledger
+    record_build(settings, BuildProgress(loaded.load_id, 1))
+    record_load(settings, LoadProgress(loaded.load_id, 1))
+    assert statements_of_a_load([]) == 0
+    assert read_progress(settings).load.ended_ms > 1  # type: ignore[union-attr]
+    assert statements_of_a_load(None) > 0  # by hand, the ledger is looked at
+    listing_path(settings).unlink()
+    assert statements_of_a_load([]) > 0
 
 
 def test_retention_and_compaction_ask_as_the_role_that_may(on_snowflake: OnSnowflake) -> None:
