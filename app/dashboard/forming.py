@@ -1,7 +1,8 @@
 """The open bar of a longer interval: its newest rollup, and the minutes that are not final yet.
 
 The candles topology writes a rollup when one of its minutes becomes final. Until then the minute is
-only in `candles-live`, so the page adds it.
+only in `candles-live`, so the page adds it. The topics are read by different threads: a rollup may
+have a minute of which the page does not hold the final candle yet.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ def forming_bar(rollup: Bar | None, minutes: Sequence[Bar], interval: Interval) 
     """Merge the partial ones of `minutes`, oldest first, into the period of the newest of them.
 
     :param rollup: the newest rollup of `interval`, if there is one.
-    :returns: None when no minute is partial, or when they do not count for prices of the period (a
-        stock's day has the prices of its regular session).
+    :returns: None when no minute is partial, when the rollup has them already, or when they do not
+        count for prices of the period (a stock's day has the prices of its regular session).
     """
     partial = [minute for minute in minutes if minute.status == PARTIAL]
     if not partial:
@@ -37,14 +38,16 @@ def forming_bar(rollup: Bar | None, minutes: Sequence[Bar], interval: Interval) 
     period = next((found for found in periods if found.interval_index == wanted), None)
     if period is None:
         return None
+    base = [rollup] if rollup is not None and rollup.start == period.start else []
+    # minutes become final in order: a rollup has those up to the one that its close is of
+    begins = base[0].close_time + 1 if base else period.start
     inside = [
         minute
         for minute in partial
-        if period.start <= minute.start < period.end and minute.session == period.session
+        if begins <= minute.start < period.end and minute.session == period.session
     ]
     if not inside:
         return None
-    base = [rollup] if rollup is not None and rollup.start == period.start else []
     parts = [*base, *inside]
     return msgspec.structs.replace(
         inside[-1],

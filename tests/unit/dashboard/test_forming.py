@@ -57,6 +57,15 @@ def test_without_an_open_minute_the_rollup_stands_as_it_is() -> None:
     assert forming_bar(rollup(), [final_minute(1, 104)], "5m") is None
 
 
+def test_a_minute_that_the_rollup_has_already_is_not_added_again() -> None:
+    """Its final candle is in another topic, which may be read a moment later."""
+    has_minute_2 = rollup(close_time=FIVE + 3 * MINUTE - 1)
+    assert forming_bar(has_minute_2, [open_minute(2, 104)], "5m") is None
+    found = forming_bar(has_minute_2, [open_minute(2, 104), open_minute(3, 107)], "5m")
+    assert found is not None
+    assert (found.high, found.close, found.volume) == (107, 107, 40)
+
+
 def test_several_minutes_may_be_open() -> None:
     found = forming_bar(None, [open_minute(0, 101), open_minute(1, 103)], "5m")
     assert found is not None
