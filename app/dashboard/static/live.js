@@ -7,7 +7,7 @@ import { byId, setAttribute } from "./elements.js";
 import * as format from "./format.js";
 import { showPanels } from "./panels.js";
 import { getJson } from "./server.js";
-import { ADDRESS_KEYS, chartView, shownZone, writeAddress } from "./store.js";
+import { ADDRESS_KEYS, chartView, newerSummary, shownZone, writeAddress } from "./store.js";
 import { Stream } from "./stream.js";
 import { onThemeChange } from "./theme.js";
 
@@ -49,8 +49,15 @@ export function follow(store, chart, first, asked) {
     summary: (summary) => {
       received();
       const summaries = new Map(summary.symbols.map((entry) => [entry.symbol, entry]));
-      const symbols = [...new Set([...store.get("symbols"), ...summaries.keys()])].sort();
-      store.set({ summaries, current: summaries.get(store.get("symbol") ?? ""), gauges: summary.gauges, classGauges: summary.class_gauges, ...(symbols.length > store.get("symbols").length ? { symbols } : {}) });
+      const known = store.get("symbols");
+      const symbols = [...new Set([...known, ...summaries.keys()])].sort();
+      store.set({
+        summaries,
+        current: newerSummary(store.get("current"), summaries.get(store.get("symbol") ?? "")),
+        gauges: summary.gauges,
+        classGauges: summary.class_gauges,
+        symbols: symbols.length > known.length ? symbols : known,
+      });
     },
     status: (status) => {
       received();

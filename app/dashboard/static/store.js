@@ -75,6 +75,17 @@ export class Store {
   }
 }
 
+// Of two summaries of a symbol the newer. One of the chosen symbol comes with each change of its candles,
+// and overtakes those of all symbols, which are made each second.
+/**
+ * @param {SymbolSummary | undefined} held
+ * @param {SymbolSummary | undefined} received
+ */
+export function newerSummary(held, received) {
+  const isOlder = held && received && held.symbol === received.symbol && received.as_of < held.as_of;
+  return isOlder ? held : received;
+}
+
 // Stocks trade in New York; what trades around the clock has UTC days.
 /**
  * @param {State} state

@@ -123,3 +123,33 @@ def test_an_empty_snapshot_leaves_the_chart_as_it_is(chart: Chart) -> None:
     assert chart.minutes() == list(range(10))
     chart.show(*range(11), keep_view=True)
     assert chart.minutes() == list(range(11))
+
+
+@pytest.mark.parametrize(
+    ("held", "received", "newer"),
+    [
+        (("A", 2), ("A", 1), ("A", 2)),
+        (("A", 2), ("A", 2), ("A", 2)),
+        (("A", 1), ("A", 2), ("A", 2)),
+        (("B", 2), ("A", 1), ("A", 1)),
+        (None, ("A", 1), ("A", 1)),
+        (("A", 1), None, None),
+    ],
+)
+def test_a_summary_does_not_replace_a_newer_one_of_the_same_symbol(
+    chart: Chart, held: Summary, received: Summary, newer: Summary
+) -> None:
+    """That of all symbols is made each second, and may come after a change of a candle."""
+    found = chart.run(
+        """async ([held, received]) => {
+            const { newerSummary } = await import("/static/store.js");
+            const summary = (given) => given ? { symbol: given[0], as_of: given[1] } : undefined;
+            const found = newerSummary(summary(held), summary(received));
+            return found ? [found.symbol, found.as_of] : null;
+        }""",
+        [held, received],
+    )
+    assert found == (list(newer) if newer else None)
+
+
+Summary = tuple[str, int] | None
