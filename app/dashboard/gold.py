@@ -109,7 +109,7 @@ class GoldReader:
             if self.gold and identity(path) == self.gold.file:
                 return False
             return self._replace(Gold(path))
-        except (OSError, duckdb.Error, KeyError) as error:
+        except Exception as error:  # whatever a file holds: the next one may be readable
             self._set_problem(
                 f"Gold cannot be read: {(str(error) or repr(error)).splitlines()[0]}."
             )

@@ -83,6 +83,12 @@ def test_a_file_that_cannot_be_read_leaves_the_last_gold_and_a_sentence(
     assert reader.problem.startswith("Gold cannot be read")
 
 
+def test_an_error_that_nobody_expected_is_a_sentence_too(settings: Settings) -> None:
+    reader = GoldReader(settings, find=lambda _: Path(f"{1 / 0}"))
+    assert not reader.refresh()
+    assert reader.problem == "Gold cannot be read: division by zero."
+
+
 def test_deleted_gold_is_not_shown_any_longer(settings: Settings) -> None:
     publish_gold(settings, "1.duckdb", kpi=[KPI])
     reader = GoldReader(settings)
