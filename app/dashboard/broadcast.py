@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import secrets
 from collections.abc import Iterator
 from typing import Any
@@ -14,11 +15,15 @@ from msgspec import Struct
 from app.contracts import Interval
 from app.dashboard.page import Page
 
+log = logging.getLogger("tickhouse.dashboard")
+
 EVENT_INTERVAL_S = 0.2
 """A browser draws the whole chart at each event: how often decides what an open page costs."""
 MIN_INTERVAL_S = 0.02
 """Changes of other symbols wake a channel too: this limits how often it checks."""
 STATUS_S = 1.0
+MAX_UPDATES = 50
+"""How many versions a channel keeps the encoded changes after; most streams have the same one."""
 
 
 class Heartbeat(Struct, frozen=True):
@@ -43,14 +48,20 @@ class Broadcaster:
         self._summary = b""
         self._heartbeat = Heartbeat()
         self._heartbeat_lock = asyncio.Lock()
-        self.next_heartbeat = 0.0
+        self._next_heartbeat = 0.0
         """The loop's time at which `heartbeat` makes another one."""
+        self.streams = 0
+        """How many are open."""
         self.stopped = False
 
-    @property
-    def streams(self) -> int:
-        """How many are open."""
-        return sum(channel.streams for channel in self._channels.values())
+    @contextlib.contextmanager
+    def open_stream(self) -> Iterator[None]:
+        """Count a stream as open within the block."""
+        self.streams += 1
+        try:
+            yield
+        finally:
+            self.streams -= 1
 
     def notify(self) -> None:
         """Wake the channels that wait for a change; may be called from any thread."""
@@ -76,21 +87,28 @@ class Broadcaster:
     async def heartbeat(self) -> Heartbeat:
         """Summary and status, at most a second old."""
         async with self._heartbeat_lock:
-            if (now := self._loop.time()) >= self.next_heartbeat:
+            if (now := self._loop.time()) >= self._next_heartbeat:
                 summary = await asyncio.to_thread(self.page.summary)
                 is_same = summary is self._summary
                 encoded = self._heartbeat.summary if is_same else raw_event("summary", summary)
                 self._summary = summary
                 self._heartbeat = Heartbeat(encoded, event("status", self.page.status()))
-                self.next_heartbeat = now + STATUS_S
+                self._next_heartbeat = now + STATUS_S
             return self._heartbeat
+
+    def until_heartbeat_s(self) -> float:
+        """How long `heartbeat` returns the same one, seconds."""
+        return max(self._next_heartbeat - self._loop.time(), 0)
 
     @contextlib.contextmanager
     def watch(self, symbol: str, interval: Interval) -> Iterator[Channel]:
-        """The channel of `symbol`, which lasts as long as somebody watches it."""
+        """The channel of `symbol`, which lasts as long as somebody watches it.
+
+        One that has failed is replaced, though slow clients may still be at its last update.
+        """
         key = (symbol, interval)
         channel = self._channels.get(key)
-        if channel is None:
+        if channel is None or channel.task.done():
             channel = self._channels[key] = Channel(self, symbol, interval)
             if self.stopped:
                 channel.task.cancel()
@@ -101,7 +119,8 @@ class Broadcaster:
             channel.streams -= 1
             if channel.streams == 0:
                 channel.task.cancel()
-                del self._channels[key]
+                if self._channels.get(key) is channel:
+                    del self._channels[key]
 
 
 class Channel:
@@ -116,11 +135,12 @@ class Channel:
         self._updates: dict[int, tuple[bytes, int]] = {}
         self._state = self._newest()
         self.streams = 0
+        """How many watch it."""
         self.step = 0
         """How often candles have changed."""
         self.heartbeat = Heartbeat()
         self.task = asyncio.create_task(self._run())
-        self.task.add_done_callback(lambda _: self._publish())
+        self.task.add_done_callback(self._end)
 
     def next_step(self) -> asyncio.Event:
         """The event of the next step or of the task's end; get it before reading `step`."""
@@ -132,6 +152,8 @@ class Channel:
         Until the next step, streams that have the same version get the same bytes.
         """
         if version not in self._updates:
+            if len(self._updates) >= MAX_UPDATES:
+                self._updates.clear()
             self._updates[version] = self._encode(version)
         return self._updates[version]
 
@@ -157,13 +179,19 @@ class Channel:
                 self.heartbeat = heartbeat
                 self._publish()
             await asyncio.sleep(EVENT_INTERVAL_S if has_changed else MIN_INTERVAL_S)
-            until_heartbeat_s = self._broadcaster.next_heartbeat - asyncio.get_running_loop().time()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(change.wait(), max(until_heartbeat_s, 0))
+                await asyncio.wait_for(change.wait(), self._broadcaster.until_heartbeat_s())
 
     def _newest(self) -> tuple[int, Any]:
         version = self._page.live.series_version(self._symbol, self._interval)
         return version, self._page.forming(self._symbol, self._interval)
+
+    def _end(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()):
+            log.error(
+                "the event stream of %s %s failed", self._symbol, self._interval, exc_info=error
+            )
+        self._publish()
 
     def _publish(self) -> None:
         self._published.set()

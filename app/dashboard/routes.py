@@ -198,9 +198,7 @@ class Routes:
         if self.broadcaster.streams >= MAX_STREAMS:
             raise HTTPException(503, f"{MAX_STREAMS} pages are open already; close one of them.")
         last_id = request.headers.get("last-event-id") or request.query_params.get("last_event_id")
-        return StreamingResponse(
-            stream(self.broadcaster, symbol, interval, last_id), media_type="text/event-stream"
-        )
+        return EventStream(self.broadcaster, stream(self.broadcaster, symbol, interval, last_id))
 
     def _symbol(self, request: Request) -> str:
         symbol = request.query_params.get("symbol", "")
@@ -212,6 +210,18 @@ class Routes:
                 f"No candle of {symbol[:64]!r} has been seen; /api/symbols lists the known ones.",
             )
         return symbol
+
+
+class EventStream(StreamingResponse):
+    """A response of server-sent events, which counts as open from before its first byte."""
+
+    def __init__(self, broadcaster: Broadcaster, events: AsyncIterator[bytes]) -> None:
+        super().__init__(events, media_type="text/event-stream")
+        self._broadcaster = broadcaster
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with self._broadcaster.open_stream():
+            await super().__call__(scope, receive, send)
 
 
 def _limit(request: Request) -> int:

@@ -32,6 +32,8 @@ async def stream(
     `status` is sent each second and doubles as a heartbeat. What is due at the same time comes in
     one piece, as each costs a write to the client's connection.
 
+    The stream ends with the server, or after an error, which is logged: the client connects again.
+
     :param last_event_id: the id of the last event that the client has of this symbol and interval;
         one of another server process is answered with a snapshot.
     """
@@ -60,8 +62,6 @@ async def stream(
             if due:
                 yield due
             await next_step.wait()
-        if not channel.task.cancelled():
-            await channel.task
 
 
 async def _snapshot(broadcaster: Broadcaster, symbol: str, interval: Interval) -> tuple[bytes, int]:

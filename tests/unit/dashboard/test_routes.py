@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import json
 import re
@@ -11,19 +12,21 @@ from typing import Any
 import jsonschema
 import pytest
 from starlette.testclient import TestClient
+from starlette.types import Message
 
 from app.contracts import CANDLES_TOPIC, LIVE_TOPIC, Candle, encode
 from app.dashboard.gold import GoldReader
 from app.dashboard.live import CAPACITY, LiveCandles, TopicRecord
 from app.dashboard.page import Page
-from app.dashboard.routes import STATIC
+from app.dashboard.routes import STATIC, create_app
+from app.dashboard.server import LOOPBACK_NAMES
 from app.dashboard.store import CandleStore
 from app.dashboard.stream import SNAPSHOT_BARS
 from app.health.monitor import Health
 from app.health.stages import Stage
 from app.settings import Settings
 from tests.candle_maker import MINUTE, START, candle, partial, publish_gold
-from tests.unit.dashboard.conftest import NOW
+from tests.unit.dashboard.conftest import NOW, NoThreads
 
 
 def apply(live: LiveCandles, *candles: Candle) -> None:
@@ -117,6 +120,35 @@ def test_the_stream_of_an_unknown_symbol_is_rejected(client: TestClient) -> None
     answer = client.get("/events?symbol=NOPE")
     assert answer.status_code == 404
     assert "NOPE" in answer.json()["error"]
+
+
+def test_streams_that_open_at_the_same_moment_are_counted(
+    page: Page, live: LiveCandles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.dashboard.routes.MAX_STREAMS", 2)
+    apply(live, candle())
+    app = create_app(page, [NoThreads()], LOOPBACK_NAMES)
+    statuses: list[int] = []
+
+    async def receive() -> Message:
+        return await asyncio.get_running_loop().create_future()  # the client stays
+
+    async def send(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            statuses.append(message["status"])
+
+    async def run() -> None:
+        scope = {"type": "http", "method": "GET", "path": "/events", "query_string": b"symbol=AAPL"}
+        headers = {"headers": [(b"host", b"127.0.0.1")]}
+        async with app.router.lifespan_context(app):
+            opened = [asyncio.create_task(app(scope | headers, receive, send)) for _ in range(5)]
+            while len(statuses) < len(opened):
+                await asyncio.sleep(0)
+            app.state.stop_streams()
+            await asyncio.gather(*opened)
+
+    asyncio.run(asyncio.wait_for(run(), 60))
+    assert sorted(statuses) == [200, 200, 503, 503, 503]
 
 
 def test_a_replay_offers_the_symbols_it_has_seen(client: TestClient, live: LiveCandles) -> None:

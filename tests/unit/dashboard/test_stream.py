@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from app.contracts import LIVE_TOPIC, encode
-from app.dashboard.broadcast import Broadcaster
+from app.dashboard.broadcast import MAX_UPDATES, Broadcaster
 from app.dashboard.gold import GoldReader
 from app.dashboard.live import LiveCandles, TopicRecord
 from app.dashboard.page import Page
@@ -214,16 +214,46 @@ def test_a_reader_that_missed_updates_gets_what_the_others_have_and_it_lacks(
 
 
 def test_an_error_ends_the_streams_so_that_browsers_connect_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def test(live: LiveCandles, broadcaster: Broadcaster, events: Events) -> None:
         await next_event(events, "status")
-        monkeypatch.setattr(live, "series_version", lambda *_: 1 / 0)
-        move(live, 2)
-        with pytest.raises(ZeroDivisionError):
-            await next_event(events, "candles")
-        await events.aclose()
-        assert broadcaster.streams == 0
+        with monkeypatch.context() as broken:
+            broken.setattr(live, "series_version", lambda *_: 1 / 0)
+            move(live, 2)
+            assert [event async for event in events] == []
+
+    reading(tmp_path, test)
+    assert ["ZeroDivisionError" in record.exc_text for record in caplog.records] == [True]
+
+
+def test_after_an_error_new_streams_work_though_a_slow_one_is_still_open(tmp_path: Path) -> None:
+    async def test(live: LiveCandles, broadcaster: Broadcaster, events: Events) -> None:
+        slow = stream(broadcaster, "AAPL")
+        for each in (events, slow):
+            await next_event(each, "status")
+        with pytest.MonkeyPatch.context() as broken:
+            broken.setattr(live, "series_version", lambda *_: 1 / 0)
+            move(live, 2)
+            assert [event async for event in events] == []
+        new = stream(broadcaster, "AAPL")
+        assert (await next_event(new, "snapshot"))["candles"][0]["close"] == 102
+        with broadcaster.watch("AAPL", "1m") as replaced:
+            assert [event async for event in slow] == []
+        with broadcaster.watch("AAPL", "1m") as channel:
+            assert channel is replaced
+        move(live, 3)
+        assert (await next_event(new, "candles"))["candles"][0]["close"] == 103
+
+    reading(tmp_path, test)
+
+
+def test_clients_that_make_up_versions_do_not_fill_the_memory(tmp_path: Path) -> None:
+    async def test(live: LiveCandles, broadcaster: Broadcaster, events: Events) -> None:
+        with broadcaster.watch("AAPL", "1m") as channel:
+            for version in range(10 * MAX_UPDATES):
+                channel.update(version)
+            assert len(channel._updates) <= MAX_UPDATES
 
     reading(tmp_path, test)
 
