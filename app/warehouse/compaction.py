@@ -36,6 +36,8 @@ CLOSED_AFTER = timedelta(hours=1)
 BATCH_ROWS = 100_000
 MEMORY_LIMIT = "512MB"
 THREADS = 8
+NAMED_OBJECTS = 5
+"""Number of changed objects that a report names; the log has all of them."""
 
 
 class Hour(NamedTuple):
@@ -52,20 +54,34 @@ class CompactionReport(NamedTuple):
     written: int
     unchanged: int
     rows: int
+    incomplete: int = 0
+    """number of hours that lack an object of `changed`, and were not compacted"""
+    changed: tuple[str, ...] = ()
+    """keys of objects that are not as they were loaded"""
 
     def sentence(self, day: date | None = None) -> str:
         """The report in a sentence.
 
         :param day: the only UTC day whose hours were to be compacted.
         """
-        if day and not self.written + self.unchanged:
+        if day and not self.written + self.unchanged + self.incomplete:
             return (
                 f"Compacted nothing: RAW has no complete hour of {day}. Its rows were deleted "
                 "after RETENTION_RAW_DAYS, none were loaded, or its hours have not ended."
             )
-        return (
+        compacted = (
             f"Compacted {self.written:,} hours with {self.rows:,} rows; {self.unchanged:,} hours "
             "were up to date."
+        )
+        if not self.incomplete:
+            return compacted
+        more = ", …" if len(self.changed) > NAMED_OBJECTS else ""
+        return (
+            f"{compacted} {self.incomplete:,} hours were not compacted, as {len(self.changed):,} "
+            "of their objects have changed since they were loaded, or no longer exist: "
+            f"{', '.join(self.changed[:NAMED_OBJECTS])}{more}. RAW and silver have the rows that "
+            "they had then. Restore these objects, or load all objects as they are now into a new "
+            "warehouse."
         )
 
 
@@ -97,12 +113,27 @@ def compact(settings: Settings, hours: list[Hour]) -> CompactionReport:
     :raises LakeError: the lake does not answer or denies access.
     """
     compaction = Compaction(settings)
-    written = rows = 0
+    written = rows = incomplete = 0
+    changed = set[str]()
     for hour in hours:
-        count = compaction.write(hour)
+        try:
+            count = compaction.write(hour)
+        except SourcesChanged as error:
+            changed.update(error.keys)
+            incomplete += 1
+            continue
         written += count is not None
         rows += count or 0
-    return CompactionReport(written, len(hours) - written, rows)
+    unchanged = len(hours) - written - incomplete
+    return CompactionReport(written, unchanged, rows, incomplete, tuple(sorted(changed)))
+
+
+class SourcesChanged(Exception):
+    """Objects of an hour have changed since they were loaded, or no longer exist."""
+
+    def __init__(self, keys: list[str]) -> None:
+        super().__init__(*keys)
+        self.keys = keys
 
 
 class Compaction:
@@ -113,7 +144,10 @@ class Compaction:
         self._client = s3_client(settings)
 
     def write(self, hour: Hour) -> int | None:
-        """Write an hour's object; return the number of its rows, None if it was up to date."""
+        """Write an hour's object; return the number of its rows, None if it was up to date.
+
+        :raises SourcesChanged: an object with rows of the hour is not as it was loaded.
+        """
         self._settings.home.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=self._settings.home, prefix="compaction-") as name:
             try:
@@ -133,8 +167,6 @@ class Compaction:
         repaired = any(sources[k] != etag for k, etag in named.items())
         wanted = sources if repaired else {k: e for k, e in sources.items() if k not in named}
         files = self._download(wanted, folder)
-        if files is None:
-            return None
         if named and not repaired:
             files.append(present)
         target = folder / "hour.parquet"
@@ -171,8 +203,11 @@ class Compaction:
         path.write_bytes(found["Body"].read())
         return sources_of(pq.read_schema(path))
 
-    def _download(self, sources: Mapping[str, str], folder: Path) -> list[Path] | None:
-        """Download source objects; None if one is not as it was loaded, which is logged."""
+    def _download(self, sources: Mapping[str, str], folder: Path) -> list[Path]:
+        """Download source objects.
+
+        :raises SourcesChanged: some are not as they were loaded; each is logged.
+        """
 
         def fetch(number: int, key: str, etag: str) -> Path | None:
             try:
@@ -196,8 +231,10 @@ class Compaction:
         with ThreadPoolExecutor(THREADS) as pool:
             arguments = zip(range(len(sources)), sources.keys(), sources.values(), strict=True)
             fetched = list(pool.map(lambda given: fetch(*given), arguments))
-        files = [path for path in fetched if path is not None]
-        return files if len(files) == len(fetched) else None
+        changed = [key for key, path in zip(sources, fetched, strict=True) if path is None]
+        if changed:
+            raise SourcesChanged(changed)
+        return [path for path in fetched if path is not None]
 
 
 def _merge(hour: Hour, files: list[Path], target: Path, sources: Mapping[str, str]) -> int:

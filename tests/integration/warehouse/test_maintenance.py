@@ -107,6 +107,22 @@ def test_an_hour_is_made_anew_when_its_sources_differ(lake_settings: MakeSetting
     assert read_hour(settings, "trades", HOUR).num_rows == 4
 
 
+def test_an_object_that_changed_after_it_was_loaded_is_reported(
+    lake_settings: MakeSettings,
+) -> None:
+    settings = lake_settings()
+    lake = written(settings)
+    rows = [trade("AAPL", 1, "8"), trade("AAPL", 1800, "11")]
+    key = str(lake.put("trades", rows, first_offset=2))
+
+    report = compact_lake(settings, NOW)
+
+    assert (report.written, report.unchanged, report.incomplete) == (1, 0, 2)
+    assert report.changed == (key,)
+    assert "2 hours were not compacted, as 1 of their objects have changed" in report.sentence()
+    assert f"no longer exist: {key}. RAW" in report.sentence()
+
+
 def test_only_hours_that_have_ended_and_of_the_day_asked_for(lake_settings: MakeSettings) -> None:
     settings = lake_settings()
     written(settings)
