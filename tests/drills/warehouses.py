@@ -121,7 +121,7 @@ class OnSnowflake:
         snowflake_setup.init(self.settings, dry_run=False)
 
     def query(self, sql: str) -> list[tuple[Any, ...]]:
-        with self._server.connect(database=self.settings.snowflake_database) as connection:
+        with self._server.connect(database=self.settings.warehouse_database) as connection:
             return connection.cursor().execute(sql).fetchall()
 
     def candles_in_gold(self) -> int:
