@@ -45,6 +45,15 @@ BROWSER_FLAGS = [
 ]
 
 
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Print what tests measured, which `record_property` would write to a JUnit file only."""
+    for outcome in ("passed", "failed"):
+        for report in terminalreporter.getreports(outcome):
+            if report.when == "call" and report.user_properties:
+                figures = ", ".join(f"{name} {value}" for name, value in report.user_properties)
+                terminalreporter.write_line(f"{report.nodeid}: {figures}")
+
+
 @pytest.fixture(scope="session", autouse=True)
 def own_environment() -> Iterator[None]:
     """No setting of the person who runs the tests reaches them or their child processes."""
