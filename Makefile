@@ -69,8 +69,8 @@ soak-test marathon: install ## Ten minutes of a faulty feed: 20 seeds in virtual
 	SOAK_SEEDS=20 $(PYTEST) -m drill tests/drills/test_soak.py $(PYTEST_OPTIONS)
 
 .PHONY: airflow-test
-airflow-test: install ## Airflow runs scheduled minutes on both warehouses, is killed in a load and in a build
-	$(PYTEST) -m soak -n 2 tests/drills/test_airflow.py $(PYTEST_OPTIONS)
+airflow-test: install ## Scheduled minutes on both warehouses, with kills; the demo on the stand-in for Snowflake
+	$(PYTEST) -m soak -n 2 tests/drills/test_airflow.py tests/drills/test_demo.py $(PYTEST_OPTIONS)
 
 # How often: make stress-tests TIMES=3; make fuzz TIMES=50
 TIMES ?= 5

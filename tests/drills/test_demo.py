@@ -1,4 +1,4 @@
-"""A fresh clone in an empty home: `make install`, then `make demo` until gold is built."""
+"""`make demo` until gold is built: in a fresh clone, and with the stand-in for Snowflake."""
 
 from __future__ import annotations
 
@@ -65,16 +65,19 @@ def wait_until(what: str, seconds: float, ready: Callable[[], Any]) -> Any:
 
 
 class RunningDemo:
-    """`make demo` in a clone, observed through its output, page and processes."""
+    """`make demo` in a clone, observed through its output, page and processes.
 
-    def __init__(self, clone: Path, environment: dict[str, str]) -> None:
+    :param options: of make.
+    """
+
+    def __init__(self, clone: Path, environment: dict[str, str], *options: str) -> None:
         self.clone = clone
         self.log = clone.parent / "demo.out"
         self.began = time.monotonic()
         self.began_ms = time.time() * 1000
         with self.log.open("wb") as output:
             self.process = subprocess.Popen(
-                ["make", "demo"],
+                ["make", "demo", *options],
                 cwd=clone,
                 env=environment,
                 stdout=output,
@@ -125,6 +128,15 @@ def marked_with(run_id: str) -> list[psutil.Process]:
     return found
 
 
+def running_in(folder: Path) -> list[psutil.Process]:
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):
+            if Path(process.cwd()) == folder:
+                found.append(process)
+    return found
+
+
 def memory(processes: list[psutil.Process]) -> int:
     total = 0
     for process in processes:
@@ -151,6 +163,21 @@ def clone(tmp_path: Path) -> Iterator[Path]:
     for process in marked_with(lock.read_text()) if lock.exists() else []:
         process.kill()
     shutil.rmtree(target / ".venv", ignore_errors=True)
+
+
+@pytest.fixture
+def installed(tmp_path: Path) -> Iterator[Path]:
+    """The working copy of these tests under another path, with data of its own and no `.env`."""
+    folder = tmp_path / "installed"
+    folder.mkdir()
+    for name in ("Makefile", "pyproject.toml", "requirements.lock", ".venv", "tests"):
+        (folder / name).symlink_to(ROOT / name)
+    yield folder
+    lock = folder / ".tickhouse" / "demo.lock"
+    marked = marked_with(lock.read_text()) if lock.exists() else []
+    for process in (*marked, *running_in(folder)):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
 
 
 def test_a_fresh_clone_comes_to_moving_candles_and_gold_and_ends_cleanly(
@@ -200,6 +227,24 @@ def test_a_fresh_clone_comes_to_moving_candles_and_gold_and_ends_cleanly(
     ends_with_nothing_left(demo)
     killed = comes_up_again_from_its_data(clone, environment, symbol, closed_ms)
     leaves_nothing_to_the_next_when_killed(killed, clone, environment)
+
+
+@pytest.mark.soak
+def test_the_demo_on_the_stand_in_for_snowflake_shows_gold_and_ends_cleanly(
+    installed: Path, tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
+    environment = bare_environment(tmp_path / "home")
+    demo = RunningDemo(installed, environment, "WAREHOUSE=snowflake-local")
+    wait_until("Airflow", 270, lambda: demo.printed("Airflow  "))
+    symbol = demo.get("api/symbols")["symbols"][0]
+    closed_ms = wait_until("a closed minute", 90, lambda: closed_minute(demo))["last_final_end"]
+    wait_until("the minute in gold", GOLD_S, lambda: in_gold(demo, symbol, closed_ms))
+    record_property("gold_after_s", round(time.time() - closed_ms / 1000))
+
+    data = installed / ".tickhouse"
+    assert list(data.glob("*/snowflake-local/data/*"))
+    assert not list(data.rglob("STOCKS.duckdb"))
+    ends_with_nothing_left(demo)
 
 
 def closed_minute(demo: RunningDemo) -> Any:
