@@ -94,9 +94,9 @@ class ListOutbox:
 
     def __init__(self, messages: list[Message | RejectionRecord]) -> None:
         self._messages = messages
-        self.room = asyncio.Event()
-        self.room.set()
-        self.broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.writable = asyncio.Event()
+        self.writable.set()
+        self.failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def topics_ready(self) -> None:
         pass

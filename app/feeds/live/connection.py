@@ -35,7 +35,7 @@ class FeedConnection:
 
     :param number: the vendor's connection number, from 1; part of connection names and log lines.
     :param offer: receives the messages to send, in order.
-    :param room: cleared while nothing more may be read from the socket.
+    :param may_read: cleared while nothing more may be read from the socket.
     :param on_feed: called once the server of a new connection is known to provide `feed`, before
         any of its frames is processed.
     :param on_date: receives the server's time from a handshake (`app.feeds.vendor.OnDate`).
@@ -53,7 +53,7 @@ class FeedConnection:
         clock: Clock,
         rng: Random,
         offer: Callable[[list[Outgoing]], None],
-        room: asyncio.Event,
+        may_read: asyncio.Event,
         on_feed: Callable[[], None],
         on_date: OnDate,
         recorder: Recorder | None = None,
@@ -66,7 +66,7 @@ class FeedConnection:
         self._clock = clock
         self._rng = rng
         self._offer = offer
-        self._room = room
+        self._may_read = may_read
         self._on_feed = on_feed
         self._on_date = on_date
         self._recorder = recorder
@@ -149,8 +149,8 @@ class FeedConnection:
             if self._recorder:
                 self._recorder.frame(connection, raw)
             self._offer(self._session.frame(raw, connection))
-            if not self._room.is_set():
-                await self._room.wait()
+            if not self._may_read.is_set():
+                await self._may_read.wait()
             count += 1
             if not count % FRAMES_AT_ONCE:
                 await asyncio.sleep(0)  # reading buffered frames does not yield to other tasks
@@ -162,7 +162,7 @@ class FeedConnection:
         """
         while True:
             await self._clock.sleep(_SECOND_MS)
-            if not self._room.is_set():
+            if not self._may_read.is_set():
                 continue  # unread data says nothing about the server
             if self._is_dead(connection):
                 return

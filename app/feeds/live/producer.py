@@ -100,7 +100,7 @@ class Producer:
         ]
         others = [self._await_kafka(stopped), self._tick(), self._bring_quotes()]
         tasks = [ended, *connections, *map(asyncio.create_task, others)]
-        waiting: set[asyncio.Future[None]] = {self._outbox.broken, *tasks}
+        waiting: set[asyncio.Future[None]] = {self._outbox.failure, *tasks}
         try:
             while not ended.done():
                 done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
@@ -155,7 +155,7 @@ class Producer:
         while True:
             await self._clock.sleep(_SECOND_MS)
             self._outbox.serve()
-            if not (self._outbox.room.is_set() and self._feed_known.is_set()):
+            if not (self._outbox.writable.is_set() and self._feed_known.is_set()):
                 continue  # reported later, in order, once there is room
             self._follow_symbols()
             if self._recorder:
@@ -218,7 +218,7 @@ class Producer:
             rng=self._rng,
             offer=self._offer,
             on_feed=self._begin_feed,
-            room=self._outbox.room,
+            may_read=self._outbox.writable,
             on_date=self._date_received,
             recorder=self._recorder,
         )

@@ -62,14 +62,14 @@ class Backlog:
         self._waiting.append(record)
         self._bytes += record.size
         if self._bytes > self._limit_bytes and self._spill is not None and not self._failed:
-            self._relieve(self._spill)
+            self._spill_oldest(self._spill)
 
     @property
     def has_room(self) -> bool:
         """Whether more may be added; false while memory is full and the file cannot be written."""
         if self._bytes <= self._limit_bytes or self._spill is None:
             return True
-        self._relieve(self._spill)
+        self._spill_oldest(self._spill)
         return not self._failed
 
     @property
@@ -97,7 +97,7 @@ class Backlog:
         """Return the parts of the file that were found unreadable since the last call."""
         return self._spill.take_unreadable() if self._spill is not None else []
 
-    def give_back(self, records: Iterable[Numbered]) -> None:
+    def requeue(self, records: Iterable[Numbered]) -> None:
         """Put back `records`, which were taken, before all others."""
         self._front = deque(sorted([*records, *self._front]))
 
@@ -145,7 +145,7 @@ class Backlog:
     def _unread(self) -> int:
         return self._spill.unread if self._spill is not None else 0
 
-    def _relieve(self, spill: SpillFile) -> None:
+    def _spill_oldest(self, spill: SpillFile) -> None:
         """Move the oldest records from memory to the file until an eighth of the memory is free."""
         moved, size = [], 0
         goal = self._bytes - self._limit_bytes * 7 // 8

@@ -25,8 +25,8 @@ class Outbox:
     """A publisher driven by an event loop.
 
     :param correct: returns corrections of coverage for messages that were lost on the way.
-    :ivar room: cleared while neither memory nor disk has room; the feed must not be read then.
-    :ivar broken: completes with an error when Kafka accepts no more messages.
+    :ivar writable: cleared while neither memory nor disk has room; the feed must not be read then.
+    :ivar failure: completes with an error when Kafka accepts no more messages.
     :ivar corrections: how often a loss was found and coverage corrected.
     """
 
@@ -38,9 +38,9 @@ class Outbox:
         self._publisher = Publisher(settings, self._spill, ready=False)
         self._correct = correct
         self.corrections = 0
-        self.room = asyncio.Event()
-        self.room.set()
-        self.broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.writable = asyncio.Event()
+        self.writable.set()
+        self.failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._send_scheduled = False
         self._draining: asyncio.Task[None] | None = None
         self._syncing: asyncio.Task[None] | None = None
@@ -162,23 +162,23 @@ class Outbox:
 
     def _send_pending(self) -> None:
         self._send_scheduled = False
-        if self.broken.done():
+        if self.failure.done():
             return
         try:
             has_room = self._publisher.send_pending()
         except TickhouseError as error:
-            self.broken.set_exception(error)
+            self.failure.set_exception(error)
             return
         if has_room:
-            self.room.set()
-        elif self.room.is_set():
+            self.writable.set()
+        elif self.writable.is_set():
             log.warning("memory and disk are full; the feed is paused until there is room")
-            self.room.clear()
+            self.writable.clear()
         if self._publisher.is_behind and (self._draining is None or self._draining.done()):
             self._draining = asyncio.create_task(self._drain())
 
     async def _drain(self) -> None:
         """Retry frequently while messages wait."""
-        while self._publisher.is_behind and not self.broken.done():
+        while self._publisher.is_behind and not self.failure.done():
             await asyncio.sleep(_DRAIN_S)
             self._send_pending()

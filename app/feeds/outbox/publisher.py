@@ -30,12 +30,12 @@ from app.feeds.outbox.reachability import BrokerReachability
 from app.feeds.outbox.spill_file import SpillFile
 from app.feeds.outbox.spill_format import KafkaRecord
 from app.feeds.outbox.undeliverable import (
+    ErrorClass,
     SendWindow,
-    Verdict,
-    lost_with,
+    classify,
+    lost_spans,
     rejection,
     smaller_parts,
-    verdict,
 )
 from app.settings import Settings
 from app.topics import MAX_MESSAGE_BYTES as MAX_KAFKA_BYTES
@@ -290,7 +290,7 @@ class Publisher:
         if not self._ready or self._fatal is not None:
             return
         if self._returned:
-            self._backlog.give_back(self._returned)
+            self._backlog.requeue(self._returned)
             self._returned = []
         if self._missing:
             return
@@ -319,13 +319,13 @@ class Publisher:
     def _on_produce_error(self, numbered: Numbered, error: KafkaError) -> bool:
         """Handle a record that the client rejects; return whether the next may follow."""
         topic = numbered.record.topic
-        outcome = verdict(error)
-        if outcome is Verdict.UNSENT:
+        outcome = classify(error)
+        if outcome is ErrorClass.RETRIABLE:
             if self._missing is None:
                 self._missing = topic
                 log.error("%s: %s. Messages wait until it is created again.", topic, error.str())
             return False
-        if outcome is Verdict.STOP:
+        if outcome is ErrorClass.FATAL:
             self._fatal = error
             return False
         self._backlog.pop()
@@ -367,10 +367,14 @@ class Publisher:
         if error is None:
             self._on_answer()
             return
-        numbered, outcome = Numbered(number, record), verdict(error)
-        if outcome is Verdict.STOP and self._fatal is None:
+        numbered, outcome = Numbered(number, record), classify(error)
+        if outcome is ErrorClass.FATAL and self._fatal is None:
             self._fatal = error
-        if outcome in (Verdict.STOP, Verdict.UNSENT) or self._fatal is not None or self._spilling:
+        if (
+            outcome in (ErrorClass.FATAL, ErrorClass.RETRIABLE)
+            or self._fatal is not None
+            or self._spilling
+        ):
             self._returned.append(numbered)
         else:
             self._failed_deliveries.append(_FailedDelivery(numbered, error))
@@ -383,7 +387,7 @@ class Publisher:
             return
         self._window.rejected(
             sum(failure.numbered.record.size for failure in failed),
-            any(verdict(failure.error) is Verdict.TOO_LARGE for failure in failed),
+            any(classify(failure.error) is ErrorClass.TOO_LARGE for failure in failed),
         )
         self._returned += [failure.numbered for failure in failed]
 
@@ -403,20 +407,20 @@ class Publisher:
                 error.str(),
             )
         if record.topic != self._rejected:
-            self._lost += lost_with(record, self._feed)
+            self._lost += lost_spans(record, self._feed)
             self._add([rejection(record, error.str(), self._feed)])
 
     def _on_client_error(self, error: KafkaError) -> None:
         if error.fatal():
             self._fatal = error
         elif error.code() == KafkaError._ALL_BROKERS_DOWN:
-            self._broker.lost(error.str())
+            self._broker.disconnected(error.str())
 
     def _probe(self) -> None:
         """If in doubt, check whether Kafka answers and whether a missing topic exists again."""
         if not (self._broker.in_doubt or self._missing):
             return
-        answer = self._broker.ask(self._missing or self._stocks)
+        answer = self._broker.probe(self._missing or self._stocks)
         if answer is None or answer.error is not None:
             return
         self._on_answer()
@@ -426,7 +430,7 @@ class Publisher:
 
     def _on_answer(self) -> None:
         """Record that Kafka is available: it delivered a message or answered a request."""
-        if not self._broker.proved():
+        if not self._broker.answered():
             return
         if count := self._left():
             self._backlog_at_return = self.last(), count

@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 
 from confluent_kafka import KafkaException
 
-ANSWER_S = 1.0
+METADATA_TIMEOUT_S = 1.0
 """A broker that does not answer within this time is considered unavailable."""
-ASK_EVERY_S = 2.0
+PROBE_INTERVAL_S = 2.0
 
 log = logging.getLogger(__name__)
 
@@ -52,23 +52,23 @@ class BrokerReachability:
         """Whether Kafka should be probed."""
         return bool(self._doubt)
 
-    def lost(self, reason: str) -> None:
+    def disconnected(self, reason: str) -> None:
         """Record that no broker is connected."""
         self._doubt = reason
 
-    def proved(self) -> bool:
+    def answered(self) -> bool:
         """Record that Kafka has answered; return whether it was unavailable until then."""
         was_away, self._away, self._doubt = self._away, False, ""
         return was_away
 
-    def ask(self, topic: str) -> BrokerReply | None:
+    def probe(self, topic: str) -> BrokerReply | None:
         """Return a response that has arrived, about `topic` or an earlier one. Call it frequently.
 
         It makes one request at a time, at most one in two seconds.
         """
         if self._asked is None:
             if time.monotonic() >= self._next_s:
-                self._next_s = time.monotonic() + ASK_EVERY_S
+                self._next_s = time.monotonic() + PROBE_INTERVAL_S
                 self._asked = self._threads.submit(self._answer, topic)
             return None
         if not self._asked.done():
@@ -85,7 +85,7 @@ class BrokerReachability:
 
     def _answer(self, topic: str) -> BrokerReply:
         try:
-            known = self._metadata(topic, timeout=ANSWER_S).topics[topic]
+            known = self._metadata(topic, timeout=METADATA_TIMEOUT_S).topics[topic]
         except KafkaException as error:
             return BrokerReply(topic, error.args[0].str())
         return BrokerReply(topic, None, known.error is None and bool(known.partitions))

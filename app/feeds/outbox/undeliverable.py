@@ -29,49 +29,49 @@ from app.rejection_records import rejection_records
 REASON = "rejected_by_kafka"
 
 
-class Verdict(Enum):
+class ErrorClass(Enum):
     """What an error of Kafka means for the message it was reported for."""
 
     TOO_LARGE = auto()
     """The message, or its batch, is larger than the topic accepts."""
     INVALID = auto()
     """The message, or another one of its batch, is not accepted by the topic."""
-    UNSENT = auto()
+    RETRIABLE = auto()
     """The message was not sent, and should be sent again."""
-    STOP = auto()
+    FATAL = auto()
     """The producer is not allowed, or not able, to send at all."""
 
 
-_VERDICTS = {
-    KafkaError.MSG_SIZE_TOO_LARGE: Verdict.TOO_LARGE,
-    KafkaError.INVALID_MSG_SIZE: Verdict.TOO_LARGE,
-    KafkaError.RECORD_LIST_TOO_LARGE: Verdict.TOO_LARGE,
-    KafkaError.INVALID_RECORD: Verdict.INVALID,
-    KafkaError._INVALID_DIFFERENT_RECORD: Verdict.INVALID,
-    KafkaError.INVALID_TIMESTAMP: Verdict.INVALID,
-    KafkaError.INVALID_MSG: Verdict.INVALID,
-    KafkaError.POLICY_VIOLATION: Verdict.INVALID,
-    KafkaError._DESTROY: Verdict.UNSENT,
-    KafkaError._TRANSPORT: Verdict.UNSENT,
-    KafkaError._TIMED_OUT: Verdict.UNSENT,
-    KafkaError._MSG_TIMED_OUT: Verdict.UNSENT,
-    KafkaError._PURGE_INFLIGHT: Verdict.UNSENT,
-    KafkaError._PURGE_QUEUE: Verdict.UNSENT,
-    KafkaError._UNKNOWN_TOPIC: Verdict.UNSENT,
-    KafkaError._UNKNOWN_PARTITION: Verdict.UNSENT,
-    KafkaError.UNKNOWN_TOPIC_OR_PART: Verdict.UNSENT,
-    KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER: Verdict.UNSENT,
-    KafkaError.UNKNOWN_PRODUCER_ID: Verdict.UNSENT,
-    KafkaError.INVALID_PRODUCER_EPOCH: Verdict.UNSENT,
+_ERROR_CLASSES = {
+    KafkaError.MSG_SIZE_TOO_LARGE: ErrorClass.TOO_LARGE,
+    KafkaError.INVALID_MSG_SIZE: ErrorClass.TOO_LARGE,
+    KafkaError.RECORD_LIST_TOO_LARGE: ErrorClass.TOO_LARGE,
+    KafkaError.INVALID_RECORD: ErrorClass.INVALID,
+    KafkaError._INVALID_DIFFERENT_RECORD: ErrorClass.INVALID,
+    KafkaError.INVALID_TIMESTAMP: ErrorClass.INVALID,
+    KafkaError.INVALID_MSG: ErrorClass.INVALID,
+    KafkaError.POLICY_VIOLATION: ErrorClass.INVALID,
+    KafkaError._DESTROY: ErrorClass.RETRIABLE,
+    KafkaError._TRANSPORT: ErrorClass.RETRIABLE,
+    KafkaError._TIMED_OUT: ErrorClass.RETRIABLE,
+    KafkaError._MSG_TIMED_OUT: ErrorClass.RETRIABLE,
+    KafkaError._PURGE_INFLIGHT: ErrorClass.RETRIABLE,
+    KafkaError._PURGE_QUEUE: ErrorClass.RETRIABLE,
+    KafkaError._UNKNOWN_TOPIC: ErrorClass.RETRIABLE,
+    KafkaError._UNKNOWN_PARTITION: ErrorClass.RETRIABLE,
+    KafkaError.UNKNOWN_TOPIC_OR_PART: ErrorClass.RETRIABLE,
+    KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER: ErrorClass.RETRIABLE,
+    KafkaError.UNKNOWN_PRODUCER_ID: ErrorClass.RETRIABLE,
+    KafkaError.INVALID_PRODUCER_EPOCH: ErrorClass.RETRIABLE,
 }
 """`_DESTROY` is reported for messages that waited in the client for a topic that no longer exists.
 The last three are made fatal by librdkafka itself where necessary.
 """
 
 
-def verdict(error: KafkaError) -> Verdict:
+def classify(error: KafkaError) -> ErrorClass:
     """Classify `error`. An unknown error stops the producer, so that nothing is lost."""
-    return Verdict.STOP if error.fatal() else _VERDICTS.get(error.code(), Verdict.STOP)
+    return ErrorClass.FATAL if error.fatal() else _ERROR_CLASSES.get(error.code(), ErrorClass.FATAL)
 
 
 def rejection(record: KafkaRecord, error: str, feed: FeedName) -> RejectionRecord:
@@ -88,7 +88,7 @@ def smaller_parts(record: KafkaRecord, error: KafkaError, feed: FeedName) -> lis
     """
     with suppress(msgspec.DecodeError):
         return _without_payload(record, decode_rejection(record.value))
-    if verdict(error) is not Verdict.TOO_LARGE:
+    if classify(error) is not ErrorClass.TOO_LARGE:
         return []
     with suppress(MessageRejectedError):
         message = decode(record.key, record.value, feed).message
@@ -104,7 +104,7 @@ def _without_payload(record: KafkaRecord, rejected: RejectionRecord) -> list[Kaf
     return [record._replace(value=encode(rejected))]
 
 
-def lost_with(record: KafkaRecord, feed: FeedName) -> list[LostSpan]:
+def lost_spans(record: KafkaRecord, feed: FeedName) -> list[LostSpan]:
     """Return the spans of the feed that are lost with a message that Kafka rejects permanently.
 
     Only trades count. For each minute with trades of the message, the span is the time within that
@@ -119,10 +119,10 @@ def lost_with(record: KafkaRecord, feed: FeedName) -> list[LostSpan]:
     minutes: dict[int, list[Trade]] = {}
     for trade in message.trades:
         minutes.setdefault(minute_of(trade.t), []).append(trade)
-    return [_lost_in(minute, trades, message) for minute, trades in minutes.items()]
+    return [_lost_span(minute, trades, message) for minute, trades in minutes.items()]
 
 
-def _lost_in(minute: int, trades: Iterable[Trade], message: Trades) -> LostSpan:
+def _lost_span(minute: int, trades: Iterable[Trade], message: Trades) -> LostSpan:
     times = [trade.t for trade in trades]
     until = max(message.received_at, max(times) + 1)
     return LostSpan(message.symbol, min(times), min(until, minute + MINUTE_MS))

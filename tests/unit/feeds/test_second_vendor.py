@@ -150,8 +150,8 @@ def _stream(vendor: Vendor, symbols: tuple[str, ...], seconds: int) -> list[Outg
             clock=clock,
             parse_frame=vendor.parse_frame,
         )
-        room = asyncio.Event()
-        room.set()
+        may_read = asyncio.Event()
+        may_read.set()
         connection = FeedConnection(
             vendor,
             1,
@@ -160,7 +160,7 @@ def _stream(vendor: Vendor, symbols: tuple[str, ...], seconds: int) -> list[Outg
             clock=clock,
             rng=Random(1),
             offer=made.extend,
-            room=room,
+            may_read=may_read,
             on_feed=lambda: None,
             on_date=lambda *_: None,
         )

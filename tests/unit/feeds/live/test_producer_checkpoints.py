@@ -26,9 +26,9 @@ class _Outbox:
     """Stands for the way to Kafka: the test sets `delivered_up_to`."""
 
     def __init__(self) -> None:
-        self.room = asyncio.Event()
-        self.room.set()
-        self.broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.writable = asyncio.Event()
+        self.writable.set()
+        self.failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.corrections = 0
         self.delivered_up_to = -1
         self.checked = False

@@ -55,7 +55,7 @@ def test_what_comes_back_goes_first_again(path: Path) -> None:
     for number in range(100):
         backlog.add(_record(number))
     taken = _take(backlog, most=30)
-    backlog.give_back([Numbered(number + 1, _record(number)) for number in taken[10:]])
+    backlog.requeue([Numbered(number + 1, _record(number)) for number in taken[10:]])
     assert _take(backlog) == list(range(10, 100))
 
 

@@ -57,7 +57,7 @@ def test_a_disk_that_rejects_is_an_error_until_it_has_taken_all_of_it(
 
         outbox.offer([_large(number) for number in range(COUNT)])
         await serve_until(lambda: disk.asked >= 5)
-        assert outbox.room.is_set(), "the feed goes on"
+        assert outbox.writable.is_set(), "the feed goes on"
         outbox.offer([_large(COUNT)])
         await serve_until(lambda: disk.asked >= 8)
         assert "again" not in caplog.text.replace("it will be retried", "")

@@ -36,13 +36,13 @@ class _Kafka:
         """Let it answer, and wait for the answer."""
         self.may_answer.set()
         while True:
-            if answer := contact.ask(topic):
+            if answer := contact.probe(topic):
                 return answer
 
 
 @pytest.fixture
 def kafka(monkeypatch: pytest.MonkeyPatch) -> Iterator[_Kafka]:
-    monkeypatch.setattr(app.feeds.outbox.reachability, "ASK_EVERY_S", 0.0)
+    monkeypatch.setattr(app.feeds.outbox.reachability, "PROBE_INTERVAL_S", 0.0)
     kafka = _Kafka()
     yield kafka
     kafka.may_answer.set()
@@ -57,19 +57,19 @@ Log = pytest.LogCaptureFixture
 
 
 def test_no_one_waits_for_an_answer(kafka: _Kafka, contact: BrokerReachability) -> None:
-    assert contact.ask("t") is None
+    assert contact.probe("t") is None
     assert kafka.asked.wait(30)
-    assert contact.ask("t") is None
+    assert contact.probe("t") is None
     assert kafka.come(contact) == BrokerReply("t", None, exists=True)
 
 
 def test_lost_connections_alone_are_no_absence(
     kafka: _Kafka, contact: BrokerReachability, caplog: Log
 ) -> None:
-    contact.lost("1/1 brokers are down")
+    contact.disconnected("1/1 brokers are down")
     assert contact.in_doubt
     assert kafka.come(contact).error is None
-    assert not contact.proved(), "it was never away"
+    assert not contact.answered(), "it was never away"
     assert not contact.in_doubt
     assert caplog.text == ""
 
@@ -79,11 +79,11 @@ def test_an_absence_is_logged_once_and_ends_with_a_proof(
 ) -> None:
     kafka.answers = False
     for _ in range(3):
-        contact.lost("1/1 brokers are down")
+        contact.disconnected("1/1 brokers are down")
         assert kafka.come(contact).error
     assert caplog.text.count("Kafka at there:9092 does not answer") == 1
-    assert contact.proved()
-    assert not contact.proved(), "once"
+    assert contact.answered()
+    assert not contact.answered(), "once"
 
 
 def test_a_question_without_answer_is_no_absence_while_connections_stand(
@@ -92,7 +92,7 @@ def test_a_question_without_answer_is_no_absence_while_connections_stand(
     kafka.answers = False
     assert kafka.come(contact).error
     assert caplog.text == ""
-    assert not contact.proved()
+    assert not contact.answered()
 
 
 def test_a_topic_that_is_not_there_is_an_answer(kafka: _Kafka, contact: BrokerReachability) -> None:

@@ -20,12 +20,12 @@ from app.contracts import (
 from app.feeds.messages.outgoing import LostSpan
 from app.feeds.outbox.spill_format import KafkaRecord
 from app.feeds.outbox.undeliverable import (
+    ErrorClass,
     SendWindow,
-    Verdict,
-    lost_with,
+    classify,
+    lost_spans,
     rejection,
     smaller_parts,
-    verdict,
 )
 from app.message_parser import decode
 
@@ -47,34 +47,34 @@ def _record(message: Message | RejectionRecord) -> KafkaRecord:
 @pytest.mark.parametrize(
     ("code", "reports"),
     [
-        (KafkaError.MSG_SIZE_TOO_LARGE, Verdict.TOO_LARGE),
-        (KafkaError.RECORD_LIST_TOO_LARGE, Verdict.TOO_LARGE),
-        (KafkaError.INVALID_RECORD, Verdict.INVALID),
-        (KafkaError._INVALID_DIFFERENT_RECORD, Verdict.INVALID),
-        (KafkaError.POLICY_VIOLATION, Verdict.INVALID),
-        (KafkaError.UNKNOWN_TOPIC_OR_PART, Verdict.UNSENT),
-        (KafkaError._PURGE_QUEUE, Verdict.UNSENT),
-        (KafkaError._DESTROY, Verdict.UNSENT),
-        (KafkaError.TOPIC_AUTHORIZATION_FAILED, Verdict.STOP),
-        (KafkaError.CLUSTER_AUTHORIZATION_FAILED, Verdict.STOP),
-        (KafkaError.UNSUPPORTED_VERSION, Verdict.STOP),
+        (KafkaError.MSG_SIZE_TOO_LARGE, ErrorClass.TOO_LARGE),
+        (KafkaError.RECORD_LIST_TOO_LARGE, ErrorClass.TOO_LARGE),
+        (KafkaError.INVALID_RECORD, ErrorClass.INVALID),
+        (KafkaError._INVALID_DIFFERENT_RECORD, ErrorClass.INVALID),
+        (KafkaError.POLICY_VIOLATION, ErrorClass.INVALID),
+        (KafkaError.UNKNOWN_TOPIC_OR_PART, ErrorClass.RETRIABLE),
+        (KafkaError._PURGE_QUEUE, ErrorClass.RETRIABLE),
+        (KafkaError._DESTROY, ErrorClass.RETRIABLE),
+        (KafkaError.TOPIC_AUTHORIZATION_FAILED, ErrorClass.FATAL),
+        (KafkaError.CLUSTER_AUTHORIZATION_FAILED, ErrorClass.FATAL),
+        (KafkaError.UNSUPPORTED_VERSION, ErrorClass.FATAL),
     ],
 )
 def test_an_error_is_of_the_message_of_the_moment_or_of_the_producer(
-    code: int, reports: Verdict
+    code: int, reports: ErrorClass
 ) -> None:
-    assert verdict(KafkaError(code)) is reports
-    assert verdict(KafkaError(code, fatal=True)) is Verdict.STOP
+    assert classify(KafkaError(code)) is reports
+    assert classify(KafkaError(code, fatal=True)) is ErrorClass.FATAL
 
 
 def test_lost_trades_are_lost_from_the_first_until_they_were_received() -> None:
-    assert lost_with(_record(_trades(1_500, 1_000, 1_200)), "live") == [
+    assert lost_spans(_record(_trades(1_500, 1_000, 1_200)), "live") == [
         LostSpan("A", M + 1_000, M + 1_500)
     ]
 
 
 def test_each_minute_of_lost_trades_is_one_of_its_own() -> None:
-    lost = lost_with(_record(_trades(MINUTE + 90, MINUTE - 20, MINUTE + 10, -5 * MINUTE)), "live")
+    lost = lost_spans(_record(_trades(MINUTE + 90, MINUTE - 20, MINUTE + 10, -5 * MINUTE)), "live")
     assert sorted(lost, key=lambda item: item.from_ms or 0) == [
         LostSpan("A", M - 5 * MINUTE, M - 4 * MINUTE),
         LostSpan("A", M + MINUTE - 20, M + MINUTE),
@@ -83,14 +83,14 @@ def test_each_minute_of_lost_trades_is_one_of_its_own() -> None:
 
 
 def test_a_trade_that_is_ahead_of_its_receipt_is_lost_all_the_same() -> None:
-    assert lost_with(_record(_trades(900, 1_000)), "live") == [LostSpan("A", M + 1_000, M + 1_001)]
+    assert lost_spans(_record(_trades(900, 1_000)), "live") == [LostSpan("A", M + 1_000, M + 1_001)]
 
 
 def test_with_anything_but_trades_nothing_of_the_feed_is_lost() -> None:
     watermark = Watermark("A", "live", "src", M, M, M, 60_000)
-    assert lost_with(_record(watermark), "live") == []
-    assert lost_with(KafkaRecord("stocks-topic", b"A", b"nonsense"), "live") == []
-    assert lost_with(_record(_trades(1, 0)), "simulated") == [], "of another feed"
+    assert lost_spans(_record(watermark), "live") == []
+    assert lost_spans(KafkaRecord("stocks-topic", b"A", b"nonsense"), "live") == []
+    assert lost_spans(_record(_trades(1, 0)), "simulated") == [], "of another feed"
 
 
 def test_what_is_rejected_is_on_record_with_what_it_was() -> None:
