@@ -11,7 +11,7 @@ from app.contracts import RejectionRecord
 from app.redaction import Redactor
 
 EVERY_MS = 60_000
-_MOST_SHOWN = 300
+_MAX_SHOWN = 300
 
 log = logging.getLogger(__name__)
 
@@ -64,6 +64,6 @@ class RejectionLog:
         if record.payload is None:
             return ""
         text = base64.b64decode(record.payload).decode(errors="replace")
-        shown = self._redactor.text(text)[:_MOST_SHOWN]
+        shown = self._redactor.text(text)[:_MAX_SHOWN]
         where = "" if record.indices is None else f" (index {record.indices[0]})"
         return f", in {shown!r}{where}"

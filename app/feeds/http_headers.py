@@ -8,9 +8,9 @@ from email.utils import parsedate_to_datetime
 from math import ceil
 from typing import NamedTuple
 
-MOST_WAIT_MS = 3_600_000
+MAX_RETRY_AFTER_MS = 3_600_000
 """The longest wait that is accepted from a server; a longer one is probably a mistake."""
-LATER_BY_UP_TO = 1.1
+MAX_JITTER_FACTOR = 1.1
 """Factor of the jitter: clients that wait for one server must not all return at once."""
 
 _AGE = re.compile(r"[0-9]{1,9}")
@@ -47,12 +47,12 @@ class RetryAfter(NamedTuple):
         """
         text = (self.text or "").strip()
         if _WAIT.fullmatch(text):
-            return ceil(min(float(text) * 1000, MOST_WAIT_MS))
+            return ceil(min(float(text) * 1000, MAX_RETRY_AFTER_MS))
         moment = _moment(text)
         if moment is None:
             return None
         from_ms = now_ms if self.date_ms is None else self.date_ms
-        return max(0, min(_ms(moment) - from_ms, MOST_WAIT_MS))
+        return max(0, min(_ms(moment) - from_ms, MAX_RETRY_AFTER_MS))
 
 
 def _ms(moment: datetime) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 UNKNOWN = "Other"
-_MOST_TEXT = 100
+_MAX_TEXT = 100
 
 _INDUSTRIES = {
     "Communication Services": ("Communications", "Media", "Telecommunication"),
@@ -67,7 +67,7 @@ def parse_profile(payload: Any) -> Profile | None:
     :raises ValueError: it is not a profile.
     """
     if not isinstance(payload, dict):
-        raise ValueError(f"the profile is {str(payload)[:_MOST_TEXT]!r}, not an object")
+        raise ValueError(f"the profile is {str(payload)[:_MAX_TEXT]!r}, not an object")
     if not payload:
         return None
     name, exchange, industry = (
@@ -81,4 +81,4 @@ def _text(payload: dict[str, Any], field: str) -> str:
     value = payload.get(field)
     if not isinstance(value, str | None):
         raise ValueError(f"{field} of the profile is {value!r}, not a text")
-    return " ".join((value or "").split())[:_MOST_TEXT]
+    return " ".join((value or "").split())[:_MAX_TEXT]

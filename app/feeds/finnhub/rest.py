@@ -18,7 +18,7 @@ from requests.utils import get_environ_proxies
 
 from app.feeds.clock import Clock
 from app.feeds.finnhub.rate_limit import CallBudget
-from app.feeds.http_headers import LATER_BY_UP_TO, RetryAfter, date_ms_of
+from app.feeds.http_headers import MAX_JITTER_FACTOR, RetryAfter, date_ms_of
 from app.feeds.vendor import KeyRejected, OnDate, RequestError, Retry
 from app.hosts import origin_of, takes_proxy
 from app.redaction import SHORTEST_KEY, Redactor
@@ -27,7 +27,7 @@ TIMEOUT_S = 4
 ANSWER_S = 20.0
 """Time-out for a complete response. One that arrives slowly never reaches the socket's time-out."""
 ATTEMPTS = 3
-_MOST_TEXT = 300
+_MAX_TEXT = 300
 _MINUTE_MS = 60_000
 
 T = TypeVar("T")
@@ -75,30 +75,30 @@ class FinnhubRest:
         session.verify = (
             os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or True
         )
-        session.hooks["response"] += [_note_date, self._check_status]
+        session.hooks["response"] += [_record_date, self._check_status]
 
     def quote(self, symbol: str) -> Any:
         """Request the quote of `symbol`.
 
         :raises RequestError: there is no usable response; the text does not contain the key.
         """
-        return self._ask(lambda: self._client.quote(symbol))
+        return self._request(lambda: self._client.quote(symbol))
 
     def market_status(self, exchange: str) -> Any:
         """Request whether `exchange` is open.
 
         :raises RequestError: there is no usable response; the text does not contain the key.
         """
-        return self._ask(lambda: self._client.market_status(exchange=exchange))
+        return self._request(lambda: self._client.market_status(exchange=exchange))
 
     def company_profile(self, symbol: str) -> Any:
         """Request the profile of the company whose stock is `symbol`.
 
         :raises RequestError: there is no usable response; the text does not contain the key.
         """
-        return self._ask(lambda: self._client.company_profile2(symbol=symbol))
+        return self._request(lambda: self._client.company_profile2(symbol=symbol))
 
-    def _ask(self, call: Callable[[], Any]) -> Any:
+    def _request(self, call: Callable[[], Any]) -> Any:
         try:
             answer = call()
             text = repr(answer)
@@ -138,10 +138,10 @@ class FinnhubRest:
         retry_after: RetryAfter | None = None,
     ) -> RequestError:
         """Create an error whose text contains no key, not even one that was cut off at its end."""
-        return RequestError(self._redactor.text(text)[:_MOST_TEXT], retry, status, retry_after)
+        return RequestError(self._redactor.text(text)[:_MAX_TEXT], retry, status, retry_after)
 
 
-def _note_date(response: requests.Response, **_: Any) -> None:
+def _record_date(response: requests.Response, **_: Any) -> None:
     _date_ms.set(_date_ms_of(response))
 
 
@@ -212,7 +212,7 @@ class RestCalls:
         """Return whether a key is left."""
         return bool(self._keys)
 
-    async def ask(self, call: Callable[[FinnhubApi], T]) -> T:
+    async def request(self, call: Callable[[FinnhubApi], T]) -> T:
         """Return the result of `call`, made with the key that may call first.
 
         :raises KeyRejected: the server rejects the key, or no key is left.
@@ -252,7 +252,7 @@ class RestCalls:
         now_ms = self._clock.now_ms()
         asked_ms = fault.retry_after.wait_ms(now_ms)
         if asked_ms is not None:
-            budget.used_up(now_ms + ceil(asked_ms * self._rng.uniform(1.0, LATER_BY_UP_TO)))
+            budget.used_up(now_ms + ceil(asked_ms * self._rng.uniform(1.0, MAX_JITTER_FACTOR)))
         elif fault.retry == "later":
             budget.used_up(now_ms + round(_MINUTE_MS * self._rng.uniform(0.5, 1.0)))
         return asked_ms is not None

@@ -72,10 +72,10 @@ class FinnhubQuotes:
         return bool(self._calls)
 
     async def quote(self, symbol: str) -> Any:
-        return await self._calls.ask(lambda api: api.quote(symbol))
+        return await self._calls.request(lambda api: api.quote(symbol))
 
     async def calendar_disagreement(self) -> str | None:
-        status = await self._calls.ask(lambda api: api.market_status(EXCHANGE))
+        status = await self._calls.request(lambda api: api.market_status(EXCHANGE))
         return disagreement(status, self._feed, self._clock.now_ms())
 
 
@@ -90,7 +90,7 @@ class FinnhubProfiles:
 
         :raises RequestError: there is no usable response.
         """
-        answer = await self._calls.ask(lambda api: api.company_profile(symbol))
+        answer = await self._calls.request(lambda api: api.company_profile(symbol))
         try:
             return parse_profile(answer)
         except ValueError as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from http import HTTPStatus
 from random import Random
 
-from app.feeds.http_headers import LATER_BY_UP_TO
+from app.feeds.http_headers import MAX_JITTER_FACTOR
 
 
 class Backoff:
@@ -32,7 +32,7 @@ class Backoff:
         attempt, self._attempts = self._attempts, self._attempts + 1
         if asked_ms is None:
             return self._delay_s(attempt, status)
-        asked_s = asked_ms / 1000 * self._rng.uniform(1.0, LATER_BY_UP_TO)
+        asked_s = asked_ms / 1000 * self._rng.uniform(1.0, MAX_JITTER_FACTOR)
         return max(asked_s, self._delay_s(attempt, None))
 
     def _delay_s(self, attempt: int, status: int | None) -> float:

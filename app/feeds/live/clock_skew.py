@@ -25,10 +25,10 @@ from app.feeds.live.time_sources import (
     SAMPLES,
     TOLERANCE_MS,
     ServerDate,
-    Stamps,
+    TradeTimes,
 )
 
-FEWEST_SYMBOLS = 3
+MIN_SYMBOLS = 3
 """With fewer symbols the clock is never moved without the vendor's Date."""
 MAX_MOVE_MS = 7 * 86_400_000
 """A clock that is further behind is not corrected."""
@@ -38,7 +38,7 @@ UNVERIFIED_MS = 120_000
 """How long after a start a symbol's watermark waits for a Date, its own trades, or trades of most
 symbols.
 """
-_FEWEST_TO_NAME = 3
+_MIN_SAMPLES = 3
 
 
 class Disagreement(NamedTuple):
@@ -66,7 +66,7 @@ class ClockSkew:
         self.is_too_far_behind = False
         self._started_ms = now_ms
         self._reached_ms = 0
-        self._stamps: dict[str, Stamps] = {}
+        self._times: dict[str, TradeTimes] = {}
         self._date: ServerDate | None = None
         self._for_date = 0
         self._for_clock = 0
@@ -74,7 +74,7 @@ class ClockSkew:
         self._lag_ms = 0
         self._received_at_ms = 0
         self._moved_ms = 0
-        self._must_judge = False
+        self._must_evaluate = False
 
     @property
     def moved_ms(self) -> int:
@@ -103,7 +103,7 @@ class ClockSkew:
         return self._date is not None
 
     @property
-    def date_is_alone(self) -> bool:
+    def date_is_outvoted(self) -> bool:
         """Whether the vendor's Date contradicts the clock, but more symbols support the clock."""
         return self._suspects_clock and self._for_clock > self._for_date
 
@@ -141,7 +141,7 @@ class ClockSkew:
             low_ms, high_ms = max(low_ms, known.low_ms), min(high_ms, known.high_ms)
             since_ms = known.since_ms
         self._date = ServerDate(received_ms, since_ms, low_ms, high_ms)
-        self._must_judge = True
+        self._must_evaluate = True
 
     def observe(self, trades: Iterable[tuple[str, int]], received_at: int) -> bool:
         """Process the trades of a frame: the symbol and time of each.
@@ -152,34 +152,34 @@ class ClockSkew:
         latest = received_at - self._ahead_ms + FUTURE_MS
         in_future = False
         for symbol, t in trades:
-            stamps = self._stamps.get(symbol)
-            if stamps is None:
-                stamps = self._stamps[symbol] = Stamps()
-                self._must_judge = True
+            times = self._times.get(symbol)
+            if times is None:
+                times = self._times[symbol] = TradeTimes()
+                self._must_evaluate = True
             lag_ms = received_at - t
-            lags_ms = stamps.lags_ms
-            if stamps.second != second:
-                stamps.second = second
+            lags_ms = times.lags_ms
+            if times.second != second:
+                times.second = second
                 lags_ms.append(lag_ms)
                 if self._suspects_clock or abs(lag_ms - self._lag_ms) > TOLERANCE_MS:
-                    self._must_judge = True
+                    self._must_evaluate = True
             elif lag_ms < lags_ms[-1]:
                 lags_ms[-1] = lag_ms
-            stamps.received_at_ms = received_at
+            times.received_at_ms = received_at
             if lag_ms >= self._lag_ms - TOLERANCE_MS:
                 self._received_at_ms = received_at
             if t > latest:
                 in_future = True
-                if received_at - stamps.future_at_ms > RECENT_MS:
-                    stamps.future_since_ms = received_at
-                stamps.future_at_ms = received_at
+                if received_at - times.future_at_ms > RECENT_MS:
+                    times.future_since_ms = received_at
+                times.future_at_ms = received_at
         return in_future
 
     def is_future(self, t: int, now_ms: int) -> bool:
         """Return whether a trade of time `t`, received now, is too far ahead to be accepted."""
         return t > now_ms - self._ahead_ms + FUTURE_MS
 
-    def is_wrong(self, symbol: str) -> bool | None:
+    def has_wrong_times(self, symbol: str) -> bool | None:
         """Return whether trades of `symbol` ahead of the clock are wrong, rather than the clock.
 
         This is decided by a Date or by more than half of the symbols, based only on what was
@@ -187,8 +187,8 @@ class ClockSkew:
 
         :returns: None while it cannot be known.
         """
-        stamps = self._stamps.get(symbol)
-        since_ms = stamps.future_since_ms if stamps else 0
+        times = self._times.get(symbol)
+        since_ms = times.future_since_ms if times else 0
         date = self._date
         if date is None or date.at_ms < since_ms:
             return True if self._clock_is_confirmed(since_ms) else None
@@ -198,30 +198,30 @@ class ClockSkew:
 
     def behind_ms(self, now_ms: int) -> int:
         """Return the ms by which the clock has to be moved forward; usually 0."""
-        if not self._must_judge:
+        if not self._must_evaluate:
             return 0
-        self._must_judge = False
-        return self._judge(now_ms)
+        self._must_evaluate = False
+        return self._evaluate(now_ms)
 
     def each_second(self, now_ms: int) -> int:
         """Evaluate again, about once a second; return the same as `behind_ms`."""
-        self._must_judge = False
-        return self._judge(now_ms)
+        self._must_evaluate = False
+        return self._evaluate(now_ms)
 
     def moved_forward(self, ms: int) -> None:
         """Adjust to a clock that was moved forward by `ms`."""
         self._moved_ms += ms
         self._received_at_ms += ms
         self._started_ms += ms
-        for stamps in self._stamps.values():
-            stamps.lags_ms = deque((lag + ms for lag in stamps.lags_ms), maxlen=SAMPLES)
-            stamps.second = -1
-            stamps.received_at_ms += ms
-            stamps.future_since_ms += ms
-            stamps.future_at_ms += ms
+        for times in self._times.values():
+            times.lags_ms = deque((lag + ms for lag in times.lags_ms), maxlen=SAMPLES)
+            times.second = -1
+            times.received_at_ms += ms
+            times.future_since_ms += ms
+            times.future_at_ms += ms
         if date := self._date:
             self._date = ServerDate(*(value + ms for value in astuple(date)))
-        self._must_judge = True
+        self._must_evaluate = True
 
     def lag_ms(self, now_ms: int) -> int:
         """Return how late trades arrive by this clock, if later than the tolerance; else 0.
@@ -240,17 +240,17 @@ class ClockSkew:
         of this one, arrive late, it is the time at which the last of them was received minus their
         lag.
         """
-        stamps = self._stamps.get(symbol)
-        if stamps is None and not self._is_verified(now_ms):
+        times = self._times.get(symbol)
+        if times is None and not self._is_verified(now_ms):
             return self._reached_ms
         newest_t = now_ms - self._ahead_ms
         lag_ms = self.lag_ms(now_ms)
         if lag_ms > self._ahead_ms:
             newest_t = min(newest_t, self._received_at_ms - lag_ms)
-        if stamps is not None:
-            own_ms = stamps.vote_ms()
-            if own_ms > self._ahead_ms + TOLERANCE_MS and stamps.is_recent(now_ms, own_ms):
-                newest_t = min(newest_t, stamps.received_at_ms - own_ms)
+        if times is not None:
+            own_ms = times.vote_ms()
+            if own_ms > self._ahead_ms + TOLERANCE_MS and times.is_recent(now_ms, own_ms):
+                newest_t = min(newest_t, times.received_at_ms - own_ms)
         return newest_t
 
     def disagreements(self, now_ms: int) -> list[Disagreement]:
@@ -264,49 +264,49 @@ class ClockSkew:
         if self._date is None and 2 * agreeing <= self.symbols:
             return []
         return [
-            Disagreement(symbol, stamps.vote_ms() - self._ahead_ms)
-            for symbol, stamps in self._stamps.items()
-            if now_ms - stamps.received_at_ms < 2_000 and self._disagrees(stamps)
+            Disagreement(symbol, times.vote_ms() - self._ahead_ms)
+            for symbol, times in self._times.items()
+            if now_ms - times.received_at_ms < 2_000 and self._disagrees(times)
         ]
 
     def agrees(self, symbol: str) -> bool:
         """Return whether all recent trades of `symbol` were in time, or there are none."""
-        stamps = self._stamps.get(symbol)
-        if stamps is None:
+        times = self._times.get(symbol)
+        if times is None:
             return True
-        in_time = min(stamps.lags_ms) >= self._ahead_ms - TOLERANCE_MS
-        return in_time and max(stamps.lags_ms) <= self._lag_ms + 2 * TOLERANCE_MS
+        in_time = min(times.lags_ms) >= self._ahead_ms - TOLERANCE_MS
+        return in_time and max(times.lags_ms) <= self._lag_ms + 2 * TOLERANCE_MS
 
-    def newest_of(self, symbol: str) -> Disagreement:
+    def newest_disagreement(self, symbol: str) -> Disagreement:
         """Return how wrong the newest trades of `symbol` are."""
-        return Disagreement(symbol, self._stamps[symbol].lags_ms[-1] - self._ahead_ms)
+        return Disagreement(symbol, self._times[symbol].lags_ms[-1] - self._ahead_ms)
 
     def remove(self, symbols: Iterable[str]) -> None:
         """Drop `symbols`, which are no longer subscribed."""
         for symbol in symbols:
-            self._stamps.pop(symbol, None)
+            self._times.pop(symbol, None)
 
     def _is_verified(self, now_ms: int) -> bool:
         """Return whether a Date or most symbols have shown how far the clock is ahead.
 
         After `UNVERIFIED_MS` it is no longer waited for.
         """
-        known = self._date is not None or 2 * len(self._stamps) > self.symbols
+        known = self._date is not None or 2 * len(self._times) > self.symbols
         return known or now_ms - self._started_ms > UNVERIFIED_MS
 
     def _clock_is_confirmed(self, since_ms: int) -> bool:
         """Return whether more than half of all symbols agreed with the clock since `since_ms`."""
         in_time = sum(
-            stamps.received_at_ms >= since_ms and abs(stamps.lags_ms[-1]) <= NEAR_MS
-            for stamps in self._stamps.values()
+            times.received_at_ms >= since_ms and abs(times.lags_ms[-1]) <= NEAR_MS
+            for times in self._times.values()
         )
         return 2 * in_time > self.symbols
 
     def _votes(self, now_ms: int) -> list[int]:
-        votes = ((stamps, stamps.vote_ms()) for stamps in self._stamps.values())
-        return [vote_ms for stamps, vote_ms in votes if stamps.is_recent(now_ms, vote_ms)]
+        votes = ((times, times.vote_ms()) for times in self._times.values())
+        return [vote_ms for times, vote_ms in votes if times.is_recent(now_ms, vote_ms)]
 
-    def _judge(self, now_ms: int) -> int:
+    def _evaluate(self, now_ms: int) -> int:
         if self._date and now_ms - self._date.at_ms > DATE_VALID_MS:
             self._date = None
         date, votes = self._date, self._votes(now_ms)
@@ -328,9 +328,9 @@ class ClockSkew:
         :returns: the lags of those that agree with a Date that contradicts the clock.
         """
         lags_ms = [
-            stamps.lags_ms[-1]
-            for stamps in self._stamps.values()
-            if stamps.received_at_ms >= date.since_ms and stamps.is_recent(now_ms, 0)
+            times.lags_ms[-1]
+            for times in self._times.values()
+            if times.received_at_ms >= date.since_ms and times.is_recent(now_ms, 0)
         ]
         explained = [lag for lag in lags_ms if not date.agrees and date.explains(lag)]
         self._for_date = len(explained)
@@ -349,8 +349,10 @@ class ClockSkew:
         clock_is_right = self._date is not None and self._date.agrees
         median_ms = median_low(votes) if clock_is_right else median_high(votes)
         late_ms = median_ms - self._ahead_ms
-        speaks = self._date is None or len(votes) >= FEWEST_SYMBOLS or 2 * len(votes) > self.symbols
-        return late_ms if speaks and late_ms > TOLERANCE_MS / (1 + was_late) else 0
+        enough_votes = (
+            self._date is None or len(votes) >= MIN_SYMBOLS or 2 * len(votes) > self.symbols
+        )
+        return late_ms if enough_votes and late_ms > TOLERANCE_MS / (1 + was_late) else 0
 
     def _behind_date_ms(self, date: ServerDate, explained: list[int]) -> int:
         """Return how far the clock is behind the Date, if more symbols agree with the Date."""
@@ -362,11 +364,11 @@ class ClockSkew:
         """Return how far the clock is behind the trades of more than half of all symbols."""
         middle_ms = median_high(votes) if votes else 0
         agreeing = [v for v in votes if abs(v - middle_ms) <= TOLERANCE_MS]
-        enough = len(agreeing) >= FEWEST_SYMBOLS and 2 * len(agreeing) > self.symbols
+        enough = len(agreeing) >= MIN_SYMBOLS and 2 * len(agreeing) > self.symbols
         return -median_high(agreeing) if middle_ms < -TOLERANCE_MS and enough else 0
 
-    def _disagrees(self, stamps: Stamps) -> bool:
-        lags_ms = stamps.lags_ms
-        ahead = len(lags_ms) >= _FEWEST_TO_NAME and max(lags_ms) < self._ahead_ms - TOLERANCE_MS
+    def _disagrees(self, times: TradeTimes) -> bool:
+        lags_ms = times.lags_ms
+        ahead = len(lags_ms) >= _MIN_SAMPLES and max(lags_ms) < self._ahead_ms - TOLERANCE_MS
         behind = len(lags_ms) == SAMPLES and min(lags_ms) > self._lag_ms + 2 * TOLERANCE_MS
         return ahead or behind

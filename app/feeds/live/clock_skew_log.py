@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from app.contracts import FUTURE_MS
 from app.feeds.live.clock_skew import MAX_MOVE_MS, ClockSkew, Disagreement
 
-MOST_NAMES = 20
+MAX_NAMES = 20
 """Symbols beyond this number are counted, but not named, in a log line."""
 
 log = logging.getLogger(__name__)
@@ -44,7 +44,7 @@ class SkewLog:
 
     def rejected(self, symbols: Iterable[str]) -> None:
         """Log that trades of `symbols` were rejected because their times are ahead of the clock."""
-        self._name([self._skew.newest_of(symbol) for symbol in dict.fromkeys(symbols)])
+        self._name([self._skew.newest_disagreement(symbol) for symbol in dict.fromkeys(symbols)])
 
     def each_second(self, now_ms: int) -> None:
         """Log the faults that have begun or ended."""
@@ -70,7 +70,7 @@ class SkewLog:
         )
         self._condition(
             "date",
-            skew.date_is_alone,
+            skew.date_is_outvoted,
             "the time that the feed's server gives (its Date header) contradicts this machine's "
             "clock and the trades, which agree: it is not used",
             "the time that the feed's server gives agrees with the trades again",
@@ -118,6 +118,6 @@ class SkewLog:
 
 
 def _listed(found: list[Disagreement]) -> str:
-    names = [f"{item.symbol} by {abs(item.lag_ms) / 1000:.1f} s" for item in found[:MOST_NAMES]]
+    names = [f"{item.symbol} by {abs(item.lag_ms) / 1000:.1f} s" for item in found[:MAX_NAMES]]
     rest = len(found) - len(names)
     return ", ".join(names) + (f" and {rest} more symbols" if rest else "")

@@ -14,7 +14,7 @@ from app.feeds.live.backoff import Backoff
 from app.feeds.live.recorder import Recorder
 from app.feeds.live.session import FeedSession
 from app.feeds.live.source import SourceError
-from app.feeds.live.staleness import some_of
+from app.feeds.live.staleness import abbreviated
 from app.feeds.messages.outgoing import Outgoing
 from app.feeds.vendor import FeedSocket, OnDate, Unavailable, Vendor
 
@@ -184,7 +184,7 @@ class FeedConnection:
             log.warning(
                 "connection %d: no trade of %s for %d s though the market is open, reconnecting",
                 self.number,
-                some_of(stall.symbols),
+                abbreviated(stall.symbols),
                 stall.silent_ms // 1000,
             )
         return bool(stalls)
@@ -194,11 +194,11 @@ class FeedConnection:
     ) -> None:
         """Apply changes of `symbols`, and find the ones that the server rejected."""
         wanted = dict.fromkeys(self.symbols)
-        if gone := [symbol for symbol in asked if symbol not in wanted]:
-            await socket.unsubscribe(gone)
+        if removed := [symbol for symbol in asked if symbol not in wanted]:
+            await socket.unsubscribe(removed)
             if self._recorder:
-                self._recorder.unsubscribed(connection, gone)
-            for symbol in (*gone, *self._session.rejected_symbols(connection)):
+                self._recorder.unsubscribed(connection, removed)
+            for symbol in (*removed, *self._session.rejected_symbols(connection)):
                 asked.pop(symbol, None)  # a rejected symbol may fit now
         if new := [symbol for symbol in wanted if symbol not in asked]:
             await socket.subscribe(new)

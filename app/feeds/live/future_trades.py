@@ -35,16 +35,16 @@ class FutureTrades:
     """A queue of trades ahead of the clock.
 
     :param is_future: returns whether a trade's time is too far ahead of the given clock.
-    :param is_wrong: returns whether the times of a symbol's trades are wrong; None if unknown.
+    :param has_wrong_times: returns whether a symbol's trades have wrong times; None if unknown.
     """
 
     def __init__(
         self,
         is_future: Callable[[int, int], bool],
-        is_wrong: Callable[[str], bool | None],
+        has_wrong_times: Callable[[str], bool | None],
     ) -> None:
         self._is_future = is_future
-        self._is_wrong = is_wrong
+        self._has_wrong_times = has_wrong_times
         self._pending: deque[PendingTrades] = deque()
         self._bytes = 0
 
@@ -64,7 +64,7 @@ class FutureTrades:
         rest = [trade for trade in message.trades if not self._is_future(trade.t, now_ms)]
         in_time = _with(message, rest, now_ms) if rest else None
         from_future = _with(message, future, now_ms)
-        if self._is_wrong(message.symbol):
+        if self._has_wrong_times(message.symbol):
             return in_time, from_future
         self._pending.append(PendingTrades(from_future, raw))
         self._bytes += len(raw)
@@ -83,7 +83,7 @@ class FutureTrades:
                 released.in_time.append(_with(message, message.trades, now_ms))
             elif (
                 at_once
-                or self._is_wrong(message.symbol)
+                or self._has_wrong_times(message.symbol)
                 or now_ms - message.received_at >= MAX_WAIT_MS
                 or self._bytes > MAX_PENDING_BYTES
             ):

@@ -19,7 +19,7 @@ market.
 """
 LIVE_MS = 60_000
 """A symbol whose last trade is not older than this has live trades."""
-LEFT_OUT_MS, LONGEST_LEFT_OUT_MS = 300_000, 86_400_000
+SKIP_MS, MAX_SKIP_MS = 300_000, 86_400_000
 """How long a symbol without a quote is skipped at first; the time doubles up to a day."""
 _IDLE_MS = 1_000
 
@@ -64,7 +64,7 @@ class QuoteSchedule:
         return TRADING_MS if live else TRADELESS_MS
 
 
-class _LeftOut(NamedTuple):
+class _Skipped(NamedTuple):
     """A symbol that is not requested until `until_ms`, after a pause of `for_ms`."""
 
     until_ms: int
@@ -105,7 +105,7 @@ class QuotePoller:
         self._publish = publish
         self._recorder = recorder
         self._schedule = QuoteSchedule(feed, last_trade_ms)
-        self._left_out: dict[str, _LeftOut] = {}
+        self._skipped: dict[str, _Skipped] = {}
         self._failing = False
 
     async def run(self) -> None:
@@ -146,8 +146,8 @@ class QuotePoller:
         for message in messages:
             self._publish(message)
         if not messages:
-            self._leave_out(symbol, "the vendor does not know it")
-        elif self._left_out.pop(symbol, None):
+            self._skip(symbol, "the vendor does not know it")
+        elif self._skipped.pop(symbol, None):
             log.info("there are quotes of %s again", symbol)
 
     async def _check_calendar(self) -> None:
@@ -163,22 +163,20 @@ class QuotePoller:
         if isinstance(fault, KeyRejected):
             return  # another key may succeed
         if fault.retry == "no":
-            self._leave_out(symbol, str(fault))
+            self._skip(symbol, str(fault))
         elif not self._failing:
             self._failing = True
             log.warning("no quote of %s (%s); it will be retried", symbol, fault)
 
     def _wanted(self, symbols: Sequence[str], now_ms: int) -> list[str]:
         """Return those of `symbols` that are not skipped now."""
-        self._left_out = {s: left for s, left in self._left_out.items() if s in symbols}
-        return [
-            s for s in symbols if s not in self._left_out or self._left_out[s].until_ms <= now_ms
-        ]
+        self._skipped = {s: left for s, left in self._skipped.items() if s in symbols}
+        return [s for s in symbols if s not in self._skipped or self._skipped[s].until_ms <= now_ms]
 
-    def _leave_out(self, symbol: str, why: str) -> None:
-        before = self._left_out.get(symbol)
-        for_ms = min(before.for_ms * 2, LONGEST_LEFT_OUT_MS) if before else LEFT_OUT_MS
-        self._left_out[symbol] = _LeftOut(self._clock.now_ms() + for_ms, for_ms)
+    def _skip(self, symbol: str, why: str) -> None:
+        before = self._skipped.get(symbol)
+        for_ms = min(before.for_ms * 2, MAX_SKIP_MS) if before else SKIP_MS
+        self._skipped[symbol] = _Skipped(self._clock.now_ms() + for_ms, for_ms)
         if before is None:
             log.warning(
                 "no quotes of %s: %s. It is skipped for %d minutes, and then asked for ever more "

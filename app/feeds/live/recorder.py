@@ -46,10 +46,10 @@ class Recorder:
             ) from None
 
     def started(self, feed: FeedName, symbols: Iterable[str]) -> None:
-        self._note(Event(self._clock.now_ms(), "started", symbols=tuple(symbols), feed=feed))
+        self._record(Event(self._clock.now_ms(), "started", symbols=tuple(symbols), feed=feed))
 
     def opened(self, connection: str, symbols: Iterable[str]) -> None:
-        self._about("opened", connection, symbols)
+        self._record_event("opened", connection, symbols)
 
     def frame(self, connection: str, raw: bytes) -> None:
         event = Event(self._clock.now_ms(), "frame", connection)
@@ -57,35 +57,35 @@ class Recorder:
             event.raw = raw.decode()
         except UnicodeDecodeError:
             event.raw_bytes = raw
-        self._note(event)
+        self._record(event)
 
     def subscribed(self, connection: str, symbols: Iterable[str]) -> None:
-        self._about("subscribed", connection, symbols)
+        self._record_event("subscribed", connection, symbols)
 
     def unsubscribed(self, connection: str, symbols: Iterable[str]) -> None:
-        self._about("unsubscribed", connection, symbols)
+        self._record_event("unsubscribed", connection, symbols)
 
     def rejected(self, connection: str, symbols: Iterable[str]) -> None:
-        self._about("rejected", connection, symbols)
+        self._record_event("rejected", connection, symbols)
 
     def closed(self, connection: str) -> None:
-        self._about("closed", connection)
+        self._record_event("closed", connection)
 
     def quote(self, symbol: str, answer: str, at_ms: int) -> None:
         """Record `answer`, the JSON of a quote of `symbol`."""
-        self._note(Event(at_ms, "quote", symbols=(symbol,), raw=answer))
+        self._record(Event(at_ms, "quote", symbols=(symbol,), raw=answer))
 
     def date(self, date_ms: int, sent_ms: int, at_ms: int) -> None:
         """Record a time that the vendor's server reported (`ClockSkew.date_received`)."""
-        self._note(Event(at_ms, "date", date=date_ms, sent=sent_ms))
+        self._record(Event(at_ms, "date", date=date_ms, sent=sent_ms))
 
     def second(self) -> None:
         """Record the producer's tick."""
-        self._about("second", "")
+        self._record_event("second", "")
 
     def changed(self, added: Iterable[str], removed: Iterable[str]) -> None:
-        self._about("added", "", added)
-        self._about("removed", "", removed)
+        self._record_event("added", "", added)
+        self._record_event("removed", "", removed)
 
     def flush(self) -> None:
         """Write the buffered lines. Call it about once a second.
@@ -105,7 +105,7 @@ class Recorder:
 
     def close(self) -> None:
         """Record the end, and close the file."""
-        self._about("stopped", "")
+        self._record_event("stopped", "")
         self.flush()
         self._file.close()
 
@@ -119,10 +119,10 @@ class Recorder:
             self._file.truncate(start)
             raise OSError("there is no room for it")
 
-    def _about(self, what: What, connection: str, symbols: Iterable[str] = ()) -> None:
-        self._note(Event(self._clock.now_ms(), what, connection, tuple(symbols)))
+    def _record_event(self, what: What, connection: str, symbols: Iterable[str] = ()) -> None:
+        self._record(Event(self._clock.now_ms(), what, connection, tuple(symbols)))
 
-    def _note(self, event: Event) -> None:
+    def _record(self, event: Event) -> None:
         line = _encode(event) + b"\n"
         self._lines.append(line)
         self._bytes += len(line)

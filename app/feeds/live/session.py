@@ -28,8 +28,8 @@ from app.feeds.live.staleness import (
     ActivityTracker,
     IsOpen,
     StalledMarket,
+    abbreviated,
     market_open,
-    some_of,
 )
 from app.feeds.live.subscriptions import Subscriptions
 from app.feeds.live.unsubscribed import UnsubscribedFilter
@@ -48,13 +48,13 @@ from app.rejection_records import rejection_records
 
 NO_PING_MS = 180_000
 """Three missed pings: Finnhub sends one per minute."""
-ASLEEP_MS = 60_000
+SUSPENDED_MS = 60_000
 """The machine counts as suspended after this long without a frame or a tick."""
 
 log = logging.getLogger(__name__)
 
 
-class _Open:
+class _OpenConnection:
     """An open connection.
 
     :ivar since_ms: since when each symbol is received through it.
@@ -98,12 +98,12 @@ class FeedSession:
         self._clock = clock
         self._parse_frame = parse_frame
         self._skew = ClockSkew(clock.now_ms(), len(self.symbols))
-        self._future = FutureTrades(self._skew.is_future, self._skew.is_wrong)
+        self._future = FutureTrades(self._skew.is_future, self._skew.has_wrong_times)
         self._skew_log = SkewLog(self._skew)
-        self._open: dict[str, _Open] = {}
+        self._open: dict[str, _OpenConnection] = {}
         if checkpoint is not None:
             self._resume_from(checkpoint)
-        self._awake_at_ms = clock.now_ms()
+        self._last_active_ms = clock.now_ms()
         self._watermarks = Watermarks(
             config,
             symbols=symbols,
@@ -115,7 +115,7 @@ class FeedSession:
 
     def resume(self) -> list[Outgoing]:
         """Return the messages to send first. The time until now does not count as suspended."""
-        self._awake_at_ms = self._clock.now_ms()
+        self._last_active_ms = self._clock.now_ms()
         return [*self._watermarks.resume(self._clock.now_ms())]
 
     def add(self, symbols: Iterable[str]) -> None:
@@ -128,15 +128,15 @@ class FeedSession:
 
     def remove(self, symbols: Iterable[str]) -> None:
         """Stop following symbols; watermarks of their last minutes are still emitted."""
-        gone = [symbol for symbol in symbols if symbol in self.symbols]
-        self.symbols = tuple(symbol for symbol in self.symbols if symbol not in gone)
+        removed = [symbol for symbol in symbols if symbol in self.symbols]
+        self.symbols = tuple(symbol for symbol in self.symbols if symbol not in removed)
         self._skew.symbols = len(self.symbols)
-        self._skew.remove(gone)
+        self._skew.remove(removed)
         self._unsubscribed.symbols = frozenset(self.symbols)
-        self._watermarks.remove(gone, self._clock.now_ms())
+        self._watermarks.remove(removed, self._clock.now_ms())
         for opened in self._open.values():
-            opened.subscriptions.unsubscribe(gone)
-            for symbol in gone:
+            opened.subscriptions.unsubscribe(removed)
+            for symbol in removed:
                 opened.since_ms.pop(symbol, None)
 
     def connected(self, connection: str, symbols: Sequence[str] | None = None) -> None:
@@ -149,7 +149,7 @@ class FeedSession:
             self._config.keep_ms,
             self._config.drop_repeats,
         )
-        self._open[connection] = _Open(messages, now_ms)
+        self._open[connection] = _OpenConnection(messages, now_ms)
         self.subscribed(connection, self.symbols if symbols is None else symbols)
 
     def subscribed(self, connection: str, symbols: Sequence[str]) -> None:
@@ -158,7 +158,7 @@ class FeedSession:
         self._open[connection].subscriptions.subscribe(symbols, now_ms)
         self._receive_from(self._open[connection], symbols, now_ms)
 
-    def _receive_from(self, opened: _Open, symbols: Iterable[str], at_ms: int) -> None:
+    def _receive_from(self, opened: _OpenConnection, symbols: Iterable[str], at_ms: int) -> None:
         opened.since_ms |= dict.fromkeys(symbols, at_ms)
         opened.arrivals.subscribed(symbols, at_ms)
         self.activity.subscribed(symbols)
@@ -231,12 +231,12 @@ class FeedSession:
 
     def each_second(self) -> list[Outgoing]:
         """Return the watermarks that are due. Call it about once a second."""
-        woken = self._check_awake()
+        after_suspension = self._detect_suspension()
         corrected = self._correct_clock(self._skew.each_second(self._clock.now_ms()))
         now_ms = self._clock.now_ms()
         self._skew_log.each_second(now_ms)
         lost = [message for opened in self._open.values() for message in self._silent_gaps(opened)]
-        return [*woken, *corrected, *lost, *self._watermarks.each_second(now_ms)]
+        return [*after_suspension, *corrected, *lost, *self._watermarks.each_second(now_ms)]
 
     def end(self) -> list[Outgoing]:
         """End the session: send or reject the trades that are held back."""
@@ -260,7 +260,7 @@ class FeedSession:
         """Process a frame of an open connection (by default the only one); return its messages."""
         opened = self._open[connection or next(iter(self._open), "")]
         self.counts["frames"] += 1
-        woken = self._check_awake()
+        after_suspension = self._detect_suspension()
         opened.received_at_ms = self._clock.now_ms()
         frame = self._parse_frame(raw)
         match frame:
@@ -268,14 +268,17 @@ class FeedSession:
                 if opened.messages.is_repeat(raw, frame):
                     self.counts["repeated_frames"] += 1
                     self.counts["repeated_trades"] += frame.size
-                    return woken
-                return [*woken, *self._trades(opened, raw, frame)]
+                    return after_suspension
+                return [*after_suspension, *self._trades(opened, raw, frame)]
             case RejectedFrame():
                 self.counts["rejected_frames"] += 1
                 self._log_sampled(
                     "rejected_frames", "a frame was rejected: %s", frame.rejection.detail
                 )
-                return [*woken, *rejection_records(raw, [frame.rejection], self._config.feed)]
+                return [
+                    *after_suspension,
+                    *rejection_records(raw, [frame.rejection], self._config.feed),
+                ]
             case ErrorFrame():
                 self.counts["error_frames"] += 1
                 opened.subscriptions.error()
@@ -285,21 +288,21 @@ class FeedSession:
                 log.debug("a frame of type %s is ignored", frame.type)
             case HeartbeatFrame():
                 self.counts["pings"] += 1
-        return woken
+        return after_suspension
 
     def _log_sampled(self, kind: str, text: str, detail: str) -> None:
         """Log the first ten warnings of a kind, and then every thousandth."""
         if self.counts[kind] <= 10 or not self.counts[kind] % 1_000:
             log.warning(text + " (%d so far)", detail, self.counts[kind])
 
-    def _is_silent(self, opened: _Open) -> bool:
+    def _is_silent(self, opened: _OpenConnection) -> bool:
         return self._clock.now_ms() - opened.received_at_ms > NO_PING_MS
 
-    def _check_awake(self) -> list[Outgoing]:
+    def _detect_suspension(self) -> list[Outgoing]:
         """Detect that the machine was suspended, and end coverage for that time."""
-        now_ms, last_ms = self._clock.now_ms(), self._awake_at_ms
-        self._awake_at_ms = now_ms
-        if now_ms - last_ms <= ASLEEP_MS:
+        now_ms, last_ms = self._clock.now_ms(), self._last_active_ms
+        self._last_active_ms = now_ms
+        if now_ms - last_ms <= SUSPENDED_MS:
             return []
         log.warning("this machine was suspended for %d s", (now_ms - last_ms) // 1000)
         corrections: list[Outgoing] = []
@@ -318,7 +321,7 @@ class FeedSession:
             for message in self._watermarks.disconnected(symbols, at_ms, now_ms)
         ]
 
-    def _trades(self, opened: _Open, raw: bytes, frame: TradesFrame) -> list[Outgoing]:
+    def _trades(self, opened: _OpenConnection, raw: bytes, frame: TradesFrame) -> list[Outgoing]:
         now_ms = self._clock.now_ms()
         minutes = self._watermarks.minutes(now_ms)
         frame = self._unsubscribed.apply(frame)
@@ -336,7 +339,7 @@ class FeedSession:
         wrong: list[Trades] = []
         if in_future:
             messages, wrong = self._split_future(messages, raw)
-        self._note_silences(opened, messages, now_ms)
+        self._record_silences(opened, messages, now_ms)
         self.activity.traded(symbols, now_ms)
         self.counts["rejected_trades"] += frame.size - len(frame.trades)
         return [
@@ -388,7 +391,9 @@ class FeedSession:
             made += self._watermarks.minutes(now_ms)
         return [*made, *self._release()]
 
-    def _note_silences(self, opened: _Open, messages: list[Trades], now_ms: int) -> None:
+    def _record_silences(
+        self, opened: _OpenConnection, messages: list[Trades], now_ms: int
+    ) -> None:
         """Restart the measurement of symbols whose silence ends with this frame."""
         for silence in opened.arrivals.traded(
             messages, now_ms, lambda: self.activity.silences(opened.since_ms, now_ms)
@@ -396,7 +401,7 @@ class FeedSession:
             opened.since_ms |= dict.fromkeys(silence.symbols, now_ms)
             self.activity.subscribed(silence.symbols)
 
-    def _silent_gaps(self, opened: _Open, closing: bool = False) -> list[Outgoing]:
+    def _silent_gaps(self, opened: _OpenConnection, closing: bool = False) -> list[Outgoing]:
         """Return coverage corrections for trades lost in silences that have ended."""
         now_ms = self._clock.now_ms()
         corrections: list[Outgoing] = []
@@ -404,7 +409,7 @@ class FeedSession:
             log.warning(
                 "no trade of %s came for %d s though the market was open, then they came again: "
                 "the trades in between are lost",
-                some_of(symbols),
+                abbreviated(symbols),
                 (end_ms - start_ms) // 1000,
             )
             corrections += self._watermarks.silent(symbols, start_ms, end_ms, now_ms)
@@ -423,7 +428,7 @@ class FeedSession:
         self._skew.moved_forward(behind_ms)
         self._future.moved_forward(behind_ms)
         self.activity.moved_forward(behind_ms)
-        self._awake_at_ms += behind_ms
+        self._last_active_ms += behind_ms
         for opened in self._open.values():
             opened.received_at_ms += behind_ms
             opened.arrivals.moved_forward(behind_ms)

@@ -70,9 +70,9 @@ class _EndedSilence:
 
     def is_decided(self, now_ms: int) -> bool:
         """Return whether enough trades have arrived to decide, or should have by now."""
-        patience_ms = max(silence.chance_ms for silence in self.silences)
+        timeout_ms = max(silence.chance_ms for silence in self.silences)
         enough = self.caught_up and len(self.times) == SAMPLES
-        return enough or now_ms - self.at_ms > patience_ms
+        return enough or now_ms - self.at_ms > timeout_ms
 
     def lost(self) -> list[SilentGap]:
         resumed_ms = median_high(self.times) + self.typical_ms
@@ -151,7 +151,7 @@ class Arrivals:
         if not messages:
             return []
         if now_ms - self._all.last_ms > SHORT_MS:
-            return self._note(self._all, silences(), now_ms)
+            return self._record_ended(self._all, silences(), now_ms)
         ended = []
         quiet = {
             id(flow): flow
@@ -162,10 +162,12 @@ class Arrivals:
             found = [
                 silence for silence in silences() if self._flow_of.get(silence.symbols[0]) is flow
             ]
-            ended += self._note(flow, found, now_ms)
+            ended += self._record_ended(flow, found, now_ms)
         return ended
 
-    def _note(self, flow: _TradeFlow, silences: list[Silence], now_ms: int) -> list[Silence]:
+    def _record_ended(
+        self, flow: _TradeFlow, silences: list[Silence], now_ms: int
+    ) -> list[Silence]:
         if silences:
             typical_ms = round(median(flow.delays_ms)) if flow.delays_ms else 0
             self._ended.append(_EndedSilence(flow, silences, now_ms, typical_ms))

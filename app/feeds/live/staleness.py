@@ -25,10 +25,10 @@ Market = tuple[SymbolClass, str]
 SILENCE_MS = 90_000
 UNLIKELY_GAPS = 20
 """A silence of 20 mean gaps is not chance: its probability is e^-20 for independent trades."""
-FEWEST_GAPS = 3
+MIN_GAPS = 3
 SHORT_MS = 10_000
 """A shorter silence always counts as chance."""
-MOST_DOUBLINGS = 3
+MAX_DOUBLINGS = 3
 _WEIGHT = 1 / 16
 _SHORTEST_GAP_MS, _LONGEST_GAP_MS = 1_000, 600_000
 
@@ -123,9 +123,9 @@ class ActivityTracker:
         for symbols in _markets(since_ms):
             silent_ms = now_ms - self._last_received_ms(symbols, since_ms)
             doublings = min(self._replacements(symbol) for symbol in symbols)
-            patience_ms = max(self._silence_ms, self._unlikely_ms(symbols) or 0.0)
-            patience_ms *= 2 ** min(doublings, MOST_DOUBLINGS)
-            if silent_ms > patience_ms and self._was_open(symbols, now_ms, patience_ms):
+            timeout_ms = max(self._silence_ms, self._unlikely_ms(symbols) or 0.0)
+            timeout_ms *= 2 ** min(doublings, MAX_DOUBLINGS)
+            if silent_ms > timeout_ms and self._was_open(symbols, now_ms, timeout_ms):
                 found.append(StalledMarket(tuple(symbols), silent_ms))
         return found
 
@@ -196,8 +196,8 @@ class ActivityTracker:
             if known is None or not known.last_ms:
                 continue
             silent_ms = now_ms - known.last_ms
-            patience_ms = max(self._silence_ms, self._unlikely_ms((symbol,)) or float("inf"))
-            stale = silent_ms > patience_ms and self._was_open((symbol,), now_ms, patience_ms)
+            timeout_ms = max(self._silence_ms, self._unlikely_ms((symbol,)) or float("inf"))
+            stale = silent_ms > timeout_ms and self._was_open((symbol,), now_ms, timeout_ms)
             if stale and not known.stale:
                 found.append((symbol, silent_ms))
             known.stale = stale
@@ -211,7 +211,7 @@ class ActivityTracker:
     def _unlikely_ms(self, symbols: Iterable[str]) -> float | None:
         """Return the silence of all `symbols` that is too long for chance; None if unknown."""
         activity = (self._symbols.get(symbol) for symbol in symbols)
-        per_ms = sum(1 / p.gap_ms for p in activity if p and p.gaps >= FEWEST_GAPS)
+        per_ms = sum(1 / p.gap_ms for p in activity if p and p.gaps >= MIN_GAPS)
         return UNLIKELY_GAPS / per_ms if per_ms else None
 
     def _chance_ms(self, symbols: Iterable[str]) -> float:
@@ -250,7 +250,7 @@ def market_open(feed: FeedName) -> IsOpen:
     return is_open
 
 
-def some_of(symbols: Sequence[str]) -> str:
+def abbreviated(symbols: Sequence[str]) -> str:
     """Return the first three symbols and the number of others, for a log line."""
     more = len(symbols) - 3
     return ", ".join(symbols[:3]) + (f" and {more} more" if more > 0 else "")

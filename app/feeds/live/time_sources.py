@@ -18,7 +18,7 @@ LONGEST_LAG_MS = 900_000
 
 
 @dataclass(slots=True)
-class Stamps:
+class TradeTimes:
     """The trade times of one symbol.
 
     :ivar lags_ms: the smallest lag of each of the last seconds in which it traded.

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from app.contracts import MAX_DETAIL, Rejection
 from app.feeds.vendor import ParsedTrade, TradesFrame
 
-MOST_NAMED = 1_000
+MAX_NAMED = 1_000
 """How many symbols that were never subscribed are named in the log."""
 
 log = logging.getLogger(__name__)
@@ -53,7 +53,7 @@ class UnsubscribedFilter:
     def _warn(self, symbols: Iterable[str]) -> None:
         """Warn about each unsubscribed symbol once, up to a limit."""
         for symbol in symbols:
-            if symbol not in self._named and len(self._named) < MOST_NAMED:
+            if symbol not in self._named and len(self._named) < MAX_NAMED:
                 self._named.add(symbol)
                 log.warning(
                     "trades of %s, which is not subscribed, are rejected (trades-rejected, reason "

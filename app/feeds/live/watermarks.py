@@ -154,7 +154,7 @@ class Watermarks:
         for name in self._symbols if lost.symbol is None else (lost.symbol,):
             if symbol := self._symbols.get(name):
                 symbol.coverage.lose(from_ms, to_ms)
-                messages += self._beyond_memory(name, symbol, from_ms, to_ms, now_ms)
+                messages += self._correct_unknown_minutes(name, symbol, from_ms, to_ms, now_ms)
                 messages += self._corrections(name, symbol, now_ms)
         return messages
 
@@ -167,7 +167,7 @@ class Watermarks:
                 t = self._reached(name, symbol, now_ms)
                 yield self._watermark(name, t, now_ms, minute, covered)
 
-    def _beyond_memory(
+    def _correct_unknown_minutes(
         self, name: str, symbol: _Symbol, from_ms: int, to_ms: int, now_ms: int
     ) -> Iterator[Watermark]:
         """Correct minutes of a lost span that are not known, for example of an earlier run."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 from app.contracts import RejectionRecord, Trades
 from app.feeds.messages.outgoing import Outgoing
 
-MOST_TRADES = 500
+MAX_TRADES = 500
 """Far below the largest message, and small enough to be read in batches."""
 
 
@@ -63,5 +63,5 @@ class Coalescer:
 def _fit(pending: Trades, message: Trades) -> bool:
     return (
         pending.connection == message.connection
-        and len(pending.trades) + len(message.trades) <= MOST_TRADES
+        and len(pending.trades) + len(message.trades) <= MAX_TRADES
     )

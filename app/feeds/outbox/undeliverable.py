@@ -136,7 +136,7 @@ class SendWindow:
     """
 
     def __init__(self) -> None:
-        self._most_bytes = self._bytes = sys.maxsize
+        self._max_bytes = self._bytes = sys.maxsize
 
     def has_room(self, in_flight_bytes: int, record: KafkaRecord) -> bool:
         """Return whether `record` may be added to the bytes in flight."""
@@ -149,8 +149,8 @@ class SendWindow:
         """
         self._bytes = max(1, min(size_bytes, self._bytes) // 2)
         if too_large:
-            self._most_bytes = self._bytes
+            self._max_bytes = self._bytes
 
     def delivered(self) -> None:
         """Double the window again, because all messages in flight were delivered."""
-        self._bytes = min(2 * self._bytes, self._most_bytes)
+        self._bytes = min(2 * self._bytes, self._max_bytes)

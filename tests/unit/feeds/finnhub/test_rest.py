@@ -40,7 +40,7 @@ class _Keys:
         self.calls = RestCalls(pairs, self.clock, Random(seed))
 
     def quote(self, symbol: str = "A") -> Any:
-        return asyncio.run(self.calls.ask(lambda api: api.quote(symbol)))
+        return asyncio.run(self.calls.request(lambda api: api.quote(symbol)))
 
     @property
     def waited_ms(self) -> int:
@@ -151,7 +151,7 @@ def test_the_key_that_may_call_first_is_used() -> None:
 
 def test_calls_of_any_kind_share_a_keys_budget() -> None:
     keys = _Keys(FakeApi(1, 2, 3), per_minute=2)
-    asyncio.run(keys.calls.ask(lambda api: api.market_status("US")))
+    asyncio.run(keys.calls.request(lambda api: api.market_status("US")))
     keys.quote()
     assert keys.waited_ms == 0
     keys.quote()
@@ -286,7 +286,7 @@ def test_an_answer_that_comes_in_drops_is_given_up(
     calls = RestCalls([(FinnhubRest(url, "secret"), CallBudget())], SteadyClock(100), Random(1))
     began_s = time.monotonic()
     with pytest.raises(RequestError, match=r"no complete answer within 0\.3 s") as caught:
-        asyncio.run(calls.ask(lambda api: api.quote("A")))
+        asyncio.run(calls.request(lambda api: api.quote("A")))
     assert time.monotonic() - began_s < 2.5
     assert caught.value.retry == "soon"
     assert len(handler.asked) == ATTEMPTS
@@ -453,7 +453,7 @@ def test_the_date_of_every_answer_is_reported_with_when_it_was_asked_for(
     keys = [(FinnhubRest(url, KEY), CallBudget())]
     calls = RestCalls(keys, clock, Random(1), on_date=lambda *item: dates.append(item))
     with suppress(RequestError):
-        asyncio.run(calls.ask(lambda api: clock.call(lambda: api.quote("A"))))
+        asyncio.run(calls.request(lambda api: clock.call(lambda: api.quote("A"))))
     assert len(dates) == len(handler.asked) == len(clock.calls_ms)
     for (date_ms, sent_ms, received_ms), called_ms in zip(dates, clock.calls_ms, strict=True):
         assert date_ms == DATE_MS
@@ -500,7 +500,7 @@ def test_an_answer_without_a_date_reports_none(
     dates: list[tuple[int, int, int]] = []
     keys = [(FinnhubRest(url, KEY), CallBudget())]
     calls = RestCalls(keys, ManualClock(NOW), Random(1), on_date=lambda *item: dates.append(item))
-    assert asyncio.run(calls.ask(lambda api: api.quote("A"))) == {}
+    assert asyncio.run(calls.request(lambda api: api.quote("A"))) == {}
     assert dates == []
 
 
@@ -513,10 +513,10 @@ def test_a_call_without_an_answer_reports_no_date_of_an_earlier_one(
     calls = RestCalls(keys, ManualClock(NOW), Random(1), on_date=lambda *item: dates.append(item))
 
     async def ask_twice() -> None:
-        await calls.ask(lambda api: api.quote("A"))
+        await calls.request(lambda api: api.quote("A"))
         handler.fault = staticmethod(lambda rest: rest.connection.shutdown(SHUT_RDWR))
         with pytest.raises(RequestError):
-            await calls.ask(lambda api: api.quote("A"))
+            await calls.request(lambda api: api.quote("A"))
 
     asyncio.run(ask_twice())
     assert dates == [(DATE_MS, NOW, NOW)]

@@ -15,7 +15,7 @@ from app.contracts import RejectionRecord, Trades, Watermark
 from app.feeds.clock import ManualClock
 from app.feeds.finnhub.frames import parse_frame
 from app.feeds.live.coverage import CoverageCheckpoint
-from app.feeds.live.session import ASLEEP_MS, NO_PING_MS, FeedSession
+from app.feeds.live.session import NO_PING_MS, SUSPENDED_MS, FeedSession
 from app.feeds.live.session_config import SessionConfig
 from app.feeds.messages.outgoing import Outgoing
 
@@ -413,7 +413,7 @@ def test_who_was_stopped_for_a_minute_has_not_received() -> None:
     feed = _Feed()
     feed.session.connected("c-1")
     feed.pass_s(5)
-    feed.clock.move_forward(ASLEEP_MS + 1_000)
+    feed.clock.move_forward(SUSPENDED_MS + 1_000)
     assert _emitted(feed.session.each_second())[0] == (0, 5_000)
     assert _emitted(feed.pass_s(60))[-1] == (60_000, 54_000)
 

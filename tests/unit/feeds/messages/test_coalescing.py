@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.contracts import Message, Quote, RejectionRecord, Trade, Trades, Watermark
-from app.feeds.messages.coalescing import MOST_TRADES, Coalescer
+from app.feeds.messages.coalescing import MAX_TRADES, Coalescer
 from app.feeds.messages.outgoing import Outgoing
 
 NOW = 1_731_600_060_000
@@ -83,8 +83,8 @@ def test_connections_are_never_mixed() -> None:
 
 
 def test_a_message_stays_small() -> None:
-    first, second = _frames(_coalesced(_trades(0, count=MOST_TRADES - 1), _trades(1), _trades(2)))
-    assert (len(first), len(second)) == (MOST_TRADES, 1)
+    first, second = _frames(_coalesced(_trades(0, count=MAX_TRADES - 1), _trades(1), _trades(2)))
+    assert (len(first), len(second)) == (MAX_TRADES, 1)
 
 
 def _any_message(numbers: tuple[int, int, str]) -> Outgoing:
