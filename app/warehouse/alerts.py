@@ -86,16 +86,18 @@ def report_failure(settings: Settings, task: str, text: str, at_ms: int) -> None
     """
     try:
         failing = count_failure(settings, task, at_ms)
-        if failing.runs > 1:
-            text = f"{text} Failing {failures(failing)}."
-        log.error("%s", text)
-        last = failing.posted_ms
-        if (last is None or at_ms - last >= REMINDER_MS) and post(settings, text):
-            record_post(settings, task, at_ms)
     except OSError as error:
-        log.error("%s", text)
         log.warning("Failures cannot be counted, so each is posted: %s", error)
-        post(settings, text)
+        failing = Failing(at_ms)
+    if failing.runs > 1:
+        text = f"{text} Failing {failures(failing)}."
+    log.error("%s", text)
+    last = failing.posted_ms
+    if (last is None or at_ms - last >= REMINDER_MS) and post(settings, text):
+        try:
+            record_post(settings, task, at_ms)
+        except OSError as error:
+            log.warning("This post cannot be recorded, so the next failure is posted: %s", error)
 
 
 def report_success(settings: Settings, task: str) -> None:

@@ -58,12 +58,13 @@ def count_failure(settings: Settings, task: str, now_ms: int) -> Failing:
 
 
 def record_post(settings: Settings, task: str, now_ms: int) -> None:
-    """Record that the failures of `task` were posted.
+    """Record that the failures of `task` were posted, unless it has succeeded since.
 
     :raises OSError: the file cannot be read or written.
     """
     with _changing(settings) as tasks:
-        tasks[task] = msgspec.structs.replace(tasks[task], posted_ms=now_ms)
+        if task in tasks:
+            tasks[task] = msgspec.structs.replace(tasks[task], posted_ms=now_ms)
 
 
 def clear_failures(settings: Settings, task: str) -> None:

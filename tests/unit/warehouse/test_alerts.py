@@ -22,7 +22,7 @@ from app.warehouse.alerts import (
     task_failed,
     task_succeeded,
 )
-from app.warehouse.failing import failing_tasks
+from app.warehouse.failing import failing_tasks, record_post
 from tests.recording_host import RecordingHost
 
 TI = SimpleNamespace(dag_id="stock_pipeline", task_id="load", try_number=3, log_url="URL")
@@ -135,6 +135,26 @@ def test_failures_that_cannot_be_counted_are_all_posted(
 
     assert webhook.posts == ["Failed in minute 0.", "Failed in minute 1."]
     assert "Failures cannot be counted" in caplog.text
+
+
+def test_a_post_that_cannot_be_recorded_is_one_post(
+    settings: Settings, webhook: Webhook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def disk_full(*arguments: object) -> None:
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(alerts, "record_post", disk_full)
+    fail_each_minute(settings, range(1))
+
+    assert webhook.posts == ["Failed in minute 0."]
+
+
+def test_a_task_that_succeeds_while_its_failure_is_posted_is_not_failing(
+    settings: Settings,
+) -> None:
+    record_post(settings, TASK, START_MS)
+
+    assert failing_tasks(settings) == {}
 
 
 def test_a_damaged_file_of_failures_is_replaced(settings: Settings, webhook: Webhook) -> None:
