@@ -9,6 +9,7 @@ import { isCandle, isCut, withGaps } from "./sessions.js";
 const MAX_CANDLES = 6000; // a page that stays open for days drops its oldest candles
 const KEPT_CANDLES = 5000;
 const FLASH_MS = 1500;
+const ASK_AGAIN_MS = 60000; // where there were no older candles: the warehouse may have them by now
 
 /** @param {ShownCandle[]} candles */
 const byStart = (candles) => new Map(candles.map((candle) => [candle.start, candle]));
@@ -21,6 +22,7 @@ export class CandleChart {
   /** @type {import("./sessions.js").Slot[]} */
   #slots = [];
   #hasOlder = false;
+  #askedAt = 0; // when it was last known whether there are older candles
   /** @type {Promise<boolean> | null} of older candles that are awaited */
   #loading = null;
   #begun = 0; // how many views
@@ -103,7 +105,7 @@ export class CandleChart {
     const meets = keepView && newest !== undefined && candles[0].start <= newest.end;
     // without those that end before the first of `candles` begins: no event would fill the hole
     const older = meets ? [...this.#candles.values()].filter(({ start }) => start < candles[0].start) : [];
-    if (older.length === 0) this.#hasOlder = has_older;
+    if (older.length === 0) [this.#hasOlder, this.#askedAt] = [has_older, Date.now()];
     if (!meets) this.#earlier.clear();
     this.#candles = byStart([...older, ...candles]);
     if (meets) return this.navigation.keepTimes(() => this.#redraw());
@@ -120,7 +122,9 @@ export class CandleChart {
     for (const candle of candles) this.#candles.set(candle.start, candle);
     if (!isNewest || revised.length || this.#candles.size > MAX_CANDLES) {
       const sorted = [...this.#candles].sort(([a], [b]) => a - b);
-      this.#candles = new Map(sorted.length > MAX_CANDLES ? sorted.slice(-KEPT_CANDLES) : sorted);
+      const isTrimmed = sorted.length > MAX_CANDLES;
+      this.#hasOlder ||= isTrimmed;
+      this.#candles = new Map(isTrimmed ? sorted.slice(-KEPT_CANDLES) : sorted);
       this.#redraw();
     } else for (const candle of candles) this.#update(candle);
     if (revised.length) this.#flash(revised);
@@ -201,8 +205,10 @@ export class CandleChart {
 
   async #loadOlder() {
     const first = this.#first();
-    if (!this.#hasOlder || !first || !this.loadOlder) return false;
+    const isDue = this.#hasOlder || Date.now() - this.#askedAt >= ASK_AGAIN_MS;
+    if (!isDue || !first || !this.loadOlder) return false;
     const begun = this.#begun;
+    this.#askedAt = Date.now();
     try {
       const older = await this.loadOlder(first.start);
       if (begun !== this.#begun || first.start !== this.#first()?.start) return false;

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -114,6 +115,35 @@ LOAD_LATER = """pages => {
     chart.loadOlder = () => new Promise((done) => setTimeout(() => done(pages.shift() ?? []), 50));
 }"""
 SHOW_TIMES = "times => Promise.all(times.map((ms) => chart.showTime(ms)))"
+
+
+def test_the_oldest_candles_are_dropped_after_days_and_can_be_loaded_again(chart: Chart) -> None:
+    chart.show(*range(6000))
+    chart.run("given => chart.merge(given)", candles(6000))
+    assert chart.minutes() == list(range(1001, 6001))
+    chart.run("given => { chart.loadOlder = async () => given; }", candles(*range(900, 1001)))
+    chart.run(MOVE_TO_OLDEST)
+    chart.tab.wait_for_function("chart.newest(Infinity).length === 5101")
+
+
+def test_older_candles_are_asked_for_again_after_a_minute(chart: Chart) -> None:
+    """The warehouse may have them by now."""
+    chart.tab.clock.set_fixed_time(datetime(2026, 1, 5, 12, 0, tzinfo=UTC))
+    chart.show(*range(100, 200))
+    chart.run("given => { chart.loadOlder = async () => given; }", candles(*range(100)))
+    chart.run(MOVE_TO_OLDEST)
+    assert len(chart.minutes()) == 100
+    chart.tab.clock.set_fixed_time(datetime(2026, 1, 5, 12, 1, tzinfo=UTC))
+    chart.run(MOVE_TO_OLDEST)
+    chart.tab.wait_for_function("chart.newest(Infinity).length === 200")
+
+
+MOVE_TO_OLDEST = """async () => {
+    for (const from of [50, 0]) {
+        chart.navigation.scale.setVisibleLogicalRange({ from, to: from + 40 });
+        await new Promise(requestAnimationFrame);
+    }
+}"""
 
 
 def test_an_empty_snapshot_leaves_the_chart_as_it_is(chart: Chart) -> None:
