@@ -23,6 +23,10 @@ const HISTORY = 500;
 export function follow(store, chart, first, asked) {
   const symbolSelect = byId("symbol", HTMLSelectElement);
   const table = new CandleTable(byId("table", HTMLDetailsElement), chart, () => shownZone(store.state));
+  const redraw = () => {
+    chart.setView(chartView(store.state));
+    table.draw();
+  };
   const choose = (/** @type {string} */ symbol) => store.set({ symbol, current: store.get("summaries").get(symbol), notice: null });
   const received = () => store.set({ lastEvent: Date.now() });
   const showStatus = (/** @type {Status} */ status) => store.set({ status, replay: status.replay, skew: status.now - Date.now() });
@@ -76,18 +80,19 @@ export function follow(store, chart, first, asked) {
     if (shown !== `${symbol} ${interval}`) {
       [shown, lastEventId] = ["", ""];
       chart.begin(chartView(store.state));
+      table.draw();
     }
     stream.open(symbol, interval, lastEventId);
   });
   store.on(["style", "overlays", "zone"], () => {
-    if (store.get("symbol")) chart.setView(chartView(store.state));
+    if (store.get("symbol")) redraw();
   });
   store.on(ADDRESS_KEYS, (state) => state.symbol && writeAddress(state));
   // `current` is the chosen symbol's summary, which comes with each change of its candles; `summaries`
   // are those of all symbols, each second.
   store.on(["current"], ({ current: summary, symbol }) => {
     if (summary) chart.setDigits(summary.digits);
-    if (symbol && chart.view.zone !== shownZone(store.state)) chart.setView(chartView(store.state)); // known with the first summary
+    if (symbol && chart.view.zone !== shownZone(store.state)) redraw(); // known with the first summary
   });
   store.onPaced(["current"], ({ current: summary }) => setAttribute(byId("chart"), "aria-label", summary
     ? `Candlestick chart of ${summary.symbol}, price ${format.price(summary.price, summary.digits)}`

@@ -161,6 +161,10 @@ def test_days_are_not_drawn_as_minutes_when_the_interval_changes(
         page_tab.tab.click("#interval button[value='1m']")
         page_tab.expect_candle_count(20)
         assert page_tab.tab.evaluate("Math.max(...slots)") == 20
+        page_tab.tab.click("#table summary")
+        page_tab.expect_text("22:33", "#table tbody")
+        page_tab.tab.select_option("#zone", "browser")
+        page_tab.expect_text("17:33", "#table tbody")
     assert not page_tab.errors
 
 
