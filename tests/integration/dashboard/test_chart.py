@@ -93,6 +93,10 @@ def test_the_chart_is_drawn_before_anything_else_is_loaded(
     with serving_app(app) as url:
         page_tab.tab.goto(url)  # not open(): there are no controls
         page_tab.expect_last_candle(105, "final")
+        page_tab.expect_text("cannot be loaded", "#notices")
+        page_tab.tab.unroute_all()
+        page_tab.expect_text("connected", "#link")
+        page_tab.expect_no_text("cannot be loaded", "#notices")
 
 
 def test_a_day_is_labelled_with_its_session_date_in_every_zone(
