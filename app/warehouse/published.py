@@ -162,8 +162,7 @@ KEPT_SESSION_DATES = {
 }
 """Number of session dates with candles per symbol in the file; other tables have all of them."""
 
-# A bound of all symbols lets the scan skip history, which a bound of each symbol does not.
-_KEPT_SINCE = """
+_KEPT = """
 with newest as (
     select symbol, session_date from {schema}.gold_data_quality
     where candle_count > 0
@@ -171,32 +170,12 @@ with newest as (
 ),
 kept as (select symbol, min(session_date) as since from newest group by symbol)
 """
-_SINCE = """
-left join kept on rows_of.symbol = kept.symbol
-where rows_of.session_date >= coalesce(kept.since, date '1970-01-01')
+_JOIN_KEPT = " left join kept on rows_of.symbol = kept.symbol"
+# A bound of all symbols lets the scan skip history, which a bound of each symbol does not.
+_IS_KEPT = """(
+    rows_of.session_date >= coalesce(kept.since, date '1970-01-01')
     and rows_of.session_date >= coalesce((select min(since) from kept), date '1970-01-01')
-"""
-_SESSION_DATES = """
-create or replace temporary table session_dates as
-select
-    symbol,
-    session_date,
-    row_number() over (partition by symbol order by session_date desc) as age
-from GOLD.gold_data_quality
-where candle_count > 0
-"""
-_DELETE_PAST = """
-with kept as (
-    select symbol, min(session_date) as since from session_dates
-    where age <= {count} group by symbol
-)
-delete from {target}
-where rows_of.session_date < coalesce(
-    (select kept.since from kept where kept.symbol = rows_of.symbol),
-    (select min(since) from kept),
-    date '1970-01-01'
-)
-"""
+)"""
 _IS_CHANGED = "rows_of.symbol = changed.symbol and rows_of.candle_time >= changed.first_time"
 _NEWEST_FIRST = "loaded_at desc, symbol, event_time"
 _SHOWN_QUARANTINE = (
@@ -259,8 +238,6 @@ def _write(warehouse: Any, path: Path, basis: Basis | None) -> None:
         warehouse.execute(f"attach {text_literal(str(path))} as published")
         try:
             warehouse.execute("create schema if not exists published.gold")
-            if basis is not None:
-                warehouse.execute(_SESSION_DATES)
             for table, columns in TABLES.items():
                 if basis is not None and table in KEPT_SESSION_DATES:
                     _update_candles(warehouse, table, columns, basis.load_id)
@@ -304,7 +281,11 @@ def _update_candles(warehouse: Any, table: str, columns: tuple[str, ...], load_i
             f"insert into published.gold.{table} select {listed} from GOLD.{table} as rows_of "
             f"inner join changed on {_IS_CHANGED} where rows_of.session_date >= date '{first_date}'"
         )
-    warehouse.execute(_DELETE_PAST.format(target=target, count=KEPT_SESSION_DATES[table]))
+    kept = _KEPT.format(schema="GOLD", count=KEPT_SESSION_DATES[table])
+    warehouse.execute(
+        f"{kept} delete from published.gold.{table} where rowid in "
+        f"(select rows_of.rowid from {target}{_JOIN_KEPT} where not {_IS_KEPT})"
+    )
 
 
 def selection(table: str, columns: tuple[str, ...], database: str | None = None) -> str:
@@ -320,8 +301,8 @@ def selection(table: str, columns: tuple[str, ...], database: str | None = None)
     order = f" order by {', '.join(f'rows_of.{column}' for column in keys)}"
     if table not in KEPT_SESSION_DATES:
         return select + source + order
-    kept = _KEPT_SINCE.format(schema=schema, count=KEPT_SESSION_DATES[table])
-    return kept + select + source + _SINCE + order
+    kept = _KEPT.format(schema=schema, count=KEPT_SESSION_DATES[table])
+    return f"{kept}{select}{source}{_JOIN_KEPT} where {_IS_KEPT}{order}"
 
 
 def point_to(path: Path) -> None:
