@@ -30,7 +30,7 @@ from app.feeds.live.recording_file import RecordingError
 from app.feeds.live.session_config import SessionConfig
 from app.feeds.live.source import SourceError, check_feed, only_one
 from app.feeds.outbox.publisher import Publisher
-from app.feeds.replay.control import replay_folder, steered
+from app.feeds.replay.control import controlled, replay_folder
 from app.feeds.replay.file_set import describe, late_rows, open_files, warn_of_sessions
 from app.feeds.replay.messages import SOURCE, messages
 from app.feeds.replay.pacing import Pacer
@@ -183,13 +183,13 @@ def _paced(
     path: Path,
     span: RowSpan,
     speed: float | None,
-    happened: Iterable[T],
+    events: Iterable[T],
     at_ms: Callable[[T], int],
 ) -> AbstractContextManager[Iterable[T]]:
     if speed is None:
-        return nullcontext(happened)
+        return nullcontext(events)
     pacer = Pacer(span.first_t, span.last_t, speed)
-    return steered(replay_folder(settings), path.name, pacer, happened, at_ms)
+    return controlled(replay_folder(settings), path.name, pacer, events, at_ms)
 
 
 def check_not_past(

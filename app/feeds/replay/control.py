@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 POLL_S = 0.2
 STATE_EVERY_S = 1.0
-GONE_MS = 5_000
+EXPIRED_MS = 5_000
 """A state older than this belongs to a replay that was killed."""
 MAX_SPEED = 1_000_000.0
 
@@ -67,7 +67,7 @@ def read_state(folder: Path, now: int) -> ReplayState | None:
         state = msgspec.json.decode((folder / "state.json").read_bytes(), type=ReplayState)
     except (OSError, msgspec.DecodeError):
         return None
-    return state if now - state.at < GONE_MS else None
+    return state if now - state.at < EXPIRED_MS else None
 
 
 def send_command(folder: Path, command: ReplayCommand) -> Path:
@@ -117,7 +117,7 @@ class ReplayControl:
         commands = self._commands()
         for path in commands:
             try:
-                self._obey(msgspec.json.decode(path.read_bytes(), type=ReplayCommand))
+                self._execute(msgspec.json.decode(path.read_bytes(), type=ReplayCommand))
             except msgspec.DecodeError as error:
                 log.warning("the command %s to the replay is ignored: %s", path, error)
         if commands or self._now_ms() - self._written_ms >= STATE_EVERY_S * 1000:
@@ -132,7 +132,7 @@ class ReplayControl:
     def _commands(self) -> list[Path]:
         return sorted(self._folder.glob("*.command"))
 
-    def _obey(self, command: ReplayCommand) -> None:
+    def _execute(self, command: ReplayCommand) -> None:
         if command.speed is not None:
             self._pacer.set_speed(command.speed)
         if command.paused is not None:
@@ -156,10 +156,10 @@ class ReplayControl:
 
 
 @contextmanager
-def steered(
-    folder: Path, file: str, pacer: Pacer, happened: Iterable[T], at_ms: Callable[[T], int]
+def controlled(
+    folder: Path, file: str, pacer: Pacer, events: Iterable[T], at_ms: Callable[[T], int]
 ) -> Iterator[Iterator[T]]:
-    """Yield the events of `happened`, each when it is due; execute commands in the meantime."""
+    """Yield each of `events` when it is due; execute commands in the meantime."""
     control = ReplayControl(folder, file, pacer)
     control.begin()
     ended = threading.Event()
@@ -169,12 +169,12 @@ def steered(
             try:
                 control.poll()
             except OSError as error:  # a full disk: the replay continues without control
-                log.warning("the replay cannot be steered: %s", error)
+                log.warning("the replay cannot be controlled: %s", error)
 
-    thread = threading.Thread(target=run, name="steer the replay", daemon=True)
+    thread = threading.Thread(target=run, name="control the replay", daemon=True)
     thread.start()
     try:
-        yield pacer.due(happened, at_ms)
+        yield pacer.due(events, at_ms)
     finally:
         ended.set()
         thread.join()

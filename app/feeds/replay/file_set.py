@@ -33,12 +33,16 @@ def open_files(
     ids = TradeIds()
     files: list[TradeFile] = []
     for path in paths:
-        twin = next((file for file in files if _same_content(file.path, path)), None)
-        if twin is None:
+        duplicate = next((file for file in files if _same_content(file.path, path)), None)
+        if duplicate is None:
             file = TradeFile(path, options, ids)
-            twin = next((earlier for earlier in files if earlier.holds_the_trades_of(file)), None)
-        if twin is not None:
-            log.warning("%s holds the same trades as %s; they are counted once", path, twin.path)
+            duplicate = next(
+                (earlier for earlier in files if earlier.has_same_trades_as(file)), None
+            )
+        if duplicate is not None:
+            log.warning(
+                "%s holds the same trades as %s; they are counted once", path, duplicate.path
+            )
             continue
         _report(file)
         files.append(file)

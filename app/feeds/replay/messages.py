@@ -29,36 +29,38 @@ def messages(
     each symbol's last minute. No message is held back longer than until another symbol reaches a
     new second.
     """
-    tapes: dict[str, _Tape] = {}
-    running: dict[str, _Tape] = {}
+    builders: dict[str, _MessageBuilder] = {}
+    running: dict[str, _MessageBuilder] = {}
     newest_s = frame = 0
     for trade in trades:
         symbol, t = trade.symbol, trade.t
-        tape = tapes.get(symbol)
-        if tape is None:
-            tape = tapes[symbol] = _Tape(symbol, feed, grace_ms, allowed_lateness_ms)
-        if t > tape.largest_t:
+        builder = builders.get(symbol)
+        if builder is None:
+            builder = builders[symbol] = _MessageBuilder(
+                symbol, feed, grace_ms, allowed_lateness_ms
+            )
+        if t > builder.largest_t:
             if t // 1000 > newest_s:
                 newest_s = t // 1000
                 for other in running.values():
                     yield from other.end_second()
                 running.clear()
-            elif symbol in running and t // 1000 > tape.largest_t // 1000:
+            elif symbol in running and t // 1000 > builder.largest_t // 1000:
                 yield from running.pop(symbol).end_second()
-            tape.largest_t = t
-        if not tape.trades:
+            builder.largest_t = t
+        if not builder.trades:
             frame += 1
-            running[symbol] = tape
-        tape.add(trade, frame)
-        if len(tape.trades) == TRADES_A_MESSAGE:
-            yield tape.message()
-    for tape in running.values():
-        yield from tape.end_second()
-    for tape in tapes.values():
-        yield tape.end()
+            running[symbol] = builder
+        builder.add(trade, frame)
+        if len(builder.trades) == TRADES_A_MESSAGE:
+            yield builder.message()
+    for builder in running.values():
+        yield from builder.end_second()
+    for builder in builders.values():
+        yield builder.end()
 
 
-class _Tape:
+class _MessageBuilder:
     """Collects one symbol's trades into messages."""
 
     __slots__ = ("_feed", "_grace_ms", "_repeats", "_symbol", "frame", "largest_t", "trades")

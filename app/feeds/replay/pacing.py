@@ -68,9 +68,9 @@ class Pacer:
         with self._changed:
             self._restart_at(max(self._now_ms(), min(position_ms, self.last_ms)))
 
-    def due(self, happened: Iterable[T], at_ms: Callable[[T], int]) -> Iterator[T]:
+    def due(self, events: Iterable[T], at_ms: Callable[[T], int]) -> Iterator[T]:
         """Yield each event when it is due. The clock starts with the first event."""
-        for event in happened:
+        for event in events:
             with self._changed:
                 if self._since_s is None:
                     self._since_s = self._monotonic_s()

@@ -146,14 +146,14 @@ class TradeFile:
         }
         return {symbol: count for symbol, count in outside.items() if count}
 
-    def holds_the_trades_of(self, other: TradeFile) -> bool:
+    def has_same_trades_as(self, other: TradeFile) -> bool:
         """Return whether both files have the same trades in the same order."""
         return self.spans == other.spans and self._digest() == other._digest()
 
     def _scan(self, ids: TradeIds) -> None:
         last_seq: dict[str, int] = {}
-        checker = self._checker(self._note_bad)
-        for index, batch in enumerate(self._batches.read(self._bad_line(self._note_bad))):
+        checker = self._checker(self._record_bad)
+        for index, batch in enumerate(self._batches.read(self._bad_line(self._record_bad))):
             rows = checker.rows(batch)
             repeated = np.zeros(len(rows.t), dtype=bool)
             for symbol, own in _by_symbol(rows.symbol):
@@ -161,7 +161,7 @@ class TradeFile:
                     repeated[own] = ids.repeated(symbol, rows.t[own], rows.id[own])
                     own = own[~repeated[own]]
                 if len(own):
-                    self._note(symbol, rows.t[own])
+                    self._record_times(symbol, rows.t[own])
                     if rows.seq is not None:
                         self._in_order &= _continues(last_seq, symbol, rows.seq[own])
             if repeated.any():
@@ -188,15 +188,15 @@ class TradeFile:
 
         return report
 
-    def _note_bad(self, bad: BadRow) -> None:
+    def _record_bad(self, bad: BadRow) -> None:
         self.bad_count += 1
         if len(self.bad_rows) < BAD_ROWS_NAMED:
             self.bad_rows.append(bad)
 
-    def _note(self, symbol: str, t: Ints) -> None:
+    def _record_times(self, symbol: str, t: Ints) -> None:
         first, last = int(t.min()), int(t.max())
         old = self.spans.get(symbol)
-        self._order.note(t, old.last_t if old else 0)
+        self._order.record(t, old.last_t if old else 0)
         if symbol_class(symbol) is SymbolClass.US_STOCK:
             slots, counts = np.unique(t // _SLOT_MS, return_counts=True)
             self._slots.setdefault(symbol, Counter()).update(
@@ -233,7 +233,7 @@ class _TimeOrder:
         self.rises = self.falls = 0
         self._behind: list[Ints] = []
 
-    def note(self, t: Ints, newest_t: int) -> None:
+    def record(self, t: Ints, newest_t: int) -> None:
         """Add the next trades of a symbol, whose newest trade so far was at `newest_t`."""
         steps = np.diff(t)
         falls = int((steps < 0).sum())

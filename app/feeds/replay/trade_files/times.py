@@ -124,7 +124,7 @@ class TimeReader:
                 values < END_MS // 1000 * per_second
             )
             if within.any():
-                self._note(unit, int(np.argmax(within)))
+                self._record_kind(unit, int(np.argmax(within)))
                 ms[within] = ms_of(values[within], per_second)
         return ms
 
@@ -145,7 +145,9 @@ class TimeReader:
 
     def _timestamps(self, column: Column, kind: str) -> Ints:
         if column.null_count < len(column):
-            self._note(kind, int(np.argmax(column.is_valid().to_numpy(zero_copy_only=False))))
+            self._record_kind(
+                kind, int(np.argmax(column.is_valid().to_numpy(zero_copy_only=False)))
+            )
         if kind in _LOCAL and self._zone != "UTC":
             column = pc.assume_timezone(
                 column, self._zone, ambiguous="earliest", nonexistent="latest"
@@ -162,7 +164,7 @@ class TimeReader:
         for index, text in enumerate(texts):
             found = None if not text else self._number(text) or self._moment(text)
             if found is not None:
-                self._note(found[0], index)
+                self._record_kind(found[0], index)
                 ms[index] = found[1]
         return _in_range(ms)
 
@@ -204,7 +206,7 @@ class TimeReader:
         )
         return self._timestamps(wall, "local")
 
-    def _note(self, kind: str, index: int) -> None:
+    def _record_kind(self, kind: str, index: int) -> None:
         if self.kind is None:
             self.kind = kind
         elif self.kind != kind:

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from app.feeds.replay.control import (
-    GONE_MS,
+    EXPIRED_MS,
     ReplayCommand,
     ReplayControl,
+    controlled,
     read_state,
     send_command,
-    steered,
 )
 from app.feeds.replay.pacing import Pacer
 
@@ -147,7 +147,7 @@ def test_the_state_is_renewed_each_second_and_one_that_is_not_is_of_no_running_r
     state = read_state(tmp_path, clock[0])
     assert state
     assert state.at == FIRST + 1_000
-    assert read_state(tmp_path, state.at + GONE_MS) is None
+    assert read_state(tmp_path, state.at + EXPIRED_MS) is None
     control.end()
     assert read_state(tmp_path, state.at) is None
 
@@ -163,7 +163,9 @@ def test_commands_to_an_earlier_replay_are_not_obeyed(tmp_path: Path) -> None:
 
 def test_a_replay_that_fails_leaves_no_state(tmp_path: Path) -> None:
     def fail() -> None:
-        with steered(tmp_path, "day.gz", Pacer(FIRST, FIRST, 1.0), [0], lambda _: FIRST) as events:
+        with controlled(
+            tmp_path, "day.gz", Pacer(FIRST, FIRST, 1.0), [0], lambda _: FIRST
+        ) as events:
             for _ in events:
                 raise ZeroDivisionError
 
