@@ -116,7 +116,7 @@ async def _serve(pipe: Connection, rate: int, seconds: int) -> None:
     def reject_rest(socket: ServerConnection, request: Request) -> Response | None:
         return socket.respond(404, "{}") if request.path.startswith("/api/") else None
 
-    async def converse(socket: ServerConnection) -> None:
+    async def serve_client(socket: ServerConnection) -> None:
         for _ in symbols:
             await socket.recv()
         for at_ms, frames in steps:
@@ -131,7 +131,7 @@ async def _serve(pipe: Connection, rate: int, seconds: int) -> None:
             await socket.wait_closed()
 
     async with serve(
-        converse, "127.0.0.1", 0, compression=None, process_request=reject_rest
+        serve_client, "127.0.0.1", 0, compression=None, process_request=reject_rest
     ) as server:
         pipe.send(next(iter(server.sockets)).getsockname()[1])
         await done.wait()

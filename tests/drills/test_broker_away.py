@@ -66,7 +66,7 @@ def test_a_broker_that_is_killed_for_a_minute_costs_nothing(
     record_property("rss_mb", [size // 1_000_000 for size in (before, away, caught_up, after)])
     found = expected_trades(read_deliveries(log))
     messages = stocks(settings)
-    assert found.unproven == 0
+    assert found.unconfirmed == 0
     assert found.genuine > AWAY_S * 1_000
     for symbol in SYMBOLS:
         wanted = [(t.t, t.p, t.v, t.k) for t in found.trades if t.symbol == symbol]

@@ -71,7 +71,7 @@ def judged(
     record_property("candles", len(got))
     record_property("genuine trades the identity rules take for repeats", found.unseen)
     record_property("repeated trades the identity rules take for new", found.doubled)
-    assert found.unproven == 0
+    assert found.unconfirmed == 0
     should = expected_candles(found, quotes)
     assert {name: got.get(name) for name in should} == should
     assert got.keys() == should.keys()

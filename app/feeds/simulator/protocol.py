@@ -10,13 +10,13 @@ from msgspec import Struct
 
 from app.feeds.simulator.market.prints import Print
 
-MOST_TRADES_PER_FRAME = 10
+MAX_TRADES_PER_FRAME = 10
 PING = b'{"type":"ping"}'
 TOO_MANY_SYMBOLS = b'{"msg":"Subscribing to too many symbols","type":"error"}'
 
 _SHORT_FRAME_SHARE = 0.3
 _DISPLACED_SHARE = 0.15
-_MOST_DISPLACED = 12
+_MAX_DISPLACED = 12
 
 
 class TradeFrame(Struct):
@@ -57,10 +57,10 @@ def trade_frames(prints: list[Print], rng: Random) -> list[bytes]:
     frames = []
     start = 0
     while start < len(mixed):
-        size = MOST_TRADES_PER_FRAME
+        size = MAX_TRADES_PER_FRAME
         if rng.random() < _SHORT_FRAME_SHARE:
-            size = rng.randint(1, MOST_TRADES_PER_FRAME)
-        end, full = start + size, start + MOST_TRADES_PER_FRAME
+            size = rng.randint(1, MAX_TRADES_PER_FRAME)
+        end, full = start + size, start + MAX_TRADES_PER_FRAME
         while end < min(full, len(mixed)) and _together(mixed[end - 1], mixed[end]):
             end += 1
         frames.append(_encode(TradeFrame(mixed[start:end])))
@@ -78,6 +78,6 @@ def _displaced(prints: list[Print], rng: Random) -> list[Print]:
     for index, trade in enumerate(in_time):
         if (trade.s, trade.t) not in indices:
             moved = rng.random() < _DISPLACED_SHARE
-            shift = rng.uniform(-_MOST_DISPLACED, _MOST_DISPLACED) if moved else 0.0
+            shift = rng.uniform(-_MAX_DISPLACED, _MAX_DISPLACED) if moved else 0.0
             indices[trade.s, trade.t] = index + shift
     return sorted(in_time, key=lambda trade: indices[trade.s, trade.t])

@@ -48,7 +48,7 @@ class Simulated(NamedTuple):
             if isinstance(delivery, Sent) and delivery.connection == connection
         ]
 
-    def proved(self, connection: int = 1) -> int:
+    def confirmed(self, connection: int = 1) -> int:
         """How many of them provably arrived."""
         return max(
             (
@@ -83,7 +83,7 @@ async def simulated(
         symbols_per_connection=symbols_per_connection,
         calls_per_minute=0,
         faults=[*faults, *map(parse_fault, texts)],
-        note=deliveries.append,
+        on_delivery=deliveries.append,
     )
     async with await listen(simulator, "127.0.0.1", 0) as server:
         market = asyncio.create_task(simulator.play())

@@ -37,7 +37,7 @@ def test_kafka_holds_what_was_delivered(
         simulator.stop()
 
     messages, found = stocks(settings), expected_trades(read_deliveries(log))
-    assert found.unproven == 0
+    assert found.unconfirmed == 0
     for symbol in SYMBOLS.split(","):
         wanted = [
             (trade.t, trade.p, trade.v, trade.k) for trade in found.trades if trade.symbol == symbol

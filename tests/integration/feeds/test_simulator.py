@@ -329,9 +329,9 @@ def test_the_delivery_log_reports_what_was_sent_and_what_arrived(
     running.process.wait(PATIENCE_S)
     deliveries = read_deliveries(path)
     sent = [delivery.raw for delivery in deliveries if isinstance(delivery, Sent)]
-    proved = max(delivery.frame for delivery in deliveries if isinstance(delivery, Arrived))
+    confirmed = max(delivery.frame for delivery in deliveries if isinstance(delivery, Arrived))
     assert sent[: len(received)] == received
-    assert 10 < proved <= len(sent)
+    assert 10 < confirmed <= len(sent)
     assert isinstance(deliveries[-1], Ended)
 
 

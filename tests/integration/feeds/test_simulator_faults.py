@@ -170,7 +170,7 @@ def test_a_half_open_connection_is_silent_and_a_new_one_is_welcome() -> None:
             await subscribe(dead, SYMBOLS)
             received = await receive(dead, 100)
             assert 9 < received[-1].at_s < 10.1
-            assert len(received) == simulator.proved()
+            assert len(received) == simulator.confirmed()
             with pytest.raises(TimeoutError):
                 async with asyncio.timeout(60):
                     await (await dead.ping())
@@ -194,7 +194,7 @@ def test_a_connection_is_closed_after_what_was_sent_has_arrived(farewell: str, c
             with pytest.raises(ConnectionClosed):
                 await client.recv()
             assert client.close_code == code
-            assert len(received) == len(simulator.sent()) == simulator.proved()
+            assert len(received) == len(simulator.sent()) == simulator.confirmed()
             await asyncio.sleep(1)
             assert isinstance(simulator.deliveries[-1], Ended)
 

@@ -141,7 +141,7 @@ class AnnotatedLog:
         self._write = write
         self._ledger = DeliveryLedger()
 
-    def note(self, delivery: Delivery) -> None:
+    def record(self, delivery: Delivery) -> None:
         match delivery:
             case Opened():
                 self._ledger.opened(delivery.connection, delivery.key)
@@ -166,14 +166,14 @@ class ExpectedTrades(NamedTuple):
     repeats: int
     unseen: int
     doubled: int
-    unproven: int
+    unconfirmed: int
     """Number of frames sent but not confirmed as read; none of their trades is in `trades`."""
 
 
 def expected_trades(deliveries: Iterable[Delivery]) -> ExpectedTrades:
     """Return what must be in the candles: the trades that count, among those that were read."""
     log = list(deliveries)
-    proved = {
+    confirmed = {
         delivery.connection: delivery.frame for delivery in log if isinstance(delivery, Arrived)
     }
     ledger = DeliveryLedger()
@@ -186,8 +186,8 @@ def expected_trades(deliveries: Iterable[Delivery]) -> ExpectedTrades:
                 ledger.opened(delivery.connection, delivery.key)
             case Ended():
                 ledger.ended(delivery.connection)
-            case Sent() if delivery.frame > proved.get(delivery.connection, 0):
-                counts["unproven"] += 1
+            case Sent() if delivery.frame > confirmed.get(delivery.connection, 0):
+                counts["unconfirmed"] += 1
             case Sent():
                 entry = ledger.evaluate(delivery)
                 for trade in entry.counted:
@@ -202,7 +202,7 @@ def expected_trades(deliveries: Iterable[Delivery]) -> ExpectedTrades:
         counts["repeats"],
         counts["unseen"],
         counts["doubled"],
-        counts["unproven"],
+        counts["unconfirmed"],
     )
 
 

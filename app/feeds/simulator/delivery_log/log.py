@@ -13,9 +13,9 @@ from msgspec import Struct
 from app.feeds.simulator.faults.kinds import AnyFault
 from app.outputs import OutputError, lock_output
 
-MOST_RAW = 200_000
+MAX_RAW = 200_000
 """Of a longer frame the log only holds the beginning; frames that large are always broken."""
-_LONGEST_LINE = 10 * MOST_RAW
+_LONGEST_LINE = 10 * MAX_RAW
 
 _encode = msgspec.json.Encoder().encode
 
@@ -62,7 +62,7 @@ class Sent(Struct, tag_field="what", tag="sent", omit_defaults=True):
     """A frame was passed to the network.
 
     :ivar frame: number of the frame in its connection, counting frames of any kind from 1.
-    :ivar raw: the frame, or its beginning if it is longer than `MOST_RAW`.
+    :ivar raw: the frame, or its beginning if it is longer than `MAX_RAW`.
     :ivar fault: the kind of the fault that caused it, if any.
     :ivar repeat: whether a fault repeats what was sent before, so that no trade of it is new.
     :ivar broken: whether nothing of the frame can be parsed.
@@ -153,7 +153,7 @@ class DeliveryLog:
             self._file.truncate(0)
             self._begun = True
 
-    def note(self, delivery: Delivery) -> None:
+    def record(self, delivery: Delivery) -> None:
         self.begin()
         self._file.write(_encode(delivery) + b"\n")
 

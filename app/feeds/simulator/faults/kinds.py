@@ -147,7 +147,7 @@ class Twin(Sampled, frozen=True, kw_only=True):
 class Close(Fault, frozen=True, kw_only=True):
     """Connections are closed, with a closing handshake (`farewell`) or without."""
 
-    farewell: bool = False
+    closing_handshake: bool = field(default=False, name="farewell")
 
 
 class StallFault(Lasting, frozen=True, kw_only=True, tag="stall"):

@@ -67,7 +67,7 @@ def _of_connections(rng: Random, length_s: float, silence_s: float) -> list[AnyF
     found = silence_s + 15
     slots: list[tuple[float, AnyFault]] = [
         (20, Close(at_s=0)),
-        (20, Close(at_s=0, farewell=True)),
+        (20, Close(at_s=0, closing_handshake=True)),
         (50, Refuse(at_s=0, length_s=rng.uniform(5, 15), status=502)),
         (75, Refuse(at_s=0, length_s=rng.uniform(1, 10), status=429)),
         (30, Refuse(at_s=0, length_s=rng.uniform(5, 10), status=401)),

@@ -15,23 +15,23 @@ from random import Random
 from app.contracts import Message, Trade, Trades, Watermark
 from app.feeds.simulator.market.listing import ListedSymbol, listing
 from app.feeds.simulator.market.market import (
-    HEAT_DECAY_MS,
-    HEAT_SPREAD,
     HOUR_MS,
+    LOG_VOLATILITY_SPREAD,
     MINUTE_MS,
+    VOLATILITY_DECAY_MS,
     SymbolMarket,
+    activity_factor,
     intensity,
-    waves,
 )
 from app.feeds.simulator.market.orders import price_decimals
 from app.feeds.simulator.market.prints import REGULAR
 
 DAY_MS = 86_400_000
 SOURCE = CONNECTION = "history"
-FEWEST_PRINTS, MOST_PRINTS = 3, 5
+MIN_PRINTS, MAX_PRINTS = 3, 5
 """Number of prints per minute."""
 _SIZE_SPREAD = 0.3
-_HEAT_KEPT = math.exp(-MINUTE_MS / HEAT_DECAY_MS)
+_VOLATILITY_KEPT = math.exp(-MINUTE_MS / VOLATILITY_DECAY_MS)
 _SAMPLE_MS = 2 * HOUR_MS
 _SAMPLE_PER_S = 0.2
 
@@ -82,10 +82,10 @@ class _Walk:
         self._rng = Random(f"{seed}:history:{listed.symbol}")
         self._close = self._log_price = math.log(listed.price)
         self._present = math.log(SymbolMarket(seed, listed, end_ms, session_ms).price)
-        self._heat = self._rng.gauss(0.0, HEAT_SPREAD)
+        self._log_volatility = self._rng.gauss(0.0, LOG_VOLATILITY_SPREAD)
         self._volume = prints_per_s * 60 * _mean_size(listed, seed, session_ms)
-        self._conditions = [REGULAR] if listed.coded else None
-        self._decimals = price_decimals(listed.price, listed.coded)
+        self._conditions = [REGULAR] if listed.has_conditions else None
+        self._decimals = price_decimals(listed.price, listed.has_conditions)
         self._minutes = 0
 
     def minute(self, start_ms: int) -> Iterator[Message]:
@@ -106,10 +106,10 @@ class _Walk:
 
     def _trades(self, start_ms: int) -> list[Trade]:
         rng = self._rng
-        spread = HEAT_SPREAD * math.sqrt(1 - _HEAT_KEPT**2)
-        self._heat = self._heat * _HEAT_KEPT + rng.gauss(0.0, spread)
-        activity = waves(self._heat) * intensity(start_ms, self._session_ms)
-        times = sorted(rng.sample(range(MINUTE_MS), rng.randint(FEWEST_PRINTS, MOST_PRINTS)))
+        spread = LOG_VOLATILITY_SPREAD * math.sqrt(1 - _VOLATILITY_KEPT**2)
+        self._log_volatility = self._log_volatility * _VOLATILITY_KEPT + rng.gauss(0.0, spread)
+        activity = activity_factor(self._log_volatility) * intensity(start_ms, self._session_ms)
+        times = sorted(rng.sample(range(MINUTE_MS), rng.randint(MIN_PRINTS, MAX_PRINTS)))
         size = self._volume * activity / len(times)
         trades, before = [], 0
         for index, at in enumerate(times):
@@ -129,11 +129,11 @@ class _Walk:
             (self._close, self._midnight_ms) if to_close else (self._present, self._end_ms)
         )
         self._log_price += (target - self._log_price) * ms / (at_ms - from_ms)
-        deviation = self._listed.volatility * math.exp(self._heat)
+        deviation = self._listed.volatility * math.exp(self._log_volatility)
         self._log_price += self._rng.gauss(0.0, deviation * math.sqrt(ms / MINUTE_MS))
 
     def _rounded(self, size: float) -> Decimal:
-        if not self._listed.coded:
+        if not self._listed.has_conditions:
             return max(round(Decimal(size), 5), Decimal("0.00001"))
         lot = 100 if size > 100 else 1
         return Decimal(max(round(size / lot) * lot, 1))

@@ -11,7 +11,7 @@ from app.feeds.simulator.market.market import HOUR_MS, MINUTE_MS, SymbolMarket
 from app.feeds.simulator.market.prints import Print
 from app.feeds.simulator.market.quotes import UNKNOWN, QuoteBody
 
-_TIDE_PER_MINUTE = 0.0003
+_MARKET_VOLATILITY_PER_MINUTE = 0.0003
 
 
 class Exchange:
@@ -30,7 +30,7 @@ class Exchange:
         self._rate = rate
         self._session_ms = session_ms
         self._markets: dict[str, SymbolMarket] = {}
-        self._tide = Random(f"{seed}:tide")
+        self._market_rng = Random(f"{seed}:tide")
 
     def step(self, end_ms: int, symbols: Collection[str]) -> list[Print]:
         """Return the prints of `symbols` reported until `end_ms`, in the order of their steps.
@@ -39,13 +39,15 @@ class Exchange:
         """
         markets = [market for market in map(self._market, symbols) if market]
         minutes = (end_ms - self.at_ms) / MINUTE_MS
-        tide = self._tide.gauss(0.0, _TIDE_PER_MINUTE * math.sqrt(minutes))
+        market_move = self._market_rng.gauss(
+            0.0, _MARKET_VOLATILITY_PER_MINUTE * math.sqrt(minutes)
+        )
         all_weights = sum(market.weight for market in markets)
         prints: list[Print] = []
         for market in markets:
             if market.at_ms < self.at_ms:
                 market.skip(self.at_ms)
-            prints += market.step(end_ms, self._rate * market.weight / all_weights, tide)
+            prints += market.step(end_ms, self._rate * market.weight / all_weights, market_move)
         self.at_ms = end_ms
         return prints
 
@@ -55,7 +57,7 @@ class Exchange:
         prints: list[Print] = []
         while markets and len(prints) < count:
             weights = [market.weight for market in markets]
-            for market in self._tide.choices(markets, weights, k=len(markets)):
+            for market in self._market_rng.choices(markets, weights, k=len(markets)):
                 prints += market.order(self.at_ms - 1)
         return prints[:count]
 

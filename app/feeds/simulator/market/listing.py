@@ -56,7 +56,7 @@ class ListedSymbol(NamedTuple):
     """The properties of a simulated instrument."""
 
     symbol: str
-    coded: bool
+    has_conditions: bool
     """Whether its prints carry sale conditions (stocks do, crypto and futures do not)."""
     price: float
     """Yesterday's close, and the level to which the price is drawn back over days."""
@@ -82,7 +82,7 @@ def listing(seed: int, symbol: str) -> ListedSymbol | None:
     typical = _CRYPTO_VOLATILITY if crypto else _STOCK_VOLATILITY
     return ListedSymbol(
         symbol=symbol,
-        coded=kind is SymbolClass.US_STOCK,
+        has_conditions=kind is SymbolClass.US_STOCK,
         price=_start_price(rng, symbol),
         volatility=typical * math.exp(rng.gauss(0.0, 0.35)),
         beta=rng.uniform(0.6, 1.6),

@@ -33,10 +33,10 @@ MINUTE_MS = 60_000
 HOUR_MS = 60 * MINUTE_MS
 LATE_SHARE = 0.003
 """Share of stock orders that are reported late."""
-MEAN_LATENESS_MS, MOST_LATENESS_MS = 2_500, 15_000
+MEAN_LATENESS_MS, MAX_LATENESS_MS = 2_500, 15_000
 
-HEAT_SPREAD, HEAT_DECAY_MS = 0.5, 3 * MINUTE_MS
-_HEAT_TO_ACTIVITY = 0.6
+LOG_VOLATILITY_SPREAD, VOLATILITY_DECAY_MS = 0.5, 3 * MINUTE_MS
+_VOLATILITY_TO_ACTIVITY = 0.6
 _PULL_DECAY_MS = 2 * 24 * HOUR_MS
 _AUCTION_MS = 400
 """Time between the ends of a session and its auctions."""
@@ -65,9 +65,9 @@ class SymbolMarket:
         self._anchor = math.log(listed.price)
         self._log_price = self._anchor + self._rng.gauss(0.0, 0.004)
         self._moved_ms = float(now_ms)
-        self._heat = self._rng.gauss(0.0, HEAT_SPREAD)
-        self._waves = waves(self._heat)
-        self._patience = self._rng.expovariate(1.0)
+        self._log_volatility = self._rng.gauss(0.0, LOG_VOLATILITY_SPREAD)
+        self._activity = activity_factor(self._log_volatility)
+        self._orders_until_next = self._rng.expovariate(1.0)
         """How many orders are expected until the next one arrives."""
         self._orders = 0
         self._unreported: list[tuple[int, int, list[Print]]] = []
@@ -79,14 +79,14 @@ class SymbolMarket:
         """The symbol's share of all activity, to be divided by the sum over those that trade."""
         return self._listed.weight
 
-    def step(self, end_ms: int, prints_per_s: float, tide: float = 0.0) -> list[Print]:
+    def step(self, end_ms: int, prints_per_s: float, market_move: float = 0.0) -> list[Print]:
         """Return the prints reported from `at_ms` until `end_ms`, in the order of their reports.
 
         :param prints_per_s: their mean rate over a session.
-        :param tide: how the market as a whole moved in this step, as a logarithm.
+        :param market_move: how the market as a whole moved in this step, as a logarithm.
         """
         start_ms, self.at_ms = self.at_ms, end_ms
-        self._log_price += self._listed.beta * tide
+        self._log_price += self._listed.beta * market_move
         self._trade(start_ms, end_ms, prints_per_s)
         if end_ms > self._auction_ms:
             self._hold_auction(end_ms)
@@ -94,7 +94,7 @@ class SymbolMarket:
 
     def order(self, t: int) -> list[Print]:
         """Return the prints of one more order at `t`, reported at once."""
-        prints = execute(self._rng, self._listed.symbol, self._listed.coded, self.price, t)
+        prints = execute(self._rng, self._listed.symbol, self._listed.has_conditions, self.price, t)
         for trade in prints:
             self._quote.add(trade)
         return prints
@@ -105,7 +105,7 @@ class SymbolMarket:
         self._unreported.clear()
         self._auction_ms = self._next_auction(now_ms)
         self._move_to(now_ms)
-        price = round(self.price, price_decimals(self.price, self._listed.coded))
+        price = round(self.price, price_decimals(self.price, self._listed.has_conditions))
         self._quote.add(Print(None, price, self._listed.symbol, now_ms, 1))
 
     def quote(self) -> QuoteBody:
@@ -129,20 +129,20 @@ class SymbolMarket:
         """Queue the prints of this step's orders until their reports are due."""
         t, left_ms = float(start_ms), float(end_ms - start_ms)
         calm = prints_per_s / 1000 / MEAN_PRINTS_PER_ORDER * intensity(start_ms, self._session_ms)
-        while (orders_per_ms := calm * self._waves) * left_ms > self._patience:
-            waited_ms = self._patience / orders_per_ms
+        while (orders_per_ms := calm * self._activity) * left_ms > self._orders_until_next:
+            waited_ms = self._orders_until_next / orders_per_ms
             t, left_ms = t + waited_ms, left_ms - waited_ms
             self._move_to(t)
             self._order(int(t))
-            self._patience = self._rng.expovariate(1.0)
-        self._patience -= orders_per_ms * left_ms
+            self._orders_until_next = self._rng.expovariate(1.0)
+        self._orders_until_next -= orders_per_ms * left_ms
 
     def _order(self, t: int) -> None:
         listed, rng = self._listed, self._rng
-        prints = execute(rng, listed.symbol, listed.coded, self.price, t)
+        prints = execute(rng, listed.symbol, listed.has_conditions, self.price, t)
         due_ms = t
-        if listed.coded and rng.random() < LATE_SHARE:
-            due_ms += 1 + min(int(rng.expovariate(1 / MEAN_LATENESS_MS)), MOST_LATENESS_MS)
+        if listed.has_conditions and rng.random() < LATE_SHARE:
+            due_ms += 1 + min(int(rng.expovariate(1 / MEAN_LATENESS_MS)), MAX_LATENESS_MS)
             prints = [reported_late(rng, trade) for trade in prints]
         self._hold(due_ms, prints)
 
@@ -158,7 +158,7 @@ class SymbolMarket:
 
     def _hold_auction(self, end_ms: int) -> None:
         t, self._auction_ms = self._auction_ms, self._next_auction(end_ms)
-        if not self._listed.coded:
+        if not self._listed.has_conditions:
             return
         opens = t % self._session_ms < self._session_ms / 2
         conditions = (OPENING, OFFICIAL_OPEN) if opens else (CLOSING, OFFICIAL_CLOSE)
@@ -172,16 +172,19 @@ class SymbolMarket:
         """
         elapsed_ms = max(t - self._moved_ms, 0.0)
         self._moved_ms = max(t, self._moved_ms)
-        kept = math.exp(-elapsed_ms / HEAT_DECAY_MS)
-        spread = HEAT_SPREAD * math.sqrt(1 - kept * kept)
-        self._heat = self._heat * kept + self._rng.gauss(0.0, spread)
-        self._waves = waves(self._heat)
+        kept = math.exp(-elapsed_ms / VOLATILITY_DECAY_MS)
+        spread = LOG_VOLATILITY_SPREAD * math.sqrt(1 - kept * kept)
+        self._log_volatility = self._log_volatility * kept + self._rng.gauss(0.0, spread)
+        self._activity = activity_factor(self._log_volatility)
         pull = 1 - math.exp(-elapsed_ms / _PULL_DECAY_MS)
         self._log_price += (self._anchor - self._log_price) * pull
-        deviation = self._listed.volatility * math.exp(self._heat)
+        deviation = self._listed.volatility * math.exp(self._log_volatility)
         self._log_price += self._rng.gauss(0.0, deviation * math.sqrt(elapsed_ms / MINUTE_MS))
 
 
-def waves(heat: float) -> float:
+def activity_factor(log_volatility: float) -> float:
     """Return the factor on activity for a given volatility; 1 on average."""
-    return math.exp(_HEAT_TO_ACTIVITY * heat - (_HEAT_TO_ACTIVITY * HEAT_SPREAD) ** 2 / 2)
+    return math.exp(
+        _VOLATILITY_TO_ACTIVITY * log_volatility
+        - (_VOLATILITY_TO_ACTIVITY * LOG_VOLATILITY_SPREAD) ** 2 / 2
+    )

@@ -44,31 +44,31 @@ RARE_SHARE = 0.06
 RARE = (AVERAGE_PRICE, PRICE_VARIATION, CROSS, DERIVATIVELY_PRICED, CONTINGENT)
 PRICE_UPDATE_SHARE = 0.02
 """Share of crypto prints that are price updates with size 0."""
-MEAN_FURTHER_PRINTS, MOST_PRINTS = 4.0, 40
+MEAN_FURTHER_PRINTS, MAX_PRINTS = 4.0, 40
 MEAN_PRINTS_PER_ORDER = 1 - SWEEP_SHARE + SWEEP_SHARE * (1 + MEAN_FURTHER_PRINTS)
 """How many prints an order causes on average; the limit on a sweep hardly lowers it."""
 _SPREAD = 0.0001
 _CRYPTO_NOTIONAL = 400.0
 
 
-def price_decimals(price: float, coded: bool) -> int:
+def price_decimals(price: float, has_conditions: bool) -> int:
     """Return the decimals of the smallest price step: cents for stocks from one dollar on."""
-    if coded:
+    if has_conditions:
         return 2 if price >= 1 else 4
     return 2 if price >= 1000 else 4 if price >= 1 else 6
 
 
-def execute(rng: Random, symbol: str, coded: bool, middle: float, t: int) -> list[Print]:
+def execute(rng: Random, symbol: str, has_conditions: bool, middle: float, t: int) -> list[Print]:
     """Return the prints of an order at `t`, with `middle` between bid and ask."""
     if rng.random() < SWEEP_SHARE:
-        return _sweep(rng, symbol, coded, middle, t)
-    if not coded and rng.random() < PRICE_UPDATE_SHARE * MEAN_PRINTS_PER_ORDER:
-        return [Print(None, _touch(rng, coded, middle), symbol, t, 0)]
-    size = _size(rng, coded, middle)
-    if coded and rng.random() < OFF_EXCHANGE_SHARE:
+        return _sweep(rng, symbol, has_conditions, middle, t)
+    if not has_conditions and rng.random() < PRICE_UPDATE_SHARE * MEAN_PRINTS_PER_ORDER:
+        return [Print(None, _touch(rng, has_conditions, middle), symbol, t, 0)]
+    size = _size(rng, has_conditions, middle)
+    if has_conditions and rng.random() < OFF_EXCHANGE_SHARE:
         return [Print(_off_exchange(rng, size), _between(rng, middle), symbol, t, size)]
-    conditions = _on_exchange(rng, size) if coded else None
-    return [Print(conditions, _touch(rng, coded, middle), symbol, t, size)]
+    conditions = _on_exchange(rng, size) if has_conditions else None
+    return [Print(conditions, _touch(rng, has_conditions, middle), symbol, t, size)]
 
 
 def reported_late(rng: Random, trade: Print) -> Print:
@@ -90,24 +90,24 @@ def auction(
     return [Print([code], price, symbol, t, size) for code in (crossed, official)]
 
 
-def _sweep(rng: Random, symbol: str, coded: bool, middle: float, t: int) -> list[Print]:
+def _sweep(rng: Random, symbol: str, has_conditions: bool, middle: float, t: int) -> list[Print]:
     further = math.floor(rng.expovariate(math.log1p(1 / (MEAN_FURTHER_PRINTS - 1))))
-    count = min(2 + further, MOST_PRINTS)
-    price = _touch(rng, coded, middle)
-    size = _size(rng, coded, middle)
+    count = min(2 + further, MAX_PRINTS)
+    price = _touch(rng, has_conditions, middle)
+    size = _size(rng, has_conditions, middle)
     identical = rng.random() < IDENTICAL_SHARE
     prints = []
     for _ in range(count):
         if not identical:
-            size = _size(rng, coded, middle)
-        conditions = _listed(size, REGULAR, SWEEP, TRADE_THROUGH_EXEMPT) if coded else None
+            size = _size(rng, has_conditions, middle)
+        conditions = _listed(size, REGULAR, SWEEP, TRADE_THROUGH_EXEMPT) if has_conditions else None
         prints.append(Print(conditions, price, symbol, t, size))
     return prints
 
 
-def _touch(rng: Random, coded: bool, middle: float) -> float:
+def _touch(rng: Random, has_conditions: bool, middle: float) -> float:
     """Return the bid or the ask, on the grid of allowed prices."""
-    decimals = price_decimals(middle, coded)
+    decimals = price_decimals(middle, has_conditions)
     step = 10.0**-decimals
     half = max(middle * _SPREAD, step) / 2
     price = middle + half if rng.random() < 0.5 else middle - half
@@ -120,8 +120,8 @@ def _between(rng: Random, middle: float) -> float:
     return as_number(max(round(middle + rng.uniform(-half, half), 4), 0.0001))
 
 
-def _size(rng: Random, coded: bool, price: float) -> float:
-    if not coded:
+def _size(rng: Random, has_conditions: bool, price: float) -> float:
+    if not has_conditions:
         coins = math.exp(rng.gauss(math.log(_CRYPTO_NOTIONAL / price), 1.2))
         return as_number(max(round(coins, 5), 0.00001))
     draw = rng.random()

@@ -25,7 +25,7 @@ from app.feeds.simulator.server.server import SYMBOLS_PER_CONNECTION, Simulator
 from app.outputs import check_output
 from app.settings import Settings
 
-FAREWELL_S = 0.5
+CLOSE_TIMEOUT_S = 0.5
 """How long clients have to answer the closing handshake."""
 OPEN_TIMEOUT_S = 120.0
 """Time-out for a handshake, which a fault may slow down."""
@@ -67,7 +67,7 @@ def run(
         inputs = filter(None, (play, script, *settings.protected_files))
         check_output("--delivery-log", delivery_log, inputs)
     clock = SteadyClock()
-    trouble = _trouble(faults, script, fault_seed)
+    all_faults = _all_faults(faults, script, fault_seed)
     with ExitStack() as stack:
         log = stack.enter_context(DeliveryLog(delivery_log)) if delivery_log else None
         venue: Venue
@@ -84,21 +84,23 @@ def run(
             seed=seed,
             symbols_per_connection=symbols_per_connection,
             calls_per_minute=calls_per_minute,
-            faults=trouble,
-            note=log.note if log else None,
+            faults=all_faults,
+            on_delivery=log.record if log else None,
         )
-        if trouble:
-            what += f", faults to come: {len(trouble)}"
+        if all_faults:
+            what += f", faults to come: {len(all_faults)}"
         asyncio.run(_serve(simulator, host, port, what, log))
 
 
-def _trouble(faults: Sequence[str], script: Path | None, fault_seed: int | None) -> list[AnyFault]:
-    trouble = [parse_fault(text) for text in faults]
+def _all_faults(
+    faults: Sequence[str], script: Path | None, fault_seed: int | None
+) -> list[AnyFault]:
+    all_faults = [parse_fault(text) for text in faults]
     if script:
-        trouble += read_script(script)
+        all_faults += read_script(script)
     if fault_seed is not None:
-        trouble += seeded_script(fault_seed)
-    return trouble
+        all_faults += seeded_script(fault_seed)
+    return all_faults
 
 
 async def _serve(
@@ -128,7 +130,7 @@ async def listen(simulator: Simulator, host: str, port: int) -> Server:
     """
     try:
         return await serve(
-            simulator.converse,
+            simulator.serve_client,
             host,
             port,
             process_request=simulator.respond,
@@ -136,7 +138,7 @@ async def listen(simulator: Simulator, host: str, port: int) -> Server:
             compression=None,
             server_header=None,
             ping_interval=None,
-            close_timeout=FAREWELL_S,
+            close_timeout=CLOSE_TIMEOUT_S,
             open_timeout=OPEN_TIMEOUT_S,
             max_size=64 * 1024,
         )
@@ -155,7 +157,7 @@ async def _close(server: Server) -> None:
     clients = server.connections
     server.close()
     _, silent = await asyncio.wait(
-        [asyncio.create_task(server.wait_closed())], timeout=2 * FAREWELL_S
+        [asyncio.create_task(server.wait_closed())], timeout=2 * CLOSE_TIMEOUT_S
     )
     if silent:
         for client in clients:

@@ -12,7 +12,7 @@ from websockets.exceptions import ConnectionClosed
 
 from app.feeds.clock import Clock
 from app.feeds.simulator.delivery_log.log import (
-    MOST_RAW,
+    MAX_RAW,
     Arrived,
     Delivery,
     Ended,
@@ -29,7 +29,7 @@ from app.feeds.simulator.market.prints import Print
 from app.feeds.simulator.protocol import PING, TOO_MANY_SYMBOLS, client_message, trade_frames
 
 PING_INTERVAL_MS = 60_000
-MOST_WAITING_FRAMES = 20_000
+MAX_QUEUED_FRAMES = 20_000
 """A client that is further behind is disconnected, because memory is limited."""
 CONFIRM_TIMEOUT_S = 5.0
 """How long the end of a connection waits for the pong that confirms what was read."""
@@ -42,7 +42,7 @@ class Connection:
     """A WebSocket after its handshake.
 
     :param number: counts the server's connections; identifies this one in logs.
-    :param note: receives every delivery. If given, pings confirm what was read.
+    :param on_delivery: receives every delivery. If given, pings confirm what was read.
     :ivar ended: set when no more data goes to the client or comes from it.
     """
 
@@ -54,8 +54,8 @@ class Connection:
         clock: Clock,
         rng: Random,
         script: Script,
-        most_symbols: int,
-        note: Callable[[Delivery], None] | None = None,
+        max_symbols: int,
+        on_delivery: Callable[[Delivery], None] | None = None,
     ) -> None:
         self.symbols: dict[str, None] = {}
         self.ended = asyncio.Event()
@@ -64,9 +64,9 @@ class Connection:
         self._clock = clock
         self._rng = rng
         self._faults = FrameFaults(script, rng)
-        self._most_symbols = most_symbols
-        self._note = note
-        self._waiting: asyncio.Queue[OutgoingFrame] = asyncio.Queue(MOST_WAITING_FRAMES)
+        self._max_symbols = max_symbols
+        self._on_delivery = on_delivery
+        self._waiting: asyncio.Queue[OutgoingFrame] = asyncio.Queue(MAX_QUEUED_FRAMES)
         self._sent = 0
         self._unconfirmed = asyncio.Event()
         self._all_read = asyncio.Event()
@@ -80,8 +80,8 @@ class Connection:
         try:
             async with asyncio.TaskGroup() as tasks:
                 others = [tasks.create_task(work) for work in (self._send(), self._ping())]
-                if self._note:
-                    others.append(tasks.create_task(self._confirm_reads(self._note)))
+                if self._on_delivery:
+                    others.append(tasks.create_task(self._confirm_reads(self._on_delivery)))
                 async for raw in self._socket:
                     self._handle(raw)
                 for task in others:
@@ -112,10 +112,10 @@ class Connection:
         self._silent_until_ms, self._pings = until_ms, pings
         self._log_delivery(Silent(self._clock.now_ms(), self._number, "stall"))
 
-    async def end(self, farewell: bool) -> None:
+    async def end(self, closing_handshake: bool) -> None:
         """End the connection once all frames sent have been read."""
         await self._drain()
-        if farewell:
+        if closing_handshake:
             await self._socket.close(GOING_AWAY)
         else:
             self._socket.transport.abort()
@@ -164,7 +164,7 @@ class Connection:
             if symbol in self.symbols:
                 del self.symbols[symbol]
                 self._log_delivery(Unsubscribed(now_ms, self._number, symbol))
-        elif symbol in self.symbols or len(self.symbols) < self._most_symbols:
+        elif symbol in self.symbols or len(self.symbols) < self._max_symbols:
             if symbol not in self.symbols:
                 self._log_delivery(Subscribed(now_ms, self._number, symbol))
             self.symbols[symbol] = None
@@ -172,8 +172,8 @@ class Connection:
             self._queue(OutgoingFrame(TOO_MANY_SYMBOLS))
 
     def _log_delivery(self, delivery: Delivery) -> None:
-        if self._note:
-            self._note(delivery)
+        if self._on_delivery:
+            self._on_delivery(delivery)
 
     def _queue(self, out: OutgoingFrame) -> None:
         if self._closing:
@@ -182,7 +182,7 @@ class Connection:
             self._waiting.put_nowait(out)
             self._all_read.clear()
         except asyncio.QueueFull:
-            self.drop(f"it is {MOST_WAITING_FRAMES} frames behind")
+            self.drop(f"it is {MAX_QUEUED_FRAMES} frames behind")
 
     async def _ping(self) -> None:
         while True:
@@ -195,8 +195,8 @@ class Connection:
             out = await self._waiting.get()
             await self._socket.send(out.raw, text=True)
             self._sent += 1
-            if self._note:
-                self._note(self._record(out))
+            if self._on_delivery:
+                self._on_delivery(self._record(out))
                 self._unconfirmed.set()
             elif self._waiting.empty():
                 self._all_read.set()
@@ -206,20 +206,20 @@ class Connection:
             self._clock.now_ms(),
             self._number,
             self._sent,
-            out.raw[:MOST_RAW].decode(),
+            out.raw[:MAX_RAW].decode(),
             out.fault,
             out.repeat,
             out.broken,
             [*out.bad],
         )
 
-    async def _confirm_reads(self, note: Callable[[Delivery], None]) -> None:
+    async def _confirm_reads(self, on_delivery: Callable[[Delivery], None]) -> None:
         """Confirm by pong that all frames so far were read, one ping at a time."""
         while True:
             await self._unconfirmed.wait()
             self._unconfirmed.clear()
             frame = self._sent
             await (await self._socket.ping())
-            note(Arrived(self._clock.now_ms(), self._number, frame))
+            on_delivery(Arrived(self._clock.now_ms(), self._number, frame))
             if frame == self._sent and self._waiting.empty():
                 self._all_read.set()

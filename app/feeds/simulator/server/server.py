@@ -34,10 +34,10 @@ from app.feeds.simulator.server.connection import Connection
 
 STEP_MS = 50
 """The market is played in steps of this length; prints are delivered at the end of a step."""
-MOST_BEHIND_MS = 5_000
+MAX_BEHIND_MS = 5_000
 """After a longer pause, such as a suspended laptop, the market continues at the present."""
 SYMBOLS_PER_CONNECTION = 50
-MOMENT_S = 0.5
+PREVIOUS_END_TIMEOUT_S = 0.5
 """How long a key's previous connection may take to end before a new one counts as a second."""
 
 log = logging.getLogger(__name__)
@@ -49,7 +49,7 @@ class Simulator:
     :param tokens: the accepted API keys, each for one connection at a time.
     :param calls_per_minute: REST calls per key; 0 for no limit.
     :param faults: what goes wrong, and when.
-    :param note: receives every delivery.
+    :param on_delivery: receives every delivery.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class Simulator:
         symbols_per_connection: int = SYMBOLS_PER_CONNECTION,
         calls_per_minute: int = CALLS_PER_MINUTE,
         faults: Iterable[AnyFault] = (),
-        note: Callable[[Delivery], None] | None = None,
+        on_delivery: Callable[[Delivery], None] | None = None,
     ) -> None:
         self._venue = venue
         self._clock = clock
@@ -77,8 +77,8 @@ class Simulator:
             Random(f"{seed}:rest"),
         )
         self._market = MarketFaults(venue, self._script, Random(f"{seed}:late"))
-        self._annotated = AnnotatedLog(note) if note else None
-        self._note = self._annotated.note if self._annotated else None
+        self._annotated = AnnotatedLog(on_delivery) if on_delivery else None
+        self._on_delivery = self._annotated.record if self._annotated else None
         self._connections: dict[str, Connection] = {}
         self._opened = 0
         self._endings: set[asyncio.Task[None]] = set()
@@ -115,7 +115,7 @@ class Simulator:
         response.headers[FEED_HEADER] = "simulated"
         return response
 
-    async def converse(self, socket: ServerConnection) -> None:
+    async def serve_client(self, socket: ServerConnection) -> None:
         """Serve one client. A second connection with a key ends both, as observed at Finnhub."""
         assert socket.request is not None
         token = _token(socket.request)
@@ -127,11 +127,11 @@ class Simulator:
             clock=self._clock,
             rng=Random(f"{self._seed}:frames:{number}"),
             script=self._script,
-            most_symbols=self._symbols_per_connection,
-            note=self._note,
+            max_symbols=self._symbols_per_connection,
+            on_delivery=self._on_delivery,
         )
-        if self._note:
-            self._note(Opened(self._clock.now_ms(), number, self._keys[token]))
+        if self._on_delivery:
+            self._on_delivery(Opened(self._clock.now_ms(), number, self._keys[token]))
         other = self._connections.get(token)
         if other and not await self._has_ended(other):
             for item in (other, connection):
@@ -146,7 +146,7 @@ class Simulator:
         while True:
             end_ms += STEP_MS
             now_ms = self._clock.now_ms()
-            if now_ms - end_ms > MOST_BEHIND_MS:
+            if now_ms - end_ms > MAX_BEHIND_MS:
                 log.warning("%d ms behind, the market goes on at the present time", now_ms - end_ms)
                 self._venue.skip(now_ms)
                 end_ms = now_ms + STEP_MS
@@ -155,7 +155,7 @@ class Simulator:
 
     async def end(self) -> None:
         """Close every connection with a handshake, once all frames sent have been read."""
-        await asyncio.gather(*(item.end(farewell=True) for item in self._open()))
+        await asyncio.gather(*(item.end(closing_handshake=True) for item in self._open()))
         if self._annotated:
             counts = self._annotated.counts
             log.info(
@@ -177,20 +177,20 @@ class Simulator:
         prints = self._market.step(end_ms, symbols)
         for fault in self._script.begun(end_ms):
             log.warning("fault: %s", fault)
-            if self._note:
-                self._note(Began(self._clock.now_ms(), fault))
+            if self._on_delivery:
+                self._on_delivery(Began(self._clock.now_ms(), fault))
             prints += self._market.begin(fault, symbols)
             for connection in connections:
-                self._befall(connection, fault)
+                self._apply_fault(connection, fault)
         for connection in connections:
             connection.deliver(prints)
 
-    def _befall(self, connection: Connection, fault: AnyFault) -> None:
+    def _apply_fault(self, connection: Connection, fault: AnyFault) -> None:
         match fault:
-            case Close(farewell=farewell):
-                self._later(connection.end(farewell))
+            case Close(closing_handshake=closing_handshake):
+                self._later(connection.end(closing_handshake))
             case Refuse() | Slow():
-                self._later(connection.end(farewell=False))
+                self._later(connection.end(closing_handshake=False))
             case HalfOpen():
                 self._later(connection.go_half_open())
             case StallFault(length_s=length_s, pings=pings):
@@ -206,13 +206,13 @@ class Simulator:
     async def _has_ended(self, connection: Connection) -> bool:
         """Return whether it has ended or ends shortly; an end is noticed with a delay."""
         with suppress(TimeoutError):
-            async with asyncio.timeout(MOMENT_S):
+            async with asyncio.timeout(PREVIOUS_END_TIMEOUT_S):
                 await connection.ended.wait()
         return connection.ended.is_set()
 
     def _reject(self, answer: RestResponse) -> Response:
-        if self._note:
-            self._note(HandshakeRejected(self._clock.now_ms(), answer.status))
+        if self._on_delivery:
+            self._on_delivery(HandshakeRejected(self._clock.now_ms(), answer.status))
         return _response(answer)
 
 

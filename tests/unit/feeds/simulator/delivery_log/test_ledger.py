@@ -129,7 +129,7 @@ def test_the_truth_is_what_provably_arrived() -> None:
 def test_the_log_bears_the_checkpoints() -> None:
     written: list[Any] = []
     log = AnnotatedLog(written.append)
-    log.note(Opened(0, 1, 1))
+    log.record(Opened(0, 1, 1))
     for frame in (1, 2):
-        log.note(Sent(0, 1, frame, json.dumps({"data": [A], "type": "trade"})))
+        log.record(Sent(0, 1, frame, json.dumps({"data": [A], "type": "trade"})))
     assert [item.unseen for item in written[1:]] == [[], [0]]

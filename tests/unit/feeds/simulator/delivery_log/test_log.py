@@ -22,11 +22,11 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "deliveries.jsonl"
 
 
-def _note(path: Path, *deliveries: Arrived) -> None:
+def _write(path: Path, *deliveries: Arrived) -> None:
     with DeliveryLog(path) as log:
         log.begin()
         for delivery in deliveries:
-            log.note(delivery)
+            log.record(delivery)
 
 
 def _run(path: Path, **more: object) -> None:
@@ -38,21 +38,21 @@ def _run(path: Path, **more: object) -> None:
 
 
 def test_a_run_replaces_the_log_of_a_former_one(path: Path) -> None:
-    _note(path, FORMER, FORMER)
-    _note(path, NEW)
+    _write(path, FORMER, FORMER)
+    _write(path, NEW)
     assert read_deliveries(path) == [NEW]
 
 
 def test_what_is_noted_before_the_log_begins_is_the_new_runs(path: Path) -> None:
-    _note(path, FORMER)
+    _write(path, FORMER)
     with DeliveryLog(path) as log:
-        log.note(NEW)
+        log.record(NEW)
         log.begin()
     assert read_deliveries(path) == [NEW]
 
 
 def test_a_run_that_cannot_begin_leaves_the_former_log(path: Path, tmp_path: Path) -> None:
-    _note(path, FORMER)
+    _write(path, FORMER)
     with pytest.raises(TickhouseError, match="cannot listen"):
         _run(path)
     assert read_deliveries(path) == [FORMER]
@@ -92,7 +92,7 @@ def test_what_is_no_file_is_not_written_to(tmp_path: Path) -> None:
 
 def test_two_simulators_do_not_write_one_log(path: Path) -> None:
     with DeliveryLog(path) as log:
-        log.note(FORMER)
+        log.record(FORMER)
         with pytest.raises(TickhouseError, match="Another process is writing to"):
             DeliveryLog(path)
     assert read_deliveries(path) == [FORMER]
