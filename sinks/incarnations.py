@@ -43,7 +43,7 @@ class IncarnationNames:
         """
         known = self._names.get((topic, topic_id))
         if known is None:
-            known = self._decided(topic, topic_id, first_timestamp_ms)
+            known = self._claimed_name(topic, topic_id, first_timestamp_ms)
             self._names[topic, topic_id] = known
         return known
 
@@ -54,7 +54,7 @@ class IncarnationNames:
         """
         return self._names[topic, topic_id]
 
-    def _decided(self, topic: str, topic_id: str, first_timestamp_ms: int) -> str:
+    def _claimed_name(self, topic: str, topic_id: str, first_timestamp_ms: int) -> str:
         claim = claim_key(topic, topic_id)
         note = self._bucket.get(claim)
         if note is None:

@@ -20,7 +20,7 @@ OFFSET = -3
 OBJECT_SPAN = 10_000
 """Offsets per object at most. Objects do not cross multiples of this number."""
 
-_UNFIT = (pa.ArrowException, OverflowError, TypeError, ValueError)
+_MISFIT_ERRORS = (pa.ArrowException, OverflowError, TypeError, ValueError)
 
 
 class SourcePartition(NamedTuple):
@@ -31,7 +31,9 @@ class SourcePartition(NamedTuple):
     partition: int
 
 
-def cuts(rows: list[Row], last_object_offset: int, span: int = OBJECT_SPAN) -> Iterator[list[Row]]:
+def split_into_objects(
+    rows: list[Row], last_object_offset: int, span: int = OBJECT_SPAN
+) -> Iterator[list[Row]]:
     """Group the rows of a partition, in order of offset, into the rows of one object each.
 
     Readers list the keys after the newest object they know, and must find there all rows that they
@@ -47,27 +49,27 @@ def cuts(rows: list[Row], last_object_offset: int, span: int = OBJECT_SPAN) -> I
         yield list(group)
 
 
-class Built(NamedTuple):
+class BuiltTable(NamedTuple):
     """A table, its rows, and the number of rows left out because they do not fit its schema."""
 
     table: pa.Table
     rows: list[Row]
-    unfit: int
+    skipped_rows: int
 
 
-def build(dataset: str, rows: list[Row], source: SourcePartition) -> Built:
+def build(dataset: str, rows: list[Row], source: SourcePartition) -> BuiltTable:
     """Build the table of `rows`, leaving out rows whose values do not fit their columns."""
     try:
-        return Built(_table(dataset, rows, source), rows, 0)
-    except _UNFIT:
+        return BuiltTable(_table(dataset, rows, source), rows, 0)
+    except _MISFIT_ERRORS:
         fit = [row for row in rows if _fits(dataset, row, source)]
-        return Built(_table(dataset, fit, source), fit, len(rows) - len(fit))
+        return BuiltTable(_table(dataset, fit, source), fit, len(rows) - len(fit))
 
 
 def _fits(dataset: str, row: Row, source: SourcePartition) -> bool:
     try:
         _table(dataset, [row], source)
-    except _UNFIT:
+    except _MISFIT_ERRORS:
         return False
     return True
 

@@ -26,7 +26,7 @@ from app.message_parser import MessageRejectedError
 from sinks.bucket import Bucket
 from sinks.coverage import latest_reports
 from sinks.incarnations import IncarnationNames
-from sinks.parquet import OBJECT_SPAN, OFFSET, SourcePartition, build, cuts, parquet
+from sinks.parquet import OBJECT_SPAN, OFFSET, SourcePartition, build, parquet, split_into_objects
 from sinks.rows import Converter, Row
 
 logger = logging.getLogger(__name__)
@@ -83,7 +83,7 @@ class IncarnationLookup(Protocol):
     def current_ids(self, topics: Iterable[str]) -> Mapping[str, str]:
         """Return the current ids of those `topics` that exist."""
 
-    def former_records(self, batch: IncarnationBatch) -> list[SinkItem]:
+    def previous_incarnation_records(self, batch: IncarnationBatch) -> list[SinkItem]:
         """Return the records of `batch` that are not in the current incarnation of its topic."""
 
 
@@ -179,7 +179,7 @@ class ParquetS3Sink(BatchingSink):
         batches = self._held = self._held + self._take()
         recreated = self._recreated(batches)
         checked = [
-            b.replaced_by(self._incarnations.former_records(b))
+            b.replaced_by(self._incarnations.previous_incarnation_records(b))
             for b in batches
             if b.topic in recreated
         ]
@@ -215,7 +215,9 @@ class ParquetS3Sink(BatchingSink):
         for _, records in groupby(batch, lambda record: record.offset // OBJECT_SPAN):
             by_dataset = self._convert(converter, records, skipped)
             for dataset, rows in by_dataset.items():
-                for chunk in cuts(rows, self._last_object_offset(dataset, source, rows[0][OFFSET])):
+                for chunk in split_into_objects(
+                    rows, self._last_object_offset(dataset, source, rows[0][OFFSET])
+                ):
                     written = self._put(dataset, chunk, source, skipped)
                     objects += written > 0
                     count += written
@@ -296,9 +298,9 @@ class ParquetS3Sink(BatchingSink):
         self, dataset: str, rows: list[Row], source: SourcePartition, skipped: Counter[str]
     ) -> int:
         """Write one object; return the number of its rows."""
-        table, rows, unfit = build(dataset, rows, source)
-        if unfit:
-            skipped["range"] += unfit
+        table, rows, skipped_rows = build(dataset, rows, source)
+        if skipped_rows:
+            skipped["range"] += skipped_rows
         if not rows:
             return 0
         key = ObjectKey(

@@ -165,7 +165,9 @@ def build(app: BatchedApplication, settings: Settings, incarnations: StateIncarn
     parsed = trades.apply(steps.parse, metadata=True)
     candles = parsed.apply(steps.window, metadata=True, expand=True)
     candles.to_topic(lambda candle, *_: outputs[kind_of(candle)])
-    app.after_revoke = lambda gone: steps.release({p for topic, p in gone if topic == stocks.name})
+    app.after_revoke = lambda revoked: steps.release(
+        {p for topic, p in revoked if topic == stocks.name}
+    )
     counter_log = CounterLog(steps.counters)
 
     def check() -> Callable[[], None]:

@@ -83,11 +83,10 @@ class SymbolCandles:
         "coverage",
         "coverage_pending",
         "coverage_slot",
+        "dropped",
         "due",
-        "gone",
         "identities",
         "largest_t",
-        "moved_t",
         "next_due_ms",
         "partial_slot",
         "rollups",
@@ -97,6 +96,7 @@ class SymbolCandles:
         "symbol",
         "touched",
         "watermark",
+        "watermark_basis_t",
         "windows",
     )
 
@@ -119,7 +119,7 @@ class SymbolCandles:
         self.rollups = Rollups(self.series, rules.allowed_lateness_ms)
         self.sources = Sources()
         self.largest_t = 0
-        self.moved_t = 0
+        self.watermark_basis_t = 0
         """Largest min(t, received_at) of accepted and duplicate trades."""
         self.watermark = 0
         self.partial_slot = -1
@@ -132,7 +132,7 @@ class SymbolCandles:
         """The watermark at which the next window or rollup becomes final or is dropped."""
         self.touched: set[int] = set()
         """Starts of windows that changed since the last save."""
-        self.gone: list[tuple[int, int]] = []
+        self.dropped: list[tuple[int, int]] = []
         """(start, number of chunks) of each window dropped since the last save."""
 
     def apply(self, message: Message, offset: int, indices: tuple[int, ...] | None) -> Outcome:
@@ -155,7 +155,7 @@ class SymbolCandles:
         kind = type(message)
         if kind is Trades:
             self._trades(message, offset, indices, rejections)  # type: ignore[arg-type]
-            reached = self.moved_t - self.rules.grace_ms
+            reached = self.watermark_basis_t - self.rules.grace_ms
         elif kind is Watermark:
             self._watermark(message, offset)  # type: ignore[arg-type]
             reached = self.sources.watermark()
@@ -165,7 +165,7 @@ class SymbolCandles:
         if reached > self.watermark:
             self.watermark = reached
         if self.coverage_pending:
-            self._release_coverage(message.received_at // COVERAGE_EVERY_MS)
+            self._schedule_coverage_revisions(message.received_at // COVERAGE_EVERY_MS)
         records: list[Candle] = []
         rollups: list[Candle] = []
         if self.due or self.watermark >= self.next_due_ms:
@@ -188,7 +188,11 @@ class SymbolCandles:
         rejections: list[Rejection],
     ) -> None:
         """Apply trades, searching for a window only when the minute changes: the hot loop."""
-        received_at, largest_t, moved_t = message.received_at, self.largest_t, self.moved_t
+        received_at, largest_t, watermark_basis_t = (
+            message.received_at,
+            self.largest_t,
+            self.watermark_basis_t,
+        )
         latest = received_at + FUTURE_MS
         late: list[int] = []
         future: list[int] = []
@@ -234,9 +238,9 @@ class SymbolCandles:
                     self._count_unusual(window, effect)
                 window.take(t, p, v, effect)
             arrived = t if t < received_at else received_at
-            if arrived > moved_t:
-                moved_t = arrived
-        self.largest_t, self.moved_t = largest_t, moved_t
+            if arrived > watermark_basis_t:
+                watermark_basis_t = arrived
+        self.largest_t, self.watermark_basis_t = largest_t, watermark_basis_t
         if late:
             rejections.append(Rejection("late", _LATE, _original(late, indices)))
         if future:
@@ -302,7 +306,7 @@ class SymbolCandles:
         else:
             self.coverage_pending.add(start)
 
-    def _release_coverage(self, slot: int) -> None:
+    def _schedule_coverage_revisions(self, slot: int) -> None:
         """Make pending coverage revisions due, at most once per second, or when a minute is past.
 
         All minutes of a symbol share this second. A rollup always equals the merge of its minutes'
@@ -396,7 +400,7 @@ class SymbolCandles:
         for start in [start for start in self.windows if self._is_past(start)]:
             window = self.windows.pop(start)
             self.rollups.fold(window)
-            self.gone.append((start, window.chunks))
+            self.dropped.append((start, window.chunks))
             del self.identities[start]
             self.touched.discard(start)
         for start in [start for start in self.coverage if self._is_past(start)]:

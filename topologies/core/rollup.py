@@ -54,7 +54,7 @@ def sums_of(window: Window) -> CandleSums:
     )
 
 
-def share(minute: CandleSums, session: Session, period: RollupPeriod) -> CandleSums:
+def contribution(minute: CandleSums, session: Session, period: RollupPeriod) -> CandleSums:
     """Return what a minute of `session` adds: all sums, or only volume to a stock's day."""
     if period.session is session:
         return minute
@@ -81,7 +81,7 @@ class Rollup(Struct, array_like=True, gc=False):
 class Rollups:
     """The open rollups of one symbol, updated whenever one of its minutes has a new record."""
 
-    __slots__ = ("allowed_lateness_ms", "gone", "open", "series", "touched")
+    __slots__ = ("allowed_lateness_ms", "dropped", "open", "series", "touched")
 
     def __init__(self, series: CandleSeries, allowed_lateness_ms: int) -> None:
         self.series = series
@@ -89,7 +89,7 @@ class Rollups:
         self.open: dict[Key, Rollup] = {}
         self.touched: set[Key] = set()
         """Rollups that changed since the last save."""
-        self.gone: list[Key] = []
+        self.dropped: list[Key] = []
         """Rollups dropped since the last save."""
 
     def records(
@@ -136,7 +136,7 @@ class Rollups:
                 if window.revision:
                     revised[key] = period
                 else:
-                    rollup.now = merge(rollup.now, share(minute, window.session, period))
+                    rollup.now = merge(rollup.now, contribution(minute, window.session, period))
         for key, period in revised.items():
             self.open[key].now = self._merged(period, windows)
         changed = {key for key, then in before.items() if self.open[key].now != then}
@@ -154,7 +154,7 @@ class Rollups:
         for start, window in windows.items():
             if period.start <= start < period.end and window.revision >= 0:
                 minute = sums_of(window)
-                merged = merge(merged, share(minute, window.session, period))
+                merged = merge(merged, contribution(minute, window.session, period))
         return merged
 
     def fold(self, window: Window) -> None:
@@ -163,7 +163,7 @@ class Rollups:
         for period in rollup_periods(window.start, window.session, window.session_date):
             rollup = self.open.get(period[:2])
             if rollup is not None:
-                rollup.past = merge(rollup.past, share(minute, window.session, period))
+                rollup.past = merge(rollup.past, contribution(minute, window.session, period))
                 self.touched.add(period[:2])
 
     def drop_past(self, watermark: int) -> None:
@@ -173,7 +173,7 @@ class Rollups:
         ]:
             del self.open[key]
             self.touched.discard(key)
-            self.gone.append(key)
+            self.dropped.append(key)
 
     def next_due_ms(self, watermark: int) -> int:
         """Return the watermark at which the next rollup becomes final or is dropped."""

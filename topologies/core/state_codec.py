@@ -43,7 +43,7 @@ class CandleHead(Struct, array_like=True):
     offset: int
     """Offset of the last message applied."""
     largest_t: int
-    moved_t: int
+    watermark_basis_t: int
     watermark: int
     partial_slot: int
     sources: Sources
@@ -78,9 +78,9 @@ def head_of(store: StateStore) -> CandleHead | None:
 
 def save(candles: SymbolCandles, incarnation: str, offset: int, store: StateStore) -> None:
     """Write what changed since the last save."""
-    for start, chunks in candles.gone:
+    for start, chunks in candles.dropped:
         _delete_window(store, start, chunks)
-    candles.gone.clear()
+    candles.dropped.clear()
     for start in candles.touched:
         window, identities = candles.windows[start], candles.identities[start]
         if identities.fresh:
@@ -94,7 +94,7 @@ def save(candles: SymbolCandles, incarnation: str, offset: int, store: StateStor
         incarnation=incarnation,
         offset=offset,
         largest_t=candles.largest_t,
-        moved_t=candles.moved_t,
+        watermark_basis_t=candles.watermark_basis_t,
         watermark=candles.watermark,
         partial_slot=candles.partial_slot,
         sources=candles.sources,
@@ -108,9 +108,9 @@ def save(candles: SymbolCandles, incarnation: str, offset: int, store: StateStor
 
 
 def _save_rollups(rollups: Rollups, store: StateStore) -> None:
-    for key in rollups.gone:
+    for key in rollups.dropped:
         store.delete(_rollup_key(key))
-    rollups.gone.clear()
+    rollups.dropped.clear()
     for key in rollups.touched:
         store.set_bytes(_rollup_key(key), _encode(rollups.open[key]))
     rollups.touched.clear()
@@ -124,7 +124,7 @@ def load(
     :raises KeyError: an entry that `head` lists is missing from the store.
     """
     candles = SymbolCandles(symbol, rules, counters)
-    candles.largest_t, candles.moved_t = head.largest_t, head.moved_t
+    candles.largest_t, candles.watermark_basis_t = head.largest_t, head.watermark_basis_t
     candles.watermark, candles.partial_slot = head.watermark, head.partial_slot
     candles.sources, candles.coverage = head.sources, head.coverage
     candles.changed = set(head.changed)

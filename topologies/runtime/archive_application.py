@@ -24,7 +24,7 @@ class ArchiveIncarnations(TopicIncarnations):
         super().__init__(settings)
         self._client = settings.kafka_client() | {"group.id": settings.named("archive-compare")}
 
-    def former_records(self, batch: IncarnationBatch) -> list[SinkItem]:
+    def previous_incarnation_records(self, batch: IncarnationBatch) -> list[SinkItem]:
         """Return the records of `batch` that its topic no longer has.
 
         They belong to an earlier incarnation. Between two requests for topic ids the consumer may

@@ -60,11 +60,13 @@ class StateIncarnations:
         another worker of the group is active, the offsets cannot be changed, and a warning is
         logged.
         """
-        noted = self._noted()
-        if not noted:
+        recorded = self._recorded_ids()
+        if not recorded:
             return
         present = self._current_ids()
-        foreign = {name for name, incarnation in noted.items() if present.get(name) != incarnation}
+        foreign = {
+            name for name, incarnation in recorded.items() if present.get(name) != incarnation
+        }
         if not foreign:
             return
         logger.warning(
@@ -81,7 +83,7 @@ class StateIncarnations:
         """Return the current id of the input topic."""
         return topic_ids(self._settings, [self._input], admin=self._admin)[self._input]
 
-    def note(self) -> None:
+    def record_ids(self) -> None:
         """Record the current topic ids as those of the worker's state; all topics must exist."""
         self._known = self._current_ids()
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -111,12 +113,12 @@ class StateIncarnations:
         names = [self._input, *self.changelogs()]
         return topic_ids(self._settings, names, admin=self._admin)
 
-    def _noted(self) -> dict[str, str]:
+    def _recorded_ids(self) -> dict[str, str]:
         try:
-            noted: dict[str, str] = json.loads((self._folder / IDS_FILE).read_text())
+            recorded: dict[str, str] = json.loads((self._folder / IDS_FILE).read_text())
         except (FileNotFoundError, ValueError):
             return {}
-        return noted
+        return recorded
 
     def _start_over(self) -> None:
         partitions = [

@@ -100,7 +100,7 @@ def prepare(
     incarnations.discard_foreign_state()
     app = application(settings, instance, group)
     build(app, settings, incarnations)
-    incarnations.note()
+    incarnations.record_ids()
     compact_soon(settings, incarnations.changelogs())
     logger.info("instance %d reads %s", instance.number, topic)
     tune_gc()

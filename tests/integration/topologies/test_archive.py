@@ -414,14 +414,14 @@ def test_incarnations_are_distinguished_by_the_record_at_an_offset(settings: Set
     (partition,) = {m.partition() for m in support.read_topic(settings, STOCKS_TOPIC)}
     incarnations = ArchiveIncarnations(settings)
     batch = IncarnationBatch(topic, partition, "old").replaced_by(before)
-    assert incarnations.former_records(batch) == []
+    assert incarnations.previous_incarnation_records(batch) == []
     remake(settings, STOCKS_TOPIC)
-    assert incarnations.former_records(batch) == before
+    assert incarnations.previous_incarnation_records(batch) == before
     after = sent(new)
     mixed = batch.replaced_by([*before[:3], *after[3:]])
-    assert incarnations.former_records(mixed) == before[:3]
+    assert incarnations.previous_incarnation_records(mixed) == before[:3]
     support.delete_topics(settings, [settings.named(STOCKS_TOPIC)])
-    assert incarnations.former_records(mixed) == [*before[:3], *after[3:]]
+    assert incarnations.previous_incarnation_records(mixed) == [*before[:3], *after[3:]]
 
 
 def test_workers_that_name_an_incarnation_at_once_agree(settings: Settings) -> None:

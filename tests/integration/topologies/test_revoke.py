@@ -64,7 +64,7 @@ def candles(settings: Settings) -> Iterator[BatchedApplication]:
         incarnations = StateIncarnations(settings, instance.folder, group, stocks)
         app = application(settings, instance, group)
         build(app, settings, incarnations)
-        incarnations.note()
+        incarnations.record_ids()
         yield app
 
 

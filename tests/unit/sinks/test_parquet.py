@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.lake import ObjectKey
-from sinks.parquet import OFFSET, SourcePartition, build, cuts, parquet
+from sinks.parquet import OFFSET, SourcePartition, build, parquet, split_into_objects
 from sinks.rows import Row, stocks_rows
 from tests.unit.sinks.records import record, trade, trades
 
@@ -28,7 +28,7 @@ TOPIC = [
 
 def objects(rows: list[Row], last_object_offset: int) -> dict[str, bytes]:
     found = {}
-    for chunk in cuts(rows, last_object_offset, SPAN):
+    for chunk in split_into_objects(rows, last_object_offset, SPAN):
         key = ObjectKey("trades", "incarnation", 0, chunk[0][OFFSET], chunk[-1][OFFSET])
         found[str(key)] = parquet(build("trades", chunk, PLACE).table)
     return found
@@ -46,7 +46,7 @@ def test_the_same_rows_give_the_same_bytes() -> None:
 
 
 def test_a_message_is_never_divided_and_no_row_lost() -> None:
-    chunks = list(cuts(TOPIC, 20, SPAN))
+    chunks = list(split_into_objects(TOPIC, 20, SPAN))
     assert [row for chunk in chunks for row in chunk] == TOPIC
     positions = [{row[OFFSET] for row in chunk} for chunk in chunks]
     assert sum(map(len, positions)) == len(set().union(*positions))
@@ -83,7 +83,7 @@ def test_a_reader_who_lists_behind_its_newest_object_misses_nothing(
     seen: set[int] = set()
     newest, position, last_object_offset = "", 0, 0
     for size, fate in [*batches, (60, "commit")]:
-        for chunk in cuts(part(position, position + size), last_object_offset, SPAN):
+        for chunk in split_into_objects(part(position, position + size), last_object_offset, SPAN):
             key = ObjectKey("trades", "incarnation", 0, chunk[0][OFFSET], chunk[-1][OFFSET])
             lake[str(key)] = chunk
             for name in sorted(name for name in lake if name > newest):

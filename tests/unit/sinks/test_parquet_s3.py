@@ -65,7 +65,7 @@ class MemoryIncarnations:
     def current_ids(self, topics: Iterable[str]) -> Mapping[str, str]:
         return {topic: self.now[topic] for topic in topics if topic in self.now}
 
-    def former_records(self, batch: IncarnationBatch) -> list[SinkItem]:
+    def previous_incarnation_records(self, batch: IncarnationBatch) -> list[SinkItem]:
         return [record for record in batch if record.offset in self.former_offsets]
 
 

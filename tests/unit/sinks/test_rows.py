@@ -42,8 +42,8 @@ def test_every_kind_of_message_fills_its_dataset_column_for_column(
     dataset: str, converter: Converter, message: Any
 ) -> None:
     found, rows, result = converter(record(message, 9), "replay")
-    table, kept, unfit = build(found, rows, PLACE)
-    assert (found, len(rows), result, unfit) == (dataset, 1, {}, 0)
+    table, kept, skipped_rows = build(found, rows, PLACE)
+    assert (found, len(rows), result, skipped_rows) == (dataset, 1, {}, 0)
     assert kept == rows
     assert table.schema.equals(DATASETS[dataset])
     assert {len(row) for row in rows} == {len(ROW_COLUMNS[dataset])}
@@ -158,14 +158,14 @@ def test_a_value_that_fits_no_column_costs_its_own_row_only() -> None:
     for number, column in ((1, "frame_index"), (2, "repeat_index")):
         wild = dict(zip(ROW_COLUMNS["trades"], rows[number], strict=True)) | {column: 2**31}
         rows[number] = tuple(wild.values())
-    table, kept, unfit = build("trades", rows, PLACE)
-    assert (table.column("_index").to_pylist(), len(kept), unfit) == ([0, 3], 2, 2)
+    table, kept, skipped_rows = build("trades", rows, PLACE)
+    assert (table.column("_index").to_pylist(), len(kept), skipped_rows) == ([0, 3], 2, 2)
 
 
 def test_a_candle_beyond_its_columns_leaves_an_empty_table() -> None:
     _, rows, _ = candle_rows(record(candle(volume=Decimal(10) ** 30)), "replay")
-    table, kept, unfit = build("candles", rows, PLACE)
-    assert (table.num_rows, kept, unfit) == (0, [], 1)
+    table, kept, skipped_rows = build("candles", rows, PLACE)
+    assert (table.num_rows, kept, skipped_rows) == (0, [], 1)
     assert table.schema.equals(DATASETS["candles"])
 
 
@@ -186,7 +186,7 @@ def test_whatever_the_parser_takes_of_a_trade_fits_the_lake(
         f'"frame":{frame}}}]}}'
     )
     dataset, rows, _ = stocks_rows(record(None, value=body.encode()), "replay")
-    assert build(dataset, rows, PLACE).unfit == 0
+    assert build(dataset, rows, PLACE).skipped_rows == 0
 
 
 @given(numbers, numbers)
@@ -200,4 +200,4 @@ def test_whatever_the_parser_takes_of_a_quote_fits_the_lake(c: str, d: str) -> N
     except MessageRejectedError as error:
         assert error.rejection.reason == "range"
         return
-    assert build(dataset, rows, PLACE).unfit == 0
+    assert build(dataset, rows, PLACE).skipped_rows == 0
