@@ -24,20 +24,20 @@ def json_schemas() -> dict[str, dict[str, Any]]:
     schemas = {}
     for name, kind in kinds.items():
         (schema,), parts = msgspec.json.schema_components([kind], ref_template="#/$defs/{name}")
-        schemas[f"{name}.schema.json"] = _plain(
+        schemas[f"{name}.schema.json"] = _normalized(
             {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "$defs": parts}
         )
     return schemas
 
 
-def _plain(node: Any) -> Any:
+def _normalized(node: Any) -> Any:
     if isinstance(node, dict):
         if node.get("format") == "decimal":
             node = {k: v for k, v in node.items() if k != "format"} | {"type": "number"}
-        return {key: _plain(value) for key, value in node.items()}
+        return {key: _normalized(value) for key, value in node.items()}
     if isinstance(node, str):
         return inspect.cleandoc(node)  # Python 3.13 already does this to docstrings
-    return [_plain(item) for item in node] if isinstance(node, list) else node
+    return [_normalized(item) for item in node] if isinstance(node, list) else node
 
 
 def write_schemas(folder: Path) -> None:

@@ -235,7 +235,7 @@ def s3_client(settings: Settings) -> Any:
         ),
     )
     if endpoint_url:
-        client.meta.events.register_first("needs-retry.s3", _stay)
+        client.meta.events.register_first("needs-retry.s3", _accept_redirect)
     return client
 
 
@@ -261,7 +261,7 @@ def _parse_time(value: Any) -> datetime:
     return parse_timestamp(value)
 
 
-def _stay(request_dict: dict[str, Any], response: Any, **_: Any) -> None:
+def _accept_redirect(request_dict: dict[str, Any], response: Any, **_: Any) -> None:
     """Make botocore treat a redirect as the final response.
 
     Otherwise it would request the bucket's region from the same server endlessly.

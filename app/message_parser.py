@@ -96,9 +96,9 @@ def decode(key: bytes | None, value: bytes | None, feed: str) -> Parsed:
     if type(message) is Quote and _TEXT_NUMBER.search(value):
         raise MessageRejectedError("schema", "a number of the quote is written as a text")
     _check_envelope(message, key, feed)
-    if type(message) is not Trades or all(map(_holds, message.trades)):
+    if type(message) is not Trades or all(map(_is_valid, message.trades)):
         return Parsed(message, [], None)
-    return _keep(message, list(enumerate(message.trades)), {})
+    return _keep_valid(message, list(enumerate(message.trades)), {})
 
 
 def _check_envelope(message: Message, key: bytes | None, feed: str) -> None:
@@ -165,13 +165,13 @@ def _check_quote(message: Quote) -> None:
             setattr(message, name, kept)
 
 
-def _keep(
+def _keep_valid(
     message: Trades, trades: list[tuple[int, Trade]], rejected: dict[str, tuple[str, list[int]]]
 ) -> Parsed:
     """Return `message` with the valid trades of `trades` (index, trade), and the rejections."""
     kept = []
     for index, trade in trades:
-        if _holds(trade):
+        if _is_valid(trade):
             kept.append((index, trade))
             continue
         text = [name for name in ("p", "v") if type(getattr(trade, name)) is not Decimal]
@@ -187,10 +187,10 @@ def in_range(trade: Trade) -> bool:
     if not (trade.p.is_finite() and trade.v.is_finite()):
         return False
     trade.p, trade.v = exact(trade.p), exact(trade.v)
-    return _holds(trade)
+    return _is_valid(trade)
 
 
-def _holds(trade: Trade) -> bool:
+def _is_valid(trade: Trade) -> bool:
     """Return whether a parsed trade is valid; convert its integers to exact decimals."""
     p: Any = trade.p
     v: Any = trade.v
@@ -224,4 +224,4 @@ def _decode_each(key: bytes | None, value: bytes, feed: str, error: Exception) -
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as bad:
             detail = f"a trade is malformed: {bad}"[:MAX_DETAIL]
             rejected.setdefault("schema", (detail, []))[1].append(index)
-    return _keep(message, trades, rejected)
+    return _keep_valid(message, trades, rejected)

@@ -181,13 +181,13 @@ class Demo:
             with self._waiting("Waiting for the simulator"):
                 self.supervisor.wait_ready(["simulate"], _PARTS_S)
             with self._waiting("Publishing earlier simulated days"):
-                self._finish(history)
+                self._wait_for_history(history)
         self.supervisor.start(parts.producer(), parts.archive())
         with self._waiting("Waiting for the page"):
             self.supervisor.wait_ready(["dashboard"], _PARTS_S)
         self.report(f"The page: {parts.dashboard_url}")
 
-    def _finish(self, history: ChildProcess) -> None:
+    def _wait_for_history(self, history: ChildProcess) -> None:
         """Wait for the simulated history, whose trades must precede current ones in the topic.
 
         The demo also works without it, so a failure is only reported.

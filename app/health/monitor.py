@@ -13,7 +13,7 @@ from app.health.stages import (
     WAREHOUSE_BEHIND_MS,
     Limits,
     Stage,
-    judge,
+    evaluate,
     problems,
 )
 from app.settings import Settings
@@ -37,12 +37,12 @@ class Health(Struct, frozen=True):
 
 
 def check(observer: Observer, now: int) -> Health:
-    """Observe and judge every stage.
+    """Observe and evaluate every stage.
 
     :param now: UNIX ms.
     """
     settings = observer.settings
-    stages = judge(observer.observe(now), limits(settings))
+    stages = evaluate(observer.observe(now), limits(settings))
     return Health(
         now, settings.tickhouse_namespace, settings.tickhouse_feed, stages, problems(stages)
     )

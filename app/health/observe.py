@@ -78,7 +78,7 @@ class Observer:
         found: dict[str, Any] = {}
         ends: dict[TopicPartition, int] = {}
         try:
-            found["topics"], found["lag"], ends, messages = self._tails()
+            found["topics"], found["lag"], ends, messages = self._kafka_state()
             counts = Counts(now, messages)
             found["rates"] = rates(self._counts, counts)
             self._counts = counts
@@ -98,7 +98,7 @@ class Observer:
             **_warehouse(settings),
         )
 
-    def _tails(self) -> _Tails:
+    def _kafka_state(self) -> _KafkaState:
         """Read the ends of the topics; retry while leaders of new topics are being elected."""
         for delay_s in (*ELECTION_RETRIES_S, None):
             try:
@@ -108,7 +108,7 @@ class Observer:
                     "feed": self._sent(ends, STOCKS_TOPIC),
                     LIVE_TOPIC: self._sent(ends, LIVE_TOPIC),
                 }
-                return _Tails(tails, lag, ends, sent | processed)
+                return _KafkaState(tails, lag, ends, sent | processed)
             except KafkaException as error:
                 if delay_s is None or error.args[0].code() not in _ELECTION:
                     raise
@@ -145,7 +145,7 @@ def _warehouse(settings: Settings) -> dict[str, Any]:
     }
 
 
-class _Tails(NamedTuple):
+class _KafkaState(NamedTuple):
     """The ends of the topics, lags, end offsets, and the number of messages by stage.
 
     `messages` counts what the feed has sent and each consumer group has processed. Its key

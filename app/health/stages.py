@@ -1,4 +1,4 @@
-"""Judge the health of the pipeline's stages from an observation.
+"""Evaluate the health of the pipeline's stages from an observation.
 
 A stage has a problem if its input has advanced for longer than the stage's limit and its output has
 not. So a failure is reported where it occurs, not in every stage after it.
@@ -96,19 +96,19 @@ class Limits(Struct, frozen=True):
     build_ms: int = 60_000 + WAREHOUSE_BEHIND_MS
 
 
-def judge(seen: Observation, limits: Limits) -> list[Stage]:
-    """Judge the health of every stage, in the order in which data flows."""
+def evaluate(observed: Observation, limits: Limits) -> list[Stage]:
+    """Evaluate the health of every stage, in the order in which data flows."""
     stages = [
-        _feed(seen),
-        _kafka(seen),
-        _candles(seen),
-        _archive(seen, limits),
-        _lake(seen),
-        _load(seen, limits),
-        _build(seen, limits),
-        _audit(seen),
+        _feed(observed),
+        _kafka(observed),
+        _candles(observed),
+        _archive(observed, limits),
+        _lake(observed),
+        _load(observed, limits),
+        _build(observed, limits),
+        _audit(observed),
     ]
-    return [structs.replace(stage, rate=seen.rates.get(stage.name)) for stage in stages]
+    return [structs.replace(stage, rate=observed.rates.get(stage.name)) for stage in stages]
 
 
 def problems(stages: Sequence[Stage]) -> list[str]:
@@ -116,153 +116,156 @@ def problems(stages: Sequence[Stage]) -> list[str]:
     return [stage.problem for stage in stages if stage.problem]
 
 
-def _feed(seen: Observation) -> Stage:
-    topic = seen.topics.get(STOCKS_TOPIC, TopicTail(0))
+def _feed(observed: Observation) -> Stage:
+    topic = observed.topics.get(STOCKS_TOPIC, TopicTail(0))
     trade_ms = topic.newest_trade_ms
-    if seen.kafka_error:
+    if observed.kafka_error:
         return Stage("feed", "waiting", None, "not known while Kafka does not answer")
     if topic.newest_ms is None:
         return Stage(
             "feed", "waiting", None, "no message yet: `tickhouse produce` publishes the first"
         )
-    replay = seen.feed == "replay"
-    if not replay and _older(seen, topic.newest_ms, FEED_SILENT_MS):
+    replay = observed.feed == "replay"
+    if not replay and _older(observed, topic.newest_ms, FEED_SILENT_MS):
         sentence = (
-            f"The feed has published nothing for {span(seen.now - topic.newest_ms)}: check that "
-            "`tickhouse produce` is running, and its log."
+            "The feed has published nothing for "
+            f"{span(observed.now - topic.newest_ms)}: check that `tickhouse produce` "
+            "is running, and its log."
         )
         return Stage("feed", "problem", trade_ms, "silent", problem=sentence)
-    silent = trade_ms is None or _older(seen, trade_ms, TRADES_SILENT_MS)
-    if not replay and seen.any_market_open and silent:
-        since = f"for {span(seen.now - trade_ms)}" if trade_ms else "among its newest messages"
+    silent = trade_ms is None or _older(observed, trade_ms, TRADES_SILENT_MS)
+    if not replay and observed.any_market_open and silent:
+        since = f"for {span(observed.now - trade_ms)}" if trade_ms else "among its newest messages"
         sentence = (
             f"The feed is connected, but had no trade {since} though a market is open: check the "
             "producer's log and Finnhub's status."
         )
         return Stage("feed", "problem", trade_ms, "no trades", problem=sentence)
-    detail = "publishing" if seen.any_market_open or replay else "publishing; markets are closed"
+    detail = (
+        "publishing" if observed.any_market_open or replay else "publishing; markets are closed"
+    )
     if topic.watermark_ms is not None and not replay:
-        detail += f"; watermark {span(max(0, seen.now - topic.watermark_ms))} old"
+        detail += f"; watermark {span(max(0, observed.now - topic.watermark_ms))} old"
     return Stage("feed", "ok", None if replay else trade_ms or topic.newest_ms, detail)
 
 
-def _kafka(seen: Observation) -> Stage:
-    if seen.kafka_error:
-        return Stage("kafka", "problem", None, "away", problem=seen.kafka_error)
-    newest = max((tail.newest_ms or 0 for tail in seen.topics.values()), default=0) or None
-    rejected = seen.topics.get(REJECTED_TOPIC, TopicTail(0)).records
-    return Stage("kafka", "ok", newest, f"{len(seen.topics)} topics, {rejected:,} rejections")
+def _kafka(observed: Observation) -> Stage:
+    if observed.kafka_error:
+        return Stage("kafka", "problem", None, "away", problem=observed.kafka_error)
+    newest = max((tail.newest_ms or 0 for tail in observed.topics.values()), default=0) or None
+    rejected = observed.topics.get(REJECTED_TOPIC, TopicTail(0)).records
+    return Stage("kafka", "ok", newest, f"{len(observed.topics)} topics, {rejected:,} rejections")
 
 
-def _candles(seen: Observation) -> Stage:
-    lag = seen.lag.get("candles")
-    topic = seen.topics.get(CANDLES_TOPIC, TopicTail(0))
-    live = seen.topics.get(LIVE_TOPIC, TopicTail(0))
-    newest = None if seen.feed == "replay" else topic.newest_final_end_ms
-    if seen.kafka_error:
+def _candles(observed: Observation) -> Stage:
+    lag = observed.lag.get("candles")
+    topic = observed.topics.get(CANDLES_TOPIC, TopicTail(0))
+    live = observed.topics.get(LIVE_TOPIC, TopicTail(0))
+    newest = None if observed.feed == "replay" else topic.newest_final_end_ms
+    if observed.kafka_error:
         return Stage("candles", "waiting", None, "not known while Kafka does not answer")
     if topic.newest_ms is None and live.newest_ms is None:
         return Stage("candles", "waiting", None, "no candle yet", lag)
     outputs = [moment for moment in (topic.newest_ms, live.newest_ms) if moment is not None]
-    inputs = seen.topics.get(STOCKS_TOPIC, TopicTail(0))
+    inputs = observed.topics.get(STOCKS_TOPIC, TopicTail(0))
     behind = (inputs.newest_trade_ms or 0) - max(outputs)
     if lag and behind > CANDLES_BEHIND_MS:
         sentence = (
-            f"Candles are {span(behind)} behind the trades, {lag:,} messages: check that "
-            "`tickhouse candles` is running, and its log."
+            f"Candles are {span(behind)} behind the trades, {lag:,} messages: check "
+            "that `tickhouse candles` is running, and its log."
         )
         return Stage("candles", "problem", newest, "behind", lag, sentence)
-    rate = seen.rates.get(LIVE_TOPIC)
+    rate = observed.rates.get(LIVE_TOPIC)
     detail = "processing" if rate is None else f"processing, {rate:,.1f} partial candles/s"
     return Stage("candles", "ok", newest, detail, lag)
 
 
-def _archive(seen: Observation, limits: Limits) -> Stage:
-    lag = seen.lag.get("archive")
-    if seen.kafka_error:
+def _archive(observed: Observation, limits: Limits) -> Stage:
+    lag = observed.lag.get("archive")
+    if observed.kafka_error:
         return Stage("archive", "waiting", None, "not known while Kafka does not answer")
-    if seen.newest_object_ms is None:
+    if observed.newest_object_ms is None:
         return Stage("archive", "waiting", None, "no object yet", lag)
-    behind = _newest_input(seen) - seen.newest_object_ms
-    if lag and behind > limits.archive_ms and seen.lake_error is None:
+    behind = _newest_input(observed) - observed.newest_object_ms
+    if lag and behind > limits.archive_ms and observed.lake_error is None:
         sentence = (
-            f"The archive is {span(behind)} behind its topics, {lag:,} messages: check that "
-            "`tickhouse archive` is running, and its log."
+            f"The archive is {span(behind)} behind its topics, {lag:,} messages: check "
+            "that `tickhouse archive` is running, and its log."
         )
-        return Stage("archive", "problem", seen.newest_object_ms, "behind", lag, sentence)
-    return Stage("archive", "ok", seen.newest_object_ms, "writing", lag)
+        return Stage("archive", "problem", observed.newest_object_ms, "behind", lag, sentence)
+    return Stage("archive", "ok", observed.newest_object_ms, "writing", lag)
 
 
-def _lake(seen: Observation) -> Stage:
-    if seen.lake_error:
-        return Stage("lake", "problem", None, "away", problem=seen.lake_error)
-    if not seen.lake_configured:
+def _lake(observed: Observation) -> Stage:
+    if observed.lake_error:
+        return Stage("lake", "problem", None, "away", problem=observed.lake_error)
+    if not observed.lake_configured:
         return Stage("lake", "waiting", None, "not configured: no credentials are set")
-    if seen.newest_object_ms is None:
+    if observed.newest_object_ms is None:
         return Stage("lake", "waiting", None, "no object yet")
-    return Stage("lake", "ok", seen.newest_object_ms, "answers")
+    return Stage("lake", "ok", observed.newest_object_ms, "answers")
 
 
-def _load(seen: Observation, limits: Limits) -> Stage:
-    if seen.warehouse_error:
-        return Stage("load", "problem", None, "not known", problem=seen.warehouse_error)
-    if seen.loaded_ms is None:
+def _load(observed: Observation, limits: Limits) -> Stage:
+    if observed.warehouse_error:
+        return Stage("load", "problem", None, "not known", problem=observed.warehouse_error)
+    if observed.loaded_ms is None:
         return Stage("load", "waiting", None, "no load yet: Airflow or `tickhouse load` runs it")
-    behind = (seen.newest_object_ms or 0) - seen.loaded_ms
+    behind = (observed.newest_object_ms or 0) - observed.loaded_ms
     if behind > limits.load_ms:
         sentence = (
-            f"The last load ended {span(seen.now - seen.loaded_ms)} ago, and the lake has newer "
-            "objects: check stock_pipeline in Airflow, or run `tickhouse load`."
+            f"The last load ended {span(observed.now - observed.loaded_ms)} ago, and "
+            "the lake has newer objects: check stock_pipeline in Airflow, or run `tickhouse load`."
         )
-        return Stage("load", "problem", seen.loaded_ms, "behind", problem=sentence)
-    detail = f"load {seen.load_id}"
-    if seen.rejected_objects:
-        detail += f", {seen.rejected_objects} objects rejected"
-    return Stage("load", "ok", seen.loaded_ms, detail)
+        return Stage("load", "problem", observed.loaded_ms, "behind", problem=sentence)
+    detail = f"load {observed.load_id}"
+    if observed.rejected_objects:
+        detail += f", {observed.rejected_objects} objects rejected"
+    return Stage("load", "ok", observed.loaded_ms, detail)
 
 
-def _build(seen: Observation, limits: Limits) -> Stage:
-    if seen.warehouse_error:
+def _build(observed: Observation, limits: Limits) -> Stage:
+    if observed.warehouse_error:
         return Stage("build", "waiting", None, "not known")
-    if seen.build_failure:
+    if observed.build_failure:
         sentence = (
             f"The last build failed, and readers keep the gold of the one before: "
-            f"{seen.build_failure}"
+            f"{observed.build_failure}"
         )
-        return Stage("build", "problem", seen.built_ms, "failed", problem=sentence)
-    if seen.built_ms is None:
+        return Stage("build", "problem", observed.built_ms, "failed", problem=sentence)
+    if observed.built_ms is None:
         return Stage("build", "waiting", None, "gold is not built yet")
-    pending = seen.load_id is not None and (seen.built_load_id or 0) < seen.load_id
-    if pending and _older(seen, seen.built_ms, limits.build_ms):
+    pending = observed.load_id is not None and (observed.built_load_id or 0) < observed.load_id
+    if pending and _older(observed, observed.built_ms, limits.build_ms):
         sentence = (
-            f"Gold is {span(seen.now - seen.built_ms)} old, and newer loads are not in it: check "
-            "stock_transform in Airflow, or run `tickhouse load`."
+            f"Gold is {span(observed.now - observed.built_ms)} old, and newer loads are "
+            "not in it: check stock_transform in Airflow, or run `tickhouse load`."
         )
-        return Stage("build", "problem", seen.built_ms, "behind", problem=sentence)
-    detail = f"gold has load {seen.built_load_id}"
-    if seen.silver_outdated:
+        return Stage("build", "problem", observed.built_ms, "behind", problem=sentence)
+    detail = f"gold has load {observed.built_load_id}"
+    if observed.silver_outdated:
         detail += "; rows of silver are of earlier SQL: run `tickhouse load --rebuild`"
-    return Stage("build", "ok", seen.built_ms, detail)
+    return Stage("build", "ok", observed.built_ms, detail)
 
 
-def _audit(seen: Observation) -> Stage:
-    if seen.audited_ms is None:
+def _audit(observed: Observation) -> Stage:
+    if observed.audited_ms is None:
         detail = "no audit yet: stock_quality in Airflow or `tickhouse audit` runs it"
         return Stage("audit", "waiting", None, detail)
-    if seen.audit_failure:
-        sentence = f"The last audit failed: {seen.audit_failure} `tickhouse audit` repeats it."
-        return Stage("audit", "problem", seen.audited_ms, "failed", problem=sentence)
-    detail = f"{seen.audited_candles:,} candles equal to their trades"
-    return Stage("audit", "ok", seen.audited_ms, detail)
+    if observed.audit_failure:
+        sentence = f"The last audit failed: {observed.audit_failure} `tickhouse audit` repeats it."
+        return Stage("audit", "problem", observed.audited_ms, "failed", problem=sentence)
+    detail = f"{observed.audited_candles:,} candles equal to their trades"
+    return Stage("audit", "ok", observed.audited_ms, detail)
 
 
-def _newest_input(seen: Observation) -> int:
-    archived = (name for name in seen.topics if name != LIVE_TOPIC)
-    return max((seen.topics[name].newest_ms or 0 for name in archived), default=0)
+def _newest_input(observed: Observation) -> int:
+    archived = (name for name in observed.topics if name != LIVE_TOPIC)
+    return max((observed.topics[name].newest_ms or 0 for name in archived), default=0)
 
 
-def _older(seen: Observation, moment: int, limit_ms: int) -> bool:
-    return seen.now - moment > limit_ms
+def _older(observed: Observation, moment: int, limit_ms: int) -> bool:
+    return observed.now - moment > limit_ms
 
 
 def span(ms: int) -> str:

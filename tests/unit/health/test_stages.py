@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from app.health.stages import Limits, Observation, Stage, TopicTail, judge, problems
+from app.health.stages import Limits, Observation, Stage, TopicTail, evaluate, problems
 
 NOW = 1_790_000_000_000
 S = 1_000
@@ -42,7 +42,7 @@ def with_topic(seen: Observation, name: str, **changes: Any) -> Observation:
 
 def judged(seen: Observation = WELL, **changes: Any) -> dict[str, Stage]:
     return {
-        stage.name: stage for stage in judge(msgspec.structs.replace(seen, **changes), Limits())
+        stage.name: stage for stage in evaluate(msgspec.structs.replace(seen, **changes), Limits())
     }
 
 
@@ -152,7 +152,7 @@ def test_an_archive_that_stands_still_is_found_by_its_newest_object() -> None:
 
 def test_the_archive_may_be_behind_for_several_flush_intervals() -> None:
     seen = msgspec.structs.replace(WELL, newest_object_ms=NOW - 3 * MIN, loaded_ms=NOW - 2 * MIN)
-    (archive,) = [s for s in judge(seen, Limits(archive_ms=5 * MIN)) if s.name == "archive"]
+    (archive,) = [s for s in evaluate(seen, Limits(archive_ms=5 * MIN)) if s.name == "archive"]
     assert archive.state == "ok"
 
 
