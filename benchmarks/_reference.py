@@ -84,7 +84,7 @@ class Prints:
     def __init__(self) -> None:
         self._columns = {name: array("q") for name in ("number", "t", "cents", "size", "odd")}
 
-    def noted(self, messages: Iterable[Message]) -> Iterator[Message]:
+    def recorded(self, messages: Iterable[Message]) -> Iterator[Message]:
         """Yield `messages` unchanged, and record their trades."""
         number, t, cents, size, odd = self._columns.values()
         numbers = {symbol: place for place, symbol in enumerate(SYMBOLS)}
@@ -109,10 +109,10 @@ class Prints:
         table = pa.table({name: pa.array(column) for name, column in self._columns.items()})
         table = table.append_column("place", pa.array(range(len(table))))
         with duckdb.connect() as connection:
-            connection.register("noted", table)
+            connection.register("recorded", table)
             connection.execute(
                 "create table prints as "
-                "select number as symbol, t, cents, size, odd > 0 as odd, place from noted"
+                "select number as symbol, t, cents, size, odd > 0 as odd, place from recorded"
             )
             query = _BARS.format(minute=MINUTE_MS, base=BASE, by_tape=by_tape)
             rows = connection.execute(query).fetchall()

@@ -92,7 +92,7 @@ interleaved runs of {trades:,} trades, *stock* with {stock_trades:,}. *simulator
 """The text of a result that appears next to the complete one."""
 
 
-class Entered(NamedTuple):
+class ContestantInput(NamedTuple):
     """A contestant's input, and the candles it must compute from it."""
 
     input: Input
@@ -122,35 +122,35 @@ class Row(NamedTuple):
         }
 
 
-def enter(
+def prepare_inputs(
     settings: Settings, label: str, framing: Framing, trades: int, names: list[str]
-) -> dict[str, Entered]:
+) -> dict[str, ContestantInput]:
     """Put the workload into Kafka, in full and as a prefix; return the input by contestant."""
     inputs = {}
     if set(names) - {"stock"}:
-        inputs["full"] = _entered(settings, f"bench-{label}", framing, trades, True)
+        inputs["full"] = _prepare_input(settings, f"bench-{label}", framing, trades, True)
     if "stock" in names:
         few = min(trades, STOCK_TRADES)
-        inputs["prefix"] = _entered(settings, f"prefix-{label}", framing, few, False)
+        inputs["prefix"] = _prepare_input(settings, f"prefix-{label}", framing, few, False)
     return {name: inputs["prefix" if name == "stock" else "full"] for name in names}
 
 
-def _entered(
+def _prepare_input(
     settings: Settings, namespace: str, framing: Framing, trades: int, by_tape: bool
-) -> Entered:
+) -> ContestantInput:
     workload, prints = Workload(trades, framing), Prints()
-    input_ = Input(settings, namespace, prints.noted(workload))
+    input_ = Input(settings, namespace, prints.recorded(workload))
     expected: dict[Key, Any] = prints.candles(by_tape)
     if not by_tape:  # no later trade closes the windows of the last trades
         expected = {key: f.bar for key, f in expected.items() if key[1] < workload.end}
-    return Entered(input_, expected, workload.counts["trades"])
+    return ContestantInput(input_, expected, workload.counts["trades"])
 
 
-def compete(entered: dict[str, Entered], label: str, runs: int) -> list[Row]:
+def run_contestants(inputs: dict[str, ContestantInput], label: str, runs: int) -> list[Row]:
     """Run every contestant that has an input, interleaved, and check each run."""
-    results: dict[str, list[Result]] = {name: [] for name in entered}
+    results: dict[str, list[Result]] = {name: [] for name in inputs}
     for run in range(runs):
-        for name, (input_, expected, trades) in entered.items():
+        for name, (input_, expected, trades) in inputs.items():
             result = CONTESTANTS[name](input_)
             if result.candles:
                 check(name, result.candles, expected)
@@ -160,7 +160,7 @@ def compete(entered: dict[str, Entered], label: str, runs: int) -> list[Row]:
                 f"{trades / result.cost.cpu_s:,.0f} trades/CPU s",
                 file=sys.stderr,
             )
-    return [Row(label, name, entered[name].trades, of) for name, of in results.items()]
+    return [Row(label, name, inputs[name].trades, of) for name, of in results.items()]
 
 
 def table(figures: list[dict[str, Any]]) -> list[list[str]]:
@@ -217,8 +217,8 @@ def main() -> None:
     rows: list[Row] = []
     with tempfile.TemporaryDirectory() as folder, bench(Path(folder)) as settings:
         for label in labels:
-            entered = enter(settings, label, FRAMINGS[label](), given.trades, names)
-            rows += compete(entered, label, given.runs)
+            inputs = prepare_inputs(settings, label, FRAMINGS[label](), given.trades, names)
+            rows += run_contestants(inputs, label, given.runs)
     figures = [row.figures() for row in rows]
     simulated = simulator_framing()
     report(

@@ -144,21 +144,21 @@ def produce(pipe: Connection, settings: Settings) -> None:
     """Run a producer until stopped; then send the time at which each message was handed over."""
     read_ns, frames, handed_ns = array("q"), array("q"), array("q")
 
-    class Noting(KafkaProducer):  # type: ignore[misc]
+    class TimestampingProducer(KafkaProducer):  # type: ignore[misc]
         def produce(self, topic: str, value: bytes, key: bytes | None, **more: Any) -> None:
             super().produce(topic, value, key, **more)
             if found := _FRAME.search(value):
                 frames.append(int(found[1]))
                 handed_ns.append(time.monotonic_ns())
 
-    async def noted(socket: FinnhubSocket) -> AsyncIterator[bytes]:
+    async def timestamped_frames(socket: FinnhubSocket) -> AsyncIterator[bytes]:
         async for raw in frames_of(socket):
             read_ns.append(time.monotonic_ns())
             yield raw
 
     frames_of = FinnhubSocket.frames
-    FinnhubSocket.frames = noted  # type: ignore[method-assign, assignment]
-    app.feeds.outbox.publisher.Producer = Noting  # type: ignore[attr-defined]
+    FinnhubSocket.frames = timestamped_frames  # type: ignore[method-assign, assignment]
+    app.feeds.outbox.publisher.Producer = TimestampingProducer  # type: ignore[attr-defined]
 
     async def run() -> None:
         stop = asyncio.Event()
@@ -214,8 +214,8 @@ def measure(settings: Settings, rate: int, seconds: int) -> ProducerCost:
     for child in (producer, server):
         child.join()
     warm_ns = sent_ns[0] + WARM_UP_S * 1_000_000_000
-    noted = ((number - 1, at) for number, at in zip(frames, handed_ns, strict=True))
-    warm = [(frame, at_ns) for frame, at_ns in noted if read_ns[frame] > warm_ns]
+    handed = ((number - 1, at) for number, at in zip(frames, handed_ns, strict=True))
+    warm = [(frame, at_ns) for frame, at_ns in handed if read_ns[frame] > warm_ns]
     arrived, messages = _in_kafka(settings)
     return ProducerCost(
         cpu_s / wall_s,

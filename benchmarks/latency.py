@@ -105,8 +105,12 @@ def feed(settings: Settings, rate: int, seconds: float) -> list[SentMessage]:
     def publish(messages: Iterable[Message | RejectionRecord]) -> None:
         for message in messages:
             assert not isinstance(message, RejectionRecord), message
-            noted = _note(sent, message, counts_from) if isinstance(message, Trades) else None
-            producer.produce(topic, encode(message), message.symbol, on_delivery=noted)
+            callback = (
+                _delivery_callback(sent, message, counts_from)
+                if isinstance(message, Trades)
+                else None
+            )
+            producer.produce(topic, encode(message), message.symbol, on_delivery=callback)
         producer.poll(0)
 
     session = FeedSession(
@@ -134,7 +138,7 @@ def feed(settings: Settings, rate: int, seconds: float) -> list[SentMessage]:
     return sent
 
 
-def _note(sent: list[SentMessage], message: Trades, counts_from: int) -> Any:
+def _delivery_callback(sent: list[SentMessage], message: Trades, counts_from: int) -> Any:
     at_ns = time.monotonic_ns()
     minute = message.trades[0].t // MINUTE_MS * MINUTE_MS
 

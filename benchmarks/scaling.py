@@ -68,7 +68,7 @@ PROSE = """\
   exactly-once.
 - Kafka's CPU is in seconds per million trades and uses the same cores. If the cores were never idle
   and did nothing but the work of one worker and of Kafka for each trade, two workers would be
-  {attainable}.
+  {ideal_speedup}.
 
 Aims: two workers are at least 1.3 times as fast as one with exactly-once and 1.6 times with
 at-least-once, and their CPU per trade differs by at most 25 %.
@@ -99,7 +99,7 @@ class Progress:
         self._ends = ends
         self._seen = [[(0.0, 0)] for _ in partitions]
 
-    def note(self, at_s: float, committed: dict[int, int]) -> bool:
+    def record(self, at_s: float, committed: dict[int, int]) -> bool:
         """Record what is committed `at_s` after the start; return whether that is all."""
         for held, seen in zip(self._partitions, self._seen, strict=True):
             count = sum(min(committed[item], self._ends[item]) for item in held)
@@ -119,7 +119,7 @@ class Progress:
         return sorted((count / sum(counts) for count in counts), reverse=True)
 
 
-class HiddenInput:
+class UncommittedInput:
     """A workload in `stocks-topic`, in a transaction that is still open."""
 
     def __init__(self, settings: Settings, messages: Iterable[Message]) -> None:
@@ -136,7 +136,7 @@ class HiddenInput:
         assert self._producer.flush(120) == 0
         self.ends = end_offsets(settings, STOCKS_TOPIC, isolation="read_uncommitted")
 
-    def show(self) -> None:
+    def commit(self) -> None:
         """Commit the transaction, so that readers see its messages."""
         self._producer.commit_transaction(60)
 
@@ -153,20 +153,20 @@ def run(settings: Settings, guarantee: str, workers: int, trades: int) -> Run:
     """Run `workers` on a fresh copy of the input, and check their candles."""
     ensure_topics(settings)
     workload, prints = Workload(trades, [1]), Prints()
-    hidden = HiddenInput(settings, prints.noted(workload))
+    input_ = UncommittedInput(settings, prints.recorded(workload))
     with ExitStack() as stack:
         processes = [_worker(settings, guarantee) for _ in range(workers)]
         for process in processes:
             stack.callback(stop, process)
-        group = Group(settings, hidden.ends)
+        group = Group(settings, input_.ends)
         stack.callback(group.close)
         held = await_(lambda: _spread_over(group, workers), 180, "the workers to share the input")
-        progress = Progress(held, hidden.ends)
+        progress = Progress(held, input_.ends)
         cpu, kafka = cpu_s(processes), kafka_cpu_s()
-        hidden.show()
+        input_.commit()
         began = time.perf_counter()
         for committed in watched(group, processes):
-            if progress.note(time.perf_counter() - began, committed):
+            if progress.record(time.perf_counter() - began, committed):
                 break
         cpu, kafka = cpu_s(processes) - cpu, kafka_cpu_s() - kafka
     _check(settings, prints)
@@ -231,7 +231,7 @@ def table(found: list[dict[str, Any]]) -> list[list[str]]:
     ]
 
 
-def attainable(found: list[dict[str, Any]]) -> str:
+def ideal_speedup(found: list[dict[str, Any]]) -> str:
     """Describe how much faster two workers could be if the machine's cores were never idle."""
     ratios = []
     for item, two in zip(found[::2], found[1::2], strict=True):
@@ -271,7 +271,7 @@ def main() -> None:
             trades=given.trades,
             runs=given.runs,
             partials="with" if live else "without",
-            attainable=attainable(found),
+            ideal_speedup=ideal_speedup(found),
         ),
         keep=given.keep or len(sys.argv) == 1,
     )

@@ -53,8 +53,8 @@ A start is measured from the start of the process to the commit of a first messa
 """
 
 
-class Held(NamedTuple):
-    """What a worker held at a moment of event time."""
+class WorkerUsage(NamedTuple):
+    """Memory and disk that a worker used at a moment of event time."""
 
     minute: int
     memory_mb: float
@@ -85,7 +85,7 @@ def busy(minute: int) -> Iterator[Message]:
 
 def over_time(
     settings: Settings, minutes: int, minute_of: Callable[[int], Iterator[Message]]
-) -> list[Held]:
+) -> list[WorkerUsage]:
     """Return what a worker holds after each sixth of `minutes` of event time."""
     ensure_topics(settings)
     found = []
@@ -95,7 +95,7 @@ def over_time(
             if (minute + 1) * SAMPLES % minutes < SAMPLES:
                 await_consumed(settings, STOCKS_TOPIC, CANDLES_GROUP, 600)
                 memory = psutil.Process(process.pid).memory_info().rss
-                found.append(Held(minute + 1, memory / MB, disk_bytes(settings) / MB))
+                found.append(WorkerUsage(minute + 1, memory / MB, disk_bytes(settings) / MB))
                 print(found[-1], file=sys.stderr)
     return found
 
@@ -113,7 +113,7 @@ def start_s(settings: Settings, first: Message) -> float:
         return time.perf_counter() - began
 
 
-def drain(settings: Settings, minutes: int) -> None:
+def await_compaction(settings: Settings, minutes: int) -> None:
     """Give Kafka the minute and a half it needs to compact what a replay wrote quickly."""
     time.sleep(65)
     with running(settings, "candles", log=settings.tickhouse_data_dir / "log"):
@@ -158,7 +158,7 @@ def main() -> None:
                 in_namespace("one"), given.busy_minutes, busy
             ),
         }
-        drain(in_namespace("many"), given.minutes)
+        await_compaction(in_namespace("many"), given.minutes)
         took = starts(in_namespace("many"), in_namespace("tiny"), given.starts, given.minutes)
     rows = [
         [label, f"{at.minute}", f"{at.memory_mb:.0f}", f"{at.disk_mb:.0f}"]

@@ -51,14 +51,14 @@ def test_a_trade_that_no_candle_counts_is_an_error() -> None:
 
 def test_workers_are_timed_until_the_first_is_through() -> None:
     progress = Progress([{0}, {1}], {0: 100, 1: 400})
-    assert not progress.note(1.0, {0: 50, 1: 100})
-    assert not progress.note(2.0, {0: 100, 1: 200})
-    assert progress.note(3.0, {0: 100, 1: 400})
+    assert not progress.record(1.0, {0: 50, 1: 100})
+    assert not progress.record(2.0, {0: 100, 1: 200})
+    assert progress.record(3.0, {0: 100, 1: 400})
     assert progress.messages_a_second() == 100 / 2 + 200 / 2
     assert progress.shares() == [0.8, 0.2]
 
 
 def test_what_lies_behind_the_input_counts_for_nothing() -> None:
     progress = Progress([{0}], {0: 100})
-    assert progress.note(2.0, {0: 101})
+    assert progress.record(2.0, {0: 101})
     assert progress.messages_a_second() == 50

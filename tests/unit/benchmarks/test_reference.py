@@ -21,7 +21,7 @@ def message(*trades: tuple[int, str, int, list[str]]) -> Message:
 
 def candles(*messages: Message, by_tape: bool = True) -> dict[tuple[str, int], object]:
     prints = Prints()
-    assert list(prints.noted(messages)) == list(messages)
+    assert list(prints.recorded(messages)) == list(messages)
     return {key: bar.bar for key, bar in prints.candles(by_tape).items()}
 
 
@@ -53,7 +53,7 @@ def test_agrees_with_the_core_on_a_workload() -> None:
     symbols = {symbol: SymbolCandles(symbol, Rules("replay"), Counter()) for symbol in SYMBOLS}
     records = [
         record
-        for offset, message in enumerate(prints.noted(workload))
+        for offset, message in enumerate(prints.recorded(workload))
         for record in symbols[message.symbol].apply(message, offset, None).records
         if record.interval == "1m"
     ]
