@@ -38,10 +38,8 @@ def write_gold(settings: Settings, path: Path) -> None:
         with duckdb.connect(path) as file:
             file.execute("create schema gold")
             for table, columns in TABLES.items():
-                rows = _rows(connection, selection(table, columns, settings.warehouse_database))
-                file.register("rows", rows)
-                file.execute(f"create table gold.{table} as select * from rows")
-                file.unregister("rows")
+                query = selection(table, columns, settings.warehouse_database)
+                write_rows(file, f"gold.{table}", connection.cursor().execute(query))
             file.execute("checkpoint")
     except errors.Error as error:
         path.unlink(missing_ok=True)
@@ -53,31 +51,32 @@ def write_gold(settings: Settings, path: Path) -> None:
         connection.close()
 
 
-def _rows(connection: Any, query: str) -> pa.Table:
-    cursor = connection.cursor().execute(query)
-    fields = [
-        pa.field(column[0].lower(), _type(column[1], column[5])) for column in cursor.description
-    ]
-    values = list(zip(*cursor.fetchall(), strict=True)) or [()] * len(fields)
-    return pa.Table.from_arrays(
-        [
-            pa.array(_plain(column, field.type), field.type)
-            for column, field in zip(values, fields, strict=True)
-        ],
-        schema=pa.schema(fields),
+def write_rows(file: duckdb.DuckDBPyConnection, table: str, cursor: Any) -> None:
+    """Create `table` in `file` from the result of a query.
+
+    The rows arrive as Arrow, in parts of some megabytes, and are never Python values.
+    """
+    schema = pa.schema(
+        [(column[0].lower(), _type(column[1], column[5])) for column in cursor.description]
     )
+    file.register("rows", schema.empty_table())
+    file.execute(f"create table {table} as select * from rows")
+    for part in cursor.fetch_arrow_batches():
+        file.register("rows", _as_stored(part, schema))
+        file.execute(f"insert into {table} select * from rows")
+    file.unregister("rows")
+
+
+def _as_stored(part: pa.Table, schema: pa.Schema) -> pa.Table:
+    """The rows in the types of `schema`; the connector chooses narrower ones by their values."""
+    columns = [
+        column.cast(field.type, safe=not pa.types.is_timestamp(field.type))
+        for column, field in zip(part.columns, schema, strict=True)
+    ]
+    return pa.Table.from_arrays(columns, schema=schema)
 
 
 def _type(code: int, scale: int | None) -> pa.DataType:
     if code == 0:
         return pa.float64() if scale else pa.int64()
     return next(kind for codes, kind in _BY_CODE if code in codes)
-
-
-def _plain(values: Any, kind: pa.DataType) -> list[Any]:
-    """Decimals as floats or integers, as the file has them."""
-    if kind == pa.float64():
-        return [None if value is None else float(value) for value in values]
-    if kind == pa.int64():
-        return [None if value is None else int(value) for value in values]
-    return list(values)

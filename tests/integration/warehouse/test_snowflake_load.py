@@ -6,6 +6,7 @@ import itertools
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
+import duckdb
 import pytest
 from snowflake.connector import errors
 
@@ -26,6 +27,7 @@ from app.warehouse.rebuild import REBUILDING
 from app.warehouse.retention import RawExpired, expire_raw, expire_trades, require_complete_raw
 from app.warehouse.snowflake import SnowflakeWarehouse
 from app.warehouse.snowflake_connection import SnowflakeUnavailable
+from app.warehouse.snowflake_gold import write_rows
 from tests.integration.warehouse.conftest import Filled, first_load, rows_of, second_load
 from tests.integration.warehouse.lake_writer import (
     START,
@@ -37,6 +39,7 @@ from tests.integration.warehouse.lake_writer import (
     watermark,
 )
 from tests.integration.warehouse.on_snowflake import OnSnowflake, lose_answers_of_commit
+from tests.snowflake_local.process import LocalSnowflake
 
 
 def fill(lake: LakeWriter) -> None:
@@ -220,6 +223,35 @@ def test_an_account_that_does_not_answer_is_not_a_rejected_login(
 
     with pytest.raises(SnowflakeUnavailable, match=r"The login failed .* Try again"):
         load(away)
+
+
+ROWS_OF_EVERY_TYPE = """
+select 9007199254740993::bigint as big, 7::integer as small, 0.1::double as price,
+    'Kürzel €' as symbol, true as is_new, '2024-03-05'::date as day,
+    '2024-03-05 14:30:00.001'::timestamp as moment
+union all
+select null, null, null, null, null, null, null
+"""
+
+
+def test_rows_of_gold_keep_their_values_and_nulls(
+    local_snowflake: LocalSnowflake, snowflake_database: str
+) -> None:
+    opened = local_snowflake.connect(database=snowflake_database, schema="PUBLIC")
+    with opened as connection, duckdb.connect() as file:
+        write_rows(file, "found", connection.cursor().execute(ROWS_OF_EVERY_TYPE))
+        write_rows(file, "empty", connection.cursor().execute("select 1 as a where false"))
+        types = file.sql("select column_type from (describe found)").fetchall()
+        rows = file.sql("from found order by big nulls last").fetchall()
+        empty = file.sql("from empty").fetchall()
+
+    assert [kind for (kind,) in types] == [
+        *("BIGINT", "BIGINT", "DOUBLE", "VARCHAR", "BOOLEAN", "DATE", "TIMESTAMP")
+    ]
+    moment = START.replace(tzinfo=None, microsecond=1_000)
+    first = (9007199254740993, 7, 0.1, "Kürzel €", True, date(2024, 3, 5), moment)
+    assert rows == [first, (None,) * 7]
+    assert empty == []
 
 
 def test_a_rebuild_finds_its_dates_and_its_progress(on_snowflake: OnSnowflake) -> None:
