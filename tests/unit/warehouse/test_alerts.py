@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import logging
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -23,7 +26,7 @@ from app.warehouse.alerts import (
     task_succeeded,
 )
 from app.warehouse.failing import failing_tasks, record_post
-from tests.recording_host import RecordingHost
+from tests.support import HANG_S
 
 TI = SimpleNamespace(dag_id="stock_pipeline", task_id="load", try_number=3, log_url="URL")
 FAILED = {"ti": TI, "exception": RuntimeError("the lake does not answer.")}
@@ -203,15 +206,42 @@ def test_a_run_whose_task_has_reported_its_failure_is_not_reported_again(
     assert caplog.text == ""
 
 
-def test_the_webhook_gets_the_text() -> None:
-    with RecordingHost(answer=b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n") as host:
-        url = SecretStr(f"http://{host.address}/hook")
+class Recorder(BaseHTTPRequestHandler):
+    """Answers each POST with its server's `status`, and keeps path and body."""
+
+    server: RecordingServer
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.posts.append((self.path, json.loads(body)))
+        self.send_response(self.server.status)
+        self.end_headers()
+
+    def log_message(self, *arguments: object) -> None:
+        pass
+
+
+class RecordingServer(HTTPServer):
+    timeout = HANG_S
+
+    def __init__(self, status: int) -> None:
+        super().__init__(("127.0.0.1", 0), Recorder)
+        self.status = status
+        self.posts: list[tuple[str, object]] = []
+
+
+@pytest.mark.parametrize("status", [200, 404])
+def test_the_webhook_gets_the_text_and_its_answer_counts(
+    status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(alerts, "TIMEOUT_S", HANG_S)
+    with RecordingServer(status) as server, ThreadPoolExecutor(1) as pool:
+        pool.submit(server.handle_request)
+        url = SecretStr(f"http://127.0.0.1:{server.server_port}/hook")
         is_posted = post(Settings(_env_file=None, alert_webhook_url=url), SENTENCE)  # type: ignore[call-arg]
 
-        (request,) = host.received()
-
-    assert is_posted
-    assert request.startswith(b"POST /hook ")
+    assert server.posts == [("/hook", {"text": SENTENCE})]
+    assert is_posted is (status == 200)
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:1/secret", "secret://"])
