@@ -170,7 +170,7 @@ def warehouse_init(
 @warehouse_commands.command("check")
 def warehouse_check() -> None:
     """Log in to Snowflake as each role, and report what is missing."""
-    from app.warehouse.snowflake_setup import check
+    from app.warehouse.snowflake_check import check
 
     check(_settings())
 

@@ -114,15 +114,22 @@ def setup_statements() -> list[str]:
     return ["create schema if not exists RAW", *table_statements({})]
 
 
+def raw_tables(more: dict[str, str]) -> dict[str, dict[str, str]]:
+    """The tables of RAW, with their columns and types.
+
+    :param more: further columns of the datasets' tables, with their types.
+    """
+    tables = {table_of(dataset): columns_of(dataset) | more for dataset in DATASETS}
+    return tables | {"RAW.LOAD_LEDGER": LOAD_LEDGER, "RAW.BUILD_LEDGER": BUILD_LEDGER}
+
+
 def table_statements(more: dict[str, str]) -> list[str]:
     """Statements that create the tables of RAW, or add what an earlier version of them lacks.
 
     :param more: further columns of the datasets' tables, with their types.
     """
-    tables = {table_of(dataset): columns_of(dataset) | more for dataset in DATASETS}
-    tables |= {"RAW.LOAD_LEDGER": LOAD_LEDGER, "RAW.BUILD_LEDGER": BUILD_LEDGER}
     return [
-        *(_create(*table) for table in tables.items()),
+        *(_create(*table) for table in raw_tables(more).items()),
         *(_add(dataset, name) for dataset, names in ADDED.items() for name in names),
         f"create or replace view {REJECTED_VIEW} as {REJECTED_OBJECTS}",
     ]

@@ -6,7 +6,8 @@ It is an emulation: nothing here has been compared with a Snowflake account. Kno
 - PRIMARY KEY and UNIQUE are enforced, the length of VARCHAR(n) is not.
 - NUMBER(38, 0) holds 64 bits. AVG and `/` of NUMBER give FLOAT, where Snowflake gives NUMBER.
 - SQL that only DuckDB knows is accepted.
-- Roles are recorded with each statement, but grant and deny nothing; any login is accepted.
+- Roles are recorded with each statement, but grant and deny nothing; any login is accepted. SHOW
+  GRANTS TO ROLE names what was granted since the server started.
 - PUT always overwrites, and COPY knows a file it has loaded by its name alone.
 - Of COPY's error handling there is ABORT_STATEMENT only.
 - Of two transactions that change the same rows the second fails at once instead of waiting.

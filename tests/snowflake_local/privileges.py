@@ -21,7 +21,8 @@ _GRANT = re.compile(
     r"(?:(?P<kind>warehouse|database|schema|stage|tables?|views?)\s+)?(?:in\s+schema\s+)?"
     r"(?P<name>[\w.$]+)\s+to\s+(?:role\s+)?(?P<role>\w+)(?:\s+copy\s+current\s+grants)?"
 )
-_GRANT_ROLE = re.compile(r"(?is)grant\s+role\s")
+_REVOKE = re.compile(r"(?is)revoke\s(?P<granted>.*)\sfrom\s(?P<role>.*)")
+_GRANT_ROLE = re.compile(r"(?is)grant\s+role\s+(?P<name>\w+)\s+to\s+role\s+(?P<role>\w+)")
 _FREE = re.compile(
     r"(?is)(begin|commit|rollback|start\s+transaction|use|alter\s+session|show\s+parameters"
     r"|show\s+grants)\b"
@@ -66,6 +67,8 @@ class Account:
         self._owners: dict[str, str] = {}
         self._external_stages: set[str] = set()
         self._views: set[str] = set()
+        self._roles: dict[str, set[str]] = {}
+        """the roles that are granted to a role"""
 
     def missing_privileges(self, role: str, warehouse: str, database: str, sql: str) -> list[Need]:
         """Run a statement: what its role lacks for it, nothing for administrators' roles.
@@ -82,8 +85,29 @@ class Account:
             needs.add(Need("USAGE", "WAREHOUSE", warehouse))
         lacking = sorted(need for need in needs if not self._has(role, need))
         if not lacking:
-            self._apply(role, database, bare)
+            self.apply(role, database, bare)
         return lacking
+
+    def granted_to(self, role: str) -> list[tuple[str, str, str]]:
+        """What SHOW GRANTS TO ROLE names: privilege, kind and name of each object.
+
+        A grant on future objects counts for those that were there before, too.
+        """
+        owners = dict(self._owners)
+        kinds = {name: "VIEW" if name in self._views else "TABLE" for name in owners}
+        found = {("OWNERSHIP", kinds[name], name) for name in owners if owners[name] == role}
+        for grant in [grant for grant in self.grants if grant.role == role]:
+            schema, _, last = grant.name.rpartition(".")
+            names = [grant.name]
+            if last == "*":
+                names = [
+                    name
+                    for name, kind in kinds.items()
+                    if kind == grant.kind and name.rpartition(".")[0] == schema
+                ]
+            found |= {(grant.privilege, grant.kind, name) for name in names}
+        found |= {("USAGE", "ROLE", name) for name in self._roles.get(role, set())}
+        return sorted(found)
 
     def _has(self, role: str, need: Need) -> bool:
         schema = need.name.rpartition(".")[0]
@@ -104,27 +128,49 @@ class Account:
             self.used.add(grant)
         return grant in self.grants
 
-    def _apply(self, role: str, database: str, sql: str) -> None:
+    def apply(self, role: str, database: str, sql: str) -> None:
+        """Change owners and grants as a statement does that has succeeded."""
         owned = _OWNED.match(sql)
         if owned and owned["word"].lower() == "drop":
             self._owners.pop(full_name(owned["name"], database), None)
         elif created := _CREATED.match(sql):
             self._create(role, created, database)
-        elif (granted := _GRANT.fullmatch(sql)) and not _GRANT_ROLE.match(sql):
-            name = full_name(granted["name"], database)
-            kind = (granted["kind"] or "table").upper().removesuffix("S")
-            kind = "VIEW" if name in self._views else kind
-            parts = {"WAREHOUSE": 1, "DATABASE": 1, "SCHEMA": 2}.get(kind, 3)
-            target = full_name(granted["name"], database, 2 if granted["many"] else parts)
-            for privilege in granted["privileges"].upper().split(","):
-                self.grants.add(
-                    Grant(
-                        granted["role"].upper(),
-                        privilege.strip(),
-                        kind,
-                        f"{target}.*" if granted["many"] else target,
-                    )
-                )
+        elif revoked := _REVOKE.fullmatch(sql):
+            self.grants -= self._grants_of(
+                f"grant {revoked['granted']} to {revoked['role']}", database
+            )
+        elif granted_role := _GRANT_ROLE.match(sql):
+            self._roles.setdefault(granted_role["role"].upper(), set()).add(
+                granted_role["name"].upper()
+            )
+        else:
+            granted = self._grants_of(sql, database)
+            transferred = {grant.name for grant in granted if grant.privilege == "OWNERSHIP"}
+            self.grants = granted | {
+                grant
+                for grant in self.grants
+                if grant.privilege != "OWNERSHIP" or grant.name not in transferred
+            }
+
+    def _grants_of(self, sql: str, database: str) -> set[Grant]:
+        """What a GRANT grants; nothing for another statement."""
+        granted = _GRANT.fullmatch(_COMMENT_AT_END.sub("", sql))
+        if granted is None:
+            return set()
+        name = full_name(granted["name"], database)
+        kind = (granted["kind"] or "table").upper().removesuffix("S")
+        kind = "VIEW" if name in self._views else kind
+        parts = {"WAREHOUSE": 1, "DATABASE": 1, "SCHEMA": 2}.get(kind, 3)
+        target = full_name(granted["name"], database, 2 if granted["many"] else parts)
+        return {
+            Grant(
+                granted["role"].upper(),
+                privilege.strip(),
+                kind,
+                f"{target}.*" if granted["many"] else target,
+            )
+            for privilege in granted["privileges"].upper().split(",")
+        }
 
     def _create(self, role: str, created: re.Match[str], database: str) -> None:
         name = full_name(created["name"], database)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import re
 import secrets
 from pathlib import Path
 from typing import Any
@@ -24,8 +25,11 @@ from starlette.routing import Route
 
 from tests.snowflake_local import patches, stages, statements
 from tests.snowflake_local.journal import Journal, Session
+from tests.snowflake_local.privileges import Account
 
 KEPT_RESULTS = 256
+_CHANGES_PRIVILEGES = re.compile(r"(?i)(create|drop|alter|grant|revoke)\s")
+_GRANTS_TO_ROLE = re.compile(r"(?i)show\s+grants\s+to\s+role\s+(?P<role>[\w$]+)")
 SESSION_GONE = {
     "data": None,
     "code": "390111",
@@ -72,13 +76,13 @@ def application(folder: Path) -> Starlette:
     fakesnow_stage.LOCAL_BUCKET_PATH = str(bucket)
     patches.install()
     fakesnow_server.shared_fs = PersistentFakeSnow(folder.resolve())
-    journal = Journal()
+    journal, account = Journal(), Account()
 
     async def login(request: Request) -> JSONResponse:
         return await _login(request, journal)
 
     async def query(request: Request) -> JSONResponse:
-        return await _query(request, journal)
+        return await _query(request, journal, account)
 
     async def recorded(request: Request) -> JSONResponse:
         return JSONResponse(journal.since(int(request.query_params.get("since", 0))))
@@ -165,22 +169,30 @@ async def _login(request: Request, journal: Journal) -> JSONResponse:
     return JSONResponse({"code": None, "message": None} | answer)
 
 
-async def _query(request: Request, journal: Journal) -> JSONResponse:
+async def _query(request: Request, journal: Journal, account: Account) -> JSONResponse:
     token = fakesnow_server.to_token(request)
     session = journal.sessions.get(token)
     if session is None:
         return JSONResponse(SESSION_GONE)
     body = await _body(request)
     async with session.one_at_a_time:
-        return await _execute(request, body, session, token, journal)
+        return await _execute(request, body, session, token, journal, account)
 
 
 async def _execute(
-    request: Request, body: dict[str, Any], session: Session, token: str, journal: Journal
+    request: Request,
+    body: dict[str, Any],
+    session: Session,
+    token: str,
+    journal: Journal,
+    account: Account,
 ) -> JSONResponse:
     entry = journal.add(session, body["sqlText"])
+    role = session.role
     try:
-        sql, entry.executed = await run_in_threadpool(_prepare, session, token, body["sqlText"])
+        sql, entry.executed = await run_in_threadpool(
+            _prepare, session, token, account, body["sqlText"]
+        )
     except Error as error:
         entry.executed, entry.error = False, str(error.raw_msg)
         return _failure(error)
@@ -188,6 +200,9 @@ async def _execute(
     answer = json.loads(response.body)
     if not answer.get("success"):
         entry.executed, entry.error = False, answer["message"]
+    elif _CHANGES_PRIVILEGES.match(bare := statements.without_comments(body["sqlText"])):
+        database = fakesnow_server.to_conn(token).database or ""
+        account.apply(role, database, bare)
     if response.status_code == 500:  # the connector would repeat it until its time is over
         return JSONResponse(
             {
@@ -200,9 +215,12 @@ async def _execute(
     return response
 
 
-def _prepare(session: Session, token: str, sql: str) -> tuple[str, bool]:
+def _prepare(session: Session, token: str, account: Account, sql: str) -> tuple[str, bool]:
     """The statement for fakesnow, and whether it is executed, not only recorded."""
     bare = statements.without_comments(sql)
+    if shown := _GRANTS_TO_ROLE.fullmatch(bare):
+        role = shown["role"].upper()
+        return statements.grants_to(role, account.granted_to(role)), True
     recorded = statements.answer(session, bare)
     if recorded is not None:
         return recorded, False

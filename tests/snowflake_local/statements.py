@@ -82,6 +82,15 @@ def answer(session: Session, sql: str) -> str | None:
     return None
 
 
+def grants_to(role: str, granted: list[tuple[str, str, str]]) -> str:
+    """The result of SHOW GRANTS TO ROLE, as a query.
+
+    :param granted: privilege, kind and name of each object.
+    """
+    rows = [("", *of_object, "ROLE", role) for of_object in granted]
+    return stages.as_query(_GRANT_COLUMNS, rows)
+
+
 def rewrite(session: Session, sql: str) -> str:
     """The statement in the form that fakesnow understands."""
     if re.match(r"(?i)start\s+transaction\b", sql):

@@ -28,7 +28,7 @@ from app.lake import DATASETS, ObjectKey
 from app.powerbi.queries import chosen, queries
 from app.powerbi.report import PAGES
 from app.settings import Settings
-from app.warehouse import snowflake_setup
+from app.warehouse import snowflake_check, snowflake_setup
 from app.warehouse.audit import AuditReport, audit
 from app.warehouse.commands import BuildReport, build, data_tests, opened
 from app.warehouse.interface import LakeObject
@@ -362,7 +362,7 @@ def test_every_statement_is_allowed_and_every_privilege_needed(
 ) -> None:
     """The roles of setup.sql, what the pipeline, data tests and the audit sent, the report would
     ask, and all candles."""
-    snowflake_setup.check(built.settings)
+    snowflake_check.check(built.settings)
     with opened(built.settings, "retention") as warehouse:
         later = datetime.now(UTC) + timedelta(days=built.settings.retention_trades_days)
         expire_raw(warehouse, built.settings, later)

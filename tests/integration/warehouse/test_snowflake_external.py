@@ -16,7 +16,7 @@ from botocore.client import BaseClient
 
 from app.lake import ADDED, DATASETS, RENAMED, ObjectKey
 from app.settings import Settings
-from app.warehouse import snowflake_external, snowflake_setup
+from app.warehouse import snowflake_check, snowflake_external, snowflake_setup
 from app.warehouse.commands import load
 from app.warehouse.interface import WarehouseError
 from app.warehouse.raw import columns_of, table_of
@@ -219,28 +219,28 @@ def test_check_reports_what_is_wrong_with_the_stage(
 ) -> None:
     settings = on_lake.settings
     stage = f"{settings.snowflake_database}.RAW.LAKE"
-    snowflake_setup.check(settings)
+    snowflake_check.check(settings)
     assert "can load, build and read" in capsys.readouterr().out
 
     elsewhere = settings.model_copy(update={"lake_bucket": "another-bucket"})
     bucket = re.escape(settings.lake_url)
     with pytest.raises(WarehouseError, match=rf"The stage {stage} reads {bucket}, and the lake"):
-        snowflake_setup.check(elsewhere)
+        snowflake_check.check(elsewhere)
 
 
 def test_a_lake_that_is_not_of_amazon_s3_cannot_be_read_by_an_account() -> None:
     settings = Settings(
         _env_file=None, lake_endpoint_url="http://minio:9000", snowflake_host=None, **EXTERNAL
     )
-    assert "Amazon S3 only" in (snowflake_setup.unreachable_lake(settings) or "")
+    assert "Amazon S3 only" in (snowflake_check.unreachable_lake(settings) or "")
     beside = settings.model_copy(update={"snowflake_host": "127.0.0.1"})
-    assert snowflake_setup.unreachable_lake(beside) is None
+    assert snowflake_check.unreachable_lake(beside) is None
 
 
 def test_check_finds_that_the_stage_is_missing(on_snowflake: OnSnowflake) -> None:
     settings = on_snowflake.settings.model_copy(update=EXTERNAL)
     with pytest.raises(WarehouseError, match=r"The stage STOCKS_\d+\.RAW\.LAKE is missing or not"):
-        snowflake_setup.check(settings)
+        snowflake_check.check(settings)
 
 
 def test_init_needs_the_role_of_aws(on_lake: OnSnowflake) -> None:

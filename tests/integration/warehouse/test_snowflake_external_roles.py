@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from app.settings import Settings
-from app.warehouse import snowflake_setup
+from app.warehouse import snowflake_check
 from app.warehouse.commands import load
 from tests.integration.warehouse.conftest import first_load
 from tests.integration.warehouse.lake_writer import trade
@@ -22,7 +22,7 @@ def test_the_loader_may_do_what_it_sends_and_needs_each_privilege(
     first_load(on_lake.lake)
     key = on_lake.lake.put("trades", [trade("AAPL", 1, "10")])
     on_lake.lake.put_table(key, on_lake.lake.table(key).drop_columns(["price"]))
-    snowflake_setup.check(on_lake.settings)
+    snowflake_check.check(on_lake.settings)
     load(on_lake.settings)
     settings, account = on_lake.settings, Account()
     sent = [s for s in on_lake.server.statements(on_lake.before) if s["user"] == "TICKHOUSE"]

@@ -11,7 +11,7 @@ import pytest
 from snowflake.connector import errors
 
 from app.lake import DATASETS, ObjectKey
-from app.warehouse import published, snowflake_connection, snowflake_setup
+from app.warehouse import published, snowflake_check, snowflake_connection, snowflake_setup
 from app.warehouse.commands import build, extract, load
 from app.warehouse.compaction import loaded_hours
 from app.warehouse.interface import Build, WarehouseError
@@ -274,14 +274,70 @@ def test_a_rebuild_finds_its_dates_and_its_progress(on_snowflake: OnSnowflake) -
 
 
 def test_check_reports_what_is_missing(on_snowflake: OnSnowflake, capsys: Any) -> None:
-    snowflake_setup.check(on_snowflake.settings)
+    snowflake_check.check(on_snowflake.settings)
     assert "can load, build and read" in capsys.readouterr().out
 
     on_snowflake.rows("drop table QUOTES")
     with pytest.raises(WarehouseError, match=r"The table STOCKS_\d+\.RAW\.QUOTES is missing"):
-        snowflake_setup.check(on_snowflake.settings)
+        snowflake_check.check(on_snowflake.settings)
     snowflake_setup.init(on_snowflake.settings, dry_run=False)
-    snowflake_setup.check(on_snowflake.settings)
+    snowflake_check.check(on_snowflake.settings)
+
+
+@pytest.mark.parametrize(
+    ("statement", "sentence", "is_repaired"),
+    [
+        (
+            "revoke insert, delete on all tables in schema {}.RAW from role TICKHOUSE_LOADER",
+            "TICKHOUSE_LOADER lacks DELETE and INSERT on the table {}.RAW.TRADES.",
+            True,
+        ),
+        (
+            "revoke write on stage {}.RAW.LANDING from role TICKHOUSE_LOADER",
+            "TICKHOUSE_LOADER lacks WRITE on the stage {}.RAW.LANDING.",
+            True,
+        ),
+        (
+            "grant ownership on schema {}.GOLD to role SYSADMIN",
+            "TICKHOUSE_TRANSFORMER lacks OWNERSHIP on the schema {}.GOLD.",
+            True,
+        ),
+        (
+            "create view {}.GOLD.GOLD_KPI as select 1 as one",
+            "TICKHOUSE_REPORTER lacks SELECT on the view {}.GOLD.GOLD_KPI.",
+            False,
+        ),
+        (
+            "alter table {}.RAW.TRADES drop column _staged_row",
+            "The table {}.RAW.TRADES lacks the columns _staged_row, which this version loads.",
+            False,
+        ),
+    ],
+)
+def test_check_reports_missing_privileges_and_columns(
+    on_snowflake: OnSnowflake, statement: str, sentence: str, is_repaired: bool
+) -> None:
+    database = on_snowflake.settings.warehouse_database
+    on_snowflake.rows(statement.format(database))
+    with pytest.raises(WarehouseError) as raised:
+        snowflake_check.check(on_snowflake.settings)
+    assert sentence.format(database) in str(raised.value).splitlines()
+
+    if is_repaired:
+        snowflake_setup.init(on_snowflake.settings, dry_run=False)
+        snowflake_check.check(on_snowflake.settings)
+
+
+def test_check_counts_privileges_of_roles_that_are_granted_to_the_role(
+    on_snowflake: OnSnowflake,
+) -> None:
+    database = on_snowflake.settings.warehouse_database
+    on_snowflake.rows(f"create role {database}_WRITER")
+    on_snowflake.rows(f"grant write on stage {database}.RAW.LANDING to role {database}_WRITER")
+    on_snowflake.rows(f"grant role {database}_WRITER to role TICKHOUSE_LOADER")
+    on_snowflake.rows(f"revoke write on stage {database}.RAW.LANDING from role TICKHOUSE_LOADER")
+
+    snowflake_check.check(on_snowflake.settings)
 
 
 @pytest.mark.drill

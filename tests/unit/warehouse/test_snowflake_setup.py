@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from snowflake.connector import errors
 
 from app.settings import Settings
+from app.warehouse import snowflake_check
 from app.warehouse.interface import WarehouseError
 from app.warehouse.snowflake_setup import SETUP, init, setup_statements
 from app.warehouse.snowflake_stage import put_statement
@@ -52,6 +55,34 @@ def test_the_default_quota_lasts_a_month_of_the_default_cadence() -> None:
     assert found is not None
     assert (settings.warehouse_load_minutes, settings.warehouse_build_minutes) == (1, 1)
     assert settings.snowflake_monthly_credits >= 31 * int(found[1])
+
+
+@pytest.mark.parametrize(
+    ("message", "number", "sentence"),
+    [
+        (
+            "No active warehouse selected in the current session.",
+            606,
+            r"The warehouse TICKHOUSE is missing, or LOADER may not use it: .*No active warehouse",
+        ),
+        (
+            "Warehouse 'T' cannot be resumed because resource monitor 'M' has exceeded its quota.",
+            90073,
+            r"The warehouse cannot be used by LOADER .* raise SNOWFLAKE_MONTHLY_CREDITS",
+        ),
+    ],
+)
+def test_check_reports_a_warehouse_that_does_not_run(
+    message: str, number: int, sentence: str
+) -> None:
+    class Cursor:
+        def execute(self, _: str) -> None:
+            raise errors.ProgrammingError(msg=message, errno=number)
+
+    connection = SimpleNamespace(cursor=Cursor)
+    (found,) = snowflake_check._problems_of_warehouse(on_snowflake(), "LOADER", connection)
+
+    assert re.match(sentence, found)
 
 
 @pytest.mark.parametrize("folder", ["/tmp/it's", "/tmp/a\\b", "/tmp/a*", "/tmp/a?"])
