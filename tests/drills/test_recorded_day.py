@@ -1,4 +1,5 @@
-"""The recorded day of gold has the published bars on DuckDB and on the stand-in for Snowflake."""
+"""The recorded day of gold has the published bars on DuckDB and on the stand-in for Snowflake, and
+the audit of its trades makes the same candles there."""
 
 from __future__ import annotations
 
@@ -10,6 +11,7 @@ import pytest
 
 from app.settings import Settings
 from app.topics import ensure_topics
+from app.warehouse.audit import audit
 from app.warehouse.commands import build, load
 from tests.drills.warehouses import DrillWarehouse, OnDuckDB, OnSnowflake
 from tests.published import gold_bars, matches
@@ -40,6 +42,9 @@ def test_both_warehouses_have_the_published_bars_and_the_same_gold(
             assert matches(gold_bars(gold_data), bars) == 1490
             trades = "select count(*) from SILVER.SILVER_TRADES where not is_duplicate"
             assert warehouse.query(trades) == [(GOLD_TRADES,)]
+            report = audit(warehouse.settings)
+            assert report.differences == []
+            assert report.compared >= 1490
         assert_same_gold(*warehouses)
 
 
