@@ -53,7 +53,7 @@ class Chart:
 
 @pytest.fixture
 def chart(browser: Any) -> Iterator[Chart]:
-    tab = browser.new_page()
+    tab = browser.new_page(locale="ar-EG")  # with digits and a clock of its own
     errors: list[str] = []
     tab.on("pageerror", lambda error: errors.append(str(error)))
     tab.route("http://page.test/", lambda route: route.fulfill(body=HTML, content_type="text/html"))
@@ -153,6 +153,19 @@ def test_an_empty_snapshot_leaves_the_chart_as_it_is(chart: Chart) -> None:
     assert chart.minutes() == list(range(10))
     chart.show(*range(11), keep_view=True)
     assert chart.minutes() == list(range(11))
+
+
+def test_clocks_are_written_alike_in_every_language(chart: Chart) -> None:
+    clocks = chart.run(
+        """async (ms) => {
+            const { minute, time } = await import("/static/format.js");
+            const zones = ["UTC", "America/New_York"];
+            const clock = time(ms, { seconds: true, now: ms, zone: "America/New_York" });
+            return [...zones.map((zone) => minute(ms, zone)), clock.textContent];
+        }""",
+        START + 2 * 60 * MINUTE,
+    )
+    assert clocks == ["00:14", "19:14", "19:14:00"]
 
 
 @pytest.mark.parametrize(
