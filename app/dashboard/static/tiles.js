@@ -37,7 +37,9 @@ export function drawTiles(summary, { now, isReplay, zone }) {
   const basis = summary.change_basis ? `vs ${summary.change_basis}` : FROM[summary.price_source];
   fill("tile-price", write(summary.price), `${basis} · ${summary.session ?? ""} ${summary.session_date}`);
   drawChange(inside(byId("tile-price"), ".change"), summary, write);
-  fill("tile-range", `${write(totals.low)}\u00a0– ${write(totals.high)}`, from);
+  const range = `${write(totals.low)}\u00a0– ${write(totals.high)}`;
+  fill("tile-range", range, from);
+  inside(byId("tile-range"), ".value").style.setProperty("--characters", String(range.length));
   drawRange(inside(byId("tile-range"), ".bar span"), summary);
   fill("tile-volume", format.compact(totals.volume), against(totals.volume, summary.typical_volume), format.exact(totals.volume));
   fill("tile-vwap", write(totals.vwap), totals.vwap ? `price ${format.percent((summary.price / totals.vwap - 1) * 100)}` : "");

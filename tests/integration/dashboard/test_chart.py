@@ -124,6 +124,25 @@ def test_a_day_is_labelled_with_its_session_date_in_every_zone(
     assert not page_tab.errors
 
 
+def test_a_range_of_large_prices_is_one_line(
+    app: Any, live: LiveCandles, page_tab: PageTab
+) -> None:
+    records = (candle(minute=m, close=close) for m, close in enumerate((93_120.5, 104_870.25)))
+    live.apply(CANDLES_TOPIC, [TopicRecord(encode(record), START) for record in records])
+    with opened(app, page_tab):
+        page_tab.expect_text("104,870.25", "#tile-range .value")
+        for width in (1600, 1440, 1200, 390):
+            page_tab.tab.set_viewport_size({"width": width, "height": 900})
+            assert page_tab.tab.evaluate(LINES_OF_RANGE) == 1, width
+
+
+LINES_OF_RANGE = """() => {
+    const text = document.createRange();
+    text.selectNodeContents(document.querySelector("#tile-range .value"));
+    return new Set([...text.getClientRects()].map(({ top }) => top)).size;
+}"""
+
+
 def dates_on_axis(page_tab: PageTab) -> list[str]:
     """The dates that the time axis shows while the pointer moves over the newest candles."""
     box = page_tab.tab.locator("#chart").bounding_box()
