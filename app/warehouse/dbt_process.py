@@ -1,8 +1,9 @@
 """A dbt command as a process of its own: `python -m app.warehouse.dbt_process build --select ...`.
 
-Takes dbt's arguments and ends with dbt's exit codes. Unlike dbt, `--no-write-json` still writes
-run_results.json, to the folder that DBT_TARGET_PATH names: the manifest beside it costs most of the
-writing. With `--target snowflake` its sessions have the time-outs and parameters of our own.
+Takes dbt's arguments and ends with dbt's exit codes, and has one option of its own: with
+`--only-run-results` run_results.json, in the folder that DBT_TARGET_PATH names, is the only JSON
+artifact that is written; the manifest costs most of the writing. With `--target snowflake` its
+sessions have the time-outs and parameters of our own.
 """
 
 from __future__ import annotations
@@ -23,13 +24,15 @@ from dbt.artifacts.schemas.run import RunExecutionResult  # noqa: E402
 from dbt.cli.main import dbtRunner  # noqa: E402
 
 SUCCESS, FAILED_NODES, ERROR = 0, 1, 2
+ONLY_RUN_RESULTS = "--only-run-results"
 
 
 def main(arguments: list[str]) -> int:
     """Run the command; return its exit code."""
     prepare(arguments)
-    done = dbtRunner().invoke(arguments)
-    if "--no-write-json" in arguments and isinstance(done.result, RunExecutionResult):
+    passed = ["--no-write-json" if each == ONLY_RUN_RESULTS else each for each in arguments]
+    done = dbtRunner().invoke(passed)
+    if ONLY_RUN_RESULTS in arguments and isinstance(done.result, RunExecutionResult):
         done.result.write(str(Path(os.environ["DBT_TARGET_PATH"]) / "run_results.json"))
     if done.exception is not None:
         print(done.exception, file=sys.stderr)

@@ -416,6 +416,16 @@ def test_unit_tests_and_data_tests_over_full_tables_pass(filled: Filled) -> None
     assert kinds["test"] == sum(name.startswith("test.") for name in manifest["nodes"]) > 1
 
 
+def test_dbt_writes_no_results_with_its_own_option(filled: Filled) -> None:
+    results = folder(filled.settings) / "run_results.json"
+    results.unlink(missing_ok=True)
+
+    done = run_dbt(filled.settings, "test", "--select", "gold_symbols", "--no-write-json")
+
+    assert done.returncode == 0, done.stdout
+    assert not results.exists()
+
+
 def test_sources_without_new_rows_are_reported_as_stale(filled: Filled, tmp_path: Path) -> None:
     path = tmp_path / "STOCKS.duckdb"
     shutil.copy(filled.settings.warehouse_path, path)
