@@ -24,7 +24,7 @@ from app.dashboard.summary import (
 )
 from app.feeds.replay.control import ReplayState, read_state, replay_folder
 from app.health.monitor import Health
-from app.health.stages import span
+from app.health.stages import format_duration
 from app.settings import Settings
 
 MAX_LIVE = 1_500
@@ -229,7 +229,7 @@ class Page:
         read_ms = self.live.last_final_end
         if newest_ms <= read_ms or self._clock() - read_ms < READER_BEHIND_MS:
             return None
-        by = f" by {span(newest_ms - read_ms)}" if read_ms else ""
+        by = f" by {format_duration(newest_ms - read_ms)}" if read_ms else ""
         return (
             f"This page is behind{by}: {self._settings.named(CANDLES_TOPIC)} has final candles "
             "that it has not read. If it does not catch up, restart `tickhouse dashboard`."

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from app.health.monitor import Health, check
 from app.health.observe import Observer
-from app.health.stages import Stage, problems, span
+from app.health.stages import Stage, format_duration, problems
 from app.settings import Settings
 
 WATCH_S = 2.0
@@ -93,7 +93,7 @@ def age(now: int, stage: Stage) -> str:
     """Return the age of the stage's newest output, in words."""
     if stage.newest_ms is None:
         return "–"
-    return f"{span(max(0, now - stage.newest_ms))} ago"
+    return f"{format_duration(max(0, now - stage.newest_ms))} ago"
 
 
 def _title(health: Health) -> str:

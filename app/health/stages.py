@@ -129,13 +129,17 @@ def _feed(observed: Observation) -> Stage:
     if not replay and _older(observed, topic.newest_ms, FEED_SILENT_MS):
         sentence = (
             "The feed has published nothing for "
-            f"{span(observed.now - topic.newest_ms)}: check that `tickhouse produce` "
+            f"{format_duration(observed.now - topic.newest_ms)}: check that `tickhouse produce` "
             "is running, and its log."
         )
         return Stage("feed", "problem", trade_ms, "silent", problem=sentence)
     silent = trade_ms is None or _older(observed, trade_ms, TRADES_SILENT_MS)
     if not replay and observed.any_market_open and silent:
-        since = f"for {span(observed.now - trade_ms)}" if trade_ms else "among its newest messages"
+        since = (
+            f"for {format_duration(observed.now - trade_ms)}"
+            if trade_ms
+            else "among its newest messages"
+        )
         sentence = (
             f"The feed is connected, but had no trade {since} though a market is open: check the "
             "producer's log and Finnhub's status."
@@ -145,7 +149,7 @@ def _feed(observed: Observation) -> Stage:
         "publishing" if observed.any_market_open or replay else "publishing; markets are closed"
     )
     if topic.watermark_ms is not None and not replay:
-        detail += f"; watermark {span(max(0, observed.now - topic.watermark_ms))} old"
+        detail += f"; watermark {format_duration(max(0, observed.now - topic.watermark_ms))} old"
     return Stage("feed", "ok", None if replay else trade_ms or topic.newest_ms, detail)
 
 
@@ -171,7 +175,7 @@ def _candles(observed: Observation) -> Stage:
     behind = (inputs.newest_trade_ms or 0) - max(outputs)
     if lag and behind > CANDLES_BEHIND_MS:
         sentence = (
-            f"Candles are {span(behind)} behind the trades, {lag:,} messages: check "
+            f"Candles are {format_duration(behind)} behind the trades, {lag:,} messages: check "
             "that `tickhouse candles` is running, and its log."
         )
         return Stage("candles", "problem", newest, "behind", lag, sentence)
@@ -189,7 +193,7 @@ def _archive(observed: Observation, limits: Limits) -> Stage:
     behind = _newest_input(observed) - observed.newest_object_ms
     if lag and behind > limits.archive_ms and observed.lake_error is None:
         sentence = (
-            f"The archive is {span(behind)} behind its topics, {lag:,} messages: check "
+            f"The archive is {format_duration(behind)} behind its topics, {lag:,} messages: check "
             "that `tickhouse archive` is running, and its log."
         )
         return Stage("archive", "problem", observed.newest_object_ms, "behind", lag, sentence)
@@ -214,7 +218,7 @@ def _load(observed: Observation, limits: Limits) -> Stage:
     behind = (observed.newest_object_ms or 0) - observed.loaded_ms
     if behind > limits.load_ms:
         sentence = (
-            f"The last load ended {span(observed.now - observed.loaded_ms)} ago, and "
+            f"The last load ended {format_duration(observed.now - observed.loaded_ms)} ago, and "
             "the lake has newer objects: check stock_pipeline in Airflow, or run `tickhouse load`."
         )
         return Stage("load", "problem", observed.loaded_ms, "behind", problem=sentence)
@@ -238,7 +242,7 @@ def _build(observed: Observation, limits: Limits) -> Stage:
     pending = observed.load_id is not None and (observed.built_load_id or 0) < observed.load_id
     if pending and _older(observed, observed.built_ms, limits.build_ms):
         sentence = (
-            f"Gold is {span(observed.now - observed.built_ms)} old, and newer loads are "
+            f"Gold is {format_duration(observed.now - observed.built_ms)} old, and newer loads are "
             "not in it: check stock_transform in Airflow, or run `tickhouse load`."
         )
         return Stage("build", "problem", observed.built_ms, "behind", problem=sentence)
@@ -268,7 +272,7 @@ def _older(observed: Observation, moment: int, limit_ms: int) -> bool:
     return observed.now - moment > limit_ms
 
 
-def span(ms: int) -> str:
+def format_duration(ms: int) -> str:
     """Format a time span in its largest unit, rounded down."""
     seconds = ms // 1000
     if seconds < 120:
