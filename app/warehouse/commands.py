@@ -197,12 +197,12 @@ def build(
     A rebuild that was interrupted is continued first. After a change of silver's SQL only new rows
     follow it, unless silver is rebuilt; until then, the report of every build has a sentence on it.
 
+    An error of dbt or of publishing is recorded as a failed build with its reason; readers keep the
+    gold of the last good build.
+
     :param full_refresh: rebuild every table from RAW.
     :param rebuild: likewise, in passes of some session dates each.
     :param rows_per_pass: rows of RAW that a pass may have.
-    Whatever ends dbt or publishing is recorded with its reason as a failed build; readers keep the
-    gold of the last good one.
-
     :raises BuildFailed: a model or a test failed.
     :raises WarehouseError: gold cannot be published.
     :raises RawExpired: RAW lacks rows that a full refresh or a rebuild needs.

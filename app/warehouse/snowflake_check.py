@@ -29,7 +29,7 @@ GRANT = re.compile(
 """A grant of setup.sql on an object, or on all tables or views of a schema."""
 
 
-class Thing(NamedTuple):
+class AccountObject(NamedTuple):
     """An object of the account."""
 
     kind: str
@@ -44,7 +44,7 @@ class Privilege(NamedTuple):
     """A privilege, in upper case, on an object."""
 
     privilege: str
-    thing: Thing
+    target: AccountObject
 
 
 def check(settings: Settings) -> None:
@@ -66,7 +66,7 @@ def check(settings: Settings) -> None:
 
 
 def _problems(settings: Settings) -> Iterator[str]:
-    missing: set[Thing] = set()
+    missing: set[AccountObject] = set()
     for role, statements in _readable(settings).items():
         try:
             connection = connect(settings, role)
@@ -75,23 +75,23 @@ def _problems(settings: Settings) -> Iterator[str]:
             continue
         with closing(connection):
             yield from _problems_of_warehouse(settings, role, connection)
-            for thing, statement in statements.items():
+            for target, statement in statements.items():
                 try:
                     cursor = connection.cursor().execute(statement)
                 except Exception as error:
-                    missing.add(thing)
+                    missing.add(target)
                     reason = str(error).strip().splitlines()[-1]
-                    yield f"The {thing} is missing or not granted to {role}: {reason}"
+                    yield f"The {target} is missing or not granted to {role}: {reason}"
                 else:
-                    yield from _missing_columns(settings, thing, cursor.description)
-            needed = {p for p in _needed(settings, role) if p.thing not in missing}
+                    yield from _missing_columns(settings, target, cursor.description)
+            needed = {p for p in _needed(settings, role) if p.target not in missing}
             yield from _missing_privileges(role, needed, connection)
     yield from _gold_not_granted(settings)
     if settings.snowflake_stage == "external":
         yield from _problems_of_lake(settings)
 
 
-def _readable(settings: Settings) -> dict[str, dict[Thing, str]]:
+def _readable(settings: Settings) -> dict[str, dict[AccountObject, str]]:
     """For each role, what it must be able to read, and a statement that shows whether it can."""
     database = settings.warehouse_database
     is_external = settings.snowflake_stage == "external"
@@ -102,30 +102,30 @@ def _readable(settings: Settings) -> dict[str, dict[Thing, str]]:
     view, gold = f"{database}.{REJECTED_VIEW}", f"{database}.GOLD"
     return {
         settings.snowflake_loader_role: {
-            Thing("stage", stage): f"list @{stage}{path.removesuffix('.json')}",
-            **{Thing("table", table): f"select * from {table} limit 0" for table in tables},
-            Thing("view", view): f"select object_key from {view} limit 1",
+            AccountObject("stage", stage): f"list @{stage}{path.removesuffix('.json')}",
+            **{AccountObject("table", table): f"select * from {table} limit 0" for table in tables},
+            AccountObject("view", view): f"select object_key from {view} limit 1",
         },
         settings.snowflake_transformer_role: {
-            Thing("schema", f"{database}.{schema}"): (
+            AccountObject("schema", f"{database}.{schema}"): (
                 f"show tables in schema {database}.{schema} limit 1"
             )
             for schema in ("BRONZE", "SILVER", "GOLD")
         },
         settings.snowflake_reporter_role: {
-            Thing("schema", gold): f"show views in schema {gold} limit 1"
+            AccountObject("schema", gold): f"show views in schema {gold} limit 1"
         },
     }
 
 
-def _missing_columns(settings: Settings, thing: Thing, described: Any) -> Iterator[str]:
+def _missing_columns(settings: Settings, target: AccountObject, described: Any) -> Iterator[str]:
     """Whether a table of RAW has the columns of this version."""
     needed = raw_tables(STAGED_COLUMNS).get(
-        thing.name.removeprefix(f"{settings.warehouse_database}."), {}
+        target.name.removeprefix(f"{settings.warehouse_database}."), {}
     )
     found = {column[0].lower() for column in described}
     if lacking := [name for name in needed if name not in found]:
-        yield f"The {thing} lacks the columns {', '.join(lacking)}, which this version loads."
+        yield f"The {target} lacks the columns {', '.join(lacking)}, which this version loads."
 
 
 def _needed(settings: Settings, role: str) -> set[Privilege]:
@@ -138,7 +138,7 @@ def _needed(settings: Settings, role: str) -> set[Privilege]:
         names = [f"{database}.{each}" for each in many[kind]] if granted["many"] else [name]
         if granted["role"] == role:
             for privilege in granted["privileges"].upper().split(", "):
-                found |= {Privilege(privilege, Thing(kind, each)) for each in names}
+                found |= {Privilege(privilege, AccountObject(kind, each)) for each in names}
     return found
 
 
@@ -148,12 +148,12 @@ def _missing_privileges(role: str, needed: set[Privilege], connection: Any) -> I
     except Exception as error:
         yield f"The privileges of {role} cannot be read: {first_line(error)}"
         return
-    lacking: dict[Thing, list[str]] = {}
-    for privilege, thing in sorted(needed - granted):
-        if Privilege("OWNERSHIP", thing) not in granted:
-            lacking.setdefault(thing, []).append(privilege)
-    for thing, privileges in lacking.items():
-        yield f"{role} lacks {' and '.join(privileges)} on the {thing}."
+    lacking: dict[AccountObject, list[str]] = {}
+    for privilege, target in sorted(needed - granted):
+        if Privilege("OWNERSHIP", target) not in granted:
+            lacking.setdefault(target, []).append(privilege)
+    for target, privileges in lacking.items():
+        yield f"{role} lacks {' and '.join(privileges)} on the {target}."
 
 
 def _granted(role: str, cursor: Any) -> set[Privilege]:
@@ -166,7 +166,7 @@ def _granted(role: str, cursor: Any) -> set[Privilege]:
             if kind == "role" and name not in seen:
                 seen.add(name)
                 roles.append(name)
-            found.add(Privilege(row["privilege"], Thing(kind, name)))
+            found.add(Privilege(row["privilege"], AccountObject(kind, name)))
     return found
 
 
@@ -176,7 +176,7 @@ def _gold_not_granted(settings: Settings) -> Iterator[str]:
     try:
         with closing(connect(settings, settings.snowflake_transformer_role)) as connection:
             cursor = connection.cursor(DictCursor).execute(f"show views in schema {gold}")
-            views = [Thing("view", f"{gold}.{row['name']}") for row in cursor.fetchall()]
+            views = [AccountObject("view", f"{gold}.{row['name']}") for row in cursor.fetchall()]
         role = settings.snowflake_reporter_role
         with closing(connect(settings, role)) as connection:
             yield from _missing_privileges(
